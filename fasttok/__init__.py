@@ -1,0 +1,31 @@
+"""FAST action tokens (DCT + BPE): fit, use and judge a tokenizer for robot action chunks.
+
+>>> import numpy as np
+>>> from fasttok import ActionTokenizer
+>>> t = np.linspace(0, 1, 15)[:, None]
+>>> chunks = np.stack([np.sin(2 * np.pi * (t + phase)) * [0.5, 1.0] for phase in np.linspace(0, 1, 64)])
+>>> tok = ActionTokenizer.fit(chunks, vocab_size=256)
+>>> ids = tok.encode(chunks[:2])
+>>> bool(np.abs(tok.decode(ids, horizon=15, action_dim=2).actions - chunks[:2]).max() < 0.1)
+True
+
+Names are imported on first use, so `fasttok.errors` and `fasttok.episodes` stay cheap for the other packages.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fasttok.normalize import NormStats
+    from fasttok.tokenizer import ActionTokenizer
+
+__version__ = "0.1.0"
+__all__ = ["ActionTokenizer", "NormStats", "__version__"]
+
+_HOME = {"ActionTokenizer": "fasttok.tokenizer", "NormStats": "fasttok.normalize"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'fasttok' has no attribute {name!r}")

@@ -1,0 +1,43 @@
+"""The one exception that means "the input is wrong", and the helpers that make its message useful.
+
+A message says what, where, got, expected and what to do next. Command lines print it without a traceback
+(`fasttok.console.run`); every other exception is a bug and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
+
+
+class InputError(ValueError):
+    """Something the user gave (file, flag, array, YAML) cannot be used; the message says what to do next."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
+    """An error for a name that is not known, with the closest matches and all that are.
+
+    >>> print(unknown_name("mixture", "dmeo", ["demo", "oxe_magic_soup"]))
+    unknown mixture 'dmeo'; did you mean 'demo'? Known: demo, oxe_magic_soup
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3)
+    guess = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
+    tail = f" Known: {', '.join(names) or '(none)'}" + (f". {hint}" if hint else "")
+    return InputError(f"unknown {kind} {name!r}{guess}{tail}")
+
+
+def require(module: str, extra: str, what: str) -> ModuleType:
+    """Imports an optional dependency, or says which pip line brings it.
+
+    Raises:
+        InputError: `module` is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
+            raise  # the module is there, something inside it is broken: not ours to reword
+        raise InputError(
+            f"{what} needs the package {error.name!r}, which is not installed; run: pip install 'fasttok[{extra}]'"
+        ) from None

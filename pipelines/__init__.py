@@ -1,0 +1,1 @@
+"""Beam jobs from episodes, VQA and captions to interleaved shards. Empty on purpose: `pipelines.shards` needs no Beam."""

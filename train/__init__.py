@@ -1,0 +1,1 @@
+"""A compact JAX trainer for knowledge-insulated vision-language-action models."""
