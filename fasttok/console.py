@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from fasttok.errors import InputError
@@ -60,10 +67,19 @@ def progress(description: str, total: int | None = None, unit: str = "items") ->
     """
     if err.is_terminal:
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)]
-        columns += [TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
+        columns += [
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        ]
         with Progress(*columns, console=err) as bar:
             task = bar.add_task(description, total=total, note="")
-            yield lambda n=1, note="": bar.update(task, advance=n, note=note)
+
+            def advance_bar(n: int = 1, note: str = "") -> None:
+                bar.update(task, advance=n, note=note)
+
+            yield advance_bar
         return
     start = last = time.monotonic()
     done = 0
@@ -108,7 +124,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float | np.floating):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        real = float(value)
+        return f"{real:.4g}" if abs(real) < 1000 else f"{real:,.0f}"
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value).replace("[", "\\[")

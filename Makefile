@@ -1,0 +1,36 @@
+# Two commands on a fresh machine with Python >= 3.11: `make demo`, then `make test`. Both are thin; the lines they run are in
+# the README. VENV= and PYTHON= may be given.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fasttok needs Python >= 3.11, this is %s" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (TensorFlow, Beam and JAX: one to three minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,train,dev]'
+	@touch $@
+
+demo: $(READY)  ## the whole chain on generated data; writes demo/report.html
+	$(BIN)/python -m examples.demo --out demo --overwrite
+
+test: $(READY)  ## every test, the slow ones too
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+clean:  ## removes what demo and tests made, not the environment
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,147 @@
+"""The whole chain on data it generates, as the very commands a user would type: `make demo`.
+
+    python -m examples.demo --out demo
+
+Every step is a subprocess of a public command line; its time goes to OUT/steps.json; OUT/report.html shows
+all of it.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from fasttok.console import err, log, run
+from fasttok.errors import InputError
+
+MARKER = "steps.json"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Generates data, fits a tokenizer, builds shards, trains with knowledge insulation, evaluates, writes report.html.
+
+    Example: python -m examples.demo --out demo
+    """
+
+    out: Path = Path("demo")
+    """Folder for everything the demo makes."""
+    overwrite: bool = False
+    """Replace an earlier demo in OUT (only a folder that a demo made)."""
+    episodes: int = 240
+    """Episodes per embodiment."""
+    samples: int = 16_000
+    """Samples in the shards."""
+    vlm_steps: int = 300
+    """Pretraining steps of the tiny VLM on VQA and captions."""
+    steps: int = 900
+    """Training steps with the three losses."""
+    eval_episodes: int = 40
+    """Closed-loop episodes per embodiment and split."""
+    seed: int = 0
+    """Seed of the data, the plan and the training."""
+
+
+def steps(config: DemoConfig) -> list[tuple[str, str]]:
+    """The chain in order: (what for, the command after `python -m`); paths are relative to OUT, where they run."""
+    robots = "data/tabletop_planar/1.0.0 data/tabletop_arm/1.0.0"
+    web = "data/tabletop_vqa data/tabletop_captions"
+    return [
+        (
+            "generate episodes, VQA and captions",
+            f"examples.tabletop.generate --out data --episodes {config.episodes} --seed {config.seed}",
+        ),
+        (
+            "index: one row per episode, standardised actions",
+            f"pipelines index {robots} {web} --out index",
+        ),
+        (
+            "fit the FAST tokenizer on the indexed actions",
+            "fasttok.cli fit index --out tokenizer --seconds 1.0 --vocab-size 512",
+        ),
+        (
+            "explain the mixture",
+            f"mixtures explain demo --index index --samples {config.samples}",
+        ),
+        (
+            "build interleaved shards",
+            f"pipelines build demo --index index --tokenizer tokenizer --out shards"
+            f" --samples {config.samples} --seed {config.seed}",
+        ),
+        (
+            "pretrain the tiny VLM on VQA and captions",
+            f"train --preset vlm --shards shards --out vlm --steps {config.vlm_steps} --seed {config.seed}",
+        ),
+        (
+            "train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
+            f"train --preset ki --shards shards --init-from vlm --out ki --steps {config.steps} --seed {config.seed}",
+        ),
+        (
+            "evaluate in the world",
+            f"train.evaluate --run ki --env examples.tabletop.env:make --episodes {config.eval_episodes}"
+            " --vqa data/tabletop_vqa --out eval.json --rollouts rollouts.npz",
+        ),
+        ("write the report", "examples.report --demo ."),
+    ]
+
+
+def prepare(out: Path, overwrite: bool) -> None:
+    """Makes OUT; an earlier demo goes only when asked, anything else never.
+
+    Raises:
+        InputError: OUT holds something.
+    """
+    if out.exists() and any(out.iterdir()):
+        if not overwrite:
+            raise InputError(
+                f"{out} exists and is not empty; pass --overwrite to replace an earlier demo, or another --out"
+            )
+        if not (out / MARKER).is_file():
+            raise InputError(
+                f"{out} was not made by the demo (no {MARKER} in it), so it is left alone; pass another --out"
+            )
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def main(config: DemoConfig) -> None:
+    """Runs the chain; stops at the first command that fails.
+
+    Raises:
+        InputError: OUT is in the way, or a step failed (its own message stands above).
+    """
+    prepare(config.out, config.overwrite)
+    here = Path(__file__).resolve().parents[1]
+    path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    plan = steps(config)
+    done: list[dict[str, object]] = []
+    start = time.monotonic()
+    (config.out / MARKER).write_text("[]\n")
+    for number, step in enumerate(plan, 1):
+        err.rule(f"[bold]{number}/{len(plan)} {step.title}", align="left")
+        log("$ python -m " + shlex.join(step.args))
+        began = time.monotonic()
+        code = subprocess.run(
+            [sys.executable, "-m", *step.args], cwd=config.out, env=environment, check=False
+        ).returncode
+        if code:
+            raise InputError(
+                f"step {number} failed with exit status {code}: python -m {shlex.join(step.args)} (in {config.out})"
+            )
+        done.append(
+            {"title": step.title, "command": shlex.join(step.args), "seconds": round(time.monotonic() - began, 1)}
+        )
+        (config.out / MARKER).write_text(json.dumps(done, indent=2) + "\n")
+    log(f"\nThe whole chain took {time.monotonic() - start:.0f} s. Open {config.out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(tyro.cli(DemoConfig))))

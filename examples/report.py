@@ -1,0 +1,176 @@
+"""One self-contained page over a finished demo: the mixture, samples from the shards, loss curves, a rollout, numbers.
+
+    python -m examples.report --demo demo
+"""
+
+import io
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from fasttok import ActionTokenizer, html
+from fasttok.console import log, run
+from fasttok.errors import InputError
+from fasttok.html import Markup, Series, tag
+from pipelines.shards import ShardReader
+from train.tokens import TextTokenizer
+
+KIND_COLOURS = {"robot": html.PALETTE[0], "vqa": html.PALETTE[1], "caption": html.PALETTE[2]}
+LOSSES = {"loss_vlm": "L_VLM", "loss_fast": "L_FAST", "loss_flow": "L_FLOW"}
+SAMPLES_PER_SOURCE = 2
+FILM_FRAMES = 9
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Writes report.html into the folder of a finished demo.
+
+    Example: python -m examples.report --demo demo
+    """
+
+    demo: Path = Path("demo")
+    """Folder that `python -m examples.demo` made."""
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of the demo.
+
+    Raises:
+        InputError: it is not there, so the demo did not get that far.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_log(path: Path) -> dict[str, np.ndarray]:
+    """A metrics.jsonl as columns; NaN where a line lacks a value."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = sorted({name for row in rows for name, value in row.items() if isinstance(value, int | float)})
+    return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
+
+
+def mixture_section(manifest: Any) -> list[Markup]:
+    """What was asked for, what was planned, what was written."""
+    total = sum(source["written"] for source in manifest.sources.values())
+    rows = []
+    for name, source in manifest.sources.items():
+        share = source["written"] / max(total, 1)
+        rows.append([name, html.badge(source["kind"], KIND_COLOURS[source["kind"]]), source.get("control_hz"),
+                     source.get("horizon"), source.get("action_dim"), source["planned"], source["written"],
+                     source["rejected"], f"{100 * share:.2f} %", html.bar(share, KIND_COLOURS[source["kind"]])])  # fmt: skip
+    columns = ["source", "kind", "Hz", "horizon", "action dim", "planned", "written", "rejected", "share", ""]
+    return [
+        tag("h2", "The mixture"),
+        tag("p", "Quotas are exact (largest remainder), so each source has the planned count to the sample; "
+                 "planned = written + rejected.", class_="soft"),
+        html.table(columns, rows),
+    ]  # fmt: skip
+
+
+def sample_card(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenizer, text: TextTokenizer) -> Markup:
+    """One shard row as a trainer sees it: images, the prefix in grey, what is predicted in colour, the chunk as curves."""
+    images = [tag("figure", html.image(row[key], 128, key), tag("figcaption", key.removeprefix("image/")), style="margin:0")
+              for key in sorted(row) if key.startswith("image/") and row[key]]  # fmt: skip
+    head = [html.badge(row["kind"], KIND_COLOURS[row["kind"]]), Markup(" "), tag("b", row["prompt"])]
+    where = f'{row["source"]} · {Path(row["file"]).name} · episode {row["episode"]} · step {row["step"]}'
+    if row["kind"] != "robot":
+        pieces = [(p, False) for p in text.pieces(row["prompt"])] + [(p, True) for p in text.pieces(row["target"])]
+        loss = "L_VLM on the answer"
+        curves = Markup("")
+    else:
+        ids = np.asarray(row["action_tokens"])
+        pieces = [(p, False) for p in text.pieces(row["prompt"])] + [(str(i), True) for i in ids]
+        loss = f"L_FAST on {len(ids)} FAST ids (naive binning: {source['horizon'] * source['action_dim']}), L_FLOW on the chunk"
+        curves = chunk_curves(row, source, tok)
+    return tag("div", tag("div", *head), tag("div", *images, class_="images"), html.tokens(pieces),
+               tag("div", loss, class_="soft"), curves, tag("div", where, class_="soft mono"), class_="card")  # fmt: skip
+
+
+def chunk_curves(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenizer) -> Markup:
+    """Raw against decoded actions, one small plot a dimension that moves."""
+    horizon, dim = source["horizon"], source["action_dim"]
+    raw = np.asarray(row["action"], float).reshape(horizon, dim)
+    ids = [np.asarray(row["action_tokens"])]
+    decoded = tok.decode(ids, horizon=horizon, action_dim=dim, embodiment=source["embodiment"]).actions[0]
+    names = source.get("action_names") or [f"action[{d}]" for d in range(dim)]
+    plots = []
+    for d in range(dim):
+        steps = np.arange(horizon) / (source.get("control_hz") or 1.0)
+        lines = [Series("raw", steps, raw[:, d], html.PALETTE[0]),
+                 Series("decoded", steps, decoded[:, d], html.PALETTE[1], dashed=True)]  # fmt: skip
+        plots.append(html.plot(lines, width=200, height=110, title=names[d], legend=d == 0, x_label="s"))
+    return tag("div", *plots, style="display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:12px")
+
+
+def samples_section(reader: ShardReader, tok: ActionTokenizer, text: TextTokenizer) -> list[Markup]:
+    """The first rows of each source, as they stand in the shards."""
+    chosen: dict[str, list[Markup]] = {name: [] for name in reader.manifest.sources}
+    for index in range(reader.num_rows):
+        row = reader.row(index)
+        cards = chosen[row["source"]]
+        if len(cards) < SAMPLES_PER_SOURCE:
+            cards.append(sample_card(row, reader.manifest.sources[row["source"]], tok, text))
+        if all(len(c) >= SAMPLES_PER_SOURCE for c in chosen.values()):
+            break
+    cards = [card for cards in chosen.values() for card in cards]
+    return [
+        tag("h2", "Samples from the shards"),
+        tag("p", "Grey tokens are the prefix; coloured ones are predicted and count in the cross-entropy. Curves: the raw "
+                 "action chunk and what its FAST ids decode to, in the robot's units.", class_="soft"),
+        tag("div", *cards, class_="cards"),
+    ]  # fmt: skip
+
+
+def loss_section(runs: dict[str, dict[str, np.ndarray]]) -> list[Markup]:
+    """The three losses of each run, raw (faint) and smoothed."""
+    plots = []
+    for (key, name), colour in zip(LOSSES.items(), html.PALETTE, strict=False):
+        lines = []
+        for (title, log_), dashed in zip(runs.items(), (True, False), strict=False):
+            if key not in log_ or not np.isfinite(log_[key]).any():
+                continue
+            keep = np.isfinite(log_[key])
+            x, y = log_["step"][keep], log_[key][keep]
+            lines += [Series("", x, y, colour, faint=True), Series(title, x, smooth(y), colour, dashed=dashed)]
+        plots.append(tag("div", html.plot(lines, title=name, x_label="step", zero=True), class_="card"))
+    return [
+        tag("h2", "Training"),
+        tag("p", "Each loss over its own tokens or chunk elements. Dashed: the VLM's pretraining on VQA and captions; solid: "
+                 "the insulated training that starts from it.", class_="soft"),
+        tag("div", *plots, class_="cards", style="grid-template-columns:repeat(auto-fit,minmax(280px,1fr))"),
+    ]  # fmt: skip
+
+
+def smooth(y: np.ndarray, share: float = 0.08) -> np.ndarray:
+    """Exponential moving average over about `share` of the points, without the bias of its start."""
+    decay = 1 - 1 / max(2.0, share * len(y))
+    mean, weight, out = 0.0, 0.0, np.empty(len(y))
+    for i, value in enumerate(y):
+        mean, weight = decay * mean + (1 - decay) * value, decay * weight + (1 - decay)
+        out[i] = mean / weight
+    return out
+
+
+def png(frame: np.ndarray) -> bytes:
+    """A uint8 (h, w, 3) frame as PNG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def main(config: ReportConfig) -> None:
+    """Writes report.html.
+
+    Raises:
+        InputError: a part of the demo is missing.
+    """
+    raise NotImplementedError

@@ -1,0 +1,69 @@
+"""Episodes to action chunks: the next `horizon` actions from a step, padded in raw units past the episode's end.
+
+Padding holds the last value in absolute and gripper dimensions and is 0 in delta dimensions: "stay where you are". (Padding
+everything with zeros would double the FAST tokens of such chunks.) `action_steps` says how many steps are real.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+
+ENCODINGS = ("absolute", "delta", "gripper")
+
+
+def horizon_steps(seconds: float, control_hz: float) -> int:
+    """Steps in a chunk of so many seconds, at least 1.
+
+    >>> horizon_steps(1.0, 5), horizon_steps(0.5, 15), horizon_steps(0.01, 5)
+    (5, 8, 1)
+    """
+    return max(1, round(seconds * control_hz))
+
+
+def chunk_at(actions: NDArray, step: int, horizon: int, encoding: Sequence[str]) -> tuple[NDArray, int]:
+    """The chunk that starts at `step`.
+
+    Args:
+        actions: (T, D) raw units. encoding: D of "absolute", "delta", "gripper".
+
+    Returns:
+        (chunk (horizon, D), action_steps: how many of its steps lie inside the episode).
+
+    >>> chunk_at(np.array([[1.0, 7.0], [2.0, 8.0]]), 1, 3, ["delta", "absolute"])
+    (array([[2., 8.],
+           [0., 8.],
+           [0., 8.]]), 1)
+    """
+    real = actions[step : step + horizon]
+    if not len(real):
+        raise InputError(f"chunk_at: step {step} is outside an episode of {len(actions)} steps")
+    held = np.where(_is_delta(encoding, actions.shape[1]), 0, real[-1]).astype(actions.dtype)
+    return np.concatenate([real, np.broadcast_to(held, (horizon - len(real), len(held)))]), len(real)
+
+
+def episode_chunks(actions: NDArray, horizon: int, encoding: Sequence[str], stride: int = 1) -> NDArray:
+    """All chunks of an episode, one from every `stride`-th step: (T, D) -> (n, horizon, D).
+
+    >>> episode_chunks(np.arange(3.0)[:, None], 2, ["absolute"])[:, :, 0]
+    array([[0., 1.],
+           [1., 2.],
+           [2., 2.]])
+    """
+    if actions.ndim != 2 or not len(actions):
+        raise InputError(f"episode_chunks: actions have shape {actions.shape}, expected (steps, dims) with steps >= 1")
+    held = np.where(_is_delta(encoding, actions.shape[1]), 0, actions[-1]).astype(actions.dtype)
+    padded = np.concatenate([actions, np.broadcast_to(held, (horizon - 1, len(held)))])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, horizon, axis=0)[::stride]
+    return np.ascontiguousarray(windows.transpose(0, 2, 1))
+
+
+def _is_delta(encoding: Sequence[str], dim: int) -> NDArray[np.bool_]:
+    if len(encoding) != dim:
+        raise InputError(f"action encoding has {len(encoding)} entries, the actions have {dim} dims")
+    unknown = sorted(set(encoding) - set(ENCODINGS))
+    if unknown:
+        raise InputError(f"action encoding {unknown[0]!r} is not one of {', '.join(ENCODINGS)}")
+    return np.array([e == "delta" for e in encoding])

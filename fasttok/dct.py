@@ -1,0 +1,35 @@
+"""Action chunks to integer codes and back: orthonormal DCT along time, scale, round.
+
+Source: FAST (Pertsch et al. 2025, arXiv 2501.09747), section V; the published processor's arithmetic is kept to the bit:
+`scipy.fft.dct(x, axis=time, norm="ortho")` in the input's dtype, `np.around` (half to even), row-major flattening of
+(horizon, action_dim), so that low frequencies of all dimensions come first. The inverse runs in float64.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dct, idct
+
+
+def coefficients(chunks: NDArray, scale: float) -> NDArray:
+    """Rounded DCT coefficients.
+
+    Args:
+        chunks: (batch, horizon, action_dim), any real dtype, finite.
+        scale: factor before rounding; the round trip's error per coefficient is at most 0.5 / scale.
+
+    Returns:
+        (batch, horizon, action_dim), whole numbers in the dtype that scipy's dct gives (float for integer input).
+
+    >>> coefficients(np.ones((1, 4, 1)), 10.0)[0, :, 0]
+    array([20.,  0.,  0.,  0.])
+    """
+    return np.around(dct(chunks, axis=1, norm="ortho") * scale)
+
+
+def actions(coefs: NDArray, scale: float) -> NDArray[np.float64]:
+    """The inverse of `coefficients`, in float64: (batch, horizon, action_dim) -> the same shape.
+
+    >>> actions(np.array([[[20.0], [0.0], [0.0], [0.0]]]), 10.0)[0, :, 0]
+    array([1., 1., 1., 1.])
+    """
+    return idct(np.asarray(coefs, np.float64) / scale, axis=1, norm="ortho")

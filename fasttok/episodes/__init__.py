@@ -1,0 +1,78 @@
+"""Readers of episodes, one file a format, none of which needs TensorFlow.
+
+for ep in open_episodes(path, split="train"):
+    ep.steps["action"]          # (T, D), as stored
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import fsspec
+
+from fasttok.episodes import arrays, index, rlds
+from fasttok.episodes.episode import BadRecord, Episode, Where, as_float
+from fasttok.errors import InputError
+
+__all__ = ["BadRecord", "Episode", "Episodes", "Where", "as_float", "open_episodes"]
+
+
+@dataclass
+class Episodes:
+    """An iterable of Episode that can be iterated again; records that are not episodes are counted, not yielded.
+
+    Attributes:
+        count: how many records there are, None if only reading them tells.
+        bad: after (or during) an iteration, BadRecords by reason, and `first_bad` the first of them.
+    """
+
+    name: str
+    count: int | None
+    records: Callable[[], Iterator[Episode | BadRecord]]
+    bad: Counter[str] = field(default_factory=Counter)
+    first_bad: BadRecord | None = None
+
+    def __iter__(self) -> Iterator[Episode]:
+        self.bad.clear()
+        self.first_bad = None
+        for record in self.records():
+            if isinstance(record, BadRecord):
+                self.bad[record.reason] += 1
+                self.first_bad = self.first_bad or record
+            else:
+                yield record
+
+
+def open_episodes(path: str, split: str = "train") -> Episodes:
+    """Episodes of an INDEX, an RLDS directory, npz or parquet; the format is told from the path.
+
+    Raises:
+        InputError: nothing there, no such split, or a format that is not known.
+    """
+    path = str(path).rstrip("/")
+    filesystem, root = fsspec.core.url_to_fs(path)
+    if not filesystem.exists(root):
+        raise InputError(f"{path} does not exist; expected an INDEX, an RLDS directory, or npz or parquet files")
+    if filesystem.isfile(f"{root}/{index.FILE}"):
+        return Episodes(path, index.count(path, split), lambda: index.read(path, split))
+    if rlds.is_rlds(path):
+        directory = rlds.open_directory(path)
+        files = directory.files(split)
+
+        def read() -> Iterator[Episode | BadRecord]:
+            for file in files:
+                for record in directory.read_file(file):
+                    if isinstance(record, Episode):
+                        record.metadata.setdefault("dataset", directory.name)
+                    yield record
+
+        return Episodes(directory.name, directory.counts[split], read)
+    for suffix, reader in ((".npz", arrays.read_npz), (".parquet", arrays.read_parquet)):
+        files = arrays.files(path, suffix)
+        if files:
+            name = root.rsplit("/", 1)[-1].removesuffix(suffix)
+            return Episodes(name, None, lambda reader=reader, files=files, name=name: reader(files, name))
+    raise InputError(
+        f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "
+        "folder, such as bridge_dataset/1.0.0), no .npz or .parquet files"
+    )

@@ -1,0 +1,61 @@
+"""What every reader yields: episodes with flat step names, and records that could not be read."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Steps = dict[str, NDArray | list[bytes]]
+
+
+@dataclass(frozen=True)
+class Where:
+    """A source record: `length` bytes at `offset` of `file`; `number` counts records in the file. -1 where it has no bytes."""
+
+    file: str
+    offset: int = -1
+    length: int = -1
+    number: int = 0
+
+    def __str__(self) -> str:
+        at = f" at byte {self.offset}" if self.offset >= 0 else ""
+        return f"{self.file}: record {self.number}{at}"
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One demonstration.
+
+    Attributes:
+        steps: flat names ("action", "observation/image") to (T, ...) arrays as stored, or T encoded images or texts (bytes).
+        metadata: flat names to values of the whole episode; an INDEX adds dataset, embodiment, control_hz, action_encoding.
+        where: the record it came from.
+    """
+
+    steps: Steps
+    metadata: dict[str, Any] = field(default_factory=dict)
+    where: Where = field(default_factory=lambda: Where(""))
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(next(iter(self.steps.values()))) if self.steps else 0
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """A record that is not an episode; `reason` is a short word for counting, `detail` says what was found."""
+
+    where: Where
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}: {self.detail}"
+
+
+def as_float(values: NDArray | list[bytes]) -> NDArray[np.float32]:
+    """A numeric step column as (T, D) float32; scalars become one dimension."""
+    array = np.asarray(values, np.float32)
+    return array.reshape(len(array), -1)

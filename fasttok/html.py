@@ -1,0 +1,232 @@
+"""Self-contained HTML pages: one file, no script, no network; plots are inline SVG that follows the page's colours.
+
+Everything here returns `Markup`, a str that is safe to place in a page; plain strings are escaped on the way in.
+"""
+
+import base64
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+PALETTE = ("#2f6fde", "#e0662b", "#2a9d74", "#9a5bd0", "#c93a5b", "#7a8a1f", "#1d97b8", "#8b6a4f")
+
+CSS = files("fasttok").joinpath("page.css").read_text(encoding="utf-8")
+
+
+class Markup(str):
+    """HTML that needs no escaping."""
+
+    __slots__ = ()
+
+
+def text(value: Any) -> Markup:
+    """Escapes anything that is not Markup yet.
+
+    >>> text("a < b")
+    'a &lt; b'
+    """
+    return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
+
+
+def tag(name: str, *children: Any, **attributes: Any) -> Markup:
+    """One element; `class_` is `class`, None attributes are left out.
+
+    >>> tag("b", "x & y", class_="soft")
+    '<b class="soft">x &amp; y</b>'
+    """
+    attrs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{name}{attrs}>{''.join(map(text, children))}</{name}>")
+
+
+def page(title: str, *sections: Any) -> str:
+    """A whole document."""
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{text(title)}</title>'
+    body = "\n".join(map(text, sections))
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head>\n<body>\n{body}\n</body></html>\n'
+
+
+def tiles(values: Mapping[str, Any]) -> Markup:
+    """The few numbers a reader wants first: label -> value."""
+    boxes = [tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in values.items()]
+    return tag("div", *boxes, class_="tiles")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup:
+    """A table; columns that hold only numbers (or None) are right-aligned."""
+
+    def numeric(i: int) -> bool:
+        return all(row[i] is None or isinstance(row[i], int | float | np.number) for row in rows)
+
+    kinds = ["num" if numeric(i) else None for i in range(len(columns))]
+    head = tag("tr", *[tag("th", name, class_=kind) for name, kind in zip(columns, kinds, strict=True)])
+    body = [
+        tag("tr", *[tag("td", number(cell), class_=kind) for cell, kind in zip(row, kinds, strict=True)])
+        for row in rows
+    ]
+    return tag("table", head, *body)
+
+
+def number(value: Any) -> Any:
+    """Numbers as people read them; everything else unchanged.
+
+    >>> number(12345), number(0.12345), number(None), number("x")
+    ('12,345', '0.123', '–', 'x')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        real = float(value)
+        return f"{real:,.0f}" if abs(real) >= 1000 else f"{real:.3g}"
+    return value
+
+
+def image(data: bytes, width: int = 128, alt: str = "") -> Markup:
+    """An embedded JPEG or PNG, enlarged without smoothing."""
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Markup(f'<img src="{source}" width="{width}" alt="{html.escape(alt)}">')
+
+
+def bar(share: float, colour: str = PALETTE[0]) -> Markup:
+    """A horizontal bar for a share in [0, 1]."""
+    fill = tag("i", style=f"width:{100 * min(max(share, 0), 1):.1f}%;background:{colour}")
+    return tag("div", fill, class_="bar")
+
+
+def badge(name: str, colour: str) -> Markup:
+    """A small coloured label."""
+    return tag("span", name, class_="badge", style=f"background:{colour}")
+
+
+def tokens(pieces: Sequence[tuple[str, bool]]) -> Markup:
+    """Tokens in a row; those that count in a loss are coloured, the others grey.
+
+    Args:
+        pieces: (text of the token, whether its loss mask is True).
+    """
+    spans: list[Markup] = []
+    hue = 0
+    for piece, counted in pieces:
+        if counted:
+            hue = (hue + 47) % 360
+            spans.append(tag("span", piece, class_="tok mono", style=f"background:hsl({hue} 70% 50% / .22)"))
+        else:
+            spans.append(tag("span", piece, class_="tok mono lossless"))
+    return tag("div", *spans, class_="tokens")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a plot: x and y of equal length; `dashed` for what is reconstructed or smoothed away."""
+
+    name: str
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    colour: str
+    dashed: bool = False
+    faint: bool = False
+
+
+def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_label: str = "", title: str = "",
+         zero: bool = False, log_y: bool = False, legend: bool = True) -> Markup:  # fmt: skip
+    """Lines over shared axes with round tick values; points that are not finite leave gaps.
+
+    Args:
+        zero: the y axis includes 0.
+        log_y: logarithmic y axis (values <= 0 are left out).
+    """
+    left, right, top, bottom = 44, 8, 8, 30 if x_label else 20
+
+    def shown(s: Series) -> tuple[np.ndarray, np.ndarray]:
+        x, y = np.asarray(s.x, float), np.asarray(s.y, float)
+        if log_y:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                y = np.where(y > 0, np.log10(y), np.nan)
+        return x, y
+
+    points = [shown(s) for s in series]
+    xs = np.concatenate([x for x, _ in points] or [np.zeros(1)])
+    ys = np.concatenate([y[np.isfinite(y)] for _, y in points] or [np.zeros(1)])
+    x0, x1 = (float(xs.min()), float(xs.max())) if xs.size else (0.0, 1.0)
+    y0, y1 = (float(ys.min()), float(ys.max())) if ys.size else (0.0, 1.0)
+    if zero:
+        y0, y1 = min(y0, 0.0), max(y1, 0.0)
+    y_ticks = ticks(y0, y1)
+    y0, y1 = min(y0, y_ticks[0]), max(y1, y_ticks[-1])
+    span_x, span_y = (x1 - x0) or 1.0, (y1 - y0) or 1.0
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + (x - x0) / span_x * (width - left - right), height - bottom - (y - y0) / span_y * (
+            height - top - bottom
+        )
+
+    parts = []
+    for value in y_ticks:
+        _, row = at(x0, value)
+        label = _tick(10**value if log_y else value)
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{row:.1f}" y2="{row:.1f}"/>')
+        parts.append(f'<text x="{left - 6}" y="{row + 4:.1f}" text-anchor="end">{label}</text>')
+    for value in [v for v in ticks(x0, x1, 4) if x0 <= v <= x1]:
+        column, _ = at(value, y0)
+        parts.append(f'<text x="{column:.1f}" y="{height - bottom + 15}" text-anchor="middle">{_tick(value)}</text>')
+    if x_label:
+        parts.append(f'<text x="{(left + width) / 2}" y="{height - 2}" text-anchor="middle">{text(x_label)}</text>')
+    for s, (x, y) in zip(series, points, strict=True):
+        style = (
+            f'stroke="{s.colour}"'
+            + (' stroke-dasharray="4 3"' if s.dashed else "")
+            + (' opacity=".28"' if s.faint else "")
+        )
+        parts.append(f'<path class="line" d="{_path([at(*p) for p in zip(x, y, strict=True)])}" {style}/>')
+    drawing = Markup(
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(title or x_label)}">{"".join(parts)}</svg>'
+    )
+    keys = [tag("span", tag("i", style=f"background:{s.colour}"), s.name) for s in series if s.name and not s.faint]
+    return tag("figure", tag("h3", title) if title else Markup(""), drawing,
+               tag("div", *keys, class_="legend") if legend and keys else Markup(""), style="margin:0")  # fmt: skip
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round tick values that span [low, high].
+
+    >>> ticks(0.0, 0.93)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if not high > low:
+        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    raw = (high - low) / count
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _tick(value: float) -> str:
+    if abs(value) >= 10_000:
+        return f"{value / 1000:g}k"
+    return f"{value:.3g}"
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    parts: list[str] = []
+    pen_down = False
+    for x, y in points:
+        if not (math.isfinite(x) and math.isfinite(y)):
+            pen_down = False
+            continue
+        parts.append(f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}")
+        pen_down = True
+    return "".join(parts)

@@ -1,0 +1,164 @@
+"""Writing and reading through fsspec: under the final name only when complete, and never outside a folder."""
+
+import hashlib
+import json
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from fasttok.errors import InputError
+
+BLOCK = 1 << 20
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or URL, and the path on it.
+
+    Raises:
+        InputError: the protocol is unknown, or its package is not installed.
+    """
+    try:
+        return cast(tuple[fsspec.AbstractFileSystem, str], fsspec.core.url_to_fs(url))
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{url}: {error}") from None
+
+
+def is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether files of `fs` can be mapped into memory."""
+    return isinstance(fs, LocalFileSystem)
+
+
+def join(folder: str, *parts: str) -> str:
+    """A path below `folder`; URLs and local paths alike.
+
+    >>> join("gs://bucket/shards/", "state", "a.json")
+    'gs://bucket/shards/state/a.json'
+    """
+    return posixpath.join(folder.rstrip("/") or "/", *parts)
+
+
+def safe_name(name: str, where: str) -> str:
+    """A relative path from a file we read, refused when it would leave its folder.
+
+    Raises:
+        InputError: absolute, with `..`, or with a backslash.
+
+    >>> safe_name("shard-00000-of-00001.arrow", "manifest.json")
+    'shard-00000-of-00001.arrow'
+    """
+    parts = name.split("/")
+    if not name or name.startswith("/") or ".." in parts or "\\" in name or "://" in name or "\x00" in name:
+        raise InputError(f"{where}: the path {name!r} leaves its folder; expected a relative path without '..'")
+    return name
+
+
+@contextmanager
+def atomic_write(url: str) -> Iterator[BinaryIO]:
+    """Opens `url` for writing bytes; the final name appears only when the block ends without an error.
+
+    Local files go through a temporary file in the same folder, flushed to disk and renamed. Object stores put the whole
+    object under its name on close, which is as atomic.
+    """
+    fs, path = filesystem(url)
+    if not is_local(fs):
+        stream = fs.open(path, "wb")
+        try:
+            yield cast(BinaryIO, stream)
+        except BaseException:
+            stream.discard()
+            raise
+        stream.close()
+        return
+    folder, name = os.path.split(path)
+    os.makedirs(folder or ".", exist_ok=True)
+    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(url: str, value: Any) -> None:
+    """Writes JSON with sorted keys, atomically; the same value gives the same bytes."""
+    with atomic_write(url) as stream:
+        stream.write((json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(url: str, what: str) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON; `what` says what it should have been.
+    """
+    fs, path = filesystem(url)
+    try:
+        return json.loads(fs.cat_file(path))
+    except FileNotFoundError:
+        raise InputError(f"{url} does not exist: expected {what}") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{url}: expected {what}, but it cannot be read: {error}") from None
+
+
+class HashingWriter:
+    """A file object that only writes, and knows the sha256 and size of what went through it."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self._stream.write(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Left open: whoever opened the stream closes it."""
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def sha256_file(url: str) -> tuple[str, int]:
+    """(sha256 in hex, bytes) of a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    fs, path = filesystem(url)
+    digest, size = hashlib.sha256(), 0
+    with fs.open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size

@@ -1,0 +1,56 @@
+"""Shards: names, writing, and (from `pipelines.reader`) reading. No TF, no Beam: trainers import this.
+
+SHARDS is a folder of Arrow IPC files with a manifest; see docs/design.md. Bytes are a function of the rows alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.files import HashingWriter, atomic_write
+from pipelines.manifest import Manifest, Shard
+from pipelines.reader import Batch, ReadState, ShardReader
+from pipelines.records import ROWS_PER_BATCH, SCHEMA, record_batch
+
+__all__ = ["Batch", "Manifest", "ReadState", "Shard", "ShardReader", "Written", "shard_name", "write_shard"]
+
+
+def shard_name(number: int, total: int) -> str:
+    """The file name of a shard.
+
+    >>> shard_name(3, 8)
+    'shard-00003-of-00008.arrow'
+    """
+    return f"shard-{number:05d}-of-{total:05d}.arrow"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_shard` wrote."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def write_shard(url: str, rows: Iterable[Mapping[str, Any]]) -> Written:
+    """Writes rows as one Arrow IPC file in batches of 256; the name appears when the file is complete.
+
+    Args:
+        url: where; any fsspec URL.
+        rows: rows of `pipelines.records.SCHEMA`, taken one batch at a time.
+
+    Returns:
+        Rows, bytes and sha256, computed while writing.
+    """
+    source, count = iter(rows), 0
+    with atomic_write(url) as stream:
+        hashing = HashingWriter(stream)
+        with pa.PythonFile(hashing, mode="w") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            while batch := list(islice(source, ROWS_PER_BATCH)):
+                writer.write_batch(record_batch(batch))
+                count += len(batch)
+    return Written(count, hashing.size, hashing.hexdigest())

@@ -1,0 +1,127 @@
+"""An episode as stored, made what its entry says it means: action, proprio, language, cameras.
+
+A record that cannot be used raises `Reject` with the short reason under which it is counted.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Episode, as_float
+from pipelines.entries import DatasetEntry, Part
+from pipelines.images import check_header
+
+
+class Reject(ValueError):
+    """A record that becomes a dead letter: `reason` is for counting, the message says what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """A standardised episode: action (T, D) and proprio (T, S) float32 in raw units; cameras: slot -> T encoded images."""
+
+    action: NDArray[np.float32]
+    proprio: NDArray[np.float32]
+    language: str
+    cameras: dict[str, list[bytes]]
+
+
+def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
+    """Applies an entry to an episode.
+
+    Raises:
+        Reject: a feature named in the entry is missing, the episode is empty after `drop_first`, an action or proprio is not
+            finite, the language is missing, or an image is unreadable.
+    """
+    first = entry.drop_first
+    if episode.length <= first:
+        raise Reject("empty", f"{episode.length} steps, of which the entry drops the first {first}")
+    action = _columns(entry.action, episode)[first:]
+    proprio = _columns(entry.proprio, episode)[first:]
+    for name, values in (("action", action), ("proprio", proprio)):
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            step, dim = bad[0]
+            raise Reject(f"{name} not finite", f"{name} is {values[step, dim]} at step {step + first}, dim {dim}")
+    cameras = {}
+    for slot, feature in entry.cameras:
+        images = _feature(episode, feature)
+        if not isinstance(images, list):
+            raise Reject("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
+        for step, image in enumerate(images):
+            problem = check_header(image)
+            if problem:
+                raise Reject("image", f"camera {slot} ({feature}), step {step}: {problem}")
+        cameras[slot] = images[first:]
+    return Standard(action, proprio, _language(entry, episode), cameras)
+
+
+def action_encoding(entry: DatasetEntry, action_dim: int) -> list[str]:
+    """Per dimension "absolute", "delta" or "gripper"; an open slice takes what is left."""
+    return _spread([(p.encoding, p) for p in entry.action], action_dim)
+
+
+def action_names(entry: DatasetEntry, action_dim: int) -> list[str]:
+    """Per dimension a name with its unit, for people."""
+    names = []
+    for part, width in zip(entry.action, _widths(entry.action, action_dim), strict=True):
+        for i in range(width):
+            name = part.names[i] if i < len(part.names) else f"{part.feature}[{part.start + i}]"
+            names.append(f"{name} ({part.unit})" if part.unit else name)
+    return names
+
+
+def _spread(values: list[tuple[str, Part]], total: int) -> list[str]:
+    widths = _widths(tuple(part for _, part in values), total)
+    return [value for (value, _), width in zip(values, widths, strict=True) for _ in range(width)]
+
+
+def _widths(parts: tuple[Part, ...], total: int) -> list[int]:
+    known = [None if p.stop is None else p.stop - p.start for p in parts]
+    rest = total - sum(w for w in known if w is not None)
+    return [rest if w is None else w for w in known]
+
+
+def _columns(parts: tuple[Part, ...], episode: Episode) -> NDArray[np.float32]:
+    columns = []
+    for part in parts:
+        values = _feature(episode, part.feature)
+        if isinstance(values, list):
+            raise Reject("features", f"{part.feature} holds bytes, expected numbers")
+        table = as_float(values)
+        width = table.shape[1] if part.stop is None else part.stop
+        if width > table.shape[1] or part.start >= width:
+            raise Reject("dims", f"{part.feature} has {table.shape[1]} dims, the entry takes [{part.start}, {part.stop})")
+        taken = table[:, part.start : width]
+        columns.append(1 - taken if part.op == "invert" else taken)
+    return np.concatenate(columns, axis=1) if columns else np.zeros((episode.length, 0), np.float32)
+
+
+def _feature(episode: Episode, name: str) -> NDArray | list[bytes]:
+    if name not in episode.steps:
+        raise Reject("features", f"no step feature {name}; there are {', '.join(sorted(episode.steps))}")
+    return episode.steps[name]
+
+
+def _language(entry: DatasetEntry, episode: Episode) -> str:
+    if entry.language is None:
+        return ""
+    if entry.language in episode.steps:
+        value = episode.steps[entry.language][entry.drop_first]
+    elif entry.language in episode.metadata:
+        value = episode.metadata[entry.language]
+    else:
+        raise Reject("language", f"no feature {entry.language}")
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise Reject("language", f"{entry.language} is not UTF-8") from None
+    text = " ".join(text.split())
+    if not text:
+        raise Reject("language", f"{entry.language} is empty")
+    return text

@@ -1,0 +1,75 @@
+"""The light packages stay light: proved in fresh interpreters, and the proof itself is shown to be able to fail."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("tensorflow", "tensorflow_datasets", "apache_beam", "jax", "rlds")
+WITHOUT = {
+    "fasttok": HEAVY,
+    "fasttok.tokenizer": HEAVY,
+    "fasttok.episodes": HEAVY,
+    "fasttok.episodes.rlds": HEAVY,
+    "fasttok.fit": HEAVY,
+    "fasttok.cli": HEAVY,
+    "fasttok.html": HEAVY,
+    "mixtures": HEAVY,
+    "mixtures.spec": HEAVY,
+    "mixtures.quota": HEAVY,
+    "mixtures.__main__": HEAVY,
+    "pipelines": HEAVY,
+    "pipelines.records": HEAVY,
+    "pipelines.shards": HEAVY,
+    "pipelines.__main__": HEAVY,
+    "train.config": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
+    "train.data": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
+    "train.loop": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
+    "train.evaluate": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
+}
+
+
+def loaded(module: str, banned: tuple[str, ...]) -> set[str]:
+    """Which of `banned` a fresh interpreter holds after importing `module`."""
+    code = f"import {module}, sys; print(*[name for name in {banned!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", WITHOUT)
+def test_import_stays_light(module: str) -> None:
+    assert loaded(module, WITHOUT[module]) == set()
+
+
+def test_the_check_can_fail() -> None:
+    assert loaded("jax", HEAVY) == {"jax"}
+
+
+def test_packages_import_only_what_they_may() -> None:
+    """`fasttok` knows nobody, `mixtures` only fasttok's errors and console; nobody imports `train`."""
+    import ast
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[1]
+    allowed = {
+        "fasttok": {"fasttok"},
+        "mixtures": {"mixtures", "fasttok.errors", "fasttok.console"},
+        "pipelines": {"pipelines", "fasttok", "mixtures"},
+        "train": {"train", "fasttok", "mixtures", "pipelines.shards", "pipelines.records"},
+    }
+    ours = (*tuple(allowed), "examples", "benchmarks")
+    wrong = []
+    for package, may in allowed.items():
+        for path in sorted((root / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                    names = [f"{node.module}.{alias.name}" for alias in node.names]
+                else:
+                    continue
+                for name in names:
+                    if name.split(".")[0] in ours and not any(name == m or name.startswith(m + ".") for m in may):
+                        wrong.append(f"{path.relative_to(root)}:{node.lineno} imports {name}")
+    assert wrong == []

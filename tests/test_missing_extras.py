@@ -1,0 +1,53 @@
+"""A command whose extra is not installed says which pip line brings it, without a traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+# A path hook that makes a package look absent, as in an environment without the extra.
+BLOCK = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+import runpy
+sys.argv = {argv!r}
+runpy.run_module(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "argv", "pip_line"),
+    [
+        (["apache_beam"], ["pipelines", "index", "nowhere", "--out", "out"], "pip install 'fasttok[pipelines]'"),
+        (
+            ["apache_beam"],
+            ["pipelines", "build", "demo", "--out", "out", "--samples", "8"],
+            "pip install 'fasttok[pipelines]'",
+        ),
+        (["jax", "optax", "orbax"], ["train", "--shards", "nowhere", "--out", "out"], "pip install 'fasttok[train]'"),
+        (
+            ["jax", "optax", "orbax"],
+            ["train.evaluate", "--run", "nowhere", "--env", "a:b"],
+            "pip install 'fasttok[train]'",
+        ),
+    ],
+)
+def test_missing_extra_names_the_pip_line(blocked: list[str], argv: list[str], pip_line: str) -> None:
+    code = BLOCK.format(blocked=blocked, argv=argv)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode != 0
+    assert pip_line in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("module", ["fasttok.cli", "mixtures", "pipelines", "train", "train.evaluate"])
+def test_help_works_without_the_extras(module: str) -> None:
+    blocked = ["tensorflow", "tensorflow_datasets", "apache_beam", "jax", "optax", "orbax", "rlds", "PIL"]
+    code = BLOCK.format(blocked=blocked, argv=[module, "--help"])
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "python -m" in result.stdout or "fasttok " in result.stdout  # an example that can be pasted

@@ -1,0 +1,112 @@
+"""Gemma's parts, and the adaptive-norm variant that the action expert is made of.
+
+Shapes: B rows, S backbone tokens, H action steps, W width, N query heads, K head_dim, M mlp, L layers. One key/value head.
+Conventions follow openpi's Gemma: RMSNorm multiplies by 1 + scale (epsilon 1e-6), rotary embedding on halves with base
+10000, tanh gelu, queries scaled by K ** -0.5. Layer parameters are stacked on a leading axis and run by `lax.scan`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Params = dict[str, Any]
+EPSILON = 1e-6
+ROPE_BASE = 10_000.0
+MASKED = -2.3819763e38  # openpi's and big_vision's "minus infinity" that survives float32 arithmetic
+
+
+def init_layers(key: Array, depth: int, width: int, mlp: int, heads: int, head_dim: int, cond: int | None) -> Params:
+    """Random layer stack; `cond` is the width of the adaptive norms' condition, None for plain RMSNorm."""
+    keys = jax.random.split(key, 5)
+
+    def normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
+        return jax.random.normal(key, (depth, *shape), jnp.float32) * fan_in**-0.5
+
+    def norm() -> Any:
+        if cond is None:
+            return jnp.zeros((depth, width))
+        # Zero kernels make scale, shift and gate 0; a gate of 0 would cut every branch off, so its bias starts at 1.
+        bias = jnp.concatenate([jnp.zeros((depth, 2 * width)), jnp.ones((depth, width))], axis=-1)
+        return {"kernel": jnp.zeros((depth, cond, 3 * width)), "bias": bias}
+
+    return {
+        "attention_norm": norm(),
+        "query": normal(keys[0], (heads, width, head_dim), width),
+        "key_value": normal(keys[1], (2, width, head_dim), width),
+        "output": normal(keys[2], (heads, head_dim, width), heads * head_dim),
+        "mlp_norm": norm(),
+        "gate_up": normal(keys[3], (2, width, mlp), width),
+        "down": normal(keys[4], (mlp, width), mlp),
+    }
+
+
+def rms_norm(x: Array, scale: Array) -> Array:
+    """x / rms(x) * (1 + scale) over the last axis, computed in float32."""
+    x32 = x.astype(jnp.float32)
+    normed = x32 * jax.lax.rsqrt(jnp.mean(x32**2, axis=-1, keepdims=True) + EPSILON)
+    return (normed * (1 + scale)).astype(x.dtype)
+
+
+def ada_rms_norm(x: Array, cond: Array, params: Params) -> tuple[Array, Array]:
+    """RMSNorm whose scale, shift and residual gate come from a condition (pi0.5's adaRMS).
+
+    Args:
+        x: (B, H, W). cond: (B, C). params: kernel (C, 3 W), bias (3 W).
+
+    Returns:
+        (normalised x (B, H, W), gate (B, 1, W)).
+    """
+    x32 = x.astype(jnp.float32)
+    normed = x32 * jax.lax.rsqrt(jnp.mean(x32**2, axis=-1, keepdims=True) + EPSILON)
+    modulation = cond.astype(jnp.float32) @ params["kernel"] + params["bias"]
+    scale, shift, gate = jnp.split(modulation[:, None, :], 3, axis=-1)
+    return (normed * (1 + scale) + shift).astype(x.dtype), gate.astype(x.dtype)
+
+
+def rope(x: Array, positions: Array) -> Array:
+    """Rotary position embedding.
+
+    Args:
+        x: (B, T, ..., K) with any axes between time and head_dim. positions: (B, T) int.
+    """
+    half = x.shape[-1] // 2
+    period = ROPE_BASE ** (jnp.arange(half, dtype=jnp.float32) / half)
+    angle = positions[..., None].astype(jnp.float32) / period
+    angle = angle.reshape(*angle.shape[:2], *(1,) * (x.ndim - 3), half)
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    x1, x2 = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
+
+
+def project(x: Array, layer: Params, positions: Array) -> tuple[Array, Array, Array]:
+    """Scaled, rotated queries (B, T, N, K), rotated keys (B, T, K) and values (B, T, K) of normalised x (B, T, W)."""
+    query = jnp.einsum("btw,nwk->btnk", x, layer["query"].astype(x.dtype))
+    key, value = jnp.einsum("btw,cwk->cbtk", x, layer["key_value"].astype(x.dtype))
+    return rope(query, positions) * query.shape[-1] ** -0.5, rope(key, positions), value
+
+
+def attend(query: Array, key: Array, value: Array, mask: Array) -> Array:
+    """Softmax attention with one key/value head.
+
+    Args:
+        query: (B, T, N, K), already scaled. key, value: (B, S, K). mask: (B, T, S) bool, True = may attend.
+
+    Returns:
+        (B, T, N, K).
+    """
+    logits = jnp.einsum("btnk,bsk->bnts", query, key, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(jnp.where(mask[:, None], logits, MASKED), axis=-1).astype(value.dtype)
+    return jnp.einsum("bnts,bsk->btnk", weights, value)
+
+
+def merge_heads(heads: Array, layer: Params) -> Array:
+    """(B, T, N, K) -> (B, T, W)."""
+    return jnp.einsum("btnk,nkw->btw", heads, layer["output"].astype(heads.dtype))
+
+
+def feed_forward(x: Array, layer: Params) -> Array:
+    """Gated tanh-gelu: down(gelu(gate(x)) * up(x))."""
+    gate, up = jnp.einsum("btw,cwm->cbtm", x, layer["gate_up"].astype(x.dtype))
+    return (jax.nn.gelu(gate, approximate=True) * up) @ layer["down"].astype(x.dtype)

@@ -1,0 +1,76 @@
+"""Who may see whom, and where gradients stop: the heart of knowledge insulation (arXiv 2505.23705, section IV and eq. 5-6).
+
+Two streams: b = backbone tokens (images, prompt, state, then the causal suffix of FAST ids or answer), a = action-expert
+tokens. The backbone never attends to the expert, so its attention is a call of its own, and the expert's is a second one:
+
+    Eb = attn(Qb, Kb, Vb)
+    Ea = attn(Qa, [sg(Kb); Ka], [sg(Vb); Va])
+
+with sg the stop-gradient. `insulate` makes sg one number per layer: the share of the expert's gradient that reaches Kb and
+Vb; 0 is the paper, 1 is joint training. Because the split is structural, the flow loss leaves exactly zero on the backbone.
+
+The masks of one row with six backbone tokens (image i, prompt p, suffix s, padding -) and two expert tokens (a):
+
+    backbone_mask          expert_mask (keys: backbone, then expert)
+         i p p s s -            i p p s s -  a a
+    i    x x x . . .       a    x x x . . .  x x
+    p    x x x . . .       a    x x x . . .  x x
+    p    x x x . . .
+    s    x x x x . .       FAST and expert tokens never see each other: the suffix holds the very actions that the
+    s    x x x x x .       expert must predict, and at inference there is no suffix.
+    -    . . . . . .
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def backbone_mask(valid: Array, causal: Array) -> Array:
+    """Which backbone tokens attend to which: a bidirectional prefix with a causal suffix.
+
+    Args:
+        valid: (B, S) bool, False on padding and absent cameras.
+        causal: (B, S) bool, True on suffix tokens.
+
+    Returns:
+        (B, S, S) bool, [b, query, key]: both valid, and the key is in the same or an earlier block.
+    """
+    order = jnp.cumsum(causal, axis=1)
+    return (order[:, None, :] <= order[:, :, None]) & valid[:, None, :] & valid[:, :, None]
+
+
+def expert_mask(valid: Array, causal: Array, horizon: int) -> Array:
+    """What the expert sees: the valid prefix, and all of its own steps.
+
+    Returns:
+        (B, horizon, S + horizon) bool, [b, query, key].
+    """
+    prefix = valid & ~causal
+    keys = jnp.concatenate([prefix, jnp.ones((valid.shape[0], horizon), bool)], axis=1)
+    return jnp.broadcast_to(keys[:, None, :], (valid.shape[0], horizon, keys.shape[1]))
+
+
+def backbone_positions(valid: Array) -> Array:
+    """Running count of valid tokens minus 1, (B, S) int32: absent cameras and padding take no position."""
+    return jnp.cumsum(valid, axis=1) - 1
+
+
+def expert_positions(valid: Array, causal: Array, horizon: int) -> Array:
+    """Positions after the valid prefix, (B, horizon) int32: the same whether or not a suffix is present."""
+    prefix_length = jnp.sum(valid & ~causal, axis=1, keepdims=True)
+    return prefix_length + jnp.arange(horizon)
+
+
+def insulate(x: Array, shares: tuple[float, ...]) -> Array:
+    """Keys or values of all layers as the expert may use them: equal in value, `shares[layer]` of their gradient.
+
+    Args:
+        x: (L, ...) with one leading entry per layer.
+        shares: one number in [0, 1] per layer.
+    """
+    stopped = jax.lax.stop_gradient(x)
+    if not any(shares):
+        return stopped  # no backward pass through the backbone is built at all
+    share = jnp.asarray(shares, x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+    return stopped + share * (x - stopped)

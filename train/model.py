@@ -1,0 +1,142 @@
+"""The insulated vision-language-action model: vision encoder, backbone, action expert.
+
+One forward pass of the backbone gives its last hidden states and every layer's keys and values; the expert reads those
+through `insulation.insulate`. Training, FAST decoding and flow sampling all use these two functions, so the velocity at
+inference is the training forward by construction. Parameters are plain nested dicts with the top-level keys `vision`,
+`backbone` and `expert`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from train import flow, gemma, insulation, siglip
+from train.config import ModelConfig
+
+Params = dict[str, Any]
+
+
+class Context(NamedTuple):
+    """What the backbone leaves behind for the losses and the expert. S = images + text."""
+
+    hidden: Array  # (B, S, width) after the last norm
+    keys: Array  # (L, B, S, head_dim), rotated
+    values: Array  # (L, B, S, head_dim)
+    valid: Array  # (B, S) bool
+    causal: Array  # (B, S) bool: suffix
+
+
+def init(key: Array, config: ModelConfig) -> Params:
+    """Random parameters, float32."""
+    c = config
+    keys = jax.random.split(key, 9)
+
+    def linear(key: Array, into: int, out: int) -> Params:
+        return {"kernel": jax.random.normal(key, (into, out), jnp.float32) * into**-0.5, "bias": jnp.zeros(out)}
+
+    params: Params = {
+        "vision": siglip.init(
+            keys[0], c.image_size, c.patch, c.vision_width, c.vision_depth, c.vision_heads, c.vision_mlp, c.width
+        ),
+        "backbone": {
+            "embedding": jax.random.normal(keys[1], (c.vocab_size, c.width), jnp.float32) * c.width**-0.5,
+            "layers": gemma.init_layers(keys[2], c.depth, c.width, c.mlp, c.heads, c.head_dim, None),
+            "norm": jnp.zeros(c.width),
+        },
+    }
+    if c.flow:
+        params["expert"] = {
+            "layers": gemma.init_layers(
+                keys[3], c.depth, c.expert_width, c.expert_mlp, c.heads, c.head_dim, c.expert_width
+            ),
+            "norm": {"kernel": jnp.zeros((c.expert_width, 3 * c.expert_width)), "bias": jnp.zeros(3 * c.expert_width)},
+            "action_in": linear(keys[4], c.action_dim, c.expert_width),
+            "action_out": linear(keys[5], c.expert_width, c.action_dim),
+            "time_in": linear(keys[6], c.expert_width, c.expert_width),
+            "time_out": linear(keys[7], c.expert_width, c.expert_width),
+        }
+    return params
+
+
+def count(params: Params) -> int:
+    """Number of parameters in a tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def embed_text(params: Params, tokens: Array, config: ModelConfig) -> Array:
+    """Token embeddings times sqrt(width), as Gemma does: (B, L) -> (B, L, width)."""
+    return (params["backbone"]["embedding"][tokens] * config.width**0.5).astype(config.dtype)
+
+
+def embed(params: Params, batch: dict[str, Array], config: ModelConfig) -> tuple[Array, Array, Array]:
+    """Images then text: ((B, S, width) embeddings, (B, S) valid, (B, S) causal)."""
+    images = batch["images"].astype(config.dtype)
+    b, cameras = images.shape[:2]
+    seen = siglip.encode(params["vision"], images.reshape(b * cameras, *images.shape[2:]), config.patch)
+    per_camera = seen.shape[1]
+    seen = seen.reshape(b, cameras * per_camera, config.width)
+    seen_valid = jnp.repeat(batch["image_mask"], per_camera, axis=1)
+    x = jnp.concatenate([seen, embed_text(params, batch["tokens"], config)], axis=1)
+    valid = jnp.concatenate([seen_valid, batch["token_mask"]], axis=1)
+    causal = jnp.concatenate([jnp.zeros_like(seen_valid), batch["token_ar"]], axis=1)
+    return x, valid, causal
+
+
+def run_backbone(params: Params, batch: dict[str, Array], config: ModelConfig) -> Context:
+    """The backbone over a whole batch (docs/design.md "Training batch"; only its token and image fields are read)."""
+    x, valid, causal = embed(params, batch, config)
+    mask = insulation.backbone_mask(valid, causal)
+    positions = insulation.backbone_positions(valid)
+
+    def layer(x: Array, p: Params) -> tuple[Array, tuple[Array, Array]]:
+        query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
+        x = x + gemma.merge_heads(gemma.attend(query, key, value, mask), p)
+        return x + gemma.feed_forward(gemma.rms_norm(x, p["mlp_norm"]), p), (key, value)
+
+    x, (keys, values) = jax.lax.scan(layer, x, params["backbone"]["layers"])
+    return Context(gemma.rms_norm(x, params["backbone"]["norm"]), keys, values, valid, causal)
+
+
+def logits(params: Params, hidden: Array) -> Array:
+    """Text logits by the tied embedding, float32: (..., width) -> (..., vocab)."""
+    table = params["backbone"]["embedding"].astype(hidden.dtype)
+    return jnp.einsum("...w,vw->...v", hidden, table, preferred_element_type=jnp.float32)
+
+
+def run_expert(params: Params, context: Context, noisy: Array, time: Array, config: ModelConfig) -> Array:
+    """Velocity of noisy chunks given what the backbone saw.
+
+    Args:
+        context: of `run_backbone`; gradients into it are scaled by `config.shares`, 0 being full insulation.
+        noisy: (B, H, D) x_t. time: (B,) flow time, 1 = noise.
+
+    Returns:
+        (B, H, D) float32 velocity v_t (towards noise).
+    """
+    p = params["expert"]
+    horizon = noisy.shape[1]
+    keys, values = insulation.insulate(context.keys, config.shares), insulation.insulate(context.values, config.shares)
+    mask = insulation.expert_mask(context.valid, context.causal, horizon)
+    positions = insulation.expert_positions(context.valid, context.causal, horizon)
+
+    cond = flow.time_embedding(time, config.expert_width)
+    for name in ("time_in", "time_out"):
+        cond = jax.nn.swish(cond @ p[name]["kernel"] + p[name]["bias"])
+    x = (noisy @ p["action_in"]["kernel"] + p["action_in"]["bias"]).astype(config.dtype)
+
+    def layer(x: Array, inputs: tuple[Params, Array, Array]) -> tuple[Array, None]:
+        q, seen_key, seen_value = inputs
+        y, gate = gemma.ada_rms_norm(x, cond, q["attention_norm"])
+        query, key, value = gemma.project(y, q, positions)
+        mixed = gemma.attend(
+            query, jnp.concatenate([seen_key, key], axis=1), jnp.concatenate([seen_value, value], axis=1), mask
+        )
+        x = x + gate * gemma.merge_heads(mixed, q)
+        y, gate = gemma.ada_rms_norm(x, cond, q["mlp_norm"])
+        return x + gate * gemma.feed_forward(y, q), None
+
+    x, _ = jax.lax.scan(layer, x, (p["layers"], keys, values))
+    x, _ = gemma.ada_rms_norm(x, cond, p["norm"])
+    return x.astype(jnp.float32) @ p["action_out"]["kernel"] + p["action_out"]["bias"]

@@ -1,0 +1,125 @@
+"""Acting and answering: Euler flow sampling and autoregressive decoding, both over cached backbone keys and values."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from train import gemma, model
+from train.config import ModelConfig
+
+Batch = dict[str, Array]
+
+
+@partial(jax.jit, static_argnames=("config", "steps"))
+def sample_actions(params: model.Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10) -> Array:
+    """Action chunks by Euler integration of the learned flow from t = 1 (noise) to t = 0.
+
+    The backbone runs once. Dimensions that an embodiment does not have were never trained and `action_in` mixes
+    dimensions, so at every step they are set to t * noise, what training showed for an action of 0.
+
+    Args:
+        batch: prefix only or with suffix (the expert does not see it); `action_dim_mask` (B, D) bool.
+
+    Returns:
+        (B, H, D) float32, normalised; 0 in masked dimensions.
+    """
+    context = model.run_backbone(params, batch, config)
+    noise = jax.random.normal(key, (batch["tokens"].shape[0], config.horizon, config.action_dim))
+    return integrate(params, context, noise, batch["action_dim_mask"], config, steps)
+
+
+def integrate(
+    params: model.Params, context: model.Context, noise: Array, dims: Array, config: ModelConfig, steps: int
+) -> Array:
+    """Euler from `noise` (B, H, D) at t = 1 to actions at t = 0; `dims` (B, D) bool as in `sample_actions`."""
+    real = dims[:, None, :]
+
+    def euler(x: Array, t: Array) -> tuple[Array, None]:
+        x = jnp.where(real, x, t * noise)
+        velocity = model.run_expert(params, context, x, jnp.full(noise.shape[0], t), config)
+        return x - velocity / steps, None
+
+    x, _ = jax.lax.scan(euler, jnp.asarray(noise), 1.0 - jnp.arange(steps) / steps)
+    return jnp.where(real, x, 0.0)
+
+
+@partial(jax.jit, static_argnames=("config", "room"))
+def _prefill(params: model.Params, config: ModelConfig, batch: Batch, room: int) -> tuple[Array, Array, Array, Array]:
+    """Logits after the prefix, keys and values with `room` free places, and which places hold a valid token."""
+    prefix = dict(batch, token_mask=batch["token_mask"] & ~batch["token_ar"])
+    context = model.run_backbone(params, prefix, config)
+    s = context.valid.shape[1]
+    last = s - 1 - jnp.argmax(context.valid[:, ::-1], axis=1)
+    hidden = jnp.take_along_axis(context.hidden, last[:, None, None], axis=1)[:, 0]
+    grow = ((0, 0), (0, 0), (0, room), (0, 0))
+    valid = jnp.pad(context.valid, ((0, 0), (0, room)))
+    return model.logits(params, hidden), jnp.pad(context.keys, grow), jnp.pad(context.values, grow), valid
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("keys", "values"))
+def _decode_step(
+    params: model.Params, config: ModelConfig, token: Array, at: Array, keys: Array, values: Array, valid: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Feeds one token a row into cache place `at`: next logits and the updated cache."""
+    positions = jnp.sum(valid, axis=1, keepdims=True)
+    valid = valid.at[:, at].set(True)
+    x = model.embed_text(params, token[:, None], config)
+
+    def layer(x: Array, inputs: tuple[model.Params, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        p, key_cache, value_cache = inputs
+        query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
+        key_cache = jax.lax.dynamic_update_slice_in_dim(key_cache, key, at, axis=1)
+        value_cache = jax.lax.dynamic_update_slice_in_dim(value_cache, value, at, axis=1)
+        x = x + gemma.merge_heads(gemma.attend(query, key_cache, value_cache, valid[:, None, :]), p)
+        return x + gemma.feed_forward(gemma.rms_norm(x, p["mlp_norm"]), p), (key_cache, value_cache)
+
+    x, (keys, values) = jax.lax.scan(layer, x, (params["backbone"]["layers"], keys, values))
+    return model.logits(params, gemma.rms_norm(x, params["backbone"]["norm"])[:, 0]), keys, values, valid
+
+
+def generate(
+    params: model.Params,
+    config: ModelConfig,
+    batch: Batch,
+    max_tokens: int,
+    eos_id: int,
+    allowed: Callable[[int, list[int]], np.ndarray] | None = None,
+) -> list[list[int]]:
+    """Greedy answers or FAST tokens after each row's prefix.
+
+    Args:
+        batch: tokens of which only the prefix (`token_ar` False) is read.
+        eos_id: ends a row; not returned.
+        allowed: (row, ids so far) -> sorted ids that may come next; an empty array ends the row. None allows all.
+
+    Returns:
+        One list of token ids per row, at most `max_tokens` long.
+    """
+    scores, keys, values, valid = _prefill(params, config, batch, max_tokens)
+    start = valid.shape[1] - max_tokens
+    rows: list[list[int]] = [[] for _ in range(scores.shape[0])]
+    open_rows = set(range(len(rows)))
+    for step in range(max_tokens):
+        table = np.asarray(scores)
+        token = np.full(len(rows), eos_id, np.int32)
+        for row in sorted(open_rows):
+            choices = None if allowed is None else allowed(row, rows[row])
+            if choices is not None and len(choices) == 0:
+                open_rows.discard(row)
+                continue
+            best = table[row].argmax() if choices is None else choices[table[row][choices].argmax()]
+            if best == eos_id:
+                open_rows.discard(row)
+                continue
+            token[row] = best
+            rows[row].append(int(best))
+        if not open_rows or step == max_tokens - 1:
+            break
+        scores, keys, values, valid = _decode_step(
+            params, config, jnp.asarray(token), jnp.int32(start + step), keys, values, valid
+        )
+    return rows

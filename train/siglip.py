@@ -1,0 +1,97 @@
+"""The vision encoder: SigLIP's ViT (Zhai et al. 2023, arXiv 2303.15343) as PaliGemma uses it.
+
+Patch embedding, learned positions, pre-LayerNorm blocks with tanh gelu, a last LayerNorm, and a projection to the
+backbone's width. Every patch is a token, row by row; there is no class token and no pooling.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Params = dict[str, Any]
+EPSILON = 1e-6
+
+
+def init(key: Array, image_size: int, patch: int, width: int, depth: int, heads: int, mlp: int, out: int) -> Params:
+    """Random parameters; block parameters are stacked on a leading `depth` axis."""
+    keys = jax.random.split(key, 9)
+    head_dim = width // heads
+    tokens = (image_size // patch) ** 2
+
+    def normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
+        return jax.random.normal(key, shape, jnp.float32) * fan_in**-0.5
+
+    def norm(*lead: int) -> Params:
+        return {"scale": jnp.ones((*lead, width)), "bias": jnp.zeros((*lead, width))}
+
+    def linear(key: Array, into: tuple[int, ...], out_of: tuple[int, ...], fan_in: int) -> Params:
+        return {"kernel": normal(key, (depth, *into, *out_of), fan_in), "bias": jnp.zeros((depth, *out_of))}
+
+    return {
+        "patch": {"kernel": normal(keys[0], (patch * patch * 3, width), patch * patch * 3), "bias": jnp.zeros(width)},
+        "position": normal(keys[1], (tokens, width), width),
+        "blocks": {
+            "attention_norm": norm(depth),
+            "query": linear(keys[2], (width,), (heads, head_dim), width),
+            "key": linear(keys[3], (width,), (heads, head_dim), width),
+            "value": linear(keys[4], (width,), (heads, head_dim), width),
+            "output": linear(keys[5], (heads, head_dim), (width,), width),
+            "mlp_norm": norm(depth),
+            "up": linear(keys[6], (width,), (mlp,), width),
+            "down": linear(keys[7], (mlp,), (width,), mlp),
+        },
+        "norm": norm(),
+        "head": {"kernel": normal(keys[8], (width, out), width), "bias": jnp.zeros(out)},
+    }
+
+
+def layer_norm(x: Array, params: Params) -> Array:
+    """LayerNorm over the last axis in float32, epsilon 1e-6."""
+    x32 = x.astype(jnp.float32)
+    centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
+    normed = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON)
+    return (normed * params["scale"] + params["bias"]).astype(x.dtype)
+
+
+def patches(images: Array, patch: int) -> Array:
+    """(B, S, S, 3) -> (B, tokens, patch * patch * 3), patches row by row, pixels (row, column, channel)."""
+    b, size, _, channels = images.shape
+    n = size // patch
+    grid = images.reshape(b, n, patch, n, patch, channels).transpose(0, 1, 3, 2, 4, 5)
+    return grid.reshape(b, n * n, patch * patch * channels)
+
+
+def block(x: Array, p: Params) -> Array:
+    """One pre-LayerNorm transformer block on (B, T, width)."""
+    dtype = x.dtype
+
+    def heads(y: Array, q: Params) -> Array:
+        return jnp.einsum("btw,wnk->btnk", y, q["kernel"].astype(dtype)) + q["bias"].astype(dtype)
+
+    y = layer_norm(x, p["attention_norm"])
+    query, key, value = heads(y, p["query"]), heads(y, p["key"]), heads(y, p["value"])
+    logits = jnp.einsum("btnk,bsnk->bnts", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
+    mixed = jnp.einsum("bnts,bsnk->btnk", jax.nn.softmax(logits, axis=-1).astype(dtype), value)
+    x = x + jnp.einsum("btnk,nkw->btw", mixed, p["output"]["kernel"].astype(dtype)) + p["output"]["bias"].astype(dtype)
+    y = layer_norm(x, p["mlp_norm"])
+    y = jax.nn.gelu(y @ p["up"]["kernel"].astype(dtype) + p["up"]["bias"].astype(dtype), approximate=True)
+    return x + y @ p["down"]["kernel"].astype(dtype) + p["down"]["bias"].astype(dtype)
+
+
+def encode(params: Params, images: Array, patch: int) -> Array:
+    """Images to backbone tokens.
+
+    Args:
+        images: (B, S, S, 3) in [-1, 1].
+
+    Returns:
+        (B, (S / patch) ** 2, backbone width).
+    """
+    dtype = images.dtype
+    x = patches(images, patch) @ params["patch"]["kernel"].astype(dtype) + params["patch"]["bias"].astype(dtype)
+    x = x + params["position"].astype(dtype)
+    x, _ = jax.lax.scan(lambda y, p: (block(y, p), None), x, params["blocks"])
+    x = layer_norm(x, params["norm"])
+    return x @ params["head"]["kernel"].astype(dtype) + params["head"]["bias"].astype(dtype)
