@@ -1,18 +1,18 @@
 """A mixture: which sources, in which shares, cut into which chunks. Frozen dataclasses, read from YAML and validated.
 
-    name: tabletop_demo
-    index: index                 # INDEX of `python -m pipelines index`, relative to this file; --index overrides
-    tokenizer: fit               # or a tokenizer folder, relative to this file; --tokenizer overrides
-    chunk: {seconds: 1.0}        # or {steps: 16}
-    unit: samples                # what weights count
-    seed: 0
+name: tabletop_demo
+index: index                 # INDEX of `python -m pipelines index`, relative to this file; --index overrides
+tokenizer: fit               # or a tokenizer folder, relative to this file; --tokenizer overrides
+chunk: {seconds: 1.0}        # or {steps: 16}
+unit: samples                # what weights count
+seed: 0
+sources:
+  - {dataset: tabletop_planar, weight: 3}
+  - group: web
+    weight: 2                # relative to its siblings (an only child needs none); its members share it
     sources:
-      - {dataset: tabletop_planar, weight: 3}
-      - group: web
-        weight: 2                # relative to its siblings; its members share it
-        sources:
-          - {dataset: tabletop_vqa, weight: 2, split: train}
-          - {dataset: tabletop_captions, weight: 1, max_epochs: 2}
+      - {dataset: tabletop_vqa, weight: 2, split: train}
+      - {dataset: tabletop_captions, weight: 1, max_epochs: 2}
 """
 
 import hashlib
@@ -168,7 +168,9 @@ class _Reader:
 
     def positive(self, keys: Keys, key: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise self.error(keys, key, f"{key} must be a finite number > 0, got {value!r}; drop a source to leave it out")
+            raise self.error(
+                keys, key, f"{key} must be a finite number > 0, got {value!r}; drop a source to leave it out"
+            )
         return float(value)
 
     def chunk(self, top: Keys) -> Chunk:
@@ -197,10 +199,12 @@ class _Reader:
                 raise self.error(keys, "sources", f"a source is {{dataset: NAME, weight: W}}, got {item!r}")
             if ("group" in item) == ("dataset" in item):
                 raise self.error(item, None, "a source has either `dataset:` or `group:` (with its own `sources:`)")
-            self.check_keys(item, GROUP_KEYS if "group" in item else SOURCE_KEYS, "group" if "group" in item else "source")
-            if "weight" not in item:
+            self.check_keys(
+                item, GROUP_KEYS if "group" in item else SOURCE_KEYS, "group" if "group" in item else "source"
+            )
+            if "weight" not in item and len(items) > 1:
                 raise self.error(item, None, "weight is missing; it is relative to the siblings, so 1 is a good start")
-        weights = [self.positive(item, "weight", item["weight"]) for item in items]
+        weights = [self.positive(item, "weight", item.get("weight", 1)) for item in items]
         total = math.fsum(weights)
         found: list[Source] = []
         for item, weight in zip(items, weights, strict=True):

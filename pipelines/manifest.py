@@ -86,7 +86,9 @@ class Manifest:
         value = read_json(where, what)
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != FORMAT_VERSION:
-            raise InputError(f"{where}: format_version is {version!r}, this code reads {FORMAT_VERSION}; rebuild the shards")
+            raise InputError(
+                f"{where}: format_version is {version!r}, this code reads {FORMAT_VERSION}; rebuild the shards"
+            )
         try:
             order = value.pop("source_order")
             value["sources"] = {name: value["sources"][name] for name in order}

@@ -11,6 +11,7 @@ holds one line an episode and a worker derives its shard from (plan folder, shar
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +31,8 @@ SHARD_BYTES = 128 << 20  # aimed at when --shards is not given: between the 64 a
 ROWS_FOR_A_SHARD = 512  # small builds are still cut, so that workers and resume have something to share
 SMALL_BUILD_SHARDS = 8
 EPISODE_COLUMNS = ("file", "offset", "length", "episode", "steps")
-COUNTER_BITS = 64
+TABLE_COLUMNS = (*EPISODE_COLUMNS, "image_bytes")
+TEXT_BYTES = 512  # of a row that are not image: texts, chunk, ids, provenance; only to guess a number of shards
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class SourcePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `build` will write. `digest` names it: seed, index digest, mixture digest, shards and every episode's place."""
+    """What `build` will write. `digest` names it: seed, index digest, mixture digest, settings and every episode's place."""
 
     seed: int
     samples: int
@@ -103,16 +105,18 @@ def make_plan(
     samples: int,
     seed: int,
     shards: int | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Plan, dict[str, pa.Table]]:
     """Plans a build.
 
     Args:
         mixture: the sources and shares.
-        tables: per source name, its episodes in a fixed order: columns file, offset, length, episode, steps.
+        tables: per source name, its episodes in a fixed order: `TABLE_COLUMNS` of the INDEX.
         index_digest: names the INDEX.
         samples: rows in all shards together.
         seed: of every choice.
         shards: output files; None: about 128 MB each.
+        settings: what else decides the rows (plain data): only goes into the digest.
 
     Returns:
         The plan, and per source its episodes with columns shard, first (number of the first step) and rows added, sorted
@@ -156,7 +160,7 @@ def make_plan(
         )
         plans.append(plan)
         placed[source.name] = _place(plan, tables[source.name], number)
-    digest = _digest(plans, placed, [seed, samples, number, index_digest, mixture.digest])
+    digest = _digest(plans, placed, [seed, samples, number, index_digest, mixture.digest, settings])
     return Plan(seed, samples, number, index_digest, mixture.digest, digest, tuple(plans)), placed
 
 
@@ -201,13 +205,12 @@ def shard_episodes(folder: str, plan: Plan, shard: int) -> list[pa.Table]:
     return tables
 
 
-def _default_shards(
-    tables: dict[str, pa.Table], names: list[str], counts: NDArray[np.int64], frames: list[int]
-) -> int:
-    """Shards of about 128 MB, from the bytes that the source records take per step."""
+def _default_shards(tables: dict[str, pa.Table], names: list[str], counts: NDArray[np.int64], frames: list[int]) -> int:
+    """Shards of about 128 MB, from the image bytes that the INDEX has per step."""
     size = 0.0
     for name, count, held in zip(names, counts.tolist(), frames, strict=True):
-        size += count * float(np.sum(tables[name].column("length").to_numpy(), dtype=np.int64)) / held
+        images = float(np.sum(tables[name].column("image_bytes").to_numpy(), dtype=np.int64))
+        size += count * (images / held + TEXT_BYTES)
     rows = int(counts.sum())
     return max(1, -(-int(size) // SHARD_BYTES), min(SMALL_BUILD_SHARDS, rows // ROWS_FOR_A_SHARD))
 

@@ -9,6 +9,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,12 @@ class ShardReader:
         columns = self._take(np.array([shard]), np.array([inside]))
         return {name: column[0] for name, column in columns.items()}
 
+    def record_batches(self, number: int) -> Iterator[pa.RecordBatch]:
+        """The record batches of one shard in storage order, as views of its file."""
+        reader = self._reader(number)
+        for batch in range(reader.num_record_batches):
+            yield reader.get_batch(batch)
+
     def batches(
         self,
         n: int,
@@ -173,9 +180,7 @@ class ShardReader:
         expected = [self.sources[i] for i in interleave(shard.rows_per_source)]
         return [] if found == expected else [f"{shard.name}: rows are not in the order of rows_per_source"]
 
-    def _iterate(
-        self, order: "_Order", at: int, end: int | None, n: int, rank: int, world: int
-    ) -> Iterator[Batch]:
+    def _iterate(self, order: "_Order", at: int, end: int | None, n: int, rank: int, world: int) -> Iterator[Batch]:
         digest = self.manifest.digest
         while end is None or at < end:
             size = n if end is None else min(n, end - at)
@@ -270,7 +275,7 @@ def _column(name: str, chunked: pa.ChunkedArray) -> list[Any] | np.ndarray:
     flat = array.values.to_numpy()
     offsets = array.offsets.to_numpy()
     # Copies, so that the arrays outlive the shard's mapping and may be written to.
-    return [flat[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [flat[a:b].copy() for a, b in pairwise(offsets)]
 
 
 def file_problem(folder: str, shard: Shard) -> str | None:
@@ -280,7 +285,9 @@ def file_problem(folder: str, shard: Shard) -> str | None:
     except FileNotFoundError:
         return "missing"
     if size != shard.bytes:
-        return f"{'truncated' if size < shard.bytes else 'longer than written'}: {size:,} bytes, expected {shard.bytes:,}"
+        return (
+            f"{'truncated' if size < shard.bytes else 'longer than written'}: {size:,} bytes, expected {shard.bytes:,}"
+        )
     if digest != shard.sha256:
         return f"its bytes changed: sha256 {digest[:12]}..., expected {shard.sha256[:12]}..."
     return None

@@ -16,7 +16,7 @@
     ├── action_tokens   list<int32>    FAST ids of `action` by SHARDS/tokenizer: a cache, the chunk decides; else empty
     ├── state           list<float32>  proprio at this step, raw units, (proprio_dim,); may be empty
     └── provenance
-        ├── file        string   source file, as the INDEX names it
+        ├── file        string   source file, relative to the dataset's directory
         ├── offset      int64    byte offset of the source record in it
         ├── episode     int64    number of the record in its file
         └── step        int32    step within the episode; vqa, caption: 0

@@ -62,3 +62,115 @@ class ModelConfig:
     def shares(self) -> tuple[float, ...]:
         """`insulation` spelled out per layer."""
         return self.insulation * self.depth if len(self.insulation) == 1 else self.insulation
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.
+
+    Example: python -m train --preset ki --shards SHARDS --out RUN --steps 2000
+    """
+
+    shards: Path
+    """Folder of `python -m pipelines build`."""
+    out: Path
+    """Folder of the run: config.json, text_tokenizer.json, metrics.jsonl, checkpoints."""
+    preset: str = "debug"
+    """Starting point that the other flags change."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Shapes of the model."""
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 32
+    """Rows of a step."""
+    learning_rate: float = 1e-3
+    """Peak of a warmup-cosine schedule."""
+    warmup: int = 50
+    """Steps of linear warmup."""
+    weight_decay: float = 1e-4
+    """AdamW's decay, on matrices only."""
+    clip: float = 1.0
+    """Largest global gradient norm."""
+    alpha: float = 1.0
+    """Weight of L_FLOW."""
+    flow_draws: int = 2
+    """Flow times per row and step: each costs one pass of the small expert and lowers the variance."""
+    kinds: tuple[str, ...] = KINDS
+    """Kinds of rows to train on."""
+    init_from: Path | None = None
+    """Run whose vision encoder and backbone (and text tokenizer) this one starts from."""
+    text_tokenizer: Path | None = None
+    """tokenizer.json for text; by default one is trained on the shards' texts."""
+    text_vocab: int = 900
+    """Size of a text vocabulary that is trained."""
+    text_length: int = 0
+    """Tokens per row; 0: the longest row in the shards."""
+    seed: int = 0
+    """Seed of parameters, data order and noise."""
+    log_every: int = 20
+    """Steps between lines of the log."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; the last step is always saved."""
+    keep: int = 2
+    """Checkpoints to keep."""
+    resume: bool = False
+    """Go on from the last checkpoint in OUT."""
+    overwrite: bool = False
+    """Replace a run in OUT."""
+    dry_run: bool = False
+    """Print parameter counts and the batch plan, train nothing."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "flow_draws", "log_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise unknown_name("kind", kind, KINDS)
+        if not self.kinds:
+            raise InputError("--kinds is empty; expected some of robot, vqa, caption")
+        if self.resume and self.overwrite:
+            raise InputError("--resume and --overwrite exclude each other")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()}
+
+
+def _preset(name: str, model: dict[str, Any] | None = None, **fields: Any) -> TrainConfig:
+    return TrainConfig(Path("SHARDS"), Path("RUN"), preset=name, model=ModelConfig(**(model or {})), **fields)
+
+
+PRESETS = {
+    preset.preset: preset
+    for preset in (
+        _preset("debug"),
+        _preset("ki"),  # the paper: insulation 0, all three losses
+        _preset("joint", model={"insulation": (1.0,)}),  # no stop-gradient
+        _preset("vlm", model={"flow": False}, kinds=("vqa", "caption")),  # what comes before: the VLM alone
+    )
+}
+
+
+def get_preset(name: str) -> TrainConfig:
+    """A preset by name.
+
+    Raises:
+        InputError: unknown, with the closest matches.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def load_model_config(run: Path) -> ModelConfig:
+    """The resolved model of a run.
+
+    Raises:
+        InputError: not a run's folder.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} is not a run (no config.json); train one with: python -m train --shards SHARDS --out {run}")
+    data = json.loads(path.read_text(encoding="utf-8"))["model"]
+    return ModelConfig(**data | {"insulation": tuple(data["insulation"])})

@@ -1,0 +1,94 @@
+"""`python -m pipelines index | build | inspect | stats | lint`: Beam jobs from datasets to shards, and looks at the result."""
+
+import difflib
+import logging
+import sys
+from dataclasses import fields
+from typing import Any
+
+import tyro
+
+from fasttok.console import run
+from fasttok.errors import InputError, require, unknown_name
+
+HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
+
+usage: python -m pipelines VERB ...
+
+  index DATASET_DIR... --out INDEX                   a row per episode, standardised actions, dead letters
+  build MIXTURE --index INDEX --out SHARDS --samples N  plan, encode and write shards   [--resume | --overwrite]
+  inspect SHARDS                                     rows, printed
+  stats SHARDS                                       counts, FAST ids per row, action ranges
+  lint SHARDS                                        digests, schema and counts against the manifest
+
+example: python -m pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
+help of a verb: python -m pipelines build --help
+
+index and build hand flags they do not know to Beam; write those as --flag=value.
+"""
+
+VERBS = ("index", "build", "inspect", "stats", "lint")
+BEAM_VERBS = ("index", "build")
+
+
+def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
+    """The verb's configuration, and the flags that are Beam's.
+
+    Raises:
+        InputError: a flag that nobody knows but that is close to one of the verb's: a typo, which Beam would swallow.
+    """
+    prog = f"python -m pipelines {verb}"
+    if verb not in BEAM_VERBS:
+        return tyro.cli(kind, prog=prog, args=argv), []
+    config, unknown = tyro.cli(kind, prog=prog, args=argv, return_unknown_args=True)
+    ours = [field.name.replace("_", "-") for field in fields(kind)]
+    for word in unknown:
+        name = word.split("=")[0].lstrip("-").replace("_", "-")
+        close = difflib.get_close_matches(name, ours, n=1, cutoff=0.8) if word.startswith("--") else []
+        if close:
+            raise InputError(f"unknown flag --{name}; did you mean --{close[0]}? See: {prog} --help")
+        if not word.startswith("-"):
+            raise InputError(f"unexpected argument {word!r}; Beam's flags are written --flag=value. See: {prog} --help")
+    return config, unknown
+
+
+def main(argv: list[str]) -> None:
+    """Runs one verb.
+
+    Raises:
+        InputError: no such verb, a missing extra, or what the verb raises.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        raise unknown_name("verb", verb, VERBS, "See: python -m pipelines --help")
+    # Imported per verb: `inspect`, `stats` and `lint` need no Beam, and --help answers at once.
+    if verb in BEAM_VERBS and not {"-h", "--help"} & set(rest):
+        logging.getLogger().setLevel(logging.ERROR)  # Beam's import warns of optional clients that nobody asked for
+        require("apache_beam", "pipelines", f"`python -m pipelines {verb}`")
+    if verb == "index":
+        from pipelines.index import IndexConfig, run_index
+
+        run_index(*parse(verb, IndexConfig, rest))
+    elif verb == "build":
+        from pipelines.jobs import BuildConfig, run_build
+
+        run_build(*parse(verb, BuildConfig, rest))
+    elif verb == "inspect":
+        from pipelines.inspect import InspectConfig, run_inspect
+
+        run_inspect(parse(verb, InspectConfig, rest)[0])
+    elif verb == "stats":
+        from pipelines.stats import StatsConfig, run_stats
+
+        run_stats(parse(verb, StatsConfig, rest)[0])
+    else:
+        from pipelines.stats import LintConfig, run_lint
+
+        run_lint(parse(verb, LintConfig, rest)[0])
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(sys.argv[1:])))

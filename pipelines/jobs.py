@@ -1,0 +1,343 @@
+"""Whole builds: mixture + INDEX + tokenizer -> plan -> Beam -> shards, manifest, card."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fasttok import ActionTokenizer
+from fasttok.console import emit_json, log, table
+from fasttok.episodes.index import read as read_index_episodes
+from fasttok.errors import InputError, unknown_name
+from fasttok.fit import FitConfig, fit_tokenizer
+from mixtures.registry import load_mixture
+from mixtures.spec import Mixture, with_overrides
+from pipelines.beam import run_files
+from pipelines.card import card
+from pipelines.files import atomic_write, filesystem, join, write_json
+from pipelines.manifest import NAME, Manifest, Shard
+from pipelines.materialize import (
+    PLAN,
+    TOKENIZER,
+    ShardJob,
+    finished_state,
+    load_tokenizer,
+    materialize_shard,
+)
+from pipelines.plan import Plan, load_plan, make_plan, save_plan
+from pipelines.shards import shard_name
+from pipelines.sources import Facts, episode_table, resolve
+
+CONFIG_LAST = "processor_config.json"  # copied last: a tokenizer folder without it does not load
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Builds interleaved shards from a mixture and an INDEX: plan, then one Beam job a shard, then the manifest.
+
+    Example: python -m pipelines build demo --index INDEX --tokenizer TOKENIZER --out SHARDS --samples 16000
+
+    Unknown flags go to Beam, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
+    """
+
+    mixture: Annotated[str, tyro.conf.Positional]
+    """A preset (`python -m mixtures list`) or a mixture's YAML file."""
+    out: str
+    """The SHARDS folder; any fsspec URL."""
+    samples: int
+    """Rows in all shards together."""
+    index: str | None = None
+    """INDEX of `python -m pipelines index`; overrides the mixture's."""
+    tokenizer: str | None = None
+    """Tokenizer folder, or `fit` to fit one on the mixture's robot data; overrides the mixture's."""
+    seed: int | None = None
+    """Seed of every choice; overrides the mixture's."""
+    shards: int | None = None
+    """Output files; about 128 MB each by default."""
+    resume: bool = False
+    """Go on with an interrupted build; finished shards are kept after checking their digests."""
+    overwrite: bool = False
+    """Replace earlier shards in OUT."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+    json: bool = False
+    """Print the summary as JSON on stdout."""
+
+
+def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
+    """Runs stages 2 and 3 and prints a summary.
+
+    Returns:
+        The manifest as plain data, plus `skipped` (shards kept by --resume) and `rejected_by_reason`.
+
+    Raises:
+        InputError: something given does not fit, OUT is in the way, or counts do not balance.
+    """
+    if config.resume and config.overwrite:
+        raise InputError("--resume keeps what is there and --overwrite removes it; give one of them")
+    mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer, config.seed)
+    if mixture.index is None:
+        raise InputError(f"mixture {mixture.name!r} names no index; pass --index INDEX")
+    index = mixture.index.rstrip("/")
+    facts, index_digest = resolve(mixture, index)
+    given = check_tokenizer(mixture, facts)
+    tables = {source.name: episode_table(index, source) for source in facts}
+    settings = {source.name: source.card() for source in facts}
+    plan, placed = make_plan(mixture, tables, index_digest, config.samples, mixture.seed, config.shards, settings)
+    if not config.json:
+        print_plan(mixture, plan, facts)
+    if config.dry_run:
+        if config.json:
+            emit_json(asdict(plan))
+        return asdict(plan)
+    out = config.out.rstrip("/")
+    prepare(out, config, plan)
+    save_plan(join(out, PLAN), plan, placed)
+    fingerprint = place_tokenizer(out, mixture, facts, index, given)
+    write_json(join(out, PLAN, "sources.json"), {"tokenizer": fingerprint, "sources": [f.to_json() for f in facts]})
+    done = [k for k in range(plan.shards) if config.resume and _state(out, plan, k, fingerprint) is not None]
+    if config.resume:
+        log(f"resume: {len(done)} of {plan.shards} shards are finished and match their digests")
+    run_files(
+        [ShardJob(out, k) for k in range(plan.shards) if k not in set(done)],
+        materialize_shard,
+        beam_args,
+        title="writing shards",
+        unit="shards",
+        already=len(done),
+        done=lambda: count_states(out),
+    )
+    states = [_state(out, plan, k, fingerprint) for k in range(plan.shards)]
+    manifest = assemble(mixture, plan, facts, fingerprint, index_digest, states)
+    with atomic_write(join(out, "README.md")) as stream:
+        stream.write(card(manifest, mixture).encode())
+    manifest.save(out)
+    reasons: dict[str, int] = {}
+    for state in states:
+        for reason, rows in (state or {})["rejected_by_reason"].items():
+            reasons[reason] = reasons.get(reason, 0) + rows
+    result = {**manifest.to_json(), "skipped": len(done), "rejected_by_reason": reasons}
+    report(config, manifest, plan, reasons, result)
+    return result
+
+
+def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | None:
+    """Loads the tokenizer that the mixture names and compares it with the data; None for `fit` or without robot sources.
+
+    Raises:
+        InputError: no such tokenizer, or it lacks an embodiment or has another action_dim.
+    """
+    if mixture.tokenizer == "fit" or not any(source.robot for source in facts):
+        return None
+    tok = ActionTokenizer.load(mixture.tokenizer)
+    for source in facts:
+        if not source.robot or source.embodiment is None:
+            continue
+        if source.embodiment not in tok.stats:
+            hint = f"fit one on this data: fasttok fit INDEX --out {mixture.tokenizer}-new, or pass --tokenizer fit"
+            raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
+        held = len(tok.stats[source.embodiment].mean)
+        if held != source.action_dim:
+            raise InputError(
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} has action_dim {held}, dataset"
+                f" {source.dataset!r} has {source.action_dim}; fit a tokenizer on this INDEX, or pass --tokenizer fit"
+            )
+        shape = tok.embodiments.get(source.embodiment)
+        if shape is not None and shape.horizon != source.horizon:
+            log(
+                f"note: {source.name}: chunks of {source.horizon} steps, the tokenizer was fitted on {shape.horizon}; the"
+                " ids are exact all the same, only longer than they could be"
+            )
+    return tok
+
+
+def prepare(out: str, config: BuildConfig, plan: Plan) -> None:
+    """Makes sure that OUT may be written.
+
+    Raises:
+        InputError: OUT holds something and neither flag was given; it is not a build; it is a build of another plan.
+    """
+    fs, path = filesystem(out)
+    if not fs.exists(path) or (fs.isdir(path) and not fs.ls(path, detail=False)):
+        return
+    ours = fs.isdir(path) and (fs.exists(join(path, PLAN)) or fs.exists(join(path, NAME)))
+    if not ours:
+        raise InputError(f"{out} exists and is not a build of shards, so it is left alone; pass another --out")
+    if config.overwrite:
+        fs.rm(path, recursive=True)
+        return
+    if not config.resume:
+        state = "holds finished shards" if fs.exists(join(path, NAME)) else "holds an unfinished build"
+        raise InputError(f"{out} {state}; pass --resume to finish it, --overwrite to replace it, or another --out")
+    if fs.exists(join(path, PLAN, "plan.json")):
+        earlier = load_plan(join(out, PLAN))
+        if earlier.digest != plan.digest:
+            names = ("samples", "seed", "shards", "index_digest", "mixture_digest")
+            other = [
+                f"{n} {getattr(earlier, n)} -> {getattr(plan, n)}"
+                for n in names
+                if getattr(earlier, n) != getattr(plan, n)
+            ]
+            raise InputError(
+                f"{out} was begun with another plan ({', '.join(other) or 'other data'}); resume with the same arguments,"
+                " or pass --overwrite"
+            )
+    if fs.exists(join(path, NAME)):
+        fs.rm(join(path, NAME))  # the manifest says "finished", and comes back when that is true again
+
+
+def place_tokenizer(
+    out: str, mixture: Mixture, facts: list[Facts], index: str, given: ActionTokenizer | None
+) -> str | None:
+    """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
+
+    Returns:
+        Its fingerprint, None without robot sources.
+
+    Raises:
+        InputError: an earlier run of this build used another tokenizer.
+    """
+    if not any(source.robot for source in facts):
+        return None
+    folder = join(out, TOKENIZER)
+    fs, path = filesystem(folder)
+    if fs.exists(join(path, CONFIG_LAST)):
+        load_tokenizer.cache_clear()
+        held = load_tokenizer(folder)
+        if given is not None and given.fingerprint != held.fingerprint:
+            raise InputError(
+                f"{out} was begun with tokenizer {held.fingerprint}, {mixture.tokenizer} is {given.fingerprint}; resume with"
+                " the same tokenizer, or pass --overwrite"
+            )
+        return held.fingerprint
+    if given is not None:
+        copy_tokenizer(mixture.tokenizer, folder)
+        return given.fingerprint
+    fitted = fit_on_index(mixture, facts, index)
+    with tempfile.TemporaryDirectory() as temporary:
+        fitted.save(join(temporary, TOKENIZER))
+        copy_tokenizer(join(temporary, TOKENIZER), folder)
+    return fitted.fingerprint
+
+
+def fit_on_index(mixture: Mixture, facts: list[Facts], index: str) -> ActionTokenizer:
+    """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns."""
+    wanted = sorted({(source.split, source.dataset) for source in facts if source.robot})
+    log(f"fitting a tokenizer on {', '.join(dataset for _, dataset in wanted)} ...")
+    episodes = (
+        episode
+        for split in sorted({split for split, _ in wanted})
+        for episode in read_index_episodes(index, split)
+        if (split, episode.metadata["dataset"]) in wanted
+    )
+    chunk = mixture.chunk
+    fit = FitConfig(horizon=chunk.steps) if chunk.steps is not None else FitConfig(seconds=chunk.seconds or 1.0)
+    return fit_tokenizer(episodes, fit)[0]
+
+
+def copy_tokenizer(source: str, folder: str) -> None:
+    """Copies a tokenizer's files, the one without which it does not load last."""
+    for file in sorted(Path(source).iterdir(), key=lambda file: (file.name == CONFIG_LAST, file.name)):
+        if file.is_file():
+            with atomic_write(join(folder, file.name)) as stream:
+                stream.write(file.read_bytes())
+
+
+def _state(out: str, plan: Plan, shard: int, fingerprint: str | None) -> dict[str, Any] | None:
+    return finished_state(out, shard, plan.shards, plan.digest, fingerprint)
+
+
+def count_states(out: str) -> int:
+    """Sidecars present: shards that are finished."""
+    fs, path = filesystem(join(out, "state"))
+    fs.invalidate_cache(path)
+    return len([f for f in fs.ls(path, detail=False) if f.endswith(".json")]) if fs.exists(path) else 0
+
+
+def assemble(
+    mixture: Mixture,
+    plan: Plan,
+    facts: list[Facts],
+    fingerprint: str | None,
+    index_digest: str,
+    states: list[dict[str, Any] | None],
+) -> Manifest:
+    """The manifest out of the shards' sidecars.
+
+    Raises:
+        InputError: a shard was not written, or planned != written + rejected.
+    """
+    lost = [shard_name(k, plan.shards) for k, state in enumerate(states) if state is None]
+    if lost:
+        raise InputError(f"{len(lost)} shards were not written, the first {lost[0]}; run again with --resume")
+    whole = [state for state in states if state is not None]
+    sources: dict[str, dict[str, Any]] = {}
+    for i, (source, fact, share) in enumerate(zip(plan.sources, facts, mixture.sources, strict=True)):
+        written = sum(state["rows_per_source"][i] for state in whole)
+        rejected = sum(state["rejected_per_source"][i] for state in whole)
+        if source.quota != written + rejected or source.quota != sum(s["planned_per_source"][i] for s in whole):
+            raise InputError(f"{source.name}: planned {source.quota} != written {written} + rejected {rejected}")
+        tokens = sum(state["action_tokens_per_source"][i] for state in whole)
+        sources[source.name] = {
+            **fact.card(),
+            "share": share.share,
+            "planned": source.quota,
+            "written": written,
+            "rejected": rejected,
+            "steps_held": source.frames,
+            "capped": source.capped,
+            "clamped_chunks": sum(state["clamped_per_source"][i] for state in whole),
+            "mean_action_tokens": round(tokens / written, 3) if fact.robot and written else None,
+        }
+    return Manifest(
+        sources=sources,
+        mixture=mixture.to_json(),
+        seed=plan.seed,
+        index_digest=index_digest,
+        plan_digest=plan.digest,
+        tokenizer=None if fingerprint is None else {"folder": TOKENIZER, "fingerprint": fingerprint},
+        shards=tuple(Shard(s["name"], s["rows"], tuple(s["rows_per_source"]), s["bytes"], s["sha256"]) for s in whole),
+        counts={
+            "planned": plan.samples,
+            "written": sum(source["written"] for source in sources.values()),
+            "rejected": sum(source["rejected"] for source in sources.values()),
+        },
+    )
+
+
+def print_plan(mixture: Mixture, plan: Plan, facts: list[Facts]) -> None:
+    """What will be written, before it is."""
+    rows = []
+    for source, fact, share in zip(plan.sources, facts, mixture.sources, strict=True):
+        chunk = f"{fact.horizon} x {fact.action_dim}" if fact.robot else None
+        note = "capped by max_epochs" if source.capped else ""
+        rows.append(
+            [source.name, fact.kind, f"{share.share:.2%}", source.quota, source.frames, source.epochs, chunk, note]
+        )
+    columns = ["source", "kind", "share", "samples", "steps held", "epochs", "chunk", "note"]
+    table(f"plan {plan.digest[:12]}: {plan.samples:,} samples in {plan.shards} shards, seed {plan.seed}", columns, rows)
+
+
+def report(
+    config: BuildConfig, manifest: Manifest, plan: Plan, reasons: dict[str, int], result: dict[str, Any]
+) -> None:
+    """The summary after a build."""
+    if config.json:
+        emit_json(result)
+        return
+    rows: list[list[Any]] = []
+    for source in plan.sources:
+        s = manifest.sources[source.name]
+        rows.append([source.name, s["kind"], s["planned"], s["written"], s["rejected"], source.epochs, s["mean_action_tokens"],
+                     s["clamped_chunks"]])  # fmt: skip
+    c = manifest.counts
+    rows.append(["total", "", c["planned"], c["written"], c["rejected"], None, None, None])
+    columns = ["source", "kind", "planned", "written", "rejected", "epochs", "FAST ids/row", "clamped"]
+    table("planned = written + rejected", columns, rows)
+    if reasons:
+        listed = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+        log(f"rejected rows by reason: {listed}; each with file and offset in {config.out}/rejected/")
+    size = sum(shard.bytes for shard in manifest.shards) / 1e6
+    log(f"{config.out}: {manifest.num_rows:,} rows, {size:,.1f} MB; next: python -m pipelines inspect {config.out}")

@@ -1,0 +1,183 @@
+"""A mixture's sources, looked up in an INDEX: what each one is, where its records lie, and how one record is read."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fasttok.episodes import BadRecord, Where, rlds
+from fasttok.episodes.index import open_index, read_parquet
+from fasttok.errors import InputError
+from mixtures.spec import Mixture
+from mixtures.summary import split_counts
+from pipelines import entries, vlm
+from pipelines.plan import TABLE_COLUMNS
+from pipelines.standardize import Reject, standardize
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One source of a mixture, resolved.
+
+    Attributes:
+        name: source in the mixture; dataset, split: where in the INDEX.
+        kind: robot, vqa or caption.
+        directory: the dataset's directory.
+        entry: the dataset entry, as index.json holds it.
+        files: stems of the INDEX's files, in order.
+        fallback: read through TFDS instead of the raw reader.
+        horizon: steps of a chunk; 0 for vqa and caption, as are action_dim and state_dim.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    kind: str
+    directory: str
+    entry: dict[str, Any]
+    files: tuple[str, ...]
+    fallback: bool
+    embodiment: str | None
+    control_hz: float | None
+    horizon: int
+    action_dim: int
+    action_encoding: tuple[str, ...]
+    action_names: tuple[str, ...]
+    state_dim: int
+    cameras: tuple[str, ...]
+    license: str
+
+    @property
+    def robot(self) -> bool:
+        return self.kind == "robot"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Facts":
+        lists = ("files", "action_encoding", "action_names", "cameras")
+        return cls(**{**value, **{name: tuple(value[name]) for name in lists}})
+
+    def card(self) -> dict[str, Any]:
+        """What the manifest says of a source: no places."""
+        places = ("name", "directory", "entry", "files", "fallback")
+        value = {key: v for key, v in asdict(self).items() if key not in places}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A source record, ready to be cut into rows.
+
+    Attributes:
+        action: (T, D) float32 raw units; (1, 0) for vqa and caption.
+        proprio: (T, S) float32 raw units; (1, 0) for vqa and caption.
+        prompt: instruction, question, or fixed prompt.
+        target: the answer; "" for robots.
+        cameras: slot -> T encoded images.
+        first_step: number in the stored episode of step 0 here (an entry may drop the first steps).
+    """
+
+    action: NDArray[np.float32]
+    proprio: NDArray[np.float32]
+    prompt: str
+    target: str
+    cameras: dict[str, list[bytes]]
+    first_step: int = 0
+
+
+def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
+    """Looks a mixture's sources up in an INDEX.
+
+    Returns:
+        The sources in the mixture's order, and the INDEX's digest.
+
+    Raises:
+        InputError: no INDEX, or it lacks a dataset or split.
+    """
+    index = open_index(folder)
+    found = []
+    for source in mixture.sources:
+        counts = split_counts(index, source.dataset, source.split)
+        dataset = index["datasets"][source.dataset]
+        entry = dataset["entry"]
+        robot = entry["kind"] == "robot"
+        try:
+            horizon = mixture.chunk.horizon(entry["control_hz"]) if robot else 0
+        except InputError as error:
+            raise InputError(f"dataset {source.dataset!r}: {error}") from None
+        found.append(
+            Facts(
+                name=source.name,
+                dataset=source.dataset,
+                split=source.split,
+                kind=entry["kind"],
+                directory=dataset["directory"],
+                entry=entry,
+                files=tuple(counts["files"]),
+                fallback=bool(counts["fallback"]),
+                embodiment=entry["embodiment"] if robot else None,
+                control_hz=entry["control_hz"] if robot else None,
+                horizon=horizon,
+                action_dim=entry["action_dim"] if robot else 0,
+                action_encoding=tuple(entry["action_encoding"]) if robot else (),
+                action_names=tuple(entry["action_names"]) if robot else (),
+                state_dim=entry["proprio_dim"] if robot else 0,
+                cameras=tuple(sorted(entry["cameras"])) if robot else ("primary",),
+                license=entry["license"],
+            )
+        )
+    return found, str(index["digest"])
+
+
+def episode_table(folder: str, facts: Facts) -> pa.Table:
+    """The INDEX's episodes of a source, by file and place in it: the columns that a plan needs."""
+    files = [f"{folder.rstrip('/')}/{facts.dataset}/{facts.split}/{stem}.episodes.parquet" for stem in facts.files]
+    return pa.concat_tables([read_parquet(file).select(TABLE_COLUMNS) for file in files]).combine_chunks()
+
+
+def relative(file: str, directory: str) -> str:
+    """A source file's name for provenance: relative to its dataset's directory, so it is the same wherever that lies.
+
+    >>> relative("/data/toy/1.0.0/toy-train.tfrecord-00000-of-00001", "/data/toy/1.0.0")
+    'toy-train.tfrecord-00000-of-00001'
+    """
+    return file.removeprefix(directory.rstrip("/")).lstrip("/")
+
+
+def open_source(facts: Facts) -> Callable[[Where], Loaded | BadRecord]:
+    """A function that reads a record at its place and standardises it; what cannot be used comes back as BadRecord."""
+    entry = entries.from_json(facts.entry)
+    if not facts.robot:
+        return lambda where: _load_vlm(vlm.read_at(entry, facts.directory, where))
+    if facts.fallback:
+        return lambda where: _load_robot(entry, _read_tfds(facts, where))
+    directory = rlds.open_directory(facts.directory)
+    return lambda where: _load_robot(entry, directory.read_at(where.file, where.offset, where.length, where.number))
+
+
+def _read_tfds(facts: Facts, where: Where) -> Any:
+    from pipelines import tfds  # here, for it brings TensorFlow
+
+    return next(iter(tfds.read_split(facts.directory, facts.split, where.number, where.number + 1)))
+
+
+def _load_robot(entry: entries.DatasetEntry, episode: Any) -> Loaded | BadRecord:
+    if isinstance(episode, BadRecord):
+        return episode
+    try:
+        standard = standardize(entry, episode)
+    except Reject as error:
+        return BadRecord(episode.where, error.reason, str(error))
+    return Loaded(standard.action, standard.proprio, standard.language, "", standard.cameras, entry.drop_first)
+
+
+def _load_vlm(record: vlm.VlmRecord | BadRecord) -> Loaded | BadRecord:
+    if isinstance(record, BadRecord):
+        return record
+    nothing = np.zeros((1, 0), np.float32)
+    return Loaded(nothing, nothing, record.prompt, record.target, {"primary": [record.data]})

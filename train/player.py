@@ -1,0 +1,154 @@
+"""A trained run, loaded to act and to answer."""
+
+import io
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from fasttok import ActionTokenizer
+from fasttok.console import track
+from fasttok.errors import InputError
+from pipelines.shards import ShardReader
+from train import model, policy
+from train.checkpoint import Checkpoints
+from train.config import ModelConfig, load_model_config
+from train.data import Encoder, Example
+from train.loop import TEXT_TOKENIZER
+from train.tokens import TextTokenizer, text_prompt
+
+JPEG_QUALITY = 95  # training images were JPEGs; TFDS writes quality 95
+ANSWER_TOKENS = 12
+
+
+@dataclass(eq=False)
+class Player:
+    """A run's parameters and tokenizers. `batch`: rows of every call, so that each shape compiles once."""
+
+    config: ModelConfig
+    params: model.Params
+    encoder: Encoder
+    step: int
+    flow_steps: int
+    batch: int
+    key: jax.Array
+
+    @classmethod
+    def load(cls, run: Path, flow_steps: int = 10, batch: int = 20, seed: int = 0) -> "Player":
+        """Loads the newest checkpoint of a run.
+
+        Raises:
+            InputError: not a run, no checkpoint, or its shards are gone.
+        """
+        config = load_model_config(run)
+        settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        text = TextTokenizer.load(run / TEXT_TOKENIZER)
+        tok = ActionTokenizer.load(run / "tokenizer")
+        encoder = Encoder(ShardReader(settings["shards"]), text, config, settings["text_length"], tok)
+        checkpoints = Checkpoints(run)
+        params = checkpoints.restore_params(jax.eval_shape(lambda key: model.init(key, config), jax.random.key(0)))
+        step = checkpoints.last_step or 0
+        checkpoints.close()
+        return cls(config, params, encoder, step, flow_steps, batch, jax.random.key(seed))
+
+    @property
+    def embodiments(self) -> list[str]:
+        """Embodiments that the shards hold, in their order."""
+        return list(dict.fromkeys(s["embodiment"] for s in self.encoder.sources.values() if s["kind"] == "robot"))
+
+    def source(self, embodiment: str) -> dict[str, Any]:
+        """The manifest's source of an embodiment.
+
+        Raises:
+            InputError: the run was not trained on it.
+        """
+        for source in self.encoder.sources.values():
+            if source["kind"] == "robot" and source["embodiment"] == embodiment:
+                return source
+        raise InputError(f"the run was not trained on embodiment {embodiment!r}; it knows {', '.join(self.embodiments)}")
+
+    def horizon(self, embodiment: str) -> int:
+        """Steps of an embodiment's chunk."""
+        return self.source(embodiment)["horizon"]
+
+    def act(self, embodiment: str, tasks: list[str], observations: list[dict[str, NDArray]]) -> NDArray[np.float32]:
+        """Chunks (n, horizon, D) in raw units for n instructions and observations, by flow sampling.
+
+        Raises:
+            InputError: the run has no action expert, or more observations than `batch`.
+        """
+        if not self.config.flow:
+            raise InputError("this run has no action expert (preset vlm); evaluate it with --vqa, or train with --preset ki")
+        source = self.source(embodiment)
+        dim = source["action_dim"]
+        examples = [
+            Example(
+                {slot: jpeg(o[f"image/{slot}"]) for slot in source["cameras"]},
+                self.encoder.robot_prefix(embodiment, task, o["state"]),
+                [],
+                True,
+                action_dim=dim,
+            )
+            for task, o in zip(tasks, observations, strict=True)
+        ]
+        self.key, key = jax.random.split(self.key)
+        batch = self._batch(examples)
+        chunks = np.asarray(policy.sample_actions(self.params, self.config, batch, key, self.flow_steps))
+        chunks = chunks[: len(examples), : source["horizon"], :dim]
+        return self.encoder.tok.stats[embodiment].unnormalize(chunks)
+
+    def answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
+        """Greedy answers to prompts about images."""
+        text = self.encoder.text
+        slot = self.encoder.slots[0]
+        examples = [
+            Example({slot: image}, [text.bos, *text.encode([text_prompt(prompt)])[0]], [], False)
+            for prompt, image in zip(prompts, images, strict=True)
+        ]
+        rows = policy.generate(self.params, self.config, self._batch(examples), ANSWER_TOKENS, text.eos)
+        return [text.decode([i for i in ids if i < text.size]).strip() for ids in rows[: len(examples)]]
+
+    def _batch(self, examples: list[Example]) -> dict[str, NDArray]:
+        if len(examples) > self.batch:
+            raise InputError(f"{len(examples)} rows in a call, more than the batch of {self.batch}")
+        return self.encoder.batch(examples + [examples[-1]] * (self.batch - len(examples)))
+
+
+def jpeg(frame: NDArray[np.uint8]) -> bytes:
+    """A frame as the training images were: through JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def answer_questions(player: Player, folder: Path, most: int) -> dict[str, Any]:
+    """Exact-match accuracy on a VQA dataset's val split, beside always giving the most common answer of a question's kind.
+
+    Raises:
+        InputError: not a VQA dataset, or it has no val split.
+    """
+    entry_file = folder / "dataset.yaml"
+    if not entry_file.is_file():
+        raise InputError(f"{folder} has no dataset.yaml; expected a VQA dataset such as `python -m pipelines index` takes")
+    entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))
+    if entry.get("kind") != "vqa" or "val" not in entry.get("splits", {}):
+        raise InputError(f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {entry.get('splits')}")
+    lines = (folder / entry["splits"]["val"]).read_text(encoding="utf-8").splitlines()[:most]
+    items = [json.loads(line) for line in lines]
+    right, kinds = 0, defaultdict(Counter)
+    for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
+        part = items[start : start + player.batch]
+        images = [(folder / entry["images"] / item[entry["image"]]).read_bytes() for item in part]
+        answers = player.answer([item[entry["prompt"]] for item in part], images)
+        for item, answer in zip(part, answers, strict=True):
+            right += answer == item[entry["target"]].strip()
+            kinds[item.get("kind", "")][item[entry["target"]].strip()] += 1
+    common = sum(counts.most_common(1)[0][1] for counts in kinds.values())
+    return {"questions": len(items), "accuracy": right / max(len(items), 1), "baseline": common / max(len(items), 1)}
