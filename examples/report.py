@@ -1,23 +1,18 @@
 """One self-contained page over a finished demo: the mixture, samples from the shards, loss curves, a rollout, numbers.
 
-    python -m examples.report --demo demo
+python -m examples.report --demo demo
 """
 
 import io
 import json
-import platform
-import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from PIL import Image
 
 from fasttok import ActionTokenizer, html
-from fasttok.console import log, run
 from fasttok.errors import InputError
 from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
@@ -81,7 +76,7 @@ def sample_card(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenize
     images = [tag("figure", html.image(row[key], 128, key), tag("figcaption", key.removeprefix("image/")), style="margin:0")
               for key in sorted(row) if key.startswith("image/") and row[key]]  # fmt: skip
     head = [html.badge(row["kind"], KIND_COLOURS[row["kind"]]), Markup(" "), tag("b", row["prompt"])]
-    where = f'{row["source"]} · {Path(row["file"]).name} · episode {row["episode"]} · step {row["step"]}'
+    where = f"{row['source']} · {Path(row['file']).name} · episode {row['episode']} · step {row['step']}"
     if row["kind"] != "robot":
         pieces = [(p, False) for p in text.pieces(row["prompt"])] + [(p, True) for p in text.pieces(row["target"])]
         loss = "L_VLM on the answer"

@@ -99,7 +99,9 @@ class Bpe:
         except Exception as error:  # the library raises bare Exception
             raise InputError(f"{where} is not a tokenizer.json: {error}") from None
         if kind != "BPE" or pre not in (None, "ByteLevel"):
-            raise InputError(f"{where}: model {kind} with pre-tokenizer {pre}; expected BPE, byte-level or plain characters")
+            raise InputError(
+                f"{where}: model {kind} with pre-tokenizer {pre}; expected BPE, byte-level or plain characters"
+            )
         return cls(tokenizer, "published" if pre == "ByteLevel" else "native")
 
     @property
@@ -114,12 +116,13 @@ class Bpe:
     @cached_property
     def pieces(self) -> list[bytes] | list[str]:
         """What each id stands for: UTF-8 bytes (published) or characters, one a code (native)."""
-        tokens = [self.tokenizer.id_to_token(i) for i in range(self.size)]
+        tokens = [self.tokenizer.id_to_token(i) or "" for i in range(self.size)]
         if self.mode == "native":
             return tokens
         alphabet = byte_alphabet()
         return [
-            bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else token.encode() for token in tokens
+            bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else token.encode()
+            for token in tokens
         ]
 
     @cached_property
@@ -173,9 +176,9 @@ class Bpe:
             ids = ids[: bad[0]]
         pieces = self.pieces
         if self.mode == "native":
-            string = "".join(pieces[i] for i in ids)  # type: ignore[misc]
+            string = "".join(pieces[i] for i in ids)
         else:
-            raw = b"".join(pieces[i] for i in ids)  # type: ignore[misc]
+            raw = b"".join(pieces[i] for i in ids)
             try:
                 string = raw.decode()
             except UnicodeDecodeError as problem:

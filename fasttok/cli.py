@@ -112,7 +112,12 @@ class Eval:
             metrics = measure(tok, thin, name if tok.stats else None)
             results[name] = metrics.to_json()
             known = tok.embodiments.get(name)
-            row = {"embodiment": name, "dims": thin.shape[2], "Hz": known.control_hz if known else None, "horizon": thin.shape[1]}
+            row = {
+                "embodiment": name,
+                "dims": thin.shape[2],
+                "Hz": known.control_hz if known else None,
+                "horizon": thin.shape[1],
+            }
             rows.append(row | {"chunks": len(thin)} | metrics.row())
             dims += [[name, d, metrics.rms[d], metrics.max_error[d]] for d in range(thin.shape[2])]
         if self.json:
@@ -145,7 +150,9 @@ class Encode:
         tok = ActionTokenizer.load(self.tokenizer)
         chunks = load_array(self.data, "actions")
         ids = tok.encode(chunks, self.embodiment)
-        save_npz(self.out, ids=np.concatenate([*ids, np.zeros(0, np.int32)]), lengths=np.array([len(row) for row in ids]))
+        save_npz(
+            self.out, ids=np.concatenate([*ids, np.zeros(0, np.int32)]), lengths=np.array([len(row) for row in ids])
+        )
         log(f"{len(ids):,} chunks, {np.mean([len(row) for row in ids]):.1f} tokens each -> {self.out}")
 
 
@@ -229,7 +236,11 @@ class Info:
 
     def run(self) -> None:
         """Prints versions and tokenizers."""
-        found: dict[str, Any] = {"fasttok": __version__, "python": sys.version.split()[0], "machine": platform.platform()}
+        found: dict[str, Any] = {
+            "fasttok": __version__,
+            "python": sys.version.split()[0],
+            "machine": platform.platform(),
+        }
         for package in ("numpy", "scipy", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "jax"):
             try:
                 found[package] = version(package)
@@ -303,12 +314,17 @@ def show_chunk(tok: ActionTokenizer, name: str | None, chunk: NDArray, title: st
     start, rows = 0, []
     for place, token in enumerate(ids):
         codes, _ = tok.bpe.decode(ids[: place + 1])
-        rows.append([place, int(token), f"{start}..{len(codes) - 1}", " ".join(str(c + tok.min_token) for c in codes[start:])])
+        rows.append(
+            [place, int(token), f"{start}..{len(codes) - 1}", " ".join(str(c + tok.min_token) for c in codes[start:])]
+        )
         start = len(codes)
     table(f"{title}: {len(ids)} tokens for {chunk.size} values", ["place", "id", "coefficients", "values"], rows)
     back = tok.decode([ids], horizon=chunk.shape[0], action_dim=chunk.shape[1], embodiment=name).actions[0]
     columns = [f"{what}[{d}]" for d in range(chunk.shape[1]) for what in ("raw", "decoded")]
-    pairs = [[t, *[v for d in range(chunk.shape[1]) for v in (float(chunk[t, d]), float(back[t, d]))]] for t in range(len(chunk))]
+    pairs = [
+        [t, *[v for d in range(chunk.shape[1]) for v in (float(chunk[t, d]), float(back[t, d]))]]
+        for t in range(len(chunk))
+    ]
     table("", ["step", *columns], pairs)
 
 
@@ -374,7 +390,7 @@ Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
-    sys.exit(run(lambda: tyro.cli(Command, prog="fasttok", description=DESCRIPTION, args=argv).run()))  # type: ignore[call-overload]
+    sys.exit(run(lambda: tyro.cli(Command, prog="fasttok", description=DESCRIPTION, args=argv).run()))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,10 @@ class Embodiment:
         """
         try:
             return cls(
-                int(data["horizon"]), int(data["action_dim"]), data.get("control_hz"), tuple(data.get("action_encoding", ()))
+                int(data["horizon"]),
+                int(data["action_dim"]),
+                data.get("control_hz"),
+                tuple(data.get("action_encoding", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"norm_stats.json: not an embodiment entry: {error}") from None

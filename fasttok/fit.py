@@ -111,7 +111,9 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
         InputError: there is none, or it holds NaN or inf (with step and dim).
     """
     if key not in episode.steps:
-        raise InputError(f"{episode.where}: no step feature {key!r}; there are {', '.join(sorted(episode.steps))} (--action-key)")
+        raise InputError(
+            f"{episode.where}: no step feature {key!r}; there are {', '.join(sorted(episode.steps))} (--action-key)"
+        )
     values = episode.steps[key]
     if isinstance(values, list):
         raise InputError(f"{episode.where}: {key!r} holds bytes, expected numbers; choose another --action-key")
@@ -119,7 +121,9 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
     bad = np.argwhere(~np.isfinite(action))
     if len(bad):
         step, dim = bad[0]
-        raise InputError(f"{episode.where}: {key} is {action[step, dim]} at step {step}, dim {dim}; `pipelines index` rejects such episodes")
+        raise InputError(
+            f"{episode.where}: {key} is {action[step, dim]} at step {step}, dim {dim}; `pipelines index` rejects such episodes"
+        )
     return action
 
 
@@ -136,7 +140,9 @@ def fit_tokenizer(episodes: Iterable[Episode], config: FitConfig) -> tuple[Actio
     }
     fitted = ActionTokenizer.fit(train, config.vocab_size, config.scale, config.mode, stats)
     state_stats = {
-        name: NormStats.fit(np.concatenate(group.proprio), config.normalize) for name, group in groups.items() if group.proprio
+        name: NormStats.fit(np.concatenate(group.proprio), config.normalize)
+        for name, group in groups.items()
+        if group.proprio
     }
     tok = ActionTokenizer(
         fitted.bpe,
@@ -158,12 +164,15 @@ def fit_tokenizer(episodes: Iterable[Episode], config: FitConfig) -> tuple[Actio
 
 def _embodiment(name: str, episode: Episode, action: NDArray, config: FitConfig) -> Embodiment:
     hz = episode.metadata.get("control_hz") or config.control_hz
-    if config.horizon is None and hz is None:
+    if config.horizon is not None:
+        horizon = config.horizon
+    elif hz is not None:
+        horizon = horizon_steps(config.seconds, float(hz))
+    else:
         raise InputError(
             f"{name}: the data do not say their control frequency, so {config.seconds:g} s is no number of steps; pass "
             "--control-hz, or the chunk length in steps with --horizon"
         )
-    horizon = config.horizon if config.horizon is not None else horizon_steps(config.seconds, float(hz))
     encoding = tuple(episode.metadata.get("action_encoding") or ())
     return Embodiment(horizon, action.shape[1], None if hz is None else float(hz), encoding)
 

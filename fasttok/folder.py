@@ -1,9 +1,9 @@
 """The tokenizer folder: plain JSON, loadable without network, pickle or remote code.
 
-    tokenizer.json          merges and alphabet, as the `tokenizers` library writes them
-    processor_config.json   the published processor's fields (scale, min_token, vocab_size, ...) and a `fasttok` block
-    norm_stats.json         per embodiment: action and state statistics, horizon, dims, Hz, encoding
-    README.md               the card
+tokenizer.json          merges and alphabet, as the `tokenizers` library writes them
+processor_config.json   the published processor's fields (scale, min_token, vocab_size, ...) and a `fasttok` block
+norm_stats.json         per embodiment: action and state statistics, horizon, dims, Hz, encoding
+README.md               the card
 """
 
 import json
@@ -78,11 +78,15 @@ def save(tok: "ActionTokenizer", path: Path, card: str, overwrite: bool) -> None
 def load(path: Path) -> dict[str, Any]:
     """The fields of an ActionTokenizer; see `ActionTokenizer.load`."""
     if not path.is_dir():
-        raise InputError(f"{path} is not a tokenizer folder: no such folder; make one with: fasttok fit DATA --out {path}")
+        raise InputError(
+            f"{path} is not a tokenizer folder: no such folder; make one with: fasttok fit DATA --out {path}"
+        )
     config = read_json(path / "processor_config.json")
     own = config.get("fasttok") or {}
     if own and own.get("format_version") != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {own.get('format_version')}, this fasttok reads {FORMAT_VERSION}; upgrade fasttok")
+        raise InputError(
+            f"{path}: format version {own.get('format_version')}, this fasttok reads {FORMAT_VERSION}; upgrade fasttok"
+        )
     try:
         fields: dict[str, Any] = {
             "scale": float(config["scale"]),
@@ -90,13 +94,19 @@ def load(path: Path) -> dict[str, Any]:
             "max_token": None if own.get("max_token") is None else int(own["max_token"]),
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}/processor_config.json: {error!r}; expected scale and min_token, as a FAST processor saves them") from None
+        raise InputError(
+            f"{path}/processor_config.json: {error!r}; expected scale and min_token, as a FAST processor saves them"
+        ) from None
     vocabulary = path / "tokenizer.json"
     if not vocabulary.is_file():
         raise InputError(f"{vocabulary} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
     fields["bpe"] = Bpe.from_json(vocabulary.read_text(encoding="utf-8"), str(vocabulary))
     stats_file = path / "norm_stats.json"
-    groups = {"stats": ("actions", NormStats), "state_stats": ("state", NormStats), "embodiments": ("embodiment", Embodiment)}
+    groups: dict[str, tuple[str, Any]] = {
+        "stats": ("actions", NormStats),
+        "state_stats": ("state", NormStats),
+        "embodiments": ("embodiment", Embodiment),
+    }
     entries = read_json(stats_file).get("norm_stats", {}) if stats_file.is_file() else {}
     if "actions" in entries and "mean" in (entries["actions"] or {}):  # openpi's file: one embodiment, no name
         entries = {"": entries}

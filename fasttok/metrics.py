@@ -52,7 +52,9 @@ class Metrics:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()} | {"ratio": self.ratio}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()} | {
+            "ratio": self.ratio
+        }
 
 
 def measure(tok: ActionTokenizer, chunks: NDArray, embodiment: str | None = None) -> Metrics:

@@ -69,7 +69,9 @@ class NormStats:
             raise InputError(f"NormStats.fit: got an array of shape {x.shape}, expected (n, dims) with n >= 1")
         bad = np.argwhere(~np.isfinite(x))
         if len(bad):
-            raise InputError(f"NormStats.fit: NaN or inf at row {bad[0][0]}, dim {bad[0][1]} ({len(bad)} values in all)")
+            raise InputError(
+                f"NormStats.fit: NaN or inf at row {bad[0][0]}, dim {bad[0][1]} ({len(bad)} values in all)"
+            )
         q01, q99 = np.quantile(x, [0.01, 0.99], axis=0)
         keep = np.ones(x.shape[1], bool) if mask is None else np.asarray(mask, bool)
         return cls(mode, x.mean(0), x.std(0), x.min(0), x.max(0), q01, q99, keep, clip)

@@ -31,6 +31,19 @@ class ClampWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False)
+class Encoded:
+    """What `encode_report` returns.
+
+    Attributes:
+        ids: one int32 array of ids a chunk.
+        clamped: (batch,) int64: coefficients of each chunk that were moved to the edge of the range.
+    """
+
+    ids: list[NDArray[np.int32]]
+    clamped: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Decoded:
     """What `decode` returns.
 
@@ -150,10 +163,14 @@ class ActionTokenizer:
         x = _checked(x, self.stats.get(name) if name is not None else None)
         coefs = dct.coefficients(x, self.scale)
         if np.abs(coefs).max(initial=0) > 2**31:
-            raise InputError(f"a coefficient of {np.abs(coefs).max():.3g} is far outside any vocabulary; are the actions normalised?")
+            raise InputError(
+                f"a coefficient of {np.abs(coefs).max():.3g} is far outside any vocabulary; are the actions normalised?"
+            )
         return coefs.astype(np.int64)
 
-    def encode(self, chunks: NDArray, embodiment: str | None = None, on_range: OnRange = "clamp") -> list[NDArray[np.int32]]:
+    def encode(
+        self, chunks: NDArray, embodiment: str | None = None, on_range: OnRange = "clamp"
+    ) -> list[NDArray[np.int32]]:
         """Action chunks to FAST ids.
 
         Args:
@@ -168,19 +185,32 @@ class ActionTokenizer:
             InputError: as `coefficients`; out of range under "raise"; a code that a published vocabulary never saw.
         """
         coefs = self.coefficients(chunks, embodiment)
-        top = self.max_token
-        outside = (coefs < self.min_token) | (False if top is None else coefs > top)
+        outside = self._outside(coefs)
         if outside.any():
             b, t, d = np.argwhere(outside)[0]
             what = (
-                f"{int(outside.sum())} of {outside.size} coefficients lie outside [{self.min_token}, {top}], the first "
-                f"{coefs[b, t, d]} in chunk {b}, frequency {t}, dim {d}"
+                f"{int(outside.sum())} of {outside.size} coefficients lie outside [{self.min_token}, {self.max_token}], the "
+                f"first {coefs[b, t, d]} in chunk {b}, frequency {t}, dim {d}"
             )
             if on_range == "raise":
                 raise InputError(f"{what}; fit on data of this range, or encode with on_range='clamp'")
             warnings.warn(f"{what}; clamped", ClampWarning, stacklevel=2)
-        codes = np.clip(coefs, self.min_token, top).reshape(len(coefs), -1) - self.min_token
-        return self.bpe.encode(codes)
+        return self._ids(coefs)
+
+    def encode_report(self, chunks: NDArray, embodiment: str | None = None) -> "Encoded":
+        """As `encode` with on_range "clamp", but the clamped coefficients are counted per chunk instead of warned of.
+
+        Raises:
+            InputError: as `coefficients`; a code that a published vocabulary never saw.
+        """
+        coefs = self.coefficients(chunks, embodiment)
+        return Encoded(self._ids(coefs), self._outside(coefs).sum(axis=(1, 2)))
+
+    def _outside(self, coefs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return (coefs < self.min_token) | (False if self.max_token is None else coefs > self.max_token)
+
+    def _ids(self, coefs: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+        return self.bpe.encode(np.clip(coefs, self.min_token, self.max_token).reshape(len(coefs), -1) - self.min_token)
 
     def decode(
         self,
@@ -315,7 +345,9 @@ def _batches(group: NDArray | Iterable[NDArray], size: int = 4096) -> Iterable[N
 def _checked(x: NDArray, stats: NormStats | None) -> NDArray:
     """Chunks (B, T, D), finite and normalised."""
     if x.ndim != 3 or 0 in x.shape[1:]:
-        raise InputError(f"action chunks have shape {x.shape}, expected (batch, horizon, action_dim) or (horizon, action_dim)")
+        raise InputError(
+            f"action chunks have shape {x.shape}, expected (batch, horizon, action_dim) or (horizon, action_dim)"
+        )
     if x.dtype.kind not in "fiub":
         raise InputError(f"action chunks have dtype {x.dtype}, expected numbers")
     finite = np.isfinite(x)

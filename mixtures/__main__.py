@@ -100,7 +100,9 @@ def explain(config: ExplainConfig) -> None:
     )
     if index is None:
         log("no index: shares only; --index INDEX adds kinds, epochs and tokens, and checks max_epochs")
-    log(f"next: python -m pipelines build {config.mixture} --index {folder or 'INDEX'} --out SHARDS --samples {config.samples}")
+    log(
+        f"next: python -m pipelines build {config.mixture} --index {folder or 'INDEX'} --out SHARDS --samples {config.samples}"
+    )
     return None
 
 

@@ -162,7 +162,7 @@ def interleave(counts: ArrayLike) -> IntArray:
     >>> interleave([4, 2, 0, 1]).tolist()
     [0, 1, 0, 3, 0, 1, 0]
     """
-    total = int(np.sum(np.asarray(counts, np.int64)))
+    total = int(np.sum(counts))
     return sequence(counts, 0, total)[0] if total else np.zeros(0, np.int64)
 
 

@@ -121,7 +121,9 @@ def parse_entry(text: str, where: str) -> DatasetEntry:
 
 def _part(data: Any, where: str) -> Part:
     if not isinstance(data, dict) or "from" not in data:
-        raise InputError(f"{where}: expected a mapping with `from`, such as {{from: action, slice: [0, 6], encoding: delta}}")
+        raise InputError(
+            f"{where}: expected a mapping with `from`, such as {{from: action, slice: [0, 6], encoding: delta}}"
+        )
     known = {"from", "slice", "encoding", "op", "unit", "names"}
     for key in data:
         if key not in known:

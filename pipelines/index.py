@@ -178,7 +178,9 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> list[Job]:
     else:
         name = directory.rsplit("/", 1)[-1]
         if not Path(directory).exists() and "://" not in directory:
-            raise InputError(f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml")
+            raise InputError(
+                f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml"
+            )
         entry = entries.find_entry(directory, name, config.entries)
         if entry.kind == "robot":
             raise InputError(f"{directory} has no features.json and dataset_info.json, which a robot dataset needs")
@@ -335,7 +337,9 @@ def assemble(jobs: list[Job]) -> dict[str, Any]:
             raise InputError(f"{job.file} was not indexed; run the same command again to finish")
         rejected = sum(summary["rejected"].values())
         if summary["read"] != summary["indexed"] + rejected:
-            raise InputError(f"{job.file}: read {summary['read']} != indexed {summary['indexed']} + rejected {rejected}")
+            raise InputError(
+                f"{job.file}: read {summary['read']} != indexed {summary['indexed']} + rejected {rejected}"
+            )
         dataset = datasets.setdefault(job.dataset, {"directory": job.directory, "entry": job.entry, "splits": {}})
         dataset["entry"] = dict(dataset["entry"])
         split = dataset["splits"].setdefault(
@@ -348,7 +352,9 @@ def assemble(jobs: list[Job]) -> dict[str, Any]:
         if summary["dims"]:
             known = dataset.setdefault("dims", summary["dims"])
             if known != summary["dims"]:
-                raise InputError(f"{job.dataset}: action and proprio dims are {known} in one file, {summary['dims']} in {job.stem}")
+                raise InputError(
+                    f"{job.dataset}: action and proprio dims are {known} in one file, {summary['dims']} in {job.stem}"
+                )
         sha.update(f"{job.dataset}/{job.split}/{job.stem}:{summary['digest']}\n".encode())
     for name, dataset in datasets.items():
         if dataset["entry"]["kind"] != "robot":
@@ -379,5 +385,17 @@ def report(result: dict[str, Any], as_json: bool) -> None:
             rows.append([name, split, entry["kind"], len(counts["files"]), counts["read"], counts["indexed"],
                          sum(counts["rejected"].values()), reasons or "-", counts["steps"],
                          entry["control_hz"], entry.get("action_dim")])  # fmt: skip
-    columns = ["dataset", "split", "kind", "files", "read", "indexed", "rejected", "reasons", "steps", "Hz", "action dim"]
+    columns = [
+        "dataset",
+        "split",
+        "kind",
+        "files",
+        "read",
+        "indexed",
+        "rejected",
+        "reasons",
+        "steps",
+        "Hz",
+        "action dim",
+    ]
     table("read = indexed + rejected", columns, rows)

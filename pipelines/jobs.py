@@ -1,36 +1,28 @@
 """Whole builds: mixture + INDEX + tokenizer -> plan -> Beam -> shards, manifest, card."""
 
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from fasttok import ActionTokenizer
 from fasttok.console import emit_json, log, table
-from fasttok.episodes.index import read as read_index_episodes
-from fasttok.errors import InputError, unknown_name
-from fasttok.fit import FitConfig, fit_tokenizer
+from fasttok.errors import InputError
 from mixtures.registry import load_mixture
 from mixtures.spec import Mixture, with_overrides
+from pipelines.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
 from pipelines.beam import run_files
 from pipelines.card import card
 from pipelines.files import atomic_write, filesystem, join, write_json
 from pipelines.manifest import NAME, Manifest, Shard
 from pipelines.materialize import (
     PLAN,
-    TOKENIZER,
     ShardJob,
     finished_state,
-    load_tokenizer,
     materialize_shard,
 )
 from pipelines.plan import Plan, load_plan, make_plan, save_plan
 from pipelines.shards import shard_name
 from pipelines.sources import Facts, episode_table, resolve
-
-CONFIG_LAST = "processor_config.json"  # copied last: a tokenizer folder without it does not load
 
 
 @dataclass(frozen=True)
@@ -91,6 +83,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     if config.dry_run:
         if config.json:
             emit_json(asdict(plan))
+        log("dry run: nothing was written")
         return asdict(plan)
     out = config.out.rstrip("/")
     prepare(out, config, plan)
@@ -121,36 +114,6 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     result = {**manifest.to_json(), "skipped": len(done), "rejected_by_reason": reasons}
     report(config, manifest, plan, reasons, result)
     return result
-
-
-def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | None:
-    """Loads the tokenizer that the mixture names and compares it with the data; None for `fit` or without robot sources.
-
-    Raises:
-        InputError: no such tokenizer, or it lacks an embodiment or has another action_dim.
-    """
-    if mixture.tokenizer == "fit" or not any(source.robot for source in facts):
-        return None
-    tok = ActionTokenizer.load(mixture.tokenizer)
-    for source in facts:
-        if not source.robot or source.embodiment is None:
-            continue
-        if source.embodiment not in tok.stats:
-            hint = f"fit one on this data: fasttok fit INDEX --out {mixture.tokenizer}-new, or pass --tokenizer fit"
-            raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
-        held = len(tok.stats[source.embodiment].mean)
-        if held != source.action_dim:
-            raise InputError(
-                f"{mixture.tokenizer}: embodiment {source.embodiment!r} has action_dim {held}, dataset"
-                f" {source.dataset!r} has {source.action_dim}; fit a tokenizer on this INDEX, or pass --tokenizer fit"
-            )
-        shape = tok.embodiments.get(source.embodiment)
-        if shape is not None and shape.horizon != source.horizon:
-            log(
-                f"note: {source.name}: chunks of {source.horizon} steps, the tokenizer was fitted on {shape.horizon}; the"
-                " ids are exact all the same, only longer than they could be"
-            )
-    return tok
 
 
 def prepare(out: str, config: BuildConfig, plan: Plan) -> None:
@@ -186,63 +149,6 @@ def prepare(out: str, config: BuildConfig, plan: Plan) -> None:
             )
     if fs.exists(join(path, NAME)):
         fs.rm(join(path, NAME))  # the manifest says "finished", and comes back when that is true again
-
-
-def place_tokenizer(
-    out: str, mixture: Mixture, facts: list[Facts], index: str, given: ActionTokenizer | None
-) -> str | None:
-    """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
-
-    Returns:
-        Its fingerprint, None without robot sources.
-
-    Raises:
-        InputError: an earlier run of this build used another tokenizer.
-    """
-    if not any(source.robot for source in facts):
-        return None
-    folder = join(out, TOKENIZER)
-    fs, path = filesystem(folder)
-    if fs.exists(join(path, CONFIG_LAST)):
-        load_tokenizer.cache_clear()
-        held = load_tokenizer(folder)
-        if given is not None and given.fingerprint != held.fingerprint:
-            raise InputError(
-                f"{out} was begun with tokenizer {held.fingerprint}, {mixture.tokenizer} is {given.fingerprint}; resume with"
-                " the same tokenizer, or pass --overwrite"
-            )
-        return held.fingerprint
-    if given is not None:
-        copy_tokenizer(mixture.tokenizer, folder)
-        return given.fingerprint
-    fitted = fit_on_index(mixture, facts, index)
-    with tempfile.TemporaryDirectory() as temporary:
-        fitted.save(join(temporary, TOKENIZER))
-        copy_tokenizer(join(temporary, TOKENIZER), folder)
-    return fitted.fingerprint
-
-
-def fit_on_index(mixture: Mixture, facts: list[Facts], index: str) -> ActionTokenizer:
-    """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns."""
-    wanted = sorted({(source.split, source.dataset) for source in facts if source.robot})
-    log(f"fitting a tokenizer on {', '.join(dataset for _, dataset in wanted)} ...")
-    episodes = (
-        episode
-        for split in sorted({split for split, _ in wanted})
-        for episode in read_index_episodes(index, split)
-        if (split, episode.metadata["dataset"]) in wanted
-    )
-    chunk = mixture.chunk
-    fit = FitConfig(horizon=chunk.steps) if chunk.steps is not None else FitConfig(seconds=chunk.seconds or 1.0)
-    return fit_tokenizer(episodes, fit)[0]
-
-
-def copy_tokenizer(source: str, folder: str) -> None:
-    """Copies a tokenizer's files, the one without which it does not load last."""
-    for file in sorted(Path(source).iterdir(), key=lambda file: (file.name == CONFIG_LAST, file.name)):
-        if file.is_file():
-            with atomic_write(join(folder, file.name)) as stream:
-                stream.write(file.read_bytes())
 
 
 def _state(out: str, plan: Plan, shard: int, fingerprint: str | None) -> dict[str, Any] | None:

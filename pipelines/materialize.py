@@ -12,11 +12,8 @@ another row: planned = written + rejected.
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,14 +25,14 @@ from fasttok.chunks import chunk_at
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
 from mixtures.quota import interleave
+from pipelines.action_tokens import TOKENIZER, load_tokenizer
 from pipelines.bits import shuffled
-from pipelines.files import atomic_write, filesystem, is_local, join, read_json, sha256_file, write_json
+from pipelines.files import atomic_write, join, read_json, sha256_file, write_json
 from pipelines.plan import SourcePlan, load_plan, shard_episodes
 from pipelines.shards import shard_name, write_shard
 from pipelines.sources import Facts, Loaded, open_source, relative
 
 PLAN = "plan"
-TOKENIZER = "tokenizer"
 ENCODE_CHUNKS = 4096  # at a time: bounds the memory of the DCT's float64 copies
 NO_FLOATS = np.zeros(0, np.float32)
 NO_IDS = np.zeros(0, np.int32)
@@ -129,18 +126,6 @@ def finished_state(
     except (InputError, FileNotFoundError, KeyError, TypeError):
         return None
     return state if same == (plan_digest, tokenizer, digest, size) else None
-
-
-@lru_cache(maxsize=2)
-def load_tokenizer(folder: str) -> ActionTokenizer:
-    """The build's tokenizer; one on an object store is copied to a temporary folder first."""
-    fs, path = filesystem(folder)
-    if is_local(fs):
-        return ActionTokenizer.load(path)
-    with tempfile.TemporaryDirectory() as temporary:
-        for file in fs.ls(path, detail=False):
-            Path(temporary, file.rsplit("/", 1)[-1]).write_bytes(fs.cat_file(file))
-        return ActionTokenizer.load(temporary)
 
 
 def make_part(plan: SourcePlan, facts: Facts, episodes: pa.Table, tok: ActionTokenizer | None) -> Part:

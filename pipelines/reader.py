@@ -5,7 +5,6 @@ Global mode. Position p of the endless order names a source by the low-discrepan
 another one each epoch. All three are computed from p, so nothing is buffered and the state is one number.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from fasttok.errors import InputError, unknown_name
 from mixtures.quota import interleave, positions, quotas, sequence
 from pipelines.files import filesystem, is_local, join, sha256_file
 from pipelines.manifest import Manifest, Shard
+from pipelines.permute import order_key, permute
 from pipelines.records import ROWS_PER_BATCH, SCHEMA
 
 WEIGHT_UNITS = 1 << 20  # float weights become integers of this sum: shares are exact to one millionth
@@ -299,7 +299,7 @@ class _Order:
     def __init__(self, reader: ShardReader, weights: NDArray[np.int64], seed: int) -> None:
         self._reader = reader
         self._weights = weights // max(int(np.gcd.reduce(weights)), 1)
-        self._keys = [_key(seed, name) for name in reader.sources]
+        self._keys = [order_key(seed, name) for name in reader.sources]
 
     def rows(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(shard, row), each (stop - start,), of the positions start .. stop - 1."""
@@ -314,56 +314,3 @@ class _Order:
                 index[epoch == e] = permute(place[epoch == e], size, self._keys[i], int(e))
             shard[of], row[of] = self._reader.locate(int(i), index)
         return shard, row
-
-
-def _key(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little")
-
-
-def permute(x: NDArray[np.int64], size: int, key: int, epoch: int) -> NDArray[np.int64]:
-    """A pseudo-random permutation of range(size), evaluated at `x` only.
-
-    A Feistel network over the smallest even number of bits that holds `size`, walked until it lands inside the range: a
-    bijection whatever its round function, here four rounds of the splitmix64 mixer.
-
-    Args:
-        x: (m,) int64 in [0, size).
-        size: of the range.
-        key: chooses the permutation, with `epoch`.
-        epoch: another permutation for each.
-
-    Returns:
-        (m,) int64 in [0, size).
-
-    >>> sorted(permute(np.arange(10), 10, key=7, epoch=0).tolist()) == list(range(10))
-    True
-    """
-    half = max((max(size - 1, 1).bit_length() + 1) // 2, 1)
-    mask = np.uint64((1 << half) - 1)
-    shift = np.uint64(half)
-    rounds = [np.uint64(hash_word(key + (epoch << 8) + r)) for r in range(4)]
-    out = np.asarray(x, np.int64).astype(np.uint64)
-    todo = np.arange(len(out))
-    while len(todo):
-        left, right = out[todo] >> shift, out[todo] & mask
-        for word in rounds:
-            left, right = right, left ^ (_mix(right ^ word) & mask)
-        out[todo] = (left << shift) | right
-        todo = todo[out[todo] >= size]
-    return out.astype(np.int64)
-
-
-def hash_word(value: int) -> int:
-    """64 bits from an integer of any size.
-
-    >>> 0 <= hash_word(-3) < 2**64
-    True
-    """
-    return int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:8], "little")
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele et al. 2014): each input bit changes about half of the output bits."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -96,7 +96,9 @@ def _columns(parts: tuple[Part, ...], episode: Episode) -> NDArray[np.float32]:
         table = as_float(values)
         width = table.shape[1] if part.stop is None else part.stop
         if width > table.shape[1] or part.start >= width:
-            raise Reject("dims", f"{part.feature} has {table.shape[1]} dims, the entry takes [{part.start}, {part.stop})")
+            raise Reject(
+                "dims", f"{part.feature} has {table.shape[1]} dims, the entry takes [{part.start}, {part.stop})"
+            )
         taken = table[:, part.start : width]
         columns.append(1 - taken if part.op == "invert" else taken)
     return np.concatenate(columns, axis=1) if columns else np.zeros((episode.length, 0), np.float32)

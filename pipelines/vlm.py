@@ -46,7 +46,9 @@ def read_file(entry: DatasetEntry, directory: str, file: str) -> Iterator[VlmRec
 def read_at(entry: DatasetEntry, directory: str, where: Where) -> VlmRecord | BadRecord:
     """The record at a byte range, as an index recorded it."""
     filesystem, path = fsspec.core.url_to_fs(where.file)
-    return parse(entry, directory, where, filesystem.cat_file(path, start=where.offset, end=where.offset + where.length))
+    return parse(
+        entry, directory, where, filesystem.cat_file(path, start=where.offset, end=where.offset + where.length)
+    )
 
 
 def parse(entry: DatasetEntry, directory: str, where: Where, line: bytes) -> VlmRecord | BadRecord:

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fasttok", deadline=None)  # time is for benchmarks, not for tests
+settings.load_profile("fasttok")
 
 ROOT = Path(__file__).resolve().parents[1]
 

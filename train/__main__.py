@@ -23,7 +23,9 @@ def main(argv: list[str]) -> None:
     if required and not {"-h", "--help"} & set(argv):
         from fasttok.errors import InputError
 
-        raise InputError(f"{' and '.join(required)} missing; example: python -m train --preset ki --shards SHARDS --out RUN")
+        raise InputError(
+            f"{' and '.join(required)} missing; example: python -m train --preset ki --shards SHARDS --out RUN"
+        )
     config = tyro.cli(TrainConfig, default=preset, args=argv, prog="python -m train", description=description)
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "training")

@@ -56,7 +56,9 @@ class Checkpoints:
                 ),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}") from None
+            raise InputError(
+                f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}"
+            ) from None
         return step, out["params"], out["optimizer"], out["data"]
 
     def restore_params(self, params: Any) -> Any:
@@ -69,7 +71,9 @@ class Checkpoints:
             args = ocp.args.Composite(params=ocp.args.StandardRestore(_abstract(params)))
             return self.manager.restore(self._newest(), args=args)["params"]
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}") from None
+            raise InputError(
+                f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}"
+            ) from None
 
     def _newest(self) -> int:
         step = self.last_step

@@ -171,6 +171,8 @@ def load_model_config(run: Path) -> ModelConfig:
     """
     path = run / "config.json"
     if not path.is_file():
-        raise InputError(f"{run} is not a run (no config.json); train one with: python -m train --shards SHARDS --out {run}")
+        raise InputError(
+            f"{run} is not a run (no config.json); train one with: python -m train --shards SHARDS --out {run}"
+        )
     data = json.loads(path.read_text(encoding="utf-8"))["model"]
     return ModelConfig(**data | {"insulation": tuple(data["insulation"])})

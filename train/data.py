@@ -3,7 +3,7 @@
 import io
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,12 @@ class Encoder:
     """
 
     def __init__(
-        self, reader: ShardReader, text: TextTokenizer, model: ModelConfig | None, length: int, tok: ActionTokenizer | None = None
+        self,
+        reader: ShardReader,
+        text: TextTokenizer,
+        model: ModelConfig | None,
+        length: int,
+        tok: ActionTokenizer | None = None,
     ) -> None:
         self.sources = reader.manifest.sources
         self.tok = tok or ActionTokenizer.load(reader.tokenizer_folder)
@@ -137,7 +142,9 @@ def decode_image(data: bytes | NDArray[np.uint8], size: int) -> NDArray[np.float
         image = Image.open(io.BytesIO(data)) if isinstance(data, bytes) else Image.fromarray(data)
         image = image.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"an image cannot be decoded: {error}; check the shards with: python -m pipelines lint") from None
+        raise InputError(
+            f"an image cannot be decoded: {error}; check the shards with: python -m pipelines lint"
+        ) from None
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, np.float32) / 127.5 - 1.0
@@ -160,8 +167,13 @@ def longest_row(reader: ShardReader, encoder: Encoder) -> int:
 
 
 def prefetch(
-    reader: ShardReader, encoder: Encoder, size: int, state: ReadState | None, weights: dict[str, float] | None, seed: int
-) -> Iterator[tuple[NumpyBatch, ReadState]]:
+    reader: ShardReader,
+    encoder: Encoder,
+    size: int,
+    state: ReadState | None,
+    weights: dict[str, float] | None,
+    seed: int,
+) -> Generator[tuple[NumpyBatch, ReadState]]:
     """Batches without end, made a few ahead by a background thread; an error in the thread is raised here."""
     ready: queue.Queue[Any] = queue.Queue(PREFETCH)
     stop = threading.Event()

@@ -95,7 +95,9 @@ def load_factory(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make") from None
+        raise InputError(
+            f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make"
+        ) from None
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Flow matching as pi0 does it: time 1 is noise, 0 is data (the papers' time runs the other way).
 
-    x_t = t * noise + (1 - t) * actions        target u_t = noise - actions
+x_t = t * noise + (1 - t) * actions        target u_t = noise - actions
 """
 
 import jax

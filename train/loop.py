@@ -60,8 +60,10 @@ def prepare(config: TrainConfig) -> Setup:
     for name, value in found.items():
         asked = getattr(config.model, name)
         if asked and (asked != value if name == "cameras" else asked < value):
-            raise InputError(f"--model.{name.replace('_', '-')} is {asked}, the shards need {value}; leave it 0 to take it from them")
-    sizes = {name: getattr(config.model, name) or value for name, value in found.items()}
+            raise InputError(
+                f"--model.{name.replace('_', '-')} is {asked}, the shards need {value}; leave it 0 to take it from them"
+            )
+    sizes: dict[str, Any] = {name: getattr(config.model, name) or value for name, value in found.items()}
     encoder.model = dataclasses.replace(config.model, **sizes)
     weights = None if len(chosen) == sum(n > 0 for n in rows.values()) else chosen
     return Setup(config, encoder.model, reader, encoder, weights)
@@ -85,7 +87,13 @@ def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
 
 @partial(jax.jit, static_argnames=("config", "model_config"), donate_argnames=("params", "state"))
 def train_step(
-    params: Any, state: Any, batch: dict[str, jax.Array], step: jax.Array, *, config: TrainConfig, model_config: ModelConfig
+    params: Any,
+    state: Any,
+    batch: dict[str, jax.Array],
+    step: jax.Array,
+    *,
+    config: TrainConfig,
+    model_config: ModelConfig,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One optimiser step; its noise is a function of (seed, step)."""
     key = jax.random.fold_in(jax.random.key(config.seed), step)
@@ -152,7 +160,9 @@ def run(config: TrainConfig) -> None:
             advance()
     batches.close()
     checkpoints.close()
-    log(f"trained {config.steps} steps -> {config.out}; next: python -m train.evaluate --run {config.out} --env MODULE:FACTORY")
+    log(
+        f"trained {config.steps} steps -> {config.out}; next: python -m train.evaluate --run {config.out} --env MODULE:FACTORY"
+    )
 
 
 def open_run(config: TrainConfig) -> None:
@@ -168,7 +178,9 @@ def open_run(config: TrainConfig) -> None:
     if config.overwrite:
         shutil.rmtree(config.out)
     elif not config.resume:
-        raise InputError(f"{config.out} holds a run; pass --resume to go on, --overwrite to replace it, or another --out")
+        raise InputError(
+            f"{config.out} holds a run; pass --resume to go on, --overwrite to replace it, or another --out"
+        )
 
 
 def initial_params(config: TrainConfig, model_config: ModelConfig) -> model.Params:
@@ -187,7 +199,9 @@ def initial_params(config: TrainConfig, model_config: ModelConfig) -> model.Para
     for part in ("vision", "backbone"):
         ours, got = jax.tree.map(jnp.shape, params[part]), jax.tree.map(jnp.shape, loaded[part])
         if ours != got:
-            raise InputError(f"--init-from {config.init_from}: its {part} has other shapes; use the same --model and shards")
+            raise InputError(
+                f"--init-from {config.init_from}: its {part} has other shapes; use the same --model and shards"
+            )
         params[part] = loaded[part]
     return params
 

@@ -72,7 +72,9 @@ class Player:
         for source in self.encoder.sources.values():
             if source["kind"] == "robot" and source["embodiment"] == embodiment:
                 return source
-        raise InputError(f"the run was not trained on embodiment {embodiment!r}; it knows {', '.join(self.embodiments)}")
+        raise InputError(
+            f"the run was not trained on embodiment {embodiment!r}; it knows {', '.join(self.embodiments)}"
+        )
 
     def horizon(self, embodiment: str) -> int:
         """Steps of an embodiment's chunk."""
@@ -85,7 +87,9 @@ class Player:
             InputError: the run has no action expert, or more observations than `batch`.
         """
         if not self.config.flow:
-            raise InputError("this run has no action expert (preset vlm); evaluate it with --vqa, or train with --preset ki")
+            raise InputError(
+                "this run has no action expert (preset vlm); evaluate it with --vqa, or train with --preset ki"
+            )
         source = self.source(embodiment)
         dim = source["action_dim"]
         examples = [
@@ -136,13 +140,18 @@ def answer_questions(player: Player, folder: Path, most: int) -> dict[str, Any]:
     """
     entry_file = folder / "dataset.yaml"
     if not entry_file.is_file():
-        raise InputError(f"{folder} has no dataset.yaml; expected a VQA dataset such as `python -m pipelines index` takes")
+        raise InputError(
+            f"{folder} has no dataset.yaml; expected a VQA dataset such as `python -m pipelines index` takes"
+        )
     entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))
     if entry.get("kind") != "vqa" or "val" not in entry.get("splits", {}):
-        raise InputError(f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {entry.get('splits')}")
+        raise InputError(
+            f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {entry.get('splits')}"
+        )
     lines = (folder / entry["splits"]["val"]).read_text(encoding="utf-8").splitlines()[:most]
     items = [json.loads(line) for line in lines]
-    right, kinds = 0, defaultdict(Counter)
+    right = 0
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
         part = items[start : start + player.batch]
         images = [(folder / entry["images"] / item[entry["image"]]).read_bytes() for item in part]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jax import Array
 from train import gemma, model
 from train.config import ModelConfig
 
-Batch = dict[str, Array]
+Batch = dict[str, Any]  # arrays of docs/design.md "Training batch"
 
 
 @partial(jax.jit, static_argnames=("config", "steps"))

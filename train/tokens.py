@@ -30,7 +30,9 @@ def state_bins(state: NDArray) -> NDArray[np.int64]:
     >>> state_bins(np.array([-1.5, -1.0, 0.0, 0.999, 2.0]))
     array([ -1,   0, 128, 255, 255])
     """
-    return np.clip(np.floor((np.asarray(state, np.float64) + 1) * (STATE_BINS / 2)), -1, STATE_BINS - 1).astype(np.int64)
+    return np.clip(np.floor((np.asarray(state, np.float64) + 1) * (STATE_BINS / 2)), -1, STATE_BINS - 1).astype(
+        np.int64
+    )
 
 
 def robot_prompt(task: str, state: NDArray) -> str:
@@ -97,20 +99,25 @@ class TextTokenizer:
         """Number of text tokens."""
         return self.tokenizer.get_vocab_size()
 
+    def _id(self, token: str) -> int:
+        number = self.tokenizer.token_to_id(token)
+        assert number is not None, token  # `load` has checked it
+        return number
+
     @cached_property
     def pad(self) -> int:
         """Id of <pad>."""
-        return self.tokenizer.token_to_id(PAD)
+        return self._id(PAD)
 
     @cached_property
     def bos(self) -> int:
         """Id of <bos>."""
-        return self.tokenizer.token_to_id(BOS)
+        return self._id(BOS)
 
     @cached_property
     def eos(self) -> int:
         """Id of <eos>."""
-        return self.tokenizer.token_to_id(EOS)
+        return self._id(EOS)
 
     @cached_property
     def end_of_action(self) -> list[int]:

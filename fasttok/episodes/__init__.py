@@ -4,6 +4,7 @@ for ep in open_episodes(path, split="train"):
     ep.steps["action"]          # (T, D), as stored
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
         files = arrays.files(path, suffix)
         if files:
             name = root.rsplit("/", 1)[-1].removesuffix(suffix)
-            return Episodes(name, None, lambda reader=reader, files=files, name=name: reader(files, name))
+            return Episodes(name, None, functools.partial(reader, files, name))
     raise InputError(
         f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "
         "folder, such as bridge_dataset/1.0.0), no .npz or .parquet files"

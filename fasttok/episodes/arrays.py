@@ -5,6 +5,7 @@
 """
 
 import io
+import itertools
 import zipfile
 from collections.abc import Iterator
 
@@ -56,7 +57,7 @@ def _one(columns: dict[str, np.ndarray], path: str, name: str) -> Iterator[Episo
     elif 0 in lengths.values():
         yield BadRecord(Where(path), "empty", "an episode of 0 steps")
     else:
-        steps = {key: columns[key] for key in lengths}
+        steps: dict[str, np.ndarray | list[bytes]] = {key: columns[key] for key in lengths}
         yield Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, Where(path))
 
 
@@ -76,7 +77,7 @@ def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
             )
         ids = table[key].to_numpy()
         edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)] if len(ids) else []
-        for number, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for number, (start, stop) in enumerate(itertools.pairwise(edges)):
             part = table.slice(start, stop - start)
             where = Where(path, number=number)
             try:
@@ -84,7 +85,7 @@ def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
             except ValueError as error:
                 yield BadRecord(where, "features", str(error))
             else:
-                yield Episode(steps, {"dataset": name, "episode": ids[start].item()}, where)  # type: ignore[arg-type]
+                yield Episode(steps, {"dataset": name, "episode": ids[start].item()}, where)
 
 
 def _column(column: pa.ChunkedArray) -> np.ndarray | list[bytes]:

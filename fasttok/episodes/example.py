@@ -22,15 +22,22 @@ def _declare() -> Any:
         field(file.message_type.add(name=name), "value", 1, kind, label=_FIELD.LABEL_REPEATED)
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
-    for number, (name, field_name) in enumerate(zip(_LISTS, ("bytes_list", "float_list", "int64_list"), strict=True), 1):
-        field(feature, field_name, number, _FIELD.TYPE_MESSAGE, type_name=f".fasttok.{name[0]}", oneof_index=0)
+    for number, ((message, _), name) in enumerate(
+        zip(_LISTS, ("bytes_list", "float_list", "int64_list"), strict=True), 1
+    ):
+        field(feature, name, number, _FIELD.TYPE_MESSAGE, type_name=f".fasttok.{message}", oneof_index=0)
     features = file.message_type.add(name="Features")
     entry = features.nested_type.add(name="FeatureEntry")
     entry.options.map_entry = True
     field(entry, "key", 1, _FIELD.TYPE_STRING)
     field(entry, "value", 2, _FIELD.TYPE_MESSAGE, type_name=".fasttok.Feature")
     field(
-        features, "feature", 1, _FIELD.TYPE_MESSAGE, type_name=".fasttok.Features.FeatureEntry", label=_FIELD.LABEL_REPEATED
+        features,
+        "feature",
+        1,
+        _FIELD.TYPE_MESSAGE,
+        type_name=".fasttok.Features.FeatureEntry",
+        label=_FIELD.LABEL_REPEATED,
     )
     field(file.message_type.add(name="Example"), "features", 1, _FIELD.TYPE_MESSAGE, type_name=".fasttok.Features")
     pool = descriptor_pool.DescriptorPool()

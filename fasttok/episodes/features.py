@@ -146,7 +146,9 @@ def _full_shape(count: int, feature: Feature) -> tuple[int, ...]:
     shape = ((None, *feature.shape) if feature.sequence else feature.shape)  # fmt: skip
     if None in shape:
         if known == 0 or count % known:
-            raise Mismatch(f"feature {feature.name} has {count} values, expected a multiple of {known} for shape {shape}")
+            raise Mismatch(
+                f"feature {feature.name} has {count} values, expected a multiple of {known} for shape {shape}"
+            )
         return tuple(count // known if d is None else d for d in shape)
     if count != known:
         raise Mismatch(f"feature {feature.name} has {count} values, expected {known} for shape {shape}")

@@ -34,7 +34,9 @@ def open_index(path: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(f"{with_file} is not JSON: {error}") from None
     if data.get("format_version") != FORMAT_VERSION:
-        raise InputError(f"{with_file} has format version {data.get('format_version')}, this fasttok reads {FORMAT_VERSION}")
+        raise InputError(
+            f"{with_file} has format version {data.get('format_version')}, this fasttok reads {FORMAT_VERSION}"
+        )
     return data
 
 

@@ -95,7 +95,9 @@ def open_directory(path: str) -> RldsDirectory:
         names = [_file_name(template, name, split, i, len(lengths)) for i in range(len(lengths))]
         missing = [n for n in names if n not in present]
         if missing:
-            raise InputError(f"{path}: split {split} lacks {len(missing)} of {len(names)} files, the first {missing[0]}")
+            raise InputError(
+                f"{path}: split {split} lacks {len(missing)} of {len(names)} files, the first {missing[0]}"
+            )
         splits[split] = [f"{path}/{n}" for n in names]
         counts[split] = sum(lengths)
     return RldsDirectory(path, name, info.get("version", ""), features, splits, counts)
@@ -115,7 +117,9 @@ def _file_name(template: str | None, dataset: str, split: str, shard: int, shard
         "NUM_SHARDS": f"{shards:05d}",
         "SHARD_X_OF_Y": f"{shard:05d}-of-{shards:05d}",
     }
-    name = re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+    name = re.sub(
+        r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    )
     if "/" in name or "{" in name:
         raise Unsupported(f"file name template {template!r}")
     return name

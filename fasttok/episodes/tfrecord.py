@@ -31,15 +31,21 @@ def read_records(file: str, verify: bool = True) -> Iterator[tuple[Where, bytes]
             if not header:
                 return
             if len(header) < HEADER:
-                yield BadRecord(Where(file, offset, size - offset, number), "truncated", f"{len(header)} bytes of a header")
+                yield BadRecord(
+                    Where(file, offset, size - offset, number), "truncated", f"{len(header)} bytes of a header"
+                )
                 return
             (length, crc) = struct.unpack("<QI", header)
             if masked_crc(header[:8]) != crc:
-                yield BadRecord(Where(file, offset, size - offset, number), "crc", "length checksum; the rest of the file is lost")
+                yield BadRecord(
+                    Where(file, offset, size - offset, number), "crc", "length checksum; the rest of the file is lost"
+                )
                 return
             where = Where(file, offset, HEADER + length + FOOTER, number)
             if offset + where.length > size:
-                yield BadRecord(where, "truncated", f"the record needs {where.length} bytes, the file has {size - offset} left")
+                yield BadRecord(
+                    where, "truncated", f"the record needs {where.length} bytes, the file has {size - offset} left"
+                )
                 return
             data, footer = stream.read(length), stream.read(FOOTER)
             if verify and struct.unpack("<I", footer)[0] != masked_crc(data):

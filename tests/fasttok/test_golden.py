@@ -86,7 +86,12 @@ def test_universal_tokens_and_actions(universal: ActionTokenizer, golden: tuple[
 
 @pytest.mark.parametrize(
     ("value", "says"),
-    [(np.nan, "nan in chunk 0"), (np.inf, "inf in chunk 0"), ((0xD800 - 354) / 10, "code 55296"), (111421.4, "code 1114")],
+    [
+        (np.nan, "nan in chunk 0"),
+        (np.inf, "inf in chunk 0"),
+        ((0xD800 - 354) / 10, "code 55296"),
+        (111421.4, "code 1114"),
+    ],
 )
 def test_what_the_published_code_crashes_on_is_a_clear_error(
     universal: ActionTokenizer, value: float, says: str

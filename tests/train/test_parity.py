@@ -111,7 +111,9 @@ def test_end_to_end_flow_gradient(pi05: Path) -> None:
     batch, config = pi05_batch(inputs), dataclasses.replace(TINY, insulation=(1.0,))
 
     def loss(params: model.Params) -> jax.Array:
-        velocity = model.run_expert(params, model.run_backbone(params, batch, config), golden["x_t"], inputs["time"], config)
+        velocity = model.run_expert(
+            params, model.run_backbone(params, batch, config), golden["x_t"], inputs["time"], config
+        )
         return ((velocity - golden["u_t"]) ** 2).mean()
 
     check_gradients(jax.grad(loss)(params), load(pi05 / "grads.npz"))
@@ -162,7 +164,9 @@ def test_insulated_outputs(ki: Path, pi05: Path) -> None:
     close(context.hidden, golden["out_backbone"], BACKBONE, golden["valid_backbone"])
     text = model.logits(params, context.hidden[:, -26:])
     close(text, golden["text_logits"], BACKBONE, inputs["token_mask"])
-    close(losses.token_losses(params, context, batch)[:, 1:], golden["ce_per_token"], BACKBONE, inputs["loss_mask"][:, 1:])
+    close(
+        losses.token_losses(params, context, batch)[:, 1:], golden["ce_per_token"], BACKBONE, inputs["loss_mask"][:, 1:]
+    )
     close(model.run_expert(params, context, inputs["x_t"], inputs["time"], TINY), golden["v_t"], EXPERT)
 
 

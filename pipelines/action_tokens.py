@@ -1,0 +1,116 @@
+"""The tokenizer of a build: checked against the data, fitted where asked, and copied into SHARDS/tokenizer."""
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from fasttok import ActionTokenizer
+from fasttok.console import log
+from fasttok.episodes.index import read as read_index_episodes
+from fasttok.errors import InputError, unknown_name
+from fasttok.fit import FitConfig, fit_tokenizer
+from mixtures.spec import Mixture
+from pipelines.files import atomic_write, filesystem, is_local, join
+from pipelines.sources import Facts
+
+TOKENIZER = "tokenizer"
+CONFIG_LAST = "processor_config.json"  # copied last: a tokenizer folder without it does not load
+
+
+@lru_cache(maxsize=2)
+def load_tokenizer(folder: str) -> ActionTokenizer:
+    """The build's tokenizer; one on an object store is copied to a temporary folder first."""
+    fs, path = filesystem(folder)
+    if is_local(fs):
+        return ActionTokenizer.load(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        for file in fs.ls(path, detail=False):
+            Path(temporary, file.rsplit("/", 1)[-1]).write_bytes(fs.cat_file(file))
+        return ActionTokenizer.load(temporary)
+
+
+def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | None:
+    """Loads the tokenizer that the mixture names and compares it with the data; None for `fit` or without robot sources.
+
+    Raises:
+        InputError: no such tokenizer, or it lacks an embodiment or has another action_dim.
+    """
+    if mixture.tokenizer == "fit" or not any(source.robot for source in facts):
+        return None
+    tok = ActionTokenizer.load(mixture.tokenizer)
+    for source in facts:
+        if not source.robot or source.embodiment is None:
+            continue
+        if source.embodiment not in tok.stats:
+            hint = f"fit one on this data: fasttok fit INDEX --out {mixture.tokenizer}-new, or pass --tokenizer fit"
+            raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
+        held = len(tok.stats[source.embodiment].mean)
+        if held != source.action_dim:
+            raise InputError(
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} has action_dim {held}, dataset"
+                f" {source.dataset!r} has {source.action_dim}; fit a tokenizer on this INDEX, or pass --tokenizer fit"
+            )
+        shape = tok.embodiments.get(source.embodiment)
+        if shape is not None and shape.horizon != source.horizon:
+            log(
+                f"note: {source.name}: chunks of {source.horizon} steps, the tokenizer was fitted on {shape.horizon}; the"
+                " ids are exact all the same, only longer than they could be"
+            )
+    return tok
+
+
+def place_tokenizer(
+    out: str, mixture: Mixture, facts: list[Facts], index: str, given: ActionTokenizer | None
+) -> str | None:
+    """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
+
+    Returns:
+        Its fingerprint, None without robot sources.
+
+    Raises:
+        InputError: an earlier run of this build used another tokenizer.
+    """
+    if not any(source.robot for source in facts):
+        return None
+    folder = join(out, TOKENIZER)
+    fs, path = filesystem(folder)
+    if fs.exists(join(path, CONFIG_LAST)):
+        load_tokenizer.cache_clear()
+        held = load_tokenizer(folder)
+        if given is not None and given.fingerprint != held.fingerprint:
+            raise InputError(
+                f"{out} was begun with tokenizer {held.fingerprint}, {mixture.tokenizer} is {given.fingerprint}; resume with"
+                " the same tokenizer, or pass --overwrite"
+            )
+        return held.fingerprint
+    if given is not None:
+        copy_tokenizer(mixture.tokenizer, folder)
+        return given.fingerprint
+    fitted = fit_on_index(mixture, facts, index)
+    with tempfile.TemporaryDirectory() as temporary:
+        fitted.save(join(temporary, TOKENIZER))
+        copy_tokenizer(join(temporary, TOKENIZER), folder)
+    return fitted.fingerprint
+
+
+def fit_on_index(mixture: Mixture, facts: list[Facts], index: str) -> ActionTokenizer:
+    """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns."""
+    wanted = sorted({(source.split, source.dataset) for source in facts if source.robot})
+    log(f"fitting a tokenizer on {', '.join(dataset for _, dataset in wanted)} ...")
+    episodes = (
+        episode
+        for split in sorted({split for split, _ in wanted})
+        for episode in read_index_episodes(index, split)
+        if (split, episode.metadata["dataset"]) in wanted
+    )
+    chunk = mixture.chunk
+    fit = FitConfig(horizon=chunk.steps) if chunk.steps is not None else FitConfig(seconds=chunk.seconds or 1.0)
+    return fit_tokenizer(episodes, fit)[0]
+
+
+def copy_tokenizer(source: str, folder: str) -> None:
+    """Copies a tokenizer's files, the one without which it does not load last."""
+    for file in sorted(Path(source).iterdir(), key=lambda file: (file.name == CONFIG_LAST, file.name)):
+        if file.is_file():
+            with atomic_write(join(folder, file.name)) as stream:
+                stream.write(file.read_bytes())
