@@ -4,8 +4,10 @@
 the moment of importing, and hands out the step names.
 """
 
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -29,9 +31,27 @@ def rlds_constants() -> Any:
 
 def tfds() -> Any:
     """tensorflow_datasets, with GPUs left to whoever needs them."""
-    module = require("tensorflow_datasets", "pipelines", "reading this dataset through TFDS")
-    require("tensorflow", "pipelines", "reading this dataset through TFDS").config.set_visible_devices([], "GPU")
+    purpose = "reading or writing RLDS through TFDS"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silent_stderr():
+        require("tensorflow", "pipelines", purpose).config.set_visible_devices([], "GPU")
+    module = require("tensorflow_datasets", "pipelines", purpose)
+    module.disable_progress_bar()
     return module
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """What native code says while it loads is dropped: TensorFlow's import reports on CPU features and absent GPUs."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
 def splits(directory: str) -> dict[str, int]:

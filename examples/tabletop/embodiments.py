@@ -1,0 +1,91 @@
+"""Two robots in the same world: what their actions mean, what they feel, what they see.
+
+planar  10 Hz  3 dims   dx, dy per step (delta, m), gripper (1 = open)                    one camera
+arm     20 Hz  7 dims   x, y, z (absolute, m), roll, pitch, yaw (absolute, rad), gripper  two cameras, lags its target
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.tabletop.world import World
+
+MAX_SPEED = 0.35  # metres a second
+FINGER_SPEED = 4.0  # openings a second
+LIFT_SPEED = 0.4  # metres a second
+TURN_SPEED = 3.0  # radians a second
+TILT = 0.4  # radians that a demonstrator leans, per metre a second
+LAG = 0.6  # share of the way to its target that the arm covers in a step
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """A robot.
+
+    Attributes:
+        action_names, action_units: one per dim. state_names: of the proprio vector.
+        cruise: height in metres at which the hand travels.
+    """
+
+    name: str
+    control_hz: float
+    cameras: tuple[str, ...]
+    action_names: tuple[str, ...]
+    action_units: tuple[str, ...]
+    state_names: tuple[str, ...]
+    cruise: float
+
+    @property
+    def action_dim(self) -> int:
+        return len(self.action_names)
+
+    def action(self, world: World, to: NDArray, height: float, yaw: float, opening: float) -> NDArray[np.float32]:
+        """The action (D,) that brings the hand to (2,) `to`, as far as one step can."""
+        if self.name == "planar":
+            return np.array([*(to - world.hand), opening], np.float32)
+        ahead = world.hand + (to - world.hand) / LAG
+        lift = world.height + (height - world.height) / LAG
+        roll, pitch = TILT * (to - world.hand)[::-1] * (-self.control_hz, self.control_hz)  # leans into its motion
+        return np.array([*ahead, lift, roll, pitch, world.yaw + (yaw - world.yaw) / LAG, opening], np.float32)
+
+    def apply(self, world: World, action: NDArray) -> None:
+        """One control step of the world.
+
+        Args:
+            action: (D,) raw units. Too large ones are limited by the robot's speed, as a controller would.
+        """
+        a = np.asarray(action, np.float64)
+        if self.name == "planar":
+            move, lift, turn = a[:2], 0.0, 0.0
+        else:
+            move, lift, turn = LAG * (a[:2] - world.hand), LAG * (a[2] - world.height), LAG * (a[5] - world.yaw)
+            world.tilt = world.tilt + LAG * np.clip(a[3:5] - world.tilt, -1.0, 1.0)
+        most = MAX_SPEED / self.control_hz
+        move = move * min(1.0, most / max(float(np.hypot(*move)), 1e-9))
+        lift, turn, fingers = (
+            float(np.clip(value, -speed / self.control_hz, speed / self.control_hz))
+            for value, speed in ((lift, LIFT_SPEED), (turn, TURN_SPEED), (a[-1] - world.opening, FINGER_SPEED))
+        )
+        world.advance(world.hand + move, world.height + lift, world.yaw + turn, world.opening + fingers)
+
+    def state(self, world: World) -> NDArray[np.float32]:
+        """The proprio vector (S,): raw units."""
+        if self.name == "planar":
+            return np.array([*world.hand, world.opening], np.float32)
+        return np.array([*world.hand, world.height, *world.tilt, world.yaw, world.opening], np.float32)
+
+
+PLANAR = Embodiment(
+    "planar", 10.0, ("primary",), ("dx", "dy", "gripper"), ("m", "m", ""), ("x", "y", "gripper"), cruise=0.0
+)
+ARM = Embodiment(
+    "arm",
+    20.0,
+    ("primary", "wrist"),
+    ("x", "y", "z", "roll", "pitch", "yaw", "gripper"),
+    ("m", "m", "m", "rad", "rad", "rad", ""),
+    ("x", "y", "z", "roll", "pitch", "yaw", "gripper"),
+    cruise=0.08,
+)
+EMBODIMENTS = {embodiment.name: embodiment for embodiment in (PLANAR, ARM)}

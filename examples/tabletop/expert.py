@@ -1,0 +1,128 @@
+"""A scripted demonstrator that moves like a person: minimum-jerk reaches along bent paths, pauses, and a tremor.
+
+Each task is a generator of references: where the hand should be after the next step, and its height, yaw and opening. It
+reads the world as it goes, so it corrects what its tremor and the blocks do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.tabletop.embodiments import Embodiment
+from examples.tabletop.tasks import BEHIND, CORNERS, Task
+from examples.tabletop.world import BLOCK, HAND, World
+
+SPEED = (0.16, 0.24)  # mean speed of a reach, metres a second
+PUSH_SPEED = 0.11
+BEND = 0.12  # largest sideways bend of a path, as a share of its length
+TREMOR = 0.0012  # standard deviation, metres
+TREMOR_SECONDS = 0.25  # its correlation time
+REST = (0.1, 0.35)  # seconds of a pause
+FINGER_SECONDS = 0.4  # to open or close
+LOWERED = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Where the hand should be after the next step."""
+
+    to: NDArray[np.float64]
+    height: float
+    yaw: float
+    opening: float
+
+
+class Expert:
+    """Acts until it is done; then `act` returns None."""
+
+    def __init__(self, world: World, task: Task, embodiment: Embodiment, rng: np.random.Generator) -> None:
+        self.world, self.task, self.embodiment, self.rng = world, task, embodiment, rng
+        self.dt = 1.0 / embodiment.control_hz
+        self.tremor = np.zeros(2)
+        self.yaw = float(rng.normal(0, 0.4)) if embodiment.cruise else 0.0
+        self.references = {"reach": self.reach, "push": self.push, "place": self.place}[task.kind]()
+
+    def act(self) -> NDArray[np.float32] | None:
+        """The next action (D,) float32, or None when the demonstration is over."""
+        reference = next(self.references, None)
+        if reference is None:
+            return None
+        keep = np.exp(-self.dt / TREMOR_SECONDS)
+        self.tremor = keep * self.tremor + np.sqrt(1 - keep**2) * TREMOR * self.rng.normal(size=2)
+        to = reference.to + self.tremor
+        action = self.embodiment.action(self.world, to, reference.height, reference.yaw, reference.opening)
+        if self.embodiment.cruise:
+            action[2:6] += self.rng.normal(0, 0.002, 4).astype(np.float32) * np.array([0.25, 1, 1, 1], np.float32)
+        return action
+
+    def reach(self) -> Iterator[Reference]:
+        """Next to the target, on the side from which the hand comes."""
+        yield from self.rest(1.0)
+        block = self.world.positions[self.task.target]
+        away = self.world.hand - block
+        side = block + away / np.hypot(*away) * self.rng.uniform(0.85, 1.05) * (BLOCK + HAND)
+        yield from self.travel(side, 1.0, end_height=LOWERED)
+        yield from self.rest(1.0, extra=0.4)
+
+    def push(self) -> Iterator[Reference]:
+        """Around to the far side with open fingers, close, then push towards the goal, steering all the way."""
+        task, world = self.task, self.world
+        assert task.goal is not None
+        yield from self.rest(1.0)
+        gap = world.positions[task.goal] - world.positions[task.target]
+        yield from self.travel(world.positions[task.target] - BEHIND * gap / np.hypot(*gap), 1.0, end_height=LOWERED)
+        yield from self.fingers(0.0)
+        speed = 0.0
+        for _ in range(round(4 / self.dt)):
+            if task.satisfied(world):
+                break
+            speed = min(PUSH_SPEED, speed + 0.4 * self.dt)
+            block = world.positions[task.target]
+            gap = world.positions[task.goal] - block
+            towards = gap / np.hypot(*gap)
+            behind = world.hand - block
+            sideways = behind - (behind @ towards) * towards
+            ahead = world.hand + self.dt * (speed * towards - 5.0 * sideways)
+            yield Reference(ahead, LOWERED, world.yaw, 0.0)
+        yield from self.rest(0.0, extra=0.3)
+
+    def place(self) -> Iterator[Reference]:
+        """Over the block, close, carry, open, and back off a little."""
+        world = self.world
+        yield from self.rest(1.0)
+        yield from self.travel(world.positions[self.task.target], 1.0, end_height=LOWERED)
+        yield from self.fingers(0.0)
+        corner = np.array(CORNERS[self.task.corner]) + self.rng.uniform(-0.015, 0.015, 2)
+        yield from self.travel(corner, 0.0, end_height=LOWERED)
+        yield from self.fingers(1.0)
+        yield from self.rest(1.0, extra=0.2)
+
+    def travel(self, to: NDArray[np.float64], opening: float, end_height: float) -> Iterator[Reference]:
+        """A reach along a bent path with a minimum-jerk profile; lifts to the cruising height and comes down again."""
+        world, cruise = self.world, self.embodiment.cruise
+        start, first_height, first_yaw = world.hand.copy(), world.height, world.yaw
+        path = to - start
+        length = float(np.hypot(*path))
+        bend = self.rng.uniform(-BEND, BEND) * np.array([-path[1], path[0]])
+        count = max(2, round((0.25 + length / self.rng.uniform(*SPEED)) / self.dt))
+        for step in range(1, count + 1):
+            t = step / count
+            s = t**3 * (10 - 15 * t + 6 * t**2)  # minimum jerk (Flash and Hogan 1985)
+            up = first_height + (cruise - first_height) * min(1.0, 3 * t)
+            height = up if t < 0.7 else end_height + (cruise - end_height) * (1 - t) / 0.3
+            yaw = first_yaw + (self.yaw - first_yaw) * s
+            yield Reference(start + s * path + np.sin(np.pi * s) ** 2 * bend, height, yaw, opening)
+
+    def fingers(self, opening: float) -> Iterator[Reference]:
+        """Opens or closes on the spot, at the table."""
+        here = self.world.hand.copy()
+        for _ in range(round(FINGER_SECONDS / self.dt)):
+            yield Reference(here, LOWERED, self.world.yaw, opening)
+
+    def rest(self, opening: float, extra: float = 0.0) -> Iterator[Reference]:
+        """Waits on the spot, at the height it has."""
+        here, height = self.world.hand.copy(), self.world.height
+        for _ in range(max(1, round((extra + self.rng.uniform(*REST)) / self.dt))):
+            yield Reference(here, height, self.world.yaw, opening)

@@ -1,0 +1,192 @@
+"""Writes the tabletop world's data sets: two robots as RLDS, questions and captions as JSON lines beside images.
+
+python -m examples.tabletop.generate --out data
+"""
+
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from examples.tabletop import questions, rlds
+from examples.tabletop.embodiments import EMBODIMENTS
+from examples.tabletop.render import primary
+from fasttok.console import emit_json, log, progress, run, table
+from fasttok.errors import InputError
+
+JPEG_QUALITY = 95  # what TFDS writes
+VAL_SHARE = 0.1
+CAPTION_PROMPT = "describe the table"
+VQA_ENTRY = """name: tabletop_vqa
+kind: vqa
+splits: {train: train.jsonl, val: val.jsonl}
+images: images
+image: image
+prompt: question
+target: answer
+id: id
+license: Apache-2.0
+"""
+CAPTION_ENTRY = f"""name: tabletop_captions
+kind: caption
+splits: {{train: train.jsonl, val: val.jsonl}}
+images: images
+image: image
+fixed_prompt: {CAPTION_PROMPT}
+target: caption
+id: id
+license: Apache-2.0
+"""
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Writes tabletop_planar, tabletop_arm (RLDS), tabletop_vqa and tabletop_captions (JSON lines and images).
+
+    Example: python -m examples.tabletop.generate --out data --episodes 200
+    """
+
+    out: Path
+    """Folder for the data sets."""
+    episodes: int = 200
+    """Training episodes per embodiment; a tenth as many again for validation."""
+    vqa: int = 3000
+    """Training questions, each about a scene of its own."""
+    captions: int = 1000
+    """Training captions."""
+    seed: int = 0
+    """Seed of everything."""
+    overwrite: bool = False
+    """Replace the data sets in OUT."""
+    json: bool = False
+    """Print the counts as JSON on stdout."""
+
+
+@dataclass
+class Count:
+    """Demonstrations made and left out."""
+
+    written: int = 0
+    failed: int = 0
+
+
+def main(config: GenerateConfig) -> None:
+    """Writes everything.
+
+    Raises:
+        InputError: a number below 1, or a data set that is there already.
+    """
+    for name in ("episodes", "vqa", "captions"):
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name} is {getattr(config, name)}, expected at least 1")
+    names = [f"tabletop_{name}" for name in EMBODIMENTS] + ["tabletop_vqa", "tabletop_captions"]
+    for name in names:
+        if (config.out / name).exists() and not config.overwrite:
+            raise InputError(f"{config.out / name} exists; pass --overwrite to replace it, or another --out")
+    config.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in EMBODIMENTS:
+        for split, count in robot(config, name).items():
+            rows.append(
+                {"dataset": f"tabletop_{name}", "split": split, "written": count.written, "failed": count.failed}
+            )
+    for name, total, number in (("vqa", config.vqa, 0), ("captions", config.captions, 1)):
+        for split, written in web(config, name, total, number).items():
+            rows.append({"dataset": f"tabletop_{name}", "split": split, "written": written, "failed": 0})
+    if config.json:
+        emit_json(rows)
+        return
+    columns = ["data set", "split", "written", "demonstrations that failed and were left out"]
+    table("", columns, [list(row.values()) for row in rows])
+    log(f"next: python -m pipelines index {config.out}/tabletop_*/1.0.0 {config.out}/tabletop_{{vqa,captions}} --out INDEX")
+
+
+def splits(total: int) -> dict[str, int]:
+    """Records per split."""
+    return {"train": total, "val": max(1, round(VAL_SHARE * total))}
+
+
+def robot(config: GenerateConfig, name: str) -> dict[str, Count]:
+    """One embodiment's RLDS data set, in place when it is complete."""
+    counts = {split: Count() for split in splits(config.episodes)}
+    hidden, final = config.out / f".tabletop_{name}.part", config.out / f"tabletop_{name}"
+    shutil.rmtree(hidden, ignore_errors=True)
+    with progress(f"demonstrations of {name}", sum(splits(config.episodes).values()), "episodes") as advance:
+        makers = {
+            split: partial(demonstrations, config, name, number, total, counts[split], advance)
+            for number, (split, total) in enumerate(splits(config.episodes).items())
+        }
+        written = rlds.write(hidden, EMBODIMENTS[name], makers, min(splits(config.episodes).values()))
+    (written / "dataset.yaml").write_text(rlds.entry(EMBODIMENTS[name]), encoding="utf-8")
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(written.parent, final)
+    shutil.rmtree(hidden)
+    return counts
+
+
+def demonstrations(
+    config: GenerateConfig, name: str, number: int, total: int, count: Count, advance: Callable[..., None]
+) -> Iterator[rlds.Demonstration]:
+    """`total` successful demonstrations. Seeds of a split are its own: no scene of train is in val."""
+    seed = (config.seed * 10 + number) * 1_000_000
+    while count.written < total:
+        demonstration = rlds.demonstrate(name, seed)
+        seed += 1
+        if demonstration is None:
+            count.failed += 1
+            continue
+        count.written += 1
+        advance()
+        yield demonstration
+
+
+def web(config: GenerateConfig, name: str, total: int, number: int) -> dict[str, int]:
+    """A JSON-lines data set with its images, in place when it is complete."""
+    hidden, final = config.out / f".tabletop_{name}.part", config.out / f"tabletop_{name}"
+    shutil.rmtree(hidden, ignore_errors=True)
+    (hidden / "images").mkdir(parents=True)
+    with progress(name, sum(splits(total).values()), "images") as advance:
+        for which, (split, count) in enumerate(splits(total).items()):
+            rng = np.random.default_rng([config.seed, number, which])
+            with (hidden / f"{split}.jsonl").open("w", encoding="utf-8") as lines:
+                for i in range(count):
+                    image = f"{split}/{i // 1000:03d}/{i:06d}.jpg"
+                    lines.write(
+                        json.dumps({"id": f"{split}-{i}", "image": image, **record(name, rng, hidden, image)}) + "\n"
+                    )
+                    advance()
+    (hidden / "dataset.yaml").write_text(VQA_ENTRY if name == "vqa" else CAPTION_ENTRY, encoding="utf-8")
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(hidden, final)
+    return splits(total)
+
+
+def record(name: str, rng: np.random.Generator, folder: Path, image: str) -> dict[str, str]:
+    """One question or caption; its picture is saved."""
+    if name == "vqa":
+        world, question = questions.ask(rng)
+        fields = {"kind": question.kind, "question": question.prompt, "answer": question.target}
+    else:
+        world = questions.scene(rng)
+        fields = {"caption": questions.caption(world)}
+    path = folder / "images" / image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    Image.fromarray(primary(world)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    path.write_bytes(buffer.getvalue())
+    return fields
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(tyro.cli(GenerateConfig, prog="python -m examples.tabletop.generate"))))

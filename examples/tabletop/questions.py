@@ -1,0 +1,137 @@
+"""Questions, answers and captions about scenes. Every (colour, shape) pair appears, the held-out ones too.
+
+Answers are balanced per kind: yes and no alike, every colour, shape and quadrant about as often as the others.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.tabletop.tasks import PAIRS, sample_positions
+from examples.tabletop.world import Block, World
+
+NUMBERS = ("two", "three", "four", "five")
+ENDS = {"leftmost": (0, 1), "rightmost": (0, -1), "topmost": (1, -1), "bottommost": (1, 1)}  # axis, sign to minimise
+CLEAR = 0.03  # metres between the first and the second: no question turns on a pixel
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its one right answer."""
+
+    kind: str
+    prompt: str
+    target: str
+
+
+def scene(rng: np.random.Generator) -> World:
+    """A table of two to five different blocks and a resting hand."""
+    count = int(rng.integers(2, 6))
+    chosen = rng.choice(len(PAIRS), count, replace=False)
+    world = World(tuple(PAIRS[i] for i in chosen), sample_positions(rng, count), rng.uniform(-0.17, 0.17, 2))
+    world.opening = float(rng.integers(2))
+    return world
+
+
+def ask(rng: np.random.Generator) -> tuple[World, Question]:
+    """A scene and a question that it answers clearly."""
+    maker = ASKERS[rng.integers(len(ASKERS))]
+    while True:
+        world = scene(rng)
+        question = maker(world, rng)
+        if question is not None:
+            return world, question
+
+
+def count_blocks(world: World, rng: np.random.Generator) -> Question:
+    """How many."""
+    return Question("count", "how many blocks are there?", NUMBERS[len(world.blocks) - 2])
+
+
+def colour_of_end(world: World, rng: np.random.Generator) -> Question | None:
+    """What colour is the leftmost block?"""
+    word = list(ENDS)[rng.integers(len(ENDS))]
+    axis, sign = ENDS[word]
+    order = np.argsort(sign * world.positions[:, axis])
+    if abs(world.positions[order[0], axis] - world.positions[order[1], axis]) < CLEAR:
+        return None
+    return Question("colour", f"what colour is the {word} block?", world.blocks[order[0]].colour)
+
+
+def shape_of_colour(world: World, rng: np.random.Generator) -> Question | None:
+    """What shape is the red block?"""
+    block = world.blocks[rng.integers(len(world.blocks))]
+    if sum(other.colour == block.colour for other in world.blocks) > 1:
+        return None
+    return Question("shape", f"what shape is the {block.colour} block?", block.shape)
+
+
+def colour_of_shape(world: World, rng: np.random.Generator) -> Question | None:
+    """What colour is the star?"""
+    block = world.blocks[rng.integers(len(world.blocks))]
+    if sum(other.shape == block.shape for other in world.blocks) > 1:
+        return None
+    return Question("colour", f"what colour is the {block.shape}?", block.colour)
+
+
+def exists(world: World, rng: np.random.Generator) -> Question:
+    """Is there a green star? The absent ones share a word with a block that is there."""
+    present = bool(rng.integers(2))
+    block = world.blocks[rng.integers(len(world.blocks))]
+    if not present:
+        alike = [p for p in PAIRS if p not in world.blocks and (p.colour == block.colour) != (p.shape == block.shape)]
+        block = alike[rng.integers(len(alike))]
+    return Question("exists", f"is there a {block}?", "yes" if present else "no")
+
+
+def quadrant(world: World, rng: np.random.Generator) -> Question | None:
+    """Where is the blue square?"""
+    number = int(rng.integers(len(world.blocks)))
+    where = place_word(world.positions[number])
+    return None if where is None else Question("where", f"where is the {world.blocks[number]}?", where)
+
+
+def side(world: World, rng: np.random.Generator) -> Question | None:
+    """Is the red circle left of the blue square?"""
+    a, b = rng.choice(len(world.blocks), 2, replace=False)
+    words, axis = ((("left of", "right of"), 0), (("below", "above"), 1))[rng.integers(2)]
+    gap = world.positions[b, axis] - world.positions[a, axis]
+    if abs(gap) < CLEAR:
+        return None
+    asked = int(rng.integers(2))
+    answer = "yes" if (gap > 0) == (asked == 0) else "no"
+    return Question("relation", f"is the {world.blocks[a]} {words[asked]} the {world.blocks[b]}?", answer)
+
+
+def nearest(world: World, rng: np.random.Generator) -> Question | None:
+    """Which block is nearest to the gripper?"""
+    order = np.argsort(world.distances)
+    if world.distances[order[1]] - world.distances[order[0]] < CLEAR:
+        return None
+    return Question("nearest", "which block is nearest to the gripper?", str(world.blocks[order[0]]))
+
+
+ASKERS = (count_blocks, colour_of_end, shape_of_colour, colour_of_shape, exists, quadrant, side, nearest)
+
+
+def place_word(position: NDArray[np.float64]) -> str | None:
+    """Top left and so on; None near the middle lines."""
+    x, y = position
+    if min(abs(x), abs(y)) < CLEAR / 2:
+        return None
+    return f"{'top' if y > 0 else 'bottom'} {'left' if x < 0 else 'right'}"
+
+
+def caption(world: World) -> str:
+    """All blocks from left to right, each with its place where it is clear."""
+    order = np.argsort(world.positions[:, 0])
+    parts = [described(world.blocks[i], world.positions[i]) for i in order]
+    return ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def described(block: Block, position: NDArray[np.float64]) -> str:
+    """A red circle at the top left."""
+    where = place_word(position)
+    article = "an" if block.colour[0] in "aeiou" else "a"
+    return f"{article} {block} in the middle" if where is None else f"{article} {block} at the {where}"

@@ -1,0 +1,145 @@
+"""Demonstrations as RLDS data sets, written by TFDS itself: nested steps, JPEG images, several shard files."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from examples.tabletop.embodiments import Embodiment
+from examples.tabletop.env import make
+from examples.tabletop.expert import Expert
+from pipelines.tfds import tfds as tensorflow_datasets
+
+VERSION = "1.0.0"
+MOST_SHARDS = 4
+EXPERT_SEED = 1 << 32  # the expert's hand does not tremble in step with the scene's dice
+Demonstration = dict[str, Any]
+
+
+def demonstrate(embodiment: str, seed: int, split: str = "seen") -> Demonstration | None:
+    """One episode by the expert, or None where it failed.
+
+    Returns:
+        {"steps": T dicts, "episode_metadata": dict}, as the data set's features say.
+    """
+    env = make(embodiment, split)
+    seen = env.reset(seed)
+    expert = Expert(env.world, env.task, env.robot, np.random.default_rng([EXPERT_SEED, seed]))
+    steps = []
+    while (action := expert.act()) is not None:
+        images = {
+            ("image" if slot == "primary" else f"{slot}_image"): seen[f"image/{slot}"] for slot in env.robot.cameras
+        }
+        steps.append(
+            {
+                "observation": images | {"state": seen["state"]},
+                "action": action,
+                "language_instruction": env.instruction,
+                "is_first": not steps,
+                "is_last": False,
+                "is_terminal": False,
+                "reward": np.float32(0),
+                "discount": np.float32(1),
+            }
+        )
+        seen = env.step(action)
+    if not env.success():
+        return None
+    steps[-1] |= {"is_last": True, "is_terminal": True, "reward": np.float32(1), "discount": np.float32(0)}
+    metadata = {"episode_id": f"{embodiment}-{seed}", "seed": seed, "task": env.task.kind, "success": True}
+    return {"steps": steps, "episode_metadata": metadata}
+
+
+def write(
+    folder: Path, embodiment: Embodiment, episodes: dict[str, Callable[[], Iterator[Demonstration]]], smallest: int
+) -> Path:
+    """Writes `folder`/tabletop_<embodiment>/1.0.0, complete or not at all.
+
+    Args:
+        episodes: split -> a function that yields its demonstrations.
+        smallest: demonstrations of the smallest split: TFDS wants no more shard files than that.
+
+    Returns:
+        The version folder.
+
+    Raises:
+        InputError: TFDS is not installed.
+    """
+    tfds = tensorflow_datasets()
+    f = tfds.features
+    images = {
+        ("image" if slot == "primary" else f"{slot}_image"): f.Image(shape=(64, 64, 3), encoding_format="jpeg")
+        for slot in embodiment.cameras
+    }
+    features = f.FeaturesDict(
+        {
+            "steps": f.Dataset(
+                {
+                    "observation": {
+                        **images,
+                        "state": f.Tensor(shape=(len(embodiment.state_names),), dtype=np.float32),
+                    },
+                    "action": f.Tensor(shape=(embodiment.action_dim,), dtype=np.float32),
+                    "language_instruction": f.Text(),
+                    "is_first": f.Scalar(dtype=np.bool_),
+                    "is_last": f.Scalar(dtype=np.bool_),
+                    "is_terminal": f.Scalar(dtype=np.bool_),
+                    "reward": f.Scalar(dtype=np.float32),
+                    "discount": f.Scalar(dtype=np.float32),
+                }
+            ),
+            "episode_metadata": {
+                "episode_id": f.Text(),
+                "seed": f.Scalar(dtype=np.int64),
+                "task": f.Text(),
+                "success": f.Scalar(dtype=np.bool_),
+            },
+        }
+    )
+
+    class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined, misc]
+        """Demonstrations of the tabletop world's scripted expert."""
+
+        name = f"tabletop_{embodiment.name}"
+        VERSION = tfds.core.Version(VERSION)
+
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(builder=self, features=features, description=self.__doc__)
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+            return {split: self._generate_examples(split) for split in episodes}
+
+        def _generate_examples(self, split: str) -> Iterator[tuple[str, Demonstration]]:
+            for demonstration in episodes[split]():
+                yield demonstration["episode_metadata"]["episode_id"], demonstration
+
+    builder = Builder(data_dir=str(folder))
+    config = tfds.download.DownloadConfig(num_shards=min(MOST_SHARDS, smallest))
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces a download, of which there is none
+        builder.download_and_prepare(download_config=config)
+    return Path(builder.data_dir)
+
+
+def entry(embodiment: Embodiment) -> str:
+    """The dataset.yaml of a data set that `write` made."""
+    kinds = [
+        "gripper" if n == "gripper" else "delta" if n.startswith("d") else "absolute" for n in embodiment.action_names
+    ]
+    parts = "".join(
+        f"  - {{from: action, slice: [{i}, {i + 1}], encoding: {kind}, unit: '{unit}', names: [{name}]}}\n"
+        for i, (kind, unit, name) in enumerate(
+            zip(kinds, embodiment.action_units, embodiment.action_names, strict=True)
+        )
+    )
+    cameras = ", ".join(
+        f"{slot}: observation/{'image' if slot == 'primary' else f'{slot}_image'}" for slot in embodiment.cameras
+    )
+    return (
+        f"name: tabletop_{embodiment.name}\nkind: robot\nembodiment: {embodiment.name}\n"
+        f"robot: tabletop {embodiment.name} (simulated)\ncontrol_hz: {embodiment.control_hz:g}\n"
+        f"cameras: {{{cameras}}}\nlanguage: language_instruction\naction:\n{parts}"
+        "proprio:\n  - {from: observation/state}\nlicense: Apache-2.0\n"
+    )
