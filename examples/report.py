@@ -5,14 +5,20 @@ python -m examples.report --demo demo
 
 import io
 import json
+import os
+import platform
+import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 from PIL import Image
 
 from fasttok import ActionTokenizer, html
+from fasttok.console import log, run
 from fasttok.errors import InputError
 from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
@@ -22,6 +28,7 @@ KIND_COLOURS = {"robot": html.PALETTE[0], "vqa": html.PALETTE[1], "caption": htm
 LOSSES = {"loss_vlm": "L_VLM", "loss_fast": "L_FAST", "loss_flow": "L_FLOW"}
 SAMPLES_PER_SOURCE = 2
 FILM_FRAMES = 9
+VERSIONS = ("fasttok", "numpy", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "tensorflow-datasets", "jax")
 
 
 @dataclass(frozen=True)
@@ -162,10 +169,137 @@ def png(frame: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def films_section(path: Path) -> list[Markup]:
+    """A filmstrip a rollout, evenly spaced frames from first to last."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
+    strips = []
+    with np.load(path, allow_pickle=False) as archive:
+        for name in (n for n in archive.files if not n.endswith("/text")):
+            embodiment, split, _ = name.split("/")
+            task, _, outcome = str(archive[f"{name}/text"]).partition("|")
+            frames = archive[name]
+            chosen = np.unique(np.linspace(0, len(frames) - 1, FILM_FRAMES).astype(int))
+            pictures = [
+                tag("figure", html.image(png(frames[i]), 92, f"step {i}"), tag("figcaption", f"step {i}"))
+                for i in chosen
+            ]
+            colour = html.PALETTE[2] if outcome == "success" else html.PALETTE[3]
+            head = tag("p", html.badge(outcome, colour), Markup(" "), tag("b", task),
+                       tag("span", f" · {embodiment}, {split.replace('_', ' ')}", class_="soft"))  # fmt: skip
+            strips.append(tag("div", head, tag("div", *pictures, class_="film"), class_="card wide"))
+    return [
+        tag("h2", "Rollouts"),
+        tag("p", "The first two episodes of each embodiment and split, acted by flow sampling. Held out: colour and shape pairs, "
+                 "and sentences, that no demonstration shows.", class_="soft"),
+        tag("div", *strips, class_="cards"),
+    ]  # fmt: skip
+
+
+def numbers_section(results: dict[str, Any]) -> list[Markup]:
+    """Success, language following and VQA accuracy with 95 % intervals."""
+    rows = [
+        [w["embodiment"], w["split"].replace("_", " "), w["episodes"], *[percent(w[name], w["episodes"]) for name in
+         ("success", "followed")], round(w["ms_per_prediction"], 1)]
+        for w in results["world"]
+    ]  # fmt: skip
+    out = [
+        tag("h2", "Evaluation"),
+        tag("p", "Success: the task is done and stays done for 0.3 s. Followed: the behaviour was about the block that the "
+                 f"instruction names, done or not. A prediction is one chunk for {results['world'][0]['batch']} episodes side by "
+                 "side. Brackets: 95 % Wilson intervals.", class_="soft"),
+        html.table(["embodiment", "split", "episodes", "success", "followed", "ms per prediction"], rows),
+    ]  # fmt: skip
+    vqa = results["vqa"]
+    if vqa:
+        columns = ["questions", "exact match", "always the most common answer of the question's kind"]
+        n = vqa["questions"]
+        out.append(html.table(columns, [[n, percent(vqa["accuracy"], n), percent(vqa["baseline"], n)]]))
+    return out
+
+
+def percent(share: float, n: int) -> str:
+    """A share of n trials with its 95 % Wilson interval.
+
+    >>> percent(0.5, 40)
+    '50 % [35, 65]'
+    """
+    z = 1.96
+    middle, half = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    low, high = (100 * (middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return f"{100 * share:.0f} % [{low:.0f}, {high:.0f}]"
+
+
+def steps_section(steps: list[dict[str, Any]]) -> list[Markup]:
+    """The commands of the demo, with the time each took here."""
+    rows = [[i, s["title"], tag("code", "python -m " + s["command"]), s["seconds"]] for i, s in enumerate(steps, 1)]
+    found = {name: version(name) for name in VERSIONS}
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return [
+        tag("h2", "How this page was made"),
+        html.table(["", "step", "command", "seconds"], rows),
+        tag("p", f"{machine} · " + " · ".join(f"{k} {v}" for k, v in found.items()), class_="soft"),
+    ]
+
+
+def compression(reader: ShardReader) -> tuple[int, int]:
+    """Action values and FAST ids over the robot rows of the shards."""
+    naive = fast = 0
+    for shard in range(len(reader.manifest.shards)):
+        for batch in reader.record_batches(shard):
+            naive += len(batch.column("action").flatten())
+            fast += len(batch.column("action_tokens").flatten())
+    return naive, fast
+
+
+def headline(reader: ShardReader, results: dict[str, Any], steps: list[dict[str, Any]]) -> Markup:
+    """The few numbers a reader wants first."""
+    seen = [w for w in results["world"] if w["split"] == "seen"]
+    naive, fast = compression(reader)
+    values = {f"success, {w['embodiment']}, seen tasks": f"{100 * w['success']:.0f} %" for w in seen}
+    values |= {f"language followed, {w['embodiment']}": f"{100 * w['followed']:.0f} %" for w in seen}
+    if results["vqa"]:
+        values["VQA exact match"] = f"{100 * results['vqa']['accuracy']:.0f} %"
+    values["actions to FAST ids"] = f"{naive / fast:.1f} : 1"
+    values["samples in the shards"] = f"{reader.num_rows:,}"
+    values["seconds for everything"] = f"{sum(s['seconds'] for s in steps):.0f}"
+    return html.tiles(values)
+
+
 def main(config: ReportConfig) -> None:
     """Writes report.html.
 
     Raises:
         InputError: a part of the demo is missing.
     """
-    raise NotImplementedError
+    demo = config.demo
+    reader = ShardReader(str(demo / "shards"))
+    tok = ActionTokenizer.load(reader.tokenizer_folder)
+    text = TextTokenizer.load(demo / "ki" / "text_tokenizer.json")
+    results, steps = read_json(demo / "eval.json"), read_json(demo / "steps.json")
+    runs = {
+        "VLM pretraining": read_log(demo / "vlm" / "metrics.jsonl"),
+        "insulated": read_log(demo / "ki" / "metrics.jsonl"),
+    }
+    document = html.page(
+        "fasttok: the whole chain",
+        tag("p", "Episodes, questions and captions become FAST tokens and interleaved shards; a small VLA model "
+                 "learns from them with L_VLM + L_FAST + L_FLOW, its backbone insulated from the flow loss; and acts.",
+            class_="soft"),
+        headline(reader, results, steps),
+        *films_section(demo / "rollouts.npz"),
+        *numbers_section(results),
+        *loss_section(runs),
+        *mixture_section(reader.manifest),
+        *samples_section(reader, tok, text),
+        *steps_section(steps),
+    )  # fmt: skip
+    out = demo / "report.html"
+    temporary = out.with_name(f".{out.name}.part")
+    temporary.write_text(document, encoding="utf-8")
+    temporary.replace(out)
+    log(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, no network needed)")
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(tyro.cli(ReportConfig, prog="python -m examples.report"))))

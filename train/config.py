@@ -20,7 +20,7 @@ class ModelConfig:
     patch: int = 16
     """Patch size in pixels; (image_size / patch) ** 2 tokens per camera."""
     vision_width: int = 128
-    vision_depth: int = 3
+    vision_depth: int = 2
     vision_heads: int = 4
     vision_mlp: int = 256
     width: int = 128
@@ -28,9 +28,9 @@ class ModelConfig:
     depth: int = 4
     heads: int = 4
     head_dim: int = 32
-    mlp: int = 384
+    mlp: int = 256
     expert_width: int = 96
-    expert_mlp: int = 288
+    expert_mlp: int = 192
     vocab_size: int = 0
     """Text tokens plus FAST tokens."""
     horizon: int = 0
@@ -83,9 +83,9 @@ class TrainConfig:
     """Optimiser steps."""
     batch_size: int = 32
     """Rows of a step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Peak of a warmup-cosine schedule."""
-    warmup: int = 50
+    warmup: int = 30
     """Steps of linear warmup."""
     weight_decay: float = 1e-4
     """AdamW's decay, on matrices only."""

@@ -3,7 +3,7 @@
 import io
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from fasttok import ActionTokenizer
 from fasttok.errors import InputError
 from pipelines.records import CAMERA_SLOTS
 from pipelines.shards import ReadState, ShardReader
-from train.config import ModelConfig
+from train.config import KINDS, ModelConfig
 from train.tokens import Layout, TextTokenizer, robot_prompt, text_prompt
 
 NumpyBatch = dict[str, NDArray]
@@ -40,7 +40,7 @@ class Encoder:
     """Rows of shards (or an observation of a running robot) to examples, examples to batches.
 
     Attributes:
-        slots: camera slots the model sees, in order. length: tokens per row, L.
+        slots: camera slots that rows of `kinds` have, in order: what the model sees. length: tokens per row, L.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Encoder:
         model: ModelConfig | None,
         length: int,
         tok: ActionTokenizer | None = None,
+        kinds: Collection[str] = KINDS,
     ) -> None:
         self.sources = reader.manifest.sources
         self.tok = tok or ActionTokenizer.load(reader.tokenizer_folder)
@@ -57,7 +58,7 @@ class Encoder:
         self.cached = stored == self.tok.fingerprint
         self.text = text
         self.layout = Layout(text.size, self.tok.vocab_size)
-        seen = {slot for source in self.sources.values() for slot in source["cameras"]}
+        seen = {slot for s in self.sources.values() if s["kind"] in kinds for slot in s["cameras"]}
         self.slots = tuple(slot for slot in CAMERA_SLOTS if slot in seen)
         robots = [source for source in self.sources.values() if source["kind"] == "robot"]
         for source in robots:
@@ -156,12 +157,15 @@ def rows_of(columns: dict[str, Any]) -> list[dict[str, Any]]:
     return [{name: values[i] for name, values in columns.items()} for i in range(count)]
 
 
-def longest_row(reader: ShardReader, encoder: Encoder) -> int:
-    """Tokens of the longest row, over all rows or, of more than 100,000, an even sample of them; rounded up to 8."""
+def longest_row(reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
+    """Tokens of the longest row of these kinds, among all rows or an even sample of 100,000; rounded up to 8."""
     step = max(1, -(-reader.num_rows // MEASURED_ROWS))
     longest = 0
     for number in range(0, reader.num_rows, step):
-        example = encoder.example(reader.row(number))
+        row = reader.row(number)
+        if row["kind"] not in kinds:
+            continue
+        example = encoder.example(row)
         longest = max(longest, len(example.prefix) + len(example.suffix))
     return -(-longest // 8) * 8
 

@@ -42,6 +42,16 @@ def init_layers(key: Array, depth: int, width: int, mlp: int, heads: int, head_d
     }
 
 
+def matmul(x: Array, kernel: Array) -> Array:
+    """(..., W) @ (W, M) as one flat matrix product in x's dtype: XLA's CPU backend runs batched ones at a third of the speed."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def unroll(depth: int) -> int:
+    """How many layers of a scan to write out: all of a shallow stack (a fifth faster), one of a deep one (compiles fast)."""
+    return depth if depth <= 6 else 1
+
+
 def rms_norm(x: Array, scale: Array) -> Array:
     """x / rms(x) * (1 + scale) over the last axis, computed in float32."""
     x32 = x.astype(jnp.float32)
@@ -82,8 +92,9 @@ def rope(x: Array, positions: Array) -> Array:
 
 def project(x: Array, layer: Params, positions: Array) -> tuple[Array, Array, Array]:
     """Scaled, rotated queries (B, T, N, K), rotated keys (B, T, K) and values (B, T, K) of normalised x (B, T, W)."""
-    query = jnp.einsum("btw,nwk->btnk", x, layer["query"].astype(x.dtype))
-    key, value = jnp.einsum("btw,cwk->cbtk", x, layer["key_value"].astype(x.dtype))
+    heads, width, head_dim = layer["query"].shape
+    query = matmul(x, layer["query"].transpose(1, 0, 2).reshape(width, -1)).reshape(*x.shape[:2], heads, head_dim)
+    key, value = jnp.split(matmul(x, layer["key_value"].transpose(1, 0, 2).reshape(width, -1)), 2, axis=-1)
     return rope(query, positions) * query.shape[-1] ** -0.5, rope(key, positions), value
 
 
@@ -103,10 +114,11 @@ def attend(query: Array, key: Array, value: Array, mask: Array) -> Array:
 
 def merge_heads(heads: Array, layer: Params) -> Array:
     """(B, T, N, K) -> (B, T, W)."""
-    return jnp.einsum("btnk,nkw->btw", heads, layer["output"].astype(heads.dtype))
+    return matmul(heads.reshape(*heads.shape[:2], -1), layer["output"].reshape(-1, layer["output"].shape[-1]))
 
 
 def feed_forward(x: Array, layer: Params) -> Array:
     """Gated tanh-gelu: down(gelu(gate(x)) * up(x))."""
-    gate, up = jnp.einsum("btw,cwm->cbtm", x, layer["gate_up"].astype(x.dtype))
-    return (jax.nn.gelu(gate, approximate=True) * up) @ layer["down"].astype(x.dtype)
+    kernel = layer["gate_up"].transpose(1, 0, 2).reshape(x.shape[-1], -1)
+    gate, up = jnp.split(matmul(x, kernel), 2, axis=-1)
+    return matmul(jax.nn.gelu(gate, approximate=True) * up, layer["down"])

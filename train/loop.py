@@ -10,20 +10,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fasttok.console import log, progress, table
 from fasttok.errors import InputError
 from pipelines.shards import ReadState, ShardReader
-from train import losses, model, optim
+from train import losses, model, optim, siglip
 from train.checkpoint import Checkpoints
 from train.config import ModelConfig, TrainConfig, load_model_config
-from train.data import Encoder, longest_row, prefetch
-from train.tokens import TextTokenizer
+from train.data import Encoder, decode_image, longest_row, prefetch
+from train.tokens import END_OF_ACTION, TextTokenizer, robot_prompt
 from train.tracker import JsonLines
 
 TEXT_TOKENIZER = "text_tokenizer.json"
 TEXTS_MEASURED = 20_000
+CALIBRATION_IMAGES = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +51,8 @@ def prepare(config: TrainConfig) -> Setup:
     if not chosen:
         raise InputError(f"{config.shards} holds no rows of kind {', '.join(config.kinds)}; choose others with --kinds")
     text = text_tokenizer(config, reader)
-    encoder = Encoder(reader, text, None, 0)
-    encoder.length = config.text_length or longest_row(reader, encoder)
+    encoder = Encoder(reader, text, None, 0, kinds=config.kinds)
+    encoder.length = config.text_length or longest_row(reader, encoder, config.kinds)
     found = {
         "vocab_size": encoder.layout.size,
         "horizon": encoder.horizon,
@@ -81,7 +83,8 @@ def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
     texts = []
     for number in range(0, reader.num_rows, max(1, -(-reader.num_rows // TEXTS_MEASURED))):
         row = reader.row(number)
-        texts += [row["prompt"], row["target"]]
+        robot = row["kind"] == "robot"
+        texts += [robot_prompt(row["prompt"], np.zeros(1)), END_OF_ACTION] if robot else [row["prompt"], row["target"]]
     return TextTokenizer.train(texts, config.text_vocab)
 
 
@@ -128,7 +131,7 @@ def run(config: TrainConfig) -> None:
     setup.encoder.text.save(config.out / TEXT_TOKENIZER)
     setup.encoder.tok.save(config.out / "tokenizer", overwrite=True)
 
-    params = initial_params(config, setup.model)
+    params = initial_params(setup)
     state = optim.make(config).init(params)
     checkpoints = Checkpoints(config.out, config.keep)
     start, data = 0, None
@@ -183,15 +186,23 @@ def open_run(config: TrainConfig) -> None:
         )
 
 
-def initial_params(config: TrainConfig, model_config: ModelConfig) -> model.Params:
-    """Random parameters; vision and backbone from `init_from` when given.
+def some_images(setup: Setup) -> jax.Array:
+    """(B, S, S, 3) pictures of the primary camera from rows all over the shards."""
+    rows = range(0, setup.reader.num_rows, max(1, setup.reader.num_rows // CALIBRATION_IMAGES))
+    found = (setup.reader.row(i)[f"image/{setup.encoder.slots[0]}"] for i in rows)
+    return jnp.stack([decode_image(data, setup.model.image_size) for data in found if data])
+
+
+def initial_params(setup: Setup) -> model.Params:
+    """Random parameters, fitted to some images; vision and backbone from `init_from` when given.
 
     Raises:
         InputError: that run's shapes are others.
     """
+    config, model_config = setup.config, setup.model
     params = model.init(jax.random.key(config.seed), model_config)
     if config.init_from is None:
-        return params
+        return params | {"vision": siglip.calibrate(params["vision"], some_images(setup), model_config.patch)}
     theirs = load_model_config(config.init_from)
     source = Checkpoints(config.init_from)
     loaded = source.restore_params(jax.eval_shape(lambda key: model.init(key, theirs), jax.random.key(0)))

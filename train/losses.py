@@ -22,9 +22,9 @@ def token_losses(params: model.Params, context: model.Context, batch: dict[str, 
     """Cross-entropy of each text token given all before it, (B, L) float32; 0 where `loss_mask` is False."""
     length = batch["tokens"].shape[1]
     before = context.hidden[:, -length - 1 : -1]  # the position before each text token; the first follows an image
-    log_p = jax.nn.log_softmax(model.logits(params, before), axis=-1)
-    picked = jnp.take_along_axis(log_p, batch["tokens"][..., None], axis=-1)[..., 0]
-    return jnp.where(batch["loss_mask"], -picked, 0.0)
+    scores = model.logits(params, before)
+    right = jnp.take_along_axis(scores, batch["tokens"][..., None], axis=-1)[..., 0]
+    return jnp.where(batch["loss_mask"], jax.nn.logsumexp(scores, axis=-1) - right, 0.0)
 
 
 def flow_errors(

@@ -95,7 +95,7 @@ def run_backbone(params: Params, batch: dict[str, Array], config: ModelConfig) -
         x = x + gemma.merge_heads(gemma.attend(query, key, value, mask), p)
         return x + gemma.feed_forward(gemma.rms_norm(x, p["mlp_norm"]), p), (key, value)
 
-    x, (keys, values) = jax.lax.scan(layer, x, params["backbone"]["layers"])
+    x, (keys, values) = jax.lax.scan(layer, x, params["backbone"]["layers"], unroll=gemma.unroll(config.depth))
     return Context(gemma.rms_norm(x, params["backbone"]["norm"]), keys, values, valid, causal)
 
 
@@ -137,6 +137,6 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
         y, gate = gemma.ada_rms_norm(x, cond, q["mlp_norm"])
         return x + gate * gemma.feed_forward(y, q), None
 
-    x, _ = jax.lax.scan(layer, x, (p["layers"], keys, values))
+    x, _ = jax.lax.scan(layer, x, (p["layers"], keys, values), unroll=gemma.unroll(config.depth))
     x, _ = gemma.ada_rms_norm(x, cond, p["norm"])
     return x.astype(jnp.float32) @ p["action_out"]["kernel"] + p["action_out"]["bias"]

@@ -51,7 +51,9 @@ class Player:
         settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
         text = TextTokenizer.load(run / TEXT_TOKENIZER)
         tok = ActionTokenizer.load(run / "tokenizer")
-        encoder = Encoder(ShardReader(settings["shards"]), text, config, settings["text_length"], tok)
+        encoder = Encoder(
+            ShardReader(settings["shards"]), text, config, settings["text_length"], tok, settings["kinds"]
+        )
         checkpoints = Checkpoints(run)
         params = checkpoints.restore_params(jax.eval_shape(lambda key: model.init(key, config), jax.random.key(0)))
         step = checkpoints.last_step or 0

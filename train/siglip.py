@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from train.gemma import matmul, unroll
+
 Params = dict[str, Any]
 EPSILON = 1e-6
 
@@ -31,7 +33,7 @@ def init(key: Array, image_size: int, patch: int, width: int, depth: int, heads:
 
     return {
         "patch": {"kernel": normal(keys[0], (patch * patch * 3, width), patch * patch * 3), "bias": jnp.zeros(width)},
-        "position": normal(keys[1], (tokens, width), width),
+        "position": normal(keys[1], (tokens, width), 1),
         "blocks": {
             "attention_norm": norm(depth),
             "query": linear(keys[2], (width,), (heads, head_dim), width),
@@ -45,6 +47,26 @@ def init(key: Array, image_size: int, patch: int, width: int, depth: int, heads:
         "norm": norm(),
         "head": {"kernel": normal(keys[8], (width, out), width), "bias": jnp.zeros(out)},
     }
+
+
+def calibrate(params: Params, images: Array, patch: int) -> Params:
+    """Random parameters, shifted and scaled so that the patch embedding and the output have mean 0 and variance 1 on images.
+
+    Data-dependent initialisation (Salimans and Kingma 2016, section 3): on scenes that are mostly background, nearly all of a
+    random encoder's output is the same for every image, and a small model spends its first thousand steps undoing that.
+
+    Args:
+        images: (B, S, S, 3) in [-1, 1], of the data.
+    """
+
+    def standard(linear: Params, out: Array) -> Params:
+        mean = jnp.mean(out, axis=(0, 1))
+        scale = jnp.sqrt(jnp.mean((out - mean) ** 2)) + EPSILON
+        return {"kernel": linear["kernel"] / scale, "bias": (linear["bias"] - mean) / scale}
+
+    embedded = matmul(patches(images, patch), params["patch"]["kernel"]) + params["patch"]["bias"]
+    params = params | {"patch": standard(params["patch"], embedded)}
+    return params | {"head": standard(params["head"], encode(params, images, patch))}
 
 
 def layer_norm(x: Array, params: Params) -> Array:
@@ -68,16 +90,18 @@ def block(x: Array, p: Params) -> Array:
     dtype = x.dtype
 
     def heads(y: Array, q: Params) -> Array:
-        return jnp.einsum("btw,wnk->btnk", y, q["kernel"].astype(dtype)) + q["bias"].astype(dtype)
+        kernel = q["kernel"].reshape(y.shape[-1], -1)
+        return matmul(y, kernel).reshape(*y.shape[:2], *q["bias"].shape) + q["bias"].astype(dtype)
 
     y = layer_norm(x, p["attention_norm"])
     query, key, value = heads(y, p["query"]), heads(y, p["key"]), heads(y, p["value"])
     logits = jnp.einsum("btnk,bsnk->bnts", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
     mixed = jnp.einsum("bnts,bsnk->btnk", jax.nn.softmax(logits, axis=-1).astype(dtype), value)
-    x = x + jnp.einsum("btnk,nkw->btw", mixed, p["output"]["kernel"].astype(dtype)) + p["output"]["bias"].astype(dtype)
+    output = p["output"]["kernel"].reshape(-1, x.shape[-1])
+    x = x + matmul(mixed.reshape(*x.shape[:2], -1), output) + p["output"]["bias"].astype(dtype)
     y = layer_norm(x, p["mlp_norm"])
-    y = jax.nn.gelu(y @ p["up"]["kernel"].astype(dtype) + p["up"]["bias"].astype(dtype), approximate=True)
-    return x + y @ p["down"]["kernel"].astype(dtype) + p["down"]["bias"].astype(dtype)
+    y = jax.nn.gelu(matmul(y, p["up"]["kernel"]) + p["up"]["bias"].astype(dtype), approximate=True)
+    return x + matmul(y, p["down"]["kernel"]) + p["down"]["bias"].astype(dtype)
 
 
 def encode(params: Params, images: Array, patch: int) -> Array:
@@ -90,8 +114,9 @@ def encode(params: Params, images: Array, patch: int) -> Array:
         (B, (S / patch) ** 2, backbone width).
     """
     dtype = images.dtype
-    x = patches(images, patch) @ params["patch"]["kernel"].astype(dtype) + params["patch"]["bias"].astype(dtype)
+    x = matmul(patches(images, patch), params["patch"]["kernel"]) + params["patch"]["bias"].astype(dtype)
     x = x + params["position"].astype(dtype)
-    x, _ = jax.lax.scan(lambda y, p: (block(y, p), None), x, params["blocks"])
+    depth = params["blocks"]["up"]["bias"].shape[0]
+    x, _ = jax.lax.scan(lambda y, p: (block(y, p), None), x, params["blocks"], unroll=unroll(depth))
     x = layer_norm(x, params["norm"])
-    return x @ params["head"]["kernel"].astype(dtype) + params["head"]["bias"].astype(dtype)
+    return matmul(x, params["head"]["kernel"]) + params["head"]["bias"].astype(dtype)

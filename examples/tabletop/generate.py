@@ -107,7 +107,9 @@ def main(config: GenerateConfig) -> None:
         return
     columns = ["data set", "split", "written", "demonstrations that failed and were left out"]
     table("", columns, [list(row.values()) for row in rows])
-    log(f"next: python -m pipelines index {config.out}/tabletop_*/1.0.0 {config.out}/tabletop_{{vqa,captions}} --out INDEX")
+    log(
+        f"next: python -m pipelines index {config.out}/tabletop_*/1.0.0 {config.out}/tabletop_{{vqa,captions}} --out INDEX"
+    )
 
 
 def splits(total: int) -> dict[str, int]:

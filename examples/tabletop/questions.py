@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from examples.tabletop.tasks import PAIRS, sample_positions
 from examples.tabletop.world import Block, World
 
-NUMBERS = ("two", "three", "four", "five")
+NUMBERS = ("one", "two", "three", "four")
 ENDS = {"leftmost": (0, 1), "rightmost": (0, -1), "topmost": (1, -1), "bottommost": (1, 1)}  # axis, sign to minimise
 CLEAR = 0.03  # metres between the first and the second: no question turns on a pixel
 
@@ -26,8 +26,8 @@ class Question:
 
 
 def scene(rng: np.random.Generator) -> World:
-    """A table of two to five different blocks and a resting hand."""
-    count = int(rng.integers(2, 6))
+    """A table of one to four different blocks and a resting hand."""
+    count = int(rng.integers(1, 5))
     chosen = rng.choice(len(PAIRS), count, replace=False)
     world = World(tuple(PAIRS[i] for i in chosen), sample_positions(rng, count), rng.uniform(-0.17, 0.17, 2))
     world.opening = float(rng.integers(2))
@@ -46,11 +46,13 @@ def ask(rng: np.random.Generator) -> tuple[World, Question]:
 
 def count_blocks(world: World, rng: np.random.Generator) -> Question:
     """How many."""
-    return Question("count", "how many blocks are there?", NUMBERS[len(world.blocks) - 2])
+    return Question("count", "how many blocks are there?", NUMBERS[len(world.blocks) - 1])
 
 
 def colour_of_end(world: World, rng: np.random.Generator) -> Question | None:
     """What colour is the leftmost block?"""
+    if len(world.blocks) < 2:
+        return None
     word = list(ENDS)[rng.integers(len(ENDS))]
     axis, sign = ENDS[word]
     order = np.argsort(sign * world.positions[:, axis])
@@ -94,6 +96,8 @@ def quadrant(world: World, rng: np.random.Generator) -> Question | None:
 
 def side(world: World, rng: np.random.Generator) -> Question | None:
     """Is the red circle left of the blue square?"""
+    if len(world.blocks) < 2:
+        return None
     a, b = rng.choice(len(world.blocks), 2, replace=False)
     words, axis = ((("left of", "right of"), 0), (("below", "above"), 1))[rng.integers(2)]
     gap = world.positions[b, axis] - world.positions[a, axis]
@@ -106,6 +110,8 @@ def side(world: World, rng: np.random.Generator) -> Question | None:
 
 def nearest(world: World, rng: np.random.Generator) -> Question | None:
     """Which block is nearest to the gripper?"""
+    if len(world.blocks) < 2:
+        return None
     order = np.argsort(world.distances)
     if world.distances[order[1]] - world.distances[order[0]] < CLEAR:
         return None
@@ -127,7 +133,7 @@ def caption(world: World) -> str:
     """All blocks from left to right, each with its place where it is clear."""
     order = np.argsort(world.positions[:, 0])
     parts = [described(world.blocks[i], world.positions[i]) for i in order]
-    return ", ".join(parts[:-1]) + " and " + parts[-1]
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def described(block: Block, position: NDArray[np.float64]) -> str:
