@@ -17,11 +17,20 @@ from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.errors import InputError, require
 
 
+class _Absent(ModuleType):
+    """A module whose every attribute exists: enough for the type annotations of code that is never called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent(name)
+
+
 def rlds_constants() -> Any:
     """rlds's step field names (`rlds.ACTION`, `rlds.OBSERVATION`, ...)."""
     missing = "reverb" not in sys.modules
     if missing:
-        sys.modules["reverb"] = ModuleType("reverb")
+        sys.modules["reverb"] = _Absent("reverb")
     try:
         return require("rlds", "pipelines", "reading RLDS through TFDS")
     finally:

@@ -1,5 +1,8 @@
-"""Fixtures that every package's tests share."""
+"""Fixtures that every package's tests share: a small tabletop data set, taken once through every stage."""
 
+import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -7,8 +10,11 @@ from hypothesis import settings
 
 settings.register_profile("fasttok", deadline=None)  # time is for benchmarks, not for tests
 settings.load_profile("fasttok")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parents[1]
+ROBOTS = ("tabletop_planar/1.0.0", "tabletop_arm/1.0.0")
+WEB = ("tabletop_vqa", "tabletop_captions")
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +24,51 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the reference data at {folder}, which is not here")
     return folder
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the stages left: do not write into it."""
+
+    data: Path
+    index: Path
+    tokenizer: Path
+    shards: Path
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The four dataset directories."""
+        return tuple(str(self.data / name) for name in (*ROBOTS, *WEB))
+
+
+@pytest.fixture(scope="session")
+def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the four generated datasets: 12 + 2 episodes per robot, 60 questions, 30 captions."""
+    from examples.tabletop.generate import GenerateConfig, main
+
+    out = tmp_path_factory.mktemp("tabletop")
+    main(GenerateConfig(out, episodes=12, vqa=60, captions=30))
+    return out
+
+
+@pytest.fixture(scope="session")
+def chain(tabletop: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The generated data, indexed, with a tokenizer fitted and 700 samples built into three shards."""
+    from fasttok.cli import Fit
+    from pipelines.index import IndexConfig, run_index
+    from pipelines.jobs import BuildConfig, run_build
+
+    out = tmp_path_factory.mktemp("chain")
+    made = Chain(tabletop, out / "index", out / "tokenizer", out / "shards")
+    run_index(IndexConfig(made.datasets, made.index), [])
+    Fit((str(made.index),), made.tokenizer, vocab_size=300).run()
+    run_build(BuildConfig("demo", str(made.shards), 700, str(made.index), str(made.tokenizer), shards=3), [])
+    return made
+
+
+@pytest.fixture
+def own_data(tabletop: Path, tmp_path: Path) -> Path:
+    """A copy of the generated datasets that a test may damage."""
+    out = tmp_path / "data"
+    shutil.copytree(tabletop, out)
+    return out

@@ -114,7 +114,7 @@ def main(config: GenerateConfig) -> None:
 
 def splits(total: int) -> dict[str, int]:
     """Records per split."""
-    return {"train": total, "val": max(1, round(VAL_SHARE * total))}
+    return {"train": total, "val": max(4, round(VAL_SHARE * total))}
 
 
 def robot(config: GenerateConfig, name: str) -> dict[str, Count]:

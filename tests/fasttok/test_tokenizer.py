@@ -1,0 +1,183 @@
+"""ActionTokenizer: lossless over its range, exact shapes, clear refusals, decoding that never leaves the rails."""
+
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fasttok import ActionTokenizer
+from fasttok.chunks import chunk_at, episode_chunks
+from fasttok.errors import InputError
+from fasttok.normalize import NormStats
+from fasttok.tokenizer import ClampWarning
+
+RNG = np.random.default_rng(0)
+SMOOTH = np.clip(np.cumsum(RNG.normal(0, 0.15, (300, 12, 3)), axis=1), -1, 1)
+
+
+@pytest.fixture(scope="module")
+def tok() -> ActionTokenizer:
+    return ActionTokenizer.fit(SMOOTH, vocab_size=400)
+
+
+@pytest.fixture(scope="module")
+def two() -> ActionTokenizer:
+    """Two embodiments with statistics of their own in one vocabulary."""
+    groups = {"a": SMOOTH * 3 + 1, "b": SMOOTH[:, :5, :2] * 0.01}
+    stats = {name: NormStats.fit(x.reshape(-1, x.shape[-1])) for name, x in groups.items()}
+    return ActionTokenizer.fit(groups, vocab_size=500, stats=stats)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10**6), horizon=st.integers(1, 40), dims=st.integers(1, 16), dtype=st.sampled_from(["f4", "f8"])
+)
+def test_round_trip_of_any_shape(seed: int, horizon: int, dims: int, dtype: str) -> None:
+    """Decoding gives back the rounded coefficients: within half a step of the scale in each."""
+    x = np.random.default_rng(seed).uniform(-1, 1, (4, horizon, dims)).astype(dtype)
+    tok = ActionTokenizer.fit(x, vocab_size=1200)
+    ids = tok.encode(x)
+    out = tok.decode(ids, horizon=horizon, action_dim=dims)
+    assert out.ok.all()
+    assert out.actions.shape == x.shape
+    error = np.sqrt(((out.actions - x) ** 2).sum(axis=1))  # orthonormal DCT: the error's norm is the coefficients'
+    assert error.max() <= 0.5 / tok.scale * np.sqrt(horizon) + 1e-9
+    assert [i.tolist() for i in tok.encode(out.actions)] == [i.tolist() for i in ids]
+
+
+def test_native_fit_covers_what_it_never_saw(tok: ActionTokenizer) -> None:
+    """Any normalised chunk can be encoded, whatever the fit saw."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (np.ones((12, 3)), -np.ones((12, 3)), RNG.uniform(-1, 1, (12, 3)), np.sign(RNG.normal(size=(12, 3)))):
+            assert tok.decode(tok.encode(x), horizon=12, action_dim=3).ok.all()
+
+
+def test_outside_the_range_is_clamped_and_said(tok: ActionTokenizer) -> None:
+    wild = SMOOTH[:2].copy()
+    wild[1] *= 50
+    with pytest.warns(ClampWarning, match="in chunk 1"):
+        ids = tok.encode(wild)
+    report = tok.encode_report(wild)
+    assert (report.clamped > 0).tolist() == [False, True]
+    assert [i.tolist() for i in report.ids] == [i.tolist() for i in ids]
+    with pytest.raises(InputError, match="in chunk 1"):
+        tok.encode(wild, on_range="raise")
+
+
+def test_nan_is_refused_with_its_place(tok: ActionTokenizer) -> None:
+    bad = SMOOTH[:3].copy()
+    bad[2, 7, 1] = np.nan
+    with pytest.raises(InputError, match=r"2.*7.*1"):
+        tok.encode(bad)
+    with pytest.raises(InputError):
+        ActionTokenizer.fit(bad)
+
+
+def test_random_ids_never_leave_the_range(tok: ActionTokenizer) -> None:
+    """Garbage decodes, under every policy, to actions that the coefficient range allows, or to NaN where asked."""
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(0, tok.vocab_size, rng.integers(0, 60)) for _ in range(200)]
+    bound = max(abs(tok.min_token), tok.max_token or 0) / tok.scale * 36**0.5 + 1e-9
+    out = tok.decode(rows, horizon=12, action_dim=3, on_error="pad")
+    assert np.isfinite(out.actions).all()
+    assert np.abs(out.actions).max() <= bound
+    masked = tok.decode(rows, horizon=12, action_dim=3, on_error="mask")
+    assert np.array_equal(np.isnan(masked.actions).all(axis=(1, 2)), ~masked.ok)
+    held = tok.decode(rows, horizon=12, action_dim=3, on_error="hold", hold=np.array([0.1, 0.2, 0.3]))
+    assert np.allclose(held.actions[~held.ok], [0.1, 0.2, 0.3])
+    assert all(bool(error) == (not ok) for error, ok in zip(out.errors, out.ok, strict=True))
+    with pytest.raises(InputError, match="row 0"):
+        tok.decode([[tok.vocab_size + 5]], horizon=12, action_dim=3)
+
+
+@pytest.mark.parametrize("mode", ["native", "published"])
+def test_every_walk_through_allowed_next_decodes(mode: str) -> None:
+    tok = ActionTokenizer.fit(SMOOTH, vocab_size=400, mode=mode)  # type: ignore[arg-type]
+    rng = np.random.default_rng(2)
+    for _ in range(40 if mode == "native" else 8):
+        ids: list[int] = []
+        while len(choices := tok.allowed_next(ids, 12, 3)):
+            ids.append(int(rng.choice(choices)))
+        out = tok.decode([ids], horizon=12, action_dim=3)
+        assert out.ok.all()
+
+
+def test_save_and_load_are_the_same_tokenizer(two: ActionTokenizer, tmp_path: Path) -> None:
+    two.save(tmp_path / "tok")
+    loaded = ActionTokenizer.load(tmp_path / "tok")
+    assert loaded.fingerprint == two.fingerprint
+    chunk = SMOOTH[:5] * 3 + 1
+    assert [i.tolist() for i in loaded.encode(chunk, "a")] == [i.tolist() for i in two.encode(chunk, "a")]
+    with pytest.raises(InputError, match="overwrite"):
+        two.save(tmp_path / "tok")
+    (tmp_path / "tok" / "processor_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"processor_config\.json"):
+        ActionTokenizer.load(tmp_path / "tok")
+    with pytest.raises(InputError):
+        ActionTokenizer.load(tmp_path / "nothing")
+
+
+def test_embodiments_have_their_own_units(two: ActionTokenizer) -> None:
+    small = SMOOTH[:4, :5, :2] * 0.01
+    out = two.decode(two.encode(small, "b"), horizon=5, action_dim=2, embodiment="b")
+    assert np.abs(out.actions - small).max() < 0.003
+    with pytest.raises(InputError, match="several embodiments"):
+        two.encode(small)
+    with pytest.raises(InputError, match="embodiment"):
+        two.encode(small, "c")
+    with pytest.raises(InputError, match="2 dims"):
+        two.decode([[0]], horizon=5, action_dim=3, embodiment="b")
+
+
+def test_decoding_from_threads(tok: ActionTokenizer) -> None:
+    """Two shapes at once: nothing is remembered between calls."""
+    ids = tok.encode(SMOOTH[:50])
+    expected = tok.decode(ids, horizon=12, action_dim=3).actions
+    failures: list[str] = []
+
+    def work(horizon: int, dims: int) -> None:
+        for _ in range(10):
+            if not np.array_equal(
+                tok.decode(ids, horizon=horizon, action_dim=dims).actions.reshape(-1), wanted[horizon]
+            ):
+                failures.append(f"{horizon} x {dims}")
+
+    wanted = {12: expected.reshape(-1), 36: tok.decode(ids, horizon=36, action_dim=1).actions.reshape(-1)}
+    threads = [threading.Thread(target=work, args=shape) for shape in ((12, 3), (36, 1)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@given(
+    step=st.integers(0, 9),
+    horizon=st.integers(1, 30),
+    encoding=st.lists(st.sampled_from(["absolute", "delta", "gripper"]), min_size=2, max_size=2),
+)
+def test_chunks_pad_as_they_should(step: int, horizon: int, encoding: list[str]) -> None:
+    actions = np.arange(1.0, 21.0).reshape(10, 2)
+    chunk, real = chunk_at(actions, step, horizon, encoding)
+    assert real == min(horizon, 10 - step)
+    assert np.array_equal(chunk[:real], actions[step : step + real])
+    for dim, kind in enumerate(encoding):
+        assert (chunk[real:, dim] == (0 if kind == "delta" else actions[-1, dim])).all()
+    assert np.array_equal(episode_chunks(actions, horizon, encoding)[step], chunk)
+
+
+@pytest.mark.parametrize("mode", ["quantile", "min_max", "mean_std"])
+def test_norm_stats_invert(mode: str) -> None:
+    x = RNG.normal(2.0, 3.0, (500, 3))
+    x[:, 2] = 5.0  # a dim that never moves
+    stats = NormStats.fit(x, mode=mode)  # type: ignore[arg-type]
+    assert np.allclose(stats.unnormalize(stats.normalize(x)), x)
+    assert np.isfinite(stats.normalize(x)).all()
+    assert np.array_equal(NormStats.from_json(stats.to_json()).normalize(x), stats.normalize(x))
+    with pytest.raises(InputError):
+        stats.normalize(np.zeros((4, 5)))

@@ -1,0 +1,209 @@
+"""Stage 1: every record is either indexed or a dead letter, and the digest depends on the data alone."""
+
+import json
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fasttok.episodes import open_episodes, rlds
+from fasttok.episodes.tfrecord import HEADER, masked_crc
+from fasttok.errors import InputError
+from pipelines.index import IndexConfig, run_index
+
+PLANAR = "tabletop_planar/1.0.0"
+
+
+def rewrite(file: Path, change: Any) -> None:
+    """Rewrites the first record of a TFRecord file with valid checksums; `change` gets a tf.train.Example."""
+    import tensorflow as tf
+
+    data = file.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    example = tf.train.Example.FromString(data[HEADER : HEADER + length])
+    change(example.features.feature)
+    body = example.SerializeToString()
+    head = struct.pack("<Q", len(body))
+    record = head + struct.pack("<I", masked_crc(head)) + body + struct.pack("<I", masked_crc(body))
+    file.write_bytes(record + data[HEADER + length + 4 :])
+
+
+def first_file(data: Path) -> Path:
+    return sorted((data / PLANAR).glob("*train*tfrecord*"))[0]
+
+
+def rejected(index: Path) -> list[dict[str, Any]]:
+    return [row for file in sorted(index.glob("*/*/*.rejected.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
+def balanced(result: dict[str, Any]) -> None:
+    for dataset in result["datasets"].values():
+        for counts in dataset["splits"].values():
+            assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values())
+
+
+def test_index_holds_what_the_data_hold(chain: Any) -> None:
+    index = json.loads((chain.index / "index.json").read_text())
+    balanced(index)
+    assert set(index["datasets"]) == {"tabletop_planar", "tabletop_arm", "tabletop_vqa", "tabletop_captions"}
+    entry = index["datasets"]["tabletop_planar"]["entry"]
+    assert (entry["control_hz"], entry["action_dim"]) == (10, 3)
+    assert entry["action_encoding"] == ["delta", "delta", "gripper"]
+    raw = {e.metadata["episode_metadata/episode_id"]: e for e in open_episodes(str(chain.data / PLANAR))}
+    stored = [e for e in open_episodes(str(chain.index)) if e.metadata["dataset"] == "tabletop_planar"]
+    assert len(stored) == len(raw) == 12
+    held = {e.steps["action"].tobytes() for e in raw.values()}  # type: ignore[union-attr]
+    assert {np.asarray(e.steps["action"]).tobytes() for e in stored} == held
+
+
+def nan_action(feature: Any) -> None:
+    feature["steps/action"].float_list.value[4] = float("nan")
+
+
+def no_language(feature: Any) -> None:
+    values = feature["steps/language_instruction"].bytes_list.value
+    for i in range(len(values)):
+        values[i] = b""
+
+
+def bad_image(feature: Any) -> None:
+    feature["steps/observation/image"].bytes_list.value[2] = b"this is no JPEG"
+
+
+def empty(feature: Any) -> None:
+    for name in list(feature):
+        if name.startswith("steps/"):
+            del getattr(feature[name], feature[name].WhichOneof("kind")).value[:]
+
+
+def fewer_dims(feature: Any) -> None:
+    del feature["steps/action"].float_list.value[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "detail"),
+    [
+        (nan_action, "action not finite", "step 1, dim 1"),
+        (no_language, "language", ""),
+        (bad_image, "image", "step 2"),
+        (empty, "empty", "0 steps"),
+        (fewer_dims, "features", "action"),
+    ],
+)
+def test_bad_record_is_a_dead_letter(own_data: Path, tmp_path: Path, change: Any, reason: str, detail: str) -> None:
+    rewrite(first_file(own_data), change)
+    result = run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index"), [])
+    balanced(result)
+    counts = result["datasets"]["tabletop_planar"]["splits"]["train"]
+    assert counts["read"] == 12
+    assert counts["rejected"] == {reason: 1}
+    (letter,) = rejected(tmp_path / "index")
+    assert detail in letter["detail"]
+    assert letter["offset"] == 0
+    assert letter["file"].endswith(first_file(own_data).name)
+
+
+def test_damaged_files_and_lines_are_counted(own_data: Path, tmp_path: Path) -> None:
+    file = first_file(own_data)
+    file.write_bytes(file.read_bytes()[:-10])
+    vqa = own_data / "tabletop_vqa"
+    lines = (vqa / "train.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    (vqa / "images" / json.loads(lines[1])["image"]).write_bytes(b"GIF?")
+    lines[0] = json.dumps({**first, "image": "../../secret.jpg"})
+    lines[2] = "{broken"
+    lines[3] = json.dumps({**json.loads(lines[3]), "answer": ""})
+    (vqa / "images" / json.loads(lines[4])["image"]).unlink()
+    (vqa / "train.jsonl").write_text("\n".join(lines) + "\n")
+    result = run_index(IndexConfig((str(own_data / PLANAR), str(vqa)), tmp_path / "index"), [])
+    balanced(result)
+    assert result["datasets"]["tabletop_planar"]["splits"]["train"]["rejected"] == {"truncated": 1}
+    assert result["datasets"]["tabletop_vqa"]["splits"]["train"]["rejected"] == {"image": 3, "json": 1, "language": 1}
+    assert result["datasets"]["tabletop_vqa"]["splits"]["train"]["read"] == 60
+    details = " ".join(letter["detail"] for letter in rejected(tmp_path / "index"))
+    assert "leads out of the images folder" in details
+
+
+def test_nothing_usable_is_an_error(own_data: Path, tmp_path: Path) -> None:
+    spec = own_data / PLANAR / "features.json"
+    spec.write_text(spec.read_text().replace('"3"', '"4"'))
+    with pytest.raises(InputError, match=r"no usable episode.*features"):
+        run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index"), [])
+    assert not (tmp_path / "index" / "index.json").exists()
+
+
+def test_output_that_exists_is_left_alone(chain: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--overwrite"):
+        run_index(IndexConfig(chain.datasets, chain.index), [])
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="not an INDEX"):
+        run_index(IndexConfig(chain.datasets, tmp_path, overwrite=True), [])
+    assert (tmp_path / "thesis.tex").exists()
+    with pytest.raises(InputError, match="does not exist"):
+        run_index(IndexConfig((str(tmp_path / "nothing"),), tmp_path / "index"), [])
+    with pytest.raises(InputError, match="none of the splits"):
+        run_index(IndexConfig(chain.datasets, tmp_path / "index", splits=("test",)), [])
+
+
+def test_same_digest_again_and_elsewhere(chain: Any, own_data: Path, tmp_path: Path) -> None:
+    digest = json.loads((chain.index / "index.json").read_text())["digest"]
+    moved = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
+    assert run_index(IndexConfig(moved, tmp_path / "moved"), [])["digest"] == digest
+    rewrite(first_file(own_data), lambda f: f["steps/action"].float_list.value.__setitem__(0, 0.001))
+    assert run_index(IndexConfig(moved, tmp_path / "changed"), [])["digest"] != digest
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_gives_the_same_index(chain: Any, tmp_path: Path) -> None:
+    digest = json.loads((chain.index / "index.json").read_text())["digest"]
+    out = tmp_path / "index"
+    command = [sys.executable, "-m", "pipelines", "index", *chain.datasets, "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(out.glob("*/*/*.summary.json")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(out.glob("**/*.parquet.tmp"))
+    if not (out / "index.json").exists():
+        with pytest.raises(InputError):
+            open_episodes(str(out))
+        finished = {f: f.stat().st_mtime_ns for f in out.glob("*/*/*.summary.json")}
+        assert finished
+        subprocess.run(command, check=True, capture_output=True)
+        assert all(f.stat().st_mtime_ns == t for f, t in finished.items())  # what was finished is not done again
+    assert json.loads((out / "index.json").read_text())["digest"] == digest
+
+
+def test_unknown_dataset_names_what_to_do(own_data: Path, tmp_path: Path) -> None:
+    (own_data / PLANAR / "dataset.yaml").unlink()
+    with pytest.raises(InputError, match=r"dataset\.yaml.*--entries"):
+        run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index"), [])
+    entries = tmp_path / "mine.yaml"
+    entries.write_text(
+        "name: tabletop_planar\nkind: robot\nembodiment: planar\ncontrol_hz: 10\ncameras: {primary: observation/image}\n"
+        "language: language_instruction\naction:\n  - {from: action, encodng: delta}\n"
+    )
+    with pytest.raises(InputError, match="encodng"):
+        run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index", entries=(str(entries),)), [])
+    entries.write_text(entries.read_text().replace("encodng", "encoding"))
+    result = run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index", entries=(str(entries),)), [])
+    assert result["datasets"]["tabletop_planar"]["entry"]["action_encoding"] == ["delta"] * 3
+
+
+def test_reader_and_index_agree_on_real_bridge(shared_data: Path, tmp_path: Path) -> None:
+    directory = str(shared_data / "rlds" / "bridge_dataset" / "1.0.0")
+    result = run_index(IndexConfig((directory,), tmp_path / "index"), [])
+    balanced(result)
+    for split, counts in result["datasets"]["bridge_dataset"]["splits"].items():
+        opened = rlds.open_directory(directory)
+        assert counts["read"] == opened.counts[split]
+    shutil.rmtree(tmp_path / "index")
