@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("fasttok", deadline=None)  # time is for benchmarks, not for tests
 settings.load_profile("fasttok")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Most of the training tests compile the same few functions: in this process and in those that tests start.
+_cache = tempfile.TemporaryDirectory(prefix="fasttok-jax-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 ROOT = Path(__file__).resolve().parents[1]
 ROBOTS = ("tabletop_planar/1.0.0", "tabletop_arm/1.0.0")

@@ -1,0 +1,218 @@
+"""Stages 2 and 3: exact quotas, planned = written + rejected, the same bytes whatever happens on the way."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok import ActionTokenizer
+from fasttok.chunks import chunk_at
+from fasttok.episodes import open_episodes
+from fasttok.errors import InputError
+from mixtures.quota import quotas
+from mixtures.registry import load_mixture
+from pipelines.jobs import BuildConfig, run_build
+from pipelines.shards import ShardReader
+from pipelines.stats import LintConfig, run_lint
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of everything that a build wrote."""
+    files = [f for f in folder.rglob("*") if f.is_file()]
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def config(chain: Any, out: Path, **more: Any) -> BuildConfig:
+    given = {"samples": 700, "index": str(chain.index), "tokenizer": str(chain.tokenizer), "shards": 3, **more}
+    return BuildConfig("demo", str(out), **given)
+
+
+def test_quotas_are_exact_and_all_is_written(chain: Any) -> None:
+    manifest = ShardReader(str(chain.shards)).manifest
+    shares = [source.share for source in load_mixture("demo").sources]
+    expected = quotas(shares, 700).tolist()
+    assert [s["planned"] for s in manifest.sources.values()] == expected == [280, 210, 140, 70]
+    for source in manifest.sources.values():
+        assert source["planned"] == source["written"] + source["rejected"]
+    reader = ShardReader(str(chain.shards))
+    rows = [reader.row(i) for i in range(reader.num_rows)]
+    assert Counter(row["source"] for row in rows) == {n: s["written"] for n, s in manifest.sources.items()}
+    assert len({row["sample_id"] for row in rows}) == 700
+
+
+def test_rows_are_the_chunks_of_their_episodes(chain: Any) -> None:
+    """Provenance leads back: same actions, same FAST ids, same picture as the raw data hold."""
+    reader = ShardReader(str(chain.shards))
+    tok = ActionTokenizer.load(chain.tokenizer)
+    raw: dict[tuple[str, str, int], Any] = {}
+    for name in ("tabletop_planar", "tabletop_arm"):
+        for episode in open_episodes(str(chain.data / name / "1.0.0")):
+            raw[name, Path(episode.where.file).name, episode.where.number] = episode
+    seen = 0
+    for i in range(reader.num_rows):
+        row = reader.row(i)
+        if row["kind"] != "robot":
+            assert row["target"]
+            assert row["action_steps"] == 0
+            continue
+        source = reader.manifest.sources[row["source"]]
+        episode = raw[source["dataset"], row["file"], row["episode"]]
+        chunk, real = chunk_at(episode.steps["action"], row["step"], source["horizon"], source["action_encoding"])
+        assert np.array_equal(row["action"].reshape(chunk.shape), chunk)
+        assert row["action_steps"] == real
+        assert row["action_tokens"].tolist() == tok.encode(chunk, source["embodiment"])[0].tolist()
+        assert row["image/primary"] == episode.steps["observation/image"][row["step"]]
+        assert np.array_equal(row["state"], episode.steps["observation/state"][row["step"]])
+        assert row["prompt"].encode() == episode.steps["language_instruction"][0]
+        seen += 1
+    assert seen == 490
+
+
+def test_same_arguments_same_bytes_other_seed_others(chain: Any, tmp_path: Path) -> None:
+    run_build(config(chain, tmp_path / "again"), [])
+    assert digests(tmp_path / "again") == digests(chain.shards)
+    run_build(config(chain, tmp_path / "other", seed=1), [])
+    assert digests(tmp_path / "other") != digests(chain.shards)
+
+
+@pytest.mark.slow
+def test_several_workers_write_the_same_bytes(chain: Any, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    beam = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    arguments = ["--samples", "700", "--index", str(chain.index), "--tokenizer", str(chain.tokenizer), "--shards", "3"]
+    command = [sys.executable, "-m", "pipelines", "build", "demo", "--out", str(out), *arguments, *beam]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert result.returncode == 0, result.stderr
+    assert digests(out) == digests(chain.shards)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0, 1, 2])
+def test_killed_and_resumed_writes_the_same_bytes(chain: Any, tmp_path: Path, moment: int) -> None:
+    out = tmp_path / "shards"
+    arguments = ["--samples", "700", "--index", str(chain.index), "--tokenizer", str(chain.tokenizer), "--shards", "3"]
+    command = [sys.executable, "-m", "pipelines", "build", "demo", "--out", str(out), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (out / "plan").exists() and len(list((out / "state").glob("*.json"))) >= moment:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if not (out / "manifest.json").exists():
+        with pytest.raises(InputError, match="--resume"):
+            ShardReader(str(out))
+        if (out / "plan" / "plan.json").exists():
+            with pytest.raises(InputError, match="--resume"):
+                run_build(config(chain, out), [])
+    run_build(config(chain, out, resume=True), [])
+    left = {name: digest for name, digest in digests(out).items() if not Path(name).name.startswith(".")}
+    assert left == digests(chain.shards)
+
+
+def test_resume_redoes_damaged_and_missing_shards(chain: Any, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    shutil.copytree(chain.shards, out)
+    first, second, third = sorted(out.glob("*.arrow"))
+    first.write_bytes(first.read_bytes()[:-50])
+    second.unlink()
+    before = third.stat().st_mtime_ns
+    result = run_build(config(chain, out, resume=True), [])
+    assert result["skipped"] == 1
+    assert third.stat().st_mtime_ns == before
+    assert digests(out) == digests(chain.shards)
+    with pytest.raises(InputError, match=r"another plan.*seed"):
+        run_build(config(chain, out, resume=True, seed=5), [])
+
+
+def test_damaged_shards_are_named(chain: Any, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    shutil.copytree(chain.shards, out)
+    first, second, third = sorted(out.glob("*.arrow"))
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 1
+    first.write_bytes(data)
+    second.write_bytes(second.read_bytes()[:1000])
+    with pytest.raises(InputError) as caught:
+        run_lint(LintConfig(str(out)))
+    assert first.name in str(caught.value)
+    assert f"{second.name}: truncated" in str(caught.value)
+    assert third.name not in str(caught.value)
+    with pytest.raises(InputError, match=second.name):
+        list(ShardReader(str(out)).batches(700, epochs=1))
+    os.remove(out / "manifest.json")
+    with pytest.raises(InputError, match="resume"):
+        ShardReader(str(out))
+
+
+def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path, chain: Any, tmp_path: Path) -> None:
+    from pipelines.index import IndexConfig, run_index
+
+    directories = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
+    run_index(IndexConfig(directories, tmp_path / "index"), [])
+    file = sorted((own_data / "tabletop_arm" / "1.0.0").glob("*train*tfrecord*"))[0]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    for image in sorted((own_data / "tabletop_vqa" / "images").rglob("*.jpg"))[:5]:
+        image.unlink()
+    out = tmp_path / "shards"
+    run_build(BuildConfig("demo", str(out), 700, str(tmp_path / "index"), str(chain.tokenizer), shards=3), [])
+    manifest = ShardReader(str(out)).manifest
+    assert manifest.counts["planned"] == 700 == manifest.counts["written"] + manifest.counts["rejected"]
+    assert manifest.sources["tabletop_arm"]["rejected"] > 0
+    assert manifest.sources["tabletop_vqa"]["rejected"] > 0
+    letters = [json.loads(line) for f in (out / "rejected").glob("*.jsonl") for line in f.read_text().splitlines()]
+    assert sum(letter["rows"] for letter in letters) == manifest.counts["rejected"]
+    assert {letter["reason"] for letter in letters} == {"crc", "image"}
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(chain: Any, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    with pytest.raises(InputError, match="demo"):
+        run_build(BuildConfig("demmo", str(out), 10, str(chain.index)), [])
+    with pytest.raises(InputError, match="--index"):
+        run_build(BuildConfig("demo", str(out), 10), [])
+    with pytest.raises(InputError, match="samples"):
+        run_build(config(chain, out, samples=0), [])
+    with pytest.raises(InputError, match=r"--resume.*--overwrite"):
+        run_build(config(chain, chain.shards), [])
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("...")
+    with pytest.raises(InputError, match="left alone"):
+        run_build(config(chain, tmp_path / "letters", overwrite=True), [])
+    four = ActionTokenizer.fit(np.random.default_rng(0).uniform(-1, 1, (50, 10, 4)), stats=None)
+    four.save(tmp_path / "four")
+    with pytest.raises(InputError, match="embodiment"):
+        run_build(config(chain, out, tokenizer=str(tmp_path / "four")), [])
+    assert not out.exists()
+
+
+def test_tokenizer_of_other_dims_is_refused(chain: Any, tmp_path: Path) -> None:
+    shutil.copytree(chain.tokenizer, tmp_path / "tok")
+    file = tmp_path / "tok" / "norm_stats.json"
+    stats = json.loads(file.read_text())
+    planar, arm = (stats["norm_stats"][name] for name in ("planar", "arm"))
+    planar["actions"], planar["embodiment"] = arm["actions"], arm["embodiment"]
+    file.write_text(json.dumps(stats))
+    with pytest.raises(InputError, match=r"action_dim 7.*tabletop_planar.*3"):
+        run_build(config(chain, tmp_path / "out", tokenizer=str(tmp_path / "tok")), [])
+
+
+def test_fit_inside_the_build(chain: Any, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    run_build(config(chain, out, tokenizer="fit"), [])
+    tok = ActionTokenizer.load(out / "tokenizer")
+    assert set(tok.stats) == {"planar", "arm"}
+    assert ShardReader(str(out)).manifest.tokenizer == {"folder": "tokenizer", "fingerprint": tok.fingerprint}

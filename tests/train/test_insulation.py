@@ -1,0 +1,172 @@
+"""Knowledge insulation on the debug model: exact zeros where the paper has a stop-gradient, and a test that can fail."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train import insulation, losses, model
+from train.config import ModelConfig, TrainConfig
+from train.loop import train_step
+
+SMALL = ModelConfig(
+    image_size=32, vision_width=32, vision_depth=1, vision_heads=2, vision_mlp=48, width=32, depth=3, heads=2, head_dim=16,
+    mlp=48, expert_width=24, expert_mlp=32, vocab_size=50, horizon=4, action_dim=3, cameras=2,
+)  # fmt: skip
+
+
+def make_batch(rows: int = 6, length: int = 12, seed: int = 0) -> dict[str, Any]:
+    """Robot rows, and a last row that is VQA; the second camera is absent on odd rows; one padded step and dim."""
+    rng = np.random.default_rng(seed)
+    n = np.arange(length)[None]
+    prefix, total = rng.integers(3, 6, (rows, 1)), rng.integers(7, length + 1, (rows, 1))
+    robot = np.arange(rows) < rows - 1
+    action_mask = np.ones((rows, 4, 3), bool) & robot[:, None, None]
+    action_mask[0, 3:], action_mask[1, :, 2] = False, False
+    return {
+        "images": rng.uniform(-1, 1, (rows, 2, 32, 32, 3)).astype(np.float32),
+        "image_mask": np.stack([np.ones(rows, bool), np.arange(rows) % 2 == 0], axis=1),
+        "tokens": rng.integers(3, 50, (rows, length)).astype(np.int32) * (n < total),
+        "token_mask": n < total,
+        "token_ar": (n >= prefix) & (n < total),
+        "loss_mask": (n >= prefix) & (n < total),
+        "is_fast": robot,
+        "actions": rng.normal(size=(rows, 4, 3)).astype(np.float32),
+        "action_mask": action_mask,
+        "action_dim_mask": np.ones((rows, 3), bool),
+    }
+
+
+def flow_gradient(config: ModelConfig) -> Any:
+    params = jax.tree.map(lambda x: x + 0.01, model.init(jax.random.key(0), config))  # zero-initialised norms move too
+    batch = make_batch()
+
+    def flow(params: Any) -> jax.Array:
+        return losses.compute(params, config, batch, jax.random.key(1))[1]["loss_flow"]
+
+    return jax.jit(jax.grad(flow))(params)
+
+
+def largest(tree: Any) -> dict[str, float]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): float(jnp.abs(leaf).max()) for path, leaf in leaves}
+
+
+def test_flow_loss_leaves_exactly_zero_on_the_backbone() -> None:
+    grads = flow_gradient(SMALL)
+    assert set(largest({k: grads[k] for k in ("vision", "backbone")}).values()) == {0.0}
+    assert min(largest(grads["expert"]["layers"]).values()) > 0
+
+
+def test_the_zero_gradient_test_fails_when_insulation_is_1() -> None:
+    """Joint training reaches every backbone parameter that makes some key or value, and no other."""
+    found = largest(flow_gradient(dataclasses.replace(SMALL, insulation=(1.0,))))
+    reached = {name for name, value in found.items() if value > 0 and not name.startswith("['expert']")}
+    assert reached
+    layers = flow_gradient(dataclasses.replace(SMALL, insulation=(1.0,)))["backbone"]["layers"]
+    for name, leaf in layers.items():
+        per_layer = np.abs(np.asarray(leaf)).reshape(SMALL.depth, -1).max(axis=1)
+        assert (per_layer[:-1] > 0).all(), name
+        # The last layer's queries, output and MLP only make the backbone's own output.
+        assert (per_layer[-1] > 0) == (name in ("attention_norm", "key_value")), name
+    assert found["['backbone']['norm']"] == 0.0
+    assert "['vision']['patch']['kernel']" in reached
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_insulation_of_one_layer(layer: int) -> None:
+    """Only keys and values of the open layer, and what lies before them, receive a gradient."""
+    shares = tuple(float(i == layer) for i in range(3))
+    grads = flow_gradient(dataclasses.replace(SMALL, insulation=shares))
+    per_layer = np.abs(np.asarray(grads["backbone"]["layers"]["key_value"])).reshape(3, -1).max(axis=1)
+    assert (per_layer > 0).tolist() == [i <= layer for i in range(3)]
+
+
+def test_partial_insulation_scales_the_gradient_and_nothing_else() -> None:
+    x = jax.random.normal(jax.random.key(0), (3, 2, 5))
+    for share in (0.0, 0.25, 1.0):
+        value, grad = jax.value_and_grad(lambda y, s=share: jnp.sum(insulation.insulate(y, (s,) * 3) ** 2))(x)
+        assert jnp.allclose(value, jnp.sum(x**2))
+        assert jnp.allclose(grad, share * 2 * x)
+
+
+def test_masks_are_those_of_the_docstring() -> None:
+    valid, causal = jnp.array([[1, 1, 1, 1, 1, 0]], bool), jnp.array([[0, 0, 0, 1, 1, 0]], bool)
+    drawn = [line.split("a    ")[0] for line in (insulation.__doc__ or "").splitlines()]
+    rows = [
+        line.split()[1:7]
+        for line in drawn
+        if line.strip()[:2] in ("i ", "p ", "s ", "- ") and ("x" in line or "." in line)
+    ]
+    expected = [[cell == "x" for cell in row] for row in rows if len(row) == 6 and set(row) <= {"x", "."}]
+    assert len(expected) == 6
+    assert insulation.backbone_mask(valid, causal)[0].tolist() == expected
+    seen = insulation.expert_mask(valid, causal, 2)[0]
+    assert seen.tolist() == [[True, True, True, False, False, False, True, True]] * 2
+    assert insulation.expert_positions(valid, causal, 2).tolist() == [[3, 4]]
+
+
+def test_fast_tokens_and_actions_do_not_see_each_other() -> None:
+    """Other FAST tokens change no velocity; other actions change no token loss."""
+    params = model.init(jax.random.key(0), SMALL)
+    batch = make_batch()
+    noisy, time = jax.random.normal(jax.random.key(2), (6, 4, 3)), jnp.full(6, 0.3)
+
+    def velocity(batch: Any) -> Any:
+        return model.run_expert(params, model.run_backbone(params, batch, SMALL), noisy, time, SMALL)
+
+    other = dict(batch, tokens=np.where(batch["token_ar"], 7, batch["tokens"]))
+    assert np.array_equal(velocity(batch), velocity(other))
+    third = dict(batch, tokens=np.where(batch["token_ar"], batch["tokens"], 7))
+    assert not np.allclose(velocity(batch), velocity(third))
+    key = jax.random.key(3)
+    first = losses.compute(params, SMALL, batch, key)[1]
+    second = losses.compute(params, SMALL, dict(batch, actions=-batch["actions"]), key)[1]
+    assert float(first["ce_fast"]) == float(second["ce_fast"])
+    assert float(first["loss_flow"]) != float(second["loss_flow"])
+
+
+def test_padding_and_absent_cameras_change_nothing() -> None:
+    """What is masked (text padding, an absent camera's pixels, padded steps and dims) has no influence on any loss."""
+    params, key, batch = model.init(jax.random.key(0), SMALL), jax.random.key(1), make_batch()
+    base = losses.compute(params, SMALL, batch, key)[1]
+    junk = dict(batch)
+    junk["tokens"] = np.where(batch["token_mask"], batch["tokens"], 9)
+    junk["images"] = np.where(batch["image_mask"][..., None, None, None], batch["images"], 0.5)
+    longer = {k: np.pad(junk[k], ((0, 0), (0, 5))) for k in ("tokens", "token_mask", "token_ar", "loss_mask")}
+    for other in (junk, junk | longer):
+        found = losses.compute(params, SMALL, other, key)[1]
+        for name, value in base.items():
+            assert np.allclose(found[name], value, atol=2e-6), name
+    assert int(base["n_flow"]) == batch["action_mask"].sum()
+    assert int(base["n_vlm"]) == batch["loss_mask"][-1].sum()
+
+
+def test_losses_add_up_with_one_denominator() -> None:
+    params, batch = model.init(jax.random.key(0), SMALL), make_batch()
+    total, m = losses.compute(params, SMALL, batch, jax.random.key(1), alpha=0.5)
+    assert np.isclose(total, m["loss_vlm"] + m["loss_fast"] + 0.5 * m["loss_flow"])
+    n = m["n_vlm"] + m["n_fast"]
+    assert np.isclose(m["loss_vlm"] * n, m["ce_vlm"] * m["n_vlm"])
+    assert np.isclose(m["loss_fast"] * n, m["ce_fast"] * m["n_fast"])
+
+
+def test_backbone_under_ki_learns_as_without_the_flow_loss(tmp_path: Any) -> None:
+    """A step with alpha 1 and one with alpha 0 move the backbone by the same bits; under joint training they do not."""
+
+    def backbone(alpha: float, config: ModelConfig) -> Any:
+        train = TrainConfig(tmp_path, tmp_path, alpha=alpha, clip=1e9, model=config, learning_rate=1e-2, warmup=0)
+        params = model.init(jax.random.key(0), config)
+        from train import optim
+
+        state = optim.make(train).init(params)
+        params, _, _ = train_step(params, state, make_batch(), jnp.int32(1), config=train, model_config=config)
+        return params["backbone"]
+
+    same = jax.tree.map(np.array_equal, backbone(1.0, SMALL), backbone(0.0, SMALL))
+    assert all(jax.tree.leaves(same))
+    joint = dataclasses.replace(SMALL, insulation=(1.0,))
+    assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, backbone(1.0, joint), backbone(0.0, joint))))

@@ -1,0 +1,180 @@
+"""Training on real shards: learns, logs, resumes to the bit, refuses what does not fit; a trained run acts and answers."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok.errors import InputError
+from train.config import ModelConfig, TrainConfig, get_preset, load_model_config
+from train.loop import run
+
+TINY = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
+        "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip
+
+
+def config(chain: Any, out: Path, **more: Any) -> TrainConfig:
+    model = ModelConfig(**TINY, **more.pop("model", {}))
+    return TrainConfig(
+        chain.shards, out, model=model, **{"steps": 4, "batch_size": 8, "log_every": 1, "text_vocab": 600, **more}
+    )
+
+
+def losses(out: Path) -> list[tuple[float, ...]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [
+        tuple(row[k] for k in ("step", "loss", "loss_vlm", "loss_fast", "loss_flow", "grad_norm_backbone"))
+        for row in rows
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "ki"
+    run(config(chain, out))
+    return out
+
+
+def test_three_losses_are_logged_and_all_count(trained: Path) -> None:
+    rows = losses(trained)
+    assert [row[0] for row in rows] == [1, 2, 3, 4]
+    for _, total, vlm, fast, flow, _ in rows:
+        assert min(vlm, fast, flow) > 0
+        assert np.isclose(total, vlm + fast + flow)
+
+
+def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Any, trained: Path, tmp_path: Path) -> None:
+    """`stop after 2` is a checkpoint taken out of the middle of a run of 4."""
+    out = tmp_path / "run"
+    run(config(chain, out, checkpoint_every=2, keep=5))
+    assert losses(out) == losses(trained)
+    shutil.rmtree(out / "checkpoints" / "4")
+    run(config(chain, out, checkpoint_every=2, keep=5, resume=True))
+    assert losses(out) == losses(trained)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_training_repeats_its_losses(chain: Any, tmp_path: Path) -> None:
+    flags = [f"--model.{k.replace('_', '-')}={v}" for k, v in TINY.items()]
+    command = [sys.executable, "-m", "train", "--shards", str(chain.shards), "--batch-size=8", "--steps=60", "--log-every=1",
+               "--checkpoint-every=5", "--text-vocab=600", *flags]  # fmt: skip
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "cut")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    log = tmp_path / "cut" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not log.exists() or len(log.read_text().splitlines()) < 22):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, "--out", str(tmp_path / "cut"), "--resume"], check=True, capture_output=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_training_learns(chain: Any, tmp_path: Path) -> None:
+    run(config(chain, tmp_path / "run", steps=60, learning_rate=3e-3, warmup=5))
+    rows = np.array(losses(tmp_path / "run"))
+    assert rows[-5:, 1].mean() < 0.75 * rows[:2, 1].mean()
+
+
+def test_vlm_first_then_ki(chain: Any, tmp_path: Path) -> None:
+    preset = get_preset("vlm")
+    assert not preset.model.flow
+    run(config(chain, tmp_path / "vlm", model={"flow": False}, kinds=preset.kinds, steps=2))
+    rows = [json.loads(line) for line in (tmp_path / "vlm" / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["n_fast"] == 0 and "loss_flow" not in row for row in rows)
+    run(config(chain, tmp_path / "ki", init_from=tmp_path / "vlm", steps=1))
+    assert load_model_config(tmp_path / "ki").flow
+    with pytest.raises(InputError, match="other shapes"):
+        run(config(chain, tmp_path / "bad", init_from=tmp_path / "vlm", model={"patch": 8}, steps=1))
+
+
+def test_what_does_not_fit_is_refused(chain: Any, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--resume"):
+        run(config(chain, trained))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    with pytest.raises(InputError, match="not a run"):
+        run(config(chain, tmp_path / "mine", overwrite=True))
+    with pytest.raises(InputError, match=r"--model\.horizon is 3"):
+        run(config(chain, tmp_path / "run", model={"horizon": 3}))
+    with pytest.raises(InputError, match="resume"):
+        run(TrainConfig(tmp_path / "nowhere", tmp_path / "run"))
+    with pytest.raises(InputError, match="preset"):
+        get_preset("kii")
+    with pytest.raises(InputError, match=r"insulation.*\[0, 1\]"):
+        ModelConfig(insulation=(2.0,))
+    with pytest.raises(InputError, match="raise --text-length"):
+        run(config(chain, tmp_path / "short", text_length=16))
+
+
+class FakeEnv:
+    """One step is enough when the action is near the state; remembers what it was given."""
+
+    control_hz, action_dim, max_steps, instruction = 10.0, 3, 6, "reach the red circle"
+
+    def __init__(self, split: str) -> None:
+        self.split, self.steps = split, 0
+
+    def reset(self, seed: int) -> dict[str, np.ndarray]:
+        self.seed = seed
+        return {"image/primary": np.full((64, 64, 3), seed % 255, np.uint8), "state": np.zeros(3, np.float32)}
+
+    def step(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        assert action.shape == (3,)
+        assert np.isfinite(action).all()
+        self.steps += 1
+        return self.reset(self.seed)
+
+    def success(self) -> bool:
+        return self.seed % 2 == 0 and self.steps >= 3
+
+    def followed(self) -> bool:
+        return self.split == "seen"
+
+
+def make_fake(embodiment: str, split: str) -> FakeEnv:
+    return FakeEnv(split)
+
+
+def test_evaluation_counts_and_questions(
+    chain: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train import evaluate
+
+    monkeypatch.setattr(evaluate, "load_factory", lambda name: make_fake)
+    asked = evaluate.EvaluateConfig(
+        trained, env="fake:make", embodiments=("planar",), episodes=6, batch=4, seed=10, vqa=chain.data / "tabletop_vqa",
+        out=tmp_path / "out.json", rollouts=tmp_path / "films.npz",
+    )  # fmt: skip
+    results = evaluate.main(asked)
+    seen, held = results["world"]
+    assert (seen["episodes"], seen["success"], seen["followed"]) == (6, 0.5, 1.0)
+    assert (held["split"], held["success"], held["followed"]) == ("held_out", 0.5, 0.0)
+    assert results["vqa"]["questions"] == 6
+    assert 0 <= results["vqa"]["accuracy"] <= 1
+    assert json.loads((tmp_path / "out.json").read_text())["step"] == 4
+    with np.load(tmp_path / "films.npz") as films:
+        assert len(films["planar/seen/0"]) == 4  # success at the third step
+        assert len(films["planar/seen/1"]) == 7
+
+
+def test_evaluation_refuses_clearly(chain: Any, trained: Path, tmp_path: Path) -> None:
+    from train.evaluate import EvaluateConfig, load_factory, main
+
+    with pytest.raises(InputError, match="--env"):
+        main(EvaluateConfig(trained))
+    with pytest.raises(InputError, match="module:factory"):
+        load_factory("examples.tabletop.env")
+    with pytest.raises(InputError, match="not a run"):
+        main(EvaluateConfig(tmp_path, env="examples.tabletop.env:make"))
+    with pytest.raises(InputError, match=r"dataset\.yaml"):
+        main(EvaluateConfig(trained, vqa=tmp_path))
