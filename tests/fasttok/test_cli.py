@@ -1,0 +1,89 @@
+"""`fasttok` on every kind of data, and what its user reads when something is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok.cli import main
+
+
+def call(*words: str) -> int:
+    with pytest.raises(SystemExit) as done:
+        main(list(words))
+    return int(done.value.code or 0)
+
+
+@pytest.mark.parametrize("what", ["index", "rlds", "npz"])
+def test_fit_and_eval(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    data = str(chain.index)
+    more: list[str] = []
+    if what == "rlds":
+        data, more = str(chain.data / "tabletop_arm" / "1.0.0"), ["--control-hz", "20"]
+    elif what == "npz":
+        data, more = str(tmp_path / "chunks.npz"), ["--horizon", "10"]
+        np.savez(data, actions=np.cumsum(np.random.default_rng(0).normal(size=(80, 10, 4)), axis=1))
+    out = str(tmp_path / "tok")
+    assert call("fit", data, "--out", out, "--vocab-size", "400", "--json", *more) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["vocab_size"] <= 400
+    for numbers in report["embodiments"].values():
+        assert numbers["fit_chunks"] > 0
+    assert call("eval", out, data, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["fingerprint"] == report["fingerprint"]
+    assert all(np.isfinite(e["rms"]).all() for e in result["embodiments"].values())
+    assert call("info", out, "--json") == 0
+    assert call("inspect", out, data, "--chunks", "1") == 0
+    assert "tokens for" in capsys.readouterr().out
+    assert (tmp_path / "tok" / "README.md").is_file()
+
+
+def test_encode_then_decode(chain: Any, tmp_path: Path) -> None:
+    from fasttok.chunks import episode_chunks
+    from fasttok.episodes import open_episodes
+
+    episode = next(iter(open_episodes(str(chain.data / "tabletop_planar" / "1.0.0"))))
+    chunks = episode_chunks(np.asarray(episode.steps["action"]), 10, ["delta", "delta", "gripper"])
+    np.savez(tmp_path / "chunks.npz", actions=chunks)
+    files = {name: str(tmp_path / f"{name}.npz") for name in ("chunks", "ids", "back")}
+    assert call("encode", str(chain.tokenizer), files["chunks"], "--out", files["ids"], "--embodiment", "planar") == 0
+    assert call("decode", str(chain.tokenizer), files["ids"], "--out", files["back"], "--embodiment", "planar") == 0
+    with np.load(files["back"]) as back:
+        assert back["ok"].all()
+        assert np.abs(back["actions"] - chunks)[:, :, :2].max() < 0.01
+
+
+def test_dry_run_writes_nothing(chain: Any, tmp_path: Path) -> None:
+    assert call("fit", str(chain.index), "--out", str(tmp_path / "tok"), "--vocab-size", "300", "--dry-run") == 0
+    assert not (tmp_path / "tok").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fit", "{index}", "--out", "{tokenizer}"], "--overwrite"),
+        (["fit", "/nowhere", "--out", "{tmp}/a"], "/nowhere does not exist"),
+        (["fit", "{index}", "--out", "{tmp}/a", "--split", "test"], "test"),
+        (["fit", "{data}/tabletop_arm/1.0.0", "--out", "{tmp}/a"], "--control-hz"),
+        (
+            ["fit", "{data}/tabletop_arm/1.0.0", "--out", "{tmp}/a", "--horizon", "5", "--action-key", "actoin"],
+            "actoin",
+        ),
+        (["fit", "{index}", "--out", "{tmp}/a", "--vocab-size", "20"], "--vocab-size"),
+        (["eval", "{tmp}", "{index}"], "processor_config.json"),
+        (["decode", "{tokenizer}", "{tmp}/none.npz", "--out", "{tmp}/x.npz"], "none.npz"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(chain: Any, tmp_path: Path, words: list[str], says: str) -> None:
+    places = {"index": chain.index, "tokenizer": chain.tokenizer, "tmp": tmp_path, "data": chain.data}
+    command = [sys.executable, "-m", "fasttok.cli", *[w.format(**places) for w in words]]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
