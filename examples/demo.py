@@ -35,15 +35,15 @@ class DemoConfig:
     """Folder for everything the demo makes."""
     overwrite: bool = False
     """Replace an earlier demo in OUT (only a folder that a demo made)."""
-    episodes: int = 240
+    episodes: int = 160
     """Episodes per embodiment."""
-    samples: int = 16_000
+    samples: int = 24_000
     """Samples in the shards."""
-    vlm_steps: int = 300
+    vlm_steps: int = 800
     """Pretraining steps of the tiny VLM on VQA and captions."""
-    steps: int = 900
+    steps: int = 450
     """Training steps with the three losses."""
-    eval_episodes: int = 40
+    eval_episodes: int = 24
     """Closed-loop episodes per embodiment and split."""
     seed: int = 0
     """Seed of the data, the plan and the training."""

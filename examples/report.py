@@ -22,10 +22,10 @@ from fasttok.console import log, run
 from fasttok.errors import InputError
 from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
-from train.tokens import TextTokenizer
+from train.tokens import TextTokenizer, robot_prompt
 
 KIND_COLOURS = {"robot": html.PALETTE[0], "vqa": html.PALETTE[1], "caption": html.PALETTE[2]}
-LOSSES = {"loss_vlm": "L_VLM", "loss_fast": "L_FAST", "loss_flow": "L_FLOW"}
+LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own
 SAMPLES_PER_SOURCE = 2
 FILM_FRAMES = 9
 VERSIONS = ("fasttok", "numpy", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "tensorflow-datasets", "jax")
@@ -66,8 +66,8 @@ def mixture_section(manifest: Any) -> list[Markup]:
     rows = []
     for name, source in manifest.sources.items():
         share = source["written"] / max(total, 1)
-        rows.append([name, html.badge(source["kind"], KIND_COLOURS[source["kind"]]), source.get("control_hz"),
-                     source.get("horizon"), source.get("action_dim"), source["planned"], source["written"],
+        rows.append([name, html.badge(source["kind"], KIND_COLOURS[source["kind"]]), source["control_hz"],
+                     source["horizon"] or None, source["action_dim"] or None, source["planned"], source["written"],
                      source["rejected"], f"{100 * share:.2f} %", html.bar(share, KIND_COLOURS[source["kind"]])])  # fmt: skip
     columns = ["source", "kind", "Hz", "horizon", "action dim", "planned", "written", "rejected", "share", ""]
     return [
@@ -90,27 +90,32 @@ def sample_card(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenize
         curves = Markup("")
     else:
         ids = np.asarray(row["action_tokens"])
-        pieces = [(p, False) for p in text.pieces(row["prompt"])] + [(str(i), True) for i in ids]
+        prompt = robot_prompt(row["prompt"], tok.state_stats[source["embodiment"]].normalize(row["state"]))
+        pieces = [(p, False) for p in text.pieces(prompt)] + [(str(i), True) for i in ids]
         loss = f"L_FAST on {len(ids)} FAST ids (naive binning: {source['horizon'] * source['action_dim']}), L_FLOW on the chunk"
         curves = chunk_curves(row, source, tok)
     return tag("div", tag("div", *head), tag("div", *images, class_="images"), html.tokens(pieces),
-               tag("div", loss, class_="soft"), curves, tag("div", where, class_="soft mono"), class_="card")  # fmt: skip
+               tag("div", loss, class_="soft"), curves, tag("div", where, class_="soft mono"),
+               class_="card wide" if row["kind"] == "robot" else "card")  # fmt: skip
 
 
 def chunk_curves(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenizer) -> Markup:
-    """Raw against decoded actions, one small plot a dimension that moves."""
+    """Raw against decoded actions, a small plot a dimension; its axis spans at least a fifth of the dimension's usual range."""
     horizon, dim = source["horizon"], source["action_dim"]
     raw = np.asarray(row["action"], float).reshape(horizon, dim)
     ids = [np.asarray(row["action_tokens"])]
     decoded = tok.decode(ids, horizon=horizon, action_dim=dim, embodiment=source["embodiment"]).actions[0]
     names = source.get("action_names") or [f"action[{d}]" for d in range(dim)]
+    stats = tok.stats[source["embodiment"]]
+    usual = np.asarray(stats.q99) - np.asarray(stats.q01)
     plots = []
     for d in range(dim):
         steps = np.arange(horizon) / (source.get("control_hz") or 1.0)
         lines = [Series("raw", steps, raw[:, d], html.PALETTE[0]),
                  Series("decoded", steps, decoded[:, d], html.PALETTE[1], dashed=True)]  # fmt: skip
-        plots.append(html.plot(lines, width=200, height=110, title=names[d], legend=d == 0, x_label="s"))
-    return tag("div", *plots, style="display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:12px")
+        plots.append(html.plot(lines, width=220, height=130, title=names[d], legend=d == 0,
+                               x_label="s", least=0.2 * float(usual[d])))  # fmt: skip
+    return tag("div", *plots, style="display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:12px")
 
 
 def samples_section(reader: ShardReader, tok: ActionTokenizer, text: TextTokenizer) -> list[Markup]:
@@ -138,7 +143,7 @@ def loss_section(runs: dict[str, dict[str, np.ndarray]]) -> list[Markup]:
     for (key, name), colour in zip(LOSSES.items(), html.PALETTE, strict=False):
         lines = []
         for (title, log_), dashed in zip(runs.items(), (True, False), strict=False):
-            if key not in log_ or not np.isfinite(log_[key]).any():
+            if key not in log_ or not np.nan_to_num(log_[key]).any():
                 continue
             keep = np.isfinite(log_[key])
             x, y = log_["step"][keep], log_[key][keep]
@@ -146,7 +151,7 @@ def loss_section(runs: dict[str, dict[str, np.ndarray]]) -> list[Markup]:
         plots.append(tag("div", html.plot(lines, title=name, x_label="step", zero=True), class_="card"))
     return [
         tag("h2", "Training"),
-        tag("p", "Each loss over its own tokens or chunk elements. Dashed: the VLM's pretraining on VQA and captions; solid: "
+        tag("p", "Each loss per token or chunk element of its own. Dashed: the VLM's pretraining on VQA and captions; solid: "
                  "the insulated training that starts from it.", class_="soft"),
         tag("div", *plots, class_="cards", style="grid-template-columns:repeat(auto-fit,minmax(280px,1fr))"),
     ]  # fmt: skip
@@ -184,7 +189,7 @@ def films_section(path: Path) -> list[Markup]:
                 tag("figure", html.image(png(frames[i]), 92, f"step {i}"), tag("figcaption", f"step {i}"))
                 for i in chosen
             ]
-            colour = html.PALETTE[2] if outcome == "success" else html.PALETTE[3]
+            colour = html.PALETTE[2] if outcome == "success" else html.PALETTE[1]
             head = tag("p", html.badge(outcome, colour), Markup(" "), tag("b", task),
                        tag("span", f" · {embodiment}, {split.replace('_', ' ')}", class_="soft"))  # fmt: skip
             strips.append(tag("div", head, tag("div", *pictures, class_="film"), class_="card wide"))
@@ -283,6 +288,7 @@ def main(config: ReportConfig) -> None:
     }
     document = html.page(
         "fasttok: the whole chain",
+        tag("h1", "The whole chain, on two robots and two kinds of web data"),
         tag("p", "Episodes, questions and captions become FAST tokens and interleaved shards; a small VLA model "
                  "learns from them with L_VLM + L_FAST + L_FLOW, its backbone insulated from the flow loss; and acts.",
             class_="soft"),

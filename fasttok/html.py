@@ -141,12 +141,13 @@ class Series:
 
 
 def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_label: str = "", title: str = "",
-         zero: bool = False, log_y: bool = False, legend: bool = True) -> Markup:  # fmt: skip
+         zero: bool = False, log_y: bool = False, legend: bool = True, least: float = 0.0) -> Markup:  # fmt: skip
     """Lines over shared axes with round tick values; points that are not finite leave gaps.
 
     Args:
         zero: the y axis includes 0.
         log_y: logarithmic y axis (values <= 0 are left out).
+        least: smallest span of the y axis, so that a line that hardly moves looks flat.
     """
     left, right, top, bottom = 44, 8, 8, 30 if x_label else 20
 
@@ -164,6 +165,8 @@ def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_lab
     y0, y1 = (float(ys.min()), float(ys.max())) if ys.size else (0.0, 1.0)
     if zero:
         y0, y1 = min(y0, 0.0), max(y1, 0.0)
+    if y1 - y0 < least:
+        y0, y1 = (y0 + y1 - least) / 2, (y0 + y1 + least) / 2
     y_ticks = ticks(y0, y1)
     y0, y1 = min(y0, y_ticks[0]), max(y1, y_ticks[-1])
     span_x, span_y = (x1 - x0) or 1.0, (y1 - y0) or 1.0
@@ -194,7 +197,11 @@ def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_lab
     drawing = Markup(
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(title or x_label)}">{"".join(parts)}</svg>'
     )
-    keys = [tag("span", tag("i", style=f"background:{s.colour}"), s.name) for s in series if s.name and not s.faint]
+    keys = [
+        tag("span", tag("i", style=f"border-top:3px {'dashed' if s.dashed else 'solid'} {s.colour}"), s.name)
+        for s in series
+        if s.name and not s.faint
+    ]
     return tag("figure", tag("h3", title) if title else Markup(""), drawing,
                tag("div", *keys, class_="legend") if legend and keys else Markup(""), style="margin:0")  # fmt: skip
 
@@ -217,7 +224,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 def _tick(value: float) -> str:
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
-    return f"{value:.3g}"
+    return f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -59,9 +59,9 @@ class GenerateConfig:
     """Folder for the data sets."""
     episodes: int = 200
     """Training episodes per embodiment; a tenth as many again for validation."""
-    vqa: int = 3000
+    vqa: int = 6000
     """Training questions, each about a scene of its own."""
-    captions: int = 1000
+    captions: int = 2000
     """Training captions."""
     seed: int = 0
     """Seed of everything."""

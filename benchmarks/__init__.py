@@ -1,0 +1,1 @@
+"""Numbers, each written to `benchmarks/results/` with its command, versions, hardware and date."""
