@@ -83,7 +83,7 @@ class TrainConfig:
     """Optimiser steps."""
     batch_size: int = 32
     """Rows of a step."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     """Peak of a warmup-cosine schedule."""
     warmup: int = 30
     """Steps of linear warmup."""
@@ -147,7 +147,7 @@ PRESETS = {
         _preset("debug"),
         _preset("ki"),  # the paper: insulation 0, all three losses
         _preset("joint", model={"insulation": (1.0,)}),  # no stop-gradient
-        _preset("vlm", model={"flow": False}, kinds=("vqa", "caption")),  # what comes before: the VLM alone
+        _preset("vlm", model={"flow": False}, kinds=("vqa", "caption"), learning_rate=5e-4),  # what comes before: the VLM alone
     )
 }
 
