@@ -39,9 +39,9 @@ class DemoConfig:
     """Episodes per embodiment."""
     samples: int = 24_000
     """Samples in the shards."""
-    vlm_steps: int = 800
+    vlm_steps: int = 700
     """Pretraining steps of the tiny VLM on VQA and captions."""
-    steps: int = 450
+    steps: int = 350
     """Training steps with the three losses."""
     eval_episodes: int = 24
     """Closed-loop episodes per embodiment and split."""

@@ -83,7 +83,7 @@ class TrainConfig:
     """Optimiser steps."""
     batch_size: int = 32
     """Rows of a step."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     """Peak of a warmup-cosine schedule."""
     warmup: int = 30
     """Steps of linear warmup."""
