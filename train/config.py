@@ -147,7 +147,7 @@ PRESETS = {
         _preset("debug"),
         _preset("ki"),  # the paper: insulation 0, all three losses
         _preset("joint", model={"insulation": (1.0,)}),  # no stop-gradient
-        _preset("vlm", model={"flow": False}, kinds=("vqa", "caption"), learning_rate=5e-4),  # what comes before: the VLM alone
+        _preset("vlm", model={"flow": False}, kinds=("vqa", "caption"), learning_rate=5e-4),  # what comes before
     )
 }
 
