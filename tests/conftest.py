@@ -1,4 +1,4 @@
-"""Fixtures that every package's tests share: a small tabletop data set, taken once through every stage."""
+"""Fixtures that every package's tests share: a small tabletop dataset, taken once through every stage."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Writes the tabletop world's data sets: two robots as RLDS, questions and captions as JSON lines beside images.
+"""Writes the tabletop world's datasets: two robots as RLDS, questions and captions as JSON lines beside images.
 
 python -m examples.tabletop.generate --out data
 """
@@ -56,7 +56,7 @@ class GenerateConfig:
     """
 
     out: Path
-    """Folder for the data sets."""
+    """Folder for the datasets."""
     episodes: int = 200
     """Training episodes per embodiment; a tenth as many again for validation."""
     vqa: int = 6000
@@ -66,7 +66,7 @@ class GenerateConfig:
     seed: int = 0
     """Seed of everything."""
     overwrite: bool = False
-    """Replace the data sets in OUT."""
+    """Replace the datasets in OUT."""
     json: bool = False
     """Print the counts as JSON on stdout."""
 
@@ -83,7 +83,7 @@ def main(config: GenerateConfig) -> None:
     """Writes everything.
 
     Raises:
-        InputError: a number below 1, or a data set that is there already.
+        InputError: a number below 1, or a dataset that is there already.
     """
     for name in ("episodes", "vqa", "captions"):
         if getattr(config, name) < 1:
@@ -105,7 +105,7 @@ def main(config: GenerateConfig) -> None:
     if config.json:
         emit_json(rows)
         return
-    columns = ["data set", "split", "written", "demonstrations that failed and were left out"]
+    columns = ["dataset", "split", "written", "demonstrations that failed and were left out"]
     table("", columns, [list(row.values()) for row in rows])
     log(
         f"next: python -m pipelines index {config.out}/tabletop_*/1.0.0 {config.out}/tabletop_{{vqa,captions}} --out INDEX"
@@ -118,7 +118,7 @@ def splits(total: int) -> dict[str, int]:
 
 
 def robot(config: GenerateConfig, name: str) -> dict[str, Count]:
-    """One embodiment's RLDS data set, in place when it is complete."""
+    """One embodiment's RLDS dataset, in place when it is complete."""
     counts = {split: Count() for split in splits(config.episodes)}
     hidden, final = config.out / f".tabletop_{name}.part", config.out / f"tabletop_{name}"
     shutil.rmtree(hidden, ignore_errors=True)
@@ -153,7 +153,7 @@ def demonstrations(
 
 
 def web(config: GenerateConfig, name: str, total: int, number: int) -> dict[str, int]:
-    """A JSON-lines data set with its images, in place when it is complete."""
+    """A JSON-lines dataset with its images, in place when it is complete."""
     hidden, final = config.out / f".tabletop_{name}.part", config.out / f"tabletop_{name}"
     shutil.rmtree(hidden, ignore_errors=True)
     (hidden / "images").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Demonstrations as RLDS data sets, written by TFDS itself: nested steps, JPEG images, several shard files."""
+"""Demonstrations as RLDS datasets, written by TFDS itself: nested steps, JPEG images, several shard files."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ def demonstrate(embodiment: str, seed: int, split: str = "seen") -> Demonstratio
     """One episode by the expert, or None where it failed.
 
     Returns:
-        {"steps": T dicts, "episode_metadata": dict}, as the data set's features say.
+        {"steps": T dicts, "episode_metadata": dict}, as the dataset's features say.
     """
     env = make(embodiment, split)
     seen = env.reset(seed)
@@ -124,7 +124,7 @@ def write(
 
 
 def entry(embodiment: Embodiment) -> str:
-    """The dataset.yaml of a data set that `write` made."""
+    """The dataset.yaml of a dataset that `write` made."""
     kinds = [
         "gripper" if n == "gripper" else "delta" if n.startswith("d") else "absolute" for n in embodiment.action_names
     ]

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from examples.tabletop import questions
+from examples.tabletop.baselines import blind, play, without_pictures
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make
 from examples.tabletop.expert import Expert
@@ -36,6 +37,12 @@ def test_expert_succeeds(embodiment: str, split: str) -> None:
     assert np.mean([env.success() for env in envs]) >= 0.97
     assert np.mean([env.followed() for env in envs]) >= 0.97
     assert {env.task.kind for env in envs} == {"reach", "push", "place"}
+
+
+def test_acting_blindly_is_far_below_the_expert() -> None:
+    played = np.array([play(without_pictures("planar", "seen"), seed, blind) for seed in range(40)])
+    assert played[:, 0].mean() < 0.3
+    assert 0.1 < played[:, 1].mean() < 0.7
 
 
 def test_following_is_about_the_named_block() -> None:
