@@ -175,7 +175,7 @@ def main(config: BenchConfig) -> None:
         "command": f"python -m benchmarks --episodes {config.episodes} --repeats {config.repeats}",
         "date": date.today().isoformat(),
         "hardware": hardware(),
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "system": f"{platform.system()}, Python {platform.python_version()}",
         "versions": {name: version(name) for name in VERSIONS},
     }
     columns = ["part", "unit", "median", "lowest", "highest", "ratio"]
