@@ -311,13 +311,10 @@ def chunks_by_embodiment(
 def show_chunk(tok: ActionTokenizer, name: str | None, chunk: NDArray, title: str) -> None:
     """One chunk as text: ids with their coefficients, then raw and decoded actions."""
     ids = tok.encode(chunk, name)[0]
-    start, rows = 0, []
-    for place, token in enumerate(ids):
-        codes, _ = tok.bpe.decode(ids[: place + 1])
-        rows.append(
-            [place, int(token), f"{start}..{len(codes) - 1}", " ".join(str(c + tok.min_token) for c in codes[start:])]
-        )
-        start = len(codes)
+    values = tok.coefficients(chunk, name).reshape(-1)
+    rows = []
+    for place, (token, (start, stop)) in enumerate(zip(ids.tolist(), tok.bpe.spans(ids), strict=True)):
+        rows.append([place, token, f"{start}..{stop - 1}", " ".join(map(str, values[start:stop]))])
     table(f"{title}: {len(ids)} tokens for {chunk.size} values", ["place", "id", "coefficients", "values"], rows)
     back = tok.decode([ids], horizon=chunk.shape[0], action_dim=chunk.shape[1], embodiment=name).actions[0]
     columns = [f"{what}[{d}]" for d in range(chunk.shape[1]) for what in ("raw", "decoded")]

@@ -1,13 +1,12 @@
 """How good a tokenizer is on given chunks: tokens against naive binning and against no BPE, error per dimension in raw units."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.tokenizer import ActionTokenizer, ClampWarning
+from fasttok.tokenizer import ActionTokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +57,14 @@ class Metrics:
 
 
 def measure(tok: ActionTokenizer, chunks: NDArray, embodiment: str | None = None) -> Metrics:
-    """Encodes and decodes chunks (n, T, D), raw units."""
+    """Encodes and decodes chunks (n, T, D), raw units; dims that the embodiment leaves out have error NaN."""
     n, horizon, dim = chunks.shape
     coefs = tok.coefficients(chunks, embodiment)
-    outside = (coefs < tok.min_token) | (False if tok.max_token is None else coefs > tok.max_token)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ClampWarning)
-        ids = tok.encode(chunks, embodiment)
-    back = tok.decode(ids, horizon=horizon, action_dim=dim, embodiment=embodiment).actions
-    error = np.abs(back - chunks)
-    lengths = np.array([len(row) for row in ids])
-    name = tok.embodiment(embodiment)
-    stats = tok.stats.get(name) if name is not None else None
+    report = tok.encode_report(chunks, embodiment)
+    back = tok.decode(report.ids, horizon=horizon, action_dim=dim, embodiment=embodiment).actions
+    error = back - chunks
+    lengths = np.array([len(row) for row in report.ids])
+    stats = tok.channels(embodiment).stats
     normalized = error if stats is None else stats.normalize(back) - stats.normalize(chunks.astype(np.float64))
     return Metrics(
         chunks=n,
@@ -78,9 +73,9 @@ def measure(tok: ActionTokenizer, chunks: NDArray, embodiment: str | None = None
         fast_tokens=float(lengths.mean()),
         fast_tokens_p99=float(np.quantile(lengths, 0.99)),
         rms=np.sqrt((error**2).mean((0, 1))),
-        max_error=error.max((0, 1)),
-        rms_normalized=float(np.sqrt((normalized**2).mean())),
+        max_error=np.abs(error).max((0, 1)),
+        rms_normalized=float(np.sqrt(np.nanmean(normalized**2))),
         clipped=0.0 if stats is None else stats.clipped_share(chunks),
-        clamped=float(outside.mean()),
-        vocab_used=len(np.unique(np.concatenate(ids))) / tok.vocab_size,
+        clamped=float(report.clamped.sum() / coefs.size),
+        vocab_used=len(np.unique(np.concatenate(report.ids))) / tok.vocab_size,
     )

@@ -1,6 +1,7 @@
 """NormStats: per-dimension statistics that map raw units to about [-1, 1] and back. Holds stats and JSON, nothing else."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -76,6 +77,7 @@ class NormStats:
         keep = np.ones(x.shape[1], bool) if mask is None else np.asarray(mask, bool)
         return cls(mode, x.mean(0), x.std(0), x.min(0), x.max(0), q01, q99, keep, clip)
 
+    @cached_property
     def _affine(self) -> tuple[NDArray, NDArray, NDArray]:
         """(centre, half range, which dims are constant): normalised = (x - centre) / half range."""
         if self.mode == "none":
@@ -93,8 +95,11 @@ class NormStats:
     def normalize(self, x: NDArray) -> NDArray:
         """Raw units -> normalised; x (..., D). float32 stays float32, everything else becomes float64."""
         x = self._check(x)
-        centre, half, constant = self._affine()
-        out = np.where(constant, 0.0, (x - centre) / half)
+        centre, half, constant = self._affine
+        out = np.subtract(x, centre)
+        out /= half
+        if constant.any():
+            out[..., constant] = 0.0
         if self.clip and self.mode != "none":
             out = np.where(self.mask, np.clip(out, -1.0, 1.0), out)
         return out.astype(_float(x), copy=False)
@@ -102,12 +107,16 @@ class NormStats:
     def unnormalize(self, x: NDArray) -> NDArray:
         """Normalised -> raw units; x (..., D). The inverse of `normalize` wherever that neither clipped nor flattened."""
         x = self._check(x)
-        centre, half, constant = self._affine()
-        return np.where(constant, centre, x * half + centre).astype(_float(x), copy=False)
+        centre, half, constant = self._affine
+        out = np.multiply(x, half)
+        out += centre
+        if constant.any():
+            out[..., constant] = centre[constant]
+        return out.astype(_float(x), copy=False)
 
     def clipped_share(self, x: NDArray) -> float:
         """Share of values of x (..., D) that lie outside the normaliser's range."""
-        centre, half, constant = self._affine()
+        centre, half, constant = self._affine
         if self.mode in ("none", "mean_std"):
             return 0.0
         outside = (np.abs((self._check(x) - centre) / half) > 1 + 1e-9) & ~constant & self.mask
@@ -121,7 +130,8 @@ class NormStats:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, for a JSON file."""
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "NormStats":

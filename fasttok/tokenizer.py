@@ -8,22 +8,27 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok import bpe, dct, folder
+from fasttok import bpe, dct, folder, learn
 from fasttok.bpe import Bpe, Mode
+from fasttok.channels import Channels
+from fasttok.corpus import Corpus
 from fasttok.embodiment import Embodiment
 from fasttok.errors import InputError, unknown_name
+from fasttok.grammar import Grammar
 from fasttok.normalize import NormStats
 
 OnError = Literal["raise", "mask", "pad", "hold"]
 OnRange = Literal["clamp", "raise"]
+ON_RANGE, ON_ERROR = get_args(OnRange), get_args(OnError)
+TILE = 1 << 16  # values encoded at a time: what a core's cache holds
 
 
 class ClampWarning(UserWarning):
@@ -84,14 +89,17 @@ class ActionTokenizer:
         scale: float = 10.0,
         mode: Mode = "native",
         stats: NormStats | Mapping[str, NormStats] | None = None,
+        embodiments: Mapping[str, Embodiment] | None = None,
     ) -> "ActionTokenizer":
-        """Learns a vocabulary.
+        """Learns a vocabulary. The chunks are read once and kept as integers in a temporary file, so they may exceed memory.
 
         Args:
-            chunks: (n, T, D), an iterable of (T, D) in raw units, or {embodiment: either} when there are several.
+            chunks: (n, T, D), an iterable of (T, D) or (n, T, D) in raw units, or {embodiment: either} when there are several.
+                For an embodiment with relative dims: already relative.
             stats: None (chunks are normalised already), one NormStats, or {embodiment: NormStats}.
             mode: `native` covers every code that normalised chunks in [-1, 1] can have, and all that the fit saw;
                 `published` repeats the published code to the byte.
+            embodiments: what is tokenised of each, where it is not simply every dim.
 
         Raises:
             InputError: no chunks, NaN or inf, or a vocabulary smaller than the coefficient range.
@@ -102,24 +110,26 @@ class ActionTokenizer:
             raise InputError(f"scale is {scale}, expected a positive number (10 is FAST's default)")
         by_name: Mapping[str, NormStats] = {"": stats} if isinstance(stats, NormStats) else stats or {}
         groups = chunks if isinstance(chunks, Mapping) else {"": chunks}
-        coefs: list[NDArray] = []
-        reach = 0.0  # largest |coefficient| that a chunk in [-1, 1] (or the fit's smaller range) can have
-        for name, group in groups.items():
-            if by_name and name not in by_name:
-                raise unknown_name("embodiment", name, by_name)
-            for batch in _batches(group):
-                x = _checked(batch, by_name.get(name))
-                coefs.append(dct.coefficients(x, scale).reshape(len(x), -1))
-                reach = max(reach, scale * x.shape[1] ** 0.5 * min(1.0, float(np.abs(x).max())))
-        if not coefs:
-            raise InputError("ActionTokenizer.fit: no chunks; nothing to learn from")
-        low, high = int(min(c.min() for c in coefs)), int(max(c.max() for c in coefs))
-        if mode == "native":
-            edge = int(np.ceil(reach))
-            low, high = min(low, -edge), max(high, edge)
-        strings = (bpe.to_string(row) for c in coefs for row in (c - low).astype(np.int64))
-        learned = Bpe(bpe.train(strings, mode, vocab_size, high - low), mode)
-        return cls(learned, float(scale), low, high, dict(by_name))
+        with Corpus() as corpus:
+            reach = 0.0  # largest |coefficient| that a chunk in [-1, 1] (or the fit's smaller range) can have
+            for name, group in groups.items():
+                if by_name and name not in by_name:
+                    raise unknown_name("embodiment", name, by_name)
+                channels = Channels.of(by_name.get(name), (embodiments or {}).get(name))
+                channels = replace(channels, relative=())
+                for batch in _batches(group):
+                    x = channels.forward(_finite(_chunks(batch)))
+                    corpus.add(dct.coefficients(x, scale))
+                    seen = np.minimum(channels.unit(x.shape[2]), np.abs(x).max((0, 1)))
+                    reach = max(reach, scale * x.shape[1] ** 0.5 * float(seen.max()))
+            if not corpus.rows:
+                raise InputError("ActionTokenizer.fit: no chunks; nothing to learn from")
+            low, high = corpus.low, corpus.high
+            if mode == "native":
+                edge = int(np.ceil(reach))
+                low, high = min(low, -edge), max(high, edge)
+            learned = learn.learn(corpus, mode, vocab_size, low, high)
+        return cls(learned, float(scale), low, high, dict(by_name), {}, dict(embodiments or {}))
 
     @property
     def vocab_size(self) -> int:
@@ -150,26 +160,58 @@ class ActionTokenizer:
             raise unknown_name("embodiment", name, known)
         return name
 
-    def coefficients(self, chunks: NDArray, embodiment: str | None = None) -> NDArray[np.int64]:
-        """Rounded DCT coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, D) int64.
+    def channels(self, embodiment: str | None = None) -> Channels:
+        """How raw units of an embodiment become the numbers that are transformed.
+
+        Raises:
+            InputError: as `embodiment`.
+        """
+        name = self.embodiment(embodiment) or ""
+        found = self._channels.get(name)
+        if found is None:
+            found = self._channels[name] = Channels.of(self.stats.get(name), self.embodiments.get(name))
+        return found
+
+    @cached_property
+    def _channels(self) -> dict[str, Channels]:
+        return {}
+
+    @cached_property
+    def _grammar(self) -> Grammar:
+        return Grammar(self.bpe, None if self.max_token is None else self.max_token - self.min_token)
+
+    def coefficients(
+        self, chunks: NDArray, embodiment: str | None = None, reference: NDArray | None = None
+    ) -> NDArray[np.int64]:
+        """Rounded DCT coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, C) int64.
+
+        C is D without the dims that the embodiment leaves out.
 
         Raises:
             InputError: wrong shape, wrong number of dims, NaN or inf (with its position).
         """
-        name = self.embodiment(embodiment)
-        x = np.asarray(chunks)
-        if x.ndim == 2:
-            x = x[None]
-        x = _checked(x, self.stats.get(name) if name is not None else None)
-        coefs = dct.coefficients(x, self.scale)
-        if np.abs(coefs).max(initial=0) > 2**31:
-            raise InputError(
-                f"a coefficient of {np.abs(coefs).max():.3g} is far outside any vocabulary; are the actions normalised?"
-            )
+        x = _chunks(chunks)
+        coefs = self._coefficients(x, self.channels(embodiment), reference)
+        if not (np.abs(coefs) < 2**62).all():  # NaN fails it too
+            self._refuse(x, coefs)
         return coefs.astype(np.int64)
 
+    def _coefficients(self, x: NDArray, channels: Channels, reference: NDArray | None, first: int = 0) -> NDArray:
+        """Of chunks of which the first has a number, for messages; NaN and inf are found here only if units are changed."""
+        return dct.coefficients(x if channels.plain else channels.forward(_finite(x, first), reference), self.scale)
+
+    def _refuse(self, x: NDArray, coefs: NDArray, first: int = 0) -> NoReturn:
+        """Says why chunks have no coefficients."""
+        _finite(x, first)
+        most = np.abs(coefs).max()
+        raise InputError(f"a coefficient of {most:.3g} is far outside any vocabulary; are the actions normalised?")
+
     def encode(
-        self, chunks: NDArray, embodiment: str | None = None, on_range: OnRange = "clamp"
+        self,
+        chunks: NDArray,
+        embodiment: str | None = None,
+        on_range: OnRange = "clamp",
+        reference: NDArray | None = None,
     ) -> list[NDArray[np.int32]]:
         """Action chunks to FAST ids.
 
@@ -177,6 +219,7 @@ class ActionTokenizer:
             chunks: (B, T, D) or (T, D); raw units when statistics are held, else normalised.
             on_range: what to do with coefficients outside [min_token, max_token]: "clamp" moves them to the edge and warns
                 with their number (`ClampWarning`), "raise" refuses.
+            reference: (B, D) or (D,) raw units, for embodiments with relative dims.
 
         Returns:
             B arrays of ids in [0, vocab_size).
@@ -184,33 +227,57 @@ class ActionTokenizer:
         Raises:
             InputError: as `coefficients`; out of range under "raise"; a code that a published vocabulary never saw.
         """
-        coefs = self.coefficients(chunks, embodiment)
-        outside = self._outside(coefs)
-        if outside.any():
-            b, t, d = np.argwhere(outside)[0]
+        if on_range not in ON_RANGE:
+            raise unknown_name("on_range policy", on_range, ON_RANGE)
+        ids, lengths, clamped, first = self._encode(chunks, embodiment, reference)
+        if first:
             what = (
-                f"{int(outside.sum())} of {outside.size} coefficients lie outside [{self.min_token}, {self.max_token}], the "
-                f"first {coefs[b, t, d]} in chunk {b}, frequency {t}, dim {d}"
+                f"{int(clamped.sum())} coefficients lie outside [{self.min_token}, {self.max_token}], the first {first}"
             )
             if on_range == "raise":
                 raise InputError(f"{what}; fit on data of this range, or encode with on_range='clamp'")
             warnings.warn(f"{what}; clamped", ClampWarning, stacklevel=2)
-        return self._ids(coefs)
+        return bpe.split(ids, lengths)
 
-    def encode_report(self, chunks: NDArray, embodiment: str | None = None) -> "Encoded":
+    def encode_report(
+        self, chunks: NDArray, embodiment: str | None = None, reference: NDArray | None = None
+    ) -> "Encoded":
         """As `encode` with on_range "clamp", but the clamped coefficients are counted per chunk instead of warned of.
 
         Raises:
             InputError: as `coefficients`; a code that a published vocabulary never saw.
         """
-        coefs = self.coefficients(chunks, embodiment)
-        return Encoded(self._ids(coefs), self._outside(coefs).sum(axis=(1, 2)))
+        ids, lengths, clamped, _ = self._encode(chunks, embodiment, reference)
+        return Encoded(bpe.split(ids, lengths), clamped)
 
-    def _outside(self, coefs: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return (coefs < self.min_token) | (False if self.max_token is None else coefs > self.max_token)
+    def _encode(
+        self, chunks: NDArray, embodiment: str | None, reference: NDArray | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], str]:
+        """(ids of all chunks joined, how many each has, clamped coefficients of each, the first of those in words)."""
+        x = _chunks(chunks)
+        channels = self.channels(embodiment)
+        step = max(1, TILE // (x.shape[1] * x.shape[2]))
+        parts, first = [], ""
+        for start in range(0, max(len(x), 1), step):
+            tile = x[start : start + step]
+            near = reference[start : start + step] if reference is not None and np.ndim(reference) > 1 else reference
+            coefs = self._coefficients(tile, channels, near, start)
+            rows = coefs.reshape(len(coefs), -1).astype(np.float64, copy=False)
+            try:
+                ids, lengths, clamped, moved = self.bpe.encode(rows, self.min_token, self.max_token, start)
+            except bpe.NotFiniteError:
+                self._refuse(tile, coefs, start)
+            if moved and not first:
+                first = self._first_outside(coefs, start)
+            parts.append((ids, lengths, clamped))
+        if len(parts) > 1:
+            ids, lengths, clamped = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        return ids, lengths, clamped, first
 
-    def _ids(self, coefs: NDArray[np.int64]) -> list[NDArray[np.int32]]:
-        return self.bpe.encode(np.clip(coefs, self.min_token, self.max_token).reshape(len(coefs), -1) - self.min_token)
+    def _first_outside(self, coefs: NDArray, start: int) -> str:
+        limit = np.inf if self.max_token is None else self.max_token
+        b, t, d = np.argwhere((coefs < self.min_token) | (coefs > limit))[0]
+        return f"{coefs[b, t, d]:.0f} in chunk {start + b}, frequency {t}, dim {d}"
 
     def decode(
         self,
@@ -221,14 +288,16 @@ class ActionTokenizer:
         embodiment: str | None = None,
         on_error: OnError = "raise",
         hold: NDArray | None = None,
+        reference: NDArray | None = None,
     ) -> Decoded:
-        """FAST ids to action chunks. Every row that does not decode to exactly horizon * action_dim coefficients is an error.
+        """FAST ids to action chunks. Every row that does not decode to exactly the chunk's coefficients is an error.
 
         Args:
             ids: one sequence of ids a row, or a single sequence.
             on_error: "raise"; "mask": NaN actions and ok False; "pad": the readable beginning, the missing (high)
                 frequencies 0 and what is too much cut off, ok False; "hold": the action `hold` repeated, ok False.
             hold: (action_dim,) or (B, action_dim) raw units, for on_error="hold".
+            reference: (B, D) or (D,) raw units, for embodiments with relative dims.
 
         Returns:
             Decoded. Nothing is remembered between calls.
@@ -236,43 +305,46 @@ class ActionTokenizer:
         Raises:
             InputError: on_error is "raise" and a row fails, or the arguments do not fit together.
         """
-        if on_error not in get_args(OnError):
-            raise unknown_name("on_error policy", on_error, get_args(OnError))
+        if on_error not in ON_ERROR:
+            raise unknown_name("on_error policy", on_error, ON_ERROR)
         if on_error == "hold" and hold is None:
             raise InputError("decode: on_error='hold' needs hold=, the action to repeat, (action_dim,) in raw units")
-        name = self.embodiment(embodiment)
-        stats = self.stats.get(name) if name is not None else None
-        if stats is not None and stats.dim != action_dim:
-            raise InputError(f"decode: action_dim is {action_dim}, embodiment {name!r} has {stats.dim} dims")
+        channels = self.channels(embodiment)
+        if channels.dim is not None and channels.dim != action_dim:
+            raise InputError(
+                f"decode: action_dim is {action_dim}, embodiment {self.embodiment(embodiment)!r} has {channels.dim} dims"
+            )
+        width = channels.count(action_dim)
         rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else list(ids)
-        size = horizon * action_dim
-        coefs = np.zeros((len(rows), size), np.int64)
-        errors = []
-        for row, row_ids in enumerate(rows):
-            codes, error = self.bpe.decode(row_ids)
-            values = codes + self.min_token
-            if self.max_token is not None and (beyond := np.flatnonzero(values > self.max_token)).size:
-                error = error or f"coefficient {values[beyond[0]]} at place {beyond[0]} exceeds {self.max_token}"
-                values = values[: beyond[0]]
-            if not error and len(values) != size:
-                error = f"{len(values)} coefficients, expected {size} ({horizon} steps x {action_dim} dims)"
-            if error and on_error == "raise":
-                raise InputError(f"decode: row {row}: {error}; see on_error for other policies")
-            coefs[row, : min(len(values), size)] = values[:size]
-            errors.append(error)
-        ok = np.array([not error for error in errors], bool)
-        out = dct.actions(coefs.reshape(-1, horizon, action_dim), self.scale)
-        if stats is not None:
-            out = stats.unnormalize(out)
+        flat, lengths = bpe.join(rows)
+        coefs, errors = self.bpe.decode(flat, lengths, horizon * width, self.min_token, self.max_token)
+        if errors and on_error == "raise":
+            row = min(errors)
+            shape = f"{horizon} steps x {width} dims"
+            raise InputError(f"decode: row {row} ({shape}): {errors[row]}; see on_error for other policies")
+        out = dct.actions(coefs.reshape(-1, horizon, width), self.scale)
+        if not channels.plain:
+            out = channels.backward(out, reference)
+        ok = np.ones(len(rows), bool)
+        ok[list(errors)] = False
         if on_error == "mask":
             out[~ok] = np.nan
         elif on_error == "hold":
             held = np.broadcast_to(np.asarray(hold, np.float64), (len(rows), action_dim))
             out[~ok] = held[~ok, None, :]
-        return Decoded(out, ok, errors)
+        return Decoded(out, ok, [errors.get(row, "") for row in range(len(rows))])
 
-    def allowed_next(self, prefix_ids: Sequence[int] | NDArray, horizon: int, action_dim: int) -> NDArray[np.int32]:
-        """Ids that may follow a prefix so that it can still become exactly horizon * action_dim coefficients.
+    def allowed_next(
+        self,
+        prefix_ids: Sequence[int] | NDArray,
+        horizon: int,
+        action_dim: int,
+        embodiment: str | None = None,
+    ) -> NDArray[np.int32]:
+        """Ids that may follow a prefix so that it can still become a chunk of (horizon, action_dim).
+
+        Args:
+            embodiment: only needed where it leaves dims out.
 
         Returns:
             Sorted ids; empty when the prefix is complete.
@@ -280,23 +352,8 @@ class ActionTokenizer:
         Raises:
             InputError: the prefix itself can no longer be completed.
         """
-        if self.mode == "published":
-            return self._allowed_bytes(prefix_ids, horizon * action_dim)
-        codes, error = self.bpe.decode(prefix_ids)
-        left = horizon * action_dim - len(codes)
-        if error or left < 0:
-            raise InputError(f"allowed_next: {error or f'the prefix holds {-left} coefficients too many'}")
-        return np.flatnonzero(self.bpe.lengths <= left).astype(np.int32)
-
-    def _allowed_bytes(self, prefix_ids: Sequence[int] | NDArray, size: int) -> NDArray[np.int32]:
-        """`allowed_next` where an id may end inside a UTF-8 character."""
-        raw = b"".join(self.bpe.pieces[int(i)] for i in prefix_ids)  # type: ignore[misc]
-        whole, pending = _split_utf8(raw)
-        left = size - whole
-        if left < 0 or (left == 0 and pending):
-            raise InputError("allowed_next: the prefix holds too many coefficients")
-        top = None if self.max_token is None else self.max_token - self.min_token
-        return np.flatnonzero([_continues(pending + piece, left, top) for piece in self.bpe.pieces]).astype(np.int32)  # type: ignore[operator]
+        width = action_dim if embodiment is None else self.channels(embodiment).count(action_dim)
+        return self._grammar.allowed(prefix_ids, horizon * width)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -324,14 +381,17 @@ class ActionTokenizer:
         return cls(**folder.load(Path(path)))
 
 
-def _batches(group: NDArray | Iterable[NDArray], size: int = 4096) -> Iterable[NDArray]:
-    """(n, T, D) arrays out of one array or an iterable of (T, D) chunks whose T may differ."""
+def _batches(group: NDArray | Iterable[NDArray], size: int = 1024) -> Iterable[NDArray]:
+    """(n, T, D) arrays out of one array, or of an iterable of (T, D) or (n, T, D) chunks whose T may differ."""
     if isinstance(group, np.ndarray) and group.ndim == 3:
         yield from (group[i : i + size] for i in range(0, len(group), size))
         return
     waiting: list[NDArray] = []
-    for chunk in group:
-        chunk = np.asarray(chunk)
+    for given in group:
+        chunk = np.asarray(given)
+        if chunk.ndim == 3:
+            yield from (chunk[i : i + size] for i in range(0, len(chunk), size))
+            continue
         if chunk.ndim != 2:
             raise InputError(f"ActionTokenizer.fit: a chunk has shape {chunk.shape}, expected (horizon, action_dim)")
         if waiting and (chunk.shape != waiting[0].shape or len(waiting) == size):
@@ -342,58 +402,30 @@ def _batches(group: NDArray | Iterable[NDArray], size: int = 4096) -> Iterable[N
         yield np.stack(waiting)
 
 
-def _checked(x: NDArray, stats: NormStats | None) -> NDArray:
-    """Chunks (B, T, D), finite and normalised."""
+def _chunks(chunks: NDArray) -> NDArray:
+    """(B, T, D) of numbers."""
+    x = np.asarray(chunks)
+    if x.ndim == 2:
+        x = x[None]
     if x.ndim != 3 or 0 in x.shape[1:]:
         raise InputError(
             f"action chunks have shape {x.shape}, expected (batch, horizon, action_dim) or (horizon, action_dim)"
         )
     if x.dtype.kind not in "fiub":
         raise InputError(f"action chunks have dtype {x.dtype}, expected numbers")
+    return x
+
+
+def _finite(x: NDArray, first: int = 0) -> NDArray:
+    """The chunks themselves; `first` is the number of the first.
+
+    Raises:
+        InputError: NaN or inf, with its place.
+    """
     finite = np.isfinite(x)
     if not finite.all():
         b, t, d = np.argwhere(~finite)[0]
-        raise InputError(f"{x[b, t, d]} in chunk {b}, step {t}, dim {d} ({int((~finite).sum())} such values in all)")
-    return x if stats is None else stats.normalize(x)
-
-
-def _split_utf8(raw: bytes) -> tuple[int, bytes]:
-    """(whole characters, bytes of an unfinished last one).
-
-    >>> _split_utf8("aé".encode()[:-1])
-    (1, b'\\xc3')
-    """
-    try:
-        return len(raw.decode()), b""
-    except UnicodeDecodeError as error:
-        if error.reason != "unexpected end of data":
-            raise InputError("allowed_next: the prefix is not UTF-8") from None
-        return len(raw[: error.start].decode()), raw[error.start :]
-
-
-def _continues(raw: bytes, left: int, top: int | None) -> bool:
-    """Whether `raw` is at most `left` valid codes in [0, top], an unfinished last one included."""
-    try:
-        whole, pending = _split_utf8(raw)
-    except InputError:
-        return False
-    text = raw[: len(raw) - len(pending)].decode()
-    if whole + bool(pending) > left or (top is not None and any(ord(c) > top for c in text)):
-        return False
-    if not pending:
-        return True
-    # Every byte is in the alphabet of a published vocabulary only if the fit saw it; the smallest completion must be one.
-    return top is None or _smallest(pending) <= top
-
-
-def _smallest(pending: bytes) -> int:
-    """The smallest code whose UTF-8 starts with these bytes."""
-    length = 2 if pending[0] < 0xE0 else 3 if pending[0] < 0xF0 else 4
-    floor = {2: 0x80, 3: 0x800, 4: 0x10000}[length]
-    for tail in (b"\x80", b"\xa0", b"\x90"):
-        candidate = (pending + tail * (len(pending) == 1) + b"\x80" * length)[:length]
-        try:
-            return max(floor, ord(candidate.decode()))
-        except UnicodeDecodeError:
-            continue
-    return 0x110000
+        raise InputError(
+            f"{x[b, t, d]} in chunk {first + b}, step {t}, dim {d} ({int((~finite).sum())} such values in all)"
+        )
+    return x

@@ -7,12 +7,12 @@ import pytest
 
 HEAVY = ("tensorflow", "tensorflow_datasets", "apache_beam", "jax", "rlds")
 WITHOUT = {
-    "fasttok": HEAVY,
+    "fasttok": (*HEAVY, "numba"),
     "fasttok.tokenizer": HEAVY,
     "fasttok.episodes": HEAVY,
     "fasttok.episodes.rlds": HEAVY,
     "fasttok.fit": HEAVY,
-    "fasttok.cli": HEAVY,
+    "fasttok.cli": (*HEAVY, "numba"),
     "fasttok.html": HEAVY,
     "mixtures": HEAVY,
     "mixtures.spec": HEAVY,

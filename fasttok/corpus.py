@@ -1,0 +1,68 @@
+"""The coefficients of a fit's chunks, as 16-bit integers in a temporary file: read once, larger than memory if need be."""
+
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+
+LIMIT = 2**15 - 1
+
+
+class Corpus:
+    """Rows of coefficients; a context manager whose file is gone at its end.
+
+    Attributes:
+        low, high: the extreme coefficients so far. rows: how many chunks.
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high, self.rows = 0, 0, 0
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._lengths: list[tuple[int, int]] = []  # (rows, values of each)
+
+    def __enter__(self) -> "Corpus":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def add(self, coefs: NDArray) -> None:
+        """Appends rounded coefficients (batch, ...).
+
+        Raises:
+            InputError: one of them does not fit into 16 bits.
+        """
+        if not coefs.size:
+            return
+        low, high = float(coefs.min()), float(coefs.max())
+        if not (low >= -LIMIT and high <= LIMIT):
+            raise InputError(
+                f"a coefficient of {max(-low, high):.3g} is beyond what tokens can hold; normalise the actions (--normalize "
+                "quantile) or lower --scale"
+            )
+        self.low = min(self.low, int(low)) if self.rows else int(low)
+        self.high = max(self.high, int(high)) if self.rows else int(high)
+        self.rows += len(coefs)
+        self._lengths.append((len(coefs), coefs.size // len(coefs)))
+        self._file.write(np.ascontiguousarray(coefs, np.int16).data)
+
+    def codes(self, low: int, block: int = 1 << 22) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        """(all codes, that is coefficients minus `low`, joined and writable; length of each row). Changes the file: call once."""
+        self._file.flush()
+        values = np.memmap(self._file, np.int16, "r+")
+        for start in range(0, len(values), block):
+            values[start : start + block] -= np.array(low).astype(np.int16)  # modulo 2**16, read as unsigned
+        counts, lengths = np.array(self._lengths, np.int64).T
+        return np.asarray(values).view(np.uint16), np.repeat(lengths, counts)
+
+    def strings(self, low: int) -> Iterator[str]:
+        """Each row as a string of `chr(coefficient - low)`."""
+        self._file.seek(0)
+        for count, length in self._lengths:
+            for _ in range(count):
+                row = np.frombuffer(self._file.read(2 * length), np.int16)
+                yield (row.astype("<i4") - low).tobytes().decode("utf-32-le")
