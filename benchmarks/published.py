@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, idct
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 
 def encode(chunks: NDArray, vocabulary: Tokenizer, scale: float, min_token: int) -> list[list[int]]:
@@ -46,8 +46,6 @@ def fit(chunks: NDArray, vocab_size: int, scale: float) -> tuple[Tokenizer, int]
     vocabulary = Tokenizer(models.BPE())
     vocabulary.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     vocabulary.post_processor = processors.ByteLevel(trim_offsets=False)
-    from tokenizers import decoders
-
     vocabulary.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

@@ -75,7 +75,7 @@ class PairCounts:
             self.pairs, self.counts = _grown(self.pairs, size), _grown(self.counts, size)
             self.lists = _grown(self.lists, size)
         if 2 * need > len(self.slots):
-            self.slots = np.full(1 << (4 * need).bit_length(), FREE, np.uint64)
+            self.slots = np.full(1 << (2 * need).bit_length(), FREE, np.uint64)
             enter(self.slots, self.pairs[: self.state[USED]])
         need = int(self.state[NODES]) + nodes
         if need > len(self.nodes):
@@ -214,6 +214,7 @@ def merge_pair(
     lists[best, HEAD] = -1
     while node >= 0:
         number = nodes[node, ROW]
+        following = np.int64(nodes[node, NEXT])
         row = symbols[starts[number] : starts[number] + lengths[number]]
         read, write, inner = 0, 0, 0
         while read + 1 < len(row) and not (row[read] == a and row[read + 1] == b):
@@ -243,7 +244,6 @@ def merge_pair(
             add(new, new, inner, number, slots, pairs, counts, lists, nodes, state)
         shrunk += len(row) - write
         lengths[number] = write
-        following = np.int64(nodes[node, NEXT])
         nodes[node, NEXT] = state[SPARE]
         state[SPARE] = node
         node = following

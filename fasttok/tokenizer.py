@@ -28,7 +28,7 @@ from fasttok.normalize import NormStats
 OnError = Literal["raise", "mask", "pad", "hold"]
 OnRange = Literal["clamp", "raise"]
 ON_RANGE, ON_ERROR = get_args(OnRange), get_args(OnError)
-TILE = 1 << 16  # values encoded at a time: what a core's cache holds
+TILE = 1 << 17  # values encoded at a time: few enough for a core's cache, enough for threads not to meet often
 
 
 class ClampWarning(UserWarning):

@@ -1,0 +1,60 @@
+"""What a result needs beside it: command, date, hardware, versions; and the files it goes to."""
+
+import json
+import os
+import platform
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fasttok.console import log
+
+VERSIONS = ("fasttok", "numpy", "scipy", "numba", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "tensorflow-datasets", "jax")
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed."""
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> str:
+    """The processor's name and how many cores this process may use."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def write(out: Path, name: str, title: str, command: str, tables: dict[str, list[dict[str, Any]]]) -> None:
+    """OUT/name.json and OUT/name.md."""
+    facts = {
+        "command": command,
+        "date": date.today().isoformat(),
+        "hardware": hardware(),
+        "system": f"{platform.system()}, Python {platform.python_version()}",
+        "versions": versions(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps({**facts, "tables": tables}, indent=2) + "\n")
+    text = [f"# {title}", "", f"`{command}`, {facts['date']}, {facts['hardware']}, {facts['system']}.  "]
+    text.append(", ".join(f"{k} {v}" for k, v in versions().items()))
+    for heading, rows in tables.items():
+        text += ["", f"## {heading}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+        text += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in rows]
+    (out / f"{name}.md").write_text("\n".join(text) + "\n")
+    log(f"wrote {out}/{name}.json and {name}.md")
+
+
+def cell(value: Any) -> str:
+    """A table's cell."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 2 else f"{value:.2f}"
+    return str(value)

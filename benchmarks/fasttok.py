@@ -1,0 +1,247 @@
+"""`python -m benchmarks.fasttok`: fasttok against the published algorithm, one thread, same inputs, tokens compared.
+
+    python -m benchmarks.fasttok --universal path/to/the/published/FAST+/folder
+
+Both run in this process one after the other, so the machine's mood divides out of each ratio; medians over repeats.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAYON_NUM_THREADS", "1")  # the tokenizers library, before it is imported
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from benchmarks import about, published
+from fasttok import ActionTokenizer
+from fasttok.console import log, run, table
+
+SHAPES = ((1024, 15, 7), (1024, 50, 14), (256, 100, 32))
+FITS = ((50_000, 15, 7), (20_000, 50, 14))
+SCALE = 10.0
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Times encode, decode, fit, threads and start; writes benchmarks/results/fasttok.json and .md.
+
+    Example: python -m benchmarks.fasttok --universal ../shared/data/fast/universal
+    """
+
+    universal: Path | None = None
+    """Folder of the published FAST+ vocabulary; without it, only vocabularies fitted here are measured."""
+    repeats: int = 7
+    """Repeats; the median counts."""
+    out: Path = Path("benchmarks/results")
+    """Folder of the results."""
+
+
+def smooth(count: int, horizon: int, dim: int, seed: int = 0) -> NDArray[np.float64]:
+    """Chunks like a robot's: a few slow cosines and a little noise, within [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    t = np.linspace(0, 1, horizon)[None, :, None]
+    waves = [
+        rng.normal(0, (k + 1) ** -1.5, (count, 1, dim)) * np.cos(np.pi * k * t + rng.uniform(0, 6, (count, 1, dim)))
+        for k in range(4)
+    ]
+    return np.clip(sum(waves) / 1.5 + rng.normal(0, 0.01, (count, horizon, dim)), -1, 1)
+
+
+def seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Median over repeats, after one that does not count."""
+    work()
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+def compare(
+    name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokenizer, repeats: int
+) -> dict[str, Any]:
+    """One row: encode, decode and a single chunk, ours and the published algorithm's.
+
+    Raises:
+        AssertionError: tokens or actions differ.
+    """
+    count, horizon, dim = chunks.shape
+    theirs = published.encode(chunks, vocabulary, SCALE, tok.min_token)
+    ours = tok.encode(chunks)
+    assert [row.tolist() for row in ours] == theirs, "tokens differ"
+    back = published.decode(theirs, vocabulary, SCALE, tok.min_token, horizon, dim)
+    assert np.array_equal(tok.decode(ours, horizon=horizon, action_dim=dim).actions, back), "actions differ"
+    one = chunks[:1]
+    encode = seconds(lambda: tok.encode(chunks), repeats)
+    decode = seconds(lambda: tok.decode(ours, horizon=horizon, action_dim=dim), repeats)
+    single = seconds(lambda: tok.encode(one), 100 * repeats)
+    old = max(3, repeats // 2)
+    encode_old = seconds(lambda: published.encode(chunks, vocabulary, SCALE, tok.min_token), old)
+    decode_old = seconds(lambda: published.decode(theirs, vocabulary, SCALE, tok.min_token, horizon, dim), old)
+    single_old = seconds(lambda: published.encode(one, vocabulary, SCALE, tok.min_token), 30 * repeats)
+    return {
+        "vocabulary": name,
+        "chunks": f"{count} x ({horizon}, {dim})",
+        "tokens": statistics.fmean(map(len, ours)),
+        "encode chunks/s": count / encode,
+        "encode": encode_old / encode,
+        "decode chunks/s": count / decode,
+        "decode": decode_old / decode,
+        "single us": 1e6 * single,
+        "single": single_old / single,
+    }
+
+
+def encoding(config: BenchConfig) -> list[dict[str, Any]]:
+    """All rows of the first table."""
+    rows = []
+    vocabularies: list[tuple[str, Callable[[NDArray], tuple[ActionTokenizer, Tokenizer]]]] = []
+    if config.universal is not None:
+        universal = ActionTokenizer.load(config.universal)
+        library = Tokenizer.from_file(str(config.universal / "tokenizer.json"))
+        vocabularies.append(("FAST+", lambda chunks: (universal, library)))
+    for mode in ("published", "native"):
+
+        def fitted(chunks: NDArray, mode: Any = mode) -> tuple[ActionTokenizer, Tokenizer]:
+            tok = ActionTokenizer.fit(chunks, mode=mode)
+            return tok, Tokenizer.from_str(tok.bpe.to_json())
+
+        vocabularies.append((f"{mode} fit", fitted))
+    noise = np.random.default_rng(0).uniform(-1, 1, (1024, 15, 7))
+    for name, make in vocabularies:
+        for what, chunks in [("", smooth(*shape)) for shape in SHAPES] + [(", noise", noise)]:
+            rows.append(compare(name + what, chunks, *make(chunks), config.repeats))
+            log(f"{rows[-1]['vocabulary']}, {rows[-1]['chunks']}: encode {rows[-1]['encode']:.1f}x")
+    return rows
+
+
+def in_process(code: str) -> dict[str, Any]:
+    """Runs code in a fresh interpreter; it prints JSON."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+FIT = """
+import json, resource, time
+from benchmarks.fasttok import smooth
+from benchmarks import published
+from fasttok import ActionTokenizer
+chunks = smooth({n}, {t}, {d}, seed=1)
+ActionTokenizer.fit(chunks[:50], mode="native")  # compiled, if no cache was there
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+began = time.perf_counter()
+{work}
+print(json.dumps({{"seconds": time.perf_counter() - began, "spec": spec, "min_token": low,
+                  "extra_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3}}))
+"""
+FIT_WORK = {
+    "published": "vocabulary, low = published.fit(chunks, 1024, 10.0); spec = vocabulary.to_str()",
+    "ours, published mode": "tok = ActionTokenizer.fit(chunks, mode='published'); spec, low = tok.bpe.to_json(), tok.min_token",
+    "ours, native mode": "tok = ActionTokenizer.fit(chunks); spec, low = tok.bpe.to_json(), tok.min_token",
+}
+
+
+def fitting() -> list[dict[str, Any]]:
+    """Each fit in a process of its own, so that peak memory is its own."""
+    rows = []
+    for n, t, d in FITS:
+        found = {what: in_process(FIT.format(n=n, t=t, d=d, work=work)) for what, work in FIT_WORK.items()}
+        assert found["ours, published mode"]["spec"] == found["published"]["spec"], "published fits differ"
+        for what, result in found.items():
+            log(f"fit {n} x ({t}, {d}), {what}: {result['seconds']:.2f} s")
+            rows.append(
+                {
+                    "chunks": f"{n} x ({t}, {d})",
+                    "fit": what,
+                    "seconds": result["seconds"],
+                    "speed": found["published"]["seconds"] / result["seconds"],
+                    "extra MB": result["extra_mb"],
+                    "memory": result["extra_mb"] / found["published"]["extra_mb"],
+                }
+            )
+    return rows
+
+
+def threads(repeats: int) -> list[dict[str, Any]]:
+    """The same work by one and by two threads that share a tokenizer."""
+    rows = []
+    for shape in SHAPES:
+        chunks = smooth(*shape)
+        tok = ActionTokenizer.fit(chunks)
+        ids = tok.encode(chunks)
+        _, horizon, dim = shape
+        works: dict[str, Callable[[], Any]] = {
+            "encode": lambda tok=tok, chunks=chunks: tok.encode(chunks),
+            "decode": lambda tok=tok, ids=ids, h=horizon, d=dim: tok.decode(ids, horizon=h, action_dim=d),
+        }
+        for what, work in works.items():
+
+            def together(count: int, work: Callable[[], Any] = work) -> None:
+                many = [threading.Thread(target=lambda: [work() for _ in range(16 // count)]) for _ in range(count)]
+                for thread in many:
+                    thread.start()
+                for thread in many:
+                    thread.join()
+
+            one, two = seconds(lambda: together(1), repeats), seconds(lambda: together(2), repeats)
+            rows.append({"work": what, "chunks": f"{shape[0]} x {shape[1:]}", "two threads": one / two})
+    return rows
+
+
+START = """
+import json, sys, time
+began = time.perf_counter()
+from fasttok import ActionTokenizer
+tok = ActionTokenizer.load({folder!r})
+loaded = time.perf_counter() - began
+{work}
+print(json.dumps({{"import and load": loaded, "first call": time.perf_counter() - began - loaded}}))
+"""
+
+
+def starting(folder: Path) -> list[dict[str, Any]]:
+    """What a process pays that only decodes, or only encodes, once the kernels are in the cache."""
+    rows = []
+    for what, work in {
+        "decode": "tok.decode([[0]], horizon=1, action_dim=1, on_error='mask')",
+        "encode": "import numpy as np; tok.encode(np.zeros((1, 15, 7)))",
+    }.items():
+        found = [in_process(START.format(folder=str(folder), work=work)) for _ in range(5)]
+        rows.append({"process": what} | {k: statistics.median(f[k] for f in found) for k in found[0]})
+    return rows
+
+
+def main(config: BenchConfig) -> None:
+    """Measures, prints and writes."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        ActionTokenizer.fit(smooth(200, 15, 7)).save(Path(folder) / "tok")
+        tables = {
+            "Encode and decode: ratios to the published algorithm": encoding(config),
+            "Fit": fitting(),
+            "Threads: one thread's time / two threads' time for the same work": threads(config.repeats),
+            "Start of a process, seconds": starting(Path(folder) / "tok"),
+        }
+    for title, rows in tables.items():
+        table(title, list(rows[0]), [list(row.values()) for row in rows])
+    command = f"python -m benchmarks.fasttok{' --universal FAST+' if config.universal else ''} --repeats {config.repeats}"
+    about.write(config.out, "fasttok", "fasttok against the published FAST algorithm", command, tables)
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(tyro.cli(BenchConfig, prog="python -m benchmarks.fasttok"))))
