@@ -10,7 +10,18 @@ from typing import Any
 
 from fasttok.console import log
 
-VERSIONS = ("fasttok", "numpy", "scipy", "numba", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "tensorflow-datasets", "jax")
+VERSIONS = (
+    "fasttok",
+    "numpy",
+    "scipy",
+    "numba",
+    "tokenizers",
+    "pyarrow",
+    "apache-beam",
+    "tensorflow",
+    "tensorflow-datasets",
+    "jax",
+)
 
 
 def versions() -> dict[str, str]:

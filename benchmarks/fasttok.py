@@ -71,9 +71,7 @@ def seconds(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(found)
 
 
-def compare(
-    name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokenizer, repeats: int
-) -> dict[str, Any]:
+def compare(name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokenizer, repeats: int) -> dict[str, Any]:
     """One row: encode, decode and a single chunk, ours and the published algorithm's.
 
     Raises:
@@ -239,7 +237,9 @@ def main(config: BenchConfig) -> None:
         }
     for title, rows in tables.items():
         table(title, list(rows[0]), [list(row.values()) for row in rows])
-    command = f"python -m benchmarks.fasttok{' --universal FAST+' if config.universal else ''} --repeats {config.repeats}"
+    command = (
+        f"python -m benchmarks.fasttok{' --universal FAST+' if config.universal else ''} --repeats {config.repeats}"
+    )
     about.write(config.out, "fasttok", "fasttok against the published FAST algorithm", command, tables)
 
 

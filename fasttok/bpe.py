@@ -122,6 +122,22 @@ class Bpe:
         array = np.array(merges, np.int32).reshape(-1, 3)
         return cls(text, mode, tuple(tokens), array, bool(pre) and pre.get("use_regex", True))
 
+    def truncated(self, size: int) -> "Bpe":
+        """What a fit of a smaller vocabulary on the same data would have learned: the first merges only.
+
+        Raises:
+            InputError: `size` is smaller than the alphabet, or merges create a token twice.
+        """
+        alphabet = self.size - len(self.merges)
+        if not alphabet <= size or len(set(self.merges[:, 2].tolist())) != len(self.merges):
+            raise InputError(
+                f"cannot cut a vocabulary of {alphabet} symbols and {len(self.merges)} merges to {size} ids"
+            )
+        spec = json.loads(self.spec)
+        spec["model"]["merges"] = spec["model"]["merges"][: size - alphabet]
+        spec["model"]["vocab"] = {token: i for i, token in enumerate(self.tokens) if i < size}
+        return Bpe.from_json(json.dumps(spec, ensure_ascii=False), "the cut vocabulary")
+
     @property
     def size(self) -> int:
         """Number of ids."""

@@ -66,7 +66,7 @@ class Channels:
             raise InputError(f"action chunks have {chunks.shape[-1]} dims, the embodiment has {self.dim}")
         x = chunks
         if self.relative:
-            x = x - self._offset(reference, x)
+            x = x - self.offset(reference, x)
         if self.stats is not None:
             x = self.stats.normalize(x)
         if self.binary and self.ends is not None:
@@ -92,14 +92,21 @@ class Channels:
             x[..., dims] = np.where(high, self.ends[1, dims], self.ends[0, dims])
         if self.stats is not None:
             x = self.stats.unnormalize(x)
-        return x + self._offset(reference, x) if self.relative else x
+        return x + self.offset(reference, x) if self.relative else x
 
     def unit(self, channels: int) -> NDArray[np.float64]:
         """(C,): what a normalised value of 1 is in each channel."""
         gain = np.ones(channels if self.dim is None else self.dim) if self.gain is None else self.gain
         return gain if self.kept is None else gain[self.kept]
 
-    def _offset(self, reference: NDArray | None, x: NDArray) -> NDArray:
+    def offset(self, reference: NDArray | None, x: NDArray) -> NDArray | float:
+        """What is taken off chunks (B, T, D): the reference in relative dims, 0 elsewhere.
+
+        Raises:
+            InputError: it is missing, of another shape, or not finite.
+        """
+        if not self.relative:
+            return 0.0
         if reference is None:
             raise InputError(
                 f"dims {list(self.relative)} are relative: pass reference=, (batch, {x.shape[-1]}), such as the state "

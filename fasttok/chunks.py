@@ -44,6 +44,16 @@ def chunk_at(actions: NDArray, step: int, horizon: int, encoding: Sequence[str])
     return np.concatenate([real, np.broadcast_to(held, (horizon - len(real), len(held)))]), len(real)
 
 
+def chunks_at(actions: NDArray, steps: NDArray[np.int64], horizon: int, encoding: Sequence[str]) -> NDArray:
+    """The chunks that start at some steps: (T, D) -> (n, horizon, D)."""
+    if actions.ndim != 2 or not len(actions):
+        raise InputError(f"chunks_at: actions have shape {actions.shape}, expected (steps, dims) with steps >= 1")
+    held = np.where(_is_delta(encoding, actions.shape[1]), 0, actions[-1]).astype(actions.dtype)
+    padded = np.concatenate([actions, np.broadcast_to(held, (horizon - 1, len(held)))])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, horizon, axis=0)
+    return np.ascontiguousarray(windows[steps].transpose(0, 2, 1))
+
+
 def episode_chunks(actions: NDArray, horizon: int, encoding: Sequence[str], stride: int = 1) -> NDArray:
     """All chunks of an episode, one from every `stride`-th step: (T, D) -> (n, horizon, D).
 
@@ -52,12 +62,7 @@ def episode_chunks(actions: NDArray, horizon: int, encoding: Sequence[str], stri
            [1., 2.],
            [2., 2.]])
     """
-    if actions.ndim != 2 or not len(actions):
-        raise InputError(f"episode_chunks: actions have shape {actions.shape}, expected (steps, dims) with steps >= 1")
-    held = np.where(_is_delta(encoding, actions.shape[1]), 0, actions[-1]).astype(actions.dtype)
-    padded = np.concatenate([actions, np.broadcast_to(held, (horizon - 1, len(held)))])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, horizon, axis=0)[::stride]
-    return np.ascontiguousarray(windows.transpose(0, 2, 1))
+    return chunks_at(actions, np.arange(0, len(actions), stride), horizon, encoding)
 
 
 def _is_delta(encoding: Sequence[str], dim: int) -> NDArray[np.bool_]:

@@ -2,10 +2,11 @@
 
 import platform
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -15,12 +16,18 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subco
 from fasttok import __version__, card
 from fasttok.bpe import Mode
 from fasttok.console import emit_json, log, run, table, track
-from fasttok.episodes import Episodes, open_episodes
+from fasttok.dataset import ChunkConfig, Dataset, embodiment_name
+from fasttok.embodiment import Gripper
+from fasttok.episodes import Episode, Episodes, open_episodes
 from fasttok.errors import InputError
-from fasttok.fit import FitConfig, FitReport, action_of, collect, fit_tokenizer, report_rows
-from fasttok.metrics import measure
+from fasttok.fit import FitConfig, FitReport, fit_tokenizer, measure_group, report_rows
 from fasttok.normalize import Mode as NormMode
-from fasttok.tokenizer import ActionTokenizer, OnError
+from fasttok.pages import Measured, eval_page, inspect_page
+from fasttok.rate_distortion import Point, by_frequency, scale_for, sweep
+from fasttok.streams import Writer, read_chunks, read_ids
+from fasttok.tokenizer import ActionTokenizer, OnRange
+
+OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,12 @@ class Fit:
 
     Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 
-    DATA is an INDEX of `python -m pipelines index`, an RLDS version folder, or npz or parquet files.
+    DATA is an INDEX of `python -m pipelines index`, an RLDS version folder, a LeRobot folder (v2, v3), or npz, parquet or HDF5
+    files (robomimic, ALOHA); local paths or fsspec URLs. Memory does not grow with it.
     """
 
     data: Positional[tuple[str, ...]]
-    """INDEX, RLDS directories, npz or parquet files or folders."""
+    """INDEX, RLDS or LeRobot folders, npz, parquet or HDF5 files or folders."""
     out: Path
     """Folder of the tokenizer."""
     split: str = "train"
@@ -52,10 +60,16 @@ class Fit:
     """Statistics that map raw units to about [-1, 1]."""
     mode: Mode = "native"
     """native: lossless over its range; published: the published code's files, byte for byte."""
+    gripper: Gripper = "keep"
+    """Gripper dims: keep them as any other, binarize (two values only), or omit (not tokenised)."""
+    relative: bool = False
+    """Tokenise absolute dims relative to the proprio at the chunk's first step."""
+    gain: tuple[float, ...] = ()
+    """Per dim, factor on --scale: 2 halves that dim's rounding error. Default 1 for all."""
     action_key: str = "action"
     """Step feature that holds the actions."""
     max_chunks: int = 200_000
-    """Most chunks per embodiment to learn from."""
+    """Most chunks per embodiment to learn from, evenly spread."""
     overwrite: bool = False
     """Replace a tokenizer in OUT."""
     dry_run: bool = False
@@ -67,30 +81,29 @@ class Fit:
         """Fits, prints the report, saves."""
         if self.out.is_dir() and any(self.out.iterdir()) and not (self.overwrite or self.dry_run):
             raise InputError(f"{self.out} exists and is not empty; pass --overwrite, or another --out")
-        config = FitConfig(
-            self.horizon, self.seconds, self.vocab_size, self.scale, self.normalize, self.mode, self.control_hz,
-            self.action_key, self.max_chunks,
-        )  # fmt: skip
+        config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
         tok, report = fit_tokenizer(read(self.data, self.split), config)
         print_report(tok, report, self.json)
         if self.dry_run:
             log("dry run: nothing written")
             return
         tok.save(self.out, card=card.write(tok, report, config, self.data), overwrite=self.overwrite)
-        log(f"saved {self.out} (fingerprint {tok.fingerprint}); next: fasttok eval {self.out} DATA")
+        log(f"saved {self.out} (fingerprint {tok.fingerprint}); next: fasttok eval {self.out} DATA --html eval.html")
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Measures a tokenizer on data: the paper's table (naive tokens, FAST tokens, ratio) and the error per dimension.
+    """Measures a tokenizer: the paper's table (naive tokens, FAST tokens, ratio), error per dimension, rate against distortion.
 
-    Example: fasttok eval TOKENIZER INDEX --split val
+    Example: fasttok eval TOKENIZER INDEX --html eval.html
+
+    Episodes that a fit on the same data would hold out are measured.
     """
 
     tokenizer: Positional[Path]
     """Tokenizer folder."""
     data: Positional[tuple[str, ...]]
-    """INDEX, RLDS directories, npz or parquet."""
+    """As for `fasttok fit`."""
     split: str = "train"
     """Split to measure on."""
     horizon: int | None = None
@@ -99,127 +112,178 @@ class Eval:
     """Step feature that holds the actions."""
     max_chunks: int = 20_000
     """Most chunks per embodiment."""
+    target_error: float | None = None
+    """Find the scale whose error, root mean square in normalised units, is at most this."""
+    sweep: bool = False
+    """Fit other scales and vocabulary sizes too (native fits; always done for --html)."""
+    html: Path | None = None
+    """Page to write, with plots."""
     json: bool = False
     """Print JSON on stdout."""
 
     def run(self) -> None:
-        """Prints the tables."""
+        """Prints the tables, writes the page."""
         tok = ActionTokenizer.load(self.tokenizer)
-        results: dict[str, Any] = {}
-        rows, dims = [], []
-        for name, chunks in chunks_by_embodiment(tok, self.data, self.split, self.horizon, self.action_key).items():
-            thin = chunks[:: max(1, -(-len(chunks) // self.max_chunks))]
-            metrics = measure(tok, thin, name if tok.stats else None)
-            results[name] = metrics.to_json()
-            known = tok.embodiments.get(name)
-            row = {
-                "embodiment": name,
-                "dims": thin.shape[2],
-                "Hz": known.control_hz if known else None,
-                "horizon": thin.shape[1],
-            }
-            rows.append(row | {"chunks": len(thin)} | metrics.row())
-            dims += [[name, d, metrics.rms[d], metrics.max_error[d]] for d in range(thin.shape[2])]
+        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
+            measured, rows = {}, []
+            for name, group in data.groups.items():
+                held = name if tok.stats else None
+                metrics = measure_group(tok, group, held, self.max_chunks)
+                some = np.concatenate([*group.relative_chunks("held_out", 4000)])
+                measured[name] = Measured(metrics, *by_frequency(tok, some, held))
+                what = group.embodiment
+                row = {"embodiment": name, "dims": what.action_dim, "Hz": what.control_hz, "horizon": what.horizon}
+                rows.append(row | {"chunks": metrics.chunks} | metrics.row())
+            points: list[Point] = []
+            if self.sweep or self.html:
+                points = list(track(sweep(tok, data), "fitting other scales and sizes", unit="points"))
+            found = None if self.target_error is None else scale_for(tok, data, self.target_error)
+        note = "" if found is None else (
+            f"Scale {found:.3g} has an error of at most {self.target_error:g}: fasttok fit DATA --scale {found:.3g} --out OUT"
+        )  # fmt: skip
+        if self.html is not None:
+            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, points, note))
+            log(f"wrote {self.html}")
         if self.json:
-            emit_json({"tokenizer": str(self.tokenizer), "fingerprint": tok.fingerprint, "embodiments": results})
+            results = {name: m.metrics.to_json() for name, m in measured.items()}
+            report: dict[str, Any] = {
+                "tokenizer": str(self.tokenizer),
+                "fingerprint": tok.fingerprint,
+                "embodiments": results,
+            }
+            emit_json(report | {"sweep": [vars(p) for p in points], "scale_for_target": found})
             return
-        table("tokens per chunk", list(rows[0]), [list(row.values()) for row in rows])
+        table("tokens per chunk, held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
+        dims = [
+            [n, d, m.metrics.rms[d], m.metrics.max_error[d]]
+            for n, m in measured.items()
+            for d in range(len(m.metrics.rms))
+        ]
         table("round-trip error in raw units", ["embodiment", "dim", "rms", "max"], dims)
+        if points:
+            columns = ["embodiment", "scale", "vocabulary", "tokens a chunk", "rms error (normalised)"]
+            table("rate against distortion", columns, [list(vars(p).values()) for p in points])
+        if note:
+            log(note)
 
 
 @dataclass(frozen=True)
 class Encode:
-    """Action chunks to FAST ids.
+    """Action chunks to FAST ids, a batch at a time: files of any size.
 
     Example: fasttok encode TOKENIZER chunks.npz --out ids.npz
 
-    The npz holds `actions` (n, T, D); the output holds `ids`, all rows joined, and `lengths` (n,).
+    npz holds `actions` (n, T, D) and gets `ids`, all rows joined, and `lengths` (n,). Parquet (.parquet) and JSON lines
+    (.jsonl, or - for stdin and stdout) hold a chunk a row, `actions`, T lists of D numbers, and get `ids`, a list a row.
     """
 
     tokenizer: Positional[Path]
     """Tokenizer folder."""
-    data: Positional[Path]
-    """npz with `actions` (n, T, D) in raw units."""
-    out: Path
-    """npz to write."""
+    data: Positional[str]
+    """.npz, .parquet, .jsonl or -, in raw units."""
+    out: str
+    """.npz, .parquet, .jsonl or -."""
     embodiment: str | None = None
     """Whose statistics to use, where the tokenizer holds several."""
+    on_range: OnRange = "clamp"
+    """What to do with coefficients outside the tokenizer's range: clamp (and count) or raise."""
 
     def run(self) -> None:
         """Writes the ids."""
         tok = ActionTokenizer.load(self.tokenizer)
-        chunks = load_array(self.data, "actions")
-        ids = tok.encode(chunks, self.embodiment)
-        save_npz(
-            self.out, ids=np.concatenate([*ids, np.zeros(0, np.int32)]), lengths=np.array([len(row) for row in ids])
-        )
-        log(f"{len(ids):,} chunks, {np.mean([len(row) for row in ids]):.1f} tokens each -> {self.out}")
+        chunks = tokens = clamped = 0
+        with Writer(self.out, {"ids": np.int32, "lengths": np.int64}) as writer:
+            for batch in track(read_chunks(self.data), "encoding", unit="batches"):
+                if self.on_range == "raise":
+                    ids = tok.encode(batch, self.embodiment, "raise")
+                else:
+                    report = tok.encode_report(batch, self.embodiment)
+                    ids, clamped = report.ids, clamped + int(report.clamped.sum())
+                lengths = [len(row) for row in ids]
+                chunks, tokens = chunks + len(ids), tokens + sum(lengths)
+                writer.write(ids=ids, lengths=lengths)
+        said = f", {clamped:,} coefficients clamped" if clamped else ""
+        log(f"{chunks:,} chunks, {tokens / max(1, chunks):.1f} tokens each{said} -> {self.out}")
 
 
 @dataclass(frozen=True)
 class Decode:
-    """FAST ids to action chunks.
+    """FAST ids to action chunks, a batch at a time: files of any size.
 
     Example: fasttok decode TOKENIZER ids.npz --horizon 16 --action-dim 7 --out actions.npz
     """
 
     tokenizer: Positional[Path]
     """Tokenizer folder."""
-    data: Positional[Path]
-    """npz with `ids` and `lengths`, as `fasttok encode` writes it."""
-    out: Path
-    """npz to write: `actions` (n, T, D) and `ok` (n,)."""
+    data: Positional[str]
+    """.npz, .parquet, .jsonl or -, as `fasttok encode` writes it."""
+    out: str
+    """.npz, .parquet, .jsonl or -: `actions` and `ok`; JSON lines have `error` too."""
     horizon: int | None = None
     """Steps of a chunk; by default the tokenizer's own."""
     action_dim: int | None = None
     """Dims; by default the tokenizer's own."""
     embodiment: str | None = None
     """Whose statistics to use, where the tokenizer holds several."""
-    on_error: OnError = "raise"
+    on_error: OnErrorInFiles = "raise"
     """What to do with ids that are no chunk: raise, mask (NaN), pad."""
 
     def run(self) -> None:
         """Writes the actions."""
         tok = ActionTokenizer.load(self.tokenizer)
-        ids, lengths = load_array(self.data, "ids"), load_array(self.data, "lengths")
-        if int(lengths.sum()) != len(ids):
-            raise InputError(f"{self.data}: lengths sum to {lengths.sum()}, there are {len(ids)} ids")
         name = tok.embodiment(self.embodiment)
         own = tok.embodiments.get(name) if name is not None else None
         horizon = self.horizon or (own.horizon if own else None)
         dim = self.action_dim or (own.action_dim if own else None)
         if horizon is None or dim is None:
             raise InputError("this tokenizer does not hold a horizon and dims; pass --horizon and --action-dim")
-        rows = np.split(ids, np.cumsum(lengths)[:-1])
-        out = tok.decode(rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=self.on_error)
-        save_npz(self.out, actions=out.actions, ok=out.ok)
-        log(f"{len(rows):,} chunks, {int((~out.ok).sum()):,} failed -> {self.out}")
+        done = failed = 0
+        with Writer(self.out, {"actions": np.float64, "ok": bool, "error": "U1"}) as writer:
+            for rows in track(read_ids(self.data), "decoding", unit="batches"):
+                out = tok.decode(rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=self.on_error)
+                done, failed = done + len(rows), failed + int((~out.ok).sum())
+                writer.write(actions=out.actions, ok=out.ok, error=out.errors)
+        log(f"{done:,} chunks, {failed:,} failed -> {self.out}")
 
 
 @dataclass(frozen=True)
 class Inspect:
     """Shows chunks as tokens: what each id stands for, and raw against decoded actions.
 
-    Example: fasttok inspect TOKENIZER INDEX --chunks 2
+    Example: fasttok inspect TOKENIZER INDEX --chunks 2 --html chunks.html
     """
 
     tokenizer: Positional[Path]
     """Tokenizer folder."""
     data: Positional[tuple[str, ...]]
-    """INDEX, RLDS directories, npz or parquet."""
+    """As for `fasttok fit`."""
     split: str = "train"
     """Split to read."""
     chunks: int = 2
     """Chunks per embodiment."""
+    horizon: int | None = None
+    """Steps of a chunk; by default the tokenizer's own."""
     action_key: str = "action"
     """Step feature that holds the actions."""
+    html: Path | None = None
+    """Page to write: curves, coefficients, tokens in colour."""
 
     def run(self) -> None:
-        """Prints the tables."""
+        """Prints the tables, or writes the page."""
         tok = ActionTokenizer.load(self.tokenizer)
-        for name, chunks in chunks_by_embodiment(tok, self.data, self.split, None, self.action_key).items():
-            for number in np.linspace(0, len(chunks) - 1, min(self.chunks, len(chunks))).astype(int):
-                show_chunk(tok, name if tok.stats else None, chunks[number], f"{name}, chunk {number}")
+        shown: list[tuple[str, str | None, NDArray]] = []
+        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
+            for name, group in data.groups.items():
+                if group.embodiment.relative:
+                    raise InputError(f"{name}: chunks with relative dims cannot be inspected yet")
+                some = np.concatenate([chunks for chunks, _ in group.chunks("held_out", self.chunks)])
+                shown += [(f"{name}, held-out chunk {i}", name if tok.stats else None, c) for i, c in enumerate(some)]
+        if self.html is not None:
+            write_text(self.html, inspect_page(tok, self.tokenizer.name, shown))
+            log(f"wrote {self.html}")
+            return
+        for title, held, chunk in shown:
+            show_chunk(tok, held, chunk, title)
 
 
 @dataclass(frozen=True)
@@ -241,7 +305,7 @@ class Info:
             "python": sys.version.split()[0],
             "machine": platform.platform(),
         }
-        for package in ("numpy", "scipy", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "jax"):
+        for package in ("numpy", "scipy", "numba", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "jax"):
             try:
                 found[package] = version(package)
             except PackageNotFoundError:
@@ -277,35 +341,35 @@ def _report_bad(source: Episodes) -> None:
         log(f"{source.name}: {sum(source.bad.values())} records left out ({counts}); the first: {source.first_bad}")
 
 
-def chunks_by_embodiment(
+def dataset_for(
     tok: ActionTokenizer, paths: tuple[str, ...], split: str, horizon: int | None, action_key: str
-) -> dict[str, NDArray]:
-    """Chunks (n, T, D) by embodiment, of the tokenizer's own horizon unless another is asked for.
+) -> Dataset:
+    """The data's actions, grouped and cut as the tokenizer's embodiments are.
 
     Raises:
         InputError: the data's dims are not the tokenizer's, or no horizon is known.
     """
-    out: dict[str, list[NDArray]] = {}
-    for episode in read(paths, split):
-        name = str(episode.metadata.get("embodiment") or episode.metadata.get("dataset") or "robot")
-        if tok.stats and name not in tok.stats and len(tok.stats) == 1:
-            name = next(iter(tok.stats))
-        known = tok.embodiments.get(name)
-        if tok.stats and known is None:
-            tok.embodiment(name)
-        action = action_of(episode, action_key)
-        if known is not None and known.action_dim != action.shape[1]:
-            raise InputError(
-                f"{episode.where}: action has {action.shape[1]} dims, the tokenizer's embodiment {name!r} has {known.action_dim}"
-            )
-        steps = horizon or (known.horizon if known else None)
-        if steps is None:
-            raise InputError(f"{name}: this tokenizer does not say its horizon; pass --horizon")
-        group = collect([episode], FitConfig(horizon=steps, action_key=action_key))
-        out.setdefault(name, []).extend(next(iter(group.values())).train)
-    if not out:
-        raise InputError("no episodes in the data")
-    return {name: np.concatenate(parts) for name, parts in out.items()}
+    only = next(iter(tok.embodiments)) if len(tok.embodiments) == 1 else None
+
+    def episodes() -> Iterator[Episode]:
+        for episode in read(paths, split):
+            name = embodiment_name(episode)
+            if tok.embodiments and name not in tok.embodiments:
+                if only is None:
+                    tok.embodiment(name)
+                episode.metadata["embodiment"] = only
+            yield episode
+
+    if not tok.embodiments and horizon is None:
+        raise InputError("this tokenizer does not say its horizon; pass --horizon")
+    return Dataset(episodes(), ChunkConfig(horizon, action_key=action_key), tok.embodiments)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file that is whole or not there."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def show_chunk(tok: ActionTokenizer, name: str | None, chunk: NDArray, title: str) -> None:
@@ -343,30 +407,6 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
         return
     rows = report_rows(tok, report)
     table(f"{tok.vocab_size} ids; measured on held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
-
-
-def load_array(path: Path, name: str) -> NDArray:
-    """One array of an npz.
-
-    Raises:
-        InputError: no such file or array, or it would need unpickling.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if name not in archive.files:
-                raise InputError(f"{path} has no array {name!r}; it has {', '.join(archive.files)}")
-            return archive[name]
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable npz: {error}") from None
-
-
-def save_npz(path: Path, **arrays: NDArray) -> None:
-    """An npz that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.part.npz")
-    np.savez(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
 
 
 Command = Annotated[

@@ -111,7 +111,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fil
     """Prints an aligned table to stdout; numbers are right-aligned, None is shown as a dash."""
     out = Console(file=file or sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
     rows = [list(row) for row in rows]
-    grid = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    if title:
+        out.print(title, style="bold", markup=False)
+    grid = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
         numeric = all(isinstance(row[i], int | float | np.number) or row[i] is None for row in rows)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")

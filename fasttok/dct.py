@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 from scipy.fft import dct, idct
 
 
-def coefficients(chunks: NDArray, scale: float | NDArray) -> NDArray:
-    """Rounded DCT coefficients.
+def coefficients(chunks: NDArray, scale: float, rounded: bool = True) -> NDArray:
+    """DCT coefficients times scale, rounded unless told otherwise.
 
     Args:
         chunks: (batch, horizon, action_dim), any real dtype, finite.
-        scale: factor before rounding, one or (action_dim,); the round trip's error per coefficient is at most 0.5 / scale.
+        scale: factor before rounding; the round trip's error per coefficient is at most 0.5 / scale.
 
     Returns:
-        (batch, horizon, action_dim), whole numbers in the dtype that scipy's dct gives (float for integer input).
+        (batch, horizon, action_dim), whole numbers (if rounded) in the dtype that scipy's dct gives (float for integer input).
 
     >>> coefficients(np.ones((1, 4, 1)), 10.0)[0, :, 0]
     array([20.,  0.,  0.,  0.])
     """
     coefs = dct(chunks, axis=1, norm="ortho")
     np.multiply(coefs, scale, out=coefs, casting="same_kind")
-    return np.rint(coefs, out=coefs)
+    return np.rint(coefs, out=coefs) if rounded else coefs
 
 
-def actions(coefs: NDArray, scale: float | NDArray) -> NDArray[np.float64]:
+def actions(coefs: NDArray, scale: float) -> NDArray[np.float64]:
     """The inverse of `coefficients`, in float64: (batch, horizon, action_dim) -> the same shape.
 
     >>> actions(np.array([[[20.0], [0.0], [0.0], [0.0]]]), 10.0)[0, :, 0]

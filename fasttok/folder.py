@@ -1,8 +1,11 @@
 """The tokenizer folder: plain JSON, loadable without network, pickle or remote code.
 
 tokenizer.json          merges and alphabet, as the `tokenizers` library writes them
-processor_config.json   the published processor's fields (scale, min_token, vocab_size, ...) and a `fasttok` block
-norm_stats.json         per embodiment: action and state statistics, horizon, dims, Hz, encoding
+processor_config.json   the published processor's fields (scale, min_token, vocab_size, ...) and a `fasttok` block: range,
+                        embodiments (horizon, dims, Hz, encoding, what is tokenised)
+tokenizer_config.json   what transformers asks for beside tokenizer.json
+norm_stats.json         action and state statistics as openpi writes and reads them: "actions" and "state", or
+                        "NAME/actions" and "NAME/state" where there are several embodiments
 README.md               the card
 """
 
@@ -21,7 +24,17 @@ from fasttok.normalize import NormStats
 if TYPE_CHECKING:
     from fasttok.tokenizer import ActionTokenizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Where AutoProcessor finds the class, if its user trusts remote code; nothing here ever loads it.
+SUBFOLDER = "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer
+PUBLISHED_CODE = "physical-intelligence/fast--processing_action_tokenizer.UniversalActionProcessor"
+# The published processor's own, but for the class: the library's backend, which reads tokenizer.json as it stands.
+TOKENIZER_CONFIG = {
+    "clean_up_tokenization_spaces": False,
+    "model_max_length": 10**30,
+    "processor_class": "UniversalActionProcessor",
+    "tokenizer_class": "PreTrainedTokenizerFast",
+}
 
 
 def save(tok: "ActionTokenizer", path: Path, card: str, overwrite: bool) -> None:
@@ -40,26 +53,21 @@ def save(tok: "ActionTokenizer", path: Path, card: str, overwrite: bool) -> None
             {
                 "action_dim": only.action_dim if only else None,
                 "time_horizon": only.horizon if only else None,
-                "auto_map": {"AutoProcessor": "processing_action_tokenizer.UniversalActionProcessor"},
+                "auto_map": {"AutoProcessor": PUBLISHED_CODE},
                 "processor_class": "UniversalActionProcessor",
                 "min_token": tok.min_token,
                 "scale": tok.scale,
                 "vocab_size": tok.vocab_size,
-                "fasttok": {"format_version": FORMAT_VERSION, "mode": tok.mode, "max_token": tok.max_token},
+                "fasttok": {
+                    "format_version": FORMAT_VERSION,
+                    "mode": tok.mode,
+                    "max_token": tok.max_token,
+                    "embodiments": {name: what.to_json() for name, what in sorted(tok.embodiments.items())},
+                },
             }
         ),
-        "norm_stats.json": _pretty(
-            {
-                "norm_stats": {
-                    name: {
-                        "actions": tok.stats[name].to_json() if name in tok.stats else None,
-                        "state": tok.state_stats[name].to_json() if name in tok.state_stats else None,
-                        "embodiment": tok.embodiments[name].to_json() if name in tok.embodiments else None,
-                    }
-                    for name in sorted({*tok.stats, *tok.state_stats, *tok.embodiments})
-                }
-            }
-        ),
+        "tokenizer_config.json": _pretty(TOKENIZER_CONFIG),
+        "norm_stats.json": _pretty({"norm_stats": _stats_entries(tok)}),
         "README.md": card or f"# FAST action tokenizer\n\n{tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit.\n",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,21 +106,37 @@ def load(path: Path) -> dict[str, Any]:
             f"{path}/processor_config.json: {error!r}; expected scale and min_token, as a FAST processor saves them"
         ) from None
     vocabulary = path / "tokenizer.json"
+    if not vocabulary.is_file() and (path / SUBFOLDER / "tokenizer.json").is_file():
+        vocabulary = path / SUBFOLDER / "tokenizer.json"
     if not vocabulary.is_file():
         raise InputError(f"{vocabulary} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
     fields["bpe"] = Bpe.from_json(vocabulary.read_text(encoding="utf-8"), str(vocabulary))
+    embodiments = own.get("embodiments") or {}
+    if not isinstance(embodiments, dict):
+        raise InputError(f"{path}/processor_config.json: embodiments is {embodiments!r}, expected an object")
+    fields["embodiments"] = {name: Embodiment.from_json(entry) for name, entry in embodiments.items()}
     stats_file = path / "norm_stats.json"
-    groups: dict[str, tuple[str, Any]] = {
-        "stats": ("actions", NormStats),
-        "state_stats": ("state", NormStats),
-        "embodiments": ("embodiment", Embodiment),
-    }
     entries = read_json(stats_file).get("norm_stats", {}) if stats_file.is_file() else {}
-    if "actions" in entries and "mean" in (entries["actions"] or {}):  # openpi's file: one embodiment, no name
-        entries = {"": entries}
-    for key, (part, kind) in groups.items():
-        fields[key] = {name: kind.from_json(entry[part]) for name, entry in entries.items() if entry.get(part)}
+    alone = next(iter(embodiments)) if len(embodiments) == 1 else ""
+    for key, part in (("stats", "actions"), ("state_stats", "state")):
+        named = {
+            alone if name == part else name.removesuffix(f"/{part}"): entry
+            for name, entry in entries.items()
+            if name == part or name.endswith(f"/{part}")
+        }
+        fields[key] = {name: NormStats.from_json(entry) for name, entry in named.items()}
     return fields
+
+
+def _stats_entries(tok: "ActionTokenizer") -> dict[str, Any]:
+    """norm_stats.json's entries: flat, so that openpi's loader takes them; ours have more fields, which it ignores."""
+    names = sorted({*tok.stats, *tok.state_stats, *tok.embodiments})
+    entries = {}
+    for name in names:
+        for part, stats in (("actions", tok.stats), ("state", tok.state_stats)):
+            if name in stats:
+                entries[part if len(names) == 1 else f"{name}/{part}"] = stats[name].to_json()
+    return entries
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Metrics:
             sparse coding without BPE would need at least. fast_tokens, fast_tokens_p99: mean and 99th percentile of ids.
         rms: (D,) root mean square error in raw units. max_error: (D,). rms_normalized: over all dims, normalised units.
         clipped: share of values outside the normaliser's range. clamped: share of coefficients outside the token range.
-        vocab_used: share of ids that occur.
+        vocab_used: share of ids that occur. lengths: (n,) ids of each chunk.
     """
 
     chunks: int
@@ -32,6 +32,7 @@ class Metrics:
     clipped: float
     clamped: float
     vocab_used: float
+    lengths: NDArray[np.int64]
 
     @property
     def ratio(self) -> float:
@@ -42,6 +43,7 @@ class Metrics:
         """The columns of the paper's table, and what goes with them."""
         return {
             "naive tokens": self.naive_tokens,
+            "without BPE": round(self.dct_tokens, 1),
             "FAST tokens": round(self.fast_tokens, 1),
             "ratio": round(self.ratio, 1),
             "rms error (normalised)": self.rms_normalized,
@@ -51,20 +53,22 @@ class Metrics:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()} | {
-            "ratio": self.ratio
-        }
+        plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items() if k != "lengths"}
+        return plain | {"ratio": self.ratio}
 
 
-def measure(tok: ActionTokenizer, chunks: NDArray, embodiment: str | None = None) -> Metrics:
+def measure(
+    tok: ActionTokenizer, chunks: NDArray, embodiment: str | None = None, reference: NDArray | None = None
+) -> Metrics:
     """Encodes and decodes chunks (n, T, D), raw units; dims that the embodiment leaves out have error NaN."""
     n, horizon, dim = chunks.shape
-    coefs = tok.coefficients(chunks, embodiment)
-    report = tok.encode_report(chunks, embodiment)
-    back = tok.decode(report.ids, horizon=horizon, action_dim=dim, embodiment=embodiment).actions
+    coefs = tok.coefficients(chunks, embodiment, reference)
+    report = tok.encode_report(chunks, embodiment, reference)
+    back = tok.decode(report.ids, horizon=horizon, action_dim=dim, embodiment=embodiment, reference=reference).actions
     error = back - chunks
     lengths = np.array([len(row) for row in report.ids])
-    stats = tok.channels(embodiment).stats
+    channels = tok.channels(embodiment)
+    stats = channels.stats
     normalized = error if stats is None else stats.normalize(back) - stats.normalize(chunks.astype(np.float64))
     return Metrics(
         chunks=n,
@@ -75,7 +79,8 @@ def measure(tok: ActionTokenizer, chunks: NDArray, embodiment: str | None = None
         rms=np.sqrt((error**2).mean((0, 1))),
         max_error=np.abs(error).max((0, 1)),
         rms_normalized=float(np.sqrt(np.nanmean(normalized**2))),
-        clipped=0.0 if stats is None else stats.clipped_share(chunks),
+        clipped=0.0 if stats is None else stats.clipped_share(chunks - channels.offset(reference, chunks)),
         clamped=float(report.clamped.sum() / coefs.size),
         vocab_used=len(np.unique(np.concatenate(report.ids))) / tok.vocab_size,
+        lengths=lengths,
     )

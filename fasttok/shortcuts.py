@@ -2,7 +2,8 @@
 
 BPE always merges the pair of lowest rank. A pair (a, b) of rank r is therefore safe to merge ahead if nothing can take a or
 b away before r is due: every merge (t, a), for any t that can come to stand before a, and every merge (b, t) has a rank
-above r. What can stand before a depends on what comes before the code that a begins, of which three cases are told apart.
+above r; and if what it makes is due for nothing before r itself. What can stand before a depends on what comes before the
+code that a begins, of which three cases are told apart.
 """
 
 import itertools
@@ -65,13 +66,17 @@ class Shortcuts:
         symbols = list(symbols)
         if after == AFTER_ZERO and len(self.ladder) > 1:
             rank = self.rank.get((self.ladder[0], symbols[0]), NEVER)
-            if rank < min(self._before(self.ladder[0]), self._within(symbols)):
+            if rank < min(self._before(self.ladder[0]), self._within(symbols), self._due(rank)):
                 return Atom(symbols[1:], self.new[rank])
         if after == AFTER_OTHER:
             return Atom(self._safe(symbols, self.after_other)[0])
         if after == AFTER_ZEROS:
             return Atom(self._safe(symbols, self.after_zeros)[0])
         return Atom(self._safe(symbols, self.as_right)[0])
+
+    def _due(self, rank: int) -> int:
+        """Lowest rank of a merge of what the merge of this rank makes."""
+        return min(self.as_left[self.new[rank]], self.as_right[self.new[rank]]) if rank != NEVER else NEVER
 
     def _before(self, symbol: int) -> int:
         """Lowest rank of a merge (t, symbol), t not the symbol itself."""
@@ -92,7 +97,7 @@ class Shortcuts:
             pairs = enumerate(itertools.pairwise(symbols))
             rank, i = min((self.rank.get(pair, NEVER), i) for i, pair in pairs)
             least = min((before if i == 0 else self.as_right)[symbols[i]], self.as_left[symbols[i + 1]])
-            if rank == NEVER or least <= max(highest, rank):
+            if rank == NEVER or min(least, self._due(rank)) <= max(highest, rank):
                 break
             symbols[i : i + 2] = [self.new[rank]]
             highest = max(highest, rank)
@@ -101,8 +106,8 @@ class Shortcuts:
     def _ladder(self, zero: Sequence[int]) -> list[int]:
         """Symbols for 1, 2, 4, ... coefficients 0 in a row, as far as nothing else can come in between.
 
-        A step (s, s) of rank r is safe if it is due after the steps before it, and no merge of any symbol so far with
-        anything else is due before it.
+        A step (s, s) of rank r is safe if it is due after the steps before it, no merge of any symbol so far with anything
+        else is due before it, and none of what it makes.
         """
         (first, *rest), highest = self._safe(zero, self.as_right)
         if rest:
@@ -110,7 +115,7 @@ class Shortcuts:
         steps, others = [first], self.with_other[first]
         while True:
             rank = self.rank.get((steps[-1], steps[-1]), NEVER)
-            if rank == NEVER or not highest < rank < others:
+            if rank == NEVER or not highest < rank < min(others, self._due(rank)):
                 return steps
             steps.append(self.new[rank])
             highest, others = rank, min(others, self.with_other[steps[-1]])

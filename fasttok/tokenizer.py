@@ -90,6 +90,7 @@ class ActionTokenizer:
         mode: Mode = "native",
         stats: NormStats | Mapping[str, NormStats] | None = None,
         embodiments: Mapping[str, Embodiment] | None = None,
+        track: learn.Track = lambda merges: merges,
     ) -> "ActionTokenizer":
         """Learns a vocabulary. The chunks are read once and kept as integers in a temporary file, so they may exceed memory.
 
@@ -100,6 +101,7 @@ class ActionTokenizer:
             mode: `native` covers every code that normalised chunks in [-1, 1] can have, and all that the fit saw;
                 `published` repeats the published code to the byte.
             embodiments: what is tokenised of each, where it is not simply every dim.
+            track: wraps the loop over merges, to show progress.
 
         Raises:
             InputError: no chunks, NaN or inf, or a vocabulary smaller than the coefficient range.
@@ -128,7 +130,7 @@ class ActionTokenizer:
             if mode == "native":
                 edge = int(np.ceil(reach))
                 low, high = min(low, -edge), max(high, edge)
-            learned = learn.learn(corpus, mode, vocab_size, low, high)
+            learned = learn.learn(corpus, mode, vocab_size, low, high, track)
         return cls(learned, float(scale), low, high, dict(by_name), {}, dict(embodiments or {}))
 
     @property

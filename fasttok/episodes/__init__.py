@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import fsspec
 
-from fasttok.episodes import arrays, index, rlds
+from fasttok.episodes import arrays, hdf5, index, lerobot, rlds
 from fasttok.episodes.episode import BadRecord, Episode, Where, as_float
 from fasttok.errors import InputError
 
@@ -45,7 +45,7 @@ class Episodes:
 
 
 def open_episodes(path: str, split: str = "train") -> Episodes:
-    """Episodes of an INDEX, an RLDS directory, npz or parquet; the format is told from the path.
+    """Episodes of an INDEX, an RLDS directory, a LeRobot folder, HDF5, npz or parquet; the format is told from the path.
 
     Raises:
         InputError: nothing there, no such split, or a format that is not known.
@@ -53,7 +53,9 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
     path = str(path).rstrip("/")
     filesystem, root = fsspec.core.url_to_fs(path)
     if not filesystem.exists(root):
-        raise InputError(f"{path} does not exist; expected an INDEX, an RLDS directory, or npz or parquet files")
+        raise InputError(
+            f"{path} does not exist; expected an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files"
+        )
     if filesystem.isfile(f"{root}/{index.FILE}"):
         return Episodes(path, index.count(path, split), lambda: index.read(path, split))
     if rlds.is_rlds(path):
@@ -68,6 +70,15 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
                     yield record
 
         return Episodes(directory.name, directory.counts[split], read)
+    if lerobot.is_lerobot(path):
+        info = lerobot.open_info(path)
+        name = root.rsplit("/", 1)[-1]
+        return Episodes(name, lerobot.count(info, split), lambda: lerobot.read(path, info, split))
+    for suffix in hdf5.SUFFIXES:
+        files = arrays.files(path, suffix)
+        if files:
+            name = root.rsplit("/", 1)[-1].removesuffix(suffix)
+            return Episodes(name, None, functools.partial(hdf5.read, files, name, split))
     for suffix, reader in ((".npz", arrays.read_npz), (".parquet", arrays.read_parquet)):
         files = arrays.files(path, suffix)
         if files:
@@ -75,5 +86,5 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
             return Episodes(name, None, functools.partial(reader, files, name))
     raise InputError(
         f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "
-        "folder, such as bridge_dataset/1.0.0), no .npz or .parquet files"
+        "folder, such as bridge_dataset/1.0.0), no meta/info.json (LeRobot), no .npz, .parquet or .hdf5 files"
     )

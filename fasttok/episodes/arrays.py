@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from fasttok.episodes.episode import BadRecord, Episode, Where
 from fasttok.errors import InputError
 
+BATCH_ROWS = 16_384
 EPISODE_COLUMNS = ("episode", "episode_index", "episode_id")
 
 
@@ -61,31 +62,74 @@ def _one(columns: dict[str, np.ndarray], path: str, name: str) -> Iterator[Episo
         yield Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, Where(path))
 
 
+def parquet_batches(path: str) -> Iterator[pa.Table]:
+    """A Parquet file in pieces; memory does not grow with it.
+
+    Raises:
+        InputError: not a Parquet file.
+    """
+    try:
+        with fsspec.open(path, "rb") as stream:
+            for batch in pq.ParquetFile(stream).iter_batches(BATCH_ROWS):
+                yield pa.Table.from_batches([batch])
+    except pa.ArrowException as error:
+        raise InputError(f"{path} is not a parquet file: {error}") from None
+
+
+def step_columns(table: pa.Table, number: str) -> dict[str, np.ndarray | list[bytes]]:
+    """The columns of one episode's rows, without the one that numbers episodes.
+
+    Raises:
+        ValueError: the lists of a column differ in length.
+    """
+    return {name: _column(table[name]) for name in table.column_names if name != number}
+
+
+def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Where, str, pa.Table]]:
+    """(where it begins, the column that numbers episodes, its rows) of each episode.
+
+    Args:
+        across: whether an episode may go on in the next file.
+
+    Raises:
+        InputError: no column numbers the episodes.
+    """
+    parts: list[pa.Table] = []
+    where, key, count = Where(""), "", 0
+    for path in paths:
+        if parts and not across:
+            yield where, key, pa.concat_tables(parts)
+            parts = []
+        count = 0
+        for batch in parquet_batches(path):
+            key = next((column for column in EPISODE_COLUMNS if column in batch.column_names), "")
+            if not key:
+                raise InputError(
+                    f"{path} has no column that numbers its episodes; expected one of {', '.join(EPISODE_COLUMNS)}, got "
+                    f"{', '.join(batch.column_names)}"
+                )
+            ids = batch[key].to_numpy()
+            edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)] if len(ids) else []
+            for start, stop in itertools.pairwise(edges):
+                if parts and ids[start] != parts[0][key][0].as_py():
+                    yield where, key, pa.concat_tables(parts)
+                    parts = []
+                if not parts:
+                    where, count = Where(path, number=count), count + 1
+                parts.append(batch.slice(start, stop - start))
+    if parts:
+        yield where, key, pa.concat_tables(parts)
+
+
 def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
     """Episodes of parquet files; an episode must not cross files."""
-    for path in paths:
-        with fsspec.open(path, "rb") as stream:
-            try:
-                table = pq.read_table(stream)
-            except pa.ArrowException as error:
-                raise InputError(f"{path} is not a parquet file: {error}") from None
-        key = next((column for column in EPISODE_COLUMNS if column in table.column_names), None)
-        if key is None:
-            raise InputError(
-                f"{path} has no column that numbers its episodes; expected one of {', '.join(EPISODE_COLUMNS)}, got "
-                f"{', '.join(table.column_names)}"
-            )
-        ids = table[key].to_numpy()
-        edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)] if len(ids) else []
-        for number, (start, stop) in enumerate(itertools.pairwise(edges)):
-            part = table.slice(start, stop - start)
-            where = Where(path, number=number)
-            try:
-                steps = {c: _column(part[c]) for c in part.column_names if c != key}
-            except ValueError as error:
-                yield BadRecord(where, "features", str(error))
-            else:
-                yield Episode(steps, {"dataset": name, "episode": ids[start].item()}, where)
+    for where, key, table in episode_tables(paths):
+        try:
+            steps = step_columns(table, key)
+        except ValueError as error:
+            yield BadRecord(where, "features", str(error))
+        else:
+            yield Episode(steps, {"dataset": name, "episode": table[key][0].as_py()}, where)
 
 
 def _column(column: pa.ChunkedArray) -> np.ndarray | list[bytes]:

@@ -76,7 +76,8 @@ def test_dry_run_writes_nothing(chain: Any, tmp_path: Path) -> None:
         ),
         (["fit", "{index}", "--out", "{tmp}/a", "--vocab-size", "20"], "--vocab-size"),
         (["eval", "{tmp}", "{index}"], "processor_config.json"),
-        (["decode", "{tokenizer}", "{tmp}/none.npz", "--out", "{tmp}/x.npz"], "none.npz"),
+        (["decode", "{tokenizer}", "{tmp}/none.npz", "--out", "{tmp}/x.npz", "--embodiment", "arm"], "none.npz"),
+        (["encode", "{tokenizer}", "{tmp}/a.txt", "--out", "{tmp}/x.npz"], ".parquet"),
     ],
 )
 def test_mistakes_are_explained_without_a_traceback(chain: Any, tmp_path: Path, words: list[str], says: str) -> None:

@@ -1,0 +1,100 @@
+"""HDF5 as robomimic writes it (data/demo_*/actions, many episodes a file) and as ALOHA does (action, an episode a file).
+
+Links out of the file are not followed.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import numpy as np
+
+from fasttok.episodes.episode import BadRecord, Episode, Where
+from fasttok.errors import InputError
+
+SUFFIXES = (".hdf5", ".h5")
+PROPRIO = ("observations/qpos",)
+
+
+def h5py() -> Any:
+    """The module.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import h5py as module
+    except ImportError:
+        raise InputError("reading HDF5 needs h5py: pip install 'fasttok[hdf5]'") from None
+    return module
+
+
+def read(files: list[str], name: str, split: str) -> Iterator[Episode | BadRecord]:
+    """Episodes in the order of files and of demo numbers; robomimic's mask/SPLIT chooses among them where it exists."""
+    module = h5py()
+    for path in files:
+        with fsspec.open(path, "rb") as stream:
+            try:
+                file = module.File(stream if "://" not in path else io.BytesIO(stream.read()), "r")
+            except OSError as error:
+                yield BadRecord(Where(path), "hdf5", str(error).split("\n")[0])
+                continue
+            with file:
+                yield from _read_file(module, file, path, name, split)
+
+
+def _read_file(module: Any, file: Any, path: str, name: str, split: str) -> Iterator[Episode | BadRecord]:
+    demos = file.get("data") if "data" in file else None
+    if demos is None or "actions" in file or "action" in file:
+        yield _episode(module, file, Where(path), name)
+        return
+    chosen = None
+    if "mask" in file:
+        masks = file["mask"]
+        if split not in masks and split != "train":
+            raise InputError(f"{path} has no split {split!r} in mask/; there are {', '.join(masks)}")
+        if split in masks:
+            chosen = {key.decode() if isinstance(key, bytes) else str(key) for key in masks[split][()]}
+    for key in sorted(demos, key=lambda k: (len(k), k)):
+        if chosen is None or key in chosen:
+            number = int("".join(c for c in key if c.isdigit()) or 0)
+            yield _episode(module, demos[key], Where(path, number=number), name)
+
+
+def _episode(module: Any, group: Any, where: Where, name: str) -> Episode | BadRecord:
+    """All datasets of numbers below a group whose first axis is as long as the actions'."""
+    steps: dict[str, Any] = {}
+
+    def visit(node: Any, prefix: str) -> None:
+        for key in node:
+            if not isinstance(node.get(key, getlink=True), module.HardLink):
+                continue
+            child = node[key]
+            if isinstance(child, module.Group):
+                visit(child, f"{prefix}{key}/")
+            elif (
+                not child.external
+                and not child.is_virtual
+                and child.ndim
+                and child.dtype.kind in "fiub"
+                and child.ndim <= 2
+            ):
+                steps[prefix + key] = child
+
+    visit(group, "")
+    if "actions" in steps and "action" not in steps:
+        steps["action"] = steps.pop("actions")
+    if "action" not in steps:
+        return BadRecord(where, "features", f"no 'action' or 'actions'; there are {', '.join(sorted(steps)) or 'none'}")
+    length = len(steps["action"])
+    if not length:
+        return BadRecord(where, "empty", "an episode of 0 steps")
+    try:
+        arrays: Any = {key: np.asarray(value[()]) for key, value in steps.items() if len(value) == length}
+    except OSError as error:
+        return BadRecord(where, "hdf5", str(error).split("\n")[0])
+    for key in PROPRIO:
+        if key in arrays:
+            arrays["proprio"] = arrays[key]
+    return Episode(arrays, {"dataset": name}, where)
