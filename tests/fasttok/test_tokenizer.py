@@ -3,6 +3,7 @@
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,30 @@ SMOOTH = np.clip(np.cumsum(RNG.normal(0, 0.15, (300, 12, 3)), axis=1), -1, 1)
 @pytest.fixture(scope="module")
 def tok() -> ActionTokenizer:
     return ActionTokenizer.fit(SMOOTH, vocab_size=400)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    shape=st.sampled_from([(1, 1), (200, 1), (1, 64), (200, 64), (13, 7)]),
+    dtype=st.sampled_from(["f2", "f4", "f8", "i2", "bool"]),
+    masked=st.booleans(),
+    mode=st.sampled_from(["quantile", "mean_std", "min_max", "none"]),
+)
+def test_extreme_shapes_dtypes_and_masks(
+    seed: int, shape: tuple[int, int], dtype: str, masked: bool, mode: Any
+) -> None:
+    """What goes in comes out, to the rounding of the scale and the normaliser's range."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (2, *shape)) if dtype.startswith("f") else rng.integers(0, 2, (2, *shape))
+    x = x.astype(dtype)
+    mask = np.arange(shape[1]) % 2 == 0 if masked else None
+    stats = NormStats.fit(x.reshape(-1, shape[1]), mode, mask)
+    tok = ActionTokenizer.fit(x, vocab_size=4000, stats=stats)
+    out = tok.decode(tok.encode(x, on_range="raise"), horizon=shape[0], action_dim=shape[1])
+    assert out.ok.all()
+    error = np.sqrt(((stats.normalize(out.actions) - stats.normalize(x.astype(float))) ** 2).sum(axis=1))
+    assert error.max() <= 0.5 / tok.scale * np.sqrt(shape[0]) * 1.001 + (0.01 if dtype == "f2" else 1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +120,38 @@ def test_random_ids_never_leave_the_range(tok: ActionTokenizer) -> None:
         tok.decode([[tok.vocab_size + 5]], horizon=12, action_dim=3)
 
 
-@pytest.mark.parametrize("mode", ["native", "published"])
-def test_every_walk_through_allowed_next_decodes(mode: str) -> None:
-    tok = ActionTokenizer.fit(SMOOTH, vocab_size=400, mode=mode)  # type: ignore[arg-type]
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["native", "published", "wide", "FAST+"])
+def test_every_walk_through_allowed_next_decodes(what: str, request: pytest.FixtureRequest) -> None:
+    """10,000 random walks, none of which may fail; the wide fit has ids that end inside a character."""
+    if what == "FAST+":
+        walker = ActionTokenizer.load(request.getfixturevalue("shared_data") / "fast" / "universal")
+    elif what == "wide":
+        walker = ActionTokenizer.fit(SMOOTH, vocab_size=1500, scale=100, mode="published")
+    else:
+        walker = ActionTokenizer.fit(SMOOTH, vocab_size=400, mode=what)  # type: ignore[arg-type]
     rng = np.random.default_rng(2)
-    for _ in range(40 if mode == "native" else 8):
+    for number in range(2500 if what == "wide" else 10_000):
+        horizon, dims = ((12, 3), (1, 1), (2, 5))[number % 3]
         ids: list[int] = []
-        while len(choices := tok.allowed_next(ids, 12, 3)):
+        while len(choices := walker.allowed_next(ids, horizon, dims)):
             ids.append(int(rng.choice(choices)))
-        out = tok.decode([ids], horizon=12, action_dim=3)
-        assert out.ok.all()
+        out = walker.decode([ids], horizon=horizon, action_dim=dims, on_error="mask")
+        assert out.ok.all(), (ids, out.errors)
+
+
+def test_allowed_next_refuses_what_cannot_be_completed(tok: ActionTokenizer) -> None:
+    """And says why."""
+    ids = tok.encode(SMOOTH[0])[0].tolist()
+    assert len(tok.allowed_next(ids, 12, 3)) == 0
+    with pytest.raises(InputError, match="36"):
+        tok.allowed_next([*ids, ids[0]], 12, 3)
+    with pytest.raises(InputError, match="outside the vocabulary"):
+        tok.allowed_next([10**6], 12, 3)
+    published = ActionTokenizer.fit(SMOOTH, vocab_size=1500, scale=100, mode="published")
+    lone = next(i for i, piece in enumerate(published.bpe.pieces) if piece[0] & 0xC0 == 0x80)
+    with pytest.raises(InputError, match="no coefficients"):
+        published.allowed_next([lone], 12, 3)
 
 
 def test_save_and_load_are_the_same_tokenizer(two: ActionTokenizer, tmp_path: Path) -> None:
@@ -154,6 +201,21 @@ def test_decoding_from_threads(tok: ActionTokenizer) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_encoding_from_threads(tok: ActionTokenizer) -> None:
+    """One tokenizer, fresh so that its tables are built by several threads at once."""
+    fresh = ActionTokenizer.fit(SMOOTH, vocab_size=400)
+    expected = [row.tolist() for row in tok.encode(SMOOTH)]
+    found: list[list[list[int]]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append([r.tolist() for r in fresh.encode(SMOOTH)])) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 6
 
 
 @given(

@@ -1,5 +1,6 @@
 """Stages 2 and 3: exact quotas, planned = written + rejected, the same bytes whatever happens on the way."""
 
+import functools
 import hashlib
 import json
 import os
@@ -201,11 +202,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(chain: Any, tmp
 
 def test_tokenizer_of_other_dims_is_refused(chain: Any, tmp_path: Path) -> None:
     shutil.copytree(chain.tokenizer, tmp_path / "tok")
-    file = tmp_path / "tok" / "norm_stats.json"
-    stats = json.loads(file.read_text())
-    planar, arm = (stats["norm_stats"][name] for name in ("planar", "arm"))
-    planar["actions"], planar["embodiment"] = arm["actions"], arm["embodiment"]
-    file.write_text(json.dumps(stats))
+    for name, path in (("norm_stats.json", ["norm_stats"]), ("processor_config.json", ["fasttok", "embodiments"])):
+        file = tmp_path / "tok" / name
+        content = json.loads(file.read_text())
+        entries = functools.reduce(dict.__getitem__, path, content)
+        for key in [key for key in entries if key.split("/")[0] == "planar"]:
+            entries[key] = entries[key.replace("planar", "arm")]
+        file.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"action_dim 7.*tabletop_planar.*3"):
         run_build(config(chain, tmp_path / "out", tokenizer=str(tmp_path / "tok")), [])
 

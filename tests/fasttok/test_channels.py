@@ -1,0 +1,130 @@
+"""What of each dimension is tokenised: gripper, gain, relative and left-out dims; and statistics that are read in batches."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fasttok import ActionTokenizer
+from fasttok.embodiment import Embodiment
+from fasttok.errors import InputError
+from fasttok.normalize import NormStats
+from fasttok.quantiles import summarize
+
+RNG = np.random.default_rng(1)
+ENCODING = ("absolute", "delta", "gripper")
+MOVES = np.cumsum(RNG.normal(0, 0.05, (300, 10, 2)), axis=1)
+GRIPS = (np.arange(10)[None] >= RNG.integers(0, 12, (300, 1))).astype(float)
+CHUNKS = np.concatenate([MOVES, GRIPS[:, :, None]], axis=2)
+STATS = NormStats.fit(CHUNKS.reshape(-1, 3))
+
+
+def fitted(**options: Any) -> ActionTokenizer:
+    what = {"a": Embodiment(10, 3, 10.0, ENCODING, **options)}
+    return ActionTokenizer.fit({"a": CHUNKS}, 700, stats={"a": STATS}, embodiments=what)
+
+
+def test_a_binarized_gripper_decodes_to_its_two_ends() -> None:
+    tok = fitted(gripper="binarize")
+    noisy = CHUNKS.copy()
+    noisy[..., 2] = np.clip(noisy[..., 2] + RNG.uniform(-0.4, 0.4, GRIPS.shape), -0.3, 1.3)
+    out = tok.decode(tok.encode(noisy), horizon=10, action_dim=3).actions
+    assert np.array_equal(out[..., 2], np.where(noisy[..., 2] > 0.5, 1.0, 0.0))
+    assert np.abs(out[..., :2] - CHUNKS[..., :2]).max() < 0.1
+
+
+def test_an_omitted_gripper_costs_nothing_and_comes_back_as_nan(tmp_path: Path) -> None:
+    tok = fitted(gripper="omit")
+    tok.save(tmp_path / "tok")
+    tok = ActionTokenizer.load(tmp_path / "tok")
+    ids = tok.encode(CHUNKS)
+    out = tok.decode(ids, horizon=10, action_dim=3)
+    assert out.ok.all()
+    assert np.isnan(out.actions[..., 2]).all()
+    assert np.isfinite(out.actions[..., :2]).all()
+    assert sum(map(len, ids)) < sum(map(len, fitted().encode(CHUNKS)))
+    assert len(tok.allowed_next([], 10, 3, "a")) > 0
+    prefix: list[int] = []
+    while len(choices := tok.allowed_next(prefix, 10, 3, "a")):
+        prefix.append(int(choices[len(prefix) % len(choices)]))
+    assert tok.decode([prefix], horizon=10, action_dim=3).ok.all()
+
+
+def test_gain_divides_a_dims_error() -> None:
+    plain, fine = fitted(), fitted(gain=(8.0, 1.0, 1.0))
+
+    def error(tok: ActionTokenizer) -> np.ndarray:
+        out = tok.decode(tok.encode(CHUNKS), horizon=10, action_dim=3).actions
+        return np.sqrt(((out - CHUNKS) ** 2).mean((0, 1)))
+
+    assert error(fine)[0] < error(plain)[0] / 5
+    assert np.allclose(error(fine)[1:], error(plain)[1:])
+    with pytest.raises(InputError, match="gain"):
+        Embodiment(10, 3, gain=(1.0, -1.0, 1.0))
+
+
+def test_relative_dims_need_and_use_their_reference() -> None:
+    what = {"a": Embodiment(10, 3, 10.0, ENCODING, relative=(0,))}
+    start = RNG.normal(0, 5, (300, 3))
+    moved = CHUNKS.copy()
+    moved[..., 0] += start[:, None, 0]
+    tok = ActionTokenizer.fit({"a": CHUNKS}, 700, stats={"a": STATS}, embodiments=what)
+    ids = tok.encode(moved, reference=start)
+    assert [i.tolist() for i in ids] == [i.tolist() for i in fitted().encode(CHUNKS)]
+    out = tok.decode(ids, horizon=10, action_dim=3, reference=start)
+    assert np.abs(out.actions - moved).max() < 0.5
+    one = tok.decode(ids[:1], horizon=10, action_dim=3, reference=start[0]).actions
+    assert np.array_equal(one[0], out.actions[0])
+    for bad, says in ((None, "pass reference="), (start[:2], "shape"), (np.full((300, 3), np.nan), "NaN")):
+        with pytest.raises(InputError, match=says):
+            tok.encode(moved, reference=bad)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 400),
+    dims=st.integers(1, 4),
+    kind=st.sampled_from(["normal", "tiny", "few", "huge"]),
+)
+def test_summaries_are_numpys(seed: int, n: int, dims: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    x = {
+        "normal": rng.normal(size=(n, dims)),
+        "tiny": rng.normal(size=(n, dims)) * 1e-40,
+        "few": rng.integers(-2, 3, (n, dims)) * 0.5,
+        "huge": rng.normal(size=(n, dims)) * 1e30,
+    }[kind].astype(np.float32)
+    cuts = np.sort(rng.integers(0, n + 1, 3))
+    found = summarize(lambda: np.split(x, cuts), [0.0, 0.01, 0.37, 0.99, 1.0])
+    wide = x.astype(np.float64)
+    assert np.array_equal(found.quantiles, np.quantile(wide, [0.0, 0.01, 0.37, 0.99, 1.0], axis=0))
+    assert np.array_equal(found.min, wide.min(0))
+    assert np.array_equal(found.max, wide.max(0))
+    assert np.allclose(found.mean, wide.mean(0), rtol=1e-6, atol=1e-50)
+    assert np.allclose(found.std, wide.std(0), rtol=1e-6, atol=1e-50)
+    assert found.count == n
+
+
+def test_openpis_norm_stats_are_read_and_ours_are_theirs(tmp_path: Path) -> None:
+    """openpi: {"norm_stats": {"state": {mean, std, q01, q99}, "actions": {...}}}."""
+    tok = fitted()
+    tok.save(tmp_path / "tok")
+    file = tmp_path / "tok" / "norm_stats.json"
+    ours = json.loads(file.read_text())["norm_stats"]
+    assert set(ours) == {"actions"}
+    assert {"mean", "std", "q01", "q99"} <= set(ours["actions"])
+    theirs = {"actions": {key: ours["actions"][key] for key in ("mean", "std", "q01", "q99")}}
+    file.write_text(json.dumps({"norm_stats": theirs}))
+    again = ActionTokenizer.load(tmp_path / "tok")
+    assert np.array_equal(again.stats["a"].normalize(CHUNKS), tok.stats["a"].normalize(CHUNKS))
+    two = ActionTokenizer.fit({"a": CHUNKS, "b": CHUNKS}, 400, stats={"a": STATS, "b": STATS})
+    two.save(tmp_path / "two")
+    assert set(json.loads((tmp_path / "two" / "norm_stats.json").read_text())["norm_stats"]) == {
+        "a/actions",
+        "b/actions",
+    }
+    assert set(ActionTokenizer.load(tmp_path / "two").stats) == {"a", "b"}

@@ -1,0 +1,180 @@
+"""`fasttok encode` and `decode` on files of any size, and the pages of `eval` and `inspect`."""
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok import ActionTokenizer
+from fasttok.cli import main
+from fasttok.errors import InputError
+from fasttok.streams import BATCH, Writer, read_chunks, read_ids
+
+RNG = np.random.default_rng(2)
+CHUNKS = np.clip(np.cumsum(RNG.normal(0, 0.2, (BATCH + 40, 8, 3)), axis=1), -1, 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tok") / "tok"
+    ActionTokenizer.fit(CHUNKS[:500], vocab_size=400).save(path)
+    return path
+
+
+def call(*words: Any) -> int:
+    with pytest.raises(SystemExit) as done:
+        main([str(word) for word in words])
+    return int(done.value.code or 0)
+
+
+def write(path: Path) -> None:
+    with Writer(str(path), {"actions": np.float64}) as writer:
+        for start in range(0, len(CHUNKS), 1000):
+            writer.write(actions=CHUNKS[start : start + 1000])
+
+
+@pytest.mark.parametrize("ids", ["npz", "parquet", "jsonl"])
+@pytest.mark.parametrize("data", ["npz", "parquet", "jsonl"])
+def test_files_there_and_back(folder: Path, tmp_path: Path, data: str, ids: str) -> None:
+    chunks, tokens, back = (
+        tmp_path / f"{name}.{kind}" for name, kind in (("chunks", data), ("ids", ids), ("back", data))
+    )
+    write(chunks)
+    tok = ActionTokenizer.load(folder)
+    shape = ("--horizon", 8, "--action-dim", 3)
+    assert call("encode", folder, chunks, "--out", tokens) == 0
+    rows = [row.tolist() for batch in read_ids(str(tokens)) for row in batch]
+    assert rows == [row.tolist() for row in tok.encode(CHUNKS)]
+    assert call("decode", folder, tokens, "--out", back, *shape) == 0
+    found = np.concatenate(list(read_chunks(str(back))))
+    assert np.array_equal(found, tok.decode(rows, horizon=8, action_dim=3).actions)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in (chunks, tokens, back))
+
+
+def test_a_pipe_of_json_lines(folder: Path) -> None:
+    lines = "".join(json.dumps({"actions": chunk.tolist()}) + "\n" for chunk in CHUNKS[:3])
+    command = [sys.executable, "-m", "fasttok.cli"]
+    encoded = subprocess.run(
+        [*command, "encode", folder, "-", "--out", "-"], input=lines, capture_output=True, text=True, check=True
+    )
+    broken = encoded.stdout + '{"ids": [0]}\n'
+    more = ["--horizon", "8", "--action-dim", "3", "--on-error", "pad"]
+    decoded = subprocess.run(
+        [*command, "decode", folder, "-", "--out", "-", *more], input=broken, capture_output=True, text=True, check=True
+    )
+    rows = [json.loads(line) for line in decoded.stdout.splitlines()]
+    assert [row["ok"] for row in rows] == [True, True, True, False]
+    assert "1 coefficients, expected 24" in rows[3]["error"]
+    assert np.abs(np.array(rows[1]["actions"]) - CHUNKS[1]).max() < 0.2
+
+
+def test_memory_does_not_grow_with_the_file(folder: Path, tmp_path: Path) -> None:
+    """40 times the chunks, the same peak, to a few MB."""
+    code = (
+        "import resource, sys\nfrom fasttok.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for times in (1, 40):
+        path = tmp_path / f"{times}.npz"
+        with Writer(str(path), {"actions": np.float64}) as writer:
+            for _ in range(times):
+                writer.write(actions=CHUNKS)
+        command = [sys.executable, "-c", code, "encode", str(folder), str(path), "--out", str(tmp_path / "ids.npz")]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1e3)
+    data = CHUNKS.nbytes * 40 / 1e6
+    assert peaks[1] - peaks[0] < data / 4, peaks
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.npz", b"nothing", "not a readable npz"),
+        ("a.parquet", b"nothing", "not a readable Parquet"),
+        ("a.jsonl", b'{"actions": [[1, 2], [3]]}\n', "row 0"),
+        ("a.jsonl", b'{"ids": [1]}\n', "line 1"),
+        ("a.jsonl", b"{\n", "line 1"),
+        ("a.csv", b"", r"\.parquet"),
+    ],
+)
+def test_bad_files_are_explained(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        list(read_chunks(str(path)))
+
+
+def test_nothing_is_unpickled_and_lengths_must_add_up(tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", actions=np.array([{}], object))
+    with pytest.raises(InputError, match="object"):
+        list(read_chunks(str(tmp_path / "objects.npz")))
+    for lengths, says in (([2, 2], "1 more"), ([9], "ends early"), ([-1, 6], "negative")):
+        np.savez(tmp_path / "ids.npz", ids=np.arange(5), lengths=np.array(lengths))
+        with pytest.raises(InputError, match=says if "more" not in says else "1 ids more"):
+            list(read_ids(str(tmp_path / "ids.npz")))
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((4, 2, 2)))
+    with zipfile.ZipFile(tmp_path / "cut.npz", "w") as archive:
+        archive.writestr("actions.npy", stream.getvalue()[:-8])
+    with pytest.raises(InputError, match="ends early"):
+        list(read_chunks(str(tmp_path / "cut.npz")))
+
+
+def test_a_failed_run_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    bad = CHUNKS[:5].copy()
+    bad[3, 2, 1] = np.nan
+    np.savez(tmp_path / "bad.npz", actions=bad)
+    assert call("encode", folder, tmp_path / "bad.npz", "--out", tmp_path / "ids.npz") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.npz"]
+
+
+def test_pages_tables_and_the_scale_for_an_error(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        np.savez(tmp_path / f"{number}.npz", action=np.cumsum(RNG.normal(0, 0.1, (60, 3)), axis=0))
+    data = str(tmp_path)
+    assert call("fit", data, "--out", tmp_path / "tok", "--horizon", 10, "--vocab-size", 500) == 0
+    capsys.readouterr()
+    page = tmp_path / "eval.html"
+    assert call("eval", tmp_path / "tok", data, "--html", page, "--target-error", 0.01, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"svg", "Rate and distortion", "by frequency"} <= {
+        w for w in ("svg", "Rate and distortion", "by frequency") if w in page.read_text()
+    }
+    points = found["sweep"]
+    assert len({p["scale"] for p in points}) >= 5
+    errors = [p["rms"] for p in sorted(points, key=lambda p: p["scale"])]
+    assert errors == sorted(errors, reverse=True), "a finer scale has a smaller error"
+    for scale in {p["scale"] for p in points}:
+        sizes = [p["tokens"] for p in sorted(points, key=lambda p: p["vocab_size"]) if p["scale"] == scale]
+        assert sizes == sorted(sizes, reverse=True), "a larger vocabulary needs no more tokens"
+    scale = found["scale_for_target"]
+    assert (
+        call(
+            "fit",
+            data,
+            "--out",
+            tmp_path / "fine",
+            "--horizon",
+            10,
+            "--vocab-size",
+            3000,
+            "--scale",
+            f"{scale:.3g}",
+            "--json",
+        )
+        == 0
+    )
+    fine = json.loads(capsys.readouterr().out)["embodiments"]
+    assert next(iter(fine.values()))["rms_normalized"] == pytest.approx(0.01, rel=0.05)
+    page = tmp_path / "inspect.html"
+    assert call("inspect", tmp_path / "tok", data, "--html", page, "--chunks", 2) == 0
+    assert page.read_text().count("decoded") >= 6
