@@ -2,6 +2,9 @@
 
 The corpus is one array of 16-bit symbols, row after row, changed in place. Each pair knows the rows that may hold it, as a
 linked list, so that a merge reads only those. Memory beyond the corpus: 8 bytes for each (pair, row) that occurs.
+
+Only pairs with the newest symbol gain occurrences, so a pair that has become rare stays so: it is forgotten now and then,
+which keeps the tables within a core's cache.
 """
 
 import numpy as np
@@ -11,7 +14,9 @@ from fasttok.jit import compiled, inlined
 
 FREE = np.uint64(2**64 - 1)
 USED, NODES, SPARE = range(3)  # state: pairs in use, nodes ever used, first node of the list of spare ones
-ROW, NEXT = 0, 1  # columns of a node
+START, LENGTH = 0, 1  # columns of a row
+ROW, NEXT = 0, 1  # of a node
+BLOCK = 512  # counts that are looked through at once
 HEAD, SEEN = 0, 1  # of a pair: first node of its list of rows, the row entered last
 
 
@@ -19,21 +24,21 @@ class PairCounts:
     """Pair counts of a corpus of rows, which it takes over and changes."""
 
     def __init__(self, symbols: NDArray[np.uint16], lengths: NDArray[np.int64], alphabet: int) -> None:
-        self.symbols, self.lengths = symbols, lengths.copy()
-        self.starts = np.cumsum(lengths) - lengths
+        self.symbols = symbols
+        self.rows = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)  # where each row starts, how long it is
         self.alphabet = alphabet
-        self.room = len(symbols)
-        self.live = len(symbols)
+        self.room = self.live = len(symbols)
+        self.kept = 0
         self.state = np.array([0, 0, -1], np.int64)
         self.slots = np.full(1 << 12, FREE, np.uint64)  # pair << 32 | its number, a pair being left << 16 | right
         self.pairs, self.counts = np.empty(0, np.uint32), np.empty(0, np.int64)
         self.lists, self.nodes = np.empty((0, 2), np.int32), np.empty((0, 2), np.int32)
         for start in range(0, len(lengths), 1024):
-            rows = slice(start, start + 1024)
-            most = int(self.lengths[rows].sum())
+            rows = self.rows[start : start + 1024]
+            most = int(rows[:, LENGTH].sum())
             self._reserve(min(most, alphabet**2), most)
             count_rows(
-                self.symbols, self.starts[rows], self.lengths[rows], start, self.slots, self.pairs, self.counts, self.lists,
+                self.symbols, rows, start, self.slots, self.pairs, self.counts, self.lists,
                 self.nodes, self.state,
             )  # fmt: skip
 
@@ -61,11 +66,20 @@ class PairCounts:
         most = 2 * int(self.counts[at]) + 1
         self._reserve(min(most, 2 * self.alphabet + 1), most)
         self.live -= merge_pair(
-            self.symbols, self.starts, self.lengths, at, pair[0], pair[1], new, self.slots, self.pairs, self.counts,
+            self.symbols, self.rows, at, pair[0], pair[1], new, self.slots, self.pairs, self.counts,
             self.lists, self.nodes, self.state,
         )  # fmt: skip
         if 2 * self.live < self.room:  # rows have shrunk: move them together, so that less memory is touched
-            self.room = move_together(self.symbols, self.starts, self.lengths)
+            self.room = move_together(self.symbols, self.rows)
+        if int(self.state[USED]) > 2 * self.kept + 1024:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drops pairs that occur less than twice."""
+        used = int(self.state[USED])
+        self.kept = forget(used, self.pairs, self.counts, self.lists, self.nodes, self.state)
+        self.slots = np.full(1 << (2 * self.kept + 4096).bit_length(), FREE, np.uint64)
+        enter(self.slots, self.pairs[: self.kept])
 
     def _reserve(self, pairs: int, nodes: int) -> None:
         """Room for so many more pairs and nodes."""
@@ -125,10 +139,12 @@ def add(
     nodes: NDArray[np.int32],
     state: NDArray[np.int64],
 ) -> None:
-    """Changes a pair's count; where it grows, notes that this row holds it."""
+    """Changes a pair's count, if it is not forgotten; where it grows, notes that this row holds it."""
     pair = np.int64(left) << 16 | np.int64(right)
     place = slot(slots, pair)
     if slots[place] == FREE:
+        if change < 0:
+            return
         number = state[USED]
         state[USED] += 1
         slots[place] = np.uint64(pair) << np.uint64(32) | np.uint64(number)
@@ -152,8 +168,7 @@ def add(
 @compiled
 def count_rows(
     symbols: NDArray[np.uint16],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+    rows: NDArray[np.int64],
     first: int,
     slots: NDArray[np.uint64],
     pairs: NDArray[np.uint32],
@@ -163,8 +178,8 @@ def count_rows(
     state: NDArray[np.int64],
 ) -> None:
     """Counts the pairs of some rows, of which the first has number `first`."""
-    for i in range(len(starts)):
-        row = symbols[starts[i] : starts[i] + lengths[i]]
+    for i in range(len(rows)):
+        row = symbols[rows[i, START] : rows[i, START] + rows[i, LENGTH]]
         place = 0
         while place + 1 < len(row):
             left, right = row[place], row[place + 1]
@@ -179,22 +194,24 @@ def count_rows(
 @compiled
 def most_frequent(counts: NDArray[np.int64], pairs: NDArray[np.uint32]) -> int:
     """The number of the highest count above 0, of these the one of smallest pair; -1 if there is none."""
-    most = np.int64(0)
-    for count in counts:
-        most = max(most, count)
-    best = -1
-    if most > 0:
-        for number in range(len(counts)):
-            if counts[number] == most and (best < 0 or pairs[number] < pairs[best]):
-                best = number
+    best, most = -1, np.int64(1)
+    for first in range(0, len(counts), BLOCK):
+        block = counts[first : first + BLOCK]
+        top = np.int64(0)
+        for count in block:  # a vector loop; most blocks have nothing for the next one
+            top = max(top, count)
+        if top < most:
+            continue
+        for i in range(len(block)):
+            if block[i] > most or (block[i] == most and (best < 0 or pairs[first + i] < pairs[best])):
+                best, most = first + i, block[i]
     return best
 
 
 @compiled
 def merge_pair(
     symbols: NDArray[np.uint16],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+    rows: NDArray[np.int64],
     best: int,
     a: int,
     b: int,
@@ -215,7 +232,7 @@ def merge_pair(
     while node >= 0:
         number = nodes[node, ROW]
         following = np.int64(nodes[node, NEXT])
-        row = symbols[starts[number] : starts[number] + lengths[number]]
+        row = symbols[rows[number, START] : rows[number, START] + rows[number, LENGTH]]
         read, write, inner = 0, 0, 0
         while read + 1 < len(row) and not (row[read] == a and row[read + 1] == b):
             read += 1
@@ -243,7 +260,7 @@ def merge_pair(
             add(b, a, -inner, number, slots, pairs, counts, lists, nodes, state)
             add(new, new, inner, number, slots, pairs, counts, lists, nodes, state)
         shrunk += len(row) - write
-        lengths[number] = write
+        rows[number, LENGTH] = write
         nodes[node, NEXT] = state[SPARE]
         state[SPARE] = node
         node = following
@@ -252,13 +269,40 @@ def merge_pair(
 
 
 @compiled
-def move_together(symbols: NDArray[np.uint16], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> int:
+def forget(
+    used: int,
+    pairs: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+    lists: NDArray[np.int32],
+    nodes: NDArray[np.int32],
+    state: NDArray[np.int64],
+) -> int:
+    """Moves pairs that occur at least twice together, makes the nodes of the others spare; returns how many stay."""
+    kept = 0
+    for number in range(used):
+        if counts[number] >= 2:
+            pairs[kept], counts[kept] = pairs[number], counts[number]
+            lists[kept, HEAD], lists[kept, SEEN] = lists[number, HEAD], lists[number, SEEN]
+            kept += 1
+            continue
+        node = np.int64(lists[number, HEAD])
+        while node >= 0:
+            following = np.int64(nodes[node, NEXT])
+            nodes[node, NEXT] = state[SPARE]
+            state[SPARE] = node
+            node = following
+    state[USED] = kept
+    return kept
+
+
+@compiled
+def move_together(symbols: NDArray[np.uint16], rows: NDArray[np.int64]) -> int:
     """Closes the gaps between rows; returns where the last ends."""
     end = 0
-    for row in range(len(starts)):
-        start = starts[row]
-        starts[row] = end
-        for i in range(lengths[row]):
+    for row in range(len(rows)):
+        start = rows[row, START]
+        rows[row, START] = end
+        for i in range(rows[row, LENGTH]):
             symbols[end + i] = symbols[start + i]
-        end += lengths[row]
+        end += rows[row, LENGTH]
     return end
