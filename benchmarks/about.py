@@ -67,5 +67,5 @@ def write(out: Path, name: str, title: str, command: str, tables: dict[str, list
 def cell(value: Any) -> str:
     """A table's cell."""
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 2 else f"{value:.2f}"
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 2 else f"{value:.3g}"
     return str(value)

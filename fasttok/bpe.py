@@ -312,8 +312,15 @@ def split(flat: NDArray, lengths: NDArray) -> list[NDArray]:
 
 
 def join(rows: Sequence[Sequence[int] | NDArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of ids as one array and their lengths."""
+    """Rows of ids as one array and their lengths.
+
+    Raises:
+        InputError: an id is no whole number.
+    """
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    if rows and all(isinstance(row, np.ndarray) for row in rows):
-        return np.concatenate(rows).astype(np.int64, copy=False), lengths
-    return np.fromiter(itertools.chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
+    try:
+        if rows and isinstance(rows[0], np.ndarray):
+            return np.concatenate(rows, dtype=np.int64, casting="same_kind"), lengths
+        return np.fromiter(itertools.chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
+    except (TypeError, ValueError) as error:
+        raise InputError(f"ids must be whole numbers, one sequence a row: {error}") from None

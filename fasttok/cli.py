@@ -407,6 +407,8 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
         return
     rows = report_rows(tok, report)
     table(f"{tok.vocab_size} ids; measured on held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
+    dims = [[n, d, m.rms[d], m.max_error[d]] for n, m in report.metrics.items() for d in range(len(m.rms))]
+    table("round-trip error in raw units", ["embodiment", "dim", "rms", "max"], dims)
 
 
 Command = Annotated[

@@ -167,7 +167,8 @@ def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_lab
         y0, y1 = min(y0, 0.0), max(y1, 0.0)
     if y1 - y0 < least:
         y0, y1 = (y0 + y1 - least) / 2, (y0 + y1 + least) / 2
-    y_ticks = ticks(y0, y1)
+    # Decades, where there are several.
+    y_ticks = [float(v) for v in range(math.floor(y0), math.ceil(y1) + 1)] if log_y and y1 - y0 > 1.2 else ticks(y0, y1)
     y0, y1 = min(y0, y_ticks[0]), max(y1, y_ticks[-1])
     span_x, span_y = (x1 - x0) or 1.0, (y1 - y0) or 1.0
 

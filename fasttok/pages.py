@@ -139,11 +139,16 @@ def chunk_section(tok: ActionTokenizer, embodiment: str | None, chunk: NDArray) 
     coefs = tok.coefficients(chunk, embodiment)[0]
     spans = tok.bpe.spans(ids)
     steps = np.arange(len(chunk))
+    stats = tok.channels(embodiment).stats
+    dim = chunk.shape[1]
+    span = np.ones(dim) if stats is None else stats.unnormalize(np.ones(dim)) - stats.unnormalize(np.zeros(dim))
     curves = []
     for d in range(chunk.shape[1]):
         raw = Series("raw", steps, chunk[:, d], PALETTE[0])
         decoded = Series("decoded", steps, back[:, d], PALETTE[1], dashed=True)
-        curves.append(tag("div", plot([raw, decoded], title=f"dim {d}", x_label="step", least=1e-6), class_="card"))
+        curves.append(
+            tag("div", plot([raw, decoded], title=f"dim {d}", x_label="step", least=0.4 * span[d]), class_="card")
+        )
     hues = [f"hsl({(47 * place) % 360} 70% 50% / .30)" for place in range(len(ids))]
     owner = np.zeros(coefs.size, int)
     for place, (start, stop) in enumerate(spans):

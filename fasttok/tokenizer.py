@@ -328,6 +328,8 @@ class ActionTokenizer:
         if not channels.plain:
             out = channels.backward(out, reference)
         ok = np.ones(len(rows), bool)
+        if not errors:
+            return Decoded(out, ok, [""] * len(rows))
         ok[list(errors)] = False
         if on_error == "mask":
             out[~ok] = np.nan
@@ -359,8 +361,15 @@ class ActionTokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex characters of what decides tokens: vocabulary, scale, range, action statistics."""
-        spec = {"min": self.min_token, "max": self.max_token, "scale": self.scale}
+        """16 hex characters of what decides tokens: vocabulary, scale, range, action statistics, what is tokenised."""
+        spec: dict[str, Any] = {"min": self.min_token, "max": self.max_token, "scale": self.scale}
+        special = {
+            name: [what.gripper, what.relative, what.gain]
+            for name, what in sorted(self.embodiments.items())
+            if what.gripper != "keep" or what.relative or what.gain
+        }
+        if special:
+            spec["channels"] = special
         stats = {name: s.to_json() for name, s in sorted(self.stats.items())}
         text = self.bpe.to_json() + json.dumps([spec, stats], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -374,13 +383,20 @@ class ActionTokenizer:
         folder.save(self, Path(path), card, overwrite)
 
     @classmethod
-    def load(cls, path: str | Path) -> "ActionTokenizer":
+    def load(cls, path: str | Path, max_token: int | None = None) -> "ActionTokenizer":
         """Reads a folder that `save` or the published processor wrote; no network, no pickle, no remote code.
+
+        Args:
+            max_token: the largest coefficient to accept where the folder does not say, as published ones do not. Without it
+                any tokens that are valid UTF-8 decode, however large their actions.
 
         Raises:
             InputError: a file is missing or not what it should be.
         """
-        return cls(**folder.load(Path(path)))
+        fields = folder.load(Path(path))
+        if fields["max_token"] is None:
+            fields["max_token"] = max_token
+        return cls(**fields)
 
 
 def _batches(group: NDArray | Iterable[NDArray], size: int = 1024) -> Iterable[NDArray]:

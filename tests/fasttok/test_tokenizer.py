@@ -169,6 +169,18 @@ def test_save_and_load_are_the_same_tokenizer(two: ActionTokenizer, tmp_path: Pa
         ActionTokenizer.load(tmp_path / "nothing")
 
 
+def test_a_published_folder_can_be_given_its_range(shared_data: Path) -> None:
+    """FAST+ does not say its largest coefficient; random tokens then decode to anything that UTF-8 can hold."""
+    folder = shared_data / "fast" / "universal"
+    wide, bounded = ActionTokenizer.load(folder), ActionTokenizer.load(folder, max_token=354)
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 256, 40) for _ in range(2000)]
+    largest = [np.abs(t.decode(rows, horizon=2, action_dim=2, on_error="pad").actions).max() for t in (wide, bounded)]
+    assert largest[0] > 100
+    assert largest[1] <= 35.4 * 2
+    assert [i.tolist() for i in bounded.encode(SMOOTH)] == [i.tolist() for i in wide.encode(SMOOTH)]
+
+
 def test_embodiments_have_their_own_units(two: ActionTokenizer) -> None:
     small = SMOOTH[:4, :5, :2] * 0.01
     out = two.decode(two.encode(small, "b"), horizon=5, action_dim=2, embodiment="b")
