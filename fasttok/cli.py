@@ -2,6 +2,7 @@
 
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -68,6 +69,8 @@ class Fit:
     """Per dim, factor on --scale: 2 halves that dim's rounding error. Default 1 for all."""
     action_key: str = "action"
     """Step feature that holds the actions."""
+    episode_share: float = 1.0
+    """Share of the episodes to read, chosen by their place in the files."""
     max_chunks: int = 200_000
     """Most chunks per embodiment to learn from, evenly spread."""
     overwrite: bool = False
@@ -427,9 +430,28 @@ Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 """
 
 
+def compile_kernels() -> None:
+    """Makes numba compile, or load, what most commands need; says so if that takes long: it does once a machine."""
+    notice = threading.Timer(2.0, log, ["compiling for this machine (once; some ten seconds) ..."])
+    notice.daemon = True
+    notice.start()
+    try:
+        tiny = ActionTokenizer.fit(np.zeros((2, 2, 1)), vocab_size=50)
+        tiny.decode(tiny.encode(np.zeros((1, 2, 1))), horizon=2, action_dim=1)
+    finally:
+        notice.cancel()
+
+
+def execute(command: Any) -> None:
+    """Runs a parsed command."""
+    if not isinstance(command, Info):
+        compile_kernels()
+    command.run()
+
+
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
-    sys.exit(run(lambda: tyro.cli(Command, prog="fasttok", description=DESCRIPTION, args=argv).run()))
+    sys.exit(run(lambda: execute(tyro.cli(Command, prog="fasttok", description=DESCRIPTION, args=argv))))
 
 
 if __name__ == "__main__":

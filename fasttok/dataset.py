@@ -18,7 +18,7 @@ from fasttok.embodiment import Embodiment, Gripper
 from fasttok.episodes import Episode, as_float
 from fasttok.errors import InputError
 
-HELD_OUT_EVERY = 10  # one episode in so many is held out, where there are enough
+HELD_OUT = 0.1  # share of the episodes that is held out
 BATCH = 1024
 Part = Literal["train", "held_out"]
 
@@ -30,6 +30,7 @@ class ChunkConfig:
     Attributes:
         horizon: steps of a chunk, or None: `seconds` times each embodiment's control frequency.
         control_hz: for data that do not say theirs. action_key: step feature that holds the actions.
+        episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
         gripper, relative, gain: what is tokenised, see Embodiment; `relative` makes every absolute dim relative to proprio.
     """
 
@@ -40,8 +41,11 @@ class ChunkConfig:
     gripper: Gripper = "keep"
     relative: bool = False
     gain: tuple[float, ...] = ()
+    episode_share: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.episode_share <= 1:
+            raise InputError(f"episode share is {self.episode_share}, expected more than 0 and at most 1")
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon is {self.horizon}, expected at least 1 step")
         if not (np.isfinite(self.seconds) and self.seconds > 0):
@@ -147,7 +151,8 @@ class Dataset:
         self.groups: dict[str, Group] = {}
         self._known = known or {}
         for number, episode in enumerate(episodes):
-            self._add(episode, number, config)
+            if _lot(episode, number, "sample") < config.episode_share:
+                self._add(episode, number, config)
         if not self.groups:
             raise InputError("no episodes: nothing to learn from or to measure")
 
@@ -176,7 +181,7 @@ class Dataset:
             raise InputError(
                 f"{episode.where}: action has {action.shape[1]} dims, embodiment {name!r} has {group.embodiment.action_dim}"
             )
-        part = "held_out" if _is_held_out(episode, number) else "train"
+        part = "held_out" if _lot(episode, number, "held out") < HELD_OUT else "train"
         group.actions[part].add(action)
         if proprio is not None:
             group.proprio.add(proprio)
@@ -241,8 +246,9 @@ def _new_embodiment(name: str, episode: Episode, action: NDArray, config: ChunkC
     )
 
 
-def _is_held_out(episode: Episode, number: int) -> bool:
-    """By a hash of the episode's place, so that it does not depend on the order of reading."""
+def _lot(episode: Episode, number: int, purpose: str) -> float:
+    """A number in [0, 1) that depends on the episode's place and the purpose, not on the order of reading."""
     where = episode.where
     place = f"{where.file.rsplit('/', 1)[-1]}:{where.number}" if where.file else str(number)
-    return hashlib.sha256(place.encode()).digest()[0] % HELD_OUT_EVERY == 0
+    digest = hashlib.sha256((purpose + place).encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48

@@ -151,3 +151,15 @@ def test_chunks_of_a_dataset_are_spread_evenly_and_hold_nothing_back(tmp_path: P
         few = np.concatenate([chunks for chunks, _ in group.chunks("train", 10)])
         assert len(few) == 10
         assert all((every == chunk).all(axis=(1, 2)).any() for chunk in few)
+
+
+def test_a_share_of_the_episodes_is_the_same_in_any_order(tmp_path: Path) -> None:
+    episodes = list(open_episodes(write(tmp_path / "data", "npz")))
+    lengths = []
+    for order in (episodes, episodes[::-1]):
+        with Dataset(order, ChunkConfig(horizon=4, episode_share=0.5)) as data:
+            lengths.append(sorted(n for g in data.groups.values() for s in g.actions.values() for n in s.lengths))
+    assert lengths[0] == lengths[1]
+    assert 0 < len(lengths[0]) < len(episodes)
+    with pytest.raises(InputError, match="episode share"):
+        ChunkConfig(episode_share=0)
