@@ -116,7 +116,7 @@ class Eval:
     max_chunks: int = 20_000
     """Most chunks per embodiment."""
     target_error: float | None = None
-    """Find the scale whose error, root mean square in normalised units, is at most this."""
+    """Find the scale whose rounding error, root mean square in normalised units, is at most this."""
     sweep: bool = False
     """Fit other scales and vocabulary sizes too (native fits; always done for --html)."""
     html: Path | None = None

@@ -213,7 +213,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     >>> ticks(0.0, 0.93)
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    if not high > low:
+    if not high - low > 1e-300:
         low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
     raw = (high - low) / count
     magnitude = 10.0 ** math.floor(math.log10(raw))

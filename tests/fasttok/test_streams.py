@@ -139,7 +139,7 @@ def test_pages_tables_and_the_scale_for_an_error(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(12):
-        np.savez(tmp_path / f"{number}.npz", action=np.cumsum(RNG.normal(0, 0.1, (60, 3)), axis=0))
+        np.savez(tmp_path / f"{number}.npz", action=np.sin(np.cumsum(RNG.normal(0, 0.3, (60, 3)), axis=0)))
     data = str(tmp_path)
     assert call("fit", data, "--out", tmp_path / "tok", "--horizon", 10, "--vocab-size", 500) == 0
     capsys.readouterr()
