@@ -213,8 +213,9 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     >>> ticks(0.0, 0.93)
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    if not high - low > 1e-300:
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    if not high - low > 1e-12:  # below what tick values are rounded to
+        pad = 0.5 * max(abs(low), abs(high)) if max(abs(low), abs(high)) > 1e-12 else 0.5
+        low, high = low - pad, high + pad
     raw = (high - low) / count
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)

@@ -58,7 +58,7 @@ def rounding(tok: ActionTokenizer, chunks: NDArray, name: str | None, scale: flo
 
 
 def scale_for(tok: ActionTokenizer, data: Dataset, target: float) -> float:
-    """The smallest scale, to 1 %, whose rounding error on held-out chunks is at most `target`, root mean square in normalised units.
+    """The smallest scale, to 1 %, whose rounding error on held-out chunks is at most `target` (root mean square, normalised).
 
     Raises:
         InputError: the target is not positive, or no scale searched reaches it.
