@@ -6,8 +6,6 @@ Ratios compare two ways of doing one thing in one run on the same data; the mach
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,18 +14,14 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from datetime import date
-from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
 
-from fasttok.console import log, run, table
-
-VERSIONS = ("fasttok", "numpy", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "tensorflow-datasets", "jax")
+from benchmarks import about
+from fasttok.console import run, table
 
 
 @dataclass(frozen=True)
@@ -137,8 +131,10 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
     tok = ActionTokenizer.load(tokenizer)
     actions = [np.asarray(e.steps["action"]) for e in open_episodes(arm)]
     chunks = np.concatenate([episode_chunks(a, 20, ["absolute"] * 6 + ["gripper"]) for a in actions])[:4000]
-    ids = tok.encode(chunks, "arm")
-    lines.append(rate("encode 20 x 7 chunks", "chunks/s", lambda: len(tok.encode(chunks, "arm")), config.repeats))
+    ids = tok.encode_report(chunks, "arm").ids
+    lines.append(
+        rate("encode 20 x 7 chunks", "chunks/s", lambda: len(tok.encode_report(chunks, "arm").ids), config.repeats)
+    )
 
     def decode() -> int:
         return len(tok.decode(ids, horizon=20, action_dim=7, embodiment="arm").actions)
@@ -158,44 +154,13 @@ def train_rate(shards: Path, out: Path, repeats: int) -> Line:
     return Line("train, debug preset, batch 32", "samples/s", statistics.median(found), min(found), max(found))
 
 
-def hardware() -> str:
-    """The processor's name and how many cores this process may use."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
-
-
 def main(config: BenchConfig) -> None:
     """Measures, prints and writes."""
     with tempfile.TemporaryDirectory() as folder:
-        lines = measure(config, Path(folder))
-    about: dict[str, Any] = {
-        "command": f"python -m benchmarks --episodes {config.episodes} --repeats {config.repeats}",
-        "date": date.today().isoformat(),
-        "hardware": hardware(),
-        "system": f"{platform.system()}, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in VERSIONS},
-    }
-    columns = ["part", "unit", "median", "lowest", "highest", "ratio"]
-    rows = [list(asdict(line).values()) for line in lines]
-    table("medians", columns, rows)
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "chain.json").write_text(json.dumps({**about, "lines": [asdict(x) for x in lines]}, indent=2) + "\n")
-    text = [
-        "# The chain, part by part",
-        "",
-        f"`{about['command']}`, {about['date']}, {about['hardware']}, {about['system']}.  ",
-    ]
-    text += [", ".join(f"{k} {v}" for k, v in about["versions"].items()), "", "| " + " | ".join(columns) + " |"]
-    text += ["|" + "---|" * len(columns)]
-    text += [
-        f"| {x.part.strip()} | {x.unit} | {x.median:,.0f} | {x.lowest:,.0f} | {x.highest:,.0f} | {x.ratio} |"
-        for x in lines
-    ]
-    (config.out / "chain.md").write_text("\n".join(text) + "\n")
-    log(f"wrote {config.out}/chain.json and chain.md")
+        rows = [asdict(line) | {"part": line.part.strip()} for line in measure(config, Path(folder))]
+    table("medians", list(rows[0]), [list(row.values()) for row in rows])
+    command = f"python -m benchmarks --episodes {config.episodes} --repeats {config.repeats}"
+    about.write(config.out, "chain", "The chain, part by part", command, {"Medians": rows})
 
 
 if __name__ == "__main__":

@@ -127,6 +127,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float | np.floating):
         real = float(value)
+        if np.isnan(real):
+            return "-"
         return f"{real:.4g}" if abs(real) < 1000 else f"{real:,.0f}"
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f"{value:,}"

@@ -89,6 +89,8 @@ def number(value: Any) -> Any:
         return f"{value:,}"
     if isinstance(value, float | np.floating):
         real = float(value)
+        if math.isnan(real):
+            return "–"
         return f"{real:,.0f}" if abs(real) >= 1000 else f"{real:.3g}"
     return value
 

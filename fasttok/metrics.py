@@ -52,8 +52,10 @@ class Metrics:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items() if k != "lengths"}
+        """Plain values; None for the error of dims that are left out."""
+        plain: dict[str, Any] = {k: v for k, v in vars(self).items() if k != "lengths"}
+        for name in ("rms", "max_error"):
+            plain[name] = [None if np.isnan(error) else float(error) for error in plain[name]]
         return plain | {"ratio": self.ratio}
 
 

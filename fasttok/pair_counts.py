@@ -26,9 +26,9 @@ class PairCounts:
     def __init__(self, symbols: NDArray[np.uint16], lengths: NDArray[np.int64], alphabet: int) -> None:
         self.symbols = symbols
         self.rows = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)  # where each row starts, how long it is
-        self.alphabet = alphabet
         self.room = self.live = len(symbols)
         self.kept = 0
+        self.step = 4 * int(lengths.max(initial=0)) + 4096  # room for what a row can add, and then some
         self.state = np.array([0, 0, -1], np.int64)
         self.slots = np.full(1 << 12, FREE, np.uint64)  # pair << 32 | its number, a pair being left << 16 | right
         self.pairs, self.counts = np.empty(0, np.uint32), np.empty(0, np.int64)
@@ -36,7 +36,7 @@ class PairCounts:
         for start in range(0, len(lengths), 1024):
             rows = self.rows[start : start + 1024]
             most = int(rows[:, LENGTH].sum())
-            self._reserve(min(most, alphabet**2), most)
+            self._reserve(min(most, alphabet**2), most)  # each pair once, each (pair, row) once
             count_rows(
                 self.symbols, rows, start, self.slots, self.pairs, self.counts, self.lists,
                 self.nodes, self.state,
@@ -61,14 +61,14 @@ class PairCounts:
 
     def merge(self, pair: tuple[int, int], new: int) -> None:
         """Puts `new` in the place of a pair, everywhere."""
-        at = find(self.slots, pair[0] << 16 | pair[1])
-        self.alphabet = max(self.alphabet, new + 1)
-        most = 2 * int(self.counts[at]) + 1
-        self._reserve(min(most, 2 * self.alphabet + 1), most)
-        self.live -= merge_pair(
-            self.symbols, self.rows, at, pair[0], pair[1], new, self.slots, self.pairs, self.counts,
-            self.lists, self.nodes, self.state,
-        )  # fmt: skip
+        at = int(find(self.slots, pair[0] << 16 | pair[1]))
+        while self.lists[at, HEAD] >= 0:  # the kernel stops where its tables might be too small for the next row
+            self._reserve(self.step, self.step)
+            self.live -= merge_pair(
+                self.symbols, self.rows, at, pair[0], pair[1], new, self.slots, self.pairs, self.counts,
+                self.lists, self.nodes, self.state,
+            )  # fmt: skip
+        self.counts[at] = 0
         if 2 * self.live < self.room:  # rows have shrunk: move them together, so that less memory is touched
             self.room = move_together(self.symbols, self.rows)
         if int(self.state[USED]) > 2 * self.kept + 1024:
@@ -78,7 +78,9 @@ class PairCounts:
         """Drops pairs that occur less than twice."""
         used = int(self.state[USED])
         self.kept = forget(used, self.pairs, self.counts, self.lists, self.nodes, self.state)
-        self.slots = np.full(1 << (2 * self.kept + 4096).bit_length(), FREE, np.uint64)
+        size = self.kept + self.step
+        self.pairs, self.counts, self.lists = self.pairs[:size], self.counts[:size], self.lists[:size]
+        self.slots = np.full(1 << (2 * size).bit_length(), FREE, np.uint64)
         enter(self.slots, self.pairs[: self.kept])
 
     def _reserve(self, pairs: int, nodes: int) -> None:
@@ -88,12 +90,14 @@ class PairCounts:
             size = max(need, 2 * len(self.pairs))
             self.pairs, self.counts = _grown(self.pairs, size), _grown(self.counts, size)
             self.lists = _grown(self.lists, size)
-        if 2 * need > len(self.slots):
-            self.slots = np.full(1 << (2 * need).bit_length(), FREE, np.uint64)
+        if 2 * len(self.pairs) > len(self.slots):
+            self.slots = np.full(1 << (2 * len(self.pairs)).bit_length(), FREE, np.uint64)
             enter(self.slots, self.pairs[: self.state[USED]])
         need = int(self.state[NODES]) + nodes
         if need > len(self.nodes):
-            self.nodes = _grown(self.nodes, max(need, 2 * len(self.nodes)))
+            self.nodes = _grown(
+                self.nodes, max(need, len(self.nodes) * 5 // 4)
+            )  # most of the memory: grows in small steps
 
 
 def _grown(array: NDArray, size: int) -> NDArray:
@@ -223,15 +227,20 @@ def merge_pair(
     nodes: NDArray[np.int32],
     state: NDArray[np.int64],
 ) -> int:
-    """Merges (a, b), pair number `best`, in its rows from left to right; returns by how many symbols they shrank.
+    """Merges (a, b), pair number `best`, in its rows from left to right, as far as the tables have room for new pairs.
+
+    Returns by how many symbols the rows shrank; a list that is not empty yet is to be gone on with.
 
     In x ab ab ab y three merges end (x, a), two (b, a) and (b, y), and begin (x, new), two (new, new) and (new, y).
     """
-    node, shrunk = np.int64(lists[best, HEAD]), 0
-    lists[best, HEAD] = -1
-    while node >= 0:
+    shrunk = 0
+    while lists[best, HEAD] >= 0:
+        node = np.int64(lists[best, HEAD])
         number = nodes[node, ROW]
-        following = np.int64(nodes[node, NEXT])
+        most = 2 * rows[number, LENGTH] + 2
+        if state[USED] + most > len(pairs) or state[NODES] + most > len(nodes):
+            break
+        lists[best, HEAD] = nodes[node, NEXT]
         row = symbols[rows[number, START] : rows[number, START] + rows[number, LENGTH]]
         read, write, inner = 0, 0, 0
         while read + 1 < len(row) and not (row[read] == a and row[read + 1] == b):
@@ -263,8 +272,6 @@ def merge_pair(
         rows[number, LENGTH] = write
         nodes[node, NEXT] = state[SPARE]
         state[SPARE] = node
-        node = following
-    counts[best] = 0
     return shrunk
 
 

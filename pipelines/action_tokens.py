@@ -51,6 +51,11 @@ def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | N
                 f" {source.dataset!r} has {source.action_dim}; fit a tokenizer on this INDEX, or pass --tokenizer fit"
             )
         shape = tok.embodiments.get(source.embodiment)
+        if shape is not None and shape.relative:
+            raise InputError(
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} tokenises dims {list(shape.relative)} relative to the "
+                "state, which shards do not support yet; fit a tokenizer without --relative"
+            )
         if shape is not None and shape.horizon != source.horizon:
             log(
                 f"note: {source.name}: chunks of {source.horizon} steps, the tokenizer was fitted on {shape.horizon}; the"

@@ -1,6 +1,8 @@
 """The compiled merges against the `tokenizers` library, on vocabularies and texts chosen to be awkward."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -141,3 +143,27 @@ def test_what_cannot_be_repeated_exactly_is_refused(change: dict, says: str) -> 
         Bpe.from_json(json.dumps(spec), "test")
     with pytest.raises(InputError, match=r"not a BPE tokenizer\.json"):
         Bpe.from_json("[]", "test")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA")
+def test_a_fit_needs_little_memory_beside_the_files() -> None:
+    """280 MB of float32 chunks with 200 MB allowed: codes wait in a file, chunks come in batches."""
+    code = """
+import re, resource
+import numpy as np
+from fasttok import ActionTokenizer
+from fasttok.chunks import episode_chunks
+rng = np.random.default_rng(0)
+t = np.arange(400)[:, None] / 40
+episodes = [np.sin(rng.uniform(0, 6, 14) + rng.uniform(0.3, 1, 14) * t).astype(np.float32) for _ in range(250)]
+def chunks():
+    for episode in episodes:
+        yield np.clip(episode_chunks(episode, 50, ("absolute",) * 14), -1, 1)
+ActionTokenizer.fit(next(chunks()), 300)  # compiled and loaded
+now = int(re.search(r"VmData:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (now + 200_000_000, now + 200_000_000))
+print(ActionTokenizer.fit(chunks(), 300).vocab_size)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250)
+    assert result.stdout.strip() == "300", result.stderr[-2000:]
