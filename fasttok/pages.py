@@ -190,5 +190,5 @@ def heatmap(coefs: NDArray, colours: Sequence[str]) -> Markup:
         f"{''.join(parts)}</svg>"
     )
     left_out = len(coefs) - rows
-    note = f"{left_out} higher frequencies are 0 in every dimension." if left_out else ""
+    note = f"Higher frequencies ({left_out}) are 0 in every dimension." if left_out else ""
     return tag("figure", drawing, tag("figcaption", note), style="margin:0 0 10px")
