@@ -1,11 +1,12 @@
 """`python -m benchmarks.compression DATA...`: tokens of a native fit against the published fit, same scale, held-out chunks.
 
-    python -m benchmarks.compression ../shared/data/rlds/metaworld_mt50/1.0.0 --control-hz 80 --seconds 0.5
+    python -m benchmarks.compression metaworld_mt50/1.0.0 --control-hz 80 --seconds 0.5
 
 The scale decides the error, so both have the same. Chunks that the published vocabulary cannot encode, because its fit never
 saw one of their bytes (the published code would drop it silently), are counted and left out for both.
 """
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,12 @@ import tyro
 from tyro.conf import Positional
 
 from benchmarks import about
-from fasttok import ActionTokenizer
 from fasttok.console import log, run, table, track
 from fasttok.dataset import Dataset
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
-from fasttok.fit import FitConfig, fit_on
+from fasttok.fit import MEASURED, FitConfig, fit_on
+from fasttok.metrics import measure
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,14 @@ def compare(data: Dataset, config: FitConfig, name: str) -> list[dict[str, Any]]
         return []
     rows = []
     for embodiment, group in data.groups.items():
-        chunks = np.concatenate([part for part, _ in group.chunks("held_out", 20_000)])
-        ours, theirs, lost = [], [], 0
-        for chunk in chunks:
-            try:
-                theirs.append(len(published.encode_report(chunk, embodiment).ids[0]))
-            except InputError:
-                lost += 1
-                continue
-            ours.append(len(native.encode_report(chunk, embodiment).ids[0]))
+        chunks, _ = group.sample("held_out", MEASURED)
+        ours = measure(native, chunks, embodiment)
+        theirs = np.full(len(chunks), -1)
+        for i, chunk in enumerate(chunks):
+            with contextlib.suppress(InputError):
+                theirs[i] = len(published.encode_report(chunk, embodiment).ids[0])
+        both = theirs >= 0
+        tokens, theirs = float(ours.lengths[both].mean()), theirs[both]
         rows.append(
             {
                 "data": embodiment,
@@ -97,23 +97,15 @@ def compare(data: Dataset, config: FitConfig, name: str) -> list[dict[str, Any]]
                 "ids": config.vocab_size,
                 "fitted on": group.actions["train"].rows,
                 "measured": len(chunks),
-                "lost by published": lost,
+                "lost by published": int((~both).sum()),
                 "naive": group.embodiment.horizon * group.embodiment.action_dim,
-                "published": float(np.mean(theirs)),
-                "native": float(np.mean(ours)),
-                "native against published": f"{100 * (np.mean(ours) / np.mean(theirs) - 1):+.1f} %",
-                "rms error": rms(native, chunks, embodiment),
+                "published": float(theirs.mean()),
+                "native": tokens,
+                "native against published": f"{100 * (tokens / theirs.mean() - 1):+.1f} %",
+                "rms error": ours.rms_normalized,
             }
         )
     return rows
-
-
-def rms(tok: ActionTokenizer, chunks: np.ndarray, embodiment: str) -> float:
-    """Of the normalised round trip."""
-    report = tok.encode_report(chunks, embodiment)
-    back = tok.decode(report.ids, horizon=chunks.shape[1], action_dim=chunks.shape[2], embodiment=embodiment).actions
-    stats = tok.stats[embodiment]
-    return float(np.sqrt(((stats.normalize(back) - stats.normalize(chunks.astype(np.float64))) ** 2).mean()))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ SCALE = 10.0
 class BenchConfig:
     """Times encode, decode, fit, threads and start; writes benchmarks/results/fasttok.json and .md.
 
-    Example: python -m benchmarks.fasttok --universal ../shared/data/fast/universal
+    Example: python -m benchmarks.fasttok --universal FAST+
     """
 
     universal: Path | None = None

@@ -30,7 +30,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 MAX_CODE = 0xD7FF  # the codes above are surrogates, which no string can hold
 FIRST_AFTER_SURROGATES, MAX_UNICODE = 0xE000, 0x10FFFF
 FIRST_TABLE = 1024  # codes that the tables of a published vocabulary cover before a batch asks for more
-MAX_IDS = 2**20 - 2  # what fasttok.merge packs into its pair table, and its separator
+MAX_IDS = 2**20 - 2  # ranks and a place within a block share the 32 bits of a key in fasttok.merge
 UNSUPPORTED = (
     "dropout",
     "unk_token",
@@ -58,9 +58,8 @@ class NotFiniteError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """What `fasttok.merge.encode_rows` needs of a vocabulary, for codes below `codes`."""
+    """What `fasttok.merge.encode_rows` needs of a vocabulary, for codes below `codes`, of which `zero` is coefficient 0."""
 
-    codes: int
     zero: int
     classes: NDArray[np.uint8]
     atom_starts: NDArray[np.int32]
@@ -71,6 +70,11 @@ class Tables:
     base: NDArray[np.int64]
     pairs: NDArray[np.int64]
     made: NDArray[np.int32]
+
+    @property
+    def codes(self) -> int:
+        """How many codes the tables cover."""
+        return len(self.absorbed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +244,6 @@ class Bpe:
         atoms = [[shortcuts.atom(symbols, after) if symbols else Atom([]) for after in contexts] for symbols in codes]
         flat = [atom.symbols for row in atoms for atom in row]
         return Tables(
-            count,
             zero,
             character_classes(count) if self.words else np.zeros(0, np.uint8),
             np.cumsum([0, *map(len, flat)]).astype(np.int32),

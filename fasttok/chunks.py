@@ -4,7 +4,7 @@ Padding holds the last value in absolute and gripper dimensions and is 0 in delt
 everything with zeros would double the FAST tokens of such chunks.) `action_steps` says how many steps are real.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,22 @@ def episode_chunks(actions: NDArray, horizon: int, encoding: Sequence[str], stri
            [2., 2.]])
     """
     return chunks_at(actions, np.arange(0, len(actions), stride), horizon, encoding)
+
+
+def stacks(chunks: Iterable[NDArray], most: int) -> Iterator[NDArray]:
+    """Runs of chunks of equal shape as (n, T, D) arrays of at most `most`.
+
+    >>> [stack.shape for stack in stacks([np.zeros((2, 1)), np.zeros((2, 1)), np.zeros((3, 1))], 10)]
+    [(2, 2, 1), (1, 3, 1)]
+    """
+    waiting: list[NDArray] = []
+    for chunk in chunks:
+        if waiting and (chunk.shape != waiting[0].shape or len(waiting) == most):
+            yield np.stack(waiting)
+            waiting = []
+        waiting.append(chunk)
+    if waiting:
+        yield np.stack(waiting)
 
 
 def _is_delta(encoding: Sequence[str], dim: int) -> NDArray[np.bool_]:

@@ -2,8 +2,7 @@
 
 import platform
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,9 +21,10 @@ from fasttok.embodiment import Gripper
 from fasttok.episodes import Episode, Episodes, open_episodes
 from fasttok.errors import InputError
 from fasttok.fit import FitConfig, FitReport, fit_tokenizer, measure_group, report_rows
+from fasttok.metrics import Metrics, error_rows
 from fasttok.normalize import Mode as NormMode
 from fasttok.pages import Measured, eval_page, inspect_page
-from fasttok.rate_distortion import Point, by_frequency, scale_for, sweep
+from fasttok.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
 from fasttok.streams import Writer, read_chunks, read_ids
 from fasttok.tokenizer import ActionTokenizer, OnRange
 
@@ -129,18 +129,18 @@ class Eval:
         tok = ActionTokenizer.load(self.tokenizer)
         with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
             measured, rows = {}, []
+            held_out = samples(data, "held_out", MEASURED)
             for name, group in data.groups.items():
-                held = name if tok.stats else None
-                metrics = measure_group(tok, group, held, self.max_chunks)
-                some = np.concatenate([*group.relative_chunks("held_out", 4000)])
-                measured[name] = Measured(metrics, *by_frequency(tok, some, held))
+                metrics = measure_group(tok, group, tok.held_name(name), self.max_chunks)
+                spectrum = Spectrum.of(tok, held_out[name], name)
+                measured[name] = Measured(metrics, *spectrum.by_frequency(tok.scale))
                 what = group.embodiment
                 row = {"embodiment": name, "dims": what.action_dim, "Hz": what.control_hz, "horizon": what.horizon}
                 rows.append(row | {"chunks": metrics.chunks} | metrics.row())
             points: list[Point] = []
             if self.sweep or self.html:
-                points = list(track(sweep(tok, data), "fitting other scales and sizes", unit="points"))
-            found = None if self.target_error is None else scale_for(tok, data, self.target_error)
+                points = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
+            found = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
         note = "" if found is None else (
             f"Scale {found:.3g} has an error of at most {self.target_error:g}: fasttok fit DATA --scale {found:.3g} --out OUT"
         )  # fmt: skip
@@ -157,12 +157,7 @@ class Eval:
             emit_json(report | {"sweep": [vars(p) for p in points], "scale_for_target": found})
             return
         table("tokens per chunk, held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
-        dims = [
-            [n, d, m.metrics.rms[d], m.metrics.max_error[d]]
-            for n, m in measured.items()
-            for d in range(len(m.metrics.rms))
-        ]
-        table("round-trip error in raw units", ["embodiment", "dim", "rms", "max"], dims)
+        print_errors({name: m.metrics for name, m in measured.items()})
         if points:
             columns = ["embodiment", "scale", "vocabulary", "tokens a chunk", "rms error (normalised)"]
             table("rate against distortion", columns, [list(vars(p).values()) for p in points])
@@ -279,8 +274,8 @@ class Inspect:
             for name, group in data.groups.items():
                 if group.embodiment.relative:
                     raise InputError(f"{name}: chunks with relative dims cannot be inspected yet")
-                some = np.concatenate([chunks for chunks, _ in group.chunks("held_out", self.chunks)])
-                shown += [(f"{name}, held-out chunk {i}", name if tok.stats else None, c) for i, c in enumerate(some)]
+                some, _ = group.sample("held_out", self.chunks)
+                shown += [(f"{name}, held-out chunk {i}", tok.held_name(name), c) for i, c in enumerate(some)]
         if self.html is not None:
             write_text(self.html, inspect_page(tok, self.tokenizer.name, shown))
             log(f"wrote {self.html}")
@@ -410,8 +405,12 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
         return
     rows = report_rows(tok, report)
     table(f"{tok.vocab_size} ids; measured on held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
-    dims = [[n, d, m.rms[d], m.max_error[d]] for n, m in report.metrics.items() for d in range(len(m.rms))]
-    table("round-trip error in raw units", ["embodiment", "dim", "rms", "max"], dims)
+    print_errors(report.metrics)
+
+
+def print_errors(metrics: Mapping[str, Metrics]) -> None:
+    """The round trip's error per dim."""
+    table("round-trip error in raw units", ["embodiment", "dim", "rms", "max"], error_rows(metrics))
 
 
 Command = Annotated[
@@ -430,22 +429,12 @@ Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 """
 
 
-def compile_kernels() -> None:
-    """Makes numba compile, or load, what most commands need; says so if that takes long: it does once a machine."""
-    notice = threading.Timer(2.0, log, ["compiling for this machine (once; some ten seconds) ..."])
-    notice.daemon = True
-    notice.start()
-    try:
-        tiny = ActionTokenizer.fit(np.zeros((2, 2, 1)), vocab_size=50)
-        tiny.decode(tiny.encode(np.zeros((1, 2, 1))), horizon=2, action_dim=1)
-    finally:
-        notice.cancel()
-
-
 def execute(command: Any) -> None:
     """Runs a parsed command."""
     if not isinstance(command, Info):
-        compile_kernels()
+        from fasttok import jit  # numba, which every other command needs
+
+        jit.announce(log)
     command.run()
 
 

@@ -122,6 +122,11 @@ class Group:
         if waiting:
             yield np.concatenate(waiting), np.concatenate(near) if near else None
 
+    def sample(self, part: Part, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `chunks`, in one piece."""
+        chunks, references = zip(*self.chunks(part, most), strict=True)
+        return np.concatenate(chunks), np.concatenate(references) if self.embodiment.relative else None
+
     def relative_chunks(self, part: Part, most: int) -> Iterator[NDArray[np.float32]]:
         """As `chunks`, with the reference taken off."""
         dims = list(self.embodiment.relative)

@@ -5,10 +5,8 @@ temporary files, statistics are exact and read in batches.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from fasttok.bpe import Mode
 from fasttok.console import track
@@ -85,9 +83,7 @@ def fit_on(data: Dataset, config: FitConfig) -> ActionTokenizer:
         {name: group.embodiment for name, group in data.groups.items()},
         track=lambda merges: track(merges, "learning merges", unit="merges"),
     )
-    return ActionTokenizer(
-        fitted.bpe, fitted.scale, fitted.min_token, fitted.max_token, stats, state_stats, fitted.embodiments
-    )
+    return replace(fitted, state_stats=state_stats)
 
 
 def report(tok: ActionTokenizer, data: Dataset, max_chunks: int) -> FitReport:
@@ -102,9 +98,8 @@ def report(tok: ActionTokenizer, data: Dataset, max_chunks: int) -> FitReport:
 
 def measure_group(tok: ActionTokenizer, group: Group, name: str | None, most: int) -> Metrics:
     """Metrics on at most so many held-out chunks of a group."""
-    parts = list(group.chunks("held_out", most))
-    reference = None if parts[0][1] is None else np.concatenate([r for _, r in parts if r is not None])
-    return measure(tok, np.concatenate([chunks for chunks, _ in parts]), name, reference)
+    chunks, reference = group.sample("held_out", most)
+    return measure(tok, chunks, name, reference)
 
 
 def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Any]]:

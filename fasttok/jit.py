@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit
+from numba.core import event
 
 OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 
@@ -19,3 +20,17 @@ def compiled(function: Callable, **options: Any) -> Any:
 def inlined(function: Callable) -> Any:
     """A part of a kernel: always inlined, as a call would pass each array as seven numbers."""
     return compiled(function, forceinline=True)
+
+
+def announce(say: Callable[[str], None]) -> None:
+    """From now on, says once if a kernel is compiled rather than loaded from the cache: that takes seconds."""
+
+    class Once(event.Listener):
+        def on_start(self, _: event.Event) -> None:
+            event.unregister("numba:compile", self)
+            say("compiling for this machine (once; some ten seconds) ...")
+
+        def on_end(self, _: event.Event) -> None:
+            """Nothing to say."""
+
+    event.register("numba:compile", Once())

@@ -1,5 +1,6 @@
 """How good a tokenizer is on given chunks: tokens against naive binning and against no BPE, error per dimension in raw units."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,11 @@ class Metrics:
         for name in ("rms", "max_error"):
             plain[name] = [None if np.isnan(error) else float(error) for error in plain[name]]
         return plain | {"ratio": self.ratio}
+
+
+def error_rows(found: Mapping[str, Metrics]) -> list[list[Any]]:
+    """Embodiment, dim, root mean square and largest error in raw units: a row for each dim."""
+    return [[name, d, float(m.rms[d]), float(m.max_error[d])] for name, m in found.items() for d in range(len(m.rms))]
 
 
 def measure(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok import html
 from fasttok.html import PALETTE, Markup, Series, plot, table, tag, tiles
-from fasttok.metrics import Metrics
+from fasttok.metrics import Metrics, error_rows
 from fasttok.rate_distortion import Point
 from fasttok.tokenizer import ActionTokenizer
 
@@ -63,11 +63,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Any]], m
                             title=f"{embodiment}: root mean square by frequency, normalised"), class_="card")
         )  # fmt: skip
     sections += [tag("div", *cards, class_="cards"), tag("h2", "Error per dimension, raw units")]
-    dims = [
-        [embodiment, d, float(m.metrics.rms[d]), float(m.metrics.max_error[d])]
-        for embodiment, m in measured.items()
-        for d in range(len(m.metrics.rms))
-    ]
+    dims = error_rows({name: m.metrics for name, m in measured.items()})
     sections.append(table(["embodiment", "dim", "root mean square", "largest"], dims))
     if points:
         what = "Native fits on the training part with other scales and vocabulary sizes; the error depends on the scale alone."

@@ -1,13 +1,13 @@
 """Tokens against error: over scale and vocabulary size, per dimension and frequency, and the scale for a wanted error."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import dct
-from fasttok.dataset import Dataset
+from fasttok.dataset import Dataset, Part
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 
@@ -28,36 +28,62 @@ class Point:
     rms: float
 
 
-def sweep(tok: ActionTokenizer, data: Dataset, scales: Sequence[float] = SCALES) -> Iterator[Point]:
+def samples(data: Dataset, part: Part, most: int) -> dict[str, NDArray]:
+    """Chunks (n, T, D) of each embodiment, references taken off."""
+    return {name: np.concatenate([*group.relative_chunks(part, most)]) for name, group in data.groups.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Coefficients (n, T, C) before scale and rounding; `unit` (C,) is what 1 in normalised units is in each channel."""
+
+    coefs: NDArray
+    unit: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, tok: ActionTokenizer, chunks: NDArray, name: str) -> "Spectrum":
+        """Of chunks whose references are taken off."""
+        channels = replace(tok.channels(tok.held_name(name)), relative=())
+        x = channels.forward(chunks)
+        return cls(dct.coefficients(x, 1.0, rounded=False), channels.unit(x.shape[2]))
+
+    def rounding(self, scale: float) -> NDArray:
+        """What rounding loses, normalised units; the transform is orthonormal, so the chunks lose as much."""
+        return (self.coefs - np.rint(self.coefs * scale) / scale) / self.unit
+
+    def by_frequency(self, scale: float) -> tuple[NDArray, NDArray]:
+        """(root mean square coefficient, root mean square rounding error) of each frequency: (T,), normalised units."""
+        return rms(self.coefs / self.unit, (0, 2)), rms(self.rounding(scale), (0, 2))
+
+
+def rms(values: NDArray, axis: tuple[int, ...] | None = None) -> NDArray:
+    """Root mean square."""
+    return np.sqrt((values**2).mean(axis))
+
+
+def sweep(
+    tok: ActionTokenizer, data: Dataset, held_out: Mapping[str, NDArray], scales: Sequence[float] = SCALES
+) -> Iterator[Point]:
     """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest."""
-    train = {name: np.concatenate([*g.relative_chunks("train", LEARNED)]) for name, g in data.groups.items()}
-    held = {name: np.concatenate([*g.relative_chunks("held_out", MEASURED)]) for name, g in data.groups.items()}
+    train = samples(data, "train", LEARNED)
+    spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}
     plain = {name: replace(e, relative=()) for name, e in tok.embodiments.items()}
     for scale in scales:
+        errors = {name: float(rms(spectrum.rounding(scale))) for name, spectrum in spectra.items()}
         largest = None
         for size in reversed(VOCABULARIES):
             try:
                 if largest is None:
                     largest = ActionTokenizer.fit(train, size, scale, "native", tok.stats, plain)
-                vocabulary = largest.bpe.truncated(min(size, largest.vocab_size))
+                candidate = replace(largest, bpe=largest.bpe.truncated(min(size, largest.vocab_size)))
             except InputError:  # fewer ids than coefficients of this scale
                 continue
-            candidate = ActionTokenizer(vocabulary, scale, largest.min_token, largest.max_token, tok.stats, {}, plain)
-            for name, chunks in held.items():
-                ids = candidate.encode_report(chunks, name or None).ids
-                rms = float(np.sqrt(np.mean(rounding(candidate, chunks, name, scale) ** 2)))
-                yield Point(name, scale, size, float(np.mean([len(row) for row in ids])), rms)
+            for name, chunks in held_out.items():
+                ids = candidate.encode_report(chunks, candidate.held_name(name)).ids
+                yield Point(name, scale, size, float(np.mean([len(row) for row in ids])), errors[name])
 
 
-def rounding(tok: ActionTokenizer, chunks: NDArray, name: str | None, scale: float) -> NDArray:
-    """Coefficients' rounding errors (n, T, C) in normalised units; the transform is orthonormal, so they are the chunks' too."""
-    channels = replace(tok.channels(name or None), relative=())
-    x = channels.forward(chunks)
-    coefs = dct.coefficients(x, 1.0, rounded=False)
-    return (coefs - np.rint(coefs * scale) / scale) / channels.unit(x.shape[2])
-
-
-def scale_for(tok: ActionTokenizer, data: Dataset, target: float) -> float:
+def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray], target: float) -> float:
     """The smallest scale, to 1 %, whose rounding error on held-out chunks is at most `target` (root mean square, normalised).
 
     Raises:
@@ -65,11 +91,10 @@ def scale_for(tok: ActionTokenizer, data: Dataset, target: float) -> float:
     """
     if not target > 0:
         raise InputError(f"target error is {target}, expected a positive number in normalised units, such as 0.01")
-    held = {name: np.concatenate([*g.relative_chunks("held_out", MEASURED)]) for name, g in data.groups.items()}
+    spectra = [Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()]
 
     def error(scale: float) -> float:
-        squares = [rounding(tok, chunks, name, scale) ** 2 for name, chunks in held.items()]
-        return float(np.sqrt(np.concatenate([s.reshape(-1) for s in squares]).mean()))
+        return float(rms(np.concatenate([spectrum.rounding(scale).reshape(-1) for spectrum in spectra])))
 
     low, high = LOWEST, HIGHEST
     if error(low) <= target:
@@ -82,12 +107,3 @@ def scale_for(tok: ActionTokenizer, data: Dataset, target: float) -> float:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if error(middle) <= target else (middle, high)
     return high
-
-
-def by_frequency(tok: ActionTokenizer, chunks: NDArray, name: str | None) -> tuple[NDArray, NDArray]:
-    """(root mean square coefficient, root mean square rounding error) of each frequency: (T,), normalised units."""
-    channels = replace(tok.channels(name), relative=())
-    x = channels.forward(chunks)
-    coefs = dct.coefficients(x, 1.0, rounded=False) / channels.unit(x.shape[2])
-    error = rounding(tok, chunks, name, tok.scale)
-    return np.sqrt((coefs**2).mean((0, 2))), np.sqrt((error**2).mean((0, 2)))

@@ -61,18 +61,15 @@ class Shortcuts:
                 table[symbol] = min(table[symbol], rank)
         self.ladder = self._ladder(zero) if zero else []
 
-    def atom(self, symbols: Sequence[int], after: int | None = None) -> Atom:
-        """What a code of these symbols begins as, given what comes before it (None: anything)."""
+    def atom(self, symbols: Sequence[int], after: int) -> Atom:
+        """What a code of these symbols begins as, given what comes before it: AFTER_OTHER, AFTER_ZEROS or AFTER_ZERO."""
         symbols = list(symbols)
         if after == AFTER_ZERO and len(self.ladder) > 1:
             rank = self.rank.get((self.ladder[0], symbols[0]), NEVER)
             if rank < min(self._before(self.ladder[0]), self._within(symbols), self._due(rank)):
                 return Atom(symbols[1:], self.new[rank])
-        if after == AFTER_OTHER:
-            return Atom(self._safe(symbols, self.after_other)[0])
-        if after == AFTER_ZEROS:
-            return Atom(self._safe(symbols, self.after_zeros)[0])
-        return Atom(self._safe(symbols, self.as_right)[0])
+        before = {AFTER_OTHER: self.after_other, AFTER_ZEROS: self.after_zeros, AFTER_ZERO: self.as_right}[after]
+        return Atom(self._safe(symbols, before)[0])
 
     def _due(self, rank: int) -> int:
         """Lowest rank of a merge of what the merge of this rank makes."""

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.bpe import split
+from fasttok.chunks import stacks
 from fasttok.errors import InputError
 
 BATCH = 4096
@@ -53,24 +54,17 @@ def read_chunks(path: str) -> Iterator[NDArray]:
         with Npz(path) as archive:
             yield from archive.rows("actions", 3)
         return
-    yield from _stacked(_rows(path, "actions"), path)
+    yield from stacks((_chunk(path, *row) for row in _rows(path, "actions")), BATCH)
 
 
-def _stacked(rows: Iterator[tuple[int, Any]], path: str) -> Iterator[NDArray]:
-    waiting: list[NDArray] = []
-    for number, row in rows:
-        try:
-            chunk = np.asarray(row, np.float64)
-        except (ValueError, TypeError):
-            chunk = np.zeros(0)
-        if chunk.ndim != 2:
-            raise InputError(f"{path}: row {number}: actions are not T lists of D numbers each")
-        if waiting and (chunk.shape != waiting[0].shape or len(waiting) == BATCH):
-            yield np.stack(waiting)
-            waiting = []
-        waiting.append(chunk)
-    if waiting:
-        yield np.stack(waiting)
+def _chunk(path: str, number: int, row: Any) -> NDArray[np.float64]:
+    try:
+        chunk = np.asarray(row, np.float64)
+    except (ValueError, TypeError):
+        chunk = np.zeros(0)
+    if chunk.ndim != 2:
+        raise InputError(f"{path}: row {number}: actions are not T lists of D numbers each")
+    return chunk
 
 
 def read_ids(path: str) -> Iterator[list[NDArray[np.int64]]]:

@@ -5,9 +5,10 @@ held; several embodiments share one vocabulary, each with its own statistics, ho
 """
 
 import hashlib
+import itertools
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from fasttok import bpe, dct, folder, learn
 from fasttok.bpe import Bpe, Mode
 from fasttok.channels import Channels
+from fasttok.chunks import stacks
 from fasttok.corpus import Corpus
 from fasttok.embodiment import Embodiment
 from fasttok.errors import InputError, unknown_name
@@ -161,6 +163,10 @@ class ActionTokenizer:
         if name not in known:
             raise unknown_name("embodiment", name, known)
         return name
+
+    def held_name(self, name: str) -> str | None:
+        """What to call an embodiment of some data: its name, or None where nothing is held and chunks are taken as they are."""
+        return name if self.stats or self.embodiments else None
 
     def channels(self, embodiment: str | None = None) -> Channels:
         """How raw units of an embodiment become the numbers that are transformed.
@@ -348,7 +354,7 @@ class ActionTokenizer:
         """Ids that may follow a prefix so that it can still become a chunk of (horizon, action_dim).
 
         Args:
-            embodiment: only needed where it leaves dims out.
+            embodiment: as in `decode`; needed only where several are held and one of them leaves dims out.
 
         Returns:
             Sorted ids; empty when the prefix is complete.
@@ -356,8 +362,9 @@ class ActionTokenizer:
         Raises:
             InputError: the prefix itself can no longer be completed.
         """
-        width = action_dim if embodiment is None else self.channels(embodiment).count(action_dim)
-        return self._grammar.allowed(prefix_ids, horizon * width)
+        if embodiment is None and all(what.gripper != "omit" for what in self.embodiments.values()):
+            return self._grammar.allowed(prefix_ids, horizon * action_dim)
+        return self._grammar.allowed(prefix_ids, horizon * self.channels(embodiment).count(action_dim))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -399,25 +406,17 @@ class ActionTokenizer:
         return cls(**fields)
 
 
-def _batches(group: NDArray | Iterable[NDArray], size: int = 1024) -> Iterable[NDArray]:
+def _batches(group: NDArray | Iterable[NDArray], size: int = 1024) -> Iterator[NDArray]:
     """(n, T, D) arrays out of one array, or of an iterable of (T, D) or (n, T, D) chunks whose T may differ."""
-    if isinstance(group, np.ndarray) and group.ndim == 3:
-        yield from (group[i : i + size] for i in range(0, len(group), size))
-        return
-    waiting: list[NDArray] = []
-    for given in group:
-        chunk = np.asarray(given)
-        if chunk.ndim == 3:
-            yield from (chunk[i : i + size] for i in range(0, len(chunk), size))
-            continue
-        if chunk.ndim != 2:
-            raise InputError(f"ActionTokenizer.fit: a chunk has shape {chunk.shape}, expected (horizon, action_dim)")
-        if waiting and (chunk.shape != waiting[0].shape or len(waiting) == size):
-            yield np.stack(waiting)
-            waiting = []
-        waiting.append(chunk)
-    if waiting:
-        yield np.stack(waiting)
+    parts = [group] if isinstance(group, np.ndarray) and group.ndim == 3 else group
+    for ndim, alike in itertools.groupby(map(np.asarray, parts), lambda part: part.ndim):
+        if ndim == 3:
+            yield from (part[i : i + size] for part in alike for i in range(0, len(part), size))
+        elif ndim == 2:
+            yield from stacks(alike, size)
+        else:
+            shape = next(alike).shape
+            raise InputError(f"ActionTokenizer.fit: a chunk has shape {shape}, expected (horizon, action_dim)")
 
 
 def _chunks(chunks: NDArray) -> NDArray:

@@ -47,11 +47,12 @@ def test_an_omitted_gripper_costs_nothing_and_comes_back_as_nan(tmp_path: Path) 
     assert np.isnan(out.actions[..., 2]).all()
     assert np.isfinite(out.actions[..., :2]).all()
     assert sum(map(len, ids)) < sum(map(len, fitted().encode(CHUNKS)))
-    assert len(tok.allowed_next([], 10, 3, "a")) > 0
-    prefix: list[int] = []
-    while len(choices := tok.allowed_next(prefix, 10, 3, "a")):
-        prefix.append(int(choices[len(prefix) % len(choices)]))
-    assert tok.decode([prefix], horizon=10, action_dim=3).ok.all()
+    for named in ("a", None):  # as decode, which takes the only embodiment where none is named
+        assert len(tok.allowed_next([], 10, 3, named)) > 0
+        prefix: list[int] = []
+        while len(choices := tok.allowed_next(prefix, 10, 3, named)):
+            prefix.append(int(choices[len(prefix) % len(choices)]))
+        assert tok.decode([prefix], horizon=10, action_dim=3, embodiment=named).ok.all()
 
 
 def test_gain_divides_a_dims_error() -> None:

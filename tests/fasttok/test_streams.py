@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -178,3 +179,33 @@ def test_pages_tables_and_the_scale_for_an_error(
     page = tmp_path / "inspect.html"
     assert call("inspect", tmp_path / "tok", data, "--html", page, "--chunks", 2) == 0
     assert page.read_text().count("decoded") >= 6
+
+
+def test_a_tokenizer_without_statistics_is_measured_on_data_that_names_a_robot(folder: Path, tmp_path: Path) -> None:
+    """As the published folders are: chunks are taken as they are."""
+    for number in range(4):
+        np.savez(tmp_path / f"{number}.npz", action=np.clip(CHUNKS[number].repeat(5, axis=0), -1, 1))
+    page = tmp_path / "eval.html"
+    assert call("eval", folder, tmp_path, "--horizon", 8, "--html", page, "--target-error", 0.02) == 0
+    assert "Rate and distortion" in page.read_text()
+    assert call("inspect", folder, tmp_path, "--horizon", 8, "--html", tmp_path / "inspect.html") == 0
+
+
+@pytest.mark.slow
+def test_compiling_is_announced_once_and_kept(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "chunks.npz", actions=CHUNKS[:3])
+    command = [
+        sys.executable,
+        "-m",
+        "fasttok.cli",
+        "encode",
+        folder,
+        tmp_path / "chunks.npz",
+        "--out",
+        tmp_path / "ids.npz",
+    ]
+    said = []
+    for _ in range(2):
+        env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        said.append(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stderr)
+    assert [text.count("compiling for this machine") for text in said] == [1, 0]
