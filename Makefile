@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fasttok needs Python >= 3.11, this is %s" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (TensorFlow, Beam and JAX: one to three minutes) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,train,hf,hdf5,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,train,hf,hdf5,dask,dev]'
 	@touch $@
 
 demo: $(READY)  ## the whole chain on generated data; writes demo/report.html

@@ -69,10 +69,10 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
     from fasttok.chunks import episode_chunks
     from fasttok.cli import Fit
     from fasttok.episodes import open_episodes
+    from fasttok.episodes.tfds import tfds
     from pipelines.index import IndexConfig, run_index
     from pipelines.jobs import BuildConfig, run_build
     from pipelines.shards import ShardReader
-    from pipelines.tfds import tfds
 
     data, index, tokenizer, shards = (folder / name for name in ("data", "index", "tokenizer", "shards"))
     with redirect_stdout(StringIO()):

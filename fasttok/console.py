@@ -92,7 +92,7 @@ def progress(description: str, total: int | None = None, unit: str = "items") ->
             last = now
             eta = f", eta {(now - start) / done * (total - done):.0f} s" if total and done else ""
             of = f"/{total}" if total else ""
-            log(f"{description}: {done}{of} {unit}, {now - start:.0f} s{eta} {note}".rstrip())
+            log(f"{description}: {done}{of} {unit}, {now - start:.0f} s{eta}{f', {note}' if note else ''}")
 
     yield advance
 

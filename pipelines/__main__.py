@@ -1,4 +1,4 @@
-"""`python -m pipelines index | build | inspect | stats | lint`: Beam jobs from datasets to shards, and looks at the result."""
+"""`python -m pipelines VERB`: Beam jobs from datasets to shards, and looks at what they made."""
 
 import difflib
 import logging
@@ -16,6 +16,7 @@ HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
 usage: python -m pipelines VERB ...
 
   index DATASET_DIR... --out INDEX                   a row per episode, standardised actions, dead letters
+  statistics INDEX                                   exact mean, std, range and quantiles of steps, or of chunks
   build MIXTURE --index INDEX --out SHARDS --samples N  plan, encode and write shards   [--resume | --overwrite]
   inspect SHARDS                                     rows, printed
   stats SHARDS                                       counts, FAST ids per row, action ranges
@@ -27,7 +28,7 @@ help of a verb: python -m pipelines build --help
 index and build hand flags they do not know to Beam; write those as --flag=value.
 """
 
-VERBS = ("index", "build", "inspect", "stats", "lint")
+VERBS = ("index", "statistics", "build", "inspect", "stats", "lint")
 BEAM_VERBS = ("index", "build")
 
 
@@ -72,6 +73,10 @@ def main(argv: list[str]) -> None:
         from pipelines.index import IndexConfig, run_index
 
         run_index(*parse(verb, IndexConfig, rest))
+    elif verb == "statistics":
+        from pipelines.statistics import StatisticsConfig, run_statistics
+
+        run_statistics(parse(verb, StatisticsConfig, rest)[0])
     elif verb == "build":
         from pipelines.jobs import BuildConfig, run_build
 

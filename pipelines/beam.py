@@ -1,86 +1,140 @@
-"""Running independent jobs as one linear Beam graph: Create -> Reshuffle -> ParDo. Sinks are the jobs' own business.
+"""Running independent jobs as one linear Beam graph: Create -> expand -> Reshuffle -> work. Sinks are the jobs' own business.
 
 Linear, because a Dask runner executes only the last branch of a graph; own sinks, because its built-in ones write nothing
-there. Results travel as files that appear by atomic rename, so any runner, any number of workers and any retry will do.
+there. The graph holds one URL, from which a worker lists the jobs, so it is the same few kilobytes for ten jobs and a million.
+Results travel as files that appear by atomic rename, so any runner, any number of workers and any retry will do.
 """
 
 import logging
 import threading
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from fasttok.console import progress
 from fasttok.errors import InputError, require
+from pipelines.files import filesystem, is_local, join
+from pipelines.live import LIVE, WORK, Counts, Follower
 
-J = TypeVar("J")
+Expand = Callable[[str], Iterable[Any]]
+Work = Callable[[Any], Counts]
 
 
-def run_files(
-    jobs: Sequence[J],
-    work: Callable[[J], None],
-    beam_args: list[str],
-    *,
-    title: str,
-    unit: str,
-    already: int = 0,
-    done: Callable[[], int] | None = None,
-) -> None:
-    """Runs `work` once for each job and shows progress.
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the pipeline.
+
+    Attributes:
+        name: in the graph and in progress lines. source: URL that `expand` turns into picklable jobs, on a worker.
+        work: runs a job; what it returns becomes Beam's counters. Both are module-level functions.
+        unit: what a job is. records: what it reads.
+    """
+
+    name: str
+    source: str
+    expand: Expand
+    work: Work
+    unit: str
+    records: str
+
+
+def build_graph(pipeline: Any, stage: Stage) -> None:
+    """Adds the stage to a pipeline."""
+    import apache_beam as beam
+
+    _ = (
+        pipeline
+        | "Source" >> beam.Create([stage.source], reshuffle=False)
+        | "Jobs" >> beam.FlatMap(stage.expand)
+        | "Spread" >> beam.Reshuffle()
+        | stage.name.capitalize() >> beam.Map(counted, stage.work, stage.name)
+    )
+
+
+def counted(job: Any, work: Work, namespace: str) -> None:
+    """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run."""
+    from apache_beam.metrics import Metrics
+
+    for name, count in asdict(work(job)).items():
+        Metrics.counter(namespace, name).inc(count)
+
+
+def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, live: str | None = None) -> None:
+    """Runs a stage to its end and shows progress.
 
     Args:
-        jobs: picklable. beam_args: flags for Beam, untouched. already: jobs that were finished before.
-        done: counts finished jobs while a job on other processes runs; without it in-process work counts itself.
+        beam_args: flags for Beam, untouched. jobs: how many `expand` will give. already: jobs that were finished before.
+        live: a local file that jobs report to (`live.Reporter`); without it there is no progress but Beam's own.
 
     Raises:
         InputError: Beam is not installed, refuses its flags, or a worker raised InputError.
     """
-    beam = require("apache_beam", "pipelines", f"{title} with Beam")
+    beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     from apache_beam.options.pipeline_options import PipelineOptions
 
     for name in ("apache_beam", "root"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="apache_beam")
-    with progress(title, total=len(jobs) + already, unit=unit) as advance:
+    with progress(stage.name, total=jobs + already, unit=stage.unit) as advance:
         if already:
             advance(already)
         if not jobs:
             return
-        watch = _Watch(done, advance)
         try:
-            options = PipelineOptions(beam_args or ["--runner=DirectRunner"])
-            with watch, beam.Pipeline(options=options) as pipeline:
-                _ = (
-                    pipeline
-                    | "Jobs" >> beam.Create(list(jobs), reshuffle=False)
-                    | "Spread" >> beam.Reshuffle()
-                    | title.capitalize() >> beam.Map(work)
-                )
+            with (
+                _Watch(live, stage.records, advance),
+                beam.Pipeline(options=PipelineOptions(flags(beam_args))) as pipeline,
+            ):
+                build_graph(pipeline, stage)
         except InputError:
             raise
         except Exception as error:
-            known = _user_error(error)
+            known = next(_user_errors(error), None)
             if known is None:
                 raise
             raise InputError(known) from None
 
 
-class _Watch(threading.Thread):
-    """Polls `done` while the pipeline runs."""
+def flags(beam_args: list[str]) -> list[str]:
+    """Beam's flags; without a runner it is the local one, which is not to try runners that are downloaded."""
+    return beam_args if any(arg.startswith("--runner") for arg in beam_args) else ["--runner=DirectRunner", *beam_args]
 
-    def __init__(self, done: Callable[[], int] | None, advance: Callable[..., None]) -> None:
+
+def live_file(folder: str) -> str | None:
+    """Where jobs that write to this folder report to, if it is local."""
+    fs, path = filesystem(join(folder, WORK, LIVE))
+    return path if is_local(fs) else None
+
+
+def finish(folder: str) -> None:
+    """Removes what only the run needed, and what killed runs left half-written."""
+    fs, path = filesystem(join(folder, WORK))
+    fs.rm(path, recursive=True)
+    if is_local(fs):
+        for file in Path(folder).rglob(".*.tmp"):
+            file.unlink(missing_ok=True)
+
+
+class _Watch(threading.Thread):
+    """Reads what the jobs report while the pipeline runs."""
+
+    def __init__(self, live: str | None, records: str, advance: Callable[..., None]) -> None:
         super().__init__(daemon=True)
-        self.done, self.advance, self.stop, self.seen = done, advance, threading.Event(), 0
+        self.follower = Follower(live) if live else None
+        self.records, self.advance = records, advance
+        self.stop, self.began = threading.Event(), time.monotonic()
 
     def __enter__(self) -> "_Watch":
-        if self.done is not None:
-            self.seen = self.done()
+        if self.follower:
             self.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.stop.set()
-        if self.done is not None:
+        if self.follower:
             self.join()
             self.poll()
 
@@ -89,17 +143,21 @@ class _Watch(threading.Thread):
             self.poll()
 
     def poll(self) -> None:
-        assert self.done is not None
-        now = self.done()
-        if now > self.seen:
-            self.advance(now - self.seen)
-            self.seen = now
+        assert self.follower is not None
+        new = self.follower.poll()
+        if new != Counts():
+            total, seconds = self.follower.counts, time.monotonic() - self.began
+            note = f"{total.records:,} {self.records}, {total.bytes / 1e6 / seconds:,.1f} MB/s, {total.rejected:,} rejected"
+            self.advance(new.files, note)
 
 
-def _user_error(error: BaseException | None) -> str | None:
-    """The message of an InputError that a runner wrapped, None if there is none."""
+def _user_errors(error: BaseException | None) -> Iterator[str]:
+    """Messages of InputErrors that a runner wrapped; portable runners hand over only the worker's traceback as text."""
     while error is not None:
         if isinstance(error, InputError):
-            return str(error).split(" [while running")[0]
+            yield str(error).split(" [while running")[0]
+        text = str(error)
+        marker = "fasttok.errors.InputError: "
+        if marker in text:
+            yield text[text.rindex(marker) + len(marker) :].split("\\n")[0].split("\n")[0].split(" [while running")[0]
         error = error.__cause__ or error.__context__
-    return None

@@ -4,7 +4,7 @@ Looked up in this order: --entries, `dataset.yaml` in the dataset's own folder, 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import yaml
 
 from fasttok.chunks import ENCODINGS
 from fasttok.errors import InputError, unknown_name
+from pipelines.filters import Filters, parse_filters
 from pipelines.records import CAMERA_SLOTS, KINDS
 
 OPS = ("invert",)
@@ -46,6 +47,7 @@ class DatasetEntry:
     Attributes:
         cameras: slot -> step feature. language: step or metadata feature, None where episodes have no instruction.
         drop_first: steps to leave out at the start of every episode (a known defect of some datasets).
+        filters: which episodes and steps are wanted.
         splits: VLM only, split -> JSONL file. images: folder of its images. image, prompt, target, id: its JSON keys;
             prompt None: `fixed_prompt` for all.
     """
@@ -62,6 +64,7 @@ class DatasetEntry:
     action: tuple[Part, ...] = ()
     proprio: tuple[Part, ...] = ()
     drop_first: int = 0
+    filters: Filters = field(default_factory=Filters)
     splits: tuple[tuple[str, str], ...] = ()
     images: str = "images"
     image: str = "image"
@@ -80,7 +83,8 @@ def from_json(data: dict[str, Any]) -> DatasetEntry:
     parts = {k: tuple(Part(**{**p, "names": tuple(p["names"])}) for p in data[k]) for k in ("action", "proprio")}
     pairs = {k: tuple(data[k].items()) for k in ("cameras", "splits")}
     known = {f.name for f in fields(DatasetEntry)}
-    return DatasetEntry(**{k: v for k, v in data.items() if k in known} | parts | pairs)
+    filters = {"filters": Filters(**data["filters"])}
+    return DatasetEntry(**{k: v for k, v in data.items() if k in known} | parts | pairs | filters)
 
 
 def parse_entry(text: str, where: str) -> DatasetEntry:
@@ -114,6 +118,7 @@ def parse_entry(text: str, where: str) -> DatasetEntry:
             raise InputError(f"{where}: cameras: {unknown_name('slot', str(slot), CAMERA_SLOTS)}")
     data["cameras"] = tuple(cameras.items())
     data["splits"] = tuple((data.get("splits") or {}).items())
+    data["filters"] = parse_filters(data.get("filters") or {}, f"{where}: filters")
     for key in ("action", "proprio"):
         data[key] = tuple(_part(part, f"{where}: {key}[{i}]") for i, part in enumerate(data.get(key) or []))
     return DatasetEntry(**data)

@@ -1,115 +1,56 @@
-"""Stage 1: source files -> a row per episode or VLM record, standardised columns, dead letters (docs/design.md "INDEX").
+"""Stage 1: source files -> a row per episode or VLM record, standardised columns, dead letters, statistics.
 
-One linear Beam graph whose elements are source files. Each file's three Parquet files appear by atomic rename, its summary
-last, so a killed job leaves only whole files behind and a second run redoes only what is missing. index.json is written by
-the driver when all are there; its digest depends on content alone.
+The driver lists the jobs, one a source file, runs them as one linear Beam graph (`index_file.py`), and puts index.json together
+when all are there. A killed run leaves only whole files behind, and the next one redoes only what is missing; the digest depends
+on content alone.
 """
 
 import hashlib
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tyro
 
 from fasttok.console import emit_json, log, table
-from fasttok.episodes import BadRecord, Episode, Where, rlds
-from fasttok.episodes.features import Unsupported
+from fasttok.episodes import rlds
 from fasttok.episodes.index import FILE, FORMAT_VERSION
 from fasttok.errors import InputError
-from pipelines import entries, vlm
-from pipelines.beam import run_files
-from pipelines.entries import DatasetEntry
-from pipelines.standardize import Reject, action_encoding, action_names, standardize
-
-EPISODES = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("split", pa.string()),
-        ("file", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("episode", pa.int64()),
-        ("steps", pa.int32()),
-        ("language", pa.string()),
-        ("cameras", pa.list_(pa.string())),
-        ("action_dim", pa.int32()),
-        ("proprio_dim", pa.int32()),
-        ("image_bytes", pa.int64()),
-        ("id", pa.string()),
-        ("target", pa.string()),
-    ]
-)
-STEPS = pa.schema(
-    [
-        ("episode", pa.int64()),
-        ("step", pa.int32()),
-        ("action", pa.list_(pa.float32())),
-        ("proprio", pa.list_(pa.float32())),
-    ]
-)
-REJECTED = pa.schema(
-    [
-        ("file", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("episode", pa.int64()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
+from pipelines import entries, statistics, vlm
+from pipelines.beam import Stage, finish, live_file, run_stage
+from pipelines.files import filesystem, join, read_json, write_json
+from pipelines.index_file import Job, Source, index_file, list_jobs, load_source
+from pipelines.live import JOBS, WORK
+from pipelines.standardize import action_encoding, action_names
 
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """Indexes RLDS directories and JSONL VQA/caption folders: a row per episode, standardised actions, dead letters.
+    """Indexes RLDS directories and JSONL VQA/caption folders: a row per episode, standardised actions, dead letters, statistics.
 
-    Example: python -m pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX
+    Example: python -m pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX --max-bad 0.1%
 
     Unknown flags go to Beam, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
     """
 
     datasets: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Dataset directories: TFDS version folders, or folders with a dataset.yaml and JSONL files."""
-    out: Path
-    """The INDEX folder. An unfinished one is continued."""
+    """Dataset directories: TFDS version folders, or folders with a dataset.yaml and JSONL files; any fsspec URL."""
+    out: str
+    """The INDEX folder; any fsspec URL. An unfinished one is continued."""
     entries: tuple[str, ...] = ()
     """Entry YAML files, or folders of them, that come before the packaged ones."""
     splits: tuple[str, ...] = ()
     """Only these splits; all by default."""
+    max_bad: str = "100%"
+    """Error budget: the job fails where a dataset has more bad records, as a share (0.1%) or a number. Filters do not count."""
     overwrite: bool = False
     """Replace a finished INDEX."""
     verify: bool = True
     """Check the checksum of every record."""
     json: bool = False
     """Print the summary as JSON on stdout."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One source file. `fallback`: records [start, stop) of a split through TFDS instead of a file."""
-
-    directory: str
-    dataset: str
-    split: str
-    file: str
-    stem: str
-    out: str
-    entry: dict[str, Any] = field(hash=False)
-    verify: bool = True
-    fallback: bool = False
-
-    @property
-    def base(self) -> Path:
-        """Path of the outputs without their suffixes."""
-        return Path(self.out) / self.dataset / self.split / self.stem
 
 
 def run_index(config: IndexConfig, beam_args: list[str]) -> dict[str, Any]:
@@ -119,283 +60,252 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> dict[str, Any]:
         What index.json holds.
 
     Raises:
-        InputError: a directory, entry or split is not usable; OUT is in the way; counts do not balance.
+        InputError: a directory, entry or split is not usable; OUT is in the way; counts do not balance; too many bad records.
     """
     if not config.datasets:
         raise InputError("nothing to index: give at least one dataset directory")
-    out = config.out.resolve()
-    if (out / FILE).is_file():
-        if not config.overwrite:
-            raise InputError(f"{config.out} is a finished INDEX; pass --overwrite to replace it, or another --out")
-        shutil.rmtree(out)
-    elif out.exists() and any(out.iterdir()) and not (out / ".unfinished").is_file():
-        raise InputError(f"{config.out} exists and is not an INDEX; pass another --out")
-    jobs = [job for directory in config.datasets for job in plan_jobs(directory, config, str(out))]
-    by_name = Counter((job.dataset, job.split, job.stem) for job in jobs)
-    doubled = [name for name, n in by_name.items() if n > 1]
-    if doubled:
-        raise InputError(f"dataset {doubled[0][0]!r} is given twice; its name must be unique in an INDEX")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ".unfinished").touch()
-    run_files(
-        [job for job in jobs if finished(job) is None],
-        index_file,
-        beam_args,
-        title="indexing",
-        unit="files",
-        already=sum(finished(job) is not None for job in jobs),
-        done=lambda: sum(1 for _ in out.glob("*/*/*.summary.json")),
-    )
-    result = assemble(jobs)
+    budget = parse_budget(config.max_bad)
+    out = _absolute(config.out)
+    prepare(out, config)
+    sources, jobs = {}, []
+    for directory in config.datasets:
+        source, found = plan_jobs(_absolute(directory), config, out)
+        if source.dataset in sources:
+            raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
+        sources[source.dataset] = source
+        jobs += found
+    done = finished(out, jobs)
+    for name, source in sources.items():
+        write_json(join(out, WORK, f"{name}.json"), asdict(source))
+    waiting = [list(asdict(job).values())[1:] for job in jobs if job.base not in done]
+    write_json(join(out, WORK, JOBS), waiting)
+    load_source.cache_clear()
+    stage = Stage("indexing", out, list_jobs, index_file, "files", "records")
+    run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
+    result = assemble(jobs, sources, finished(out, jobs))
     report(result, config.json)
-    write_json(out / FILE, result)
-    (out / ".unfinished").unlink()
+    check_budget(result, budget, config.out)
+    write_json(join(out, statistics.FILE), statistics.of_index(out, result))
+    write_json(join(out, FILE), result)
+    finish(out)
     log(f"INDEX {config.out} (digest {result['digest']}); next: fasttok fit {config.out} --out TOKENIZER")
     return result
 
 
-def plan_jobs(directory: str, config: IndexConfig, out: str) -> list[Job]:
-    """The source files of a dataset directory.
+def _absolute(path: str) -> str:
+    path = str(path).rstrip("/")
+    return path if "://" in path else str(Path(path).resolve())
+
+
+def prepare(out: str, config: IndexConfig) -> None:
+    """Makes sure that OUT may be written.
+
+    Raises:
+        InputError: it holds a finished INDEX and --overwrite was not given, or something else.
+    """
+    fs, path = filesystem(out)
+    if fs.exists(join(path, FILE)):
+        if not config.overwrite:
+            raise InputError(f"{config.out} is a finished INDEX; pass --overwrite to replace it, or another --out")
+        fs.rm(path, recursive=True)
+    elif fs.exists(path) and (not fs.isdir(path) or fs.ls(path, detail=False)) and not fs.exists(join(path, WORK)):
+        raise InputError(f"{config.out} exists and is not an INDEX; pass another --out")
+    fs.makedirs(join(path, WORK), exist_ok=True)
+
+
+def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[Source, list[Job]]:
+    """A dataset directory and the jobs that index it.
 
     Raises:
         InputError: not a dataset, no entry, or none of the asked splits.
     """
-    directory = directory.rstrip("/")
-    if "://" not in directory:
-        directory = str(Path(directory).resolve())
-    fallback = False
     if rlds.is_rlds(directory):
-        try:
-            opened = rlds.open_directory(directory)
-            name, files = opened.name, opened.splits
-        except Unsupported as error:
-            from pipelines import tfds
-
-            log(f"{directory}: the raw reader does not cover {error}; reading through TFDS")
-            fallback, name = True, directory.rsplit("/", 2)[-2]
-            files = {split: [f"{directory}#{split}"] for split in tfds.splits(directory)}
-        entry = entries.find_entry(directory, name, config.entries)
+        opened = rlds.open_directory(directory)
+        entry = entries.find_entry(directory, opened.name, config.entries)
+        name, through, files = opened.name, opened.through, opened.splits
+        ranges: dict[str, list[vlm.Range]] = {file: [(0, None, 0)] for split in files.values() for file in split}
+        made_from = [read_json(f"{directory}/{json}", "TFDS's") for json in ("features.json", "dataset_info.json")]
     else:
-        name = directory.rsplit("/", 1)[-1]
-        if not Path(directory).exists() and "://" not in directory:
+        fs, path = filesystem(directory)
+        if not fs.exists(path):
             raise InputError(
                 f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml"
             )
-        entry = entries.find_entry(directory, name, config.entries)
+        entry = entries.find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
         if entry.kind == "robot":
             raise InputError(f"{directory} has no features.json and dataset_info.json, which a robot dataset needs")
-        name, files = entry.name, {split: [f"{directory}/{file}"] for split, file in entry.splits}
+        name, through, made_from = entry.name, "", []
+        files = {split: [f"{directory}/{file}"] for split, file in entry.splits}
     chosen = [split for split in files if not config.splits or split in config.splits]
     if not chosen:
         raise InputError(f"{name} has none of the splits {', '.join(config.splits)}; it has {', '.join(files)}")
-    return [
-        Job(directory, name, split, file, _stem(file, i), out, entry.to_json(), config.verify, fallback)
-        for split in chosen
-        for i, file in enumerate(files[split])
-    ]
+    if entry.kind != "robot":
+        ranges = {file: vlm.line_ranges(file) for split in chosen for file in files[split]}
+    source = Source(directory, name, entry.to_json(), config.verify, through)
+    settings = _digest([FORMAT_VERSION, source.entry, source.verify, through, made_from])
+    jobs = []
+    for split in chosen:
+        number = 0
+        for file in files[split]:
+            stamp = _stamp(file, settings)
+            for start, stop, first in ranges[file]:
+                jobs.append(Job(out, name, split, file, _stem(file, number), stamp, start, stop, first))
+                number += 1
+    return source, jobs
 
 
 def _stem(file: str, number: int) -> str:
-    return f"{number:05d}-" + file.rsplit("/", 1)[-1].replace("#", "-").replace(".tfrecord", "").replace(".jsonl", "")
+    return f"{number:05d}-" + file.rsplit("/", 1)[-1].replace(".tfrecord", "").replace(".jsonl", "")
 
 
-def index_file(job: Job) -> None:
-    """Indexes one source file: the body of the Beam graph."""
-    entry = entries.from_json(job.entry)
-    rows: list[dict[str, Any]] = []
-    steps: dict[str, list[Any]] = {name: [] for name in STEPS.names}
-    rejected: list[dict[str, Any]] = []
-    read = 0
-    for record in _records(job, entry):
-        read += 1
-        if isinstance(record, Episode):
-            try:
-                rows.append(_robot_row(job, entry, record, steps))
-                continue
-            except Reject as error:
-                record = BadRecord(record.where, error.reason, str(error))
-        if isinstance(record, BadRecord):
-            where = asdict(record.where)
-            where["episode"] = where.pop("number")
-            rejected.append(where | {"reason": record.reason, "detail": record.detail})
-            continue
-        rows.append(
-            _row(job, record.where, 1, record.prompt, ["primary"])
-            | {"id": record.id, "target": record.target, "image_bytes": len(record.data)}
-        )
-    job.base.parent.mkdir(parents=True, exist_ok=True)
-    _write(job, "episodes", pa.Table.from_pylist(rows, EPISODES))
-    _write(job, "steps", pa.table(steps, STEPS))
-    _write(job, "rejected", pa.Table.from_pylist(rejected, REJECTED))
-    robot = rows[0] if rows and entry.kind == "robot" else None
-    summary = {
-        "source": _stamp(job),
-        "read": read,
-        "indexed": len(rows),
-        "rejected": dict(sorted(Counter(r["reason"] for r in rejected).items())),
-        "steps": sum(row["steps"] for row in rows),
-        "dims": [robot["action_dim"], robot["proprio_dim"]] if robot else None,
-        "digest": _digest(rows, steps, rejected),
-    }
-    write_json(job.base.with_name(job.base.name + ".summary.json"), summary)
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _records(job: Job, entry: DatasetEntry) -> Iterator[Episode | vlm.VlmRecord | BadRecord]:
-    if job.fallback:
-        from pipelines import tfds
-
-        return tfds.read_split(job.directory, job.split)
-    if entry.kind == "robot":
-        return rlds.open_directory(job.directory).read_file(job.file, job.verify)
-    return vlm.read_file(entry, job.directory, job.file)
+def _stamp(file: str, settings: str) -> str:
+    """Digest of what a file's outputs are made from: its size and time or version, and the settings."""
+    fs, path = filesystem(file)
+    info = fs.info(path)
+    version = [str(info.get(key)) for key in ("size", "mtime", "ETag", "etag", "generation", "updated", "LastModified")]
+    return _digest([version, settings])
 
 
-def _row(job: Job, where: Where, steps: int, language: str, cameras: list[str]) -> dict[str, Any]:
-    return {
-        "dataset": job.dataset,
-        "split": job.split,
-        "file": where.file,
-        "offset": where.offset,
-        "length": where.length,
-        "episode": where.number,
-        "steps": steps,
-        "language": language,
-        "cameras": cameras,
-        "action_dim": 0,
-        "proprio_dim": 0,
-        "image_bytes": 0,
-        "id": str(where.number),
-        "target": "",
-    }
+def finished(out: str, jobs: list[Job]) -> dict[str, dict[str, Any]]:
+    """Summaries, by their jobs' bases, of what was finished from the sources as they are now."""
+    fs, root = filesystem(out)
+    fs.invalidate_cache()
+    present = {path for path in fs.find(root) if path.endswith(".summary.json")}
+    found = {}
+    for job in jobs:
+        path = filesystem(f"{job.base}.summary.json")[1]
+        if path in present:
+            summary = read_json(f"{job.base}.summary.json", "a summary of an INDEX")
+            if summary["stamp"] == job.stamp:
+                found[job.base] = summary
+    return found
 
 
-def _robot_row(job: Job, entry: DatasetEntry, episode: Episode, steps: dict[str, list[Any]]) -> dict[str, Any]:
-    standard = standardize(entry, episode)
-    length, action_dim = standard.action.shape
-    steps["episode"] += [episode.where.number] * length
-    steps["step"] += range(entry.drop_first, entry.drop_first + length)
-    steps["action"] += list(standard.action)
-    steps["proprio"] += list(standard.proprio)
-    row = _row(job, episode.where, length, standard.language, sorted(standard.cameras))
-    images = sum(len(image) for images in standard.cameras.values() for image in images)
-    return row | {"action_dim": action_dim, "proprio_dim": standard.proprio.shape[1], "image_bytes": images}
-
-
-def _write(job: Job, name: str, data: pa.Table) -> None:
-    final = job.base.with_name(f"{job.base.name}.{name}.parquet")
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    pq.write_table(data, temporary, compression="zstd")
-    os.replace(temporary, final)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A JSON file that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _digest(rows: list[dict[str, Any]], steps: dict[str, list[Any]], rejected: list[dict[str, Any]]) -> str:
-    """sha256 of the rows' content; paths count by their last part, so a moved dataset keeps its digest."""
-    sha = hashlib.sha256()
-    for row in [*rows, *rejected]:
-        short = row | {"file": row["file"].rsplit("/", 1)[-1], "detail": ""}
-        sha.update(json.dumps(short, sort_keys=True).encode())
-    for name in ("action", "proprio"):
-        for values in steps[name]:
-            sha.update(values.tobytes())
-    return sha.hexdigest()
-
-
-def _stamp(job: Job) -> list[Any]:
-    """What a finished file was made from: if the source or the entry changes, it is made again."""
-    path = Path(job.file)
-    source = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [job.file]
-    return [*source, hashlib.sha256(json.dumps(job.entry, sort_keys=True).encode()).hexdigest()[:16]]
-
-
-def finished(job: Job) -> dict[str, Any] | None:
-    """A file's summary if it was finished from the source as it is now."""
-    path = job.base.with_name(job.base.name + ".summary.json")
-    if not path.is_file():
-        return None
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    return summary if summary["source"] == _stamp(job) else None
-
-
-def assemble(jobs: list[Job]) -> dict[str, Any]:
+def assemble(jobs: list[Job], sources: dict[str, Source], summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """index.json out of the files' summaries, in the order of datasets, splits and files.
 
     Raises:
         InputError: a dataset has files of different dims, or nothing usable; counts do not balance.
     """
     datasets: dict[str, Any] = {}
+    dims: dict[str, set[tuple[int, int]]] = {}
     sha = hashlib.sha256()
     for job in jobs:
-        summary = finished(job)
+        summary = summaries.get(job.base)
         if summary is None:
             raise InputError(f"{job.file} was not indexed; run the same command again to finish")
-        rejected = sum(summary["rejected"].values())
-        if summary["read"] != summary["indexed"] + rejected:
-            raise InputError(
-                f"{job.file}: read {summary['read']} != indexed {summary['indexed']} + rejected {rejected}"
-            )
-        dataset = datasets.setdefault(job.dataset, {"directory": job.directory, "entry": job.entry, "splits": {}})
-        dataset["entry"] = dict(dataset["entry"])
-        split = dataset["splits"].setdefault(
-            job.split, {"files": [], "read": 0, "indexed": 0, "rejected": {}, "steps": 0, "fallback": job.fallback}
-        )
+        left = sum(summary["rejected"].values()) + sum(summary["filtered"].values())
+        if summary["read"] != summary["indexed"] + left:
+            raise InputError(f"{job.file}: read {summary['read']} != indexed {summary['indexed']} + left out {left}")
+        source = sources[job.dataset]
+        new = {"directory": source.directory, "entry": dict(source.entry), "through": source.through, "splits": {}}
+        split = datasets.setdefault(job.dataset, new)["splits"].setdefault(job.split, {"files": []})
         split["files"].append(job.stem)
-        for name in ("read", "indexed", "steps"):
-            split[name] += summary[name]
-        split["rejected"] = dict(sorted((Counter(split["rejected"]) + Counter(summary["rejected"])).items()))
-        if summary["dims"]:
-            known = dataset.setdefault("dims", summary["dims"])
-            if known != summary["dims"]:
-                raise InputError(
-                    f"{job.dataset}: action and proprio dims are {known} in one file, {summary['dims']} in {job.stem}"
-                )
+        for name in ("read", "indexed", "steps", "bytes"):
+            split[name] = split.get(name, 0) + summary[name]
+        for name in ("filtered", "rejected", "left_out"):
+            split[name] = dict(sorted((Counter(split.get(name, {})) + Counter(summary[name])).items()))
+        dims.setdefault(job.dataset, set()).update(map(tuple, summary["dims"]))
         sha.update(f"{job.dataset}/{job.split}/{job.stem}:{summary['digest']}\n".encode())
     for name, dataset in datasets.items():
-        if dataset["entry"]["kind"] != "robot":
-            continue
-        if "dims" not in dataset:
-            reasons = {r: n for s in dataset["splits"].values() for r, n in s["rejected"].items()}
-            raise InputError(f"{name}: no usable episode; rejected by reason: {reasons or 'the files are empty'}")
-        entry, (action_dim, proprio_dim) = entries.from_json(dataset["entry"]), dataset.pop("dims")
-        dataset["entry"] |= {
-            "action_dim": action_dim,
-            "proprio_dim": proprio_dim,
-            "action_encoding": action_encoding(entry, action_dim),
-            "action_names": action_names(entry, action_dim),
-        }
+        if dataset["entry"]["kind"] == "robot":
+            dataset["entry"] |= _dims(name, dataset, dims[name])
     return {"format_version": FORMAT_VERSION, "digest": sha.hexdigest()[:16], "datasets": datasets}
 
 
+def _dims(name: str, dataset: dict[str, Any], dims: set[tuple[int, int]]) -> dict[str, Any]:
+    """What a robot dataset's entry says of its columns, now that they were seen."""
+    if not dims:
+        reasons = Counter[str]()
+        for split in dataset["splits"].values():
+            reasons += Counter(split["rejected"]) + Counter(split["filtered"])
+        raise InputError(f"{name}: no usable episode; left out by reason: {dict(reasons) or 'the files are empty'}")
+    if len(dims) > 1:
+        raise InputError(f"{name}: (action, proprio) dims differ between episodes: {sorted(dims)}")
+    action_dim, proprio_dim = next(iter(dims))
+    entry = entries.from_json(dataset["entry"])
+    return {
+        "action_dim": action_dim,
+        "proprio_dim": proprio_dim,
+        "action_encoding": action_encoding(entry, action_dim),
+        "action_names": action_names(entry, action_dim),
+    }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Most bad records a dataset may have: a `share` of those read, or a `count`."""
+
+    text: str
+    share: float = 1.0
+    count: int | None = None
+
+    def spent(self, bad: int, read: int) -> bool:
+        """Whether there are more."""
+        return bad > (self.share * read if self.count is None else self.count)
+
+
+def parse_budget(text: str) -> Budget:
+    """A share such as 0.1%, or a number of records.
+
+    Raises:
+        InputError: neither.
+
+    >>> parse_budget("0.1%").spent(2, 1000), parse_budget("3").spent(3, 10)
+    (True, False)
+    """
+    try:
+        budget = Budget(text, float(text[:-1]) / 100) if text.endswith("%") else Budget(text, count=int(text))
+        if not 0 <= budget.share <= 1 or (budget.count or 0) < 0:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--max-bad {text}: expected a share such as 0.1%, or a number of records") from None
+    return budget
+
+
+def check_budget(result: dict[str, Any], budget: Budget, out: str) -> None:
+    """Holds every dataset to the error budget.
+
+    Raises:
+        InputError: one is past it; what was indexed stays, for another run with another budget.
+    """
+    for name, dataset in result["datasets"].items():
+        read = sum(split["read"] for split in dataset["splits"].values())
+        reasons = Counter[str]()
+        for split in dataset["splits"].values():
+            reasons += Counter(split["rejected"])
+        if budget.spent(reasons.total(), read):
+            listed = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+            raise InputError(
+                f"{name}: {reasons.total()} of {read} records are bad ({listed}), more than --max-bad {budget.text}; each is in "
+                f"{out}/{name}/*/*.rejected.parquet with file and offset. Mend the source, or run again with a larger budget"
+            )
+
+
 def report(result: dict[str, Any], as_json: bool) -> None:
-    """The summary: a row per dataset and split, and where the dead letters are."""
+    """The summary: a row per dataset and split, and why records were left out."""
     if as_json:
         emit_json(result)
         return
     rows = []
     for name, dataset in result["datasets"].items():
         for split, counts in dataset["splits"].items():
-            reasons = ", ".join(f"{n} {reason}" for reason, n in counts["rejected"].items())
             entry = dataset["entry"]
-            rows.append([name, split, entry["kind"], len(counts["files"]), counts["read"], counts["indexed"],
-                         sum(counts["rejected"].values()), reasons or "-", counts["steps"],
-                         entry["control_hz"], entry.get("action_dim")])  # fmt: skip
-    columns = [
-        "dataset",
-        "split",
-        "kind",
-        "files",
-        "read",
-        "indexed",
-        "rejected",
-        "reasons",
-        "steps",
-        "Hz",
-        "action dim",
-    ]
-    table("read = indexed + rejected", columns, rows)
+            left = [sum(counts[name].values()) for name in ("filtered", "rejected")]
+            rows.append([name, split, entry["kind"], len(counts["files"]), counts["bytes"] / 1e6, counts["read"],
+                         counts["indexed"], *left, _reasons(counts), counts["steps"], entry["control_hz"],
+                         entry.get("action_dim")])  # fmt: skip
+    columns = ["dataset", "split", "kind", "files", "MB", "read", "indexed", "filtered", "rejected", "reasons", "steps", "Hz",
+               "action dim"]  # fmt: skip
+    table("read = indexed + filtered + rejected", columns, rows)
+
+
+def _reasons(counts: dict[str, Any]) -> str:
+    """Why records and steps were left out, in words."""
+    found = [f"{n} {reason}" for reason, n in (Counter(counts["filtered"]) + Counter(counts["rejected"])).items()]
+    found += [f"{n} {reason} steps" for reason, n in counts["left_out"].items()]
+    return ", ".join(found) or "-"

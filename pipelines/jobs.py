@@ -10,14 +10,15 @@ from fasttok.errors import InputError
 from mixtures.registry import load_mixture
 from mixtures.spec import Mixture, with_overrides
 from pipelines.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
-from pipelines.beam import run_files
+from pipelines.beam import Stage, finish, live_file, run_stage
 from pipelines.card import card
 from pipelines.files import atomic_write, filesystem, join, write_json
+from pipelines.live import JOBS, WORK
 from pipelines.manifest import NAME, Manifest, Shard
 from pipelines.materialize import (
     PLAN,
-    ShardJob,
     finished_state,
+    list_shards,
     materialize_shard,
 )
 from pipelines.plan import Plan, load_plan, make_plan, save_plan
@@ -93,20 +94,16 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     done = [k for k in range(plan.shards) if config.resume and _state(out, plan, k, fingerprint) is not None]
     if config.resume:
         log(f"resume: {len(done)} of {plan.shards} shards are finished and match their digests")
-    run_files(
-        [ShardJob(out, k) for k in range(plan.shards) if k not in set(done)],
-        materialize_shard,
-        beam_args,
-        title="writing shards",
-        unit="shards",
-        already=len(done),
-        done=lambda: count_states(out),
-    )
+    waiting = sorted(set(range(plan.shards)) - set(done))
+    write_json(join(out, WORK, JOBS), waiting)
+    stage = Stage("writing shards", out, list_shards, materialize_shard, "shards", "rows")
+    run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
     states = [_state(out, plan, k, fingerprint) for k in range(plan.shards)]
     manifest = assemble(mixture, plan, facts, fingerprint, index_digest, states)
     with atomic_write(join(out, "README.md")) as stream:
         stream.write(card(manifest, mixture).encode())
     manifest.save(out)
+    finish(out)
     reasons: dict[str, int] = {}
     for state in states:
         for reason, rows in (state or {})["rejected_by_reason"].items():
@@ -153,13 +150,6 @@ def prepare(out: str, config: BuildConfig, plan: Plan) -> None:
 
 def _state(out: str, plan: Plan, shard: int, fingerprint: str | None) -> dict[str, Any] | None:
     return finished_state(out, shard, plan.shards, plan.digest, fingerprint)
-
-
-def count_states(out: str) -> int:
-    """Sidecars present: shards that are finished."""
-    fs, path = filesystem(join(out, "state"))
-    fs.invalidate_cache(path)
-    return len([f for f in fs.ls(path, detail=False) if f.endswith(".json")]) if fs.exists(path) else 0
 
 
 def assemble(

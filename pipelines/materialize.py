@@ -28,6 +28,7 @@ from mixtures.quota import interleave
 from pipelines.action_tokens import TOKENIZER, load_tokenizer
 from pipelines.bits import shuffled
 from pipelines.files import atomic_write, join, read_json, sha256_file, write_json
+from pipelines.live import JOBS, LIVE, WORK, Counts, Reporter
 from pipelines.plan import SourcePlan, load_plan, shard_episodes
 from pipelines.shards import shard_name, write_shard
 from pipelines.sources import Facts, Loaded, open_source, relative
@@ -68,7 +69,13 @@ def rejected_path(folder: str, shard: int, total: int) -> str:
     return join(folder, "rejected", shard_name(shard, total).replace(".arrow", ".jsonl"))
 
 
-def materialize_shard(job: ShardJob) -> None:
+def list_shards(folder: str) -> Iterator[ShardJob]:
+    """The jobs of a run."""
+    for shard in read_json(join(folder, WORK, JOBS), "the shards to write"):
+        yield ShardJob(folder, shard)
+
+
+def materialize_shard(job: ShardJob) -> Counts:
     """Writes one shard, its dead letters and its sidecar.
 
     Raises:
@@ -109,6 +116,10 @@ def materialize_shard(job: ShardJob) -> None:
         "bytes_read": sum(part.bytes_read for part in parts),
     }
     write_json(state_path(job.folder, job.shard, plan.shards), state)
+    with Reporter(join(job.folder, WORK, LIVE)) as live:
+        rejected = sum(letter["rows"] for letter in dead)
+        live.add(files=1, records=written.rows, bytes=sum(part.bytes_read for part in parts), rejected=rejected)
+    return live.total
 
 
 def finished_state(
@@ -201,7 +212,7 @@ def _row(facts: Facts, where: Where, loaded: Loaded, step: int) -> dict[str, Any
         "file": relative(where.file, facts.directory),
         "offset": where.offset,
         "episode": where.number,
-        "step": step + loaded.first_step,
+        "step": int(loaded.steps[step]),
     }
 
 

@@ -8,14 +8,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fasttok.episodes import BadRecord, Where, rlds
+from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.index import open_index, read_parquet
 from fasttok.errors import InputError
 from mixtures.spec import Mixture
 from mixtures.summary import split_counts
 from pipelines import entries, vlm
+from pipelines.filters import Reject
+from pipelines.index_file import open_directory
 from pipelines.plan import TABLE_COLUMNS
-from pipelines.standardize import Reject, standardize
+from pipelines.standardize import standardize
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Facts:
         directory: the dataset's directory.
         entry: the dataset entry, as index.json holds it.
         files: stems of the INDEX's files, in order.
-        fallback: read through TFDS instead of the raw reader.
+        through: "" for the raw reader, else why it is read through TFDS.
         horizon: steps of a chunk; 0 for vqa and caption, as are action_dim and state_dim.
     """
 
@@ -39,7 +41,7 @@ class Facts:
     directory: str
     entry: dict[str, Any]
     files: tuple[str, ...]
-    fallback: bool
+    through: str
     embodiment: str | None
     control_hz: float | None
     horizon: int
@@ -64,7 +66,7 @@ class Facts:
 
     def card(self) -> dict[str, Any]:
         """What the manifest says of a source: no places."""
-        places = ("name", "directory", "entry", "files", "fallback")
+        places = ("name", "directory", "entry", "files", "through")
         value = {key: v for key, v in asdict(self).items() if key not in places}
         return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
 
@@ -79,7 +81,7 @@ class Loaded:
         prompt: instruction, question, or fixed prompt.
         target: the answer; "" for robots.
         cameras: slot -> T encoded images.
-        first_step: number in the stored episode of step 0 here (an entry may drop the first steps).
+        steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
     """
 
     action: NDArray[np.float32]
@@ -87,7 +89,7 @@ class Loaded:
     prompt: str
     target: str
     cameras: dict[str, list[bytes]]
-    first_step: int = 0
+    steps: NDArray[np.int64]
 
 
 def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
@@ -119,7 +121,7 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
                 directory=dataset["directory"],
                 entry=entry,
                 files=tuple(counts["files"]),
-                fallback=bool(counts["fallback"]),
+                through=dataset["through"],
                 embodiment=entry["embodiment"] if robot else None,
                 control_hz=entry["control_hz"] if robot else None,
                 horizon=horizon,
@@ -154,30 +156,22 @@ def open_source(facts: Facts) -> Callable[[Where], Loaded | BadRecord]:
     entry = entries.from_json(facts.entry)
     if not facts.robot:
         return lambda where: _load_vlm(vlm.read_at(entry, facts.directory, where))
-    if facts.fallback:
-        return lambda where: _load_robot(entry, _read_tfds(facts, where))
-    directory = rlds.open_directory(facts.directory)
+    directory = open_directory(facts.directory, facts.through)
     return lambda where: _load_robot(entry, directory.read_at(where.file, where.offset, where.length, where.number))
 
 
-def _read_tfds(facts: Facts, where: Where) -> Any:
-    from pipelines import tfds  # here, for it brings TensorFlow
-
-    return next(iter(tfds.read_split(facts.directory, facts.split, where.number, where.number + 1)))
-
-
-def _load_robot(entry: entries.DatasetEntry, episode: Any) -> Loaded | BadRecord:
+def _load_robot(entry: entries.DatasetEntry, episode: Episode | BadRecord) -> Loaded | BadRecord:
     if isinstance(episode, BadRecord):
         return episode
     try:
         standard = standardize(entry, episode)
     except Reject as error:
         return BadRecord(episode.where, error.reason, str(error))
-    return Loaded(standard.action, standard.proprio, standard.language, "", standard.cameras, entry.drop_first)
+    return Loaded(standard.action, standard.proprio, standard.language, "", standard.cameras, standard.steps)
 
 
 def _load_vlm(record: vlm.VlmRecord | BadRecord) -> Loaded | BadRecord:
     if isinstance(record, BadRecord):
         return record
     nothing = np.zeros((1, 0), np.float32)
-    return Loaded(nothing, nothing, record.prompt, record.target, {"primary": [record.data]})
+    return Loaded(nothing, nothing, record.prompt, record.target, {"primary": [record.data]}, np.zeros(1, np.int64))

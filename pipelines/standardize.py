@@ -3,32 +3,32 @@
 A record that cannot be used raises `Reject` with the short reason under which it is counted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes import Episode, as_float
 from pipelines.entries import DatasetEntry, Part
+from pipelines.filters import Reject, check_success, wanted_steps
 from pipelines.images import check_header
-
-
-class Reject(ValueError):
-    """A record that becomes a dead letter: `reason` is for counting, the message says what was found."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 @dataclass(frozen=True, eq=False)
 class Standard:
-    """A standardised episode: action (T, D) and proprio (T, S) float32 in raw units; cameras: slot -> T encoded images."""
+    """A standardised episode: action (T, D) and proprio (T, S) float32 in raw units; cameras: slot -> T encoded images.
+
+    Attributes:
+        steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
+        left_out: how many steps were, by reason.
+    """
 
     action: NDArray[np.float32]
     proprio: NDArray[np.float32]
     language: str
     cameras: dict[str, list[bytes]]
+    steps: NDArray[np.int64]
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
@@ -36,29 +36,36 @@ def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
 
     Raises:
         Reject: a feature named in the entry is missing, the episode is empty after `drop_first`, an action or proprio is not
-            finite, the language is missing, or an image is unreadable.
+            finite, the language is missing, or an image is unreadable; or the entry's filters do not want the episode.
     """
     first = entry.drop_first
     if episode.length <= first:
         raise Reject("empty", f"{episode.length} steps, of which the entry drops the first {first}")
-    action = _columns(entry.action, episode)[first:]
-    proprio = _columns(entry.proprio, episode)[first:]
+    check_success(entry.filters, episode)
+    language = _language(entry, episode)
+    action = _columns(entry.action, episode)
+    proprio = _columns(entry.proprio, episode)
     for name, values in (("action", action), ("proprio", proprio)):
-        bad = np.argwhere(~np.isfinite(values))
+        bad = np.argwhere(~np.isfinite(values[first:]))
         if len(bad):
             step, dim = bad[0]
-            raise Reject(f"{name} not finite", f"{name} is {values[step, dim]} at step {step + first}, dim {dim}")
+            raise Reject(
+                f"{name} not finite", f"{name} is {values[step + first, dim]} at step {step + first}, dim {dim}"
+            )
+    wanted = wanted_steps(entry.filters, action[first:], action_encoding(entry, action.shape[1]))
+    steps = first + np.flatnonzero(wanted)
     cameras = {}
     for slot, feature in entry.cameras:
         images = _feature(episode, feature)
         if not isinstance(images, list):
             raise Reject("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
-        for step, image in enumerate(images):
-            problem = check_header(image)
+        cameras[slot] = [images[step] for step in steps.tolist()]
+        for step, image in zip(steps.tolist(), cameras[slot], strict=True):
+            problem = check_header(image) if isinstance(image, bytes) else "not one image"
             if problem:
                 raise Reject("image", f"camera {slot} ({feature}), step {step}: {problem}")
-        cameras[slot] = images[first:]
-    return Standard(action, proprio, _language(entry, episode), cameras)
+    left_out = {"first": first, "idle": len(wanted) - len(steps)}
+    return Standard(action[steps], proprio[steps], language, cameras, steps, {k: n for k, n in left_out.items() if n})
 
 
 def action_encoding(entry: DatasetEntry, action_dim: int) -> list[str]:
@@ -91,8 +98,8 @@ def _columns(parts: tuple[Part, ...], episode: Episode) -> NDArray[np.float32]:
     columns = []
     for part in parts:
         values = _feature(episode, part.feature)
-        if isinstance(values, list):
-            raise Reject("features", f"{part.feature} holds bytes, expected numbers")
+        if isinstance(values, list) or values.dtype == object:
+            raise Reject("features", f"{part.feature} holds bytes or steps of several sizes, expected numbers")
         table = as_float(values)
         width = table.shape[1] if part.stop is None else part.stop
         if width > table.shape[1] or part.start >= width:
@@ -119,11 +126,13 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
         value = episode.metadata[entry.language]
     else:
         raise Reject("language", f"no feature {entry.language}")
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.ravel()[0]
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:
         raise Reject("language", f"{entry.language} is not UTF-8") from None
     text = " ".join(text.split())
-    if not text:
-        raise Reject("language", f"{entry.language} is empty")
+    if not text and entry.filters.language:
+        raise Reject("language", f"{entry.language} is empty", filtered=True)
     return text

@@ -14,6 +14,9 @@ from pipelines.entries import DatasetEntry
 from pipelines.images import check_header
 
 MAX_LINE = 1 << 20
+LINES_PER_JOB = 10_000
+BLOCK = 1 << 22
+Range = tuple[int, int | None, int]
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,43 @@ class VlmRecord:
     target: str
 
 
-def read_file(entry: DatasetEntry, directory: str, file: str) -> Iterator[VlmRecord | BadRecord]:
-    """Every line of a JSONL file, in order; blank lines are no records."""
-    offset = number = 0
+def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
+    """A JSONL file cut into ranges of so many lines: (first byte, byte past the last, number of the first line)."""
+    ranges: list[Range] = []
+    start = first = seen = at = 0
     with fsspec.open(file, "rb") as stream:
-        while line := stream.readline(MAX_LINE + 1):
-            where = Where(file, offset, len(line), number)
-            offset += len(line)
-            if len(line) > MAX_LINE:
-                yield BadRecord(where, "json", f"a line of more than {MAX_LINE} bytes; the rest of the file is lost")
-                return
-            if line.strip():
+        while block := stream.read(BLOCK):
+            place = -1
+            while (place := block.find(b"\n", place + 1)) >= 0:
+                seen += 1
+                if seen - first == lines:
+                    ranges.append((start, at + place + 1, first))
+                    start, first = at + place + 1, seen
+            at += len(block)
+    if at > start or not ranges:
+        ranges.append((start, at, first))
+    return ranges
+
+
+def read_file(
+    entry: DatasetEntry, directory: str, file: str, start: int = 0, stop: int | None = None, first: int = 0
+) -> Iterator[VlmRecord | BadRecord]:
+    """The lines of a JSONL file between two bytes, in order; `where.number` is the line's number, blank ones are no records."""
+    offset, number = start, first
+    with fsspec.open(file, "rb") as stream:
+        stream.seek(start)
+        while (stop is None or offset < stop) and (line := stream.readline(MAX_LINE + 1)):
+            length = len(line)
+            while len(line) > MAX_LINE and not line.endswith(b"\n") and (more := stream.readline(MAX_LINE)):
+                length += len(more)
+                if more.endswith(b"\n"):
+                    break
+            where = Where(file, offset, length, number)
+            offset, number = offset + length, number + 1
+            if length > MAX_LINE + 1:
+                yield BadRecord(where, "json", f"a line of {length} bytes, more than {MAX_LINE}")
+            elif line.strip():
                 yield parse(entry, directory, where, line)
-                number += 1
 
 
 def read_at(entry: DatasetEntry, directory: str, where: Where) -> VlmRecord | BadRecord:

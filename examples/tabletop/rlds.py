@@ -11,7 +11,7 @@ import numpy as np
 from examples.tabletop.embodiments import Embodiment
 from examples.tabletop.env import make
 from examples.tabletop.expert import Expert
-from pipelines.tfds import tfds as tensorflow_datasets
+from fasttok.episodes.tfds import tfds as tensorflow_datasets
 
 VERSION = "1.0.0"
 MOST_SHARDS = 4

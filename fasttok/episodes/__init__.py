@@ -38,7 +38,7 @@ class Episodes:
         self.first_bad = None
         for record in self.records():
             if isinstance(record, BadRecord):
-                self.bad[record.reason] += 1
+                self.bad[record.reason] += record.records
                 self.first_bad = self.first_bad or record
             else:
                 yield record
@@ -60,7 +60,7 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
         return Episodes(path, index.count(path, split), lambda: index.read(path, split))
     if rlds.is_rlds(path):
         directory = rlds.open_directory(path)
-        files = directory.files(split)
+        files = rlds.files_of(directory, split)
 
         def read() -> Iterator[Episode | BadRecord]:
             for file in files:
@@ -69,7 +69,7 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
                         record.metadata.setdefault("dataset", directory.name)
                     yield record
 
-        return Episodes(directory.name, directory.counts[split], read)
+        return Episodes(directory.name, sum(directory.declared[file] for file in files), read)
     if lerobot.is_lerobot(path):
         info = lerobot.open_info(path)
         name = root.rsplit("/", 1)[-1]

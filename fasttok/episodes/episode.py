@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Steps = dict[str, NDArray | list[bytes]]
+Steps = dict[str, NDArray | list[Any]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Episode:
     """One demonstration.
 
     Attributes:
-        steps: flat names ("action", "observation/image") to (T, ...) arrays as stored, or T encoded images or texts (bytes).
+        steps: flat names ("action", "observation/image") to (T, ...) arrays as stored; or to lists of T encoded images or texts
+            (bytes), or of T arrays or lists where the steps hold sequences of their own.
         metadata: flat names to values of the whole episode; an INDEX adds dataset, embodiment, control_hz, action_encoding.
         where: the record it came from.
     """
@@ -45,11 +46,15 @@ class Episode:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record that is not an episode; `reason` is a short word for counting, `detail` says what was found."""
+    """A record that is not an episode; `reason` is a short word for counting, `detail` says what was found.
+
+    `records`: how many it stands for; more than one where a file ends before the records it should hold.
+    """
 
     where: Where
     reason: str
     detail: str = ""
+    records: int = 1
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}: {self.detail}"

@@ -1,27 +1,32 @@
-"""features.json of a TFDS dataset as flat specs, and one `tf.train.Example` decoded by them.
+"""features.json of a TFDS dataset as flat specs: what is stored under which name, as TFDS flattens it to "a/b".
 
-TFDS flattens nested features to "a/b" names and the steps of an episode to one list per feature, T times as long.
+Every sequence a feature lies in adds a level; the steps of an episode are one such level. How a spec is read from a
+record is in `decode.py`.
 """
 
 import json
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import ml_dtypes  # np.dtype("bfloat16") is its
 import numpy as np
 
-from fasttok.episodes.episode import Steps
-from fasttok.episodes.example import Example
 from fasttok.errors import InputError
 
-STEPS = "steps"
+TFDS = "tensorflow_datasets.core.features."
+ENCODINGS = ("none", "bytes", "zlib")
+BYTES = "bytes"
+DTYPES = frozenset(
+    ["bool", "bfloat16", "float16", "float32", "float64", "complex64", "complex128"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+MAX_DEFAULT = 1 << 20  # values of an optional tensor: a larger one is no default but a damaged features.json
 
 
 class Unsupported(InputError):
-    """A feature that the raw reader does not cover; `pipelines.tfds` reads such datasets through TFDS."""
-
-
-class Mismatch(ValueError):
-    """A record that is not what features.json says."""
+    """A feature or file format that the raw reader does not cover; `fasttok.episodes.tfds` reads such datasets."""
 
 
 @dataclass(frozen=True)
@@ -29,133 +34,114 @@ class Feature:
     """A leaf of features.json.
 
     Attributes:
+        name: path of dictionary keys, joined by "/".
         shape: of one value; () for scalars, images and texts, None for an unknown length.
         dtype: numpy name; "bytes" for encoded images, texts and byte strings.
         kind: tensor, text, image or label.
-        sequence: whether there is one value per step.
+        lengths: of the sequences it lies in, outermost first, None where they vary. Two or more are stored as ragged.
+        encoding: none; or bytes or zlib for tensors stored as the bytes of an array.
+        optional: TFDS's default stands for a value that is not there.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     kind: str
-    sequence: bool
+    lengths: tuple[int | None, ...] = ()
+    encoding: str = "none"
+    optional: bool = False
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether each value's shape is stored beside it."""
+        return self.shape.count(None) > 1
+
+    @cached_property
+    def default(self) -> Any:
+        """What TFDS gives for an optional value that is not there: the dtype's lowest, False, or no bytes."""
+        if self.dtype == BYTES:
+            return b""
+        shape = [d or 0 for d in self.shape]
+        kind = np.dtype(self.dtype)
+        least = False if kind.kind == "b" else np.iinfo(kind).min if kind.kind in "iu" else ml_dtypes.finfo(kind).min
+        return np.full(shape, least, kind)[()]
 
 
 def parse_features(text: str, where: str) -> dict[str, Feature]:
     """Flat name -> Feature; features of a step start with "steps/".
 
     Raises:
-        Unsupported: a feature class the raw reader does not cover, by name.
+        Unsupported: a feature the raw reader does not cover, by name.
         InputError: not a features.json.
     """
     try:
         found: dict[str, Feature] = {}
-        _walk(json.loads(text), "", False, found)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        _walk(json.loads(text), "", (), found)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{where} is not a features.json of TFDS: {error!r}") from None
     return found
 
 
-def _walk(node: dict[str, Any], name: str, sequence: bool, found: dict[str, Feature]) -> None:
-    kind = node["pythonClassName"].rsplit(".", 1)[-1]
+def _walk(node: dict[str, Any], name: str, lengths: tuple[int | None, ...], found: dict[str, Feature]) -> None:
+    if "type" in node and "pythonClassName" not in node:
+        raise Unsupported(f"feature {name or '(all)'}: features.json is of TFDS's older kind")
+    python_class = str(node["pythonClassName"])
+    if not python_class.startswith(TFDS):
+        raise Unsupported(f"feature {name}: class {python_class} is not TFDS's own")
+
+    def leaf(shape: tuple[int | None, ...], dtype: str, kind: str, **more: Any) -> None:
+        found[name] = Feature(name, shape, dtype, kind, lengths, **more)
+
+    def below(key: str) -> str:
+        return f"{name}/{key}" if name else key
+
     if "featuresDict" in node:
-        for key, child in node["featuresDict"]["features"].items():
-            _walk(child, f"{name}/{key}" if name else key, sequence, found)
+        for key, child in node["featuresDict"].get("features", {}).items():
+            _walk(child, below(key), lengths, found)
     elif "sequence" in node:
-        if sequence:
-            raise Unsupported(f"feature {name}: a {kind} inside a sequence (ragged)")
-        _walk(node["sequence"]["feature"], name, True, found)
-    elif kind in ("Tensor", "Scalar"):
+        length = int(node["sequence"].get("length", -1))
+        _walk(node["sequence"]["feature"], name, (*lengths, length if length >= 0 else None), found)
+    elif "tensor" in node:
         spec = node["tensor"]
-        if spec.get("encoding", "none") != "none":
-            raise Unsupported(f"feature {name}: a tensor encoded as {spec['encoding']}")
-        shape = tuple(int(d) if int(d) >= 0 else None for d in spec.get("shape", {}).get("dimensions", []))
-        if sum(d is None for d in shape) > (0 if sequence else 1):
-            raise Unsupported(f"feature {name}: shape {shape}")
-        dtype = "bytes" if spec["dtype"] in ("string", "object", "str") else spec["dtype"]
-        if dtype != "bytes":
-            try:
-                np.dtype(dtype)
-            except TypeError:
-                raise Unsupported(f"feature {name}: dtype {dtype}") from None
-        found[name] = Feature(name, shape, dtype, "tensor", sequence)
-    elif kind == "Text":
-        found[name] = Feature(name, (), "bytes", "text", sequence)
-    elif kind == "Image":
-        found[name] = Feature(name, (), "bytes", "image", sequence)
-    elif kind == "ClassLabel":
-        found[name] = Feature(name, (), "int64", "label", sequence)
+        optional = bool(spec.get("optional")) and not lengths
+        leaf(_shape(spec), *_dtype(spec, name), encoding=_encoding(spec, name), optional=optional)
+        if math.prod(d or 0 for d in found[name].shape) > MAX_DEFAULT and optional:
+            raise Unsupported(f"feature {name}: an optional tensor of shape {found[name].shape}")
+    elif "boundingBox" in node:
+        leaf(_shape(node["boundingBox"]), *_dtype(node["boundingBox"], name))
+    elif "text" in node and not node["text"].get("useEncoder"):
+        leaf((), BYTES, "text")
+    elif "image" in node:
+        leaf((), BYTES, "image")
+    elif "video" in node:
+        lengths = (*lengths, _shape(node["video"])[0])
+        leaf((), BYTES, "image")
+    elif "classLabel" in node:
+        leaf((), "int64", "label")
+    elif "translation" in node and not node["translation"].get("variableLanguagesPerExample"):
+        for language in node["translation"]["languages"]:
+            found[below(language)] = Feature(below(language), (), BYTES, "text", lengths)
     else:
-        raise Unsupported(f"feature {name}: class {kind}")
+        raise Unsupported(f"feature {name}: class {python_class.rsplit('.', 1)[-1]}")
 
 
-def decode(data: bytes, features: dict[str, Feature]) -> tuple[Steps, dict[str, Any]]:
-    """A record's steps (flat names below steps/) and episode metadata, values as stored.
-
-    Raises:
-        Mismatch: not an Example, or a feature is missing, of another type or of another length than declared.
-    """
-    try:
-        stored = Example.FromString(data).features.feature
-    except Exception:  # protobuf's DecodeError lives in different places in different versions
-        raise Mismatch("not a tf.train.Example") from None
-    steps: Steps = {}
-    metadata: dict[str, Any] = {}
-    lengths: dict[str, int] = {}
-    for name, feature in features.items():
-        value = _value(stored, feature)
-        if name.startswith(STEPS + "/"):
-            short = name[len(STEPS) + 1 :]
-            steps[short] = value
-            lengths[short] = len(value)
-        else:
-            metadata[name] = value
-    if len(set(lengths.values())) > 1:
-        raise Mismatch(f"steps of different lengths: {lengths}")
-    return steps, metadata
+def _shape(spec: dict[str, Any]) -> tuple[int | None, ...]:
+    return tuple(int(d) if int(d) >= 0 else None for d in spec.get("shape", {}).get("dimensions", []))
 
 
-def _value(stored: Any, feature: Feature) -> Any:
-    """One feature: an array (T, *shape) or a list of bytes for sequences, else one value."""
-    if feature.name not in stored:
-        raise Mismatch(f"feature {feature.name} is missing; has features.json changed?")
-    value = stored[feature.name]
-    kind = value.WhichOneof("kind")
-    if feature.dtype == "bytes":
-        if kind != "bytes_list":
-            raise Mismatch(f"feature {feature.name} holds {kind}, expected bytes_list")
-        items = list(value.bytes_list.value)
-        if feature.shape:
-            return np.array(items, object).reshape(_full_shape(len(items), feature))
-        return items if feature.sequence else _one(items, feature)
-    dtype = np.dtype(feature.dtype)
-    expected = "float_list" if dtype.kind == "f" else "int64_list"
-    if kind != expected:
-        raise Mismatch(f"feature {feature.name} holds {kind}, expected {expected} for {feature.dtype}")
-    raw = value.float_list.value if expected == "float_list" else value.int64_list.value
-    flat = np.array(raw, np.float32 if expected == "float_list" else np.int64)
-    flat = flat.view(np.uint64) if dtype == np.uint64 else flat.astype(dtype)
-    if not feature.shape and not feature.sequence:
-        return _one(flat, feature)
-    return flat.reshape(_full_shape(len(flat), feature))
+def _dtype(spec: dict[str, Any], name: str) -> tuple[str, str]:
+    """(dtype, kind) of a tensor."""
+    if spec["dtype"] in ("string", "object", "str"):
+        return BYTES, "tensor"
+    if spec["dtype"] not in DTYPES:
+        raise Unsupported(f"feature {name}: dtype {spec['dtype']}")
+    return str(spec["dtype"]), "tensor"
 
 
-def _full_shape(count: int, feature: Feature) -> tuple[int, ...]:
-    known = int(np.prod([d for d in feature.shape if d is not None], dtype=np.int64))
-    shape = ((None, *feature.shape) if feature.sequence else feature.shape)  # fmt: skip
-    if None in shape:
-        if known == 0 or count % known:
-            raise Mismatch(
-                f"feature {feature.name} has {count} values, expected a multiple of {known} for shape {shape}"
-            )
-        return tuple(count // known if d is None else d for d in shape)
-    if count != known:
-        raise Mismatch(f"feature {feature.name} has {count} values, expected {known} for shape {shape}")
-    return tuple(d for d in shape if d is not None)
-
-
-def _one(items: Any, feature: Feature) -> Any:
-    if len(items) != 1:
-        raise Mismatch(f"feature {feature.name} has {len(items)} values, expected 1")
-    return items[0]
+def _encoding(spec: dict[str, Any], name: str) -> str:
+    encoding = str(spec.get("encoding") or "none").lower()
+    if encoding not in ENCODINGS:
+        raise Unsupported(f"feature {name}: a tensor encoded as {encoding}")
+    return encoding

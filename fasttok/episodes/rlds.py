@@ -1,60 +1,111 @@
 """RLDS directories (TFDS, TFRecord files) read without TensorFlow: features.json and dataset_info.json say everything.
 
-Images stay the encoded bytes they are. What this reader does not cover raises `Unsupported`; `pipelines.tfds` is the
-fallback.
+Images stay the encoded bytes they are. What the raw reader does not cover is read through TFDS (`tfds.py`), which takes the
+same calls.
 """
 
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import fsspec
 
+from fasttok.console import log
 from fasttok.episodes import tfrecord
+from fasttok.episodes.decode import Mismatch, decode
 from fasttok.episodes.episode import BadRecord, Episode, Where
-from fasttok.episodes.features import Feature, Mismatch, Unsupported, decode, parse_features
+from fasttok.episodes.features import Feature, Unsupported, parse_features
 from fasttok.errors import InputError, unknown_name
+
+STEPS = "steps/"
+TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+
+
+class Directory(Protocol):
+    """A dataset version's folder, however it is read.
+
+    Attributes:
+        splits: split -> its files in shard order.
+        declared: file -> records that dataset_info.json says it holds.
+        through: "" for the raw reader, else why it is read through TFDS.
+    """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def splits(self) -> dict[str, list[str]]: ...
+    @property
+    def declared(self) -> dict[str, int]: ...
+    @property
+    def through(self) -> str: ...
+
+    def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
+        """Every record of a file, in order: an Episode, or a BadRecord that says why not."""
+
+    def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
+        """One record: the one at a byte range, as an index recorded it; through TFDS, which has no bytes, by its number."""
 
 
 @dataclass(frozen=True)
 class RldsDirectory:
-    """A dataset version's folder. `splits`: split -> its files in shard order; `counts`: split -> episodes it declares."""
+    """A directory of TFRecord files and the specs of what they hold; a `Directory`."""
 
     path: str
     name: str
     version: str
     features: dict[str, Feature]
     splits: dict[str, list[str]]
-    counts: dict[str, int]
+    declared: dict[str, int]
+    through: str = ""
 
-    def files(self, split: str) -> list[str]:
-        """Files of a split.
-
-        Raises:
-            InputError: no such split.
-        """
-        if split not in self.splits:
-            raise unknown_name("split", split, self.splits, f"in {self.path}")
-        return self.splits[split]
+    def read_examples(self, file: str, verify: bool = True) -> Iterator[tuple[Where, dict[str, Any]] | BadRecord]:
+        """Every record's values by flat name, for datasets that are no episodes too; see `decode`."""
+        read = 0
+        end = Where(file)
+        for record in tfrecord.read_records(file, verify):
+            read += 1
+            if isinstance(record, BadRecord):
+                end = record.where
+                yield record
+            else:
+                end = record[0]
+                yield self._decode(*record)
+        lost = self.declared.get(file, 0) - read
+        if lost > 0:
+            where = Where(file, max(end.offset, 0), 0, read)
+            yield BadRecord(where, "missing", f"dataset_info.json says {read + lost} records, there are {read}", lost)
 
     def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
         """Every record of a file, in order: an Episode, or a BadRecord that says why not."""
-        for record in tfrecord.read_records(file, verify):
-            yield record if isinstance(record, BadRecord) else self._episode(*record)
+        for record in self.read_examples(file, verify):
+            yield record if isinstance(record, BadRecord) else _episode(*record)
 
     def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
         """The record at a byte range, as an index recorded it."""
         data = tfrecord.read_record(file, offset, length, number, verify)
-        return data if isinstance(data, BadRecord) else self._episode(Where(file, offset, length, number), data)
+        if isinstance(data, BadRecord):
+            return data
+        example = self._decode(Where(file, offset, length, number), data)
+        return example if isinstance(example, BadRecord) else _episode(*example)
 
-    def _episode(self, where: Where, data: bytes) -> Episode | BadRecord:
+    def _decode(self, where: Where, data: bytes) -> tuple[Where, dict[str, Any]] | BadRecord:
         try:
-            steps, metadata = decode(data, self.features)
+            return where, decode(data, self.features)
         except Mismatch as error:
             return BadRecord(where, "features", str(error))
-        episode = Episode(steps, metadata, where)
-        return episode if episode.length else BadRecord(where, "empty", "an episode of 0 steps")
+
+
+def _episode(where: Where, values: dict[str, Any]) -> Episode | BadRecord:
+    steps = {name[len(STEPS) :]: value for name, value in values.items() if name.startswith(STEPS)}
+    lengths = {name: len(value) for name, value in steps.items()}
+    if len(set(lengths.values())) > 1:
+        return BadRecord(where, "features", f"steps of different lengths: {lengths}")
+    episode = Episode(steps, {n: v for n, v in values.items() if not n.startswith(STEPS)}, where)
+    return episode if episode.length else BadRecord(where, "empty", "an episode of 0 steps")
 
 
 def is_rlds(path: str) -> bool:
@@ -63,7 +114,22 @@ def is_rlds(path: str) -> bool:
     return filesystem.isfile(f"{root}/features.json") and filesystem.isfile(f"{root}/dataset_info.json")
 
 
-def open_directory(path: str) -> RldsDirectory:
+def open_directory(path: str) -> Directory:
+    """A directory for the raw reader, or for TFDS where that does not cover it, which is said.
+
+    Raises:
+        InputError: not a TFDS folder, a declared file is missing, or TFDS is needed and cannot read it either.
+    """
+    try:
+        return open_raw(path)
+    except Unsupported as error:
+        from fasttok.episodes.tfds import open_through_tfds
+
+        log(f"{path}: the raw reader does not cover {error}; reading through TFDS, which is slower")
+        return open_through_tfds(path, str(error))
+
+
+def open_raw(path: str) -> RldsDirectory:
     """Reads the two JSON files.
 
     Raises:
@@ -79,47 +145,83 @@ def open_directory(path: str) -> RldsDirectory:
         except FileNotFoundError:
             hint = "expected a version folder such as bridge_dataset/1.0.0"
             raise InputError(f"{path} has no {name}, so it is not a TFDS/RLDS directory; {hint}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}/{name} is not UTF-8 text") from None
 
-    features = parse_features(read("features.json"), f"{path}/features.json")
     try:
         info = json.loads(read("dataset_info.json"))
-        name, file_format = info["name"], info.get("fileFormat", "tfrecord")
-        declared = [(s["name"], [int(n) for n in s["shardLengths"]], s.get("filepathTemplate")) for s in info["splits"]]
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        name, file_format = _plain(info["name"]), info.get("fileFormat", "tfrecord")
+        declared = [
+            (_plain(s["name"]), [int(n) for n in s.get("shardLengths", [])], s.get("filepathTemplate") or TEMPLATE)
+            for s in info["splits"]
+        ]
+        version = str(info.get("version", ""))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}/dataset_info.json is not a TFDS description: {error!r}") from None
     if file_format != "tfrecord":
-        raise Unsupported(f"{path}: file format {file_format}")
-    present = {entry.rsplit("/", 1)[-1] for entry in filesystem.ls(root, detail=False)}
-    splits, counts = {}, {}
+        raise Unsupported(f"file format {file_format}")
+    features = parse_features(read("features.json"), f"{path}/features.json")
+    folders = any("/" in template for _, _, template in declared)
+    listed = filesystem.find(root) if folders else filesystem.ls(root, detail=False)
+    prefix = f"{filesystem._strip_protocol(root).rstrip('/')}/"
+    present = {filesystem._strip_protocol(entry).removeprefix(prefix) for entry in listed}
+    splits: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
     for split, lengths, template in declared:
-        names = [_file_name(template, name, split, i, len(lengths)) for i in range(len(lengths))]
+        names = [file_name(template, name, split, i, len(lengths)) for i in range(len(lengths))]
         missing = [n for n in names if n not in present]
         if missing:
             raise InputError(
                 f"{path}: split {split} lacks {len(missing)} of {len(names)} files, the first {missing[0]}"
             )
         splits[split] = [f"{path}/{n}" for n in names]
-        counts[split] = sum(lengths)
-    return RldsDirectory(path, name, info.get("version", ""), features, splits, counts)
+        counts |= zip(splits[split], lengths, strict=True)
+    return RldsDirectory(path, name, version, features, splits, counts)
 
 
-def _file_name(template: str | None, dataset: str, split: str, shard: int, shards: int) -> str:
-    """TFDS's file name templates.
+def files_of(directory: Directory, split: str) -> list[str]:
+    """Files of a split.
 
-    >>> _file_name(None, "toy", "train", 3, 8)
-    'toy-train.tfrecord-00003-of-00008'
+    Raises:
+        InputError: no such split.
     """
+    if split not in directory.splits:
+        raise unknown_name("split", split, directory.splits, f"in {directory.path}")
+    return directory.splits[split]
+
+
+def _plain(name: Any) -> str:
+    """A name that may become a folder's.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+        raise ValueError(f"{name!r} is not a plain name")
+    return name
+
+
+def file_name(template: str, dataset: str, split: str, shard: int, shards: int) -> str:
+    """A shard's path below the folder, by TFDS's template.
+
+    Raises:
+        Unsupported: the template holds a variable that is not known, or leads out of the folder.
+
+    >>> file_name(TEMPLATE, "toy", "train", 3, 8)
+    'toy-train.tfrecord-00003-of-00008'
+    >>> file_name("{SPLIT}/{SHARD_INDEX}.{FILEFORMAT}", "toy", "train", 3, 8)
+    'train/00003.tfrecord'
+    """
+    digits = max(5, len(str(shards)))
     values = {
         "DATASET": dataset,
         "SPLIT": split,
         "FILEFORMAT": "tfrecord",
-        "SHARD_INDEX": f"{shard:05d}",
-        "NUM_SHARDS": f"{shards:05d}",
-        "SHARD_X_OF_Y": f"{shard:05d}-of-{shards:05d}",
+        "SHARD_INDEX": f"{shard:0{digits}d}",
+        "NUM_SHARDS": f"{shards:0{digits}d}",
+        "SHARD_X_OF_Y": f"{shard:0{digits}d}-of-{shards:0{digits}d}",
     }
-    name = re.sub(
-        r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-    )
-    if "/" in name or "{" in name:
+    name = re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)
+    if "{" in name or "\\" in name or name.startswith("/") or {"..", "."} & set(name.split("/")):
         raise Unsupported(f"file name template {template!r}")
     return name

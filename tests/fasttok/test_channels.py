@@ -1,6 +1,7 @@
 """What of each dimension is tokenised: gripper, gain, relative and left-out dims; and statistics that are read in batches."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,16 @@ def test_summaries_are_numpys(seed: int, n: int, dims: int, kind: str) -> None:
     assert np.array_equal(found.quantiles, np.quantile(wide, [0.0, 0.01, 0.37, 0.99, 1.0], axis=0))
     assert np.array_equal(found.min, wide.min(0))
     assert np.array_equal(found.max, wide.max(0))
-    assert np.allclose(found.mean, wide.mean(0), rtol=1e-6, atol=1e-50)
-    assert np.allclose(found.std, wide.std(0), rtol=1e-6, atol=1e-50)
+    exact = [[Fraction(float(v)) for v in column] for column in wide.T]
+    means = [sum(column) / n for column in exact]
+    assert found.mean.tolist() == [float(mean) for mean in means]
+    squares = [float(sum((v - m) ** 2 for v in column) / n) for column, m in zip(exact, means, strict=True)]
+    assert found.std.tolist() == [square**0.5 for square in squares]
     assert found.count == n
+    other = rng.permutation(x)
+    again = summarize(lambda: np.array_split(other, 7), [0.0, 0.01, 0.37, 0.99, 1.0])
+    for name in ("mean", "std", "min", "max", "quantiles"):
+        assert getattr(again, name).tobytes() == getattr(found, name).tobytes(), name
 
 
 def test_openpis_norm_stats_are_read_and_ours_are_theirs(tmp_path: Path) -> None:

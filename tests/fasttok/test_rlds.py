@@ -14,7 +14,7 @@ from fasttok.errors import InputError
 
 def same_as_tfds(directory: Path, split: str, most: int | None = None) -> int:
     """Every number, text and image byte of a split equals what TFDS reads (images with SkipDecoding)."""
-    from pipelines.tfds import read_split
+    from fasttok.episodes.tfds import read_split
 
     ours = iter(open_episodes(str(directory), split))
     count = 0
@@ -86,13 +86,16 @@ def test_flipped_bit_costs_one_record(own_data: Path) -> None:
 
 def test_huge_declared_length_does_not_allocate(own_data: Path) -> None:
     file = first_file(own_data)
+    whole = len(read(file))
     data = bytearray(file.read_bytes())
     header = struct.pack("<Q", 1 << 60)
     data[:HEADER] = header + struct.pack("<I", masked_crc(header))
     file.write_bytes(data)
-    (bad,) = read(file)
+    bad, missing = read(file)
     assert isinstance(bad, BadRecord)
     assert bad.reason == "truncated"
+    assert isinstance(missing, BadRecord)
+    assert (missing.reason, missing.records) == ("missing", whole - 1)
 
 
 def test_record_that_is_no_example_is_rejected(own_data: Path) -> None:

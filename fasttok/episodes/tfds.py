@@ -1,0 +1,195 @@
+"""The one place that imports TensorFlow: reading through TFDS what the raw reader does not cover.
+
+`rlds` 0.1.8 imports `reverb`, which cannot load beside current TensorFlow; `rlds_constants` provides the missing import for
+the moment of importing, and hands out the step names.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fasttok.episodes.episode import BadRecord, Episode, Where
+from fasttok.errors import InputError, require
+
+
+class _Absent(ModuleType):
+    """A module whose every attribute exists: enough for the type annotations of code that is never called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent(name)
+
+
+def rlds_constants() -> Any:
+    """rlds's step field names (`rlds.ACTION`, `rlds.OBSERVATION`, ...)."""
+    missing = "reverb" not in sys.modules
+    if missing:
+        sys.modules["reverb"] = _Absent("reverb")
+    try:
+        return require("rlds", "pipelines", "reading RLDS through TFDS")
+    finally:
+        if missing:
+            del sys.modules["reverb"]
+
+
+def tfds() -> Any:
+    """tensorflow_datasets, with GPUs left to whoever needs them."""
+    purpose = "reading or writing RLDS through TFDS"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silent_stderr():
+        require("tensorflow", "pipelines", purpose).config.set_visible_devices([], "GPU")
+    module = require("tensorflow_datasets", "pipelines", purpose)
+    module.disable_progress_bar()
+    return module
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """What native code says while it loads is dropped: TensorFlow's import reports on CPU features and absent GPUs."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+@dataclass(frozen=True)
+class TfdsDirectory:
+    """A dataset version's folder, read through TFDS; a `Directory`. Records have no bytes to go by, only numbers in their file.
+
+    Attributes:
+        spans: file -> (split, number of its first record, of the one past its last).
+    """
+
+    path: str
+    name: str
+    version: str
+    splits: dict[str, list[str]]
+    declared: dict[str, int]
+    spans: dict[str, tuple[str, int, int]]
+    through: str
+
+    def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
+        """Every record of a file, in order; TFDS always checks."""
+        split, start, stop = self.spans[file]
+        for number, episode in enumerate(read_split(self.path, split, start, stop)):
+            yield _placed(episode, file, number)
+
+    def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
+        """The record of that number in its file."""
+        split, start, _ = self.spans[file]
+        at = start + number
+        for episode in read_split(self.path, split, at, at + 1):
+            return _placed(episode, file, number)
+        return BadRecord(Where(file, number=number), "missing", f"{split} has no record {at}")
+
+
+def _placed(record: Episode | BadRecord, file: str, number: int) -> Episode | BadRecord:
+    where = Where(file, number=number)
+    if isinstance(record, BadRecord):
+        return BadRecord(where, record.reason, record.detail)
+    return Episode(record.steps, record.metadata, where)
+
+
+def open_through_tfds(path: str, reason: str) -> TfdsDirectory:
+    """Opens a directory that the raw reader does not cover, for this `reason`.
+
+    Raises:
+        InputError: TFDS is not installed, or cannot open it either.
+    """
+    path = str(path).rstrip("/")
+    info = _builder(path).info
+    splits: dict[str, list[str]] = {}
+    spans: dict[str, tuple[str, int, int]] = {}
+    for split, part in info.splits.items():
+        splits[split] = [f"{path}/{name}" for name in sorted(part.filenames)]
+        ends = list(accumulate(part.shard_lengths))
+        for file, stop, length in zip(splits[split], ends, part.shard_lengths, strict=True):
+            spans[file] = (split, stop - length, stop)
+    declared = {file: stop - start for file, (_, start, stop) in spans.items()}
+    return TfdsDirectory(path, info.name, str(info.version), splits, declared, spans, reason)
+
+
+@lru_cache(maxsize=8)
+def _builder(directory: str) -> Any:
+    try:
+        return tfds().builder_from_directory(directory)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{directory}: TFDS cannot open it either: {error}") from None
+
+
+def read_split(directory: str, split: str, start: int = 0, stop: int | None = None) -> Iterator[Episode | BadRecord]:
+    """Episodes `start`..`stop` of a split through TFDS, images left encoded; `where.number` is the place in the split."""
+    module, builder = tfds(), _builder(directory)
+    steps_key = rlds_constants().STEPS
+    part = f"{split}[{start}:{'' if stop is None else stop}]"
+    decoders = keep_images(module, builder.info.features)
+    random_access = "array_record" in str(builder.info.file_format).lower()  # TFDS has no tf.data for it
+    if random_access:
+        data, as_numpy = builder.as_data_source(split=part, decoders=decoders), lambda value: value
+    else:
+        data = builder.as_dataset(split=part, decoders=decoders, shuffle_files=False)
+        as_numpy = module.as_numpy
+    for number, record in enumerate(data, start):
+        where = Where(f"{directory}#{split}", number=number)
+        steps = list(as_numpy(record[steps_key])) if steps_key in record else []
+        if not steps:
+            yield BadRecord(where, "empty", "an episode of 0 steps")
+            continue
+        flat = [dict(flatten(step)) for step in steps]
+        metadata = dict(flatten({k: as_numpy(v) for k, v in record.items() if k != steps_key}))
+        columns = {name: _column([step[name] for step in flat]) for name in flat[0]}
+        yield Episode(columns, metadata, where)
+
+
+def keep_images(module: Any, features: Any) -> Any:
+    """A decoder tree that leaves every image encoded."""
+    if isinstance(features, module.features.Image):
+        return module.decode.SkipDecoding()
+    inner = getattr(features, "feature", None)
+    if inner is not None:
+        return keep_images(module, inner)
+    if hasattr(features, "items"):
+        tree = {key: keep_images(module, child) for key, child in features.items()}
+        return {key: value for key, value in tree.items() if value} or None
+    return None
+
+
+def flatten(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """(flat name, value) of a nested dictionary's leaves; ragged values as nested lists of arrays or bytes."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from flatten(value, f"{name}/{key}" if name else key)
+    else:
+        yield name, ragged(tree) if hasattr(tree, "row_splits") else tree
+
+
+def ragged(value: Any) -> Any:
+    """A tf.ragged value as nested lists, its innermost rows arrays or lists of bytes."""
+    if not hasattr(value, "row_splits"):
+        array = np.asarray(value)
+        return array.tolist() if array.dtype == object and array.ndim == 1 else array
+    rows, splits = ragged(value.values), np.asarray(value.row_splits).tolist()
+    return [rows[start:stop] for start, stop in pairwise(splits)]
+
+
+def _column(values: list[Any]) -> Any:
+    if isinstance(values[0], bytes | list):
+        return values
+    arrays = [np.asarray(value) for value in values]
+    return np.stack(arrays) if len({a.shape for a in arrays}) == 1 else arrays

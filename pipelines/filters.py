@@ -1,0 +1,130 @@
+"""Which episodes and steps of a robot dataset are wanted, as its entry declares; what is left out is counted by reason.
+
+filters:
+  success: episode_metadata/success   # a feature that must be true: of the episode, or of any of its steps
+  language: true                      # an instruction must be there (default)
+  min_steps: 10                       # of what is left after the steps below are gone
+  idle_below: 0.001                   # a step is idle where no action moves by more than this, in raw units
+  idle: ends                          # leave out idle steps at both `ends` (default), `all` of them, or `none`
+  max_idle: 0.9                       # leave out an episode of which a larger share is idle
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Episode
+from fasttok.errors import InputError, unknown_name
+
+IDLE = ("ends", "all", "none")
+
+
+class Reject(ValueError):
+    """A record that is left out: `reason` is for counting, the message says what was found.
+
+    `filtered`: nothing is wrong with it, its dataset's filters do not want it.
+    """
+
+    def __init__(self, reason: str, detail: str, filtered: bool = False) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.filtered = filtered
+
+
+@dataclass(frozen=True)
+class Filters:
+    """See the module; None where a filter is not asked for."""
+
+    success: str | None = None
+    language: bool = True
+    min_steps: int = 1
+    idle_below: float | None = None
+    idle: str = "ends"
+    max_idle: float = 1.0
+
+
+def parse_filters(data: Any, where: str) -> Filters:
+    """The `filters` of an entry.
+
+    Raises:
+        InputError: not a mapping, an unknown key, or a value that cannot be.
+    """
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: expected a mapping such as {{min_steps: 10}}, got {type(data).__name__}")
+    known = {f.name for f in fields(Filters)}
+    for key in data:
+        if key not in known:
+            raise InputError(f"{where}: {unknown_name('filter', str(key), known)}")
+    kinds = {
+        "success": str,
+        "language": bool,
+        "min_steps": int,
+        "idle_below": float | int,
+        "idle": str,
+        "max_idle": float | int,
+    }
+    for key, value in data.items():
+        if not isinstance(value, kinds[key]) or (isinstance(value, bool) and key != "language"):
+            raise InputError(f"{where}: {key} is {value!r}, expected {getattr(kinds[key], '__name__', 'a number')}")
+    filters = Filters(**data)
+    if filters.idle not in IDLE:
+        raise InputError(f"{where}: {unknown_name('idle', filters.idle, IDLE)}")
+    if not 0 <= filters.max_idle <= 1:
+        raise InputError(f"{where}: max_idle is {filters.max_idle}, expected a share between 0 and 1")
+    if ("idle" in data or "max_idle" in data) and filters.idle_below is None:
+        raise InputError(f"{where}: idle and max_idle need idle_below, the movement under which a step is idle")
+    return filters
+
+
+def check_success(filters: Filters, episode: Episode) -> None:
+    """Raises:
+    Reject: the feature is missing, or the episode did not succeed.
+    """
+    name = filters.success
+    if name is None:
+        return
+    if name in episode.metadata:
+        value = episode.metadata[name]
+    elif name in episode.steps:
+        value = episode.steps[name]
+    else:
+        raise Reject("features", f"no feature {name}, by which filters.success goes")
+    if isinstance(value, list | bytes):
+        raise Reject("features", f"{name} holds bytes, expected true or false")
+    if not np.any(np.asarray(value) > 0):
+        raise Reject("success", f"{name} is never true", filtered=True)
+
+
+def wanted_steps(filters: Filters, action: NDArray[np.float32], encoding: list[str]) -> NDArray[np.bool_]:
+    """(T,) bool, False for the idle steps that are left out.
+
+    Raises:
+        Reject: too much of the episode is idle, or too few steps remain.
+    """
+    keep = np.ones(len(action), bool)
+    if filters.idle_below is not None:
+        idle = idle_steps(action, encoding, filters.idle_below)
+        if idle.mean() > filters.max_idle:
+            raise Reject("idle", f"{idle.sum()} of {len(idle)} steps are idle", filtered=True)
+        if filters.idle == "all":
+            keep = ~idle
+        elif filters.idle == "ends":
+            moving = np.flatnonzero(~idle)
+            keep[:] = False
+            keep[moving[0] if len(moving) else 0 : moving[-1] + 1 if len(moving) else 0] = True
+    if keep.sum() < filters.min_steps:
+        raise Reject("short", f"{keep.sum()} steps of {len(keep)}, fewer than {filters.min_steps}", filtered=True)
+    return keep
+
+
+def idle_steps(action: NDArray[np.float32], encoding: list[str], below: float) -> NDArray[np.bool_]:
+    """(T,) bool: steps in which no delta is larger than `below`, and nothing else changes by more than it.
+
+    >>> idle_steps(np.array([[0.0, 1], [0, 1], [0, 0], [0.2, 0]]), ["delta", "gripper"], 0.1)
+    array([ True,  True, False, False])
+    """
+    delta = np.array([kind == "delta" for kind in encoding], bool)
+    change = np.abs(np.diff(action, axis=0, prepend=action[:1]))
+    return np.where(delta, np.abs(action), change).max(axis=1, initial=0) <= below

@@ -1,0 +1,84 @@
+"""Counts of a running job, from any number of local processes: each appends to one file, the driver reads what is new.
+
+A write of 32 bytes to a file opened for appending is one system call and is not torn, so there are no locks. Counts are for
+looking at: results are never taken from them.
+"""
+
+import os
+import struct
+import time
+from dataclasses import dataclass, fields
+from types import TracebackType
+
+WORK = ".unfinished"  # folder of what the workers of a run need to know; gone when it is finished
+JOBS, LIVE = "jobs.json", "live"
+RECORD = struct.Struct("<4q")
+SECONDS = 0.25  # between two reports of one process
+
+
+@dataclass
+class Counts:
+    """What was done: files, or shards, finished; records and source bytes read; records left out as bad."""
+
+    files: int = 0
+    records: int = 0
+    bytes: int = 0
+    rejected: int = 0
+
+    def add(self, other: "Counts") -> None:
+        """Adds another's."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+class Reporter:
+    """A worker's side: counts that are appended now and then, and when the block ends. Without a file it only counts."""
+
+    def __init__(self, file: str | None) -> None:
+        self._handle = os.open(file, os.O_WRONLY | os.O_APPEND) if file and os.path.exists(file) else None
+        self._last = time.monotonic()
+        self.waiting, self.total = Counts(), Counts()
+
+    def add(self, **counts: int) -> None:
+        """Counts more."""
+        self.waiting.add(Counts(**counts))
+        if time.monotonic() - self._last > SECONDS:
+            self._send()
+
+    def _send(self) -> None:
+        now = self.waiting
+        if self._handle is not None:
+            os.write(self._handle, RECORD.pack(now.files, now.records, now.bytes, now.rejected))
+        self.total.add(now)
+        self.waiting, self._last = Counts(), time.monotonic()
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._send()
+        if self._handle is not None:
+            os.close(self._handle)
+
+
+class Follower:
+    """The driver's side."""
+
+    def __init__(self, file: str) -> None:
+        self._file, self._at = file, 0
+        self.counts = Counts()
+        with open(file, "wb"):
+            pass
+
+    def poll(self) -> Counts:
+        """What was counted since the last call."""
+        new = Counts()
+        with open(self._file, "rb") as stream:
+            stream.seek(self._at)
+            data = stream.read()
+        whole = len(data) - len(data) % RECORD.size
+        self._at += whole
+        for numbers in RECORD.iter_unpack(data[:whole]):
+            new.add(Counts(*numbers))
+        self.counts.add(new)
+        return new
