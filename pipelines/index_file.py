@@ -130,6 +130,7 @@ def index_file(job: Job) -> Counts:
                     live.add(rejected=record.records)
                 else:
                     out.vlm(record)
+                    live.add(bytes=len(record.data))
                 live.add(records=1, bytes=max(record.where.length, 0))
         write_json(f"{job.base}.summary.json", out.summary())
         live.add(files=1)
@@ -211,6 +212,7 @@ class Writer:
         """Adds a question or caption."""
         row = self._row(record.where, 1, record.prompt, ["primary"], len(record.data))
         self._add("episodes", row | {"id": record.id, "target": record.target})
+        self.bytes += len(record.data)
         self.steps += 1
         if len(self._rows["episodes"]) >= ROWS:
             self._flush()
