@@ -152,7 +152,7 @@ def open_raw(path: str) -> RldsDirectory:
         info = json.loads(read("dataset_info.json"))
         name, file_format = _plain(info["name"]), info.get("fileFormat", "tfrecord")
         declared = [
-            (_plain(s["name"]), [int(n) for n in s.get("shardLengths", [])], s.get("filepathTemplate") or TEMPLATE)
+            (_plain(s["name"]), _lengths(s.get("shardLengths", [])), str(s.get("filepathTemplate") or TEMPLATE))
             for s in info["splits"]
         ]
         version = str(info.get("version", ""))
@@ -162,7 +162,7 @@ def open_raw(path: str) -> RldsDirectory:
         raise Unsupported(f"file format {file_format}")
     features = parse_features(read("features.json"), f"{path}/features.json")
     folders = any("/" in template for _, _, template in declared)
-    listed = filesystem.find(root) if folders else filesystem.ls(root, detail=False)
+    listed = filesystem.find(root, maxdepth=None if folders else 1)  # files only
     prefix = f"{filesystem._strip_protocol(root).rstrip('/')}/"
     present = {filesystem._strip_protocol(entry).removeprefix(prefix) for entry in listed}
     splits: dict[str, list[str]] = {}
@@ -199,6 +199,18 @@ def _plain(name: Any) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
         raise ValueError(f"{name!r} is not a plain name")
     return name
+
+
+def _lengths(values: Any) -> list[int]:
+    """Records per file.
+
+    Raises:
+        ValueError: not a list of counts.
+    """
+    lengths = [int(n) for n in values]
+    if isinstance(values, str | dict) or any(n < 0 for n in lengths):
+        raise ValueError(f"shardLengths {values!r}")
+    return lengths
 
 
 def file_name(template: str, dataset: str, split: str, shard: int, shards: int) -> str:

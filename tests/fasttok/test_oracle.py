@@ -1,6 +1,5 @@
 """The raw reader against TFDS: random feature trees, written by TFDS and read by both, equal bit for bit."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import pytest
 from fasttok.episodes import BadRecord, Episode, open_episodes, rlds
 from fasttok.episodes.tfds import flatten, keep_images, open_through_tfds, tfds
 from fasttok.episodes.tfrecord import read_records
-
-sys.path.insert(0, str(Path(__file__).parent))
-from random_features import Maker, write, write_directory
+from tests.fasttok.random_features import Maker, write, write_directory
 
 STEPS = "steps"
 

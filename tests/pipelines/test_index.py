@@ -1,6 +1,7 @@
 """Stage 1: every record is either indexed or a dead letter, and the digest depends on the data alone."""
 
 import json
+import os
 import shutil
 import signal
 import struct
@@ -17,6 +18,7 @@ import pytest
 from fasttok.episodes import open_episodes, rlds
 from fasttok.episodes.tfrecord import HEADER, masked_crc
 from fasttok.errors import InputError
+from pipelines import entries, vlm
 from pipelines.index import IndexConfig, run_index
 
 PLANAR = "tabletop_planar/1.0.0"
@@ -165,25 +167,41 @@ def test_same_digest_again_and_elsewhere(chain: Any, own_data: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_killed_and_run_again_gives_the_same_index(chain: Any, tmp_path: Path) -> None:
-    digest = json.loads((chain.index / "index.json").read_text())["digest"]
-    out = tmp_path / "index"
+def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(chain: Any, tmp_path: Path) -> None:
+    """Killed at random moments, in two processes' middle too, until a run gets through: no trace of the others."""
+    out, rng = tmp_path / "index", np.random.default_rng(0)
     command = [sys.executable, "-m", "pipelines", "index", *chain.datasets, "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(out.glob("*/*/*.summary.json")):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list(out.glob("**/*.parquet.tmp"))
-    if not (out / "index.json").exists():
+    processes = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    kills = 0
+    for run in range(12):
+        before = {f: f.stat().st_mtime_ns for f in out.glob("*/*/*.summary.json")}
+        process = subprocess.Popen(
+            [*command, *(processes if run % 2 else [])],
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        delay = rng.uniform(0.05, 1.2) if not before or run % 3 else 0.02
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None and not (out / ".unfinished").exists():
+            time.sleep(0.005)
+        time.sleep(delay)
+        if process.poll() is None:
+            kills += 1
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert all(f.stat().st_mtime_ns == t for f, t in before.items())  # what was finished is not done again
+        if (out / "index.json").exists():
+            break
         with pytest.raises(InputError):
             open_episodes(str(out))
-        finished = {f: f.stat().st_mtime_ns for f in out.glob("*/*/*.summary.json")}
-        assert finished
+    else:
         subprocess.run(command, check=True, capture_output=True)
-        assert all(f.stat().st_mtime_ns == t for f, t in finished.items())  # what was finished is not done again
-    assert json.loads((out / "index.json").read_text())["digest"] == digest
+    assert kills
+    held, expected = (
+        {f.relative_to(d): f.read_bytes() for f in d.rglob("*") if f.is_file()} for d in (out, chain.index)
+    )
+    assert held == expected
 
 
 def test_unknown_dataset_names_what_to_do(own_data: Path, tmp_path: Path) -> None:
@@ -210,3 +228,45 @@ def test_reader_and_index_agree_on_real_bridge(shared_data: Path, tmp_path: Path
         opened = rlds.open_directory(directory)
         assert counts["read"] == sum(opened.declared[file] for file in opened.splits[split])
     shutil.rmtree(tmp_path / "index")
+
+
+def test_remote_data_and_a_remote_index(chain: Any) -> None:
+    """Everything over fsspec: what works on its memory store works on gs:// and s3://."""
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.put(f"{chain.data}/", "/bucket/data", recursive=True)
+    places = tuple(d.replace(str(chain.data), "memory://bucket/data") for d in chain.datasets)
+    result = run_index(IndexConfig(places, "memory://bucket/index"), [])
+    assert result["digest"] == json.loads((chain.index / "index.json").read_text())["digest"]
+    local = list(open_episodes(str(chain.index)))
+    remote = list(open_episodes("memory://bucket/index"))
+    assert [e.steps["action"].tobytes() for e in remote] == [e.steps["action"].tobytes() for e in local]  # type: ignore[union-attr]
+    directory = rlds.open_directory("memory://bucket/data/" + PLANAR)
+    file = directory.splits["train"][0]
+    for episode in directory.read_file(file):
+        again = directory.read_at(episode.where.file, episode.where.offset, episode.where.length)
+        assert again.steps["observation/image"] == episode.steps["observation/image"]  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="finished INDEX"):
+        run_index(IndexConfig(places, "memory://bucket/index"), [])
+    store.rm("/bucket", recursive=True)
+
+
+def test_large_jsonl_files_are_cut_into_jobs(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    lines = [b'{"n": %d}' % n for n in range(10)]
+    file.write_bytes(b"\n".join(lines[:5]) + b"\n\n" + b"\n".join(lines[5:]))
+    ranges = vlm.line_ranges(str(file), 4)
+    assert [first for *_, first in ranges] == [0, 4, 8]
+    assert ranges[-1][1] == file.stat().st_size
+    entry = entries.DatasetEntry("v", "vqa", target="answer")
+    found = [
+        r for start, stop, first in ranges for r in vlm.read_file(entry, str(tmp_path), str(file), start, stop, first)
+    ]
+    whole = list(vlm.read_file(entry, str(tmp_path), str(file)))
+    assert [r.where for r in found] == [r.where for r in whole]
+    assert [r.where.number for r in whole] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    file.write_bytes(lines[0] + b"\n" + b"x" * (vlm.MAX_LINE * 3) + b"\n" + lines[1])
+    found = list(vlm.read_file(entry, str(tmp_path), str(file)))
+    assert [r.where.number for r in found] == [0, 1, 2]  # a line without end costs itself
+    assert "a line of 3145729 bytes" in found[1].detail  # type: ignore[union-attr]

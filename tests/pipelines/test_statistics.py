@@ -1,0 +1,96 @@
+"""Statistics of an INDEX: numpy's values, and the same bits however the data were cut into files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok.chunks import chunks_at
+from fasttok.episodes import open_episodes
+from fasttok.errors import InputError
+from pipelines.index import IndexConfig, run_index
+from pipelines.statistics import StatisticsConfig, of_chunks, of_index, run_statistics
+
+
+def columns(index: Path, dataset: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(action, proprio) of each training episode."""
+    episodes = [e for e in open_episodes(str(index)) if e.metadata["dataset"] == dataset]
+    return [(np.asarray(e.steps["action"]), np.asarray(e.steps["proprio"])) for e in episodes]
+
+
+def close(found: dict[str, Any], values: np.ndarray) -> None:
+    wide = values.astype(np.float64)
+    assert found["q01"] == np.quantile(wide, 0.01, axis=0).tolist()
+    assert found["q99"] == np.quantile(wide, 0.99, axis=0).tolist()
+    assert found["min"] == wide.min(0).tolist()
+    assert found["max"] == wide.max(0).tolist()
+    assert np.allclose(found["mean"], wide.mean(0), rtol=1e-12, atol=1e-12)
+    assert np.allclose(found["std"], wide.std(0), rtol=1e-9, atol=1e-12)
+
+
+def test_statistics_are_numpys(chain: Any) -> None:
+    found = json.loads((chain.index / "statistics.json").read_text())
+    assert set(found["embodiments"]) == {"planar", "arm"}
+    for embodiment, value in found["embodiments"].items():
+        held = columns(chain.index, f"tabletop_{embodiment}")
+        assert value["count"] == sum(len(action) for action, _ in held)
+        close(value["action"], np.concatenate([action for action, _ in held]))
+        close(value["proprio"], np.concatenate([proprio for _, proprio in held]))
+    assert found["datasets"]["tabletop_arm"]["action"] == found["embodiments"]["arm"]["action"]
+
+
+def test_statistics_of_relative_chunks(chain: Any) -> None:
+    index = json.loads((chain.index / "index.json").read_text())
+    config = StatisticsConfig(str(chain.index), horizon=5, relative=True)
+    arm = of_chunks(config, index)["embodiments"]["arm"]
+    encoding = index["datasets"]["tabletop_arm"]["entry"]["action_encoding"]
+    assert arm["relative"] == [dim for dim, kind in enumerate(encoding) if kind == "absolute"]
+    parts = []
+    for action, proprio in columns(chain.index, "tabletop_arm"):
+        chunks = chunks_at(action, np.arange(len(action)), 5, encoding)
+        chunks[..., arm["relative"]] -= proprio[:, None, arm["relative"]]
+        parts.append(chunks.reshape(-1, action.shape[1]))
+    assert arm["chunk_steps"] == sum(map(len, parts))
+    close(arm["action"], np.concatenate(parts))
+
+
+def test_the_same_bits_however_the_data_are_cut(own_data: Path, chain: Any, tmp_path: Path) -> None:
+    folder = own_data / "tabletop_arm" / "1.0.0"
+    info = json.loads((folder / "dataset_info.json").read_text())
+    for split in info["splits"]:
+        files = sorted(folder.glob(f"*-{split['name']}.tfrecord-*"))
+        whole = b"".join(file.read_bytes() for file in reversed(files))  # one file, in another order
+        for file in files:
+            file.unlink()
+        (folder / f"tabletop_arm-{split['name']}.tfrecord-00000-of-00001").write_bytes(whole)
+        split["shardLengths"] = [str(sum(map(int, split["shardLengths"])))]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    run_index(IndexConfig((str(folder),), str(tmp_path / "index")), [])
+    found = json.loads((tmp_path / "index" / "statistics.json").read_text())
+    expected = json.loads((chain.index / "statistics.json").read_text())
+    assert found["embodiments"]["arm"] == expected["embodiments"]["arm"]
+
+
+def test_embodiments_of_several_datasets(chain: Any) -> None:
+    index = json.loads((chain.index / "index.json").read_text())
+    for name in ("tabletop_planar", "tabletop_arm"):
+        index["datasets"][name]["entry"]["embodiment"] = "robot"
+    assert of_index(str(chain.index), index)["embodiments"] == {}  # other dims: said, and no statistics
+    index["datasets"]["tabletop_arm"] = index["datasets"]["tabletop_planar"] | {}
+    names = {"tabletop_planar": index["datasets"]["tabletop_planar"]}
+    one = of_index(str(chain.index), index | {"datasets": names})["embodiments"]["robot"]
+    assert one["datasets"] == ["tabletop_planar"]
+
+
+def test_the_command(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_statistics(StatisticsConfig(str(chain.index)))
+    printed = capsys.readouterr().out
+    assert "arm: 845 steps" in printed
+    run_statistics(StatisticsConfig(str(chain.index), seconds=0.5, out=str(tmp_path / "s.json"), json=True))
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "s.json").read_text())
+    with pytest.raises(InputError, match="split 'tain'"):
+        run_statistics(StatisticsConfig(str(chain.index), split="tain"))
+    with pytest.raises(InputError, match="--horizon"):
+        run_statistics(StatisticsConfig(str(chain.index), horizon=0))
