@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fasttok.episodes.features import BYTES, Feature
 from fasttok.episodes.wire import Value, WireError, parse_example
 
+INT64 = np.dtype(np.int64)
 MAX_TENSOR = 1 << 28  # bytes that a compressed tensor of unknown shape may become
 
 Stored = dict[str, Value | None]
@@ -19,8 +20,8 @@ class Mismatch(ValueError):
     """A record that is not what features.json says."""
 
 
-def decode(data: bytes, features: dict[str, Feature]) -> dict[str, Any]:
-    """A record's values by flat name.
+def decode(data: bytes | bytearray, features: dict[str, Feature], length: int | None = None) -> dict[str, Any]:
+    """A record's values by flat name; the record is the first `length` bytes of `data`.
 
     Without sequences a value is a number, an array of the feature's shape, or bytes. One sequence gives an array (T, *shape), or
     a list of T byte strings; each further one makes it a list of such.
@@ -29,7 +30,7 @@ def decode(data: bytes, features: dict[str, Feature]) -> dict[str, Any]:
         Mismatch: not an Example, or a feature is missing, of another type or of another length than declared.
     """
     try:
-        stored = parse_example(data)
+        stored = parse_example(data, length)
     except WireError as error:
         raise Mismatch(f"not a tf.train.Example: {error}") from None
     try:
@@ -48,7 +49,7 @@ def _value(stored: Stored, feature: Feature) -> Any:
     if depth > 1:
         items = _items(stored, feature, f"{name}/ragged_flat_values", (None,))
         for level in reversed(range(depth - 1)):
-            lengths = _numbers(stored, f"{name}/ragged_row_lengths_{level}", np.int64)
+            lengths = _numbers(stored, f"{name}/ragged_row_lengths_{level}", INT64)
             items = _rows(items, lengths, feature, feature.lengths[level + 1])
     else:
         items = _items(stored, feature, name, feature.lengths)
@@ -63,7 +64,7 @@ def _items(stored: Stored, feature: Feature, name: str, outer: tuple[int | None,
     """The values under a name: one, or an array or list of `outer` many."""
     full = (*outer, *feature.shape)
     if feature.encoding == "none" and feature.dtype != BYTES:
-        flat = _numbers(stored, name, np.dtype(feature.dtype), missing=None in full)
+        flat = _numbers(stored, name, feature.numpy, missing=None in full)
         return flat.reshape(_fill(full, len(flat), name))[()]
     texts = stored.get(name)
     if texts is None and outer == (None,):
@@ -86,9 +87,8 @@ def _items(stored: Stored, feature: Feature, name: str, outer: tuple[int | None,
     return table.reshape(_fill(full, len(texts), name))
 
 
-def _numbers(stored: Stored, name: str, dtype: Any, missing: bool = True) -> NDArray:
+def _numbers(stored: Stored, name: str, dtype: np.dtype, missing: bool = True) -> NDArray:
     """The flat numbers under a name in their dtype; none where the feature may be `missing`, as TFDS reads it."""
-    dtype = np.dtype(dtype)
     flat = stored.get(name)
     if flat is None and missing:
         return np.zeros(0, dtype)
@@ -138,7 +138,7 @@ def _shapes(stored: Stored, feature: Feature, count: int) -> list[tuple[int | No
         return [feature.shape] * count
     name = f"{feature.name}/shape" + ("/ragged_flat_values" if len(feature.lengths) > 1 else "")
     rank = len(feature.shape)
-    table = _numbers(stored, name, np.int64)
+    table = _numbers(stored, name, INT64)
     if len(table) != rank * count or (table < 0).any():
         raise Mismatch(f"feature {name} has {len(table)} numbers, expected {rank} for each of {count} tensors")
     return [tuple(row) for row in table.reshape(count, rank).tolist()]
@@ -146,7 +146,7 @@ def _shapes(stored: Stored, feature: Feature, count: int) -> list[tuple[int | No
 
 def _array(data: bytes, feature: Feature, shape: tuple[int | None, ...]) -> NDArray:
     """A tensor stored as its bytes."""
-    dtype = np.dtype(feature.dtype)
+    dtype = feature.numpy
     if feature.encoding == "zlib":
         data = _inflate(data, feature, shape, dtype.itemsize)
     if len(data) % dtype.itemsize:

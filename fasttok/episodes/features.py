@@ -51,10 +51,15 @@ class Feature:
     encoding: str = "none"
     optional: bool = False
 
-    @property
+    @cached_property
     def dynamic(self) -> bool:
         """Whether each value's shape is stored beside it."""
         return self.shape.count(None) > 1
+
+    @cached_property
+    def numpy(self) -> np.dtype:
+        """The dtype of numbers."""
+        return np.dtype(self.dtype)
 
     @cached_property
     def default(self) -> Any:
@@ -142,6 +147,6 @@ def _dtype(spec: dict[str, Any], name: str) -> tuple[str, str]:
 
 def _encoding(spec: dict[str, Any], name: str) -> str:
     encoding = str(spec.get("encoding") or "none").lower()
-    if encoding not in ENCODINGS:
+    if encoding not in ENCODINGS or (encoding != "none" and _dtype(spec, name)[0] == BYTES):
         raise Unsupported(f"feature {name}: a tensor encoded as {encoding}")
     return encoding

@@ -66,7 +66,7 @@ class RldsDirectory:
         """Every record's values by flat name, for datasets that are no episodes too; see `decode`."""
         read = 0
         end = Where(file)
-        for record in tfrecord.read_records(file, verify):
+        for record in tfrecord.read_buffered(file, verify):
             read += 1
             if isinstance(record, BadRecord):
                 end = record.where
@@ -89,12 +89,12 @@ class RldsDirectory:
         data = tfrecord.read_record(file, offset, length, number, verify)
         if isinstance(data, BadRecord):
             return data
-        example = self._decode(Where(file, offset, length, number), data)
+        example = self._decode(Where(file, offset, length, number), data, len(data))
         return example if isinstance(example, BadRecord) else _episode(*example)
 
-    def _decode(self, where: Where, data: bytes) -> tuple[Where, dict[str, Any]] | BadRecord:
+    def _decode(self, where: Where, data: bytes | bytearray, length: int) -> tuple[Where, dict[str, Any]] | BadRecord:
         try:
-            return where, decode(data, self.features)
+            return where, decode(data, self.features, length)
         except Mismatch as error:
             return BadRecord(where, "features", str(error))
 

@@ -9,50 +9,76 @@ from collections.abc import Iterator
 
 import fsspec
 import google_crc32c
+import numpy as np
 
 from fasttok.episodes.episode import BadRecord, Where
 
 HEADER, FOOTER = 12, 4
+SMALLEST_BUFFER = 1 << 16
 
 
-def masked_crc(data: bytes) -> int:
+def masked_crc(data: bytes | memoryview) -> int:
     """TFRecord's checksum: crc32c rotated right by 15 bits, plus a constant."""
+    if isinstance(data, memoryview):
+        data = np.frombuffer(data, np.uint8)  # type: ignore[assignment]  # the library takes no views, but arrays
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def read_records(file: str, verify: bool = True) -> Iterator[tuple[Where, bytes] | BadRecord]:
     """All records of a file (any fsspec path), in order; `verify` checks the data's crc too (the length's always is)."""
+    for record in read_buffered(file, verify):
+        yield record if isinstance(record, BadRecord) else (record[0], bytes(record[1][: record[2]]))
+
+
+def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytearray, int] | BadRecord]:
+    """As `read_records`, as (place, buffer, length): the buffer holds the record only until the next one is asked for.
+
+    (A fresh one for each record is given back to the system each time, and the page faults cost more than the reading.)
+    """
     filesystem, path = fsspec.core.url_to_fs(file)
     size, offset, number = filesystem.size(path), 0, 0
+    buffer = bytearray(SMALLEST_BUFFER)
     with filesystem.open(path, "rb") as stream:
-        while True:
-            header = stream.read(HEADER)
-            if not header:
-                return
+        header = stream.read(HEADER)
+        while header:
+            rest = Where(file, offset, size - offset, number)
             if len(header) < HEADER:
-                yield BadRecord(
-                    Where(file, offset, size - offset, number), "truncated", f"{len(header)} bytes of a header"
-                )
+                yield BadRecord(rest, "truncated", f"{len(header)} bytes of a header")
                 return
             (length, crc) = struct.unpack("<QI", header)
             if masked_crc(header[:8]) != crc:
-                yield BadRecord(
-                    Where(file, offset, size - offset, number), "crc", "length checksum; the rest of the file is lost"
-                )
+                yield BadRecord(rest, "crc", "length checksum; the rest of the file is lost")
                 return
             where = Where(file, offset, HEADER + length + FOOTER, number)
             if offset + where.length > size:
-                yield BadRecord(
-                    where, "truncated", f"the record needs {where.length} bytes, the file has {size - offset} left"
-                )
+                found = f"the record needs {where.length} bytes, the file has {size - offset} left"
+                yield BadRecord(where, "truncated", found)
                 return
-            data, footer = stream.read(length), stream.read(FOOTER)
-            if verify and struct.unpack("<I", footer)[0] != masked_crc(data):
+            if length + FOOTER + HEADER > len(buffer):
+                buffer = bytearray(max(length + FOOTER + HEADER, 2 * len(buffer)))
+            view = memoryview(buffer)
+            got = _fill(stream, view[: length + FOOTER + HEADER])  # with the header of the next record
+            if got < length + FOOTER:
+                yield BadRecord(where, "truncated", f"the file ended after {got} of {length + FOOTER} bytes")
+                return
+            header = bytes(view[length + FOOTER : got])
+            if verify and struct.unpack("<I", view[length : length + FOOTER])[0] != masked_crc(view[:length]):
                 yield BadRecord(where, "crc", "data checksum")
             else:
-                yield where, data
+                yield where, buffer, length
             offset, number = offset + where.length, number + 1
+
+
+def _fill(stream: fsspec.spec.AbstractBufferedFile, view: memoryview) -> int:
+    """Reads until the view is full or the file ends; returns the bytes read."""
+    got = 0
+    while got < len(view):
+        count = stream.readinto(view[got:])
+        if not count:
+            break
+        got += count
+    return got
 
 
 def read_record(file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> bytes | BadRecord:

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+Bytes = bytes | bytearray
 Value = list[bytes] | NDArray[np.float32] | NDArray[np.int64]
 
 BYTES, FLOATS, INTS = 1, 2, 3
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
-_FIRST = 1 << 3 | _DELIMITED  # the tag of a delimited field numbered 1
+_FIRST, _SECOND = 1 << 3 | _DELIMITED, 2 << 3 | _DELIMITED  # tags of delimited fields
+_TEXT = 1 << 10  # bytes of a value that may well be the same at each step
 _MAX_VARINT = 10  # bytes of a 64-bit varint
 
 
@@ -24,33 +26,46 @@ class WireError(ValueError):
     """The bytes are not the message they should be."""
 
 
-def parse_example(data: bytes) -> dict[str, Value | None]:
-    """All features of a serialised `tf.train.Example`; None for one that has no kind.
+def parse_example(data: Bytes, end: int | None = None) -> dict[str, Value | None]:
+    """All features of a serialised `tf.train.Example`, the first `end` bytes of `data`; None for one that has no kind.
 
     Raises:
         WireError: not such a message. Whatever the bytes, no more memory is taken than a small multiple of their number.
     """
     found: dict[str, Value | None] = {}
-    for features, a, b in _delimited(data, 0, len(data)):
+    view = memoryview(data)  # slices of it are no copies; single bytes are read faster from `data`
+    for features, a, b in _delimited(data, 0, len(data) if end is None else end):
         for entry, c, d in _delimited(data, a, b) if features == 1 else ():
-            name, value = b"", None
-            for part, e, f in _delimited(data, c, d) if entry == 1 else ():
-                if part == 1:
-                    name = data[e:f]
-                elif part == 2:
-                    value = _feature(data, e, f)
-            try:
-                found[name.decode()] = value
-            except UnicodeDecodeError:
-                raise WireError(f"a feature's name is not UTF-8: {name[:40]!r}") from None
+            if entry == 1:
+                name, value = _entry(data, view, c, d)
+                try:
+                    found[name.decode()] = value
+                except UnicodeDecodeError:
+                    raise WireError(f"a feature's name is not UTF-8: {name[:40]!r}") from None
     return found
 
 
-def _feature(data: bytes, start: int, end: int) -> Value | None:
+def _entry(data: Bytes, view: memoryview, start: int, end: int) -> tuple[bytes, Value | None]:
+    """A map entry: name and feature."""
+    if end - start > 2 and data[start] == _FIRST and data[start + 1] < 128:  # as every writer writes it
+        at = start + 2 + data[start + 1]
+        content = _only(data, at, end, _SECOND)
+        if content:
+            return bytes(view[start + 2 : at]), _feature(data, view, content, end)
+    name, value = b"", None
+    for part, a, b in _delimited(data, start, end):
+        if part == 1:
+            name = bytes(view[a:b])
+        elif part == 2:
+            value = _feature(data, view, a, b)
+    return name, value
+
+
+def _feature(data: Bytes, view: memoryview, start: int, end: int) -> Value | None:
     value: Value | None = None
     for kind, a, b in _delimited(data, start, end):
         if kind == BYTES:
-            value = _byte_strings(data, a, b)
+            value = _byte_strings(data, view, a, b)
         elif kind == FLOATS:
             value = _floats(data, a, b)
         elif kind == INTS:
@@ -58,13 +73,22 @@ def _feature(data: bytes, start: int, end: int) -> Value | None:
     return value
 
 
-def _byte_strings(data: bytes, start: int, end: int) -> list[bytes]:
+def _only(data: Bytes, start: int, end: int, tag: int) -> int:
+    """Where the bytes of a message's only field begin; 0 if it is not a single delimited one with this tag."""
+    if end - start < 2 or data[start] != tag:
+        return 0
+    length, at = data[start + 1], start + 2
+    if length > 127:
+        length, at = _varint(data, start + 1, end)
+    return at if at + length == end else 0
+
+
+def _byte_strings(data: Bytes, view: memoryview, start: int, end: int) -> list[bytes]:
     """The images and texts of a record: nearly all of its bytes and of its fields, so without a call for each."""
-    found = []
-    while start + 4 <= end:
+    found: list[bytes] = []
+    add, limit = found.append, end - 4
+    while start <= limit and data[start] == _FIRST:
         length = data[start + 1]
-        if data[start] != _FIRST:
-            break
         if length < 128:
             at = start + 2
         elif data[start + 2] < 128:
@@ -75,39 +99,47 @@ def _byte_strings(data: bytes, start: int, end: int) -> list[bytes]:
             at = start + 4
         else:
             break
-        start = at + length
-        if start > end:
+        stop = at + length
+        if stop > end:
             raise WireError(f"a value of {length} bytes where {end - at} are left")
-        found.append(data[at:start])
+        add(bytes(view[at:stop]))
+        if (
+            len(found) == 1
+            and length < _TEXT
+            and view[start:end] == bytes(view[start:stop]) * ((end - start) // (stop - start))
+        ):
+            return found * ((end - start) // (stop - start))  # the same instruction at each step
+        start = stop
     for kind, at, stop in _fields(data, start, end):  # what is longer than 2 MB, or out of the ordinary
         if kind == _DELIMITED:
-            found.append(data[at:stop])
+            add(bytes(view[at:stop]))
     return found
 
 
-def _floats(data: bytes, start: int, end: int) -> NDArray[np.float32]:
+def _floats(data: Bytes, start: int, end: int) -> NDArray[np.float32]:
+    packed = _only(data, start, end, _FIRST)
     parts = []
-    for kind, a, b in _fields(data, start, end):
+    for kind, a, b in [(_DELIMITED, packed, end)] if packed else _fields(data, start, end):
         if kind not in (_DELIMITED, _FIXED32) or (b - a) % 4:
             raise WireError(f"a float list of {b - a} bytes")
         if b > a:
             parts.append(np.frombuffer(data, "<f4", (b - a) // 4, a))
-    return _joined(parts, np.float32)
+    if len(parts) == 1:
+        return parts[0].copy()  # aligned, writable, and does not keep the record alive
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def _ints(data: bytes, start: int, end: int) -> NDArray[np.int64]:
+def _ints(data: Bytes, start: int, end: int) -> NDArray[np.int64]:
+    packed = _only(data, start, end, _FIRST)
     parts = []
-    for kind, a, b in _fields(data, start, end):
+    for kind, a, b in [(_DELIMITED, packed, end)] if packed else _fields(data, start, end):
         if kind not in (_DELIMITED, _VARINT):
             raise WireError("an integer list that holds no varints")
         if b > a:
             parts.append(varints(np.frombuffer(data, np.uint8, b - a, a)))
-    return _joined(parts, np.int64)
-
-
-def _joined(parts: list[NDArray], dtype: type) -> NDArray:
-    """One aligned, writable array that does not keep the record alive."""
-    return parts[0].copy() if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, dtype)
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -122,7 +154,7 @@ def varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
     last = raw < 128
     if last.all():
         return raw.astype(np.int64)
-    ends = np.flatnonzero(last)
+    ends = last.nonzero()[0]
     if not last[-1]:
         raise WireError("a number that is cut off")
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -134,7 +166,7 @@ def varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.bitwise_or.reduceat(groups, starts).view(np.int64)
 
 
-def _delimited(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _delimited(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(field number, start, end) of a message's length-delimited fields; others are skipped."""
     while start < end:
         tag = data[start]
@@ -150,7 +182,7 @@ def _delimited(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
         yield number, at, start
 
 
-def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(wire type, start, end) of a message's fields numbered 1."""
     while start < end:
         number, kind, start, stop = _field(data, start, end)
@@ -159,7 +191,7 @@ def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]
         start = stop
 
 
-def _field(data: bytes, start: int, end: int) -> tuple[int, int, int, int]:
+def _field(data: Bytes, start: int, end: int) -> tuple[int, int, int, int]:
     """(field number, wire type, start, end of its bytes) of the field at `start`."""
     tag, start = _varint(data, start, end)
     number, kind = tag >> 3, tag & 7
@@ -177,7 +209,7 @@ def _field(data: bytes, start: int, end: int) -> tuple[int, int, int, int]:
     return number, kind, start, stop
 
 
-def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
+def _varint(data: Bytes, start: int, end: int) -> tuple[int, int]:
     """A number, and where the next byte is."""
     value = shift = 0
     for byte in data[start : min(start + _MAX_VARINT, end)]:
