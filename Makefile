@@ -32,6 +32,7 @@ lint: $(READY)  ## ruff and mypy
 bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.fasttok
+	$(BIN)/python -m benchmarks.rlds
 
 clean:  ## removes what demo and tests made, not the environment
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ Results travel as files that appear by atomic rename, so any runner, any number 
 """
 
 import logging
+import os
 import threading
 import time
 import warnings
@@ -14,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttok.console import progress
+from fasttok.console import log, progress
 from fasttok.errors import InputError, require
 from pipelines.files import filesystem, is_local, join
 from pipelines.live import LIVE, WORK, Counts, Follower
 
+MANY_JOBS = 32  # from which starting processes is worth it
 Expand = Callable[[str], Iterable[Any]]
 Work = Callable[[Any], Counts]
 
@@ -78,6 +80,9 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
     for name in ("apache_beam", "root"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="apache_beam")
+    cores = os.cpu_count() or 1
+    if not beam_args and jobs >= MANY_JOBS and cores > 1:
+        log(f"one process; on all cores: --direct_running_mode=multi_processing --direct_num_workers={cores}")
     with progress(stage.name, total=jobs + already, unit=stage.unit) as advance:
         if already:
             advance(already)
@@ -89,8 +94,6 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
                 beam.Pipeline(options=PipelineOptions(flags(beam_args))) as pipeline,
             ):
                 build_graph(pipeline, stage)
-        except InputError:
-            raise
         except Exception as error:
             known = next(_user_errors(error), None)
             if known is None:
@@ -153,11 +156,13 @@ class _Watch(threading.Thread):
 
 def _user_errors(error: BaseException | None) -> Iterator[str]:
     """Messages of InputErrors that a runner wrapped; portable runners hand over only the worker's traceback as text."""
+    marker = "fasttok.errors.InputError: "
     while error is not None:
-        if isinstance(error, InputError):
-            yield str(error).split(" [while running")[0]
         text = str(error)
-        marker = "fasttok.errors.InputError: "
-        if marker in text:
-            yield text[text.rindex(marker) + len(marker) :].split("\\n")[0].split("\n")[0].split(" [while running")[0]
+        if isinstance(error, InputError) or marker in text:
+            yield (
+                text[text.rfind(marker) + len(marker) if marker in text else 0 :]
+                .split("\n")[0]
+                .split(" [while running")[0]
+            )
         error = error.__cause__ or error.__context__

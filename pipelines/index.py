@@ -21,7 +21,7 @@ from fasttok.errors import InputError
 from pipelines import entries, statistics, vlm
 from pipelines.beam import Stage, finish, live_file, run_stage
 from pipelines.files import filesystem, join, read_json, write_json
-from pipelines.index_file import Job, Source, index_file, list_jobs, load_source
+from pipelines.index_file import Job, Source, index_file, list_jobs, load_source, open_directory
 from pipelines.live import JOBS, WORK
 from pipelines.standardize import action_encoding, action_names
 
@@ -80,6 +80,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> dict[str, Any]:
     waiting = [list(asdict(job).values())[1:] for job in jobs if job.base not in done]
     write_json(join(out, WORK, JOBS), waiting)
     load_source.cache_clear()
+    open_directory.cache_clear()
     stage = Stage("indexing", out, list_jobs, index_file, "files", "records")
     run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
     result = assemble(jobs, sources, finished(out, jobs))

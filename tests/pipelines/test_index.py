@@ -20,6 +20,8 @@ from fasttok.episodes.tfrecord import HEADER, masked_crc
 from fasttok.errors import InputError
 from pipelines import entries, vlm
 from pipelines.index import IndexConfig, run_index
+from pipelines.jobs import BuildConfig, run_build
+from tests.fasttok.test_oracle import to_array_record
 
 PLANAR = "tabletop_planar/1.0.0"
 
@@ -270,3 +272,21 @@ def test_large_jsonl_files_are_cut_into_jobs(tmp_path: Path) -> None:
     found = list(vlm.read_file(entry, str(tmp_path), str(file)))
     assert [r.where.number for r in found] == [0, 1, 2]  # a line without end costs itself
     assert "a line of 3145729 bytes" in found[1].detail  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_what_the_raw_reader_does_not_cover_is_indexed_and_built_through_tfds(
+    chain: Any, own_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The same data as array_record files: other places, the same columns and rows."""
+    to_array_record(own_data / PLANAR)
+    datasets = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
+    index = tmp_path / "index"
+    result = run_index(IndexConfig(datasets, str(index)), [])
+    assert "reading through TFDS" in capfd.readouterr().err
+    assert result["datasets"]["tabletop_planar"]["through"]
+    for mine, theirs in zip(open_episodes(str(chain.index)), open_episodes(str(index)), strict=True):
+        assert np.array_equal(mine.steps["action"], theirs.steps["action"])
+        assert (mine.where.number, mine.metadata["language"]) == (theirs.where.number, theirs.metadata["language"])
+    given = BuildConfig("demo", str(tmp_path / "shards"), 300, str(index), str(chain.tokenizer), shards=2)
+    assert run_build(given, [])["counts"] == {"planned": 300, "written": 300, "rejected": 0}

@@ -104,3 +104,10 @@ def test_the_graph_is_linear_small_and_names_our_image() -> None:
                 readers[collection] = readers.get(collection, 0) + 1
     assert readers
     assert set(readers.values()) == {1}  # nothing branches
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    root = Path(__file__).resolve().parents[2]
+    pinned = [line for line in (root / "constraints.txt").read_text().splitlines() if line.startswith("apache-beam==")]
+    image = (root / "examples" / "dataflow" / "Dockerfile").read_text()
+    assert f"_sdk:{pinned[0].split('==')[1]}\n" in image
