@@ -196,7 +196,8 @@ def make_index(folder: Path, frames: int, files: int = 50) -> None:
         pq.write_table(
             _step_table([(0, standard)]), folder / "bench" / "train" / f"{stems[-1]}.steps.parquet", compression="zstd"
         )
-    entry = {"kind": "robot", "embodiment": "bench", "action_dim": 7, "proprio_dim": 8, "action_names": list("abcdefg")}
+    entry = {"kind": "robot", "embodiment": "bench", "action_dim": 7, "proprio_dim": 8, "action_names": list("abcdefg"),
+             "proprio_names": list("abcdefgh")}  # fmt: skip
     dataset = {"entry": entry, "splits": {"train": {"files": stems}}}
     (folder / "index.json").write_text(json.dumps({"datasets": {"bench": dataset}}))
 

@@ -23,7 +23,7 @@ from pipelines.beam import Stage, finish, live_file, run_stage
 from pipelines.files import filesystem, join, read_json, write_json
 from pipelines.index_file import Job, Source, index_file, list_jobs, load_source, open_directory
 from pipelines.live import JOBS, WORK
-from pipelines.standardize import action_encoding, action_names
+from pipelines.standardize import action_encoding, dim_names
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,10 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[Source, li
             raise InputError(
                 f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml"
             )
+        versions = [f"{directory}/{found.rsplit('/', 1)[-1]}" for found in sorted(fs.ls(path, detail=False))]
+        versions = [found for found in versions if rlds.is_rlds(found)]
+        if versions:
+            raise InputError(f"{directory} holds versions of a dataset; give one of them: {', '.join(versions)}")
         entry = entries.find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
         if entry.kind == "robot":
             raise InputError(f"{directory} has no features.json and dataset_info.json, which a robot dataset needs")
@@ -233,7 +237,8 @@ def _dims(name: str, dataset: dict[str, Any], dims: set[tuple[int, int]]) -> dic
         "action_dim": action_dim,
         "proprio_dim": proprio_dim,
         "action_encoding": action_encoding(entry, action_dim),
-        "action_names": action_names(entry, action_dim),
+        "action_names": dim_names(entry.action, action_dim),
+        "proprio_names": dim_names(entry.proprio, proprio_dim),
     }
 
 

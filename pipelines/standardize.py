@@ -73,10 +73,10 @@ def action_encoding(entry: DatasetEntry, action_dim: int) -> list[str]:
     return _spread([(p.encoding, p) for p in entry.action], action_dim)
 
 
-def action_names(entry: DatasetEntry, action_dim: int) -> list[str]:
-    """Per dimension a name with its unit, for people."""
+def dim_names(parts: tuple[Part, ...], dims: int) -> list[str]:
+    """Per dimension of an action or proprio a name with its unit, for people."""
     names = []
-    for part, width in zip(entry.action, _widths(entry.action, action_dim), strict=True):
+    for part, width in zip(parts, _widths(parts, dims), strict=True):
         for i in range(width):
             name = part.names[i] if i < len(part.names) else f"{part.feature}[{part.start + i}]"
             names.append(f"{name} ({part.unit})" if part.unit else name)

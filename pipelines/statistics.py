@@ -102,7 +102,8 @@ def _both(entry: dict[str, Any], bases: list[str], advance: Callable[..., None])
         "count": found["count"],
         "action": {key: values[:width] for key, values in found.items() if key != "count"}
         | {"names": entry["action_names"]},
-        "proprio": {key: values[width:] for key, values in found.items() if key != "count"},
+        "proprio": {key: values[width:] for key, values in found.items() if key != "count"}
+        | {"names": entry["proprio_names"]},
     }
 
 
@@ -225,6 +226,5 @@ def run_statistics(config: StatisticsConfig) -> None:
 def _lines(value: dict[str, Any]) -> Iterator[list[Any]]:
     for kind in ("action", "proprio"):
         columns = [value[kind][key] for key in ("mean", "std", "min", *QUANTILES, "max")]
-        names = value[kind].get("names") or [str(dim) for dim in range(len(columns[0]))]
-        for dim, name in enumerate(names):
+        for dim, name in enumerate(value[kind]["names"]):
             yield [kind, name, *[column[dim] for column in columns]]

@@ -156,6 +156,8 @@ def test_output_that_exists_is_left_alone(chain: Any, tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").exists()
     with pytest.raises(InputError, match="does not exist"):
         run_index(IndexConfig((str(tmp_path / "nothing"),), tmp_path / "index"), [])
+    with pytest.raises(InputError, match=r"give one of them: .*tabletop_planar/1\.0\.0"):
+        run_index(IndexConfig((str(chain.data / "tabletop_planar"),), str(tmp_path / "index")), [])
     with pytest.raises(InputError, match="none of the splits"):
         run_index(IndexConfig(chain.datasets, tmp_path / "index", splits=("test",)), [])
 
