@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 
+MOST_NAMES = 40  # that a message lists
+
 
 class InputError(ValueError):
     """Something the user gave (file, flag, array, YAML) cannot be used; the message says what to do next."""
@@ -23,7 +25,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3)
     guess = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
-    tail = f" Known: {', '.join(names) or '(none)'}" + (f". {hint}" if hint else "")
+    listed = ", ".join(names) or "(none)" if len(names) <= MOST_NAMES else f"{len(names)} names"
+    tail = f" Known: {listed}" + (f". {hint}" if hint else "")
     return InputError(f"unknown {kind} {name!r}{guess}{tail}")
 
 

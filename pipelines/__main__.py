@@ -18,6 +18,7 @@ usage: python -m pipelines VERB ...
   index DATASET_DIR... --out INDEX                   a row per episode, standardised actions, dead letters
   statistics INDEX                                   exact mean, std, range and quantiles of steps, or of chunks
   build MIXTURE --index INDEX --out SHARDS --samples N  plan, encode and write shards   [--resume | --overwrite]
+  datasets list | show NAME | draft DIR              the catalogue of entries; a first one for your own data
   inspect SHARDS                                     rows, printed
   stats SHARDS                                       counts, FAST ids per row, action ranges
   lint SHARDS                                        digests, schema and counts against the manifest
@@ -28,7 +29,7 @@ help of a verb: python -m pipelines build --help
 index and build hand flags they do not know to Beam; write those as --flag=value.
 """
 
-VERBS = ("index", "statistics", "build", "inspect", "stats", "lint")
+VERBS = ("index", "statistics", "datasets", "build", "inspect", "stats", "lint")
 BEAM_VERBS = ("index", "build")
 
 
@@ -51,6 +52,31 @@ def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
         if not word.startswith("-"):
             raise InputError(f"unexpected argument {word!r}; Beam's flags are written --flag=value. See: {prog} --help")
     return config, unknown
+
+
+def datasets(argv: list[str]) -> None:
+    """Runs `datasets list`, `show` or `draft`.
+
+    Raises:
+        InputError: none of them, or what they raise.
+    """
+    from pipelines import catalogue as cli
+
+    actions: dict[str, tuple[Any, Any]] = {
+        "list": (cli.ListConfig, cli.run_list),
+        "show": (cli.ShowConfig, cli.run_show),
+        "draft": (cli.DraftConfig, cli.run_draft),
+    }
+    if not argv or argv[0] in ("-h", "--help"):
+        print(
+            "usage: python -m pipelines datasets list | show NAME | draft DIR\n\n"
+            "help of one: python -m pipelines datasets show --help"
+        )
+        return
+    if argv[0] not in actions:
+        raise unknown_name("action", argv[0], actions, "See: python -m pipelines datasets --help")
+    config, action = actions[argv[0]]
+    action(parse(f"datasets {argv[0]}", config, argv[1:])[0])
 
 
 def main(argv: list[str]) -> None:
@@ -77,6 +103,8 @@ def main(argv: list[str]) -> None:
         from pipelines.statistics import StatisticsConfig, run_statistics
 
         run_statistics(parse(verb, StatisticsConfig, rest)[0])
+    elif verb == "datasets":
+        datasets(rest)
     elif verb == "build":
         from pipelines.jobs import BuildConfig, run_build
 

@@ -3,6 +3,7 @@
 Looked up in this order: --entries, `dataset.yaml` in the dataset's own folder, the packaged `pipelines/datasets/`.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
@@ -16,8 +17,9 @@ from fasttok.chunks import ENCODINGS
 from fasttok.errors import InputError, unknown_name
 from pipelines.filters import Filters, parse_filters
 from pipelines.records import CAMERA_SLOTS, KINDS
+from pipelines.rotations import STORED
 
-OPS = ("invert",)
+LANGUAGE_FORMATS = ("text", "codepoints")
 OWN_ENTRY = "dataset.yaml"
 
 
@@ -27,7 +29,10 @@ class Part:
 
     Attributes:
         feature: path below steps/. start, stop: columns (None: to the end).
-        encoding: absolute, delta or gripper (1 = open), for padding. op: "invert" (1 - x) or "".
+        encoding: absolute, delta or gripper, for padding; a velocity is a delta, whose unit tells.
+        closed, open: of a gripper, the stored values that become 0 and 1; what lies outside is clipped.
+        relative: a gripper command of which values near 0 change nothing (`grippers.py`).
+        rotation: how the columns hold a rotation (`rotations.py`), "" where they hold none.
         unit, names: for people and plots.
     """
 
@@ -35,7 +40,10 @@ class Part:
     start: int = 0
     stop: int | None = None
     encoding: str = "absolute"
-    op: str = ""
+    closed: float = 0.0
+    open: float = 1.0
+    relative: bool = False
+    rotation: str = ""
     unit: str = ""
     names: tuple[str, ...] = ()
 
@@ -45,9 +53,18 @@ class DatasetEntry:
     """A dataset's meaning. Robot fields are empty on VQA and caption entries, and the other way round.
 
     Attributes:
-        cameras: slot -> step feature. language: step or metadata feature, None where episodes have no instruction.
+        embodiment: whose statistics it shares; its own name unless given.
+        control_hz: steps a second; None where unknown, and then `index --control-hz` must say it.
+        cameras: slot -> step feature. bgr: slots whose images are stored with their channels reversed.
+        language: step or metadata feature, None where episodes have no instruction. language_format: text, or codepoints for
+            arrays of unicode numbers.
         drop_first: steps to leave out at the start of every episode (a known defect of some datasets).
         filters: which episodes and steps are wanted.
+        exclude: why the dataset is not to be used; `index` then refuses it.
+        unknown: why its features are not known, so that the mapping could not be tried on them.
+        defects, notes: what its users should know, and where loaders or sources disagree.
+        soups: published mixtures that name it.
+        episodes: split -> how many; size_gib, version, homepage: of the copy that the entry was written for.
         splits: VLM only, split -> JSONL file. images: folder of its images. image, prompt, target, id: its JSON keys;
             prompt None: `fixed_prompt` for all.
     """
@@ -56,15 +73,26 @@ class DatasetEntry:
     kind: str
     license: str = ""
     citation: str = ""
+    homepage: str = ""
+    version: str = ""
+    episodes: tuple[tuple[str, int], ...] = ()
+    size_gib: float | None = None
     embodiment: str = ""
     robot: str = ""
     control_hz: float | None = None
     cameras: tuple[tuple[str, str], ...] = ()
+    bgr: tuple[str, ...] = ()
     language: str | None = None
+    language_format: str = "text"
     action: tuple[Part, ...] = ()
     proprio: tuple[Part, ...] = ()
     drop_first: int = 0
     filters: Filters = field(default_factory=Filters)
+    exclude: str = ""
+    unknown: str = ""
+    defects: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    soups: tuple[str, ...] = ()
     splits: tuple[tuple[str, str], ...] = ()
     images: str = "images"
     image: str = "image"
@@ -75,53 +103,89 @@ class DatasetEntry:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for index.json."""
-        return asdict(self) | {"cameras": dict(self.cameras), "splits": dict(self.splits)}
+        value = asdict(self) | {key: dict(getattr(self, key)) for key in MAPPINGS}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
+
+
+MAPPINGS = ("cameras", "splits", "episodes")
+LISTS = ("bgr", "defects", "notes", "soups")
 
 
 def from_json(data: dict[str, Any]) -> DatasetEntry:
     """The inverse of `DatasetEntry.to_json`."""
     parts = {k: tuple(Part(**{**p, "names": tuple(p["names"])}) for p in data[k]) for k in ("action", "proprio")}
-    pairs = {k: tuple(data[k].items()) for k in ("cameras", "splits")}
+    pairs = {k: tuple(data[k].items()) for k in MAPPINGS} | {k: tuple(data[k]) for k in LISTS}
     known = {f.name for f in fields(DatasetEntry)}
     filters = {"filters": Filters(**data["filters"])}
     return DatasetEntry(**{k: v for k, v in data.items() if k in known} | parts | pairs | filters)
 
 
 def parse_entry(text: str, where: str) -> DatasetEntry:
-    """A YAML entry.
+    """A YAML entry; `same_as` names a packaged one of which it takes all but what it says itself.
 
     Raises:
         InputError: not YAML, an unknown or missing key, or a value that cannot be.
     """
+    data = _resolved(_mapping(text, where), where)
+    known = {f.name for f in fields(DatasetEntry)}
+    for key in data:
+        if key not in known:
+            raise InputError(f"{where}: {unknown_name('key', str(key), known | {'same_as'})}")
+    for key in ("name", "kind"):
+        if not data.get(key):
+            raise InputError(f"{where}: key {key!r} is missing")
+    if data["kind"] not in KINDS:
+        raise InputError(f"{where}: {unknown_name('kind', str(data['kind']), KINDS)}")
+    required = ("cameras", "action") if data["kind"] == "robot" else ("splits", "target")
+    for key in required:
+        if not data.get(key) and not data.get("exclude"):
+            raise InputError(f"{where}: a {data['kind']} entry needs the key {key!r}")
+    for key in ("cameras", "splits", "episodes", "filters"):
+        if not isinstance(data.get(key) or {}, dict):
+            raise InputError(f"{where}: {key} is {data[key]!r}, expected a mapping")
+    for key in (*LISTS, "action", "proprio"):
+        if not isinstance(data.get(key) or [], list):
+            raise InputError(f"{where}: {key} is {data[key]!r}, expected a list")
+    cameras = data.get("cameras") or {}
+    for slot in (*cameras, *(data.get("bgr") or [])):
+        if slot not in CAMERA_SLOTS:
+            raise InputError(f"{where}: cameras: {unknown_name('slot', str(slot), CAMERA_SLOTS)}")
+    if data.get("language_format", "text") not in LANGUAGE_FORMATS:
+        raise InputError(f"{where}: {unknown_name('language_format', str(data['language_format']), LANGUAGE_FORMATS)}")
+    if data["kind"] == "robot":
+        data["embodiment"] = data.get("embodiment") or data["name"]
+    data["filters"] = parse_filters(data.get("filters") or {}, f"{where}: filters")
+    for key in MAPPINGS:
+        data[key] = tuple((data.get(key) or {}).items())
+    for key in LISTS:
+        data[key] = tuple(data.get(key) or [])
+    for key in ("action", "proprio"):
+        data[key] = tuple(_part(part, f"{where}: {key}[{i}]") for i, part in enumerate(data.get(key) or []))
+    return DatasetEntry(**data)
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{where} is not YAML: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected a mapping with name, kind, ..., got {type(data).__name__}")
-    known = {f.name for f in fields(DatasetEntry)}
-    for key in data:
-        if key not in known:
-            raise InputError(f"{where}: {unknown_name('key', str(key), known)}")
-    for key in ("name", "kind"):
-        if not data.get(key):
-            raise InputError(f"{where}: key {key!r} is missing")
-    if data["kind"] not in KINDS:
-        raise InputError(f"{where}: {unknown_name('kind', str(data['kind']), KINDS)}")
-    required = ("embodiment", "cameras", "action") if data["kind"] == "robot" else ("splits", "target")
-    for key in required:
-        if not data.get(key):
-            raise InputError(f"{where}: a {data['kind']} entry needs the key {key!r}")
-    cameras = data.get("cameras") or {}
-    for slot in cameras:
-        if slot not in CAMERA_SLOTS:
-            raise InputError(f"{where}: cameras: {unknown_name('slot', str(slot), CAMERA_SLOTS)}")
-    data["cameras"] = tuple(cameras.items())
-    data["splits"] = tuple((data.get("splits") or {}).items())
-    data["filters"] = parse_filters(data.get("filters") or {}, f"{where}: filters")
-    for key in ("action", "proprio"):
-        data[key] = tuple(_part(part, f"{where}: {key}[{i}]") for i, part in enumerate(data.get(key) or []))
-    return DatasetEntry(**data)
+    return data
+
+
+def _resolved(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """`same_as` followed, once: an alias of an alias is refused."""
+    if "same_as" not in data:
+        return data
+    known = packaged()
+    base = str(data.pop("same_as"))
+    if base not in known:
+        raise InputError(f"{where}: same_as: {unknown_name('dataset', base, known)}")
+    other = _mapping(known[base], base)
+    if "same_as" in other:
+        raise InputError(f"{where}: same_as: {base} is an alias itself, of {other['same_as']}")
+    return other | data
 
 
 def _part(data: Any, where: str) -> Part:
@@ -129,17 +193,21 @@ def _part(data: Any, where: str) -> Part:
         raise InputError(
             f"{where}: expected a mapping with `from`, such as {{from: action, slice: [0, 6], encoding: delta}}"
         )
-    known = {"from", "slice", "encoding", "op", "unit", "names"}
+    known = {"from", "slice", *(f.name for f in fields(Part))} - {"feature", "start", "stop"}
     for key in data:
         if key not in known:
             raise InputError(f"{where}: {unknown_name('key', str(key), known)}")
     start, stop = data.get("slice") or (0, None)
-    part = Part(data["from"], start or 0, stop, data.get("encoding", "absolute"), data.get("op") or "",
-                data.get("unit", ""), tuple(data.get("names") or ()))  # fmt: skip
+    more = {key: value for key, value in data.items() if key not in ("from", "slice", "names")}
+    part = Part(data["from"], start or 0, stop, names=tuple(data.get("names") or ()), **more)
     if part.encoding not in ENCODINGS:
         raise InputError(f"{where}: {unknown_name('encoding', str(part.encoding), ENCODINGS)}")
-    if part.op and part.op not in OPS:
-        raise InputError(f"{where}: {unknown_name('op', part.op, OPS)}")
+    if part.rotation and part.rotation not in STORED:
+        raise InputError(f"{where}: {unknown_name('rotation', str(part.rotation), STORED)}")
+    if part.encoding == "gripper" and part.closed == part.open:
+        raise InputError(f"{where}: closed and open are both {part.open}, expected two stored values")
+    if part.encoding != "gripper" and {"closed", "open", "relative"} & set(data):
+        raise InputError(f"{where}: closed, open and relative are of parts with encoding: gripper")
     return part
 
 
@@ -172,5 +240,9 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
     known = packaged()
     if dataset in known:
         return parse_entry(known[dataset], f"pipelines/datasets/{dataset}.yaml")
-    hint = f"write {directory}/{OWN_ENTRY} or pass --entries (docs/design.md, Dataset entries)"
-    raise unknown_name("dataset", dataset, known, hint)
+    close = difflib.get_close_matches(dataset, known, n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else "."
+    raise InputError(
+        f"no entry says what the features of {dataset!r} mean{guess} Draft one: python -m pipelines datasets draft {directory}; "
+        f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
+    )

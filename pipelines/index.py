@@ -8,7 +8,7 @@ on content alone.
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from pipelines.beam import Stage, finish, live_file, run_stage
 from pipelines.files import filesystem, join, read_json, write_json
 from pipelines.index_file import Job, Source, index_file, list_jobs, load_source, open_directory
 from pipelines.live import JOBS, WORK
-from pipelines.standardize import action_encoding, dim_names
+from pipelines.standardize import dim_names, encodings
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class IndexConfig:
     """Entry YAML files, or folders of them, that come before the packaged ones."""
     splits: tuple[str, ...] = ()
     """Only these splits; all by default."""
+    control_hz: tuple[str, ...] = ()
+    """NAME=HZ: steps a second of datasets whose entry does not know it."""
     max_bad: str = "100%"
     """Error budget: the job fails where a dataset has more bad records, as a share (0.1%) or a number. Filters do not count."""
     overwrite: bool = False
@@ -146,6 +148,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[Source, li
         raise InputError(f"{name} has none of the splits {', '.join(config.splits)}; it has {', '.join(files)}")
     if entry.kind != "robot":
         ranges = {file: vlm.line_ranges(file) for split in chosen for file in files[split]}
+    entry = usable(entry, config.control_hz)
     source = Source(directory, name, entry.to_json(), config.verify, through)
     settings = _digest([FORMAT_VERSION, source.entry, source.verify, through, made_from])
     jobs = []
@@ -157,6 +160,31 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[Source, li
                 jobs.append(Job(out, name, split, file, _stem(file, number), stamp, start, stop, first))
                 number += 1
     return source, jobs
+
+
+def usable(entry: entries.DatasetEntry, control_hz: tuple[str, ...]) -> entries.DatasetEntry:
+    """The entry with its control frequency.
+
+    Raises:
+        InputError: it is excluded; its frequency is not known and not given; --control-hz is no NAME=HZ.
+    """
+    if entry.exclude:
+        raise InputError(
+            f"{entry.name} is excluded: {entry.exclude}. To use it all the same, pass an entry of your own: --entries"
+        )
+    given = {}
+    for text in control_hz:
+        name, _, hz = text.partition("=")
+        try:
+            given[name] = float(hz)
+        except ValueError:
+            given[name] = 0.0
+        if not 0 < given[name] < float("inf"):
+            raise InputError(f"--control-hz {text}: expected NAME=HZ, such as {entry.name}=10")
+    known = given.get(entry.name, entry.control_hz)
+    if entry.kind == "robot" and known is None:
+        raise InputError(f"{entry.name}: its control frequency is not known; pass it: --control-hz {entry.name}=HZ")
+    return replace(entry, control_hz=known)
 
 
 def _stem(file: str, number: int) -> str:
@@ -197,7 +225,7 @@ def assemble(jobs: list[Job], sources: dict[str, Source], summaries: dict[str, d
         InputError: a dataset has files of different dims, or nothing usable; counts do not balance.
     """
     datasets: dict[str, Any] = {}
-    dims: dict[str, set[tuple[int, int]]] = {}
+    widths: dict[str, set[tuple[tuple[int, ...], ...]]] = {}
     sha = hashlib.sha256()
     for job in jobs:
         summary = summaries.get(job.base)
@@ -214,31 +242,34 @@ def assemble(jobs: list[Job], sources: dict[str, Source], summaries: dict[str, d
             split[name] = split.get(name, 0) + summary[name]
         for name in ("filtered", "rejected", "left_out"):
             split[name] = dict(sorted((Counter(split.get(name, {})) + Counter(summary[name])).items()))
-        dims.setdefault(job.dataset, set()).update(map(tuple, summary["dims"]))
+        found = {tuple(map(tuple, pair)) for pair in summary["widths"]}
+        widths.setdefault(job.dataset, set()).update(found)
         sha.update(f"{job.dataset}/{job.split}/{job.stem}:{summary['digest']}\n".encode())
     for name, dataset in datasets.items():
         if dataset["entry"]["kind"] == "robot":
-            dataset["entry"] |= _dims(name, dataset, dims[name])
+            dataset["entry"] |= _dims(name, dataset, widths[name])
     return {"format_version": FORMAT_VERSION, "digest": sha.hexdigest()[:16], "datasets": datasets}
 
 
-def _dims(name: str, dataset: dict[str, Any], dims: set[tuple[int, int]]) -> dict[str, Any]:
+def _dims(name: str, dataset: dict[str, Any], widths: set[tuple[tuple[int, ...], ...]]) -> dict[str, Any]:
     """What a robot dataset's entry says of its columns, now that they were seen."""
-    if not dims:
+    if not widths:
         reasons = Counter[str]()
         for split in dataset["splits"].values():
             reasons += Counter(split["rejected"]) + Counter(split["filtered"])
         raise InputError(f"{name}: no usable episode; left out by reason: {dict(reasons) or 'the files are empty'}")
-    if len(dims) > 1:
-        raise InputError(f"{name}: (action, proprio) dims differ between episodes: {sorted(dims)}")
-    action_dim, proprio_dim = next(iter(dims))
+    if len(widths) > 1:
+        raise InputError(f"{name}: dims of the parts of (action, proprio) differ between episodes: {sorted(widths)}")
+    action, proprio = next(iter(widths))
     entry = entries.from_json(dataset["entry"])
     return {
-        "action_dim": action_dim,
-        "proprio_dim": proprio_dim,
-        "action_encoding": action_encoding(entry, action_dim),
-        "action_names": dim_names(entry.action, action_dim),
-        "proprio_names": dim_names(entry.proprio, proprio_dim),
+        "action_dim": sum(action),
+        "proprio_dim": sum(proprio),
+        "action_widths": list(action),
+        "proprio_widths": list(proprio),
+        "action_encoding": encodings(entry.action, action),
+        "action_names": dim_names(entry.action, action),
+        "proprio_names": dim_names(entry.proprio, proprio),
     }
 
 

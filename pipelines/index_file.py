@@ -166,7 +166,7 @@ class Writer:
         self._sha = hashlib.sha256()
         self._schemas = {"episodes": EPISODES, "steps": STEPS, "rejected": REJECTED}
         self.read = self.indexed = self.steps = self.bytes = 0
-        self.dims: set[tuple[int, int]] = set()
+        self.widths: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
         self.rejected: Counter[str] = Counter()
         self.filtered: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
@@ -200,7 +200,7 @@ class Writer:
         self._add("episodes", row | {"action_dim": action_dim, "proprio_dim": proprio_dim})
         for values in (standard.steps, standard.action, standard.proprio):
             self._sha.update(np.ascontiguousarray(values).tobytes())
-        self.dims.add((action_dim, proprio_dim))
+        self.widths.add(standard.widths)
         self.left_out.update(standard.left_out)
         self.steps += length
         self._pending.append((record.where.number, standard))
@@ -247,7 +247,7 @@ class Writer:
             "steps": self.steps,
             "left_out": dict(sorted(self.left_out.items())),
             "bytes": self.bytes,
-            "dims": sorted(self.dims),
+            "widths": sorted(self.widths),
             "digest": self._sha.hexdigest(),
         }
 

@@ -31,6 +31,7 @@ class Facts:
         entry: the dataset entry, as index.json holds it.
         files: stems of the INDEX's files, in order.
         through: "" for the raw reader, else why it is read through TFDS.
+        bgr: cameras whose images are stored with their channels reversed, as whoever decodes them must know.
         horizon: steps of a chunk; 0 for vqa and caption, as are action_dim and state_dim.
     """
 
@@ -50,6 +51,7 @@ class Facts:
     action_names: tuple[str, ...]
     state_dim: int
     cameras: tuple[str, ...]
+    bgr: tuple[str, ...]
     license: str
 
     @property
@@ -61,7 +63,7 @@ class Facts:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Facts":
-        lists = ("files", "action_encoding", "action_names", "cameras")
+        lists = ("files", "action_encoding", "action_names", "cameras", "bgr")
         return cls(**{**value, **{name: tuple(value[name]) for name in lists}})
 
     def card(self) -> dict[str, Any]:
@@ -130,6 +132,7 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
                 action_names=tuple(entry["action_names"]) if robot else (),
                 state_dim=entry["proprio_dim"] if robot else 0,
                 cameras=tuple(sorted(entry["cameras"])) if robot else ("primary",),
+                bgr=tuple(entry["bgr"]),
                 license=entry["license"],
             )
         )

@@ -3,6 +3,7 @@
 A record that cannot be used raises `Reject` with the short reason under which it is counted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from fasttok.episodes import Episode, as_float
 from pipelines.entries import DatasetEntry, Part
 from pipelines.filters import Reject, check_success, wanted_steps
+from pipelines.grippers import opening
 from pipelines.images import check_header
 
 
@@ -20,7 +22,8 @@ class Standard:
 
     Attributes:
         steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
-        left_out: how many steps were, by reason.
+        widths: columns that each part of the action and of the proprio took.
+        left_out: how many steps were left out, by reason.
     """
 
     action: NDArray[np.float32]
@@ -28,6 +31,7 @@ class Standard:
     language: str
     cameras: dict[str, list[bytes]]
     steps: NDArray[np.int64]
+    widths: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     left_out: dict[str, int] = field(default_factory=dict)
 
 
@@ -43,8 +47,8 @@ def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
         raise Reject("empty", f"{episode.length} steps, of which the entry drops the first {first}")
     check_success(entry.filters, episode)
     language = _language(entry, episode)
-    action = _columns(entry.action, episode)
-    proprio = _columns(entry.proprio, episode)
+    action, action_widths = _columns(entry.action, episode)
+    proprio, proprio_widths = _columns(entry.proprio, episode)
     for name, values in (("action", action), ("proprio", proprio)):
         bad = np.argwhere(~np.isfinite(values[first:]))
         if len(bad):
@@ -52,7 +56,7 @@ def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
             raise Reject(
                 f"{name} not finite", f"{name} is {values[step + first, dim]} at step {step + first}, dim {dim}"
             )
-    wanted = wanted_steps(entry.filters, action[first:], action_encoding(entry, action.shape[1]))
+    wanted = wanted_steps(entry.filters, action[first:], encodings(entry.action, action_widths))
     steps = first + np.flatnonzero(wanted)
     cameras = {}
     for slot, feature in entry.cameras:
@@ -65,50 +69,43 @@ def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
             if problem:
                 raise Reject("image", f"camera {slot} ({feature}), step {step}: {problem}")
     left_out = {"first": first, "idle": len(wanted) - len(steps)}
-    return Standard(action[steps], proprio[steps], language, cameras, steps, {k: n for k, n in left_out.items() if n})
+    counts = {reason: count for reason, count in left_out.items() if count}
+    return Standard(action[steps], proprio[steps], language, cameras, steps, (action_widths, proprio_widths), counts)
 
 
-def action_encoding(entry: DatasetEntry, action_dim: int) -> list[str]:
-    """Per dimension "absolute", "delta" or "gripper"; an open slice takes what is left."""
-    return _spread([(p.encoding, p) for p in entry.action], action_dim)
+def encodings(parts: tuple[Part, ...], widths: Sequence[int]) -> list[str]:
+    """Per dimension "absolute", "delta" or "gripper"; `widths` are the columns that each part took."""
+    return [part.encoding for part, width in zip(parts, widths, strict=True) for _ in range(width)]
 
 
-def dim_names(parts: tuple[Part, ...], dims: int) -> list[str]:
+def dim_names(parts: tuple[Part, ...], widths: Sequence[int]) -> list[str]:
     """Per dimension of an action or proprio a name with its unit, for people."""
     names = []
-    for part, width in zip(parts, _widths(parts, dims), strict=True):
+    for part, width in zip(parts, widths, strict=True):
         for i in range(width):
             name = part.names[i] if i < len(part.names) else f"{part.feature}[{part.start + i}]"
             names.append(f"{name} ({part.unit})" if part.unit else name)
     return names
 
 
-def _spread(values: list[tuple[str, Part]], total: int) -> list[str]:
-    widths = _widths(tuple(part for _, part in values), total)
-    return [value for (value, _), width in zip(values, widths, strict=True) for _ in range(width)]
-
-
-def _widths(parts: tuple[Part, ...], total: int) -> list[int]:
-    known = [None if p.stop is None else p.stop - p.start for p in parts]
-    rest = total - sum(w for w in known if w is not None)
-    return [rest if w is None else w for w in known]
-
-
-def _columns(parts: tuple[Part, ...], episode: Episode) -> NDArray[np.float32]:
+def _columns(parts: tuple[Part, ...], episode: Episode) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """The parts' columns side by side, and how many each took."""
     columns = []
     for part in parts:
         values = _feature(episode, part.feature)
         if isinstance(values, list) or values.dtype == object:
             raise Reject("features", f"{part.feature} holds bytes or steps of several sizes, expected numbers")
         table = as_float(values)
-        width = table.shape[1] if part.stop is None else part.stop
-        if width > table.shape[1] or part.start >= width:
+        stop = table.shape[1] if part.stop is None else part.stop
+        if stop > table.shape[1] or part.start >= stop:
             raise Reject(
                 "dims", f"{part.feature} has {table.shape[1]} dims, the entry takes [{part.start}, {part.stop})"
             )
-        taken = table[:, part.start : width]
-        columns.append(1 - taken if part.op == "invert" else taken)
-    return np.concatenate(columns, axis=1) if columns else np.zeros((episode.length, 0), np.float32)
+        taken = table[:, part.start : stop]
+        gripper = part.encoding == "gripper"
+        columns.append(opening(taken, part.closed, part.open, part.relative) if gripper else taken)
+    joined = np.concatenate(columns, axis=1) if columns else np.zeros((episode.length, 0), np.float32)
+    return joined, tuple(column.shape[1] for column in columns)
 
 
 def _feature(episode: Episode, name: str) -> NDArray | list[bytes]:
@@ -126,6 +123,8 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
         value = episode.metadata[entry.language]
     else:
         raise Reject("language", f"no feature {entry.language}")
+    if entry.language_format == "codepoints":
+        value = _codepoints(np.asarray(value))
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.ravel()[0]
     try:
@@ -136,3 +135,13 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
     if not text and entry.filters.language:
         raise Reject("language", f"{entry.language} is empty", filtered=True)
     return text
+
+
+def _codepoints(numbers: NDArray) -> str:
+    """Unicode numbers, up to the first zero, as text."""
+    flat = numbers.ravel().tolist()
+    stop = flat.index(0) if 0 in flat else len(flat)
+    try:
+        return "".join(map(chr, flat[:stop]))
+    except (ValueError, OverflowError, TypeError):
+        raise Reject("language", f"not unicode code points: {flat[:4]} ...") from None

@@ -34,6 +34,7 @@ class Example:
     actions: NDArray[np.float32] | None = None  # (horizon, dim) normalised
     action_steps: int = 0
     action_dim: int = 0
+    bgr: tuple[str, ...] = ()  # slots whose images are stored with their channels reversed
 
 
 class Encoder:
@@ -92,7 +93,8 @@ class Encoder:
         suffix = [*self.layout.place(ids).tolist(), *self.text.end_of_action, self.text.eos]
         actions = self.tok.stats[embodiment].normalize(raw).astype(np.float32)
         prefix = self.robot_prefix(embodiment, row["prompt"], row["state"])
-        return Example(images, prefix, suffix, True, actions, int(row["action_steps"]), dim)
+        bgr = tuple(source.get("bgr", ()))
+        return Example(images, prefix, suffix, True, actions, int(row["action_steps"]), dim, bgr)
 
     def batch(self, examples: list[Example]) -> NumpyBatch:
         """Examples as one batch.
@@ -117,7 +119,8 @@ class Encoder:
         for i, example in enumerate(examples):
             for slot, data in example.images.items():
                 place = self.slots.index(slot)
-                out["images"][i, place] = decode_image(data, size)
+                pixels = decode_image(data, size)
+                out["images"][i, place] = pixels[..., ::-1] if slot in example.bgr else pixels
                 out["image_mask"][i, place] = True
             n, total = len(example.prefix), len(example.prefix) + len(example.suffix)
             if total > length:

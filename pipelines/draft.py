@@ -1,0 +1,131 @@
+"""A first entry for an RLDS directory, guessed from names and shapes of its features and the values of one episode."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+
+from fasttok.episodes.features import Feature
+
+STEPS = "steps/"
+SLOTS = ("primary", "secondary", "wrist", "wrist_secondary")
+WRIST = re.compile(r"wrist|hand|gripper")
+NOT_CAMERAS = re.compile(r"depth|segment|mask")
+GRIPPER = re.compile(r"grip|open|close")
+ACTION = re.compile(r"(^|/)action")
+STATE = re.compile(r"(^|/)(state|proprio|robot_state|joint_pos|robot_obs|eef_pose|cartesian_position)")
+LANGUAGE = re.compile(r"instruction|language|task|command")
+
+
+def propose(name: str, features: dict[str, Feature], steps: dict[str, Any]) -> tuple[str, list[str]]:
+    """(YAML of an entry, what could not be told).
+
+    Args:
+        features: flat name -> feature. steps: columns of one episode, flat names below steps/; may be empty.
+    """
+    unclear = ["control_hz: features do not say it; `index --control-hz` may, too"]
+    lines = [
+        f"# A draft from the features of {name}: check every line.",
+        f"name: {name}",
+        "kind: robot",
+        "robot: ''",
+        "control_hz: null",
+    ]
+    inside = {key.removeprefix(STEPS): f for key, f in features.items() if key.startswith(STEPS)}
+    lines += _cameras(inside, unclear)
+    lines.append(f"language: {_language(features, unclear) or 'null'}")
+    lines += _parts("action", ACTION, inside, steps, unclear)
+    lines += _parts("proprio", STATE, inside, steps, unclear)
+    success = next((key for key in features if key.endswith("success") and not key.startswith(STEPS)), None)
+    if success:
+        lines.append(f"# filters: {{success: {success}}}")
+    return "\n".join([*lines, "license: ''"]) + "\n", unclear
+
+
+def _cameras(inside: dict[str, Feature], unclear: list[str]) -> list[str]:
+    names = [
+        key
+        for key, f in sorted(inside.items())
+        if f.kind == "image" and len(f.lengths) == 1 and not NOT_CAMERAS.search(key)
+    ]
+    outer = [key for key in names if not WRIST.search(key)]
+    inner = [key for key in names if WRIST.search(key)]
+    chosen = dict(zip(SLOTS[:2], outer, strict=False)) | dict(zip(SLOTS[2:], inner, strict=False))
+    left = [key for key in names if key not in chosen.values()]
+    if left:
+        unclear.append(f"cameras: {', '.join(left)} have no slot; there are {', '.join(SLOTS)}")
+    if not chosen:
+        unclear.append("cameras: no feature of steps is an image")
+    return ["cameras:", *[f"  {slot}: {key}" for slot, key in chosen.items()]]
+
+
+def _language(features: dict[str, Feature], unclear: list[str]) -> str | None:
+    texts = [key for key, f in features.items() if f.dtype == "bytes" and f.kind != "image" and LANGUAGE.search(key)]
+    texts.sort(key=lambda key: ("instruction" not in key, not key.startswith(STEPS), len(key)))
+    if not texts:
+        unclear.append("language: no text feature is called an instruction, language or task")
+        return None
+    if len(texts) > 1:
+        unclear.append(f"language: took {texts[0]}, there are also {', '.join(texts[1:])}")
+    return texts[0].removeprefix(STEPS)
+
+
+def _parts(
+    key: str, pattern: re.Pattern[str], inside: dict[str, Feature], steps: dict[str, Any], unclear: list[str]
+) -> list[str]:
+    """The numeric features that look like an action or a state."""
+    found = {
+        name: f for name, f in inside.items()
+        if pattern.search(name) and f.dtype not in ("bytes", "bool") and f.kind == "tensor" and "terminate" not in name
+        and len(f.lengths) == 1 and len(f.shape) <= 1 and (name.startswith("action") == (key == "action"))
+    }  # fmt: skip
+    if not found:
+        unclear.append(f"{key}: no numeric feature of steps looks like one")
+        return [f"{key}: []"] if key == "proprio" else ["action: []"]
+    if len(found) > 1:
+        unclear.append(f"{key}: took all of {', '.join(found)}; are some the same thing in another form?")
+    lines = [f"{key}:"]
+    for name, f in found.items():
+        width = 1 if not f.shape else f.shape[0]
+        lines += [f"  - {_flow(part)}" for part in _guess(key, name, width, steps.get(name), unclear)]
+    return lines
+
+
+def _guess(key: str, name: str, width: int | None, values: Any, unclear: list[str]) -> list[dict[str, Any]]:
+    """Parts of one feature: a gripper where its name says so or where it is the seventh or eighth value of an action."""
+    if GRIPPER.search(name):
+        return [_gripper(name, None, values, unclear)]
+    encoding = "delta" if re.search(r"delta|rel|vel|vector", name) else "absolute"
+    if key == "proprio" or width is None or width not in (4, 7, 8):
+        unclear.append(f"{name}: {width or 'any number of'} columns taken as {encoding}")
+        return [{"from": name, "encoding": encoding}]
+    if values is not None and len(values):
+        moves = np.abs(np.asarray(values, np.float64)[:, : width - 1])
+        encoding = (
+            "delta" if encoding == "delta" or np.abs(np.diff(moves, axis=0)).mean() > 0.3 * moves.mean() else "absolute"
+        )
+    unclear.append(
+        f"{name}: columns 0 to {width - 2} taken as {encoding}; are they a pose, joints or velocities, in which units?"
+    )
+    column = None if values is None else np.asarray(values)[:, width - 1 :]
+    return [
+        {"from": name, "slice": [0, width - 1], "encoding": encoding},
+        _gripper(name, [width - 1, width], column, unclear),
+    ]
+
+
+def _gripper(name: str, columns: list[int] | None, values: Any, unclear: list[str]) -> dict[str, Any]:
+    low, high = 0.0, 1.0
+    if values is not None and len(values) and np.asarray(values).dtype.kind in "fiu":
+        seen = np.asarray(values, np.float64)
+        low, high = (-1.0, 1.0) if seen.min() < -0.5 else (0.0, max(1.0, float(np.ceil(seen.max()))))
+    unclear.append(f"{name}: which of {low:g} and {high:g} is open; the draft says {high:g}")
+    part: dict[str, Any] = {"from": name} | ({"slice": columns} if columns else {})
+    return part | {"encoding": "gripper", "closed": low, "open": high}
+
+
+def _flow(part: dict[str, Any]) -> str:
+    words = [f"{key}: {json.dumps(value) if isinstance(value, list) else f'{value:g}' if isinstance(value, float) else value}"
+             for key, value in part.items()]  # fmt: skip
+    return "{" + ", ".join(words) + "}"

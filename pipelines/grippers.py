@@ -1,0 +1,36 @@
+"""Gripper columns in the one convention of records: 1 = open, 0 = closed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOTHING = 0.1  # relative commands smaller than this, of 1, change nothing
+
+
+def opening(values: NDArray[np.float32], closed: float, open_: float, relative: bool = False) -> NDArray[np.float32]:
+    """(T, k) stored values -> how far open, in [0, 1].
+
+    Args:
+        closed, open_: stored values that mean closed and open; between them the opening is linear, beyond them it is clipped.
+        relative: values are commands, of which those near 0 change nothing: the last command holds. Before the first the
+            gripper is in the state that command changes; it is open where none is ever given.
+
+    >>> opening(np.array([[-1.0], [0.0], [3.0]], np.float32), 1, -1).ravel()
+    array([1. , 0.5, 0. ], dtype=float32)
+    >>> opening(np.array([[0.0], [1.0], [0.0], [-1.0], [0.0]], np.float32), 1, -1, relative=True).ravel()
+    array([1., 0., 0., 1., 1.], dtype=float32)
+    """
+    if relative:
+        return _held(values * np.float32(2 / (open_ - closed)) - np.float32((open_ + closed) / (open_ - closed)))
+    share = (values - np.float32(closed)) / np.float32(open_ - closed)
+    return np.clip(share, 0, 1).astype(np.float32)
+
+
+def _held(command: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Commands of which 1 opens and -1 closes, as the state that they lead to."""
+    given = np.abs(command) > NOTHING
+    steps = np.arange(len(command))[:, None]
+    last = np.maximum.accumulate(np.where(given, steps, -1), axis=0)
+    opens = (command > 0).astype(np.float32)
+    state = np.take_along_axis(opens, np.maximum(last, 0), axis=0)
+    first = np.where(given.any(axis=0), 1 - np.take_along_axis(opens, given.argmax(axis=0)[None], axis=0)[0], 1)
+    return np.where(last >= 0, state, first.astype(np.float32)).astype(np.float32)

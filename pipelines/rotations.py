@@ -1,0 +1,64 @@
+"""Rotations in the ways that datasets store them and users ask for, through scipy's Rotation.
+
+Stored: `euler_` and three axes, as scipy writes them (lower case: extrinsic), in radians and in the order of the columns;
+`quaternion_xyzw`, `quaternion_wxyz`; `rotation_vector` (axis times angle). Asked for: `euler` (extrinsic xyz: roll, pitch, yaw),
+`quaternion` (xyzw, w >= 0) and `6d` (the first two columns of the matrix, Zhou et al. 2019, arXiv 1812.07035).
+"""
+
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from fasttok.errors import InputError
+
+EULER = tuple(f"euler_{''.join(axes)}" for axes in permutations("xyz"))
+STORED = (*EULER, "quaternion_xyzw", "quaternion_wxyz", "rotation_vector")
+FORMS = ("stored", "euler", "quaternion", "6d")
+WIDTHS = {"euler": 3, "quaternion": 4, "6d": 6}
+
+
+def width(stored: str) -> int:
+    """Columns of a stored rotation."""
+    return 4 if stored.startswith("quaternion") else 3
+
+
+def read(values: NDArray, stored: str) -> Rotation:
+    """(n, 3 or 4) columns as rotations; a quaternion of zeros, as padding has it, is none.
+
+    Raises:
+        InputError: another number of columns.
+    """
+    if values.shape[-1] != width(stored):
+        raise InputError(f"rotation {stored} has {values.shape[-1]} columns, expected {width(stored)}")
+    values = np.asarray(values, np.float64)
+    if stored.startswith("euler"):
+        return Rotation.from_euler(stored.removeprefix("euler_"), values)
+    if stored == "rotation_vector":
+        return Rotation.from_rotvec(values)
+    ordered = values if stored.endswith("xyzw") else np.roll(values, -1, axis=-1)
+    none = np.linalg.norm(ordered, axis=-1, keepdims=True) < 1e-8
+    return Rotation.from_quat(np.where(none, [0.0, 0.0, 0.0, 1.0], ordered))
+
+
+def write(rotation: Rotation, form: str) -> NDArray[np.float64]:
+    """Rotations in a form that was asked for, or in a stored one: (n, 3, 4 or 6)."""
+    if form == "6d":
+        matrix = rotation.as_matrix()
+        return np.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1)
+    if form == "rotation_vector":
+        return rotation.as_rotvec()
+    if form.startswith("quaternion"):
+        quaternion = rotation.as_quat(canonical=True)
+        return np.roll(quaternion, 1, axis=-1) if form.endswith("wxyz") else quaternion
+    return rotation.as_euler("xyz" if form == "euler" else form.removeprefix("euler_"))
+
+
+def from_6d(values: NDArray) -> Rotation:
+    """(n, 6) -> rotations, by Gram-Schmidt: what a network gives need not be orthonormal."""
+    first, second = np.split(np.asarray(values, np.float64), 2, axis=-1)
+    x = first / np.maximum(np.linalg.norm(first, axis=-1, keepdims=True), 1e-12)
+    y = second - (x * second).sum(-1, keepdims=True) * x
+    y /= np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-12)
+    return Rotation.from_matrix(np.stack([x, y, np.cross(x, y)], axis=-1))
