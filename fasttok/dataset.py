@@ -17,6 +17,7 @@ from fasttok.chunks import chunks_at, horizon_steps
 from fasttok.embodiment import Embodiment, Gripper
 from fasttok.episodes import Episode, as_float
 from fasttok.errors import InputError
+from fasttok.representation import Representation
 
 HELD_OUT = 0.1  # share of the episodes that is held out
 BATCH = 1024
@@ -88,6 +89,7 @@ class Group:
     """One embodiment's episodes: actions to learn from and held out, the proprio that goes with each, and all proprio."""
 
     embodiment: Embodiment
+    represent: Representation | None = None
     actions: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     references: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     proprio: Spool = field(default_factory=Spool)
@@ -103,7 +105,9 @@ class Group:
         total = actions.rows
         wanted = np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
         encoding = what.action_encoding or ("absolute",) * what.action_dim
-        references = iter(self.references[part]) if what.relative else None
+        if self.represent is not None:
+            encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
+        references = iter(self.references[part]) if what.relative or self.represent is not None else None
         start = 0
         waiting: list[NDArray] = []
         near: list[NDArray] = []
@@ -117,10 +121,17 @@ class Group:
             if reference is not None:
                 near.append(reference[steps])
             if sum(map(len, waiting)) >= BATCH:
-                yield np.concatenate(waiting), np.concatenate(near) if near else None
+                yield self._batch(waiting, near)
                 waiting, near = [], []
         if waiting:
-            yield np.concatenate(waiting), np.concatenate(near) if near else None
+            yield self._batch(waiting, near)
+
+    def _batch(
+        self, chunks: list[NDArray], references: list[NDArray]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        if self.represent is not None:
+            return self.represent(np.concatenate(chunks), np.concatenate(references)), None
+        return np.concatenate(chunks), np.concatenate(references) if references else None
 
     def sample(self, part: Part, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """As `chunks`, in one piece."""
@@ -145,16 +156,22 @@ class Dataset:
     """Groups by embodiment; a context manager whose files are gone at its end."""
 
     def __init__(
-        self, episodes: Iterable[Episode], config: ChunkConfig, known: Mapping[str, Embodiment] | None = None
+        self,
+        episodes: Iterable[Episode],
+        config: ChunkConfig,
+        known: Mapping[str, Embodiment] | None = None,
+        represent: Mapping[str, Representation] | None = None,
     ) -> None:
         """Reads the episodes once; embodiments in `known` are cut as they say, but for a horizon asked for.
+
+        Chunks of embodiments in `represent` are represented so.
 
         Raises:
             InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
                 no control frequency to turn seconds into steps.
         """
         self.groups: dict[str, Group] = {}
-        self._known = known or {}
+        self._known, self._represent = known or {}, represent or {}
         for number, episode in enumerate(episodes):
             if _lot(episode, number, "sample") < config.episode_share:
                 self._add(episode, number, config)
@@ -179,18 +196,26 @@ class Dataset:
         name = embodiment_name(episode)
         action = action_of(episode, config.action_key)
         proprio = as_float(episode.steps["proprio"]) if "proprio" in episode.steps else None
+        represent = self._represent.get(name)
         if name not in self.groups:
-            self.groups[name] = Group(self._embodiment(name, episode, action, config))
+            embodiment = self._embodiment(name, episode, action, config)
+            if represent is not None:
+                embodiment = replace(
+                    embodiment, action_dim=represent.dim, action_encoding=represent.encoding, form=represent.name
+                )
+            self.groups[name] = Group(embodiment, represent)
         group = self.groups[name]
-        if action.shape[1] != group.embodiment.action_dim:
-            raise InputError(
-                f"{episode.where}: action has {action.shape[1]} dims, embodiment {name!r} has {group.embodiment.action_dim}"
-            )
+        dim = group.embodiment.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
+        if action.shape[1] != dim:
+            raise InputError(f"{episode.where}: action has {action.shape[1]} dims, embodiment {name!r} has {dim}")
         part = "held_out" if _lot(episode, number, "held out") < HELD_OUT else "train"
         group.actions[part].add(action)
         if proprio is not None:
             group.proprio.add(proprio)
-        if group.embodiment.relative:
+        if represent is not None:
+            held = np.zeros((len(action), 0)) if proprio is None else proprio
+            group.references[part].add(represent.reference(action, held).astype(np.float32))
+        elif group.embodiment.relative:
             if proprio is None or proprio.shape != action.shape:
                 raise InputError(
                     f"{episode.where}: relative actions need a proprio of {action.shape[1]} dims, got "

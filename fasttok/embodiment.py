@@ -19,6 +19,7 @@ class Embodiment:
         gripper: what becomes of "gripper" dims: kept as any other; binarized (tokens and decoded actions know only the two
             ends of their range); or omitted (not tokenised; decoded as NaN).
         relative: dims that are tokenised as the difference to a reference given with each chunk, such as the robot's state.
+        form: what was done to the stored actions before (`fasttok.representation`), "" for nothing.
         gain: per dim factor on the tokenizer's scale (2: half the rounding error there, more tokens); () for 1.
     """
 
@@ -29,6 +30,7 @@ class Embodiment:
     gripper: Gripper = "keep"
     relative: tuple[int, ...] = ()
     gain: tuple[float, ...] = ()
+    form: str = ""
 
     def __post_init__(self) -> None:
         if self.gripper not in GRIPPERS:
@@ -65,6 +67,7 @@ class Embodiment:
                 data.get("gripper", "keep"),
                 tuple(map(int, data.get("relative", ()))),
                 tuple(map(float, data.get("gain", ()))),
+                str(data.get("form", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):

@@ -4,7 +4,7 @@ Every figure reported is measured on held-out episodes. Memory does not grow wit
 temporary files, statistics are exact and read in batches.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from fasttok.errors import InputError
 from fasttok.metrics import Metrics, measure
 from fasttok.normalize import Mode as NormMode
 from fasttok.normalize import NormStats
+from fasttok.representation import Representation
 from fasttok.tokenizer import ActionTokenizer
 
 MEASURED = 20_000  # most held-out chunks that the report is measured on
@@ -51,13 +52,17 @@ class FitReport:
     metrics: dict[str, Metrics]
 
 
-def fit_tokenizer(episodes: Iterable[Episode], config: FitConfig) -> tuple[ActionTokenizer, FitReport]:
+def fit_tokenizer(
+    episodes: Iterable[Episode], config: FitConfig, represent: Mapping[str, Representation] | None = None
+) -> tuple[ActionTokenizer, FitReport]:
     """Fits one vocabulary on all embodiments, each normalised by its own statistics of what is tokenised.
+
+    `represent`: embodiments whose actions take another form first.
 
     Raises:
         InputError: as `Dataset`, or the vocabulary is too small for the coefficient range.
     """
-    with Dataset(episodes, config) as data:
+    with Dataset(episodes, config, represent=represent) as data:
         tok = fit_on(data, config)
         return tok, report(tok, data, config.max_chunks)
 

@@ -7,7 +7,7 @@ chunk: {seconds: 1.0}        # or {steps: 16}
 unit: samples                # what weights count
 seed: 0
 sources:
-  - {dataset: tabletop_planar, weight: 3}
+  - {dataset: tabletop_planar, weight: 3}          # action: {form: relative, rotation: 6d} for another form of its actions
   - group: web
     weight: 2                # relative to its siblings (an only child needs none); its members share it
     sources:
@@ -27,7 +27,9 @@ from fasttok.errors import InputError, unknown_name
 from mixtures.yaml_lines import Keys, load
 
 MIXTURE_KEYS = ("name", "description", "index", "tokenizer", "chunk", "unit", "seed", "sources")
-SOURCE_KEYS = ("dataset", "weight", "split", "name", "max_epochs")
+SOURCE_KEYS = ("dataset", "weight", "split", "name", "max_epochs", "action")
+FORMS = ("stored", "relative", "delta")
+ROTATIONS = ("stored", "euler", "quaternion", "6d")
 GROUP_KEYS = ("group", "weight", "sources")
 UNITS = ("samples",)
 MAX_DEPTH = 8
@@ -70,6 +72,8 @@ class Source:
         share: of all samples, in (0, 1]; shares of a mixture sum to 1.
         max_epochs: most passes over the source, or None; a cap, the freed samples go to the others.
         group: names of the enclosing groups, outermost first.
+        form, rotation: how its actions are represented: as stored, relative to the chunk's first state, or per-step differences;
+            with rotations as stored, Euler angles, quaternions or 6-D.
     """
 
     name: str
@@ -78,6 +82,8 @@ class Source:
     share: float
     max_epochs: float | None = None
     group: tuple[str, ...] = ()
+    form: str = "stored"
+    rotation: str = "stored"
 
 
 @dataclass(frozen=True)
@@ -227,7 +233,22 @@ class _Reader:
             share=share,
             max_epochs=None if cap is None else self.positive(item, "max_epochs", cap),
             group=group,
+            **self.representation(item),
         )
+
+    def representation(self, item: Keys) -> dict[str, str]:
+        value = item.get("action")
+        if value is None:
+            return {}
+        if not isinstance(value, Keys):
+            raise self.error(
+                item, "action", f"action must be {{form: relative, rotation: 6d}} or one of these, got {value!r}"
+            )
+        self.check_keys(value, ("form", "rotation"), "action")
+        for key, known in (("form", FORMS), ("rotation", ROTATIONS)):
+            if self.text(value, key, "stored") not in known:
+                raise self.error(value, key, str(unknown_name(key, value[key], known)))
+        return {key: self.text(value, key, "stored") for key in ("form", "rotation")}
 
 
 def _resolve(path: Path, value: str | None) -> str | None:

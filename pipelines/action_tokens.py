@@ -9,6 +9,7 @@ from fasttok.console import log
 from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
 from fasttok.fit import FitConfig, fit_tokenizer
+from fasttok.representation import Representation
 from mixtures.spec import Mixture
 from pipelines.files import atomic_write, filesystem, is_local, join
 from pipelines.sources import Facts
@@ -44,17 +45,23 @@ def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | N
         if source.embodiment not in tok.stats:
             hint = f"fit one on this data: fasttok fit INDEX --out {mixture.tokenizer}-new, or pass --tokenizer fit"
             raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
+        shape = tok.embodiments.get(source.embodiment)
+        form = Representation.from_json(source.representation).name if source.representation else ""
+        if shape is not None and shape.form != form:
+            raise InputError(
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} was fitted on actions {shape.form or 'as stored'}, the "
+                f"mixture has them {form or 'as stored'}; pass --tokenizer fit"
+            )
         held = len(tok.stats[source.embodiment].mean)
         if held != source.action_dim:
             raise InputError(
                 f"{mixture.tokenizer}: embodiment {source.embodiment!r} has action_dim {held}, dataset"
                 f" {source.dataset!r} has {source.action_dim}; fit a tokenizer on this INDEX, or pass --tokenizer fit"
             )
-        shape = tok.embodiments.get(source.embodiment)
         if shape is not None and shape.relative:
             raise InputError(
                 f"{mixture.tokenizer}: embodiment {source.embodiment!r} tokenises dims {list(shape.relative)} relative to the "
-                "state, which shards do not support yet; fit a tokenizer without --relative"
+                "state; fit it without --relative, and ask for `action: {{form: relative}}` in the mixture"
             )
         if shape is not None and shape.horizon != source.horizon:
             log(
@@ -110,7 +117,12 @@ def fit_on_index(mixture: Mixture, facts: list[Facts], index: str) -> ActionToke
     )
     chunk = mixture.chunk
     fit = FitConfig(horizon=chunk.steps) if chunk.steps is not None else FitConfig(seconds=chunk.seconds or 1.0)
-    return fit_tokenizer(episodes, fit)[0]
+    represent = {
+        str(source.embodiment): Representation.from_json(source.representation)
+        for source in facts
+        if source.representation
+    }
+    return fit_tokenizer(episodes, fit, represent)[0]
 
 
 def copy_tokenizer(source: str, folder: str) -> None:

@@ -15,9 +15,9 @@ import yaml
 
 from fasttok.chunks import ENCODINGS
 from fasttok.errors import InputError, unknown_name
+from fasttok.rotations import STORED
 from pipelines.filters import Filters, parse_filters
 from pipelines.records import CAMERA_SLOTS, KINDS
-from pipelines.rotations import STORED
 
 LANGUAGE_FORMATS = ("text", "codepoints")
 OWN_ENTRY = "dataset.yaml"

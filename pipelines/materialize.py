@@ -24,6 +24,7 @@ from fasttok import ActionTokenizer
 from fasttok.chunks import chunk_at
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
+from fasttok.representation import Representation
 from mixtures.quota import interleave
 from pipelines.action_tokens import TOKENIZER, load_tokenizer
 from pipelines.bits import shuffled
@@ -145,6 +146,7 @@ def make_part(plan: SourcePlan, facts: Facts, episodes: pa.Table, tok: ActionTok
     if not episodes.num_rows:
         return part
     load = open_source(facts)
+    represent = None if facts.representation is None else Representation.from_json(facts.representation)
     chunks: list[NDArray[np.float32]] = []
     pending: list[tuple[dict[str, Any], int]] = []  # a row per step taken, and how often
     for row in episodes.to_pylist():
@@ -159,12 +161,19 @@ def make_part(plan: SourcePlan, facts: Facts, episodes: pa.Table, tok: ActionTok
             reason, detail = problem if problem else (loaded.reason, loaded.detail)  # type: ignore[union-attr]
             part.rejected.append(_letter(facts, where, None, reason, detail, int(takes.sum())))
             continue
-        for step in np.flatnonzero(takes).tolist():
+        steps = np.flatnonzero(takes)
+        found = []
+        for step in steps.tolist():
             base = _row(facts, where, loaded, step)
             if facts.robot:
-                chunk, base["action_steps"] = chunk_at(loaded.action, step, facts.horizon, facts.action_encoding)
-                chunks.append(chunk)
+                chunk, base["action_steps"] = chunk_at(
+                    loaded.action, step, facts.horizon, facts.entry["action_encoding"]
+                )
+                found.append(chunk)
             pending.append((base, int(takes[step])))
+        if represent is not None and found:
+            found = list(represent(np.stack(found), represent.reference(loaded.action, loaded.proprio)[steps]))
+        chunks += found
     ids = _encode(tok, facts, chunks, part) if facts.robot and tok is not None else []
     for number, (base, times) in enumerate(pending):
         if facts.robot:
@@ -192,8 +201,9 @@ def _problem(loaded: Loaded | BadRecord, steps: int, facts: Facts) -> tuple[str,
         return None
     if len(loaded.action) != steps:
         return "changed", f"{len(loaded.action)} steps, the INDEX has {steps}; index again"
-    if loaded.action.shape[1] != facts.action_dim:
-        return "changed", f"action of {loaded.action.shape[1]} dims, the INDEX has {facts.action_dim}; index again"
+    held = facts.entry["action_dim"] if facts.robot else 0
+    if loaded.action.shape[1] != held:
+        return "changed", f"action of {loaded.action.shape[1]} dims, the INDEX has {held}; index again"
     return None
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.index import open_index, read_parquet
 from fasttok.errors import InputError
-from mixtures.spec import Mixture
+from fasttok.representation import Piece, Representation
+from mixtures.spec import Mixture, Source
 from mixtures.summary import split_counts
 from pipelines import entries, vlm
 from pipelines.filters import Reject
@@ -32,6 +33,8 @@ class Facts:
         files: stems of the INDEX's files, in order.
         through: "" for the raw reader, else why it is read through TFDS.
         bgr: cameras whose images are stored with their channels reversed, as whoever decodes them must know.
+        representation: how its actions are represented (`fasttok.representation`), None for as stored; action_dim,
+            action_encoding and action_names are those of what is represented.
         horizon: steps of a chunk; 0 for vqa and caption, as are action_dim and state_dim.
     """
 
@@ -53,6 +56,7 @@ class Facts:
     cameras: tuple[str, ...]
     bgr: tuple[str, ...]
     license: str
+    representation: dict[str, Any] | None = None
 
     @property
     def robot(self) -> bool:
@@ -114,6 +118,8 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
             horizon = mixture.chunk.horizon(entry["control_hz"]) if robot else 0
         except InputError as error:
             raise InputError(f"dataset {source.dataset!r}: {error}") from None
+        represent = representation(entry, source) if robot else None
+        encoding, names = (entry["action_encoding"], entry["action_names"]) if robot else ((), ())
         found.append(
             Facts(
                 name=source.name,
@@ -127,16 +133,48 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
                 embodiment=entry["embodiment"] if robot else None,
                 control_hz=entry["control_hz"] if robot else None,
                 horizon=horizon,
-                action_dim=entry["action_dim"] if robot else 0,
-                action_encoding=tuple(entry["action_encoding"]) if robot else (),
-                action_names=tuple(entry["action_names"]) if robot else (),
+                action_dim=represent.dim if represent else entry["action_dim"] if robot else 0,
+                action_encoding=represent.encoding if represent else tuple(encoding),
+                action_names=represent.names(names) if represent else tuple(names),
                 state_dim=entry["proprio_dim"] if robot else 0,
                 cameras=tuple(sorted(entry["cameras"])) if robot else ("primary",),
                 bgr=tuple(entry["bgr"]),
                 license=entry["license"],
+                representation=represent.to_json() if represent else None,
             )
         )
+    forms = {(source.embodiment, str(source.representation)) for source in found if source.robot}
+    if len(forms) > len({embodiment for embodiment, _ in forms}):
+        raise InputError("sources of one embodiment have different `action:` forms; its statistics are of one form")
     return found, str(index["digest"])
+
+
+def representation(entry: dict[str, Any], source: Source) -> Representation | None:
+    """How a source's actions are represented, None for as stored.
+
+    Raises:
+        InputError: the dataset does not allow it.
+    """
+    if (source.form, source.rotation) == ("stored", "stored"):
+        return None
+    parts = entries.from_json(entry)
+    columns, at = {}, 0
+    for part, width in zip(parts.proprio, entry["proprio_widths"], strict=True):
+        columns[part.rotation, part.names or part.feature, width] = tuple(range(at, at + width))
+        at += width
+    pieces, at = [], 0
+    for part, width in zip(parts.action, entry["action_widths"], strict=True):
+        same = (
+            columns.get((part.rotation, part.names or part.feature, width), ()) if part.encoding == "absolute" else ()
+        )
+        pieces.append(Piece(at, width, part.encoding, part.rotation, part.unit.endswith("/s"), same))
+        at += width
+    if any(piece.rate for piece in pieces) and not entry["control_hz"]:
+        raise InputError(f"source {source.name!r}: its actions are velocities, and its control frequency is not known")
+    try:
+        return Representation(tuple(pieces), source.form, source.rotation, 1 / (entry["control_hz"] or 1))
+    except InputError as error:
+        raise InputError(f"source {source.name!r}: {error}") from None
 
 
 def episode_table(folder: str, facts: Facts) -> pa.Table:

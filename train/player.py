@@ -16,6 +16,7 @@ from PIL import Image
 from fasttok import ActionTokenizer
 from fasttok.console import track
 from fasttok.errors import InputError
+from fasttok.representation import Representation
 from pipelines.shards import ShardReader
 from train import model, policy
 from train.checkpoint import Checkpoints
@@ -108,7 +109,13 @@ class Player:
         batch = self._batch(examples)
         chunks = np.asarray(policy.sample_actions(self.params, self.config, batch, key, self.flow_steps))
         chunks = chunks[: len(examples), : source["horizon"], :dim]
-        return self.encoder.tok.stats[embodiment].unnormalize(chunks)
+        raw = self.encoder.tok.stats[embodiment].unnormalize(chunks)
+        if source.get("representation") is None:
+            return raw
+        represent = Representation.from_json(source["representation"])
+        states = np.stack([o["state"] for o in observations])
+        stored = sum(piece.width for piece in represent.pieces)
+        return represent.restore(raw, represent.state(states, np.zeros((len(states), stored))))
 
     def answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
         """Greedy answers to prompts about images."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,21 +125,37 @@ def write(
 
 def entry(embodiment: Embodiment) -> str:
     """The dataset.yaml of a dataset that `write` made."""
-    kinds = [
-        "gripper" if n == "gripper" else "delta" if n.startswith("d") else "absolute" for n in embodiment.action_names
-    ]
-    parts = "".join(
-        f"  - {{from: action, slice: [{i}, {i + 1}], encoding: {kind}, unit: '{unit}', names: [{name}]}}\n"
-        for i, (kind, unit, name) in enumerate(
-            zip(kinds, embodiment.action_units, embodiment.action_names, strict=True)
-        )
-    )
+    action = _parts("action", embodiment.action_names, embodiment.action_units)
+    units = dict(zip(embodiment.action_names, embodiment.action_units, strict=True))
+    proprio = _parts("observation/state", embodiment.state_names, [units.get(n, "m") for n in embodiment.state_names])
     cameras = ", ".join(
         f"{slot}: observation/{'image' if slot == 'primary' else f'{slot}_image'}" for slot in embodiment.cameras
     )
     return (
         f"name: tabletop_{embodiment.name}\nkind: robot\nembodiment: {embodiment.name}\n"
         f"robot: tabletop {embodiment.name} (simulated)\ncontrol_hz: {embodiment.control_hz:g}\n"
-        f"cameras: {{{cameras}}}\nlanguage: language_instruction\naction:\n{parts}"
-        "proprio:\n  - {from: observation/state}\nlicense: Apache-2.0\n"
+        f"cameras: {{{cameras}}}\nlanguage: language_instruction\naction:\n{action}proprio:\n{proprio}"
+        "license: Apache-2.0\n"
     )
+
+
+def _parts(feature: str, names: Sequence[str], units: Sequence[str]) -> str:
+    """Neighbouring dims of one kind as one part each."""
+    lines, start = [], 0
+    kinds = [_kind(name) for name in names]
+    for stop in range(1, len(names) + 1):
+        if stop < len(names) and kinds[stop] == kinds[start]:
+            continue
+        more = "encoding: " + kinds[start] if kinds[start] != "euler_xyz" else "rotation: euler_xyz"
+        listed = ", ".join(names[start:stop])
+        lines.append(
+            f"  - {{from: {feature}, slice: [{start}, {stop}], {more}, unit: '{units[start]}', names: [{listed}]}}\n"
+        )
+        start = stop
+    return "".join(lines)
+
+
+def _kind(name: str) -> str:
+    if name in ("roll", "pitch", "yaw"):
+        return "euler_xyz"
+    return "gripper" if name == "gripper" else "delta" if name.startswith("d") else "absolute"

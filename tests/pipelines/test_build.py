@@ -20,6 +20,7 @@ from fasttok import ActionTokenizer
 from fasttok.chunks import chunk_at
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
+from fasttok.representation import Representation
 from mixtures.quota import quotas
 from mixtures.registry import load_mixture
 from pipelines.jobs import BuildConfig, run_build
@@ -219,3 +220,58 @@ def test_fit_inside_the_build(chain: Any, tmp_path: Path) -> None:
     tok = ActionTokenizer.load(out / "tokenizer")
     assert set(tok.stats) == {"planar", "arm"}
     assert ShardReader(str(out)).manifest.tokenizer == {"folder": "tokenizer", "fingerprint": tok.fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("form", "rotation", "dim"), [("relative", "6d", 10), ("delta", "euler", 7), ("stored", "quaternion", 8)]
+)
+def test_actions_in_the_form_that_the_mixture_asks_for(
+    chain: Any, tmp_path: Path, form: str, rotation: str, dim: int
+) -> None:
+    """Rows hold the represented chunk, the tokenizer was fitted on it, and it leads back to what was recorded."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nchunk: {steps: 8}\nsources:\n"
+        f"  - {{dataset: tabletop_arm, weight: 1, action: {{form: {form}, rotation: {rotation}}}}}\n"
+        "  - {dataset: tabletop_planar, weight: 1}\n"
+    )
+    out = tmp_path / "shards"
+    given = BuildConfig(str(file), str(out), 120, str(chain.index), "fit", shards=2)
+    manifest = run_build(given, [])
+    source = manifest["sources"]["tabletop_arm"]
+    assert source["action_dim"] == dim == len(source["action_names"]) == len(source["action_encoding"])
+    assert manifest["sources"]["tabletop_planar"]["representation"] is None
+    represent = Representation.from_json(source["representation"])
+    tok = ActionTokenizer.load(out / "tokenizer")
+    assert tok.embodiments["arm"].form == f"{form}, {rotation} rotations"
+    recorded = {
+        (Path(e.where.file).name, e.where.number): e
+        for e in open_episodes(str(chain.index))
+        if e.metadata["dataset"] == "tabletop_arm"
+    }
+    reader = ShardReader(str(out))
+    rows = [row for row in map(reader.row, range(reader.num_rows)) if row["source"] == "tabletop_arm"]
+    for row in rows:
+        episode = recorded[Path(row["file"]).name, row["episode"]]
+        action, proprio = np.asarray(episode.steps["action"]), np.asarray(episode.steps["proprio"])
+        values = np.asarray(row["action"]).reshape(1, 8, dim)
+        reference = represent.reference(action, proprio)[row["step"]][None]
+        real = row["action_steps"]
+        again = represent.restore(values, reference)[0, :real]
+        assert np.allclose(again, action[row["step"] : row["step"] + real], atol=1e-4)
+        assert row["action_tokens"].tolist() == tok.encode(values[0], "arm")[0].tolist()
+    with pytest.raises(InputError, match=r"was fitted on actions as stored"):
+        run_build(BuildConfig(str(file), str(tmp_path / "b"), 120, str(chain.index), str(chain.tokenizer)), [])
+
+
+def test_forms_that_a_dataset_does_not_allow(chain: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: m\nsources:\n  - {dataset: tabletop_arm, action: {form: relativ}}\n")
+    with pytest.raises(InputError, match=r"line 3: unknown form 'relativ'; did you mean 'relative'"):
+        run_build(BuildConfig(str(file), str(tmp_path / "a"), 10, str(chain.index), "fit"), [])
+    file.write_text(
+        "name: m\nsources:\n  - {dataset: tabletop_arm, weight: 1, action: {form: delta}}\n"
+        "  - {dataset: tabletop_arm, weight: 1, name: again}\n"
+    )
+    with pytest.raises(InputError, match="different `action:` forms"):
+        run_build(BuildConfig(str(file), str(tmp_path / "a"), 10, str(chain.index), "fit"), [])

@@ -13,12 +13,12 @@ import yaml
 from fasttok.cli import Fit
 from fasttok.episodes import Episode, rlds
 from fasttok.errors import InputError
+from fasttok.rotations import width
 from pipelines.catalogue import DraftConfig, ListConfig, ShowConfig, entry_of, markdown, run_draft, run_list, run_show
 from pipelines.entries import DatasetEntry, from_json, packaged, parse_entry
 from pipelines.filters import Reject
 from pipelines.index import IndexConfig, run_index, usable
 from pipelines.jobs import BuildConfig, run_build
-from pipelines.rotations import width
 from pipelines.shards import ShardReader
 from pipelines.standardize import dim_names, encodings, standardize
 from tests.pipelines.fake_oxe import INSTRUCTION, SPECS, write

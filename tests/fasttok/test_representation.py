@@ -1,0 +1,102 @@
+"""Forms of actions: what they mean, and that every one of them can be undone."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from fasttok.errors import InputError
+from fasttok.representation import FORMS, ROTATIONS, Piece, Representation
+from fasttok.rotations import STORED, from_6d, read, width, write
+from mixtures import spec
+
+N, T = 3, 6
+
+
+def pieces(rotation: str, encoding: str) -> tuple[Piece, ...]:
+    """Position, rotation and gripper of one arm; the state holds position and rotation in another order."""
+    wide = width(rotation)
+    return (
+        Piece(0, 3, encoding, state=(wide, wide + 1, wide + 2)),
+        Piece(3, wide, encoding, rotation, state=tuple(range(wide))),
+        Piece(3 + wide, 1, "gripper"),
+    )
+
+
+def random_chunks(rng: np.random.Generator, rotation: str, dim: int) -> np.ndarray:
+    chunks = rng.normal(size=(N, T, dim))
+    turns = Rotation.random(N * T, random_state=int(rng.integers(2**31)))
+    chunks[..., 3 : 3 + width(rotation)] = write(turns, rotation).reshape(N, T, -1)
+    return chunks.astype(np.float32)
+
+
+@given(st.sampled_from(STORED), st.sampled_from(FORMS), st.sampled_from(ROTATIONS),
+       st.sampled_from(["absolute", "delta"]), st.integers(0, 2**31))  # fmt: skip
+def test_every_form_can_be_undone(rotation: str, form: str, asked: str, encoding: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    represent = Representation(pieces(rotation, encoding), form, asked, step=0.1)
+    dim = 4 + width(rotation)
+    chunks, proprio = random_chunks(rng, rotation, dim), rng.normal(size=(N, 3 + width(rotation)))
+    proprio[:, : width(rotation)] = write(Rotation.random(N, random_state=seed), rotation)
+    reference = represent.state(proprio, chunks[:, 0])
+    values = represent(chunks, reference)
+    assert values.shape == (N, T, represent.dim)
+    assert len(represent.encoding) == len(represent.names(["x"] * dim)) == represent.dim
+    again = represent.restore(values, reference)
+    assert np.allclose(again[..., :3], chunks[..., :3], atol=1e-5)
+    assert np.array_equal(again[..., -1], chunks[..., -1])  # a gripper is never touched
+    turned = read(again[..., 3:-1].reshape(-1, width(rotation)), rotation)
+    stored = read(chunks[..., 3:-1].reshape(-1, width(rotation)), rotation)
+    assert (turned * stored.inv()).magnitude().max() < 1e-3
+    if represent.stored:
+        assert np.array_equal(values, chunks)
+    assert Representation.from_json(represent.to_json()) == represent
+
+
+def test_relative_is_what_was_moved_since_the_chunk_began() -> None:
+    represent = Representation(pieces("euler_xyz", "absolute"), "relative", "6d")
+    state = np.array([[0.1, 0.2, 0.3, 1.0, 2.0, 3.0]])  # rotation first
+    action = np.array([[[1.0, 2.0, 3.0, 0.1, 0.2, 0.3, 1.0], [1.5, 2.0, 3.0, 0.1, 0.2, 0.8, 0.0]]])
+    values = represent(action, represent.state(state, np.zeros((1, 7))))
+    assert np.allclose(values[0, 0], [0, 0, 0, 1, 0, 0, 0, 1, 0, 1], atol=1e-6)
+    assert np.allclose(values[0, 1, :3], [0.5, 0, 0])
+    turn = Rotation.from_euler("xyz", [0.1, 0.2, 0.8]) * Rotation.from_euler("xyz", [0.1, 0.2, 0.3]).inv()
+    assert np.allclose(from_6d(values[0, 1, 3:9]).as_matrix(), turn.as_matrix(), atol=1e-6)
+    assert represent.encoding == ("relative",) * 9 + ("gripper",)
+    assert represent.names(list("xyzabcg"))[3:] == ("r11", "r21", "r31", "r12", "r22", "r32", "g")
+
+
+def test_a_step_of_a_delta_form_is_the_difference_to_the_step_before() -> None:
+    represent = Representation(pieces("euler_xyz", "absolute"), "delta")
+    rng = np.random.default_rng(0)
+    actions = random_chunks(rng, "euler_xyz", 7).reshape(-1, 7)
+    proprio = rng.normal(size=(len(actions), 6))
+    reference = represent.reference(actions, proprio)
+    assert np.allclose(reference[0], [*proprio[0, 3:], *proprio[0, :3], actions[0, 6]])
+    assert np.allclose(reference[1:], actions[:-1])
+    whole = represent(actions[None], reference[:1])[0]
+    later = represent(actions[None, 4:8], reference[4:5])[0]
+    assert np.allclose(later, whole[4:8], atol=1e-6)  # the same wherever the chunk begins
+    held = represent(np.repeat(actions[:1], 3, axis=0)[None], actions[:1])
+    assert np.allclose(held[0, :, :6], 0, atol=1e-6)  # padding: stay where you are
+
+
+def test_relative_form_of_velocities_is_where_they_lead() -> None:
+    represent = Representation((Piece(0, 2, "delta", rate=True),), "relative", step=0.5)
+    values = represent(np.ones((1, 4, 2)), np.zeros((1, 2)))
+    assert np.allclose(values[0, :, 0], [0.5, 1.0, 1.5, 2.0])
+
+
+def test_forms_that_cannot_be() -> None:
+    with pytest.raises(InputError, match="action dims 0 to 2"):
+        Representation((Piece(0, 3, "absolute"),), "relative")
+    with pytest.raises(InputError, match="forms are stored, relative, delta"):
+        Representation((), "relativ")
+    assert (spec.FORMS, spec.ROTATIONS) == (FORMS, ROTATIONS)  # mixtures may not import them
+
+
+def test_a_networks_6d_need_not_be_orthonormal() -> None:
+    turn = Rotation.random(20, random_state=0)
+    noisy = write(turn, "6d") * 3 + 0.01 * np.random.default_rng(0).normal(size=(20, 6))
+    assert (from_6d(noisy) * turn.inv()).magnitude().max() < 0.02
