@@ -102,8 +102,10 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
 
 
 def flags(beam_args: list[str]) -> list[str]:
-    """Beam's flags; without a runner it is the local one, which is not to try runners that are downloaded."""
-    return beam_args if any(arg.startswith("--runner") for arg in beam_args) else ["--runner=DirectRunner", *beam_args]
+    """Beam's flags, with ours where they say nothing: the local runner, and workers that tell only what is wrong."""
+    ours = {"--runner": "DirectRunner", "--default_sdk_harness_log_level": "ERROR"}
+    given = {arg.split("=")[0] for arg in beam_args}
+    return [f"{flag}={value}" for flag, value in ours.items() if flag not in given] + beam_args
 
 
 def live_file(folder: str) -> str | None:

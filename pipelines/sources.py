@@ -12,7 +12,7 @@ from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.index import open_index, read_parquet
 from fasttok.errors import InputError
 from fasttok.representation import Piece, Representation
-from mixtures.spec import Mixture, Source
+from mixtures.spec import Mixture
 from mixtures.summary import split_counts
 from pipelines import entries, vlm
 from pipelines.filters import Reject
@@ -118,7 +118,7 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
             horizon = mixture.chunk.horizon(entry["control_hz"]) if robot else 0
         except InputError as error:
             raise InputError(f"dataset {source.dataset!r}: {error}") from None
-        represent = representation(entry, source) if robot else None
+        represent = representation(entry, source.name, source.form, source.rotation) if robot else None
         encoding, names = (entry["action_encoding"], entry["action_names"]) if robot else ((), ())
         found.append(
             Facts(
@@ -149,13 +149,13 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
     return found, str(index["digest"])
 
 
-def representation(entry: dict[str, Any], source: Source) -> Representation | None:
-    """How a source's actions are represented, None for as stored.
+def representation(entry: dict[str, Any], name: str, form: str, rotation: str) -> Representation | None:
+    """How the actions of a source of this name are represented, None for as stored. `entry`: as index.json holds it.
 
     Raises:
         InputError: the dataset does not allow it.
     """
-    if (source.form, source.rotation) == ("stored", "stored"):
+    if (form, rotation) == ("stored", "stored"):
         return None
     parts = entries.from_json(entry)
     columns, at = {}, 0
@@ -170,11 +170,11 @@ def representation(entry: dict[str, Any], source: Source) -> Representation | No
         pieces.append(Piece(at, width, part.encoding, part.rotation, part.unit.endswith("/s"), same))
         at += width
     if any(piece.rate for piece in pieces) and not entry["control_hz"]:
-        raise InputError(f"source {source.name!r}: its actions are velocities, and its control frequency is not known")
+        raise InputError(f"source {name!r}: its actions are velocities, and its control frequency is not known")
     try:
-        return Representation(tuple(pieces), source.form, source.rotation, 1 / (entry["control_hz"] or 1))
+        return Representation(tuple(pieces), form, rotation, 1 / (entry["control_hz"] or 1))
     except InputError as error:
-        raise InputError(f"source {source.name!r}: {error}") from None
+        raise InputError(f"source {name!r}: {error}") from None
 
 
 def episode_table(folder: str, facts: Facts) -> pa.Table:

@@ -6,7 +6,7 @@ not depend on how the data were cut into files (`fasttok.quantiles`). `pipelines
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import fsspec
 import numpy as np
@@ -20,7 +20,9 @@ from fasttok.console import emit_json, log, progress, table
 from fasttok.episodes.index import open_index, read_file
 from fasttok.errors import InputError, unknown_name
 from fasttok.quantiles import summarize
+from fasttok.representation import Representation
 from pipelines.files import join, write_json
+from pipelines.sources import representation
 
 FILE = "statistics.json"
 FORMAT_VERSION = 1
@@ -33,7 +35,7 @@ Matrix = NDArray[np.float32]
 class StatisticsConfig:
     """Exact count, mean, std, min, max and quantiles per embodiment: of each step as stored, or of chunks as they are tokenised.
 
-    Example: python -m pipelines statistics INDEX --seconds 1.0 --relative
+    Example: python -m pipelines statistics INDEX --seconds 1.0 --form relative --rotation 6d
     """
 
     index: Annotated[str, tyro.conf.Positional]
@@ -44,8 +46,10 @@ class StatisticsConfig:
     """Of chunks of so many steps, one from each step, padded past the end as tokens are; each step once by default."""
     seconds: float | None = None
     """The same by time."""
-    relative: bool = False
-    """Absolute dims of a chunk less the state at its first step, as `fasttok fit --relative` tokenises them."""
+    form: Literal["stored", "relative", "delta"] = "stored"
+    """Of chunks in the form that a mixture's `action:` may ask for (docs/datasets.md)."""
+    rotation: Literal["stored", "euler", "quaternion", "6d"] = "stored"
+    """With rotations of this kind."""
     out: str | None = None
     """Write them here as JSON."""
     json: bool = False
@@ -124,60 +128,62 @@ def of_chunks(config: StatisticsConfig, index: dict[str, Any]) -> dict[str, Any]
     """Statistics of chunks per embodiment, and of proprio at each step.
 
     Raises:
-        InputError: relative actions without a proprio of the same dims, or seconds without a control frequency.
+        InputError: a form that a dataset does not allow, or seconds without a control frequency.
     """
     found = of_index(config.index, index, config.split)
     groups: dict[str, list[str]] = {name: value["datasets"] for name, value in found["embodiments"].items()}
     for embodiment, names in groups.items():
-        entries = {name: index["datasets"][name]["entry"] for name in names}
+        ways = {name: Way.of(index["datasets"][name]["entry"], config) for name in names}
         bases = {
-            join(config.index, name, config.split, stem): entries[name]
+            join(config.index, name, config.split, stem): ways[name]
             for name in names
             for stem in index["datasets"][name]["splits"].get(config.split, {"files": []})["files"]
         }
-
-        def rows(base: str, bases: dict[str, Any] = bases) -> Iterator[Matrix]:
-            return _chunks(base, bases[base], config)
-
-        first = entries[names[0]]
-        action = statistics(list(bases), rows)
+        action = statistics(list(bases), lambda base, bases=bases: bases[base].chunks(base))  # type: ignore[misc]
+        first = ways[names[0]]
         found["embodiments"][embodiment] |= {
-            "horizon": _horizon(first, config),
-            "relative": _relative(first) if config.relative else [],
+            "horizon": first.horizon,
+            "form": "stored" if first.represent is None else first.represent.name,
             "chunk_steps": action.pop("count"),
-            "action": action | {"names": first["action_names"]},
+            "action": action | {"names": first.names},
         }
     del found["datasets"]
     return found
 
 
-def _chunks(base: str, entry: dict[str, Any], config: StatisticsConfig) -> Iterator[Matrix]:
-    """All chunks of a file's episodes as (steps of all chunks, D)."""
-    horizon, encoding = _horizon(entry, config), tuple(entry["action_encoding"])
-    dims = _relative(entry) if config.relative else []
-    for episode in read_file(base, {}):
-        action = np.asarray(episode.steps["action"])
-        chunks = chunks_at(action, np.arange(len(action)), horizon, encoding)
-        if dims:
-            proprio = np.asarray(episode.steps.get("proprio", np.zeros((len(action), 0))))
-            if proprio.shape != action.shape:
-                raise InputError(
-                    f"{episode.where}: relative actions need a proprio of {action.shape[1]} dims, got {proprio.shape[1]}"
-                )
-            chunks[..., dims] -= proprio[:, None, dims]
-        yield chunks.reshape(-1, action.shape[1])
+@dataclass(frozen=True)
+class Way:
+    """How one dataset's episodes become what is tokenised."""
 
+    horizon: int
+    encoding: tuple[str, ...]
+    names: tuple[str, ...]
+    represent: Representation | None
 
-def _horizon(entry: dict[str, Any], config: StatisticsConfig) -> int:
-    if config.horizon is not None:
-        return config.horizon
-    if entry["control_hz"] is None:
-        raise InputError(f"{entry['name']}: its control frequency is not known; pass the chunk length with --horizon")
-    return horizon_steps(config.seconds or 1.0, entry["control_hz"])
+    @classmethod
+    def of(cls, entry: dict[str, Any], config: StatisticsConfig) -> "Way":
+        """As a mixture with this chunk and form would make them."""
+        if config.horizon is not None:
+            horizon = config.horizon
+        elif entry["control_hz"] is not None:
+            horizon = horizon_steps(config.seconds or 1.0, entry["control_hz"])
+        else:
+            raise InputError(
+                f"{entry['name']}: its control frequency is not known; pass the chunk length with --horizon"
+            )
+        represent = representation(entry, entry["name"], config.form, config.rotation)
+        names = tuple(entry["action_names"])
+        return cls(horizon, tuple(entry["action_encoding"]), represent.names(names) if represent else names, represent)
 
-
-def _relative(entry: dict[str, Any]) -> list[int]:
-    return [dim for dim, kind in enumerate(entry["action_encoding"]) if kind == "absolute"]
+    def chunks(self, base: str) -> Iterator[Matrix]:
+        """All chunks of a file's episodes as (steps of all chunks, D)."""
+        for episode in read_file(base, {}):
+            action = np.asarray(episode.steps["action"])
+            chunks = chunks_at(action, np.arange(len(action)), self.horizon, self.encoding)
+            if self.represent is not None:
+                proprio = np.asarray(episode.steps.get("proprio", np.zeros((len(action), 0))))
+                chunks = self.represent(chunks, self.represent.reference(action, proprio))
+            yield chunks.reshape(-1, chunks.shape[-1])
 
 
 def _batches(base: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -206,7 +212,8 @@ def run_statistics(config: StatisticsConfig) -> None:
         raise unknown_name("split", config.split, splits, f"of the robot datasets in {config.index}")
     if config.horizon is not None and config.horizon < 1:
         raise InputError(f"--horizon is {config.horizon}, expected at least 1 step")
-    chunked = config.horizon is not None or config.seconds is not None or config.relative
+    represented = (config.form, config.rotation) != ("stored", "stored")
+    chunked = config.horizon is not None or config.seconds is not None or represented
     found = of_chunks(config, index) if chunked else of_index(config.index, index, config.split)
     if config.out:
         write_json(config.out, found)
@@ -217,9 +224,7 @@ def run_statistics(config: StatisticsConfig) -> None:
     for embodiment, value in found["embodiments"].items():
         title = f"{embodiment}: {value['count']:,} steps of {', '.join(value['datasets'])}"
         if chunked:
-            title += (
-                f"; actions in chunks of {value['horizon']}, dims {value['relative'] or 'none'} relative to the state"
-            )
+            title += f"; actions in chunks of {value['horizon']}, {value['form']}"
         table(title, ["", "dim", "mean", "std", "min", *QUANTILES, "max"], _lines(value))
 
 

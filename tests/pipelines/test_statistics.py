@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from fasttok.chunks import chunks_at
 from fasttok.episodes import open_episodes
@@ -43,15 +44,19 @@ def test_statistics_are_numpys(chain: Any) -> None:
 
 def test_statistics_of_relative_chunks(chain: Any) -> None:
     index = json.loads((chain.index / "index.json").read_text())
-    config = StatisticsConfig(str(chain.index), horizon=5, relative=True)
+    config = StatisticsConfig(str(chain.index), horizon=5, form="relative", rotation="6d")
     arm = of_chunks(config, index)["embodiments"]["arm"]
+    assert arm["form"] == "relative, 6d rotations"
     encoding = index["datasets"]["tabletop_arm"]["entry"]["action_encoding"]
-    assert arm["relative"] == [dim for dim, kind in enumerate(encoding) if kind == "absolute"]
     parts = []
     for action, proprio in columns(chain.index, "tabletop_arm"):
         chunks = chunks_at(action, np.arange(len(action)), 5, encoding)
-        chunks[..., arm["relative"]] -= proprio[:, None, arm["relative"]]
-        parts.append(chunks.reshape(-1, action.shape[1]))
+        turns = Rotation.from_euler("xyz", chunks[..., 3:6].reshape(-1, 3))
+        start = Rotation.from_euler("xyz", np.repeat(proprio[:, 3:6], 5, axis=0))
+        matrix = (turns * start.inv()).as_matrix()
+        moved = (chunks[..., :3].astype(np.float64) - proprio[:, None, :3]).reshape(-1, 3)
+        grip = chunks[..., 6:].reshape(-1, 1)
+        parts.append(np.concatenate([moved, matrix[..., 0], matrix[..., 1], grip], axis=1).astype(np.float32))
     assert arm["chunk_steps"] == sum(map(len, parts))
     close(arm["action"], np.concatenate(parts))
 
@@ -90,6 +95,8 @@ def test_the_command(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "arm: 845 steps" in printed
     run_statistics(StatisticsConfig(str(chain.index), seconds=0.5, out=str(tmp_path / "s.json"), json=True))
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "s.json").read_text())
+    run_statistics(StatisticsConfig(str(chain.index), seconds=0.5, form="relative", rotation="6d"))
+    assert "in chunks of 10, relative, 6d rotations" in capsys.readouterr().out
     with pytest.raises(InputError, match="split 'tain'"):
         run_statistics(StatisticsConfig(str(chain.index), split="tain"))
     with pytest.raises(InputError, match="--horizon"):
