@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from fasttok.chunks import chunks_at, horizon_steps
 from fasttok.embodiment import Embodiment, Gripper
 from fasttok.episodes import Episode, as_float
 from fasttok.errors import InputError
-from fasttok.representation import Representation
+
+if TYPE_CHECKING:
+    from fasttok.representation import Representation  # brings scipy's rotations, a third of a second
 
 HELD_OUT = 0.1  # share of the episodes that is held out
 BATCH = 1024
@@ -89,7 +91,7 @@ class Group:
     """One embodiment's episodes: actions to learn from and held out, the proprio that goes with each, and all proprio."""
 
     embodiment: Embodiment
-    represent: Representation | None = None
+    represent: "Representation | None" = None
     actions: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     references: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     proprio: Spool = field(default_factory=Spool)
@@ -160,7 +162,7 @@ class Dataset:
         episodes: Iterable[Episode],
         config: ChunkConfig,
         known: Mapping[str, Embodiment] | None = None,
-        represent: Mapping[str, Representation] | None = None,
+        represent: "Mapping[str, Representation] | None" = None,
     ) -> None:
         """Reads the episodes once; embodiments in `known` are cut as they say, but for a horizon asked for.
 

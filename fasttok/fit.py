@@ -6,7 +6,7 @@ temporary files, statistics are exact and read in batches.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttok.bpe import Mode
 from fasttok.console import track
@@ -16,8 +16,10 @@ from fasttok.errors import InputError
 from fasttok.metrics import Metrics, measure
 from fasttok.normalize import Mode as NormMode
 from fasttok.normalize import NormStats
-from fasttok.representation import Representation
 from fasttok.tokenizer import ActionTokenizer
+
+if TYPE_CHECKING:
+    from fasttok.representation import Representation
 
 MEASURED = 20_000  # most held-out chunks that the report is measured on
 
@@ -53,7 +55,7 @@ class FitReport:
 
 
 def fit_tokenizer(
-    episodes: Iterable[Episode], config: FitConfig, represent: Mapping[str, Representation] | None = None
+    episodes: Iterable[Episode], config: FitConfig, represent: "Mapping[str, Representation] | None" = None
 ) -> tuple[ActionTokenizer, FitReport]:
     """Fits one vocabulary on all embodiments, each normalised by its own statistics of what is tokenised.
 

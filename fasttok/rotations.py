@@ -6,12 +6,15 @@ Stored: `euler_` and three axes, as scipy writes them (lower case: extrinsic), i
 """
 
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from fasttok.errors import InputError
+
+if TYPE_CHECKING:  # imported where it is used: the names below are wanted by many who turn nothing
+    from scipy.spatial.transform import Rotation
 
 EULER = tuple(f"euler_{''.join(axes)}" for axes in permutations("xyz"))
 STORED = (*EULER, "quaternion_xyzw", "quaternion_wxyz", "rotation_vector")
@@ -24,12 +27,14 @@ def width(stored: str) -> int:
     return 4 if stored.startswith("quaternion") else 3
 
 
-def read(values: NDArray, stored: str) -> Rotation:
+def read(values: NDArray, stored: str) -> "Rotation":
     """(n, 3 or 4) columns as rotations; a quaternion of zeros, as padding has it, is none.
 
     Raises:
         InputError: another number of columns.
     """
+    from scipy.spatial.transform import Rotation
+
     if values.shape[-1] != width(stored):
         raise InputError(f"rotation {stored} has {values.shape[-1]} columns, expected {width(stored)}")
     values = np.asarray(values, np.float64)
@@ -42,7 +47,7 @@ def read(values: NDArray, stored: str) -> Rotation:
     return Rotation.from_quat(np.where(none, [0.0, 0.0, 0.0, 1.0], ordered))
 
 
-def write(rotation: Rotation, form: str) -> NDArray[np.float64]:
+def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
     """Rotations in a form that was asked for, or in a stored one: (n, 3, 4 or 6)."""
     if form == "6d":
         matrix = rotation.as_matrix()
@@ -55,8 +60,10 @@ def write(rotation: Rotation, form: str) -> NDArray[np.float64]:
     return rotation.as_euler("xyz" if form == "euler" else form.removeprefix("euler_"))
 
 
-def from_6d(values: NDArray) -> Rotation:
+def from_6d(values: NDArray) -> "Rotation":
     """(n, 6) -> rotations, by Gram-Schmidt: what a network gives need not be orthonormal."""
+    from scipy.spatial.transform import Rotation
+
     first, second = np.split(np.asarray(values, np.float64), 2, axis=-1)
     x = first / np.maximum(np.linalg.norm(first, axis=-1, keepdims=True), 1e-12)
     y = second - (x * second).sum(-1, keepdims=True) * x
