@@ -76,10 +76,10 @@ def _parts(
 ) -> list[str]:
     """The numeric features that look like an action or a state."""
     found = {
-        name: f for name, f in inside.items()
-        if pattern.search(name) and f.dtype not in ("bytes", "bool") and f.kind == "tensor" and "terminate" not in name
-        and len(f.lengths) == 1 and len(f.shape) <= 1 and (name.startswith("action") == (key == "action"))
-    }  # fmt: skip
+        name: f
+        for name, f in inside.items()
+        if pattern.search(name) and _numeric(name, f) and name.startswith("action") == (key == "action")
+    }
     if not found:
         unclear.append(f"{key}: no numeric feature of steps looks like one")
         return [f"{key}: []"] if key == "proprio" else ["action: []"]
@@ -90,6 +90,13 @@ def _parts(
         width = 1 if not f.shape else f.shape[0]
         lines += [f"  - {_flow(part)}" for part in _guess(key, name, width, steps.get(name), unclear)]
     return lines
+
+
+def _numeric(name: str, feature: Feature) -> bool:
+    """Whether a feature of the steps is a number or a row of them; true or false only for a gripper."""
+    flat = feature.kind == "tensor" and len(feature.lengths) == 1 and len(feature.shape) <= 1
+    number = feature.dtype != "bytes" and (feature.dtype != "bool" or bool(GRIPPER.search(name)))
+    return flat and number and "terminate" not in name
 
 
 def _guess(key: str, name: str, width: int | None, values: Any, unclear: list[str]) -> list[dict[str, Any]]:
