@@ -163,17 +163,18 @@ class Dataset:
         config: ChunkConfig,
         known: Mapping[str, Embodiment] | None = None,
         represent: "Mapping[str, Representation] | None" = None,
+        horizons: Mapping[str, int] | None = None,
     ) -> None:
         """Reads the episodes once; embodiments in `known` are cut as they say, but for a horizon asked for.
 
-        Chunks of embodiments in `represent` are represented so.
+        Chunks of embodiments in `represent` are represented so; those in `horizons` have so many steps, whatever `config` says.
 
         Raises:
             InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
                 no control frequency to turn seconds into steps.
         """
         self.groups: dict[str, Group] = {}
-        self._known, self._represent = known or {}, represent or {}
+        self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         for number, episode in enumerate(episodes):
             if _lot(episode, number, "sample") < config.episode_share:
                 self._add(episode, number, config)
@@ -189,6 +190,8 @@ class Dataset:
                 spool.close()
 
     def _embodiment(self, name: str, episode: Episode, action: NDArray, config: ChunkConfig) -> Embodiment:
+        if name in self._horizons:
+            config = replace(config, horizon=self._horizons[name])
         if name not in self._known:
             return _new_embodiment(name, episode, action, config)
         known = self._known[name]

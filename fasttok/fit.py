@@ -55,16 +55,19 @@ class FitReport:
 
 
 def fit_tokenizer(
-    episodes: Iterable[Episode], config: FitConfig, represent: "Mapping[str, Representation] | None" = None
+    episodes: Iterable[Episode],
+    config: FitConfig,
+    represent: "Mapping[str, Representation] | None" = None,
+    horizons: Mapping[str, int] | None = None,
 ) -> tuple[ActionTokenizer, FitReport]:
     """Fits one vocabulary on all embodiments, each normalised by its own statistics of what is tokenised.
 
-    `represent`: embodiments whose actions take another form first.
+    `represent`: embodiments whose actions take another form first; `horizons`: steps of the chunks of some embodiments.
 
     Raises:
         InputError: as `Dataset`, or the vocabulary is too small for the coefficient range.
     """
-    with Dataset(episodes, config, represent=represent) as data:
+    with Dataset(episodes, config, represent=represent, horizons=horizons) as data:
         tok = fit_on(data, config)
         return tok, report(tok, data, config.max_chunks)
 

@@ -1,15 +1,20 @@
 """`python -m mixtures list | show NAME | explain FILE`: what is mixed, and what that comes to."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from fasttok.console import emit_json, log, run, table
-from fasttok.errors import unknown_name
-from mixtures.registry import load_mixture, preset_names, preset_path
-from mixtures.summary import COLUMNS, read_index, summarise
+from fasttok.errors import InputError, unknown_name
+from mixtures.page import COLUMNS, explain_page, row
+from mixtures.registry import find_mixture, load_mixture, preset_names
+from mixtures.shares import phases
+from mixtures.spec import with_overrides
+from mixtures.summary import Known, from_catalogue, from_index, summarise
+from mixtures.tokens import with_fast_tokens
 
 HELP = """Mixtures: what is mixed and how much.
 
@@ -58,9 +63,13 @@ class ExplainConfig:
     mixture: Annotated[str, tyro.conf.Positional]
     """A preset (see `list`) or a YAML file."""
     index: str | None = None
-    """INDEX of `python -m pipelines index`; without it epochs and tokens are not known."""
+    """INDEX of `python -m pipelines index`; overrides the mixture's. Without any, sizes are estimates of the catalogue."""
+    tokenizer: str | None = None
+    """Tokenizer folder that FAST ids are counted with; overrides the mixture's. `fit` counts with one fitted on a sample."""
     samples: int = 100_000
     """Samples of the build that is asked about."""
+    html: Path | None = None
+    """Write a page with the shares as bars to this file."""
     json: bool = False
     """Print JSON on stdout."""
 
@@ -77,32 +86,52 @@ def show(config: ShowConfig) -> None:
     mixture = load_mixture(config.mixture)
     if config.json:
         return emit_json(mixture.to_json())
-    path = preset_path(config.mixture) if config.mixture in preset_names() else config.mixture
+    path = find_mixture(config.mixture)
     with open(path, encoding="utf-8") as stream:
         sys.stdout.write(stream.read())
     return None
 
 
 def explain(config: ExplainConfig) -> None:
-    mixture = load_mixture(config.mixture)
-    folder = config.index or mixture.index
-    index = read_index(folder) if folder else None
-    lines = summarise(mixture, config.samples, index)
+    mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer)
+    if mixture.index:
+        known: dict[str, Known] = with_fast_tokens(mixture, from_index(mixture, mixture.index), mixture.index)
+        by = "one fitted on a sample of its chunks" if mixture.tokenizer == "fit" else mixture.tokenizer
+        note = f"Sizes are those of {mixture.index}; FAST ids a chunk are estimated with {by}; answers count 4 bytes a token."
+    else:
+        known = from_catalogue(mixture)
+        note = (
+            "No INDEX: sizes are catalogue estimates (published frames), filters are not counted and max_epochs is not held; "
+            "--index INDEX gives the real numbers."
+        )
+    lines, plan = summarise(mixture, config.samples, known)
+    if plan is None:
+        missing = [name for name, facts in known.items() if not facts.frames]
+        raise InputError(
+            f"{config.mixture}: its shares follow from sizes ({mixture.root.policy}), and the catalogue has none of "
+            f"{', '.join(missing)}; index them and pass --index INDEX"
+        )
+    if config.html:
+        config.html.write_text(explain_page(mixture, config.samples, lines, plan, note), encoding="utf-8")
+        log(f"wrote {config.html}")
     if config.json:
-        return emit_json({"mixture": mixture.name, "samples": config.samples, "sources": [asdict(x) for x in lines]})
-    rows = [line.row for line in lines]
-    rows.append(("total", None, "100.00%", sum(x.samples for x in lines), "100.00%", None, None, None, None, ""))
-    columns = list(range(len(COLUMNS))) if index else [0, 2, 3, 4]
+        found = [line.to_json() for line in lines]
+        return emit_json(
+            {"mixture": mixture.name, "samples": config.samples, "estimates": not mixture.index, "lines": found}
+        )
+    rows = [row(line, lines[0]) for line in lines]
+    shown = [i for i in range(len(COLUMNS)) if i in (0, 2, 3) or any(cells[i] not in (None, "") for cells in rows)]
     table(
         f"{mixture.name}: {mixture.description or 'mixture'}",
-        [COLUMNS[i] for i in columns],
-        [[row[i] for i in columns] for row in rows],
+        [COLUMNS[i] for i in shown],
+        [[cells[i] for i in shown] for cells in rows],
     )
-    if index is None:
-        log("no index: shares only; --index INDEX adds kinds, epochs and tokens, and checks max_epochs")
-    log(
-        f"next: python -m pipelines build {config.mixture} --index {folder or 'INDEX'} --out SHARDS --samples {config.samples}"
-    )
+    if mixture.schedule:
+        columns = ["source", *[f"from {start:,}" for _, start, _ in phases(mixture, config.samples)]]
+        table("\nsamples by phase of the schedule", columns, [[x.name, *x.phases] for x in lines if not x.group])
+    log(note)
+    index = mixture.index or "INDEX"
+    log(f"next: python -m pipelines build {config.mixture} --index {index} --out SHARDS --samples {config.samples}")
     return None
 
 

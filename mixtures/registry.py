@@ -5,19 +5,20 @@ from functools import cache
 from pathlib import Path
 
 from fasttok.errors import InputError, unknown_name
-from mixtures.spec import Mixture, read_mixture
+from mixtures.parse import read_mixture
+from mixtures.spec import Mixture
 
 PRESETS = Path(__file__).parent / "presets"
 
 
 @cache
 def preset_names() -> tuple[str, ...]:
-    """The packaged mixtures, sorted.
+    """The packaged mixtures, sorted; those of a project are PROJECT/NAME.
 
     >>> "demo" in preset_names()
     True
     """
-    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+    return tuple(sorted(path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.yaml")))
 
 
 def preset_path(name: str) -> Path:
@@ -31,6 +32,20 @@ def preset_path(name: str) -> Path:
     return PRESETS / f"{name}.yaml"
 
 
+def find_mixture(said: str, folder: Path = Path()) -> Path:
+    """The file of a preset, or of a path, relative to a folder, that ends in .yaml.
+
+    Raises:
+        InputError: neither.
+    """
+    if not said.endswith((".yaml", ".yml")):
+        return preset_path(said)
+    path = folder / said
+    if not path.is_file():
+        raise InputError(f"mixture file {path} does not exist; give a YAML file, or a preset: python -m mixtures list")
+    return path
+
+
 def load_mixture(path_or_preset: str | os.PathLike[str]) -> Mixture:
     """Loads a mixture from a YAML file or by the name of a preset.
 
@@ -40,12 +55,4 @@ def load_mixture(path_or_preset: str | os.PathLike[str]) -> Mixture:
     >>> [source.name for source in load_mixture("demo").sources][:2]
     ['tabletop_planar', 'tabletop_arm']
     """
-    text = os.fspath(path_or_preset)
-    if text.endswith((".yaml", ".yml")) or os.sep in text:
-        path = Path(text)
-        if not path.is_file():
-            raise InputError(
-                f"mixture file {text} does not exist; give a YAML file, or a preset: {', '.join(preset_names())}"
-            )
-        return read_mixture(path)
-    return read_mixture(preset_path(text))
+    return read_mixture(find_mixture(os.fspath(path_or_preset)), find_mixture)

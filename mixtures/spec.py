@@ -1,38 +1,24 @@
-"""A mixture: which sources, in which shares, cut into which chunks. Frozen dataclasses, read from YAML and validated.
+"""A mixture: which sources, in which shares, cut into which chunks. Frozen dataclasses; `parse.py` reads them from YAML.
 
-name: tabletop_demo
-index: index                 # INDEX of `python -m pipelines index`, relative to this file; --index overrides
-tokenizer: fit               # or a tokenizer folder, relative to this file; --tokenizer overrides
-chunk: {seconds: 1.0}        # or {steps: 16}
-unit: samples                # what weights count
-seed: 0
-sources:
-  - {dataset: tabletop_planar, weight: 3}          # action: {form: relative, rotation: 6d} for another form of its actions
-  - group: web
-    weight: 2                # relative to its siblings (an only child needs none); its members share it
-    sources:
-      - {dataset: tabletop_vqa, weight: 2, split: train}
-      - {dataset: tabletop_captions, weight: 1, max_epochs: 2}
+A mixture is a tree: groups hold groups and sources, and each group's policy turns the weights, or the sizes, of its members
+into shares. What a share is, once sizes are known, and how shares change over a build: `shares.py`.
 """
 
 import hashlib
 import json
-import math
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from fasttok.errors import InputError, unknown_name
-from mixtures.yaml_lines import Keys, load
+from fasttok.errors import InputError
 
-MIXTURE_KEYS = ("name", "description", "index", "tokenizer", "chunk", "unit", "seed", "sources")
-SOURCE_KEYS = ("dataset", "weight", "split", "name", "max_epochs", "action")
 FORMS = ("stored", "relative", "delta")
 ROTATIONS = ("stored", "euler", "quaternion", "6d")
-GROUP_KEYS = ("group", "weight", "sources")
 UNITS = ("samples",)
-MAX_DEPTH = 8
+POLICIES = ("as_given", "proportional", "temperature", "weight_times_frames")
+FITS = ("inside", "pad", "stretch")
+CAMERA_SLOTS = ("primary", "secondary", "wrist", "wrist_secondary")
+QUESTIONS = ("task", "motion", "gripper", "progress", "subtask", "caption")
 
 
 @dataclass(frozen=True)
@@ -62,42 +48,139 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Resize:
+    """Images of another size, the only reason for which a build encodes them again.
+
+    Attributes:
+        height, width: pixels.
+        fit: inside: the largest that fits, in its own proportions, never enlarged; pad: that, centred on black; stretch.
+        quality: of the JPEGs written, in [1, 100].
+    """
+
+    height: int
+    width: int
+    fit: str = "inside"
+    quality: int = 95
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which records of the INDEX a source takes; None, empty and False where a filter is not asked for.
+
+    Attributes:
+        min_steps, max_steps: of an episode.
+        language: an instruction must be there.
+        matches, excludes: RE2 patterns that the instruction or question must, or must not, match somewhere.
+        cameras: slots that must be there.
+        records: only so many, evenly spread over all that pass the rest.
+    """
+
+    min_steps: int | None = None
+    max_steps: int | None = None
+    language: bool = False
+    matches: str | None = None
+    excludes: str | None = None
+    cameras: tuple[str, ...] = ()
+    records: int | None = None
+
+
+@dataclass(frozen=True)
 class Source:
-    """One member of a mixture after nesting is resolved.
+    """One dataset's split in a mixture, and what is made of it.
 
     Attributes:
         name: unique in the mixture: the dataset, or as `name:` says.
         dataset: dataset of the INDEX.
         split: split of that dataset.
-        share: of all samples, in (0, 1]; shares of a mixture sum to 1.
+        weight: relative to its siblings; what it means is its group's policy.
         max_epochs: most passes over the source, or None; a cap, the freed samples go to the others.
-        group: names of the enclosing groups, outermost first.
         form, rotation: how its actions are represented: as stored, relative to the chunk's first state, or per-step differences;
             with rotations as stored, Euler angles, quaternions or 6-D.
+        chunk: its own chunk, None for the mixture's.
+        cameras: (slot in the rows, slot of the dataset) pairs; None for all as they are.
+        resize: None passes the encoded bytes through.
+        prompts: templates with {prompt} in them, of which each row takes one; () for the prompt as it is.
+        filters: which records.
+        questions: not actions but questions about the robot: these, of `pipelines/questions.yaml`.
     """
 
     name: str
     dataset: str
-    split: str
-    share: float
+    split: str = "train"
+    weight: float = 1.0
     max_epochs: float | None = None
-    group: tuple[str, ...] = ()
     form: str = "stored"
     rotation: str = "stored"
+    chunk: Chunk | None = None
+    cameras: tuple[tuple[str, str], ...] | None = None
+    resize: Resize | None = None
+    prompts: tuple[str, ...] = ()
+    filters: Filters = Filters()
+    questions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members that share the weight of their group.
+
+    Attributes:
+        policy: how shares follow from the members (see `shares.py`): as_given: their weights; proportional: their frames;
+            temperature: their frames to the power 1 / temperature; weight_times_frames: weight times frames.
+    """
+
+    name: str
+    members: "tuple[Group | Source, ...]"
+    weight: float = 1.0
+    policy: str = "as_given"
+    temperature: float = 1.0
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the policy reads the members' weights."""
+        return self.policy in ("as_given", "weight_times_frames")
+
+    @property
+    def sized(self) -> bool:
+        """Whether the policy reads the members' frames."""
+        return self.policy != "as_given" and len(self.members) > 1
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a curriculum: from sample `after` on, these (name of a source or group, weight) replace the weights."""
+
+    after: int
+    weights: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """A named blend of sources. `index` and `tokenizer` are resolved against the file's folder."""
+    """A named blend of sources. `index` and `tokenizer` are resolved against the file's folder.
+
+    Attributes:
+        root: the tree.
+        schedule: a curriculum, phases in order; () where the weights never change.
+    """
 
     name: str
-    sources: tuple[Source, ...]
+    root: Group
     chunk: Chunk = Chunk(seconds=1.0)
     description: str = ""
     index: str | None = None
     tokenizer: str = "fit"
     unit: str = "samples"
     seed: int = 0
+    schedule: tuple[Phase, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All sources, in the order in which they are written."""
+        return tuple(source for _, source in walk(self.root))
+
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """For each source the names of the groups around it, outermost first, without the root."""
+        return tuple(path for path, _ in walk(self.root))
 
     def to_json(self) -> dict[str, Any]:
         """What decides the samples: plain data without names of places (index, tokenizer), so it is the same everywhere."""
@@ -107,155 +190,38 @@ class Mixture:
             "chunk": {k: v for k, v in asdict(self.chunk).items() if v is not None},
             "unit": self.unit,
             "seed": self.seed,
-            "sources": [{**asdict(source), "group": list(source.group)} for source in self.sources],
+            "schedule": [{"after": p.after, "weights": dict(p.weights)} for p in self.schedule],
+            "root": tree(self.root),
         }
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of what decides the samples: chunk, unit and sources with their shares; not the seed, not prose."""
+        """sha256 (hex) of what decides the samples: chunk, unit and the tree; not the seed, not prose."""
         decides = {k: v for k, v in self.to_json().items() if k not in ("name", "description", "seed")}
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-def read_mixture(path: Path) -> Mixture:
-    """Reads and validates a mixture file.
-
-    Raises:
-        InputError: naming file, line, what stood there and what was expected.
-    """
-    top = load(path)
-    reader = _Reader(str(path))
-    reader.check_keys(top, MIXTURE_KEYS, "mixture")
-    name = reader.text(top, "name", path.stem)
-    tokenizer = reader.text(top, "tokenizer", "fit")
-    index = reader.text(top, "index", "") or None
-    unit = reader.text(top, "unit", "samples")
-    if unit not in UNITS:
-        raise reader.error(top, "unit", f"{unknown_name('unit', unit, UNITS)}: weights are shares of samples drawn")
-    seed = top.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise reader.error(top, "seed", f"seed must be an integer >= 0, got {seed!r}")
-    sources = reader.members(top, 1.0, ())
-    repeated = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
-    if repeated:
-        raise InputError(f"{path}: source {repeated[0]!r} appears twice; give one of them another `name:`")
-    return Mixture(
-        name=name,
-        description=reader.text(top, "description", ""),
-        index=_resolve(path, index),
-        tokenizer=tokenizer if tokenizer == "fit" else str(_resolve(path, tokenizer)),
-        chunk=reader.chunk(top),
-        unit=unit,
-        seed=seed,
-        sources=tuple(sources),
-    )
+def walk(group: Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Source]]:
+    """(names of the groups around it, source) of every source below a group, in order."""
+    for member in group.members:
+        if isinstance(member, Group):
+            yield from walk(member, (*path, member.name))
+        else:
+            yield path, member
 
 
-class _Reader:
-    """Turns `Keys` into dataclasses; every error names the file and the line."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    def error(self, keys: Keys, key: str | None, message: str) -> InputError:
-        line = keys.lines.get(key, keys.line) if key else keys.line
-        return InputError(f"{self.where}: line {line}: {message}")
-
-    def check_keys(self, keys: Keys, known: tuple[str, ...], what: str) -> None:
-        for key in keys:
-            if key not in known:
-                raise self.error(keys, key, str(unknown_name(f"{what} key", key, known)))
-
-    def text(self, keys: Keys, key: str, default: str) -> str:
-        value = keys.get(key, default)
-        if not isinstance(value, str):
-            raise self.error(keys, key, f"{key} must be text, got {value!r}; put it in quotes")
-        return value
-
-    def positive(self, keys: Keys, key: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise self.error(
-                keys, key, f"{key} must be a finite number > 0, got {value!r}; drop a source to leave it out"
-            )
-        return float(value)
-
-    def chunk(self, top: Keys) -> Chunk:
-        if "chunk" not in top:
-            return Chunk(seconds=1.0)
-        value = top["chunk"]
-        if not isinstance(value, Keys) or len(value) != 1:
-            raise self.error(top, "chunk", f"chunk must be {{seconds: S}} or {{steps: N}}, got {value!r}")
-        self.check_keys(value, ("seconds", "steps"), "chunk")
-        if "seconds" in value:
-            return Chunk(seconds=self.positive(value, "seconds", value["seconds"]))
-        steps = value["steps"]
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise self.error(value, "steps", f"steps must be an integer >= 1, got {steps!r}")
-        return Chunk(steps=steps)
-
-    def members(self, keys: Keys, share: float, group: tuple[str, ...]) -> list[Source]:
-        """The sources below one `sources:` list, which share `share` by their weights."""
-        items = keys.get("sources")
-        if not isinstance(items, list) or not items:
-            raise self.error(keys, "sources", f"sources must be a list with at least one source, got {items!r}")
-        if len(group) > MAX_DEPTH:
-            raise self.error(keys, "sources", f"groups are nested deeper than {MAX_DEPTH}")
-        for item in items:
-            if not isinstance(item, Keys):
-                raise self.error(keys, "sources", f"a source is {{dataset: NAME, weight: W}}, got {item!r}")
-            if ("group" in item) == ("dataset" in item):
-                raise self.error(item, None, "a source has either `dataset:` or `group:` (with its own `sources:`)")
-            self.check_keys(
-                item, GROUP_KEYS if "group" in item else SOURCE_KEYS, "group" if "group" in item else "source"
-            )
-            if "weight" not in item and len(items) > 1:
-                raise self.error(item, None, "weight is missing; it is relative to the siblings, so 1 is a good start")
-        weights = [self.positive(item, "weight", item.get("weight", 1)) for item in items]
-        total = math.fsum(weights)
-        found: list[Source] = []
-        for item, weight in zip(items, weights, strict=True):
-            part = share * (weight / total)
-            if "group" in item:
-                found += self.members(item, part, (*group, self.text(item, "group", "")))
-            else:
-                found.append(self.source(item, part, group))
-        return found
-
-    def source(self, item: Keys, share: float, group: tuple[str, ...]) -> Source:
-        if share <= 0:
-            raise self.error(item, "weight", "weight is so small beside its siblings that the share is 0")
-        dataset = self.text(item, "dataset", "")
-        cap = item.get("max_epochs")
-        return Source(
-            name=self.text(item, "name", dataset),
-            dataset=dataset,
-            split=self.text(item, "split", "train"),
-            share=share,
-            max_epochs=None if cap is None else self.positive(item, "max_epochs", cap),
-            group=group,
-            **self.representation(item),
-        )
-
-    def representation(self, item: Keys) -> dict[str, str]:
-        value = item.get("action")
-        if value is None:
-            return {}
-        if not isinstance(value, Keys):
-            raise self.error(
-                item, "action", f"action must be {{form: relative, rotation: 6d}} or one of these, got {value!r}"
-            )
-        self.check_keys(value, ("form", "rotation"), "action")
-        for key, known in (("form", FORMS), ("rotation", ROTATIONS)):
-            if self.text(value, key, "stored") not in known:
-                raise self.error(value, key, str(unknown_name(key, value[key], known)))
-        return {key: self.text(value, key, "stored") for key in ("form", "rotation")}
-
-
-def _resolve(path: Path, value: str | None) -> str | None:
-    """A place named in a mixture file: URLs and absolute paths as they are, others relative to the file."""
-    if value is None or "://" in value or Path(value).is_absolute():
-        return value
-    return str(path.parent / value)
+def tree(node: Group | Source) -> dict[str, Any]:
+    """A node as plain data; what is as by default is left out."""
+    if isinstance(node, Source):
+        plain, default = asdict(node), asdict(Source("", ""))
+        return {k: v for k, v in plain.items() if k in ("name", "dataset", "weight") or v != default[k]}
+    return {
+        "group": node.name,
+        "weight": node.weight,
+        "policy": node.policy,
+        **({"temperature": node.temperature} if node.policy == "temperature" else {}),
+        "members": [tree(member) for member in node.members],
+    }
 
 
 def with_overrides(

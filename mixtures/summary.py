@@ -1,139 +1,210 @@
-"""What a mixture comes to, before anything runs: the table that `explain` prints."""
+"""What a mixture comes to, before anything runs: the lines that `explain` prints, per source and per group."""
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fasttok.errors import InputError, unknown_name
-from mixtures.quota import capped_quotas
-from mixtures.spec import Mixture
+from fasttok.episodes.index import open_index
+from mixtures.catalogue import catalogue
+from mixtures.held import held, split_counts
+from mixtures.shares import Budget, budget, needs_frames
+from mixtures.spec import Group, Mixture, Source
 
-COLUMNS = ("source", "kind", "share", "samples", "of samples", "steps held", "epochs", "chunk", "naive tokens", "note")
+TEXT_BYTES_PER_TOKEN = 4.0  # of English text under a vocabulary of 256k; only estimates use it
+ROW_BYTES = 512  # of a row that are not images: texts, chunk, ids, provenance
 
 
 @dataclass(frozen=True)
-class SourceSummary:
-    """One line of the table; None where the INDEX is needed to know.
+class Known:
+    """What is known of a source; None where it is not.
 
     Attributes:
-        source: name in the mixture, with its groups in front.
-        share: of all samples, as the weights say, in (0, 1].
-        samples: quota of this source, exact.
-        realised: samples / all samples; differs from share by less than one sample unless capped.
         kind: robot, vqa or caption.
-        frames: steps (robot) or records (vqa, caption) that the INDEX holds.
-        epochs: samples / frames.
-        horizon: steps in a chunk.
-        action_dim: numbers in a step's action.
-        naive_tokens: horizon * action_dim, what binning needs per sample and FAST is measured against.
+        frames: steps (robot) or records (vqa, caption) that it has after its filters.
+        horizon, action_dim: shape of its chunks.
+        image_bytes: encoded images of a sample.
+        target_bytes: text that a sample's loss is on.
+        fast_tokens: FAST ids of a chunk, as a given tokenizer makes them, or one fitted on a sample.
+        left_out: records that the filters left out, by filter.
+    """
+
+    kind: str | None = None
+    frames: int | None = None
+    horizon: int | None = None
+    action_dim: int | None = None
+    image_bytes: float | None = None
+    target_bytes: float | None = None
+    fast_tokens: float | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def naive_tokens(self) -> int | None:
+        """What binning needs per sample, and FAST is measured against."""
+        return self.horizon * self.action_dim if self.horizon and self.action_dim else None
+
+    @property
+    def loss_tokens(self) -> float | None:
+        """Tokens of a sample on which the cross-entropy is: FAST ids, `|` and eos; or the answer and eos."""
+        if self.kind == "robot":
+            return None if self.fast_tokens is None else self.fast_tokens + 2
+        return None if self.target_bytes is None else self.target_bytes / TEXT_BYTES_PER_TOKEN + 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One source, or all below one group.
+
+    Attributes:
+        name: in the mixture. depth: of groups around it. group: whether it is one.
+        share: of all samples, as the weights say; with a curriculum of the whole build.
+        samples: quota, exact. phases: of each phase of a curriculum.
+        epochs: samples / frames. tokens: all its loss tokens. bytes: all its rows, about.
         capped: max_epochs holds the samples below the share.
     """
 
-    source: str
+    name: str
+    depth: int
+    group: bool
     share: float
     samples: int
-    realised: float
-    kind: str | None = None
-    frames: int | None = None
-    epochs: float | None = None
-    horizon: int | None = None
-    action_dim: int | None = None
-    naive_tokens: int | None = None
+    phases: tuple[int, ...]
+    known: Known
+    epochs: float | None
+    tokens: float | None
+    bytes: float | None
     capped: bool = False
 
-    @property
-    def row(self) -> tuple[Any, ...]:
-        """The cells of `COLUMNS`."""
-        chunk = f"{self.horizon} x {self.action_dim}" if self.horizon and self.action_dim else None
-        note = "capped by max_epochs" if self.capped else ""
-        return (
-            *(self.source, self.kind, f"{self.share:.2%}", self.samples, f"{self.realised:.2%}"),
-            *(self.frames, self.epochs, chunk, self.naive_tokens, note),
-        )
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        known = self.known
+        return {
+            "name": self.name,
+            "depth": self.depth,
+            "group": self.group,
+            "kind": known.kind,
+            "share": self.share,
+            "samples": self.samples,
+            "phases": list(self.phases),
+            "frames": known.frames,
+            "epochs": self.epochs,
+            "horizon": known.horizon,
+            "action_dim": known.action_dim,
+            "naive_tokens": known.naive_tokens,
+            "fast_tokens": known.fast_tokens,
+            "loss_tokens": self.tokens,
+            "bytes": self.bytes,
+            "capped": self.capped,
+            "left_out": dict(known.left_out),
+        }
 
 
-def read_index(folder: str) -> dict[str, Any]:
-    """INDEX/index.json: the counts per dataset and split, read as plain JSON.
-
-    Raises:
-        InputError: no finished INDEX there.
-    """
-    path = Path(folder) / "index.json"
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist: {folder} is not a finished INDEX; make one: python -m pipelines index DATASET_DIR..."
-            f" --out {folder}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("datasets"), dict):
-        raise InputError(f"{path}: expected the index.json of an INDEX, with `datasets` in it")
-    return value
-
-
-def split_counts(index: dict[str, Any], dataset: str, split: str) -> dict[str, Any]:
-    """The counts of a dataset's split in an index.json.
+def from_index(mixture: Mixture, folder: str) -> dict[str, Known]:
+    """What an INDEX knows of each source.
 
     Raises:
-        InputError: the INDEX lacks the dataset or the split; names what it has.
+        InputError: no finished INDEX, or it lacks a dataset or a split.
     """
-    known = index["datasets"]
-    if dataset not in known:
-        raise unknown_name(
-            "dataset", dataset, known, "Index it too: python -m pipelines index DATASET_DIR... --out INDEX"
+    index = open_index(folder)
+    found = {}
+    for source in mixture.sources:
+        counts = split_counts(index, source.dataset, source.split)
+        entry = index["datasets"][source.dataset]["entry"]
+        kind = row_kind(source, entry["kind"])
+        have = held(folder, source, counts["files"])
+        robot = kind == "robot"
+        records = int(have.records.sum())
+        found[source.name] = Known(
+            kind=kind,
+            frames=have.total,
+            horizon=(source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else None,
+            action_dim=entry["action_dim"] if robot else None,
+            image_bytes=have.image_bytes / have.total if have.total else None,
+            target_bytes=have.text_bytes / records if records and entry["kind"] != "robot" else None,
+            left_out=have.left_out,
         )
-    splits: dict[str, dict[str, Any]] = known[dataset]["splits"]
-    if split not in splits:
-        raise unknown_name(f"split of {dataset}", split, splits)
-    return splits[split]
+    return found
 
 
-def summarise(mixture: Mixture, samples: int, index: dict[str, Any] | None = None) -> list[SourceSummary]:
-    """One line a source.
+def from_catalogue(mixture: Mixture) -> dict[str, Known]:
+    """What is published of each source; filters are not counted."""
+    found = {}
+    for source in mixture.sources:
+        facts = catalogue().get(source.dataset, {})
+        chunk = source.chunk or mixture.chunk
+        kind = row_kind(source, facts["kind"]) if facts else None
+        hz = facts.get("hz")
+        horizon = chunk.horizon(hz) if kind == "robot" and (hz or chunk.steps) else None
+        dim = facts.get("action_dim") if kind == "robot" else None
+        found[source.name] = Known(kind, facts.get("frames"), horizon, dim)
+    return found
+
+
+def row_kind(source: Source, dataset_kind: str) -> str:
+    """The kind of a source's rows: questions about a robot are no robot rows."""
+    if not source.questions:
+        return dataset_kind
+    return "caption" if source.questions == ("caption",) else "vqa"
+
+
+def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tuple[list[Line], Budget | None]:
+    """Lines in the order of the file, each group before its members, the whole mixture first.
 
     Args:
-        mixture: what to explain.
         samples: size of the build that is asked about.
-        index: value of `read_index`; None: shares and samples only, and max_epochs cannot be checked.
+        known: of each source, by name.
+
+    Returns:
+        The lines, and the budget; None, with shares and samples of 0, where a policy needs sizes that are not known.
 
     Raises:
-        InputError: a source that the INDEX lacks; caps that cannot hold the samples.
-
-    >>> from mixtures.registry import load_mixture
-    >>> [(line.source, line.samples) for line in summarise(load_mixture("demo"), 100)][0]
-    ('tabletop_planar', 40)
+        InputError: caps that cannot hold the samples.
     """
-    counts = [split_counts(index, s.dataset, s.split) if index else {} for s in mixture.sources]
-    frames = [int(c["steps"]) if c else None for c in counts]
-    caps = [
-        int(s.max_epochs * n) if s.max_epochs is not None and n is not None else None
-        for s, n in zip(mixture.sources, frames, strict=True)
-    ]
-    names = [s.name for s in mixture.sources]
-    quotas = capped_quotas([s.share for s in mixture.sources], samples, caps, names).tolist()
-    lines = []
-    for source, held, quota, cap in zip(mixture.sources, frames, quotas, caps, strict=True):
-        dataset = index["datasets"][source.dataset] if index else {}
-        entry = dataset.get("entry", {})
-        robot = entry.get("kind") == "robot"
-        horizon = mixture.chunk.horizon(entry.get("control_hz")) if robot else None
-        dim = entry["action_dim"] if robot else None
-        lines.append(
-            SourceSummary(
-                source="/".join((*source.group, source.name)),
-                share=source.share,
-                samples=quota,
-                realised=quota / samples if samples else 0.0,
-                kind=entry.get("kind"),
-                frames=held,
-                epochs=quota / held if held else None,
-                horizon=horizon,
-                action_dim=dim,
-                naive_tokens=horizon * dim if horizon and dim else None,
-                capped=cap is not None and quota == cap and quota < source.share * samples,
+    frames = {name: facts.frames for name, facts in known.items() if facts.frames}
+    whole = len(frames) == len(mixture.sources)
+    if needs_frames(mixture.root) and not whole:
+        return [], None
+    plan = budget(mixture, samples, frames if whole else None)
+    names = [source.name for source in mixture.sources]
+    shares = (plan.shares * plan.counts.sum(axis=1, keepdims=True)).sum(axis=0) / max(samples, 1)
+    lines: list[Line] = []
+
+    def add(node: Group | Source, depth: int) -> Line:
+        place = len(lines)
+        if isinstance(node, Source):
+            i = names.index(node.name)
+            facts, n = known[node.name], int(plan.quotas[i])
+            lines.append(
+                Line(
+                    name=node.name,
+                    depth=depth,
+                    group=False,
+                    share=float(shares[i]),
+                    samples=n,
+                    phases=tuple(plan.counts[:, i].tolist()),
+                    known=facts,
+                    epochs=n / facts.frames if facts.frames else None,
+                    tokens=None if facts.loss_tokens is None else n * facts.loss_tokens,
+                    bytes=None if facts.image_bytes is None else n * (facts.image_bytes + ROW_BYTES),
+                    capped=bool(plan.capped[i]),
+                )
             )
+            return lines[-1]
+        lines.append(Line(node.name, depth, True, 0.0, 0, (), Known(), None, None, None))
+        below = [add(member, depth + 1) for member in node.members]
+        lines[place] = replace(
+            lines[place],
+            share=sum(line.share for line in below),
+            samples=sum(line.samples for line in below),
+            phases=tuple(map(sum, zip(*(line.phases for line in below), strict=True))),
+            tokens=_sum([line.tokens for line in below]),
+            bytes=_sum([line.bytes for line in below]),
         )
-    return lines
+        return lines[place]
+
+    add(mixture.root, 0)
+    return lines, plan
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

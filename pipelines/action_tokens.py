@@ -1,7 +1,8 @@
 """The tokenizer of a build: checked against the data, fitted where asked, and copied into SHARDS/tokenizer."""
 
 import tempfile
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 
 from fasttok import ActionTokenizer
@@ -10,6 +11,7 @@ from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
 from fasttok.fit import FitConfig, fit_tokenizer
 from fasttok.representation import Representation
+from mixtures.held import Held
 from mixtures.spec import Mixture
 from pipelines.files import atomic_write, filesystem, is_local, join
 from pipelines.sources import Facts
@@ -72,7 +74,12 @@ def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | N
 
 
 def place_tokenizer(
-    out: str, mixture: Mixture, facts: list[Facts], index: str, given: ActionTokenizer | None
+    out: str,
+    mixture: Mixture,
+    facts: list[Facts],
+    index: str,
+    given: ActionTokenizer | None,
+    holdings: Mapping[str, Held],
 ) -> str | None:
     """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
 
@@ -98,31 +105,38 @@ def place_tokenizer(
     if given is not None:
         copy_tokenizer(mixture.tokenizer, folder)
         return given.fingerprint
-    fitted = fit_on_index(mixture, facts, index)
+    fitted = fit_on_index(mixture, facts, index, holdings)
     with tempfile.TemporaryDirectory() as temporary:
         fitted.save(join(temporary, TOKENIZER))
         copy_tokenizer(join(temporary, TOKENIZER), folder)
     return fitted.fingerprint
 
 
-def fit_on_index(mixture: Mixture, facts: list[Facts], index: str) -> ActionTokenizer:
-    """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns."""
-    wanted = sorted({(source.split, source.dataset) for source in facts if source.robot})
-    log(f"fitting a tokenizer on {', '.join(dataset for _, dataset in wanted)} ...")
+def fit_on_index(mixture: Mixture, facts: list[Facts], index: str, holdings: Mapping[str, Held]) -> ActionTokenizer:
+    """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns.
+
+    Episodes that every source's filters leave out are not seen, so what is held out by a filter stays held out.
+    """
+    robots = [source for source in facts if source.robot]
+    log(f"fitting a tokenizer on {', '.join(sorted({source.dataset for source in robots}))} ...")
+    rows: dict[str, dict[tuple[str, int], set[int]]] = {}
+    for source in robots:
+        held = holdings[source.name]
+        for file, row, records in zip(held.file.tolist(), held.row.tolist(), held.records.tolist(), strict=True):
+            wanted = rows.setdefault(source.split, {}).setdefault((source.dataset, file), set())
+            wanted.update(range(row, row + records))
     episodes = (
         episode
-        for split in sorted({split for split, _ in wanted})
-        for episode in read_index_episodes(index, split)
-        if (split, episode.metadata["dataset"]) in wanted
+        for split in sorted(rows)
+        for episode in read_index_episodes(index, split, partial(_wanted, rows[split]))
     )
-    chunk = mixture.chunk
-    fit = FitConfig(horizon=chunk.steps) if chunk.steps is not None else FitConfig(seconds=chunk.seconds or 1.0)
-    represent = {
-        str(source.embodiment): Representation.from_json(source.representation)
-        for source in facts
-        if source.representation
-    }
-    return fit_tokenizer(episodes, fit, represent)[0]
+    represent = {str(s.embodiment): Representation.from_json(s.representation) for s in robots if s.representation}
+    horizons = {str(source.embodiment): source.horizon for source in reversed(robots)}
+    return fit_tokenizer(episodes, FitConfig(), represent, horizons)[0]
+
+
+def _wanted(rows: Mapping[tuple[str, int], set[int]], dataset: str, file: int) -> set[int] | None:
+    return rows.get((dataset, file))
 
 
 def copy_tokenizer(source: str, folder: str) -> None:

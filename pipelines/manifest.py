@@ -8,7 +8,7 @@ from typing import Any
 from fasttok.errors import InputError
 from pipelines.files import join, read_json, safe_name, write_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NAME = "manifest.json"
 
 
@@ -42,6 +42,7 @@ class Manifest:
         mixture: the resolved mixture.
         tokenizer: {"folder": "tokenizer", "fingerprint": hex} or None when no robot rows are held.
         counts: {"planned", "written", "rejected"}; planned = written + rejected.
+        phases: samples planned of each source in each phase of a curriculum, (phases, sources); one phase without any.
     """
 
     sources: dict[str, dict[str, Any]]
@@ -52,6 +53,7 @@ class Manifest:
     tokenizer: dict[str, str] | None
     shards: tuple[Shard, ...]
     counts: dict[str, int]
+    phases: tuple[tuple[int, ...], ...] = ()
     format_version: int = field(default=FORMAT_VERSION)
 
     @property
@@ -68,6 +70,7 @@ class Manifest:
         for shard in value["shards"]:
             shard["rows_per_source"] = list(shard["rows_per_source"])
         value["shards"] = list(value["shards"])
+        value["phases"] = [list(phase) for phase in self.phases]
         value["source_order"] = list(self.sources)
         return value
 
@@ -92,6 +95,7 @@ class Manifest:
         try:
             order = value.pop("source_order")
             value["sources"] = {name: value["sources"][name] for name in order}
+            value["phases"] = tuple(tuple(phase) for phase in value["phases"])
             value["shards"] = tuple(
                 Shard(**{**shard, "rows_per_source": tuple(shard["rows_per_source"])}) for shard in value["shards"]
             )

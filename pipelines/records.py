@@ -11,6 +11,7 @@
     │   └── image/wrist_secondary  binary
     ├── prompt          string   robot: the instruction; vqa: the question; caption: the fixed prompt
     ├── target          string   vqa, caption: the answer; robot: an optional subtask, else ""
+    ├── answers         list<string>   vqa: all that people answered, where that is known, of which `target` is one; else empty
     ├── action          list<float32>  the chunk in raw units, (horizon * action_dim,) row-major, time first; vqa, caption: empty
     ├── action_steps    int32    steps of the chunk that are real before the episode ended, 1..horizon; vqa, caption: 0
     ├── action_tokens   list<int32>    FAST ids of `action` by SHARDS/tokenizer: a cache, the chunk decides; else empty
@@ -23,9 +24,6 @@
 
 Steps past an episode's end are padded in raw units: absolute dimensions and grippers hold their last value, deltas are 0.
 """
-
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -42,6 +40,7 @@ SCHEMA = pa.schema(
         *[pa.field(name, pa.binary()) for name in IMAGE_COLUMNS],
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("target", pa.string(), nullable=False),
+        pa.field("answers", pa.list_(pa.field("item", pa.string(), nullable=False)), nullable=False),
         pa.field("action", pa.list_(pa.field("item", pa.float32(), nullable=False)), nullable=False),
         pa.field("action_steps", pa.int32(), nullable=False),
         pa.field("action_tokens", pa.list_(pa.field("item", pa.int32(), nullable=False)), nullable=False),
@@ -52,19 +51,3 @@ SCHEMA = pa.schema(
         pa.field("step", pa.int32(), nullable=False),
     ]
 )
-
-
-def record_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """Rows as one Arrow batch of `SCHEMA`.
-
-    Args:
-        rows: mappings with every column; lists may be numpy arrays, absent cameras may be left out.
-
-    Raises:
-        pa.ArrowInvalid, KeyError: a row that does not fit the schema (our own mistake, not the user's).
-    """
-    columns = []
-    for field in SCHEMA:
-        values = [row.get(field.name) for row in rows] if field.nullable else [row[field.name] for row in rows]
-        columns.append(pa.array(values, field.type))
-    return pa.record_batch(columns, schema=SCHEMA)

@@ -3,17 +3,15 @@
 SHARDS is a folder of Arrow IPC files with a manifest; see docs/design.md. Bytes are a function of the rows alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 
 from pipelines.files import HashingWriter, atomic_write
 from pipelines.manifest import Manifest, Shard
 from pipelines.reader import Batch, ReadState, ShardReader
-from pipelines.records import ROWS_PER_BATCH, SCHEMA, record_batch
+from pipelines.records import SCHEMA
 
 __all__ = ["Batch", "Manifest", "ReadState", "Shard", "ShardReader", "Written", "shard_name", "write_shard"]
 
@@ -36,21 +34,21 @@ class Written:
     sha256: str
 
 
-def write_shard(url: str, rows: Iterable[Mapping[str, Any]]) -> Written:
-    """Writes rows as one Arrow IPC file in batches of 256; the name appears when the file is complete.
+def write_shard(url: str, batches: Iterable[pa.RecordBatch]) -> Written:
+    """Writes batches of `pipelines.records.SCHEMA` as one Arrow IPC file; the name appears when the file is complete.
 
     Args:
         url: where; any fsspec URL.
-        rows: rows of `pipelines.records.SCHEMA`, taken one batch at a time.
+        batches: 256 rows each but for the last, as readers compute places from.
 
     Returns:
         Rows, bytes and sha256, computed while writing.
     """
-    source, count = iter(rows), 0
+    count = 0
     with atomic_write(url) as stream:
         hashing = HashingWriter(stream)
         with pa.PythonFile(hashing, mode="w") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            while batch := list(islice(source, ROWS_PER_BATCH)):
-                writer.write_batch(record_batch(batch))
-                count += len(batch)
+            for batch in batches:
+                writer.write_batch(batch)
+                count += batch.num_rows
     return Written(count, hashing.size, hashing.hexdigest())

@@ -1,7 +1,7 @@
 """Episodes of an INDEX (docs/design.md "INDEX"): the standardised action and proprio columns, exactly what shards hold."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import fsspec
@@ -59,8 +59,11 @@ def count(path: str, split: str) -> int:
     return sum(d["splits"][split]["indexed"] for d in robots(path, split).values())
 
 
-def read(path: str, split: str) -> Iterator[Episode]:
-    """Robot episodes of a split, by dataset and file."""
+def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | None] | None = None) -> Iterator[Episode]:
+    """Robot episodes of a split, by dataset and file.
+
+    `keep`: (dataset, number of its file) -> which rows of that file are wanted, None for none of the file.
+    """
     for name, dataset in robots(path, split).items():
         entry = dataset["entry"]
         shared = {
@@ -70,19 +73,23 @@ def read(path: str, split: str) -> Iterator[Episode]:
             "control_hz": entry["control_hz"],
             "action_encoding": entry["action_encoding"],
         }
-        for stem in dataset["splits"][split]["files"]:
-            base = f"{path}/{name}/{split}/{stem}"
-            yield from read_file(base, shared)
+        for number, stem in enumerate(dataset["splits"][split]["files"]):
+            rows = None if keep is None else keep(name, number)
+            if keep is None or rows is not None:
+                yield from read_file(f"{path}/{name}/{split}/{stem}", shared, rows)
 
 
-def read_file(base: str, shared: dict[str, Any]) -> Iterator[Episode]:
-    """Episodes of one indexed source file; `base` is its path without `.episodes.parquet`."""
+def read_file(base: str, shared: dict[str, Any], keep: Collection[int] | None = None) -> Iterator[Episode]:
+    """Episodes of one indexed source file, all or the rows in `keep`; `base` is its path without `.episodes.parquet`."""
     episodes = read_parquet(f"{base}.episodes.parquet")
     columns = read_parquet(f"{base}.steps.parquet")
     action, proprio = columns["action"].combine_chunks(), columns["proprio"].combine_chunks()
     start = 0
-    for row in episodes.to_pylist():
+    for number, row in enumerate(episodes.to_pylist()):
         stop = start + row["steps"]
+        if keep is not None and number not in keep:
+            start = stop
+            continue
         steps: dict[str, Any] = {"action": matrix(action, start, stop)}
         if row["proprio_dim"]:
             steps["proprio"] = matrix(proprio, start, stop)
@@ -91,15 +98,15 @@ def read_file(base: str, shared: dict[str, Any]) -> Iterator[Episode]:
         start = stop
 
 
-def read_parquet(path: str) -> pa.Table:
-    """A Parquet file of the INDEX.
+def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file of the INDEX, all columns or these.
 
     Raises:
         InputError: missing or damaged.
     """
     try:
         with fsspec.open(path, "rb") as stream:
-            return pq.read_table(stream)
+            return pq.read_table(stream, columns=columns)
     except (FileNotFoundError, pa.ArrowException) as error:
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
 

@@ -4,75 +4,135 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fasttok.episodes.index import FORMAT_VERSION
 from fasttok.errors import InputError
 from mixtures.__main__ import main
 from mixtures.registry import load_mixture
-from mixtures.summary import read_index, summarise
+from mixtures.summary import from_index, summarise
 
-
-def entry(kind: str, **more: Any) -> dict[str, Any]:
-    return {"kind": kind, "control_hz": None, "action_dim": None, **more}
+DIMS = {"tabletop_planar": (10, 3), "tabletop_arm": (20, 7), "tabletop_vqa": (None, 0), "tabletop_captions": (None, 0)}
+EPISODES = {
+    "tabletop_planar": [50] * 10,
+    "tabletop_arm": [100] * 5,
+    "tabletop_vqa": [1] * 80,
+    "tabletop_captions": [1] * 50,
+}
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Path:
-    """An index.json with the demo's datasets: what `explain` reads, and nothing else of an INDEX."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    datasets = {
-        "tabletop_planar": {"entry": entry("robot", control_hz=10, action_dim=3), "splits": {"train": {"steps": 5000}}},
-        "tabletop_arm": {"entry": entry("robot", control_hz=20, action_dim=7), "splits": {"train": {"steps": 10000}}},
-        "tabletop_vqa": {"entry": entry("vqa"), "splits": {"train": {"steps": 1000}}},
-        "tabletop_captions": {"entry": entry("caption"), "splits": {"train": {"steps": 500}}},
-    }
-    (folder / "index.json").write_text(json.dumps({"format_version": 1, "digest": "d", "datasets": datasets}))
-    return folder
+def index(tmp_path: Path) -> str:
+    """A small INDEX of the demo's datasets, as stage 1 writes it."""
+    folder, datasets = tmp_path / "index", {}
+    rng = np.random.default_rng(0)
+    for name, lengths in EPISODES.items():
+        hz, dim = DIMS[name]
+        kind = "robot" if dim else "caption" if "captions" in name else "vqa"
+        entry: dict[str, Any] = {
+            "kind": kind,
+            "control_hz": hz,
+            "action_dim": dim,
+            "action_encoding": ["absolute"] * dim,
+        }
+        datasets[name] = {"entry": entry | {"embodiment": name}, "splits": {"train": {"files": ["f"]}}}
+        (folder / name / "train").mkdir(parents=True)
+        rows = [
+            {"steps": n, "image_bytes": 1000 * n, "target": "" if dim else "a red block", "language": "push", "file": "f",
+             "offset": 0, "length": 1, "episode": i, "proprio_dim": 0} for i, n in enumerate(lengths)
+        ]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(rows), folder / name / "train" / "f.episodes.parquet")
+        values = np.cumsum(rng.normal(size=(sum(lengths), max(dim, 1))), axis=0).astype(np.float32)
+        columns = {"action": list(values), "proprio": [np.zeros(0, np.float32)] * len(values)}
+        schema = pa.schema([("action", pa.list_(pa.float32())), ("proprio", pa.list_(pa.float32()))])
+        pq.write_table(pa.table(columns, schema), folder / name / "train" / "f.steps.parquet")
+    (folder / "index.json").write_text(
+        json.dumps({"format_version": FORMAT_VERSION, "digest": "d", "datasets": datasets})
+    )
+    return str(folder)
 
 
-def test_explain_without_an_index_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_without_an_index_says_that_sizes_are_estimates(capsys: pytest.CaptureFixture[str]) -> None:
     main(["explain", "demo", "--samples", "1000"])
     out, err = capsys.readouterr()
     assert "40.00%" in out
-    assert "web/tabletop_vqa" in out
+    assert "tabletop_vqa" in out
     assert "epochs" not in out
-    assert "no index: shares only" in err
+    assert "catalogue estimates" in err
 
 
-def test_explain_with_an_index(capsys: pytest.CaptureFixture[str], index: Path) -> None:
-    main(["explain", "demo", "--samples", "10000", "--index", str(index), "--json"])
-    lines = {line["source"]: line for line in json.loads(capsys.readouterr().out)["sources"]}
-    arm, vqa = lines["tabletop_arm"], lines["web/tabletop_vqa"]
-    assert (arm["samples"], arm["epochs"], arm["horizon"], arm["naive_tokens"]) == (3000, 0.3, 20, 140)
-    assert (vqa["samples"], vqa["epochs"], vqa["naive_tokens"]) == (2000, 2.0, None)
-    assert sum(line["samples"] for line in lines.values()) == 10000
-    main(["explain", "demo", "--samples", "10000", "--index", str(index)])
+def test_explain_with_an_index(capsys: pytest.CaptureFixture[str], index: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    main(["explain", "demo", "--samples", "10000", "--index", index, "--json", "--html", str(page)])
+    found = json.loads(capsys.readouterr().out)
+    lines = {line["name"]: line for line in found["lines"]}
+    assert not found["estimates"]
+    arm, vqa, web = lines["tabletop_arm"], lines["tabletop_vqa"], lines["web"]
+    assert (arm["samples"], arm["epochs"], arm["horizon"], arm["naive_tokens"]) == (3000, 6.0, 20, 140)
+    assert (vqa["samples"], vqa["epochs"], vqa["naive_tokens"]) == (2000, 25.0, None)
+    assert vqa["loss_tokens"] == pytest.approx(2000 * (len("a red block") / 4 + 1))
+    assert 0 < arm["fast_tokens"] < 140
+    assert arm["loss_tokens"] == pytest.approx(3000 * (arm["fast_tokens"] + 2))
+    assert arm["bytes"] == 3000 * 1512
+    assert web["group"]
+    assert web["samples"] == vqa["samples"] + lines["tabletop_captions"]["samples"] == 3000
+    assert lines["demo"]["samples"] == sum(line["samples"] for line in lines.values() if not line["group"]) == 10000
+    text = page.read_text()
+    assert text.count('class="bar"') == 4
+    assert "20 x 7" in text
+    main(["explain", "demo", "--samples", "10000", "--index", index])
     out, err = capsys.readouterr()
     assert "20 x 7" in out
-    assert "no index" not in err
+    assert "estimated with one fitted on a sample" in err
 
 
-def test_explain_marks_caps_and_counts_exactly(index: Path, tmp_path: Path) -> None:
+def test_explain_marks_caps_and_filters(index: str, tmp_path: Path) -> None:
     path = tmp_path / "capped.yaml"
     path.write_text(
         "sources:\n"
-        "  - {dataset: tabletop_planar, weight: 1}\n"
+        "  - {dataset: tabletop_planar, weight: 1, filters: {records: 4}}\n"
         "  - {dataset: tabletop_captions, weight: 1, max_epochs: 2}\n"
     )
-    lines = summarise(load_mixture(path), 10_000, read_index(str(index)))
-    assert [(line.samples, line.capped) for line in lines] == [(9000, False), (1000, True)]
-    assert lines[1].row[-1] == "capped by max_epochs"
+    mixture = load_mixture(path)
+    lines, _ = summarise(mixture, 10_000, from_index(mixture, index))
+    assert [(line.samples, line.capped) for line in lines[1:]] == [(9900, False), (100, True)]
+    assert lines[1].epochs == 9900 / 200
+    main(["explain", str(path), "--index", index])
 
 
-def test_explain_names_what_the_index_lacks(index: Path, tmp_path: Path) -> None:
+def test_explain_shows_a_curriculum(index: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "sources:\n  - {dataset: tabletop_planar, weight: 1}\n  - {dataset: tabletop_vqa, weight: 1}\n"
+        "schedule:\n  - {after: 600, weights: {tabletop_vqa: 3}}\n"
+    )
+    main(["explain", str(path), "--index", index, "--samples", "1000", "--html", str(tmp_path / "c.html")])
+    out = capsys.readouterr().out
+    assert "from 600" in out
+    assert "Curriculum" in (tmp_path / "c.html").read_text()
+    main(["explain", str(path), "--index", index, "--samples", "1000", "--json"])
+    lines = json.loads(capsys.readouterr().out)["lines"]
+    assert [line["phases"] for line in lines[1:]] == [[300, 100], [300, 300]]
+
+
+def test_explain_needs_sizes_for_policies_that_read_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("policy: proportional\nsources:\n  - {dataset: mine}\n  - {dataset: yours}\n")
+    with pytest.raises(InputError, match=r"catalogue has none of mine, yours; index them"):
+        main(["explain", str(path)])
+
+
+def test_explain_names_what_the_index_lacks(index: str, tmp_path: Path) -> None:
     path = tmp_path / "other.yaml"
     path.write_text("sources:\n  - {dataset: tabletop_arms}\n")
     with pytest.raises(InputError, match="did you mean 'tabletop_arm'"):
-        main(["explain", str(path), "--index", str(index)])
+        main(["explain", str(path), "--index", index])
     path.write_text("sources:\n  - {dataset: tabletop_arm, split: vla}\n")
     with pytest.raises(InputError, match="split of tabletop_arm"):
-        main(["explain", str(path), "--index", str(index)])
+        main(["explain", str(path), "--index", index])
     with pytest.raises(InputError, match="not a finished INDEX"):
         main(["explain", "demo", "--index", str(tmp_path / "nothing")])
 
@@ -85,7 +145,7 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     main(["show", "demo"])
     assert "group: web" in capsys.readouterr().out
     main(["show", "demo", "--json"])
-    assert len(json.loads(capsys.readouterr().out)["sources"]) == 4
+    assert len(json.loads(capsys.readouterr().out)["root"]["members"]) == 3
 
 
 def test_unknown_verb() -> None:

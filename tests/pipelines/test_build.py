@@ -23,6 +23,7 @@ from fasttok.errors import InputError
 from fasttok.representation import Representation
 from mixtures.quota import quotas
 from mixtures.registry import load_mixture
+from mixtures.shares import shares
 from pipelines.jobs import BuildConfig, run_build
 from pipelines.shards import ShardReader
 from pipelines.stats import LintConfig, run_lint
@@ -41,8 +42,7 @@ def config(chain: Any, out: Path, **more: Any) -> BuildConfig:
 
 def test_quotas_are_exact_and_all_is_written(chain: Any) -> None:
     manifest = ShardReader(str(chain.shards)).manifest
-    shares = [source.share for source in load_mixture("demo").sources]
-    expected = quotas(shares, 700).tolist()
+    expected = quotas(shares(load_mixture("demo")), 700).tolist()
     assert [s["planned"] for s in manifest.sources.values()] == expected == [280, 210, 140, 70]
     for source in manifest.sources.values():
         assert source["planned"] == source["written"] + source["rejected"]

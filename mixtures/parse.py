@@ -1,0 +1,368 @@
+"""A mixture from a YAML file. Every error names file, line, what stood there and what would be valid.
+
+name: tabletop_demo
+index: index                 # INDEX of `python -m pipelines index`, relative to this file; --index overrides
+tokenizer: fit               # or a tokenizer folder, relative to this file; --tokenizer overrides
+chunk: {seconds: 1.0}        # or {steps: 16}
+unit: samples                # what weights count
+seed: 0
+policy: as_given             # or proportional, weight_times_frames, temperature (with `temperature: 2`); of groups too
+sources:
+  - {dataset: tabletop_planar, weight: 3}          # action: {form: relative, rotation: 6d} for another form of its actions
+  - {include: openvla/oxe_magic_soup, weight: 4}   # another mixture, a preset or a file, as a group
+  - {dataset: tabletop_planar, name: about_planar, weight: 1, questions: [task, motion]}
+  - group: web
+    weight: 2                # relative to its siblings (an only child needs none); its members share it
+    sources:
+      - {dataset: tabletop_vqa, weight: 2, split: train, resize: {height: 224, width: 224, fit: pad}}
+      - {dataset: tabletop_captions, weight: 1, max_epochs: 2, filters: {matches: red}, prompt: "caption: {prompt}"}
+schedule:                    # a curriculum: from these samples on, other weights
+  - {after: 100_000, weights: {web: 1}}
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fasttok.errors import InputError, unknown_name
+from mixtures.spec import (
+    CAMERA_SLOTS,
+    FITS,
+    FORMS,
+    POLICIES,
+    QUESTIONS,
+    ROTATIONS,
+    UNITS,
+    Chunk,
+    Filters,
+    Group,
+    Mixture,
+    Phase,
+    Resize,
+    Source,
+    walk,
+)
+from mixtures.yaml_lines import Keys, load
+
+POLICY_KEYS = ("policy", "temperature")
+MIXTURE_KEYS = (
+    *("name", "description", "index", "tokenizer", "chunk", "unit", "seed", "schedule", "sources"),
+    *POLICY_KEYS,
+)
+SOURCE_KEYS = (
+    *("dataset", "weight", "split", "name", "max_epochs", "action", "chunk", "cameras", "resize", "prompt"),
+    *("filters", "questions"),
+)
+GROUP_KEYS = ("group", "weight", "sources", *POLICY_KEYS)
+INCLUDE_KEYS = ("include", "weight", "name")
+MAX_DEPTH = 8
+Find = Callable[[str, Path], Path]
+
+
+def read_mixture(path: Path, find: Find | None = None, within: tuple[Path, ...] = ()) -> Mixture:
+    """Reads and validates a mixture file.
+
+    Args:
+        find: (what `include:` says, folder of the file that says it) -> the file; None: paths only.
+        within: files that are being read, which include this one.
+
+    Raises:
+        InputError: naming file, line, what stood there and what was expected.
+    """
+    top = load(path)
+    reader = _Reader(path, find or _as_path, (*within, path.resolve()))
+    reader.check_keys(top, MIXTURE_KEYS, "mixture")
+    name = reader.text(top, "name", path.stem)
+    tokenizer = reader.text(top, "tokenizer", "fit")
+    index = reader.text(top, "index", "") or None
+    unit = reader.text(top, "unit", "samples")
+    if unit not in UNITS:
+        raise reader.error(top, "unit", f"{unknown_name('unit', unit, UNITS)}: weights are shares of samples drawn")
+    seed = top.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise reader.error(top, "seed", f"seed must be an integer >= 0, got {seed!r}")
+    root = reader.group(top, name, 1.0, 0)
+    if not within:
+        reader.check_names(top, root)
+    return Mixture(
+        name=name,
+        description=reader.text(top, "description", ""),
+        index=_resolve(path, index),
+        tokenizer=tokenizer if tokenizer == "fit" else str(_resolve(path, tokenizer)),
+        chunk=reader.chunk(top) or Chunk(seconds=1.0),
+        unit=unit,
+        seed=seed,
+        root=root,
+        schedule=reader.schedule(top, root),
+    )
+
+
+class _Reader:
+    """Turns `Keys` into dataclasses; every error names the file and the line."""
+
+    def __init__(self, path: Path, find: Find, within: tuple[Path, ...]) -> None:
+        self.path, self.find, self.within = path, find, within
+
+    def error(self, keys: Keys, key: str | None, message: str) -> InputError:
+        line = keys.lines.get(key, keys.line) if key else keys.line
+        return InputError(f"{self.path}: line {line}: {message}")
+
+    def check_keys(self, keys: Keys, known: tuple[str, ...], what: str) -> None:
+        for key in keys:
+            if key not in known:
+                raise self.error(keys, key, str(unknown_name(f"{what} key", key, known)))
+
+    def check_names(self, top: Keys, root: Group) -> None:
+        names = Counter(source.name for _, source in walk(root))
+        for name, count in names.items():
+            if count > 1:
+                raise self.error(top, "sources", f"source {name!r} appears twice; give one of them another `name:`")
+
+    # Values of one kind.
+
+    def text(self, keys: Keys, key: str, default: str) -> str:
+        value = keys.get(key, default)
+        if not isinstance(value, str):
+            raise self.error(keys, key, f"{key} must be text, got {value!r}; put it in quotes")
+        return value
+
+    def positive(self, keys: Keys, key: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+            raise self.error(
+                keys, key, f"{key} must be a finite number > 0, got {value!r}; drop a source to leave it out"
+            )
+        return float(value)
+
+    def whole(self, keys: Keys, key: str, low: int, high: int | None = None) -> int:
+        value = keys[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+            most = "" if high is None else f" and <= {high}"
+            raise self.error(keys, key, f"{key} must be an integer >= {low}{most}, got {value!r}")
+        return value
+
+    def choice(self, keys: Keys, key: str, known: tuple[str, ...], default: str) -> str:
+        value = self.text(keys, key, default)
+        if value not in known:
+            raise self.error(keys, key, str(unknown_name(key, value, known)))
+        return value
+
+    def names(self, keys: Keys, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        values = keys[key]
+        if not isinstance(values, list) or not values or len(set(map(str, values))) < len(values):
+            raise self.error(
+                keys, key, f"{key} must be a list of different names of {', '.join(known)}; got {values!r}"
+            )
+        for value in values:
+            if value not in known:
+                raise self.error(keys, key, str(unknown_name(f"entry of {key}", str(value), known)))
+        return tuple(values)
+
+    def mapping(self, keys: Keys, key: str, known: tuple[str, ...], example: str) -> Keys | None:
+        value = keys.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, Keys) or not value:
+            raise self.error(keys, key, f"{key} must be {example}, got {value!r}")
+        self.check_keys(value, known, key)
+        return value
+
+    # Parts of a mixture.
+
+    def chunk(self, keys: Keys) -> Chunk | None:
+        if "chunk" not in keys:
+            return None
+        value = keys["chunk"]
+        if not isinstance(value, Keys) or len(value) != 1:
+            raise self.error(keys, "chunk", f"chunk must be {{seconds: S}} or {{steps: N}}, got {value!r}")
+        self.check_keys(value, ("seconds", "steps"), "chunk")
+        if "seconds" in value:
+            return Chunk(seconds=self.positive(value, "seconds", value["seconds"]))
+        return Chunk(steps=self.whole(value, "steps", 1))
+
+    def group(self, keys: Keys, name: str, weight: float, depth: int) -> Group:
+        """The members of one `sources:` list, and the policy that shares it out."""
+        items = keys.get("sources")
+        if not isinstance(items, list) or not items:
+            raise self.error(keys, "sources", f"sources must be a list with at least one source, got {items!r}")
+        if depth > MAX_DEPTH:
+            raise self.error(keys, "sources", f"groups are nested deeper than {MAX_DEPTH}")
+        policy = self.choice(keys, "policy", POLICIES, "as_given")
+        if ("temperature" in keys) != (policy == "temperature"):
+            raise self.error(keys, "temperature" if "temperature" in keys else "policy",
+                             "policy: temperature and `temperature: T` go together")  # fmt: skip
+        temperature = self.positive(keys, "temperature", keys["temperature"]) if "temperature" in keys else 1.0
+        shell = Group(name, (), weight, policy, temperature)
+        members = tuple(self.member(item, keys, shell, len(items), depth) for item in items)
+        return replace(shell, members=members)
+
+    def member(self, item: Any, keys: Keys, group: Group, siblings: int, depth: int) -> Group | Source:
+        if not isinstance(item, Keys):
+            raise self.error(keys, "sources", f"a source is {{dataset: NAME, weight: W}}, got {item!r}")
+        kinds = [kind for kind in ("dataset", "group", "include") if kind in item]
+        if len(kinds) != 1:
+            raise self.error(
+                item, None, "a source has either `dataset:` or `group:` (with its own `sources:`) or `include:`"
+            )
+        kind = kinds[0]
+        known = {"dataset": SOURCE_KEYS, "group": GROUP_KEYS, "include": INCLUDE_KEYS}[kind]
+        self.check_keys(item, known, "source" if kind == "dataset" else kind)
+        if "weight" in item and not group.weighted:
+            raise self.error(item, "weight", f"policy {group.policy} takes the sizes for weights; drop `weight`")
+        if "weight" not in item and group.weighted and siblings > 1:
+            raise self.error(item, None, "weight is missing; it is relative to the siblings, so 1 is a good start")
+        weight = self.positive(item, "weight", item.get("weight", 1))
+        if kind == "group":
+            return self.group(item, self.text(item, "group", ""), weight, depth + 1)
+        return self.include(item, weight, depth) if kind == "include" else self.source(item, weight)
+
+    def include(self, item: Keys, weight: float, depth: int) -> Group:
+        """Another mixture's tree as a group; sources keep the chunk that their file asks for."""
+        said = self.text(item, "include", "")
+        try:
+            path = self.find(said, self.path.parent)
+        except InputError as error:
+            raise self.error(item, "include", str(error)) from None
+        if path.resolve() in self.within or len(self.within) > MAX_DEPTH:
+            raise self.error(item, "include", f"{said} includes this file again; a mixture cannot hold itself")
+        other = read_mixture(path, self.find, self.within)
+        if other.schedule:
+            raise self.error(item, "include", f"{said} has a schedule; only the outermost mixture may have one")
+        chunk = other.chunk if "chunk" in load(path) else None
+        return replace(_with_chunk(other.root, chunk), name=self.text(item, "name", other.name), weight=weight)
+
+    def source(self, item: Keys, weight: float) -> Source:
+        dataset = self.text(item, "dataset", "")
+        most = item.get("max_epochs")
+        action = self.mapping(item, "action", ("form", "rotation"), "{form: relative, rotation: 6d} or one of these")
+        action = action or Keys()
+        return Source(
+            name=self.text(item, "name", dataset),
+            dataset=dataset,
+            split=self.text(item, "split", "train"),
+            weight=weight,
+            max_epochs=None if most is None else self.positive(item, "max_epochs", most),
+            form=self.choice(action, "form", FORMS, "stored"),
+            rotation=self.choice(action, "rotation", ROTATIONS, "stored"),
+            chunk=self.chunk(item),
+            cameras=self.cameras(item),
+            resize=self.resize(item),
+            prompts=self.prompts(item),
+            filters=self.filters(item),
+            questions=self.names(item, "questions", QUESTIONS) if "questions" in item else (),
+        )
+
+    def cameras(self, item: Keys) -> tuple[tuple[str, str], ...] | None:
+        value = item.get("cameras")
+        if value is None:
+            return None
+        pairs = tuple(value.items()) if isinstance(value, dict) else ()
+        if isinstance(value, list):
+            pairs = tuple((slot, slot) for slot in self.names(item, "cameras", CAMERA_SLOTS))
+        if not pairs:
+            raise self.error(item, "cameras", f"cameras must be [primary, wrist] or {{primary: wrist}}, got {value!r}")
+        for slot in (slot for pair in pairs for slot in pair):
+            if slot not in CAMERA_SLOTS:
+                raise self.error(item, "cameras", str(unknown_name("camera slot", str(slot), CAMERA_SLOTS)))
+        return pairs
+
+    def resize(self, item: Keys) -> Resize | None:
+        example = "{height: 224, width: 224} with fit: inside, pad or stretch"
+        value = self.mapping(item, "resize", ("height", "width", "fit", "quality"), example)
+        if value is None:
+            return None
+        for key in ("height", "width"):
+            if key not in value:
+                raise self.error(value, None, f"{key} is missing; resize must be {example}")
+        quality = self.whole(value, "quality", 1, 100) if "quality" in value else Resize.quality
+        height, width = (self.whole(value, key, 1, 8192) for key in ("height", "width"))
+        return Resize(height, width, self.choice(value, "fit", FITS, Resize.fit), quality)
+
+    def prompts(self, item: Keys) -> tuple[str, ...]:
+        value = item.get("prompt", [])
+        templates = [value] if isinstance(value, str) else value
+        if not isinstance(templates, list) or not all(isinstance(t, str) for t in templates):
+            raise self.error(item, "prompt", f"prompt must be a text or a list of texts, got {value!r}")
+        for template in templates:
+            if set(template.replace("{prompt}", "")) & set("{}"):
+                raise self.error(item, "prompt", f"the only field of a template is {{prompt}}, got {template!r}")
+        return tuple(templates)
+
+    def filters(self, item: Keys) -> Filters:
+        known = tuple(Filters.__dataclass_fields__)
+        value = self.mapping(item, "filters", known, "such as {min_steps: 10, matches: block}")
+        if value is None:
+            return Filters()
+        numbers = {k: self.whole(value, k, 1) for k in ("min_steps", "max_steps", "records") if k in value}
+        texts = {k: self.text(value, k, "") for k in ("matches", "excludes") if k in value}
+        language = value.get("language", False)
+        if not isinstance(language, bool):
+            raise self.error(value, "language", f"language must be true or false, got {language!r}")
+        cameras = self.names(value, "cameras", CAMERA_SLOTS) if "cameras" in value else ()
+        if numbers.get("min_steps", 1) > numbers.get("max_steps", numbers.get("min_steps", 1)):
+            raise self.error(value, "max_steps", "max_steps is less than min_steps: no episode passes")
+        return Filters(**numbers, **texts, language=language, cameras=cameras)  # type: ignore[arg-type]
+
+    def schedule(self, top: Keys, root: Group) -> tuple[Phase, ...]:
+        items = top.get("schedule", [])
+        if not isinstance(items, list):
+            raise self.error(
+                top, "schedule", f"schedule must be a list of {{after: N, weights: {{...}}}}, got {items!r}"
+            )
+        parents = _parents(root)
+        found: list[Phase] = []
+        for item in items:
+            if not isinstance(item, Keys) or set(item) != {"after", "weights"} or not isinstance(item["weights"], Keys):
+                where = item if isinstance(item, Keys) else top
+                raise self.error(where, None, f"a phase is {{after: SAMPLES, weights: {{NAME: W}}}}, got {item!r}")
+            after = self.whole(item, "after", found[-1].after + 1 if found else 0)
+            weights: Keys = item["weights"]
+            for name, weight in weights.items():
+                if name not in parents:
+                    raise self.error(weights, name, str(unknown_name("source or group", name, parents)))
+                if len(parents[name]) > 1:
+                    raise self.error(weights, name, f"{len(parents[name])} sources and groups are called {name!r}")
+                if not parents[name][0].weighted:
+                    raise self.error(weights, name, f"{name!r} has no weight: its policy is {parents[name][0].policy}")
+                if weight != 0 or isinstance(weight, bool):
+                    self.positive(weights, name, weight)
+            found.append(Phase(after, tuple((name, float(weight)) for name, weight in weights.items())))
+        if found and found[0].after:
+            found.insert(0, Phase(0, ()))
+        return tuple(found)
+
+
+def _with_chunk(node: Group, chunk: Chunk | None) -> Group:
+    """The tree with a chunk for every source that has none of its own."""
+    members = [
+        _with_chunk(member, chunk) if isinstance(member, Group) else replace(member, chunk=member.chunk or chunk)
+        for member in node.members
+    ]
+    return replace(node, members=tuple(members))
+
+
+def _parents(group: Group) -> dict[str, list[Group]]:
+    """Name of each node below a group -> the groups that hold nodes of this name."""
+    found: dict[str, list[Group]] = {}
+    for member in group.members:
+        found.setdefault(member.name, []).append(group)
+        if isinstance(member, Group):
+            for name, parents in _parents(member).items():
+                found.setdefault(name, []).extend(parents)
+    return found
+
+
+def _as_path(said: str, folder: Path) -> Path:
+    path = folder / said
+    if not path.is_file():
+        raise InputError(f"include: {path} does not exist")
+    return path
+
+
+def _resolve(path: Path, value: str | None) -> str | None:
+    """A place named in a mixture file: URLs and absolute paths as they are, others relative to the file."""
+    if value is None or "://" in value or Path(value).is_absolute():
+        return value
+    return str(path.parent / value)

@@ -1,0 +1,92 @@
+"""What a source holds: filters count what they leave out, groups are neighbours, and nothing is lost between them."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fasttok.errors import InputError
+from mixtures.held import GROUP_FRAMES, group, held
+from mixtures.spec import Filters, Source
+
+EPISODES = [(50, "pick the red block", ["primary"]), (4, "push", ["primary", "wrist"]), (3, "", ["primary"]),
+            (40, "pick the blue block", ["primary", "wrist"]), (0, "empty", ["primary"])]  # fmt: skip
+
+
+def write(folder: Path, files: int = 2) -> list[str]:
+    stems = [f"f{i}" for i in range(files)]
+    (folder / "d" / "train").mkdir(parents=True)
+    rows = [
+        {"steps": n, "language": text, "cameras": slots, "image_bytes": 10 * n, "target": "ab"}
+        for n, text, slots in EPISODES
+    ]
+    for stem in stems:
+        pq.write_table(pa.Table.from_pylist(rows), folder / "d" / "train" / f"{stem}.episodes.parquet")
+    return stems
+
+
+@given(st.lists(st.integers(0, 90), max_size=80), st.data())
+def test_groups_are_neighbours_and_hold_everything(steps: list[int], data: st.DataObject) -> None:
+    kept = np.array([data.draw(st.booleans()) for _ in steps], bool)
+    rows = np.flatnonzero(kept)
+    lengths = np.array(steps, np.int64)[rows]
+    first, records, frames = group(rows, lengths)
+    covered = [row for a, n in zip(first.tolist(), records.tolist(), strict=True) for row in range(a, a + n)]
+    assert covered == [row for row, n in zip(rows.tolist(), lengths.tolist(), strict=True) if n]
+    assert frames.sum() == lengths.sum()
+    for a, n, total in zip(first.tolist(), records.tolist(), frames.tolist(), strict=True):
+        own = np.array(steps[a : a + n])
+        assert own.sum() == total
+        assert n == 1 or own[:-1].sum() < GROUP_FRAMES  # all begin within the same 32 frames
+
+
+def test_all_records_without_filters(tmp_path: Path) -> None:
+    found = held(str(tmp_path), Source("d", "d"), write(tmp_path))
+    assert found.total == 2 * 97
+    assert found.image_bytes == 2 * 970
+    assert found.records.sum() == 8  # the empty ones have no frame
+    assert set(found.file.tolist()) == {0, 1}
+    assert found.left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("filters", "frames", "left_out"),
+    [
+        (Filters(min_steps=4), 188, {"min_steps": 4}),
+        (Filters(max_steps=40), 94, {"max_steps": 2}),
+        (Filters(language=True), 188, {"language": 2}),
+        (Filters(matches="(?i)BLOCK"), 180, {"matches": 6}),
+        (Filters(excludes="red|blue"), 14, {"excludes": 4}),
+        (Filters(cameras=("wrist",)), 88, {"cameras": 6}),
+        (Filters(min_steps=4, matches="pick", cameras=("wrist",)), 80, {"min_steps": 4, "matches": 2, "cameras": 2}),
+        (Filters(matches="pick", records=2), 100, {"matches": 6, "records": 2}),
+    ],
+)
+def test_filters_count_what_they_leave_out(
+    tmp_path: Path, filters: Filters, frames: int, left_out: dict[str, int]
+) -> None:
+    found = held(str(tmp_path), Source("d", "d", filters=filters), write(tmp_path))
+    assert (found.total, found.left_out) == (frames, left_out)
+
+
+@given(st.integers(1, 12), st.integers(1, 4))
+def test_records_are_evenly_spread_and_exact(records: int, files: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Source("d", "d", filters=Filters(records=records))
+        found = held(folder, source, write(Path(folder), files))
+        total = 5 * files
+        kept = min(records, total)
+        assert found.left_out.get("records", 0) == total - kept
+
+
+def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a pattern"):
+        held(str(tmp_path), Source("d", "d", filters=Filters(matches="(")), write(tmp_path))
+    with pytest.raises(InputError, match="missing or damaged"):
+        held(str(tmp_path), Source("d", "d"), ["nothing"])
