@@ -71,16 +71,13 @@ def check(names: Sequence[str], entry: Mapping[str, Any], source: str) -> None:
 
 def motion_columns(entry: Mapping[str, Any]) -> dict[str, int]:
     """Axis -> column of the action that moves the end effector along it; {} unless it has metres, or metres a second."""
-    units, at = [], 0
-    for part, width in zip(entry["action"], entry["action_widths"], strict=True):
-        units += [part["unit"]] * width
-        at += width
+    columns = _columns(entry)
     found: dict[str, int] = {}
     for axis in AXES:
-        for column, name in enumerate(entry["action_names"]):
-            if name in (axis, f"v{axis}") and units[column] in ("m", "m/s"):
+        for column, (name, unit) in enumerate(columns):
+            if name in (axis, f"v{axis}") and unit in ("m", "m/s"):
                 found.setdefault(axis, column)
-    same = {(units[column], entry["action_encoding"][column]) for column in found.values()}
+    same = {(columns[column][1], entry["action_encoding"][column]) for column in found.values()}
     return found if len(found) > 1 and len(same) == 1 else {}
 
 
@@ -94,7 +91,7 @@ def scene(entry: Mapping[str, Any], task: str, action: NDArray[np.float32], step
     """An episode's step with what its dataset's entry says of the columns."""
     dims = motion_columns(entry)
     first = next(iter(dims.values()), 0)
-    unit = _unit(entry, first) if dims else ""
+    unit = _columns(entry)[first][1] if dims else ""
     hz = entry["control_hz"] or 1.0
     column = gripper_column(entry)
     return Scene(
@@ -174,13 +171,13 @@ def _listed(phrases: list[str]) -> str:
     return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def _unit(entry: Mapping[str, Any], column: int) -> str:
-    at = 0
+def _columns(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, unit) of each column of an action."""
+    found: list[tuple[str, str]] = []
     for part, width in zip(entry["action"], entry["action_widths"], strict=True):
-        if column < at + width:
-            return str(part["unit"])
-        at += width
-    return ""
+        names = part["names"] if len(part["names"]) == width else [""] * width
+        found += [(name, part["unit"]) for name in names]
+    return found
 
 
 Facts = Callable[[dict[str, Any], Scene], dict[str, str]]
