@@ -1,12 +1,13 @@
 """Writing and reading through fsspec: under the final name only when complete, and never outside a folder."""
 
+import errno
 import hashlib
 import json
 import os
 import posixpath
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -15,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fasttok.errors import InputError
 
 BLOCK = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -84,9 +86,14 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
+    except BaseException as error:
+        with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise InputError(
+                f"{path}: cannot be written: {error.strerror}. Nothing half-written is left; make room, then run the same "
+                "command again with --resume"
+            ) from None
         raise
 
 

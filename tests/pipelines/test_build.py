@@ -5,10 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -99,28 +97,53 @@ def test_several_workers_write_the_same_bytes(chain: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [0, 1, 2])
-def test_killed_and_resumed_writes_the_same_bytes(chain: Any, tmp_path: Path, moment: int) -> None:
+@pytest.mark.parametrize("full", [0, 60_000])
+def test_killed_and_resumed_writes_the_same_bytes(chain: Any, tmp_path: Path, full: int) -> None:
+    """20 SIGKILLs at random moments, also mid-write; with every other attempt on a disk that is full; see killed.py."""
+    given = {
+        "mixture": "demo",
+        "samples": 1500,
+        "index": str(chain.index),
+        "tokenizer": str(chain.tokenizer),
+        "shards": 24,
+    }
+    run_build(BuildConfig(out=str(tmp_path / "whole"), **given), [])
+    whole = digests(tmp_path / "whole")
+    sizes = {name: (tmp_path / "whole" / name).stat().st_size for name in whole if name.endswith(".arrow")}
+    assert not full or max(sizes.values()) > full  # or nothing would fail
+    script = Path(__file__).with_name("killed.py")
     out = tmp_path / "shards"
-    arguments = ["--samples", "700", "--index", str(chain.index), "--tokenizer", str(chain.tokenizer), "--shards", "3"]
-    command = [sys.executable, "-m", "pipelines", "build", "demo", "--out", str(out), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if (out / "plan").exists() and len(list((out / "state").glob("*.json"))) >= moment:
-            break
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    if not (out / "manifest.json").exists():
-        with pytest.raises(InputError, match="--resume"):
-            ShardReader(str(out))
-        if (out / "plan" / "plan.json").exists():
-            with pytest.raises(InputError, match="--resume"):
-                run_build(config(chain, out), [])
-    run_build(config(chain, out, resume=True), [])
-    left = {name: digest for name, digest in digests(out).items() if not Path(name).name.startswith(".")}
-    assert left == digests(chain.shards)
+    command = [sys.executable, str(script), str(out), "0", "20", str(full), json.dumps(given)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["kills"] >= 20
+    assert (found["failures"] > 3) == bool(full)
+    for seen in found["seen"]:  # a shard that has its name is whole
+        assert {name: sizes[name] for name in seen} == seen
+    assert len({len(seen) for seen in found["seen"]}) > 3  # killed at different moments
+    assert digests(out) == whole
+
+
+def test_a_full_disk_says_what_to_do(chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    real = os.fsync
+
+    def fails(handle: int) -> None:
+        if "shard-00001" in os.readlink(f"/proc/self/fd/{handle}") and ".arrow" in os.readlink(
+            f"/proc/self/fd/{handle}"
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(InputError, match=r"No space left on device.*--resume"):
+        run_build(config(chain, tmp_path / "out"), [])
+    assert not [f for f in (tmp_path / "out").iterdir() if "shard-00001" in f.name]
+    monkeypatch.undo()
+    run_build(config(chain, tmp_path / "out", resume=True), [])
+    assert digests(tmp_path / "out") == digests(chain.shards)
 
 
 def test_resume_redoes_damaged_and_missing_shards(chain: Any, tmp_path: Path) -> None:
