@@ -4,7 +4,6 @@ Every rate is taken in a process of its own, so that peak memory is that part's;
 """
 
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ import numpy as np
 import tyro
 
 from benchmarks import about
+from benchmarks.episodes import multiply
 from fasttok.console import log, run, table
 
 STEPS = 50
@@ -200,25 +200,6 @@ def make_index(folder: Path, frames: int, files: int = 50) -> None:
              "proprio_names": list("abcdefgh")}  # fmt: skip
     dataset = {"entry": entry, "splits": {"train": {"files": stems}}}
     (folder / "index.json").write_text(json.dumps({"datasets": {"bench": dataset}}))
-
-
-def multiply(path: Path, folder: Path, factor: int) -> Path:
-    """The same directory with each file as often as `factor` says."""
-    out = folder / f"x{factor}" / "bench" / "1.0.0"
-    out.mkdir(parents=True)
-    info = json.loads((path / "dataset_info.json").read_text())
-    files = sorted(path.glob("*tfrecord*"))
-    lengths = info["splits"][0]["shardLengths"]
-    for i in range(factor * len(files)):
-        os.link(files[i % len(files)], out / f"bench-train.tfrecord-{i:05d}-of-{factor * len(files):05d}")
-    info["splits"][0] |= {
-        "shardLengths": lengths * factor,
-        "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-    }
-    (out / "dataset_info.json").write_text(json.dumps(info))
-    for name in ("features.json", "dataset.yaml"):
-        (out / name).write_text((path / name).read_text())
-    return out
 
 
 def index(path: str, out: str, processes: str) -> dict[str, float]:

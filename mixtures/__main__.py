@@ -112,7 +112,7 @@ def explain(config: ExplainConfig) -> None:
             f"{', '.join(missing)}; index them and pass --index INDEX"
         )
     if config.html:
-        config.html.write_text(explain_page(mixture, config.samples, lines, plan, note), encoding="utf-8")
+        config.html.write_text(explain_page(mixture, config.samples, lines, note), encoding="utf-8")
         log(f"wrote {config.html}")
     if config.json:
         found = [line.to_json() for line in lines]

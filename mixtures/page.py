@@ -4,14 +4,14 @@ from typing import Any
 
 from fasttok import html
 from fasttok.html import PALETTE, Markup, Series, plot, table, tag, tiles
-from mixtures.shares import Budget, phases
+from mixtures.shares import phases
 from mixtures.spec import Group, Mixture
 from mixtures.summary import Line
 
 KINDS = {"robot": PALETTE[0], "vqa": PALETTE[2], "caption": PALETTE[1], None: PALETTE[7]}
 
 
-def explain_page(mixture: Mixture, samples: int, lines: list[Line], plan: Budget, note: str) -> str:
+def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -> str:
     """The whole page."""
     leaves = [line for line in lines if not line.group]
     kinds: dict[str, float] = {}
@@ -31,7 +31,7 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], plan: Budget
         table(COLUMNS, [row(line, lines[0]) for line in lines]),
     ]  # fmt: skip
     if mixture.schedule:
-        sections += [tag("h2", "Curriculum"), curriculum(mixture, samples, leaves, plan)]
+        sections += [tag("h2", "Curriculum"), curriculum(mixture, samples, leaves)]
     return html.page(f"Mixture {mixture.name}", *sections)
 
 
@@ -59,7 +59,7 @@ def row(line: Line, whole: Line) -> list[Any]:
 
 def notes(line: Line) -> str:
     """What is unusual about a source, in words."""
-    found = ["capped by max_epochs"] if line.capped else []
+    found = [f"capped by max_epochs, weights say {line.wanted:.2%}"] if line.capped else []
     found += [f"{count:,} left out by {name}" for name, count in line.known.left_out.items()]
     return ", ".join(found)
 
@@ -99,13 +99,13 @@ def policies(group: Group) -> str:
     return own + (f"; {'; '.join(inner)}" if inner else "")
 
 
-def curriculum(mixture: Mixture, samples: int, leaves: list[Line], plan: Budget) -> Markup:
+def curriculum(mixture: Mixture, samples: int, leaves: list[Line]) -> Markup:
     """Shares over samples as steps, and samples per phase as a table."""
     spans = phases(mixture, samples)
     lines = []
     for i, leaf in enumerate(leaves):
         x = [float(v) for _, start, stop in spans for v in (start, stop)]
-        y = [float(100 * plan.shares[p, i]) for p in range(len(spans)) for _ in (0, 1)]
+        y = [100 * n / (b - a) for n, (_, a, b) in zip(leaf.phases, spans, strict=True) for _ in (0, 1)]
         lines.append(Series(leaf.name, x, y, PALETTE[i % len(PALETTE)]))
     drawing = tag(
         "div",

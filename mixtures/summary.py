@@ -11,6 +11,7 @@ from mixtures.shares import Budget, budget, needs_frames
 from mixtures.spec import Group, Mixture, Source
 
 TEXT_BYTES_PER_TOKEN = 4.0  # of English text under a vocabulary of 256k; only estimates use it
+ANSWER_BYTES = 20.0  # of an answer about a robot, on average over all questions
 ROW_BYTES = 512  # of a row that are not images: texts, chunk, ids, provenance
 
 
@@ -56,7 +57,7 @@ class Line:
 
     Attributes:
         name: in the mixture. depth: of groups around it. group: whether it is one.
-        share: of all samples, as the weights say; with a curriculum of the whole build.
+        share: of all samples, in fact; wanted: as the weights say, from which a cap may keep it.
         samples: quota, exact. phases: of each phase of a curriculum.
         epochs: samples / frames. tokens: all its loss tokens. bytes: all its rows, about.
         capped: max_epochs holds the samples below the share.
@@ -66,6 +67,7 @@ class Line:
     depth: int
     group: bool
     share: float
+    wanted: float
     samples: int
     phases: tuple[int, ...]
     known: Known
@@ -83,6 +85,7 @@ class Line:
             "group": self.group,
             "kind": known.kind,
             "share": self.share,
+            "wanted": self.wanted,
             "samples": self.samples,
             "phases": list(self.phases),
             "frames": known.frames,
@@ -119,7 +122,7 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, Known]:
             horizon=(source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else None,
             action_dim=entry["action_dim"] if robot else None,
             image_bytes=have.image_bytes / have.total if have.total else None,
-            target_bytes=have.text_bytes / records if records and entry["kind"] != "robot" else None,
+            target_bytes=ANSWER_BYTES if source.questions else have.text_bytes / records if records else None,
             left_out=have.left_out,
         )
     return found
@@ -165,7 +168,7 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tup
         return [], None
     plan = budget(mixture, samples, frames if whole else None)
     names = [source.name for source in mixture.sources]
-    shares = (plan.shares * plan.counts.sum(axis=1, keepdims=True)).sum(axis=0) / max(samples, 1)
+    wanted = (plan.shares * plan.counts.sum(axis=1, keepdims=True)).sum(axis=0) / max(samples, 1)
     lines: list[Line] = []
 
     def add(node: Group | Source, depth: int) -> Line:
@@ -178,7 +181,8 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tup
                     name=node.name,
                     depth=depth,
                     group=False,
-                    share=float(shares[i]),
+                    share=n / max(samples, 1),
+                    wanted=float(wanted[i]),
                     samples=n,
                     phases=tuple(plan.counts[:, i].tolist()),
                     known=facts,
@@ -189,11 +193,12 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tup
                 )
             )
             return lines[-1]
-        lines.append(Line(node.name, depth, True, 0.0, 0, (), Known(), None, None, None))
+        lines.append(Line(node.name, depth, True, 0.0, 0.0, 0, (), Known(), None, None, None))
         below = [add(member, depth + 1) for member in node.members]
         lines[place] = replace(
             lines[place],
             share=sum(line.share for line in below),
+            wanted=sum(line.wanted for line in below),
             samples=sum(line.samples for line in below),
             phases=tuple(map(sum, zip(*(line.phases for line in below), strict=True))),
             tokens=_sum([line.tokens for line in below]),
