@@ -67,6 +67,11 @@ def materialize_shard(job: ShardJob) -> Counts:
     build = read_json(join(job.folder, PLAN, "sources.json"), "the sources of a build")
     facts = [Facts.from_json(value) for value in build["sources"]]
     tok = load_tokenizer(join(job.folder, TOKENIZER)) if build["tokenizer"] else None
+    if tok is not None and tok.fingerprint != build["tokenizer"]:
+        raise InputError(
+            f"{job.folder}/{TOKENIZER} has fingerprint {tok.fingerprint}, the build began with {build['tokenizer']}; "
+            "build again with --overwrite"
+        )
     groups = shard_groups(join(job.folder, PLAN), plan, job.shard)
     with Reporter(join(job.folder, WORK, LIVE)) as live:
         parts, read, size = make_parts(plan, facts, tok, groups, lambda rows, read: live.add(records=rows, bytes=read))

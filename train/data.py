@@ -57,6 +57,11 @@ class Encoder:
         self.tok = tok or ActionTokenizer.load(reader.tokenizer_folder)
         stored = (reader.manifest.tokenizer or {}).get("fingerprint")
         self.cached = stored == self.tok.fingerprint
+        if tok is None and not self.cached:
+            raise InputError(
+                f"{reader.tokenizer_folder} has fingerprint {self.tok.fingerprint}, the shards' manifest says {stored}: its merges or "
+                "statistics are not those that made the FAST ids; put the right folder back, or build the shards again"
+            )
         self.text = text
         self.layout = Layout(text.size, self.tok.vocab_size)
         seen = {slot for s in self.sources.values() if s["kind"] in kinds for slot in s["cameras"]}

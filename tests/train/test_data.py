@@ -1,6 +1,10 @@
 """Rows to batches: prompts, masks, re-encoding, images."""
 
 import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,7 @@ from PIL import Image
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from fasttok.fit import FitConfig, fit_tokenizer
+from pipelines.jobs import BuildConfig, run_build
 from pipelines.shards import ShardReader
 from train.config import ModelConfig
 from train.data import Encoder, decode_image, longest_row
@@ -66,6 +71,21 @@ def test_another_tokenizer_re_encodes(chain: Any, encoder: Encoder) -> None:
     assert (
         encoder.layout.back(np.array(ids)).tolist() == other.encode(row["action"].reshape(10, 3), "planar")[0].tolist()
     )
+
+
+def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Any, encoder: Encoder, tmp_path: Path) -> None:
+    """Other statistics in SHARDS/tokenizer would change every action: the fingerprint in the manifest tells."""
+    shutil.copytree(chain.shards, tmp_path / "shards")
+    file = tmp_path / "shards" / "tokenizer" / "norm_stats.json"
+    stats = json.loads(file.read_text())
+    first = next(iter(stats["norm_stats"].values()))
+    first["q99"] = [value * 1.5 for value in first["q99"]]
+    file.write_text(json.dumps(stats))
+    with pytest.raises(InputError, match="its merges or statistics are not those"):
+        Encoder(ShardReader(str(tmp_path / "shards")), encoder.text, encoder.model, encoder.length)
+    given = BuildConfig("demo", str(tmp_path / "shards"), 700, str(chain.index), "fit", shards=3, resume=True)
+    with pytest.raises(InputError, match="begun with tokenizer|has fingerprint"):
+        run_build(replace(given, tokenizer=str(chain.tokenizer)), [])
 
 
 def test_too_long_and_broken_rows_are_refused(chain: Any, encoder: Encoder) -> None:
