@@ -118,6 +118,12 @@ def read_json(url: str, what: str) -> Any:
         raise InputError(f"{url}: expected {what}, but it cannot be read: {error}") from None
 
 
+def exists(url: str) -> bool:
+    """Whether there is such a file or folder."""
+    fs, path = filesystem(url)
+    return bool(fs.exists(path))
+
+
 class HashingWriter:
     """A file object that only writes, and knows the sha256 and size of what went through it."""
 

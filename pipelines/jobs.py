@@ -1,8 +1,11 @@
 """Whole builds: mixture + INDEX + tokenizer -> plan -> Beam -> shards, manifest, card."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,12 +20,13 @@ from mixtures.spec import Mixture, with_overrides
 from pipelines.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
 from pipelines.beam import Stage, finish, live_file, run_stage
 from pipelines.card import card
-from pipelines.files import atomic_write, filesystem, join, write_json
+from pipelines.files import atomic_write, exists, filesystem, join, write_json
 from pipelines.live import JOBS, WORK
 from pipelines.manifest import NAME, Manifest, Shard
 from pipelines.materialize import (
     PLAN,
-    finished_state,
+    kept_path,
+    left_state,
     list_shards,
     materialize_shard,
 )
@@ -31,6 +35,7 @@ from pipelines.rows import make_parts
 from pipelines.shards import shard_name
 from pipelines.sources import Facts, resolve
 
+T = TypeVar("T")
 PROBED = 64  # groups of each source that a dry run makes rows of
 
 
@@ -103,14 +108,17 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     save_plan(join(out, PLAN), plan, placed)
     fingerprint = place_tokenizer(out, mixture, facts, index, given, holdings)
     write_json(join(out, PLAN, "sources.json"), {"tokenizer": fingerprint, "sources": [f.to_json() for f in facts]})
-    done = [k for k in range(plan.shards) if config.resume and _state(out, plan, k, fingerprint) is not None]
+    sidecars = partial(each_shard, plan, lambda k: left_state(out, k, plan, fingerprint))
+    left = [k for k, state in enumerate(sidecars()) if state is not None] if config.resume else []
     if config.resume:
-        log(f"resume: {len(done)} of {plan.shards} shards are finished and match their digests")
-    waiting = sorted(set(range(plan.shards)) - set(done))
-    write_json(join(out, WORK, JOBS), waiting)
+        log(
+            f"resume: {len(left)} of {plan.shards} shards are there; each is checked against its digest before it is kept"
+        )
+    write_json(join(out, WORK, JOBS), [(k, k in set(left)) for k in range(plan.shards)])
     stage = Stage("writing shards", out, list_shards, materialize_shard, "shards", "rows")
-    run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
-    states = [_state(out, plan, k, fingerprint) for k in range(plan.shards)]
+    run_stage(stage, beam_args, plan.shards, 0, live_file(out))
+    skipped = sum(each_shard(plan, lambda k: exists(kept_path(out, k))))
+    states = sidecars()
     manifest = assemble(mixture, plan, facts, fingerprint, index_digest, states)
     with atomic_write(join(out, "README.md")) as stream:
         stream.write(card(manifest, mixture).encode())
@@ -123,7 +131,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     whole = [state for state in states if state is not None]
     result = {
         **manifest.to_json(),
-        "skipped": len(done),
+        "skipped": skipped,
         "rejected_by_reason": reasons,
         "bytes_read": sum(state["bytes_read"] for state in whole),
         "records_read": sum(state["records_read"] for state in whole),
@@ -187,8 +195,10 @@ def prepare(out: str, config: BuildConfig, plan: Plan) -> None:
         fs.rm(join(path, NAME))  # the manifest says "finished", and comes back when that is true again
 
 
-def _state(out: str, plan: Plan, shard: int, fingerprint: str | None) -> dict[str, Any] | None:
-    return finished_state(out, shard, plan.shards, plan.digest, fingerprint)
+def each_shard(plan: Plan, look: Callable[[int], T]) -> list[T]:
+    """Something small about each shard; side by side, as object stores take their time to answer."""
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(look, range(plan.shards)))
 
 
 def assemble(

@@ -22,7 +22,7 @@ from fasttok.errors import InputError
 from mixtures.quota import interleave
 from pipelines.action_tokens import TOKENIZER, load_tokenizer
 from pipelines.bits import shuffled
-from pipelines.files import atomic_write, join, read_json, sha256_file, write_json
+from pipelines.files import atomic_write, filesystem, join, read_json, sha256_file, write_json
 from pipelines.live import JOBS, LIVE, WORK, Counts, Reporter
 from pipelines.plan import Plan, load_plan, shard_groups
 from pipelines.records import IMAGE_COLUMNS, ROWS_PER_BATCH, SCHEMA
@@ -35,10 +35,14 @@ PLAN = "plan"
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard of the build in `folder` (SHARDS, with its plan and tokenizer in place)."""
+    """One shard of the build in `folder` (SHARDS, with its plan and tokenizer in place).
+
+    `check`: an earlier run left it; it is kept if its digests are as its sidecar says.
+    """
 
     folder: str
     shard: int
+    check: bool = False
 
 
 def state_path(folder: str, shard: int, total: int) -> str:
@@ -51,10 +55,15 @@ def rejected_path(folder: str, shard: int, total: int) -> str:
     return join(folder, "rejected", shard_name(shard, total).replace(".arrow", ".jsonl"))
 
 
+def kept_path(folder: str, shard: int) -> str:
+    """The mark of a shard that was checked and kept."""
+    return join(folder, WORK, "kept", str(shard))
+
+
 def list_shards(folder: str) -> Iterator[ShardJob]:
     """The jobs of a run."""
-    for shard in read_json(join(folder, WORK, JOBS), "the shards to write"):
-        yield ShardJob(folder, shard)
+    for shard, check in read_json(join(folder, WORK, JOBS), "the shards to write"):
+        yield ShardJob(folder, shard, check)
 
 
 def materialize_shard(job: ShardJob) -> Counts:
@@ -65,6 +74,9 @@ def materialize_shard(job: ShardJob) -> Counts:
     """
     plan = load_plan(join(job.folder, PLAN))
     build = read_json(join(job.folder, PLAN, "sources.json"), "the sources of a build")
+    if job.check and left_state(job.folder, job.shard, plan, build["tokenizer"], digests=True) is not None:
+        write_json(kept_path(job.folder, job.shard), True)
+        return Counts(files=1)
     facts = [Facts.from_json(value) for value in build["sources"]]
     tok = load_tokenizer(join(job.folder, TOKENIZER)) if build["tokenizer"] else None
     if tok is not None and tok.fingerprint != build["tokenizer"]:
@@ -130,21 +142,25 @@ def batches(plan: Plan, shard: int, facts: list[Facts], parts: list[Part]) -> It
         yield pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def finished_state(
-    folder: str, shard: int, total: int, plan_digest: str, tokenizer: str | None
+def left_state(
+    folder: str, shard: int, plan: Plan, tokenizer: str | None, digests: bool = False
 ) -> dict[str, Any] | None:
-    """A shard's sidecar if it is of this plan and tokenizer and the files are as it says, else None."""
+    """A shard's sidecar if it is of this plan and tokenizer, and its files have their sizes and, if asked, digests; else None."""
+    name = shard_name(shard, plan.shards)
+    fs, path = filesystem(join(folder, name))
     try:
-        state = read_json(state_path(folder, shard, total), "a shard's sidecar")
-        digest, size = sha256_file(join(folder, shard_name(shard, total)))
-        if state["rejected_sha256"] is not None:
-            dead, _ = sha256_file(rejected_path(folder, shard, total))
-            if dead != state["rejected_sha256"]:
+        state: dict[str, Any] = read_json(state_path(folder, shard, plan.shards), "a shard's sidecar")
+        if (state["plan_digest"], state["tokenizer"], state["bytes"]) != (plan.digest, tokenizer, fs.size(path)):
+            return None
+        if digests:
+            files = [(join(folder, name), state["sha256"])]
+            if state["rejected_sha256"] is not None:
+                files.append((rejected_path(folder, shard, plan.shards), state["rejected_sha256"]))
+            if any(sha256_file(file)[0] != expected for file, expected in files):
                 return None
-        same = (state["plan_digest"], state["tokenizer"], state["sha256"], state["bytes"])
     except (InputError, FileNotFoundError, KeyError, TypeError):
         return None
-    return state if same == (plan_digest, tokenizer, digest, size) else None
+    return state
 
 
 def _count_tokens(part: Part) -> int:

@@ -59,8 +59,8 @@ class Encoder:
         self.cached = stored == self.tok.fingerprint
         if tok is None and not self.cached:
             raise InputError(
-                f"{reader.tokenizer_folder} has fingerprint {self.tok.fingerprint}, the shards' manifest says {stored}: its merges or "
-                "statistics are not those that made the FAST ids; put the right folder back, or build the shards again"
+                f"{reader.tokenizer_folder} has fingerprint {self.tok.fingerprint}, the shards' manifest says {stored}: its "
+                "merges or statistics are not those that made the FAST ids; put the right folder back, or build the shards again"
             )
         self.text = text
         self.layout = Layout(text.size, self.tok.vocab_size)

@@ -84,7 +84,7 @@ def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Any, encoder: E
     with pytest.raises(InputError, match="its merges or statistics are not those"):
         Encoder(ShardReader(str(tmp_path / "shards")), encoder.text, encoder.model, encoder.length)
     given = BuildConfig("demo", str(tmp_path / "shards"), 700, str(chain.index), "fit", shards=3, resume=True)
-    with pytest.raises(InputError, match="begun with tokenizer|has fingerprint"):
+    with pytest.raises(InputError, match=r"begun with tokenizer|has fingerprint"):
         run_build(replace(given, tokenizer=str(chain.tokenizer)), [])
 
 
