@@ -118,6 +118,12 @@ def read_json(url: str, what: str) -> Any:
         raise InputError(f"{url}: expected {what}, but it cannot be read: {error}") from None
 
 
+def absolute(path: str) -> str:
+    """A path or URL as workers elsewhere on this machine can use it: without `/` at its end, local ones from the root on."""
+    path = str(path).rstrip("/")
+    return path if "://" in path else os.path.realpath(path)
+
+
 def exists(url: str) -> bool:
     """Whether there is such a file or folder."""
     fs, path = filesystem(url)

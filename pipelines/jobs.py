@@ -20,10 +20,11 @@ from mixtures.spec import Mixture, with_overrides
 from pipelines.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
 from pipelines.beam import Stage, finish, live_file, run_stage
 from pipelines.card import card
-from pipelines.files import atomic_write, exists, filesystem, join, write_json
+from pipelines.files import absolute, atomic_write, exists, filesystem, join, write_json
 from pipelines.live import JOBS, WORK
 from pipelines.manifest import NAME, Manifest, Shard
 from pipelines.materialize import (
+    INDEX,
     PLAN,
     kept_path,
     left_state,
@@ -86,7 +87,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer, config.seed)
     if mixture.index is None:
         raise InputError(f"mixture {mixture.name!r} names no index; pass --index INDEX")
-    index = mixture.index.rstrip("/")
+    index = absolute(mixture.index)
     facts, index_digest = resolve(mixture, index)
     given = check_tokenizer(mixture, facts)
     holdings = read_holdings(mixture, facts, index)
@@ -103,7 +104,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
             f"{rate:,.0f} rows/s of them, so about {plan.samples / rate:,.0f} s in one process. Nothing was written"
         )
         return asdict(plan)
-    out = config.out.rstrip("/")
+    out = absolute(config.out)
     prepare(out, config, plan)
     save_plan(join(out, PLAN), plan, placed)
     fingerprint = place_tokenizer(out, mixture, facts, index, given, holdings)
@@ -114,6 +115,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
         log(
             f"resume: {len(left)} of {plan.shards} shards are there; each is checked against its digest before it is kept"
         )
+    write_json(join(out, WORK, INDEX), index)
     write_json(join(out, WORK, JOBS), [(k, k in set(left)) for k in range(plan.shards)])
     stage = Stage("writing shards", out, list_shards, materialize_shard, "shards", "rows")
     run_stage(stage, beam_args, plan.shards, 0, live_file(out))

@@ -31,6 +31,7 @@ from pipelines.shards import shard_name, write_shard
 from pipelines.sources import Facts
 
 PLAN = "plan"
+INDEX = "index.json"  # in WORK: where the INDEX is
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def materialize_shard(job: ShardJob) -> Counts:
     if job.check and left_state(job.folder, job.shard, plan, build["tokenizer"], digests=True) is not None:
         write_json(kept_path(job.folder, job.shard), True)
         return Counts(files=1)
-    facts = [Facts.from_json(value) for value in build["sources"]]
+    index = read_json(join(job.folder, WORK, INDEX), "where the INDEX of a build is")
+    facts = [Facts.from_json(value, index) for value in build["sources"]]
     tok = load_tokenizer(join(job.folder, TOKENIZER)) if build["tokenizer"] else None
     if tok is not None and tok.fingerprint != build["tokenizer"]:
         raise InputError(

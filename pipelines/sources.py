@@ -71,13 +71,15 @@ class Facts:
         return bool(self.entry["kind"] == "robot")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values; not the INDEX's place, so they are the same wherever it lies."""
+        return {key: value for key, value in asdict(self).items() if key != "index"}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Facts":
+    def from_json(cls, value: dict[str, Any], index: str) -> "Facts":
+        """The inverse of `to_json`."""
         lists = ("files", "action_encoding", "action_names", "state_names", "cameras", "bgr", "prompts", "questions")
         taken = None if value["taken"] is None else tuple((slot, of) for slot, of in value["taken"])
-        return cls(**{**value, **{name: tuple(value[name]) for name in lists}, "taken": taken})
+        return cls(**{**value, **{name: tuple(value[name]) for name in lists}, "taken": taken, "index": index})
 
     def card(self) -> dict[str, Any]:
         """What the manifest says of a source: no places."""
