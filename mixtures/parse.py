@@ -252,6 +252,7 @@ class _Reader:
             prompts=self.prompts(item),
             filters=self.filters(item),
             questions=self.names(item, "questions", QUESTIONS) if "questions" in item else (),
+            where=f"{self.path}: line {item.line}",
         )
 
     def cameras(self, item: Keys) -> tuple[tuple[str, str], ...] | None:

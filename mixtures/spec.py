@@ -7,7 +7,8 @@ into shares. What a share is, once sizes are known, and how shares change over a
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fasttok.errors import InputError
@@ -102,6 +103,7 @@ class Source:
         prompts: templates with {prompt} in them, of which each row takes one; () for the prompt as it is.
         filters: which records.
         questions: not actions but questions about the robot: these, of `pipelines/questions.yaml`.
+        where: file and line that ask for it, for errors found later; decides nothing.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Source:
     prompts: tuple[str, ...] = ()
     filters: Filters = Filters()
     questions: tuple[str, ...] = ()
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,8 @@ def tree(node: Group | Source) -> dict[str, Any]:
     """A node as plain data; what is as by default is left out."""
     if isinstance(node, Source):
         plain, default = asdict(node), asdict(Source("", ""))
-        return {k: v for k, v in plain.items() if k in ("name", "dataset", "weight") or v != default[k]}
+        shown = {k: v for k, v in plain.items() if k in ("name", "dataset", "weight") or v != default[k]}
+        return {k: v for k, v in shown.items() if k != "where"}
     return {
         "group": node.name,
         "weight": node.weight,
@@ -222,6 +226,15 @@ def tree(node: Group | Source) -> dict[str, Any]:
         **({"temperature": node.temperature} if node.policy == "temperature" else {}),
         "members": [tree(member) for member in node.members],
     }
+
+
+@contextmanager
+def asked_for(source: Source) -> Iterator[None]:
+    """Puts the file and line of a source before an InputError that its data cause."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source.where}: {error}" if source.where else str(error)) from None
 
 
 def with_overrides(

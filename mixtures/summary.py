@@ -8,7 +8,7 @@ from fasttok.episodes.index import open_index
 from mixtures.catalogue import catalogue
 from mixtures.held import held, split_counts
 from mixtures.shares import Budget, budget, needs_frames
-from mixtures.spec import Group, Mixture, Source
+from mixtures.spec import Group, Mixture, Source, asked_for
 
 TEXT_BYTES_PER_TOKEN = 4.0  # of English text under a vocabulary of 256k; only estimates use it
 ANSWER_BYTES = 20.0  # of an answer about a robot, on average over all questions
@@ -110,16 +110,18 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, Known]:
     index = open_index(folder)
     found = {}
     for source in mixture.sources:
-        counts = split_counts(index, source.dataset, source.split)
-        entry = index["datasets"][source.dataset]["entry"]
-        kind = row_kind(source, entry["kind"])
-        have = held(folder, source, counts["files"])
-        robot = kind == "robot"
+        with asked_for(source):
+            counts = split_counts(index, source.dataset, source.split)
+            entry = index["datasets"][source.dataset]["entry"]
+            kind = row_kind(source, entry["kind"])
+            have = held(folder, source, counts["files"])
+            robot = kind == "robot"
+            horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else None
         records = int(have.records.sum())
         found[source.name] = Known(
             kind=kind,
             frames=have.total,
-            horizon=(source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else None,
+            horizon=horizon,
             action_dim=entry["action_dim"] if robot else None,
             image_bytes=have.image_bytes / have.total if have.total else None,
             target_bytes=ANSWER_BYTES if source.questions else have.text_bytes / records if records else None,

@@ -16,7 +16,7 @@ from fasttok.console import emit_json, log, table, track
 from fasttok.errors import InputError
 from mixtures.held import Held, held
 from mixtures.registry import load_mixture
-from mixtures.spec import Mixture, with_overrides
+from mixtures.spec import Mixture, asked_for, with_overrides
 from pipelines.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
 from pipelines.beam import Stage, finish, live_file, run_stage
 from pipelines.card import card
@@ -149,7 +149,8 @@ def read_holdings(mixture: Mixture, facts: list[Facts], index: str) -> dict[str,
     for source, fact in track(list(zip(mixture.sources, facts, strict=True)), "reading the INDEX", unit="sources"):
         key = (source.dataset, source.split, source.filters)
         if key not in found:
-            found[key] = held(index, source, fact.files)
+            with asked_for(source):
+                found[key] = held(index, source, fact.files)
         names[source.name] = found[key]
     return names
 

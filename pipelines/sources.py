@@ -7,7 +7,7 @@ from fasttok.episodes.index import open_index
 from fasttok.errors import InputError, unknown_name
 from fasttok.representation import Piece, Representation
 from mixtures.held import split_counts
-from mixtures.spec import Mixture, Resize, Source
+from mixtures.spec import Mixture, Resize, Source, asked_for
 from mixtures.summary import row_kind
 from pipelines import entries, questions
 
@@ -100,9 +100,10 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
     index = open_index(folder)
     found = []
     for source in mixture.sources:
-        counts = split_counts(index, source.dataset, source.split)
-        dataset = index["datasets"][source.dataset]
-        found.append(_facts(mixture, source, folder, dataset, tuple(counts["files"])))
+        with asked_for(source):
+            counts = split_counts(index, source.dataset, source.split)
+            dataset = index["datasets"][source.dataset]
+            found.append(_facts(mixture, source, folder, dataset, tuple(counts["files"])))
     _one_form(found)
     return found, str(index["digest"])
 

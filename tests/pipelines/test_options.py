@@ -42,7 +42,9 @@ def test_cameras_are_chosen_and_renamed(chain: Any, tmp_path: Path) -> None:
     assert [s["cameras"] for s in reader.manifest.sources.values()] == [["primary"], ["primary"]]
     assert all(row["image/primary"] and row["image/wrist"] is None for row in rows)
     (tmp_path / "b").mkdir()
-    with pytest.raises(InputError, match=r"unknown camera of tabletop_planar 'wrist'.*Known: primary"):
+    with pytest.raises(
+        InputError, match=r"mine\.yaml: line 3: unknown camera of tabletop_planar 'wrist'.*Known: primary"
+    ):
         build(chain, tmp_path / "b", "sources:\n  - {dataset: tabletop_planar, cameras: [wrist]}\n")
 
 
