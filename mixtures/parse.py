@@ -20,7 +20,6 @@ schedule:                    # a curriculum: from these samples on, other weight
   - {after: 100_000, weights: {web: 1}}
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,6 +45,7 @@ from mixtures.spec import (
     walk,
 )
 from mixtures.yaml_lines import Keys, load
+from mixtures.yaml_values import Values
 
 POLICY_KEYS = ("policy", "temperature")
 MIXTURE_KEYS = (
@@ -100,76 +100,18 @@ def read_mixture(path: Path, find: Find | None = None, within: tuple[Path, ...] 
     )
 
 
-class _Reader:
-    """Turns `Keys` into dataclasses; every error names the file and the line."""
+class _Reader(Values):
+    """Turns `Keys` into dataclasses."""
 
     def __init__(self, path: Path, find: Find, within: tuple[Path, ...]) -> None:
-        self.path, self.find, self.within = path, find, within
-
-    def error(self, keys: Keys, key: str | None, message: str) -> InputError:
-        line = keys.lines.get(key, keys.line) if key else keys.line
-        return InputError(f"{self.path}: line {line}: {message}")
-
-    def check_keys(self, keys: Keys, known: tuple[str, ...], what: str) -> None:
-        for key in keys:
-            if key not in known:
-                raise self.error(keys, key, str(unknown_name(f"{what} key", key, known)))
+        super().__init__(path)
+        self.find, self.within = find, within
 
     def check_names(self, top: Keys, root: Group) -> None:
         names = Counter(source.name for _, source in walk(root))
         for name, count in names.items():
             if count > 1:
                 raise self.error(top, "sources", f"source {name!r} appears twice; give one of them another `name:`")
-
-    # Values of one kind.
-
-    def text(self, keys: Keys, key: str, default: str) -> str:
-        value = keys.get(key, default)
-        if not isinstance(value, str):
-            raise self.error(keys, key, f"{key} must be text, got {value!r}; put it in quotes")
-        return value
-
-    def positive(self, keys: Keys, key: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise self.error(
-                keys, key, f"{key} must be a finite number > 0, got {value!r}; drop a source to leave it out"
-            )
-        return float(value)
-
-    def whole(self, keys: Keys, key: str, low: int, high: int | None = None) -> int:
-        value = keys[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-            most = "" if high is None else f" and <= {high}"
-            raise self.error(keys, key, f"{key} must be an integer >= {low}{most}, got {value!r}")
-        return value
-
-    def choice(self, keys: Keys, key: str, known: tuple[str, ...], default: str) -> str:
-        value = self.text(keys, key, default)
-        if value not in known:
-            raise self.error(keys, key, str(unknown_name(key, value, known)))
-        return value
-
-    def names(self, keys: Keys, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
-        values = keys[key]
-        if not isinstance(values, list) or not values or len(set(map(str, values))) < len(values):
-            raise self.error(
-                keys, key, f"{key} must be a list of different names of {', '.join(known)}; got {values!r}"
-            )
-        for value in values:
-            if value not in known:
-                raise self.error(keys, key, str(unknown_name(f"entry of {key}", str(value), known)))
-        return tuple(values)
-
-    def mapping(self, keys: Keys, key: str, known: tuple[str, ...], example: str) -> Keys | None:
-        value = keys.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, Keys) or not value:
-            raise self.error(keys, key, f"{key} must be {example}, got {value!r}")
-        self.check_keys(value, known, key)
-        return value
-
-    # Parts of a mixture.
 
     def chunk(self, keys: Keys) -> Chunk | None:
         if "chunk" not in keys:

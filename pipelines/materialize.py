@@ -24,9 +24,10 @@ from pipelines.action_tokens import TOKENIZER, load_tokenizer
 from pipelines.bits import shuffled
 from pipelines.files import atomic_write, filesystem, join, read_json, sha256_file, write_json
 from pipelines.live import JOBS, LIVE, WORK, Counts, Reporter
+from pipelines.part import Part, table
 from pipelines.plan import Plan, load_plan, shard_groups
 from pipelines.records import IMAGE_COLUMNS, ROWS_PER_BATCH, SCHEMA
-from pipelines.rows import Part, make_parts, table
+from pipelines.rows import make_parts
 from pipelines.shards import shard_name, write_shard
 from pipelines.sources import Facts
 
@@ -123,7 +124,7 @@ def batches(plan: Plan, shard: int, facts: list[Facts], parts: list[Part]) -> It
     """All rows of a shard in low-discrepancy source order, each source's in a seeded one, in batches of 256."""
     tables, images = [], []
     for source, fact, part in zip(plan.sources, facts, parts, strict=True):
-        rest, views = table(part, fact, shuffled(f"{source.key}/rows/{shard}", part.rows))
+        rest, views = table(part, fact.kind, fact.name, shuffled(f"{source.key}/rows/{shard}", part.rows))
         tables.append(rest)
         images.append(views)
     counts = [part.rows for part in parts]

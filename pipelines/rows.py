@@ -1,7 +1,6 @@
 """A source's records -> its rows in one shard, column by column. What cannot be made is a dead letter, never another row."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
@@ -17,47 +16,12 @@ from fasttok.representation import Representation
 from pipelines import questions
 from pipelines.bits import words
 from pipelines.load import Loaded, Records
+from pipelines.part import NO_IDS, Part
 from pipelines.plan import Plan, SourcePlan
-from pipelines.records import CAMERA_SLOTS, SCHEMA
 from pipelines.resize import Unreadable, resized
 from pipelines.sources import Facts, resize_of
 
 ENCODE_CHUNKS = 4096  # at a time: bounds the memory of the DCT's float64 copies
-FAILED: NDArray[np.int32] = np.zeros(0, np.int32)
-
-
-@dataclass
-class Part:
-    """One source's frames of a shard, each of which becomes `times` rows.
-
-    Attributes:
-        times: rows of each frame. place: (file, offset, episode, step) of each.
-        images: slot -> encoded bytes of each frame, None where the camera is absent.
-        prompt, target, answers: texts of each frame.
-        chunks: (k, horizon, action_dim) of each record's frames; action_steps, state: their other numbers.
-        tokens: FAST ids of each frame.
-        rejected: dead letters. planned, clamped, resized: counts.
-    """
-
-    times: list[int] = field(default_factory=list)
-    place: list[tuple[str, int, int, int]] = field(default_factory=list)
-    images: dict[str, list[bytes | None]] = field(default_factory=dict)
-    prompt: list[str] = field(default_factory=list)
-    target: list[str] = field(default_factory=list)
-    answers: list[tuple[str, ...]] = field(default_factory=list)
-    chunks: list[NDArray[np.float32]] = field(default_factory=list)
-    action_steps: list[NDArray[np.int64]] = field(default_factory=list)
-    state: list[NDArray[np.float32]] = field(default_factory=list)
-    tokens: list[NDArray[np.int32]] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    planned: int = 0
-    clamped: int = 0
-    resized: int = 0
-
-    @property
-    def rows(self) -> int:
-        """Rows that its frames become."""
-        return sum(self.times)
 
 
 class Maker:
@@ -127,7 +91,7 @@ class Maker:
                         part.tokens += self._ids(chunk[None])
                     except InputError as error:
                         failed[at + i] = str(error)
-                        part.tokens.append(FAILED)
+                        part.tokens.append(NO_IDS)
             at += len(chunks)
         for i, detail in failed.items():
             file, offset, episode, step = part.place[i]
@@ -277,67 +241,6 @@ def relative(file: str, directory: str) -> str:
     'toy-train.tfrecord-00000-of-00001'
     """
     return file.removeprefix(directory.rstrip("/")).lstrip("/")
-
-
-def table(part: Part, facts: Facts, order: NDArray[np.int64]) -> tuple[pa.Table, dict[str, list[bytes | None]]]:
-    """A part's rows in the given order: all columns but the images, and the images as lists of the very bytes.
-
-    Args:
-        order: (part.rows,) permutation of the rows.
-    """
-    frame = np.repeat(np.arange(len(part.times)), part.times)
-    repeat = np.arange(len(frame)) - np.repeat(np.cumsum(part.times) - part.times, part.times)
-    frame, repeat = frame[order], repeat[order]
-    at = frame.tolist()
-    places = [part.place[i] for i in at]
-    robot = facts.robot
-    n = len(at)
-    columns: dict[str, pa.Array] = {
-        "kind": pa.array([facts.kind] * n, pa.string()),
-        "source": pa.array([facts.name] * n, pa.string()),
-        "sample_id": pa.array(
-            [f"{facts.name}/{p[0]}/{p[2]}/{p[3]}/{r}" for p, r in zip(places, repeat.tolist(), strict=True)],
-            pa.string(),
-        ),
-        "prompt": pa.array([part.prompt[i] for i in at], pa.string()),
-        "target": pa.array([part.target[i] for i in at], pa.string()),
-        "answers": pa.array([part.answers[i] for i in at], SCHEMA.field("answers").type),
-        "action": _matrix(part.chunks, frame if robot else None, n),
-        "action_steps": pa.array(_numbers(part.action_steps, frame) if robot else np.zeros(n, np.int32), pa.int32()),
-        "action_tokens": _ragged([part.tokens[i] for i in at] if part.tokens else [FAILED] * n),
-        "state": _matrix(part.state, frame if robot else None, n),
-        "file": pa.array([p[0] for p in places], pa.string()),
-        "offset": pa.array([p[1] for p in places], pa.int64()),
-        "episode": pa.array([p[2] for p in places], pa.int64()),
-        "step": pa.array([p[3] for p in places], pa.int32()),
-    }
-    names = [name for name in SCHEMA.names if name in columns]
-    images: dict[str, list[bytes | None]] = {
-        f"image/{slot}": [part.images[slot][i] for i in at] if slot in part.images else [None] * n
-        for slot in CAMERA_SLOTS
-    }
-    return pa.table([columns[name] for name in names], pa.schema([SCHEMA.field(name) for name in names])), images
-
-
-def _numbers(parts: Sequence[NDArray], frame: NDArray[np.int64]) -> NDArray:
-    return np.concatenate(parts)[frame] if parts else np.zeros(0, np.int32)
-
-
-def _matrix(parts: Sequence[NDArray[np.float32]], frame: NDArray[np.int64] | None, rows: int) -> pa.ListArray:
-    """Rows of equal length as a list column; empty lists where there are none."""
-    flat = (
-        np.concatenate(parts)[frame].reshape(rows, -1)
-        if frame is not None and len(frame)
-        else np.zeros((rows, 0), np.float32)
-    )
-    offsets = np.arange(rows + 1, dtype=np.int32) * flat.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)), type=SCHEMA.field("action").type)
-
-
-def _ragged(values: list[NDArray[np.int32]]) -> pa.ListArray:
-    offsets = np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int32)
-    flat = np.concatenate(values).astype(np.int32) if values else FAILED
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=SCHEMA.field("action_tokens").type)
 
 
 def _blocks(parts: list[NDArray[np.float32]], most: int) -> "list[NDArray[np.float32]]":
