@@ -12,7 +12,6 @@ import tyro
 from numpy.typing import NDArray
 
 from fasttok.console import emit_json, table, track
-from fasttok.errors import InputError
 from pipelines.records import IMAGE_COLUMNS
 from pipelines.shards import ShardReader
 
@@ -25,19 +24,6 @@ class StatsConfig:
     """Counts per source against the plan, FAST ids per row, action ranges, image bytes.
 
     Example: python -m pipelines stats SHARDS
-    """
-
-    shards: Annotated[str, tyro.conf.Positional]
-    """SHARDS folder of `python -m pipelines build`."""
-    json: bool = False
-    """Print JSON on stdout."""
-
-
-@dataclass(frozen=True)
-class LintConfig:
-    """Checks sizes, digests, schema, row order and counts of shards against their manifest; fails on any difference.
-
-    Example: python -m pipelines lint SHARDS
     """
 
     shards: Annotated[str, tyro.conf.Positional]
@@ -87,44 +73,6 @@ def run_stats(config: StatsConfig) -> None:
     ]
     if ranges:
         table("\naction ranges, raw units", ["source", "dimension", "min", "max"], ranges)
-
-
-def run_lint(config: LintConfig) -> None:
-    """Checks everything that can be checked without the sources.
-
-    Raises:
-        InputError: the shards are not what the manifest says; lists each difference.
-    """
-    reader = ShardReader(config.shards)
-    problems = count_problems(reader)
-    for number in track(range(len(reader.manifest.shards)), "checking", unit="shards"):
-        problems += reader.shard_problems(number)
-    if config.json:
-        emit_json({"shards": len(reader.manifest.shards), "rows": reader.num_rows, "problems": problems})
-    if problems:
-        raise InputError("\n".join([f"{config.shards}: {len(problems)} problem(s)", *problems]))
-    if not config.json:
-        print(
-            f"{config.shards}: {len(reader.manifest.shards)} shards, {reader.num_rows:,} rows, all as the manifest says"
-        )
-
-
-def count_problems(reader: ShardReader) -> list[str]:
-    """Counts of the manifest that do not add up."""
-    manifest, problems = reader.manifest, []
-    for i, (name, source) in enumerate(manifest.sources.items()):
-        held = sum(shard.rows_per_source[i] for shard in manifest.shards)
-        if source["written"] != held:
-            problems.append(f"{name}: written {source['written']}, but the shards hold {held}")
-        if source["planned"] != source["written"] + source["rejected"]:
-            problems.append(
-                f"{name}: planned {source['planned']} != written {source['written']} + rejected {source['rejected']}"
-            )
-    for key in ("planned", "written", "rejected"):
-        total = sum(source[key] for source in manifest.sources.values())
-        if manifest.counts[key] != total:
-            problems.append(f"{key}: {manifest.counts[key]} in all, but the sources add up to {total}")
-    return problems
 
 
 def _batches(reader: ShardReader) -> Iterator[pa.RecordBatch]:

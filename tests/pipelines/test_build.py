@@ -24,8 +24,8 @@ from fasttok.representation import Representation
 from mixtures.quota import quotas
 from mixtures.registry import load_mixture
 from pipelines.jobs import BuildConfig, run_build
+from pipelines.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
-from pipelines.stats import LintConfig, run_lint
 
 
 def digests(folder: Path) -> dict[str, str]:
