@@ -6,6 +6,7 @@ Everything here returns `Markup`, a str that is safe to place in a page; plain s
 import base64
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +16,7 @@ import numpy as np
 
 PALETTE = ("#2f6fde", "#e0662b", "#2a9d74", "#9a5bd0", "#c93a5b", "#7a8a1f", "#1d97b8", "#8b6a4f")
 
+SHARE = re.compile(r"[\d.,]+%")
 CSS = files("fasttok").joinpath("page.css").read_text(encoding="utf-8")
 
 
@@ -61,10 +63,13 @@ def tiles(values: Mapping[str, Any]) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup:
-    """A table; columns that hold only numbers (or None) are right-aligned."""
+    """A table; columns that hold only numbers, shares such as "12.5%" or None are right-aligned."""
 
     def numeric(i: int) -> bool:
-        return all(row[i] is None or isinstance(row[i], int | float | np.number) for row in rows)
+        return all(
+            row[i] is None or isinstance(row[i], int | float | np.number) or SHARE.fullmatch(str(row[i]))
+            for row in rows
+        )
 
     kinds = ["num" if numeric(i) else None for i in range(len(columns))]
     head = tag("tr", *[tag("th", name, class_=kind) for name, kind in zip(columns, kinds, strict=True)])

@@ -12,7 +12,8 @@ from fasttok import ActionTokenizer, html
 from fasttok.errors import InputError
 from fasttok.html import CHANNEL_SWAP, PALETTE, Markup, Series, plot, tag
 from pipelines.images import check_header, jpeg_size, png_size
-from pipelines.pages import anchor, chunk_words, clip, encodings, kind_badge, mixture_section, normal_range
+from pipelines.pages import anchor, chunk_words, clip, encodings, kind_badge, mixture_section
+from pipelines.ranges import Range, ranges
 from pipelines.records import IMAGE_COLUMNS
 from pipelines.scan import held_tokenizer
 from pipelines.shards import ShardReader
@@ -183,12 +184,12 @@ def state_part(state: NDArray, source: dict[str, Any], tok: ActionTokenizer | No
     """The state's values, each on a line from q01 to q99 where the tokenizer holds its statistics."""
     if not len(state):
         return []
-    stats = tok.state_stats.get(source.get("embodiment") or "") if tok else None
+    limits = ranges(tok, source.get("embodiment")).get("state", [])
     names = source.get("state_names") or []
     cells = []
     for d, value in enumerate(np.asarray(state, np.float64).tolist()):
         name = names[d] if d < len(names) else f"state[{d}]"
-        within = normal_range(stats, d) if stats is not None and stats.dim == len(state) else None
+        within = limits[d] if len(limits) == len(state) else None
         cells.append(
             tag("div", tag("dt", name), tag("dd", html.number(value)), gauge(value, within) if within else Markup(""))
         )
@@ -199,7 +200,7 @@ def state_part(state: NDArray, source: dict[str, Any], tok: ActionTokenizer | No
     ]
 
 
-def gauge(value: float, within: tuple[float, float, str]) -> Markup:
+def gauge(value: float, within: Range) -> Markup:
     """Where a value stands in a range."""
     low, high, _ = within
     place = (value - low) / (high - low) if high > low else 0.5
@@ -222,8 +223,8 @@ def action_part(
             decoded, problem = (back.actions[0], "") if back.ok[0] else (None, back.errors[0])
         except InputError as error:
             problem = str(error)
-    stats = tok.stats.get(source.get("embodiment") or "") if tok else None
-    ranges = [normal_range(stats, d) if stats is not None and stats.dim == dim else None for d in range(dim)]
+    limits = ranges(tok, source.get("embodiment")).get("action", [])
+    limits = limits if len(limits) == dim else [None] * dim
     hz = source.get("control_hz")
     x = np.arange(horizon) / (hz or 1.0)
     real = int(row["action_steps"])
@@ -237,14 +238,14 @@ def action_part(
             lines.append(Series("decoded", *steps(x, decoded[:, d]), PALETTE[1], dashed=True))
             off = float(np.abs(decoded[:, d] - chunk[:, d]).max())
             note = f"error up to {off:.2g}"
-            within = ranges[d]
+            within = limits[d]
             if within is not None and within[1] > within[0]:
                 share = off / (within[1] - within[0])
                 note += f" ({share:.1%} of range)"
                 worst = max(worst, (share, title))
         elif decoded is not None:
             note = "not tokenised"
-        within = ranges[d]
+        within = limits[d]
         least = 0.2 * (within[1] - within[0]) if within else 0.0
         figure = plot(lines, width=230, height=120, title=title, legend=False, shade=shade, least=least)
         plots.append(tag("div", figure, tag("div", note, class_="soft")))

@@ -104,8 +104,8 @@ class Copies:
         first = place(int(read[order[again[at]]]))
         whose = self._names[int(self._codes[rows[at]])]
         todo = "shards of two builds were mixed, or one was copied: build again"
-        self._found.add("error", "duplicate", place(int(rows[at])), f"the sample_id of {first} again", "each sample_id once", todo,
-                        source=whose, count=len(again))  # fmt: skip
+        where, what = place(int(rows[at])), f"the sample_id of {first} again"
+        self._found.add("error", "duplicate", where, what, "each sample_id once", todo, source=whose, count=len(again))
 
     def _shared(self, read: NDArray[np.int64], place: Callable[[int], str]) -> None:
         """Steps that two sources took."""

@@ -12,11 +12,10 @@ from fasttok.errors import InputError
 from pipelines.findings import Findings, Level
 from pipelines.images import check_header
 from pipelines.manifest import Manifest
-from pipelines.pages import normal_range
+from pipelines.ranges import Range, outside, ranges
 from pipelines.records import IMAGE_COLUMNS
 from pipelines.scan import lists
 
-SLACK = 1e-6  # of a range: float32 values against float64 ends
 BUILD = "the shards were changed after the build, or another version wrote them: build again with --overwrite"
 DATA = "look at the record of its file and offset, and filter it out in the dataset's entry"
 
@@ -43,7 +42,7 @@ class RowChecks:
         self._seen = [Seen() for _ in self._sources]
         self._ranges = [self._limits(name, source) for name, source in self._sources]
 
-    def _limits(self, name: str, source: dict[str, Any]) -> dict[str, list[tuple[float, float, str] | None]]:
+    def _limits(self, name: str, source: dict[str, Any]) -> dict[str, list[Range | None]]:
         """What the normaliser maps to [-1, 1], per dim of `action` and `state`."""
         who = source.get("embodiment") or ""
         if self._tok is None or source["kind"] != "robot" or not self._tok.stats:
@@ -53,12 +52,7 @@ class RowChecks:
             self._found.add("error", "tokenizer", "tokenizer/", f"no statistics of embodiment {who!r}", f"it among {held}", BUILD,
                             source=name)  # fmt: skip
             return {}
-        both = {"action": self._tok.stats[who], "state": self._tok.state_stats.get(who)}
-        return {
-            what: [normal_range(stats, d) for d in range(stats.dim)]
-            for what, stats in both.items()
-            if stats is not None
-        }
+        return ranges(self._tok, who)
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
         """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources, -1 for an unknown one."""
@@ -168,11 +162,7 @@ class RowChecks:
         limits = self._ranges[code].get(what)
         if not limits or len(limits) != values.shape[1]:
             return
-        low = np.array([limit[0] if limit else -np.inf for limit in limits])
-        high = np.array([limit[1] if limit else np.inf for limit in limits])
-        with np.errstate(invalid="ignore"):
-            slack = np.nan_to_num(SLACK * np.maximum(high - low, np.maximum(np.abs(low), np.abs(high))), posinf=0.0)
-        counts = ((values < low - slack) | (values > high + slack)).sum(0)
+        counts = outside(values, limits)
         seen = self._seen[code]
         seen.outside[what] = seen.outside.get(what, np.zeros(len(limits), np.int64)) + counts
         seen.values[what] = seen.values.get(what, 0) + len(values)

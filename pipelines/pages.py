@@ -10,7 +10,6 @@ import tyro
 from fasttok import html
 from fasttok.errors import InputError
 from fasttok.html import Markup, tag
-from fasttok.normalize import NormStats
 from pipelines.files import atomic_write, filesystem
 from pipelines.manifest import Manifest
 
@@ -51,15 +50,6 @@ def write_page(path: str, page: str) -> None:
             stream.write(page.encode("utf-8", "replace"))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); give --html another FILE") from None
-
-
-def normal_range(stats: NormStats, d: int) -> tuple[float, float, str] | None:
-    """(low, high, what they are) of the values of dim `d` that a normaliser maps to [-1, 1]; None where it has no range."""
-    names = {"quantile": ("q01", "q99"), "min_max": ("min", "max")}
-    if stats.mode not in names or not stats.mask[d]:
-        return None
-    low, high = names[stats.mode]
-    return float(getattr(stats, low)[d]), float(getattr(stats, high)[d]), f"{low}..{high}"
 
 
 def encodings(values: list[str]) -> str:

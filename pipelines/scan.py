@@ -55,6 +55,7 @@ def held_tokenizer(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
     """The shards' tokenizer, and why there is none where there should be one."""
     if reader.manifest.tokenizer is None:
         return None, ""
+    load_tokenizer.cache_clear()  # the folder may have changed since a build in this process
     try:
         return load_tokenizer(reader.tokenizer_folder), ""
     except InputError as error:
