@@ -6,6 +6,7 @@ Everything here returns `Markup`, a str that is safe to place in a page; plain s
 import base64
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +16,7 @@ import numpy as np
 
 PALETTE = ("#2f6fde", "#e0662b", "#2a9d74", "#9a5bd0", "#c93a5b", "#7a8a1f", "#1d97b8", "#8b6a4f")
 
+SHARE = re.compile(r"[\d.,]+%")
 CSS = files("fasttok").joinpath("page.css").read_text(encoding="utf-8")
 
 
@@ -61,10 +63,13 @@ def tiles(values: Mapping[str, Any]) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup:
-    """A table; columns that hold only numbers (or None) are right-aligned."""
+    """A table; columns that hold only numbers, shares such as "12.5%" or None are right-aligned."""
 
     def numeric(i: int) -> bool:
-        return all(row[i] is None or isinstance(row[i], int | float | np.number) for row in rows)
+        return all(
+            row[i] is None or isinstance(row[i], int | float | np.number) or SHARE.fullmatch(str(row[i]))
+            for row in rows
+        )
 
     kinds = ["num" if numeric(i) else None for i in range(len(columns))]
     head = tag("tr", *[tag("th", name, class_=kind) for name, kind in zip(columns, kinds, strict=True)])
@@ -95,11 +100,35 @@ def number(value: Any) -> Any:
     return value
 
 
-def image(data: bytes, width: int = 128, alt: str = "") -> Markup:
-    """An embedded JPEG or PNG, enlarged without smoothing."""
-    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return Markup(f'<img src="{source}" width="{width}" alt="{html.escape(alt)}">')
+def image_kind(data: bytes) -> str:
+    """png, webp, gif or jpeg, by the first bytes; what is none of them is called jpeg, and browsers show it as broken."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "webp"
+    return "png" if data.startswith(b"\x89PNG") else "gif" if data.startswith(b"GIF8") else "jpeg"
+
+
+def image(data: bytes, width: int = 128, alt: str = "", swapped: bool = False) -> Markup:
+    """An embedded image, as encoded, enlarged without smoothing.
+
+    Args:
+        swapped: it was stored with red and blue exchanged, and is shown right. The page needs `CHANNEL_SWAP` once.
+    """
+    source = f"data:image/{image_kind(data)};base64,{base64.b64encode(data).decode()}"
+    style = ' style="filter:url(#swap-red-blue)"' if swapped else ""
+    return Markup(f'<img src="{source}" width="{width}" alt="{html.escape(alt)}"{style}>')
+
+
+# An SVG filter, so that the bytes stay as they are and nothing has to decode them.
+CHANNEL_SWAP = Markup(
+    '<svg width="0" height="0" style="position:absolute" aria-hidden="true"><filter id="swap-red-blue" '
+    'color-interpolation-filters="sRGB"><feColorMatrix values="0 0 1 0 0  0 1 0 0 0  1 0 0 0 0  0 0 0 1 0"/></filter></svg>'
+)
+
+
+def facts(values: Mapping[str, Any]) -> Markup:
+    """Names and values in columns; None and "" are left out."""
+    shown = {name: value for name, value in values.items() if value is not None and value != ""}
+    return tag("dl", *[tag("div", tag("dt", name), tag("dd", number(v))) for name, v in shown.items()], class_="facts")
 
 
 def bar(share: float, colour: str = PALETTE[0]) -> Markup:
@@ -113,20 +142,23 @@ def badge(name: str, colour: str) -> Markup:
     return tag("span", name, class_="badge", style=f"background:{colour}")
 
 
-def tokens(pieces: Sequence[tuple[str, bool]]) -> Markup:
+def tokens(pieces: Sequence[tuple[str, bool]], titles: Sequence[str] = ()) -> Markup:
     """Tokens in a row; those that count in a loss are coloured, the others grey.
 
     Args:
         pieces: (text of the token, whether its loss mask is True).
+        titles: of the last tokens, what a pointer over one shows.
     """
     spans: list[Markup] = []
     hue = 0
-    for piece, counted in pieces:
+    hints = [None] * (len(pieces) - len(titles)) + list(titles)
+    for (piece, counted), hint in zip(pieces, hints, strict=True):
         if counted:
             hue = (hue + 47) % 360
-            spans.append(tag("span", piece, class_="tok mono", style=f"background:hsl({hue} 70% 50% / .22)"))
+            style = f"background:hsl({hue} 70% 50% / .22)"
+            spans.append(tag("span", piece, class_="tok mono", style=style, title=hint))
         else:
-            spans.append(tag("span", piece, class_="tok mono lossless"))
+            spans.append(tag("span", piece, class_="tok mono lossless", title=hint))
     return tag("div", *spans, class_="tokens")
 
 
@@ -143,10 +175,12 @@ class Series:
 
 
 def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_label: str = "", title: str = "",
-         zero: bool = False, log_y: bool = False, legend: bool = True, least: float = 0.0) -> Markup:  # fmt: skip
+         zero: bool = False, log_y: bool = False, legend: bool = True, least: float = 0.0,
+         shade: tuple[float, float] | None = None) -> Markup:  # fmt: skip
     """Lines over shared axes with round tick values; points that are not finite leave gaps.
 
     Args:
+        shade: a part of the x axis that is tinted, such as the padded steps of a chunk.
         zero: the y axis includes 0.
         log_y: logarithmic y axis (values <= 0 are left out).
         least: smallest span of the y axis, so that a line that hardly moves looks flat.
@@ -180,14 +214,21 @@ def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_lab
         )
 
     parts = []
+    if shade is not None:
+        (a, _), (b, _) = at(max(shade[0], x0), y0), at(min(shade[1], x1), y0)
+        parts.append(
+            f'<rect class="shade" x="{a:.1f}" y="{top}" width="{max(b - a, 0):.1f}" height="{height - top - bottom}"/>'
+        )
     for value in y_ticks:
         _, row = at(x0, value)
-        label = _tick(10**value if log_y else value)
+        label = tick_label(10**value if log_y else value)
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{row:.1f}" y2="{row:.1f}"/>')
         parts.append(f'<text x="{left - 6}" y="{row + 4:.1f}" text-anchor="end">{label}</text>')
     for value in [v for v in ticks(x0, x1, 4) if x0 <= v <= x1]:
         column, _ = at(value, y0)
-        parts.append(f'<text x="{column:.1f}" y="{height - bottom + 15}" text-anchor="middle">{_tick(value)}</text>')
+        parts.append(
+            f'<text x="{column:.1f}" y="{height - bottom + 15}" text-anchor="middle">{tick_label(value)}</text>'
+        )
     if x_label:
         parts.append(f'<text x="{(left + width) / 2}" y="{height - 2}" text-anchor="middle">{text(x_label)}</text>')
     for s, (x, y) in zip(series, points, strict=True):
@@ -225,7 +266,8 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def _tick(value: float) -> str:
+def tick_label(value: float) -> str:
+    """A tick's value, short."""
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     return f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"

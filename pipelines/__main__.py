@@ -118,7 +118,7 @@ def main(argv: list[str]) -> None:
 
         run_stats(parse(verb, StatsConfig, rest)[0])
     else:
-        from pipelines.stats import LintConfig, run_lint
+        from pipelines.lint import LintConfig, run_lint
 
         run_lint(parse(verb, LintConfig, rest)[0])
 

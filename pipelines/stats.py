@@ -1,185 +1,220 @@
-"""`python -m pipelines stats|lint SHARDS`: what the shards hold, and whether they are what the manifest says."""
+"""`python -m pipelines stats SHARDS`: how many rows of what, how long, and where the numbers lie against the normaliser."""
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import tyro
 from numpy.typing import NDArray
 
-from fasttok.console import emit_json, table, track
-from fasttok.errors import InputError
-from pipelines.records import IMAGE_COLUMNS
+from fasttok.console import emit_json, log, table
+from pipelines.pages import PagePath, page_path, write_page
+from pipelines.ranges import ranges
+from pipelines.scan import held_tokenizer, scan, source_codes
 from pipelines.shards import ShardReader
+from pipelines.tally import TEXTS, Tally, add_pictures, add_texts
 
 BARS = "▁▂▃▄▅▆▇█"
 BINS = 16
+TOP = 5  # of the most frequent texts
 
 
 @dataclass(frozen=True)
 class StatsConfig:
-    """Counts per source against the plan, FAST ids per row, action ranges, image bytes.
+    """Counts per source against the plan, FAST ids and words per row, action and state histograms, pictures.
 
-    Example: python -m pipelines stats SHARDS
+    Example: python -m pipelines stats SHARDS --html
     """
 
     shards: Annotated[str, tyro.conf.Positional]
     """SHARDS folder of `python -m pipelines build`."""
+    html: PagePath = None
+    """Write one self-contained page too; without FILE it is NAME-OF-SHARDS.stats.html in the current folder."""
     json: bool = False
     """Print JSON on stdout."""
-
-
-@dataclass(frozen=True)
-class LintConfig:
-    """Checks sizes, digests, schema, row order and counts of shards against their manifest; fails on any difference.
-
-    Example: python -m pipelines lint SHARDS
-    """
-
-    shards: Annotated[str, tyro.conf.Positional]
-    """SHARDS folder of `python -m pipelines build`."""
-    json: bool = False
-    """Print JSON on stdout."""
-
-
-@dataclass
-class Tally:
-    """One source's running numbers."""
-
-    rows: int = 0
-    padded: int = 0
-    image_bytes: int = 0
-    text_bytes: int = 0
-    lengths: Counter[int] = field(default_factory=Counter)
-    low: NDArray | None = None
-    high: NDArray | None = None
 
 
 def run_stats(config: StatsConfig) -> None:
-    """Reads every row once, column by column, and prints a table.
+    """Reads every row once, column by column, and prints tables.
 
     Raises:
         InputError: no shards there.
     """
     reader = ShardReader(config.shards)
-    tallies = {name: Tally() for name in reader.sources}
-    for batch in track(_batches(reader), "reading shards", unit="batches"):
-        count(batch, tallies, reader.manifest.sources)
-    rows = [line(name, tally, reader.manifest.sources[name]) for name, tally in tallies.items()]
+    page = page_path(config.html, config.shards, "stats")
+    tallies = tally_rows(reader)
+    found = [line(name, tally) for name, tally in tallies.items()]
+    if page is not None:
+        from pipelines.stats_page import stats_page
+
+        write_page(page, stats_page(reader, tallies))
     if config.json:
-        emit_json(rows)
+        emit_json({"rows": reader.num_rows, "shards": len(reader.manifest.shards), "sources": found})
         return
-    columns = ["source", "kind", "planned", "rows", "padded rows", "image MB", "FAST ids/row", "p5..p95", "histogram"]
-    cells = []
-    for r in rows:
-        spread = f"{r['tokens_p5']:.0f}..{r['tokens_p95']:.0f}" if r["tokens_mean"] is not None else None
-        cells.append([r["source"], r["kind"], r["planned"], r["rows"], r["padded"], r["image_bytes"] / 1e6, r["tokens_mean"],
-                      spread, r["histogram"]])  # fmt: skip
-    table(f"{config.shards}: rows per source", columns, cells)
-    ranges = [
-        [r["source"], name, low, high]
-        for r in rows
-        for name, low, high in zip(r["action_names"], r["action_min"], r["action_max"], strict=True)
-    ]
-    if ranges:
-        table("\naction ranges, raw units", ["source", "dimension", "min", "max"], ranges)
+    print_tables(config.shards, found)
+    if page is not None:
+        print(page)
+    else:
+        log(f"histograms of every dimension: python -m pipelines stats {config.shards} --html")
 
 
-def run_lint(config: LintConfig) -> None:
-    """Checks everything that can be checked without the sources.
-
-    Raises:
-        InputError: the shards are not what the manifest says; lists each difference.
-    """
-    reader = ShardReader(config.shards)
-    problems = count_problems(reader)
-    for number in track(range(len(reader.manifest.shards)), "checking", unit="shards"):
-        problems += reader.shard_problems(number)
-    if config.json:
-        emit_json({"shards": len(reader.manifest.shards), "rows": reader.num_rows, "problems": problems})
-    if problems:
-        raise InputError("\n".join([f"{config.shards}: {len(problems)} problem(s)", *problems]))
-    if not config.json:
-        print(
-            f"{config.shards}: {len(reader.manifest.shards)} shards, {reader.num_rows:,} rows, all as the manifest says"
-        )
-
-
-def count_problems(reader: ShardReader) -> list[str]:
-    """Counts of the manifest that do not add up."""
-    manifest, problems = reader.manifest, []
-    for i, (name, source) in enumerate(manifest.sources.items()):
-        held = sum(shard.rows_per_source[i] for shard in manifest.shards)
-        if source["written"] != held:
-            problems.append(f"{name}: written {source['written']}, but the shards hold {held}")
-        if source["planned"] != source["written"] + source["rejected"]:
-            problems.append(
-                f"{name}: planned {source['planned']} != written {source['written']} + rejected {source['rejected']}"
-            )
-    for key in ("planned", "written", "rejected"):
-        total = sum(source[key] for source in manifest.sources.values())
-        if manifest.counts[key] != total:
-            problems.append(f"{key}: {manifest.counts[key]} in all, but the sources add up to {total}")
-    return problems
+def tally_rows(reader: ShardReader) -> dict[str, Tally]:
+    """Every row, counted."""
+    tok, problem = held_tokenizer(reader)
+    if problem:
+        log(f"warning: no shares outside the normaliser's range: {problem}")
+    tallies = {name: Tally(s, ranges(tok, s.get("embodiment"))) for name, s in reader.manifest.sources.items()}
+    names, values = list(tallies), list(tallies.values())
+    for _, _, batch in scan(reader, "reading rows"):
+        codes = source_codes(batch, names)
+        if (codes < 0).any():  # lint says what is wrong with them
+            batch = batch.filter(codes >= 0)
+            codes = codes[codes >= 0]
+        for code, rows in enumerate(np.bincount(codes, minlength=len(names)).tolist()):
+            values[code].rows += rows
+            if rows and values[code].source["kind"] == "robot":
+                values[code].numbers(batch, codes == code)
+        add_texts(batch, codes, values)
+        add_pictures(batch, codes, values)
+    return tallies
 
 
-def _batches(reader: ShardReader) -> Iterator[pa.RecordBatch]:
-    for number in range(len(reader.manifest.shards)):
-        yield from reader.record_batches(number)
-
-
-def count(batch: pa.RecordBatch, tallies: dict[str, Tally], sources: dict[str, dict[str, Any]]) -> None:
-    """Adds a batch to the tallies."""
-    names = np.array(batch.column("source").to_pylist())
-    for name in np.unique(names).tolist():
-        tally, source = tallies[name], sources[name]
-        part = batch.filter(pa.array(names == name))
-        tally.rows += part.num_rows
-        for column in IMAGE_COLUMNS:
-            tally.image_bytes += int(pc.sum(pc.binary_length(part.column(column))).as_py() or 0)
-        for column in ("prompt", "target"):
-            tally.text_bytes += int(pc.sum(pc.binary_length(part.column(column))).as_py() or 0)
-        if source["kind"] != "robot":
-            continue
-        tally.padded += int((part.column("action_steps").to_numpy() < source["horizon"]).sum())
-        tally.lengths.update(pc.list_value_length(part.column("action_tokens")).to_pylist())
-        values = part.column("action").flatten().to_numpy().reshape(-1, source["action_dim"])
-        low, high = values.min(0), values.max(0)
-        tally.low = low if tally.low is None else np.minimum(tally.low, low)
-        tally.high = high if tally.high is None else np.maximum(tally.high, high)
-
-
-def line(name: str, tally: Tally, source: dict[str, Any]) -> dict[str, Any]:
+def line(name: str, tally: Tally) -> dict[str, Any]:
     """One source's numbers as plain data."""
-    lengths = np.repeat(list(tally.lengths.keys()), list(tally.lengths.values())) if tally.lengths else None
+    source = tally.source
+    ids = spread(tally.lengths)
+    pictures = [
+        {"camera": slot, "format": kind, "width": width, "height": height, "count": count}
+        for (slot, kind, width, height), count in sorted(tally.pictures.items())
+    ]
+    texts = {
+        f"{column}s": {
+            "words": spread(tally.words[column]),
+            "bytes": tally.bytes[column],
+            "different": len(tally.texts[column]) if not tally.more[column] else None,
+            "most frequent": dict(tally.texts[column].most_common(TOP)),
+        }
+        for column in TEXTS
+    }
     return {
         "source": name,
         "kind": source["kind"],
+        "share_planned": source.get("share"),
         "planned": source["planned"],
         "rows": tally.rows,
         "rejected": source["rejected"],
         "padded": tally.padded,
-        "image_bytes": tally.image_bytes,
-        "text_bytes": tally.text_bytes,
-        "tokens_mean": None if lengths is None else float(lengths.mean()),
-        "tokens_p5": None if lengths is None else float(np.percentile(lengths, 5)),
-        "tokens_p95": None if lengths is None else float(np.percentile(lengths, 95)),
-        "histogram": None if lengths is None else histogram(lengths),
-        "action_names": source["action_names"] if tally.low is not None else [],
-        "action_min": [] if tally.low is None else tally.low.tolist(),
-        "action_max": [] if tally.high is None else tally.high.tolist(),
+        "image_bytes": sum(tally.picture_bytes.values()),
+        "pictures": pictures,
+        "fast_ids": ids,
+        "histogram": histogram(np.repeat(*counted(tally.lengths))) if tally.lengths else None,
+        **texts,
+        **{what: dimensions(tally, what) for what in ("action", "state")},
     }
+
+
+def dimensions(tally: Tally, what: str) -> list[dict[str, Any]]:
+    """Per dimension of `action` or `state`: range, share outside the normaliser's, histogram."""
+    held = tally.histograms.get(what)
+    if held is None:
+        return []
+    names = tally.source.get(f"{what}_names") or []
+    return [
+        {
+            "name": names[d] if d < len(names) else f"{what}[{d}]",
+            "min": float(held.least[d]),
+            "max": float(held.most[d]),
+            "range": list(limit[:2]) if limit else None,
+            "range_is": limit[2] if limit else None,
+            "outside": held.beyond[d] / held.values if limit and held.values else None,
+            "counts": held.counts[d].tolist(),
+            "edges": held.edges(d).tolist(),
+        }
+        for d, limit in enumerate(held.limits)
+    ]
+
+
+def spread(lengths: dict[int, int]) -> dict[str, float] | None:
+    """Mean, percentiles and sum of counted lengths."""
+    if not lengths:
+        return None
+    values, counts = counted(lengths)
+    ends = np.cumsum(counts)
+
+    def percentile(q: float) -> int:
+        return int(values[np.searchsorted(ends, q * ends[-1])])
+
+    total = int((values * counts).sum())
+    return {"total": total, "mean": total / int(ends[-1]), "p5": percentile(0.05), "p50": percentile(0.5),
+            "p95": percentile(0.95), "max": int(values[-1])}  # fmt: skip
+
+
+def counted(lengths: dict[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Values in ascending order, and how often each occurs."""
+    values = np.array(sorted(lengths), np.int64)
+    return values, np.array([lengths[value] for value in values.tolist()], np.int64)
+
+
+def print_tables(shards: str, found: list[dict[str, Any]]) -> None:
+    """Everything on the terminal."""
+    total = max(sum(r["rows"] for r in found), 1)
+    cells = []
+    for r in found:
+        ids = r["fast_ids"]
+        cells.append([r["source"], r["kind"], r["planned"], r["rows"], _percent(r["share_planned"]), _percent(r["rows"] / total),
+                      r["padded"] if ids else None, r["image_bytes"] / 1e6, ids and ids["mean"],
+                      f"{ids['p5']}..{ids['p95']}" if ids else None, r["histogram"]])  # fmt: skip
+    columns = ["source", "kind", "planned", "rows", "share asked", "written", "padded rows", "image MB", "FAST ids/row"]
+    columns += ["p5..p95", "histogram"]
+    table(f"{shards}: rows per source", columns, cells)
+    cells = []
+    for r in found:
+        for column in TEXTS:
+            t = r[f"{column}s"]
+            if t["bytes"]:
+                w = t["words"]
+                top = next(iter(t["most frequent"].items()))
+                often = f"{top[0][:40]!r} in {top[1] / max(r['rows'], 1):.1%}"
+                cells.append([r["source"], column, w["mean"], f"{w['p5']}..{w['p95']}", w["max"], t["bytes"],
+                              t["different"] or "very many", often])  # fmt: skip
+    if cells:
+        table("\ntexts", ["source", "", "words/row", "p5..p95", "max", "bytes", "different", "most frequent"], cells)
+    cells = []
+    for r in found:
+        for p in r["pictures"]:
+            share = _percent(p["count"] / max(r["rows"], 1))
+            cells.append([r["source"], p["camera"], p["format"], f"{p['width']} x {p['height']}", p["count"], share])
+    if cells:
+        table("\npictures", ["source", "camera", "format", "size", "rows", "of its rows"], cells)
+    cells = [
+        [r["source"], what, d["name"], d["min"], d["max"], d["range"] and f"{d['range'][0]:.4g}..{d['range'][1]:.4g}",
+         _percent(d["outside"]), spark(np.array(d["counts"]))]
+        for what in ("action", "state") for r in found for d in r[what]
+    ]  # fmt: skip
+    if cells:
+        columns = ["source", "", "dimension", "min", "max", "normaliser", "outside", "histogram"]
+        table("\nactions (real steps) and states, raw units", columns, cells)
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.2%}"
+
+
+def spark(counts: NDArray) -> str:
+    """Counts as blocks, two bins in one.
+
+    >>> spark(np.array([0, 0, 1, 1, 8, 8]))
+    '▁▂█'
+    """
+    pairs = np.add.reduceat(counts, np.arange(0, len(counts), 2))
+    return "".join(BARS[int(np.ceil(c / max(pairs.max(), 1) * (len(BARS) - 1)))] for c in pairs)
 
 
 def histogram(values: NDArray) -> str:
     """Counts over equal bins from the least to the largest value, as a line of blocks.
 
     >>> histogram(np.array([1, 1, 1, 1, 2, 9]))
-    '1 █▂▁▁▁▁▁▁▁▁▁▁▁▁▁▂ 9'
+    '1 █▁▃▁▁▁▁▁▁▁▁▁▁▁▁▃ 9'
     """
     counts, _ = np.histogram(values, BINS)
     top = len(BARS) - 1

@@ -23,8 +23,8 @@ from mixtures.quota import quotas
 from mixtures.registry import load_mixture
 from mixtures.shares import shares
 from pipelines.jobs import BuildConfig, run_build
+from pipelines.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
-from pipelines.stats import LintConfig, run_lint
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -1,0 +1,33 @@
+"""Shards made again with something wrong in them, and a manifest that fits: what only a look at the rows can find."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipelines.shards import ShardReader, write_shard
+
+Change = Callable[[list[dict[str, Any]]], None]
+
+
+def reshard(shards: Path, out: Path, change: Change, manifest: Callable[[dict[str, Any]], None] | None = None) -> Path:
+    """Copies shards, lets `change` alter the list of all rows in place, writes them and a manifest with their digests."""
+    shutil.copytree(shards, out)
+    reader = ShardReader(str(shards))
+    rows = [reader.row(i) for i in range(reader.num_rows)]
+    change(rows)
+    value = json.loads((out / "manifest.json").read_text())
+    at = 0
+    for shard in value["shards"]:
+        written = write_shard(str(out / shard["name"]), rows[at : at + shard["rows"]])
+        shard |= {"bytes": written.bytes, "sha256": written.sha256}
+        at += shard["rows"]
+    if manifest is not None:
+        manifest(value)
+    (out / "manifest.json").write_text(json.dumps(value))
+    return out
+
+
+def unchanged(rows: list[dict[str, Any]]) -> None:
+    """Leaves the rows as they are."""

@@ -1,0 +1,186 @@
+"""inspect shows the rows that were asked for, whole, and its page is safe to open."""
+
+import base64
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok import ActionTokenizer
+from fasttok.errors import InputError
+from pipelines.inspect import InspectConfig, chosen, run_inspect
+from pipelines.shards import ShardReader
+from tests.pipelines.reshard import reshard, unchanged
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=alert(2)>"
+
+
+def numbers(shards: Path, **more: Any) -> list[int]:
+    return chosen(ShardReader(str(shards)), InspectConfig(str(shards), **more))
+
+
+def page_of(shards: Path, tmp_path: Path, **more: Any) -> str:
+    file = tmp_path / "page.html"
+    run_inspect(InspectConfig(str(shards), html=(str(file),), **more))
+    return file.read_text()
+
+
+def test_rows_are_drawn_evenly_over_sources_and_by_seed(chain: Any) -> None:
+    reader = ShardReader(str(chain.shards))
+    found = numbers(chain.shards, rows=10)
+    counts = Counter(reader.row(i)["source"] for i in found)
+    assert sorted(counts.values()) == [2, 2, 3, 3]
+    assert found == sorted(set(found)) == numbers(chain.shards, rows=10)
+    assert found != numbers(chain.shards, rows=10, seed=1)
+    assert numbers(chain.shards, rows=5000) == list(range(700))  # all there are, each once
+    only = numbers(chain.shards, rows=100, source=("tabletop_captions", "tabletop_vqa"))
+    assert Counter(reader.row(i)["source"] for i in only) == {"tabletop_captions": 50, "tabletop_vqa": 50}
+    assert {reader.row(i)["kind"] for i in numbers(chain.shards, kind="caption")} == {"caption"}
+
+
+def test_start_and_ids_choose_rows(chain: Any) -> None:
+    reader = ShardReader(str(chain.shards))
+    assert numbers(chain.shards, start=250, rows=4) == [250, 251, 252, 253]
+    arms = [i for i in range(700) if reader.row(i)["source"] == "tabletop_arm" and i >= 230]
+    assert numbers(chain.shards, start=230, rows=20, source=("tabletop_arm",)) == arms[:20]
+    ids = tuple(reader.row(i)["sample_id"] for i in (650, 3))
+    assert numbers(chain.shards, sample_id=ids) == [3, 650]
+
+
+def test_what_is_not_there_is_refused(chain: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tabletop_arm"):
+        numbers(chain.shards, source=("tabletop_arms",))
+    with pytest.raises(InputError, match=r"no row has the sample_id 'nope'.*tabletop"):
+        numbers(chain.shards, sample_id=("nope",))
+    with pytest.raises(InputError, match="no such rows"):
+        numbers(chain.shards, source=("tabletop_arm",), kind="vqa")
+    with pytest.raises(InputError, match="--start"):
+        numbers(chain.shards, start=700)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="not a page"):
+        run_inspect(InspectConfig(str(chain.shards), html=(str(tmp_path / "notes.txt"),)))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_the_page_has_its_name_and_place(
+    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # an earlier page is replaced
+        main(["inspect", str(chain.shards), "--html"])
+        assert capsys.readouterr().out == "shards.inspect.html\n"
+    assert (tmp_path / "shards.inspect.html").read_text().startswith("<!doctype html>")
+    main(["inspect", str(chain.shards), "--rows", "2", "--json"])
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["shards.inspect.html"]
+
+
+def test_the_page_shows_all_of_a_row(chain: Any, tmp_path: Path) -> None:
+    """Each picture's bytes, each FAST id, each dimension with the error that its ids really make, and the provenance."""
+    reader = ShardReader(str(chain.shards))
+    tok = ActionTokenizer.load(chain.tokenizer)
+    (number,) = numbers(chain.shards, rows=1, source=("tabletop_arm",))
+    row = reader.row(number)
+    text = page_of(chain.shards, tmp_path, rows=1, source=("tabletop_arm",))
+    article = re.search(r"<article.*?</article>", text, re.DOTALL)
+    assert article is not None
+    body = article.group()
+    assert base64.b64encode(row["image/primary"]).decode() in body
+    coloured = re.findall(r'<span class="tok mono" style="background[^>]*>(\d+)</span>', body)
+    assert [int(i) for i in coloured] == row["action_tokens"].tolist()
+    assert re.findall(r'<span class="tok mono lossless">\s*([^<]*)</span>', body)[:3] == row["prompt"].split()[:3]
+    chunk = row["action"].reshape(20, 7)
+    back = tok.decode([row["action_tokens"]], horizon=20, action_dim=7, embodiment="arm").actions[0]
+    errors = np.abs(back - chunk).max(0)
+    for error in errors:
+        assert f"error up to {error:.2g}" in body
+    assert f"byte {row['offset']:,} · episode {row['episode']} · step {row['step']}" in body
+    assert row["sample_id"] in body
+    assert ("rest is padding" in body) == (row["action_steps"] < 20)
+    assert ('class="shade"' in body) == (row["action_steps"] < 20)
+    for name in reader.manifest.sources["tabletop_arm"]["action_names"]:
+        assert f"<h3>{name}</h3>" in body
+
+
+def test_text_from_data_is_text_and_the_page_loads_nothing(chain: Any, tmp_path: Path) -> None:
+    def hostile(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row |= {"prompt": HOSTILE, "target": HOSTILE, "file": HOSTILE, "sample_id": f"{HOSTILE}{row['sample_id']}"}
+
+    def names(value: dict[str, Any]) -> None:
+        value["mixture"]["name"] = HOSTILE
+        for source in value["sources"].values():
+            source |= {"license": HOSTILE, "citation": HOSTILE, "homepage": HOSTILE, "embodiment": source["embodiment"]}
+            source["action_names"] = [HOSTILE for _ in source["action_names"]]
+
+    text = page_of(reshard(chain.shards, tmp_path / "shards", hostile, names), tmp_path, rows=8)
+    assert "<script" not in text
+    assert "<img src=http" not in text
+    assert text.count("&lt;script&gt;") > 20
+    assert not re.search(r'(src|href)="(?!data:image/|#)', text)
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_channels_stored_blue_first_are_shown_right(chain: Any, tmp_path: Path) -> None:
+    def swapped(value: dict[str, Any]) -> None:
+        value["sources"]["tabletop_arm"]["bgr"] = ["primary"]
+
+    out = reshard(chain.shards, tmp_path / "shards", unchanged, swapped)
+    text = page_of(out, tmp_path, rows=4)
+    assert text.count('style="filter:url(#swap-red-blue)"') == 1  # of the one row of that source
+    assert text.count('<filter id="swap-red-blue"') == 1
+    assert "stored blue first" in text
+    assert 'style="filter' not in page_of(chain.shards, tmp_path, rows=4)
+
+
+def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path) -> None:
+    def damage(rows: list[dict[str, Any]]) -> None:
+        row = next(row for row in rows if row["source"] == "tabletop_planar")
+        row["action_tokens"] = row["action_tokens"][:-1]
+        row["image/primary"] = b"GIF89a<script>"
+
+    out = reshard(chain.shards, tmp_path / "shards", damage)
+    reader = ShardReader(str(out))
+    name = next(r["sample_id"] for r in map(reader.row, range(700)) if r["source"] == "tabletop_planar")
+    text = page_of(out, tmp_path, sample_id=(name,))
+    assert "The FAST ids do not decode" in text
+    assert "not a picture: neither JPEG nor PNG" in text
+    assert "<script" not in text
+    (out / "tokenizer" / "tokenizer.json").unlink()
+    assert "tokenizer does not load" in page_of(out, tmp_path, rows=4)
+
+
+def test_a_small_budget_leaves_pictures_out_and_says_so(chain: Any, tmp_path: Path) -> None:
+    text = page_of(chain.shards, tmp_path, rows=8, max_mb=0.01)
+    shown, left = text.count("<img"), text.count("left out")
+    assert shown >= 1
+    reader = ShardReader(str(chain.shards))
+    rows = [reader.row(i) for i in numbers(chain.shards, rows=8)]
+    assert shown + left == sum(bool(row[name]) for row in rows for name in row if name.startswith("image/"))
+    assert f"{left} pictures" in text
+    assert text.count("not on this page") == 1
+
+
+def test_answers_and_single_steps_are_drawn(chain: Any) -> None:
+    """A column that later shards may have; a chunk of one step."""
+    from pipelines.inspect_page import Budget, row_card
+
+    reader = ShardReader(str(chain.shards))
+    tok = ActionTokenizer.load(chain.tokenizer)
+    (number,) = numbers(chain.shards, rows=1, kind="vqa")
+    row = {**reader.row(number), "answers": ["two", "2", "two"]}
+    body = row_card(number, row, reader.manifest.sources[row["source"]], tok, Budget(1e6))
+    assert "3 answers" in body
+    assert "two, 2, two" in body
+    (number,) = numbers(chain.shards, rows=1, source=("tabletop_planar",))
+    row = reader.row(number)
+    row["action"], row["action_steps"] = row["action"][:3], 1
+    row["action_tokens"] = tok.encode_report(row["action"].reshape(1, 3), "planar").ids[0]
+    body = row_card(number, row, {**reader.manifest.sources[row["source"]], "horizon": 1}, tok, Budget(1e6))
+    assert len(re.findall(r'<path class="line" d="M[^"]*L', body)) == 6
