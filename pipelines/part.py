@@ -47,7 +47,9 @@ class Part:
         return sum(self.times)
 
 
-def table(part: Part, kind: str, source: str, order: NDArray[np.int64]) -> tuple[pa.Table, dict[str, list[bytes | None]]]:
+def table(
+    part: Part, kind: str, source: str, order: NDArray[np.int64]
+) -> tuple[pa.Table, dict[str, list[bytes | None]]]:
     """A part's rows in the given order: all columns but the images, and the images as lists of the very bytes.
 
     Args:

@@ -2,13 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from pipelines.records import ROWS_PER_BATCH, SCHEMA
 from pipelines.shards import ShardReader, write_shard
 
 Change = Callable[[list[dict[str, Any]]], None]
+
+
+def batches(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Rows as a shard holds them."""
+    for start in range(0, len(rows), ROWS_PER_BATCH):
+        part = rows[start : start + ROWS_PER_BATCH]
+        yield pa.record_batch([pa.array([row[f.name] for row in part], f.type) for f in SCHEMA], schema=SCHEMA)
 
 
 def reshard(shards: Path, out: Path, change: Change, manifest: Callable[[dict[str, Any]], None] | None = None) -> Path:
@@ -20,7 +30,7 @@ def reshard(shards: Path, out: Path, change: Change, manifest: Callable[[dict[st
     value = json.loads((out / "manifest.json").read_text())
     at = 0
     for shard in value["shards"]:
-        written = write_shard(str(out / shard["name"]), rows[at : at + shard["rows"]])
+        written = write_shard(str(out / shard["name"]), batches(rows[at : at + shard["rows"]]))
         shard |= {"bytes": written.bytes, "sha256": written.sha256}
         at += shard["rows"]
     if manifest is not None:
