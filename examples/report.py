@@ -24,7 +24,6 @@ from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
 from train.tokens import TextTokenizer, robot_prompt
 
-KIND_COLOURS = {"robot": html.PALETTE[0], "vqa": html.PALETTE[1], "caption": html.PALETTE[2]}
 LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own
 SAMPLES_PER_SOURCE = 2
 FILM_FRAMES = 9
@@ -66,9 +65,9 @@ def mixture_section(manifest: Any) -> list[Markup]:
     rows = []
     for name, source in manifest.sources.items():
         share = source["written"] / max(total, 1)
-        rows.append([name, html.badge(source["kind"], KIND_COLOURS[source["kind"]]), source["control_hz"],
+        rows.append([name, html.badge(source["kind"], html.KIND_COLOURS[source["kind"]]), source["control_hz"],
                      source["horizon"] or None, source["action_dim"] or None, source["planned"], source["written"],
-                     source["rejected"], f"{100 * share:.2f} %", html.bar(share, KIND_COLOURS[source["kind"]])])  # fmt: skip
+                     source["rejected"], f"{100 * share:.2f} %", html.bar(share, html.KIND_COLOURS[source["kind"]])])  # fmt: skip
     columns = ["source", "kind", "Hz", "horizon", "action dim", "planned", "written", "rejected", "share", ""]
     return [
         tag("h2", "The mixture"),
@@ -82,7 +81,7 @@ def sample_card(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenize
     """One shard row as a trainer sees it: images, the prefix in grey, what is predicted in colour, the chunk as curves."""
     images = [tag("figure", html.image(row[key], 128, key), tag("figcaption", key.removeprefix("image/")), style="margin:0")
               for key in sorted(row) if key.startswith("image/") and row[key]]  # fmt: skip
-    head = [html.badge(row["kind"], KIND_COLOURS[row["kind"]]), Markup(" "), tag("b", row["prompt"])]
+    head = [html.badge(row["kind"], html.KIND_COLOURS[row["kind"]]), Markup(" "), tag("b", row["prompt"])]
     where = f"{row['source']} · {Path(row['file']).name} · episode {row['episode']} · step {row['step']}"
     if row["kind"] != "robot":
         pieces = [(p, False) for p in text.pieces(row["prompt"])] + [(p, True) for p in text.pieces(row["target"])]

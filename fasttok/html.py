@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 PALETTE = ("#2f6fde", "#e0662b", "#2a9d74", "#9a5bd0", "#c93a5b", "#7a8a1f", "#1d97b8", "#8b6a4f")
+KIND_COLOURS = {"robot": PALETTE[0], "vqa": PALETTE[1], "caption": PALETTE[2]}  # of rows of shards, on every page
 
 SHARE = re.compile(r"[\d.,]+%")
 CSS = files("fasttok").joinpath("page.css").read_text(encoding="utf-8")

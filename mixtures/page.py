@@ -3,12 +3,12 @@
 from typing import Any
 
 from fasttok import html
-from fasttok.html import PALETTE, Markup, Series, plot, table, tag, tiles
+from fasttok.html import KIND_COLOURS, PALETTE, Markup, Series, plot, table, tag, tiles
 from mixtures.shares import phases
 from mixtures.spec import Group, Mixture
 from mixtures.summary import Line
 
-KINDS = {"robot": PALETTE[0], "vqa": PALETTE[2], "caption": PALETTE[1], None: PALETTE[7]}
+KINDS: dict[str | None, str] = {**KIND_COLOURS, None: PALETTE[7]}
 
 
 def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -> str:

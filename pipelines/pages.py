@@ -13,7 +13,6 @@ from fasttok.html import Markup, tag
 from pipelines.files import atomic_write, filesystem
 from pipelines.manifest import Manifest
 
-KIND_COLOURS = {"robot": html.PALETTE[0], "vqa": html.PALETTE[1], "caption": html.PALETTE[2]}
 BEGINS = b"<!doctype html>"
 # A flag whose value may be left out: None: not given, (): given alone.
 PagePath = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[FILE]")]
@@ -69,7 +68,7 @@ def encodings(values: list[str]) -> str:
 
 def kind_badge(kind: str) -> Markup:
     """A source's kind as a coloured label."""
-    return html.badge(kind, KIND_COLOURS.get(kind, html.PALETTE[-1]))
+    return html.badge(kind, html.KIND_COLOURS.get(kind, html.PALETTE[-1]))
 
 
 def clip(text: str, most: int = 2000) -> str:
@@ -89,7 +88,7 @@ def mixture_section(manifest: Manifest, linked: Container[str]) -> list[Markup]:
         share, held = s["written"] / total, s.get("steps_held")
         label = tag("a", name, href=f"#{anchor(manifest, name)}") if name in linked else name
         counts = [s["planned"], s["written"], s["rejected"], f"{s.get('share', math.nan):.2%}", f"{share:.2%}"]
-        bar = html.bar(share, KIND_COLOURS.get(s["kind"], html.PALETTE[-1]))
+        bar = html.bar(share, html.KIND_COLOURS.get(s["kind"], html.PALETTE[-1]))
         rows.append([label, kind_badge(s["kind"]), *counts, s["planned"] / held if held else None, bar])
     columns = ["source", "kind", "planned", "written", "rejected", "share asked", "share written", "epochs", ""]
     return [html.table(columns, rows)]

@@ -6,8 +6,8 @@ import numpy as np
 
 from fasttok import html
 from fasttok.bars import bars
-from fasttok.html import PALETTE, Markup, tag
-from pipelines.pages import KIND_COLOURS, anchor, chunk_words, clip, kind_badge, mixture_section
+from fasttok.html import KIND_COLOURS, PALETTE, Markup, tag
+from pipelines.pages import anchor, chunk_words, clip, kind_badge, mixture_section
 from pipelines.shards import ShardReader
 from pipelines.stats import counted, spread
 from pipelines.tally import TEXTS, Histogram, Tally
