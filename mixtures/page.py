@@ -8,7 +8,7 @@ from mixtures.shares import phases
 from mixtures.spec import Group, Mixture
 from mixtures.summary import Line
 
-KINDS: dict[str | None, str] = {**KIND_COLOURS, None: PALETTE[7]}
+KINDS: dict[str | None, str] = {None: PALETTE[7]} | dict(KIND_COLOURS)
 
 
 def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -> str:
