@@ -4,6 +4,7 @@ A part of the model (`vision`, `backbone`, `expert`) comes whole from the checkp
 refused. The embedding may have other rows (padding, FAST ids appended), and the report says which.
 """
 
+import math
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -142,7 +143,7 @@ def plan(
     used = [piece for group in found.values() for piece in group]
     _check(source, used, names, resample)
     ignored = sorted(set(names) - {piece.name for piece in used})
-    _no_deeper(source, ignored, shapes)
+    _no_deeper(source, ignored, names, shapes)
     rows = _rows(source, shapes, names, found, text_rows, tokenizer)
     report = _report(source, shapes, found, names, ignored, rows, pi0)
     if strict:
@@ -167,10 +168,12 @@ def _check(source: Source, used: list[Piece], names: dict[str, str], resample: b
             raise InputError(
                 f"{source.where}: {names[piece.name]} is {header.dtype}, expected one of {', '.join(FLOATS)}"
             )
-        free = piece.path == EMBEDDING or (piece.path == POSITION and resample)
-        if len(header.shape) != len(piece.shape) or (header.shape[1:] if free else header.shape) != (
-            piece.shape[1:] if free else piece.shape
-        ):
+        fixed = slice(None)
+        if piece.path == EMBEDDING:
+            fixed = slice(1, None)
+        elif piece.path == POSITION and resample:
+            fixed = slice(-1, None)
+        if len(header.shape) != len(piece.shape) or header.shape[fixed] != piece.shape[fixed]:
             wrong.append((piece, header.shape))
     if not wrong:
         return
@@ -184,15 +187,16 @@ def _check(source: Source, used: list[Piece], names: dict[str, str], resample: b
     raise InputError(f"{source.where}: {len(wrong)} tensors have other shapes than this model: {lines}; {hint}")
 
 
-def _no_deeper(source: Source, ignored: list[str], shapes: dict[str, tuple[int, ...]]) -> None:
+def _no_deeper(source: Source, ignored: list[str], names: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> None:
     """Layers past our depth would otherwise be ignored one by one, and a shallow model pass for the checkpoint's."""
     if source.family != "torch":
         return
-    ours = {name: shapes[rule.path][0] for rule in RULES["torch"] if rule.path in shapes for name in rule.names}
+    depth = {name: shapes[rule.path][0] for rule in RULES["torch"] if rule.path in shapes for name in rule.names}
     for name in ignored:
-        if (general := re.sub(r"\.\d+\.", ".{}.", name)) in ours:
+        layer = re.search(r"\.(\d+)\.", name)
+        if layer and int(layer[1]) >= (ours := depth.get(name.replace(layer[0], ".{}.", 1), math.inf)):
             raise InputError(
-                f"{source.where}: it has {name}, this model only {ours[general]} such layers; use the checkpoint's --model sizes"
+                f"{source.where}: it has {names[name]}, this model only {ours} such layers; use the checkpoint's --model sizes"
             )
 
 

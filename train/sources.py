@@ -5,6 +5,7 @@ checkpoint before reading any of it and never holds more than its own copy and o
 """
 
 import json
+import math
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,7 @@ def _sharded(index: Path) -> list[Path]:
     """The files that an index names, all beside it."""
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted(set(weight_map.values()))
+        names = sorted(set(weight_map.values()), key=str)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{index} is not an index of safetensors ({error!r}); expected {{'weight_map': {{tensor: file}}}}"
@@ -167,8 +168,8 @@ class Archive:
     def __post_init__(self) -> None:
         try:
             with zipfile.ZipFile(self.file) as archive:
-                for member in archive.namelist():
-                    with archive.open(member) as stream:
+                for info in archive.infolist():
+                    with archive.open(info) as stream:
                         version = np.lib.format.read_magic(stream)
                         read = (
                             np.lib.format.read_array_header_1_0
@@ -176,7 +177,9 @@ class Archive:
                             else np.lib.format.read_array_header_2_0
                         )
                         shape, _, dtype = read(stream)
-                    self.headers[member.removesuffix(".npy")] = Header(shape, dtype.name)
+                    if info.file_size < math.prod(shape) * dtype.itemsize:
+                        raise ValueError(f"{info.filename} holds {info.file_size} bytes, too few for its shape {shape}")
+                    self.headers[info.filename.removesuffix(".npy")] = Header(shape, dtype.name)
         except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
             raise InputError(
                 f"{self.where} is not a whole .npz of arrays: {error}; copy or download it again"
