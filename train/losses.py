@@ -16,15 +16,49 @@ from train import flow, model
 from train.config import ModelConfig
 
 Metrics = dict[str, Array]
+LOGITS_AT_ONCE = 1 << 26
 
 
-def token_losses(params: model.Params, context: model.Context, batch: dict[str, Array]) -> Array:
-    """Cross-entropy of each text token given all before it, (B, L) float32; 0 where `loss_mask` is False."""
-    length = batch["tokens"].shape[1]
-    before = context.hidden[:, -length - 1 : -1]  # the position before each text token; the first follows an image
-    scores = model.logits(params, before)
-    right = jnp.take_along_axis(scores, batch["tokens"][..., None], axis=-1)[..., 0]
-    return jnp.where(batch["loss_mask"], jax.nn.logsumexp(scores, axis=-1) - right, 0.0)
+def token_losses(
+    params: model.Params, context: model.Context, batch: dict[str, Array], at_once: int = LOGITS_AT_ONCE
+) -> Array:
+    """Cross-entropy of each text token given all before it, (B, L) float32; 0 where `loss_mask` is False.
+
+    Rows are shifted so that their first target comes first; then a few positions of all rows at a time, and none where no row has
+    a target. So logits are made only where they are needed, `at_once` of them at most, and made again in the backward pass: a
+    vocabulary of 257k takes 0.27 GB instead of 6.6 GB for 32 rows of 200 tokens.
+    """
+    mask = batch["loss_mask"]
+    rows, length = mask.shape
+    size = max(1, min(length, at_once // (rows * params["backbone"]["embedding"].shape[0])))
+    chunks = -(-length // size)
+    place = jnp.argmax(mask, axis=1, keepdims=True) + jnp.arange(chunks * size)
+    inside = place < length
+    place = jnp.minimum(place, length - 1)
+    wanted = jnp.take_along_axis(mask, place, axis=1) & inside
+
+    @jax.checkpoint
+    def losses(before: Array, tokens: Array) -> Array:
+        scores = model.logits(params, before)
+        right = jnp.take_along_axis(scores, tokens[..., None], axis=-1)[..., 0]
+        return jax.nn.logsumexp(scores, axis=-1) - right
+
+    def some(_: None, at: tuple[Array, Array]) -> tuple[None, Array]:
+        place, wanted = at
+        # Hidden states end with the text; the position before a text token predicts it, and the first follows an image.
+        before = jnp.take_along_axis(
+            context.hidden, (context.hidden.shape[1] - length - 1 + place)[..., None], axis=1, mode="clip"
+        )
+        tokens = jnp.take_along_axis(batch["tokens"], place, axis=1)
+        found = jax.lax.cond(wanted.any(), losses, lambda *_: jnp.zeros(place.shape, jnp.float32), before, tokens)
+        return None, jnp.where(wanted, found, 0.0)
+
+    def split(x: Array) -> Array:
+        return x.reshape(rows, chunks, size).swapaxes(0, 1)
+
+    _, found = jax.lax.scan(some, None, (split(place), split(wanted)))
+    spread = found.swapaxes(0, 1).reshape(rows, -1)
+    return jnp.zeros((rows, length), jnp.float32).at[jnp.arange(rows)[:, None], place].add(spread)
 
 
 def flow_errors(

@@ -170,3 +170,25 @@ def test_backbone_under_ki_learns_as_without_the_flow_loss(tmp_path: Any) -> Non
     assert all(jax.tree.leaves(same))
     joint = dataclasses.replace(SMALL, insulation=(1.0,))
     assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, backbone(1.0, joint), backbone(0.0, joint))))
+
+
+@pytest.mark.parametrize("at_once", [1, 900, 10**9])
+def test_chunks_of_the_cross_entropy_change_nothing(at_once: int) -> None:
+    """Loss and gradient equal those of all logits at once, however few are made at a time."""
+    batch = make_batch()
+    batch["loss_mask"][2] = False  # a row without targets
+    params = model.init(jax.random.key(0), SMALL)
+
+    def chunked(params: Any) -> jax.Array:
+        context = model.run_backbone(params, batch, SMALL)
+        return jnp.sum(losses.token_losses(params, context, batch, at_once) ** 2)
+
+    def whole(params: Any) -> jax.Array:
+        hidden = model.run_backbone(params, batch, SMALL).hidden[:, -13:-1]
+        scores = jax.nn.log_softmax(model.logits(params, hidden))
+        found = -jnp.take_along_axis(scores, batch["tokens"][..., None], axis=-1)[..., 0]
+        return jnp.sum(jnp.where(batch["loss_mask"], found, 0.0) ** 2)
+
+    (ours, grads), (theirs, wanted) = jax.value_and_grad(chunked)(params), jax.value_and_grad(whole)(params)
+    assert np.allclose(ours, theirs, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), grads, wanted)
