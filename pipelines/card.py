@@ -1,13 +1,16 @@
 """SHARDS/README.md: what these shards hold and under which licences, for people; with the front matter of a dataset card."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
 from fasttok import ActionTokenizer
 from mixtures.spec import Mixture
+from pipelines.action_tokens import load_tokenizer
+from pipelines.files import atomic_write, join
 from pipelines.manifest import Manifest
 
 NOT_STATED = "not stated"
@@ -57,6 +60,18 @@ python -m pipelines inspect path/to/this/folder --html   # see rows
 python -m pipelines stats path/to/this/folder --html     # lengths, histograms, pictures
 ```
 """
+
+
+def write_card(
+    folder: str, manifest: Manifest, mixture: Mixture, states: Iterable[Mapping[str, Any] | None] = ()
+) -> None:
+    """Writes README.md into SHARDS, whose tokenizer lies there already; `states`: the shards' sidecars."""
+    reasons: Counter[str] = Counter()
+    for state in states:
+        reasons.update((state or {}).get("rejected_by_reason", {}))
+    tok = None if manifest.tokenizer is None else load_tokenizer(join(folder, manifest.tokenizer["folder"]))
+    with atomic_write(join(folder, "README.md")) as stream:
+        stream.write(card(manifest, mixture, reasons, tok).encode())
 
 
 def card(

@@ -9,10 +9,10 @@ from fasttok.console import emit_json, log, table
 from fasttok.errors import InputError
 from mixtures.registry import load_mixture
 from mixtures.spec import Mixture, with_overrides
-from pipelines.action_tokens import TOKENIZER, check_tokenizer, load_tokenizer, place_tokenizer
+from pipelines.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
 from pipelines.beam import Stage, finish, live_file, run_stage
-from pipelines.card import card
-from pipelines.files import atomic_write, filesystem, join, write_json
+from pipelines.card import write_card
+from pipelines.files import filesystem, join, write_json
 from pipelines.live import JOBS, WORK
 from pipelines.manifest import NAME, Manifest, Shard
 from pipelines.materialize import (
@@ -100,15 +100,13 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
     states = [_state(out, plan, k, fingerprint) for k in range(plan.shards)]
     manifest = assemble(mixture, plan, facts, fingerprint, index_digest, states)
+    write_card(out, manifest, mixture, states)
+    manifest.save(out)
+    finish(out)
     reasons: dict[str, int] = {}
     for state in states:
         for reason, rows in (state or {})["rejected_by_reason"].items():
             reasons[reason] = reasons.get(reason, 0) + rows
-    tok = None if fingerprint is None else load_tokenizer(join(out, TOKENIZER))
-    with atomic_write(join(out, "README.md")) as stream:
-        stream.write(card(manifest, mixture, reasons, tok).encode())
-    manifest.save(out)
-    finish(out)
     result = {**manifest.to_json(), "skipped": len(done), "rejected_by_reason": reasons}
     report(config, manifest, plan, reasons, result)
     return result
