@@ -11,6 +11,7 @@ from fasttok import ActionTokenizer
 from fasttok.console import progress
 from fasttok.errors import InputError
 from pipelines.action_tokens import load_tokenizer
+from pipelines.files import filesystem, is_local, join
 from pipelines.shards import ShardReader
 
 
@@ -32,10 +33,32 @@ def scan(
     with progress(description, total, "rows") as advance:
         for number in numbers:
             at = 0
-            for batch in reader.record_batches(number):
+            for batch in shard_batches(reader, number):
                 yield number, at, batch
                 at += batch.num_rows
                 advance(batch.num_rows)
+
+
+def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
+    """The record batches of one shard. A local one is mapped only while it is read: the reader keeps its shards open, which on a
+    walk through all of them would look like (and in a container count as) all of them in memory.
+
+    Raises:
+        InputError: it is no shard, or damaged.
+    """
+    url = join(reader.path, reader.manifest.shards[number].name)
+    fs, path = filesystem(url)
+    try:
+        if not is_local(fs):
+            yield from reader.record_batches(number)
+            return
+        file = pa.ipc.open_file(pa.memory_map(path))
+        for i in range(file.num_record_batches):
+            yield file.get_batch(i)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"{url}: cannot be read as a shard ({error}); see: python -m pipelines lint {reader.path}"
+        ) from None
 
 
 def source_codes(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[np.int64]:
