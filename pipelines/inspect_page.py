@@ -146,7 +146,7 @@ def row_card(
     else:
         answer = words(row["target"])
         pieces += [(word, True) for word in answer]
-        loss = f"{len(answer)} words in the loss"
+        loss = f"{len(answer)} word{'' if len(answer) == 1 else 's'} in the loss"
     parts += [tag("h3", f"tokens: {loss}"), html.tokens(pieces, titles)]
     where = f"{row['file']} · byte {row['offset']:,} · episode {row['episode']} · step {row['step']}"
     parts.append(tag("div", f"row {number:,} · {where}", BREAK, row["sample_id"], class_="soft mono"))

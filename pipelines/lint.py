@@ -35,8 +35,8 @@ class LintConfig:
     Example: python -m pipelines lint SHARDS --held-out eval_instructions.txt
     """
 
-    shards: Annotated[str, tyro.conf.Positional]
-    """SHARDS folder of `python -m pipelines build`."""
+    shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
+    """The folder that `python -m pipelines build` wrote."""
     held_out: tuple[str, ...] = ()
     """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one a line; or regular
     expressions, which are searched for in prompts and in FILE/EPISODE, without case."""
