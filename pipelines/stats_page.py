@@ -14,8 +14,8 @@ from pipelines.tally import TEXTS, Histogram, Tally
 
 TOP = 8
 LEAD = (
-    "Histograms of actions and states are in raw units; the tinted part is what the normaliser maps to [-1, 1] (such as q01..q99), and orange bars "
-    "lie outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
+    "Histograms of actions and states: raw units. The tinted part is what the normaliser maps to [-1, 1] (such as q01..q99); "
+    "orange bars lie outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
 )
 
 
