@@ -203,11 +203,17 @@ def settings(manifest: Manifest) -> str:
     """What made these rows and no others."""
     chunk = manifest.mixture.get("chunk") or {}
     said = ", ".join(f"{value:g} {unit}" for unit, value in chunk.items() if isinstance(value, int | float))
+    resizes = [
+        f"- images of {plain(name)} were resized: {', '.join(f'{key} {value}' for key, value in s['resize'].items())}"
+        for name, s in manifest.sources.items()
+        if s.get("resize")
+    ]
     return "\n".join([
         "## Made from",
         "",
-        f"- mixture: resolved in `manifest.json`{f'; chunks of {said}' if said else ''}",
+        f"- mixture: resolved in `manifest.json`{f'; chunks: {said}' if said else ''}",
         f"- seed {manifest.seed}, plan `{manifest.plan_digest[:16]}`, INDEX `{manifest.index_digest}`",
+        *resizes,
     ])  # fmt: skip
 
 

@@ -31,8 +31,8 @@ class InspectConfig:
     Example: python -m pipelines inspect SHARDS --html
     """
 
-    shards: Annotated[str, tyro.conf.Positional]
-    """SHARDS folder of `python -m pipelines build`."""
+    shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
+    """The folder that `python -m pipelines build` wrote."""
     rows: int | None = None
     """Rows to show; by default 8, and 16 on a page."""
     seed: int = 0

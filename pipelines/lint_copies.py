@@ -58,7 +58,7 @@ class Copies:
         files = batch.column("file").dictionary_encode()
         names, which = files.dictionary.to_pylist(), files.indices.to_numpy().astype(np.int64)
         pairs, back = np.unique(np.stack([codes, which]), axis=1, return_inverse=True)
-        keys = [hash((self._datasets[code] if code >= 0 else "", names[file])) for code, file in pairs.T.tolist()]
+        keys = [hash((self._datasets[code], names[file])) for code, file in pairs.T.tolist()]
         files_of = np.array(keys, np.int64).view(np.uint64)[back.reshape(-1)]
         episodes = _mixed(files_of ^ _mixed(batch.column("episode").to_numpy().view(np.uint64)))
         self._places[here] = _mixed(episodes ^ batch.column("step").to_numpy().astype(np.int64).view(np.uint64))

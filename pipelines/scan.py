@@ -50,12 +50,16 @@ def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
     fs, path = filesystem(url)
     try:
         if not is_local(fs):
-            yield from reader.record_batches(number)
-            return
-        file = pa.ipc.open_file(pa.memory_map(path))
-        for i in range(file.num_record_batches):
-            yield file.get_batch(i)
-    except (OSError, pa.ArrowInvalid) as error:
+            found = reader.record_batches(number)
+        else:
+            file = pa.ipc.open_file(pa.memory_map(path))
+            if not file.schema.equals(reader.schema):
+                raise InputError(f"{url}: its schema is not the record schema of this version")
+            found = map(file.get_batch, range(file.num_record_batches))
+        for batch in found:
+            batch.validate(full=True)  # lengths and offsets that lead out of the file would crash whoever follows them
+            yield batch
+    except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{url}: cannot be read as a shard ({error}); see: python -m pipelines lint {reader.path}"
         ) from None
