@@ -25,7 +25,7 @@ DEFAULT_BYTES = 32 << 30
 
 
 class ShardCache:
-    """Copies of shards in `folder`, of at most `limit` bytes but for the one asked for last."""
+    """Copies of shards in `folder`, of at most `limit` bytes, or of the shards that are being copied now if those are more."""
 
     def __init__(self, folder: str, limit: int) -> None:
         """Makes the folder.
@@ -52,7 +52,6 @@ class ShardCache:
             if not _used(kept):
                 for left in self.folder.glob(f"{shard.sha256}.*.tmp"):
                     left.unlink(missing_ok=True)  # of a process that died: whoever copies holds the lock
-                self._evict(self.limit - shard.bytes)
                 self._copy(url, shard, kept)
         return str(kept)
 
@@ -60,8 +59,12 @@ class ShardCache:
         temporary = kept.with_name(f"{shard.sha256}.{uuid.uuid4().hex}.tmp")
         digest, size = hashlib.sha256(), 0
         try:
+            with _locked(self.folder / "evict.lock"):  # so that what others are copying now is counted at its full size
+                self._evict(self.limit - shard.bytes)
+                with open(temporary, "wb") as out:
+                    out.truncate(shard.bytes)
             fs, path = filesystem(url)
-            with open(temporary, "wb") as out, fs.open(path, "rb") as stream:
+            with open(temporary, "r+b") as out, fs.open(path, "rb") as stream:
                 while block := stream.read(BLOCK):
                     digest.update(block)
                     size += len(block)
@@ -80,14 +83,17 @@ class ShardCache:
     def _evict(self, limit: int) -> None:
         """Deletes the least recently used files until the rest is at most `limit` bytes."""
         found = []
-        for file in self.folder.glob("*.arrow"):
-            with contextlib.suppress(FileNotFoundError):  # another process evicts as well
-                stat = file.stat()
-                found.append((stat.st_mtime_ns, stat.st_size, file))
+        for pattern in ("*.tmp", "*.arrow"):  # in this order, a copy that is renamed meanwhile is not missed
+            for file in self.folder.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = file.stat()
+                    found.append((stat.st_mtime_ns, stat.st_size, file))
         total = sum(size for _, size, _ in found)
         for _, size, file in sorted(found):
             if total <= limit:
                 return
+            if file.suffix == ".tmp":
+                continue
             file.unlink(missing_ok=True)
             total -= size
 

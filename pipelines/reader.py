@@ -7,6 +7,7 @@ The order is computed from a position (`pipelines.order`), the rows it names are
 import hashlib
 import warnings
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -245,6 +246,7 @@ class ShardReader:
             raise InputError(
                 f"block mode mixes window >= 1 shards and pool >= 1 record batches; got {window} and {pool}"
             )
+        self._check_cache(window)
         return BlockOrder(self.layout, seed, window, pool), f"block seed={seed} window={window} pool={pool}"
 
     def _slices(
@@ -271,8 +273,27 @@ class ShardReader:
             shard, row, consumed = job
             return Batch(self.take(shard, row, columns).data, ReadState(self.digest, consumed, name))
 
+        if self.files.cache is not None and isinstance(order, BlockOrder):
+            slices = self._fetching(order, slices)
         jobs = ((*order.rows(piece.low, piece.high), piece.consumed) for piece in slices)
         yield from in_order(read, jobs, workers, ahead)
+
+    def _fetching(self, order: BlockOrder, slices: Iterator[Slice]) -> Iterator[Slice]:
+        """The same slices; threads bring a window's shards, and the next one's where the cache has room, before they are read."""
+        end = -1
+        with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:
+            try:
+                for piece in slices:
+                    if piece.low >= end:
+                        end = order.window_end(piece.low)
+                        wanted = [*order.window_shards(piece.low), *order.window_shards(end)]
+                        if self.files.held(wanted) > self.files.cache_limit:
+                            wanted = wanted[: len(order.window_shards(piece.low))]
+                        for number in wanted:
+                            pool.submit(self.files.fetch, int(number))  # an error comes when the shard is read
+                    yield piece
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, n: int, rank: int, world: int, columns: Collection[str] | None) -> None:
         if not self.num_rows:
@@ -299,6 +320,15 @@ class ShardReader:
                 f"{self.path}: the state to go on from counts samples of another order ({state.order}; here {order}), so samples "
                 "would be lost and doubled; read with the same mode, seed and weights, or take ReadState(manifest, consumed), "
                 "which has no order, to change it on purpose"
+            )
+
+    def _check_cache(self, window: int) -> None:
+        largest = sum(sorted((shard.bytes for shard in self.manifest.shards), reverse=True)[:window])
+        if self.files.cache is not None and largest > self.files.cache.limit:
+            raise InputError(
+                f"{self.path}: block mode reads a window of {window} shards in turns, up to {largest:,} bytes, and the cache "
+                f"holds {self.files.cache.limit:,}: each would be copied many times. Give cache_bytes={2 * largest} (this window "
+                "and the next), or a smaller window="
             )
 
     def _warn(self, mode: str) -> None:

@@ -1,9 +1,11 @@
 """Shards as files: mapped where they are local or cached, read by ranges where they are remote; damage is named."""
 
+import contextlib
 import io
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from pipelines.records import ROWS_PER_BATCH, SCHEMA
 IntArray = NDArray[np.int64]
 MAPPED_SHARDS = 4096  # mapped at a time: each costs address space and a file handle, not memory
 RESIDENT_BYTES = 256 << 20  # record batches of remote shards that are kept in memory
+CACHE_TRIES = 20  # another process may evict a copy before it is mapped
 SLOTS = sum(slots(field.type) for field in SCHEMA)
 
 
@@ -80,6 +83,15 @@ class ShardFiles:
             keep.append(held)
         return table, at, keep
 
+    def held(self, numbers: Iterable[int]) -> int:
+        """Bytes of these shards, each counted once."""
+        return sum(self.shards[number].bytes for number in set(map(int, numbers)))
+
+    @property
+    def cache_limit(self) -> int:
+        """Bytes that the cache may hold; 0 without one."""
+        return self.cache.limit if self.cache else 0
+
     def fetch(self, number: int) -> None:
         """Brings a shard to the cache, where there is one."""
         if self.cache is not None:
@@ -117,8 +129,15 @@ class ShardFiles:
         try:
             if self.remote:
                 return _Ranged(url, shard, self._resident, number)
-            path = self.cache.path(url, shard) if self.cache else filesystem(url)[1]
-            return _Mapped(url, shard, path)
+            if self.cache is None:
+                return _Mapped(url, shard, filesystem(url)[1])
+            for _ in range(CACHE_TRIES):
+                with contextlib.suppress(FileNotFoundError):
+                    return _Mapped(url, shard, self.cache.path(url, shard))
+            raise InputError(
+                f"{url}: its copy in {self.cache.folder} was evicted {CACHE_TRIES} times before it could be opened: the "
+                "processes that share the folder need more than cache_bytes; give more, or a smaller window="
+            )
         except (OSError, pa.ArrowInvalid) as error:
             raise unreadable(url, error) from None
 
