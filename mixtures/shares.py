@@ -12,7 +12,7 @@ of its own.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,15 +148,3 @@ def _size(node: Group | Source, frames: Frames | None, policy: Group) -> int:
             "an INDEX; pass --index INDEX"
         )
     return frames[node.name]
-
-
-def held_counts(planned: Sequence[Sequence[int]], written: Sequence[int]) -> list[list[int]]:
-    """A build's planned (phases, sources) counts, scaled to the rows that were written: exact per source."""
-    from mixtures.quota import quotas
-
-    table = np.array(planned, np.int64)
-    columns = [
-        quotas(table[:, i], rows) if table[:, i].any() else np.zeros(len(table), np.int64)
-        for i, rows in enumerate(written)
-    ]
-    return np.stack(columns, axis=1).tolist()

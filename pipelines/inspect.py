@@ -138,7 +138,8 @@ def draw(reader: ShardReader, names: Sequence[str], count: int, seed: int) -> li
     for name, place, take, rows in zip(names, places, takes, held, strict=True):
         if take:
             random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-            shard, row = reader.locate(place, np.sort(random.choice(rows, take, replace=False)).astype(np.int64))
+            chosen = np.sort(random.choice(rows, take, replace=False)).astype(np.int64)
+            shard, row = reader.layout.locate(np.full(take, place), chosen)
             found += (starts[shard] + row).tolist()
     return sorted(found)
 
@@ -154,7 +155,8 @@ def following(reader: ShardReader, names: Sequence[str], start: int, count: int)
         for name in names:
             place = reader.sources.index(name)
             before = sum(s.rows_per_source[place] for s in reader.manifest.shards[:number])
-            _, row = reader.locate(place, np.arange(before, before + shard.rows_per_source[place], dtype=np.int64))
+            index = np.arange(before, before + shard.rows_per_source[place], dtype=np.int64)
+            _, row = reader.layout.locate(np.full(len(index), place), index)
             rows.append(first + row)
         here = np.sort(np.concatenate(rows))
         found += here[here >= start][: count - len(found)].tolist()
