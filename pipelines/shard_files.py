@@ -138,7 +138,7 @@ class ShardFiles:
                 f"{url}: its copy in {self.cache.folder} was evicted {CACHE_TRIES} times before it could be opened: the "
                 "processes that share the folder need more than cache_bytes; give more, or a smaller window="
             )
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise unreadable(url, error) from None
 
 
@@ -160,7 +160,7 @@ class _Shard:
     def record_batch(self, number: int) -> pa.RecordBatch:
         try:
             batch = self.reader.get_batch(number)
-        except (OSError, pa.ArrowInvalid, IndexError) as error:
+        except (OSError, pa.ArrowException, IndexError) as error:
             raise unreadable(f"{self.url}: batch {number}", error) from None
         if batch.num_rows != min(ROWS_PER_BATCH, self.rows - number * ROWS_PER_BATCH):
             raise unreadable(f"{self.url}: batch {number}", f"it has {batch.num_rows} rows")
