@@ -59,7 +59,7 @@ sources:
     )
     found = shares(m, {"a": 500, "b": 100, "c": 400})
     assert found == pytest.approx([0.5, 0.5 * 10 / 30, 0.5 * 20 / 30])
-    assert needs_frames(m.root)
+    assert needs_frames(m.root) == ["a", "b", "c"]
     with pytest.raises(InputError, match=r"policy proportional of 'm'.*'a'.*--index"):
         shares(m)
 
