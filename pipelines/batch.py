@@ -75,19 +75,31 @@ class Batch:
             (256, 350)
         """
         column = self.data[name]
-        if isinstance(column.values, Column) or column.values.dtype == np.uint8:
+        if not self.is_numeric(name):
             raise InputError(
                 f"the column {name} holds {column.type}, which is no array of numbers; take batch[{name!r}]"
             )
-        if column.offsets is None:
-            return column.values
-        widths = np.unique(np.diff(column.offsets))
-        if len(widths) > 1:
+        if not self.is_array(name):
+            widths = np.unique(np.diff(column.offsets))  # type: ignore[arg-type,type-var]
             raise InputError(
                 f"rows of {name} have {', '.join(map(str, widths[:5]))} values, so they are not one array: take batch[{name!r}], "
                 "which has an array a row, or read sources of one shape (weights=...)"
             )
-        return column.values.reshape(len(column), -1)
+        if column.offsets is None:
+            return column.values  # type: ignore[return-value]
+        return column.values.reshape(len(column), int(column.offsets[1]) if len(column) else 0)  # type: ignore[union-attr]
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether a column holds numbers or lists of numbers."""
+        column = self.data[name]
+        return not (
+            isinstance(column.values, Column) or pa.types.is_string(column.type) or pa.types.is_binary(column.type)
+        )
+
+    def is_array(self, name: str) -> bool:
+        """Whether `array` has a column: numbers, or lists of numbers of one width."""
+        offsets = self.data[name].offsets
+        return self.is_numeric(name) and (offsets is None or len(np.unique(np.diff(offsets))) <= 1)
 
     def views(self, name: str) -> list[memoryview | None]:
         """The rows of a binary column without a copy: views of the batch's memory, which keep it alive."""

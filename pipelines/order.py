@@ -15,7 +15,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtures.quota import interleave
 from pipelines.bits import shuffled
 from pipelines.manifest import Manifest
 from pipelines.permute import order_key, permute
@@ -34,6 +33,19 @@ class Order(Protocol):
     def rows(self, start: int, stop: int) -> Rows:
         """(shard, row in it), each (stop - start,), of the positions start .. stop - 1."""
         ...
+
+
+def alternate(counts: NDArray[np.int64]) -> NDArray[np.int16]:
+    """`mixtures.quota.interleave` by one sort of the draws' times (2j + 1) / 2w, each division rounded correctly.
+
+    Two times that differ do so by 1 / 4w^2 or more, which is over the rounding for counts below 2**24; equal ones stay equal.
+
+    >>> alternate(np.array([4, 2, 0, 1])).tolist()
+    [0, 1, 0, 3, 0, 1, 0]
+    """
+    source = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
+    draw = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return source[np.argsort((2 * draw + 1) / (2 * counts[source]), kind="stable")]
 
 
 class Layout:
@@ -72,7 +84,7 @@ class Layout:
     def sources(self, shard: int) -> NDArray[np.int16]:
         """(rows,) source of each row of a shard."""
         if shard not in self._sources:
-            self._sources[shard] = interleave(self.counts[shard]).astype(np.int16)
+            self._sources[shard] = alternate(self.counts[shard])
             if len(self._sources) > KEPT_SHARDS:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(shard)
@@ -206,7 +218,7 @@ class BlockOrder:
         sources = np.concatenate(source)
         mixed = shuffled(f"{self._key}/{key}", len(sources))
         by_source = mixed[np.argsort(sources[mixed], kind="stable")]
-        turns = interleave(np.bincount(sources, minlength=len(self.layout.names)))
+        turns = alternate(np.bincount(sources, minlength=len(self.layout.names)))
         chosen = np.empty(len(mixed), np.int64)
         chosen[np.argsort(turns, kind="stable")] = by_source
         return np.concatenate(shard)[chosen], np.concatenate(row)[chosen]

@@ -132,6 +132,8 @@ def test_dense_arrays_and_views(shards: Path) -> None:
         views = [None if v is None else bytes(v) for v in batch.views(name)]
         assert views == batch["image/primary" if name == "image/primary" else "image/wrist"]
     assert None in batch["image/wrist"]
+    nothing = reader.take(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    assert len(nothing) == len(nothing.array("action")) == len(nothing["prompt"]) == nothing.table.num_rows == 0
     with pytest.raises(InputError, match="take batch"):
         batch.array("state")
     with pytest.raises(InputError, match="no array of numbers"):

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttok.errors import InputError
-from mixtures.quota import positions, sequence
+from mixtures.quota import interleave, positions, sequence
 from pipelines.manifest import Manifest, Shard
-from pipelines.order import BlockOrder, GlobalOrder, Layout
+from pipelines.order import BlockOrder, GlobalOrder, Layout, alternate
 from pipelines.schedule import Phase, Schedule, drawn, rank_bound, window_bound
 from pipelines.shards import ReadState, ShardReader
 from tests.pipelines.made_shards import NAMES, make_shards
@@ -182,6 +182,11 @@ def test_pools_of_block_mode_keep_their_mixture(counts: list[int], data: Any) ->
     share = np.array(counts) / sum(counts)
     off = np.abs(np.bincount(source[start:stop], minlength=len(counts)) - share * (stop - start))
     assert (off <= window_bound(counts) + 1e-9).all()
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))
+def test_one_sort_alternates_as_exact_integers_do(counts: list[int]) -> None:
+    assert alternate(np.array(counts)).tolist() == interleave(counts).tolist()
 
 
 @given(WEIGHTS, st.integers(0, 500))
