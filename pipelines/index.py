@@ -6,7 +6,6 @@ on content alone.
 """
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path

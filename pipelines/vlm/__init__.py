@@ -12,10 +12,9 @@ from fasttok.errors import unknown_name
 from pipelines.entries import DatasetEntry
 from pipelines.vlm import coco_boxes, coco_captions, folder, jsonl, llava, parquet, tfds, vqav2, webdataset
 from pipelines.vlm.folder import ReadImage
-from pipelines.vlm.jsonl import read_at
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, Unwanted, VlmRecord
 
-__all__ = ["ImagePlace", "Range", "SourceFile", "Unwanted", "VlmRecord", "open_images", "ranges", "read", "read_at"]
+__all__ = ["ImagePlace", "Range", "SourceFile", "Unwanted", "VlmRecord", "open_images", "ranges", "read"]
 
 READERS: dict[str, ModuleType] = {
     "jsonl": jsonl,

@@ -8,7 +8,6 @@ import fsspec
 
 from fasttok.episodes import BadRecord, Where
 from pipelines.entries import DatasetEntry
-from pipelines.vlm import folder
 from pipelines.vlm.folder import Images, shown
 from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
 
@@ -101,10 +100,3 @@ def image_name(row: dict[str, Any], key: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise Wrong("image", f"key {key!r} is {shown(name)}, expected an image's name")
     return name
-
-
-def read_at(entry: DatasetEntry, directory: str, where: Where) -> VlmRecord | BadRecord:
-    """The record at a byte range, as an index recorded it."""
-    filesystem, path = fsspec.core.url_to_fs(where.file)
-    line = filesystem.cat_file(path, start=where.offset, end=where.offset + where.length)
-    return _record(entry, Images(directory, entry.images), where, line)
