@@ -7,13 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
 from pipelines.inspect import InspectConfig, chosen, run_inspect
+from pipelines.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
+from pipelines.stats import StatsConfig, run_stats
 from tests.pipelines.reshard import reshard, unchanged
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=alert(2)>"
@@ -165,6 +168,25 @@ def test_a_small_budget_leaves_pictures_out_and_says_so(chain: Any, tmp_path: Pa
     assert shown + left == sum(bool(row[name]) for row in rows for name in row if name.startswith("image/"))
     assert f"{left} pictures" in text
     assert text.count("not on this page") == 1
+
+
+def test_shards_on_another_file_system_are_looked_at_too(
+    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(chain.shards), "/looking/shards", recursive=True)
+    where = "memory://looking/shards"
+    assert numbers(chain.shards, rows=10) == chosen(ShardReader(where), InspectConfig(where, rows=10))
+    run_inspect(InspectConfig(where, rows=4, html=("memory://looking/page.html",)))
+    assert memory.cat_file("/looking/page.html").decode() == page_of(chain.shards, tmp_path, rows=4)
+    capsys.readouterr()
+    run_lint(LintConfig(where, strict=True))
+    assert "0 error(s)" in capsys.readouterr().out
+    run_stats(StatsConfig(where, json=True))
+    remote = capsys.readouterr().out
+    run_stats(StatsConfig(str(chain.shards), json=True))
+    assert remote == capsys.readouterr().out
+    memory.rm("/looking", recursive=True)
 
 
 def test_answers_and_single_steps_are_drawn(chain: Any) -> None:
