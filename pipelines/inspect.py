@@ -193,17 +193,23 @@ def summary(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         "state": _numbers(row["state"]),
     }
     if row["kind"] == "robot":
-        chunk = row["action"].reshape(source["horizon"], source["action_dim"])
         ids = row["action_tokens"].tolist()
-        out |= {
-            "action": f"{source['horizon']} x {source['action_dim']}, {row['action_steps']} real steps",
-            "first action": _numbers(chunk[0]),
-            "range": ", ".join(
-                f"[{low:.3g}, {high:.3g}]" for low, high in zip(chunk.min(0), chunk.max(0), strict=True)
-            ),
-            "FAST ids": f"{len(ids)}: {' '.join(map(str, ids[:IDS_SHOWN]))}{' ...' if len(ids) > IDS_SHOWN else ''}",
-        }
+        shown = f"{len(ids)}: {' '.join(map(str, ids[:IDS_SHOWN]))}{' ...' if len(ids) > IDS_SHOWN else ''}"
+        out |= {**_chunk(row, source), "FAST ids": shown}
     return out | {"from": f"{row['file']} byte {row['offset']}, episode {row['episode']}, step {row['step']}"}
+
+
+def _chunk(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    shape = (source["horizon"], source["action_dim"])
+    if row["action"].size != shape[0] * shape[1] or not row["action"].size:
+        return {"action": f"{row['action'].size} values, expected {shape[0]} x {shape[1]}; see lint"}
+    chunk = row["action"].reshape(shape)
+    ranges = (f"[{low:.3g}, {high:.3g}]" for low, high in zip(chunk.min(0), chunk.max(0), strict=True))
+    return {
+        "action": f"{shape[0]} x {shape[1]}, {row['action_steps']} real steps",
+        "first action": _numbers(chunk[0]),
+        "range": ", ".join(ranges),
+    }
 
 
 def _numbers(values: np.ndarray) -> str:

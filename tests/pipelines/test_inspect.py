@@ -142,11 +142,13 @@ def test_channels_stored_blue_first_are_shown_right(chain: Any, tmp_path: Path) 
     assert 'style="filter' not in page_of(chain.shards, tmp_path, rows=4)
 
 
-def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path) -> None:
+def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def damage(rows: list[dict[str, Any]]) -> None:
         row = next(row for row in rows if row["source"] == "tabletop_planar")
         row["action_tokens"] = row["action_tokens"][:-1]
-        row["image/primary"] = b"GIF89a<script>"
+        other = next(row for row in rows if row["source"] == "tabletop_arm")
+        other["action"], other["sample_id"] = other["action"][:-3], "cut"
+        row["image/primary"] = b"what<script>"
 
     out = reshard(chain.shards, tmp_path / "shards", damage)
     reader = ShardReader(str(out))
@@ -155,6 +157,9 @@ def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path) -> None:
     assert "The FAST ids do not decode" in text
     assert "not a picture: neither JPEG nor PNG" in text
     assert "<script" not in text
+    run_inspect(InspectConfig(str(out), sample_id=("cut",)))
+    assert "137 values, expected 20 x 7" in capsys.readouterr().out
+    assert "The action has 137 values, its source 20 x 7 (1 s)" in page_of(out, tmp_path, sample_id=("cut",))
     (out / "tokenizer" / "tokenizer.json").unlink()
     assert "tokenizer does not load" in page_of(out, tmp_path, rows=4)
 
