@@ -136,13 +136,17 @@ def row_card(
     pieces = [(word, False) for word in words(row["prompt"])]
     titles: list[str] = []
     if robot:
-        chunk = row["action"].reshape(-1, max(source["action_dim"], 1)).astype(np.float64)
+        values = row["action"].astype(np.float64)
         parts += state_part(row["state"], source, tok)
-        parts += action_part(chunk, row, source, tok)
+        if len(values) == source["horizon"] * source["action_dim"] > 0:
+            parts += action_part(values.reshape(source["horizon"], -1), row, source, tok)
+        else:
+            what = f"The action has {len(values)} values, its source {chunk_words(source)}; see lint."
+            parts.append(tag("p", what, class_="warn"))
         pieces += [(f"state: {len(row['state'])} numbers", False)] if len(row["state"]) else []
         pieces += [(str(number), True) for number in row["action_tokens"].tolist()]
-        titles = coefficient_titles(row["action_tokens"], chunk.shape[1], source, tok)
-        loss = f"{len(row['action_tokens'])} FAST ids for {chunk.size} values"
+        titles = coefficient_titles(row["action_tokens"], source["action_dim"], source, tok)
+        loss = f"{len(row['action_tokens'])} FAST ids for {len(values)} values"
     else:
         answer = words(row["target"])
         pieces += [(word, True) for word in answer]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fasttok import ActionTokenizer
 from fasttok.console import progress
 from fasttok.errors import InputError
+from mixtures.quota import positions
 from pipelines.action_tokens import load_tokenizer
 from pipelines.files import filesystem, is_local, join
 from pipelines.shards import ShardReader
@@ -19,6 +20,20 @@ def shard_starts(reader: ShardReader) -> NDArray[np.int64]:
     """(shards,): the number, in storage order, of each shard's first row."""
     rows = np.array([shard.rows for shard in reader.manifest.shards], np.int64)
     return np.cumsum(rows) - rows
+
+
+def rows_of(reader: ShardReader, name: str, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(m,): the numbers in storage order of a source's rows `index` (m,), which count that source alone. Reads nothing."""
+    place = reader.sources.index(name)
+    counts = np.array([shard.rows_per_source[place] for shard in reader.manifest.shards], np.int64)
+    ends = np.cumsum(counts)
+    shards = np.searchsorted(ends, index, side="right")
+    found = shard_starts(reader)[shards]
+    for number in np.unique(shards).tolist():
+        of = shards == number
+        draws = index[of] - (ends[number] - counts[number])
+        found[of] += positions(reader.manifest.shards[number].rows_per_source, np.full(len(draws), place), draws)
+    return found
 
 
 def scan(
