@@ -98,13 +98,15 @@ class ImageDecoder:
         return batch, {column: self._wait(found) for column, found in started.items()}
 
     def _start(self, images: Sequence[Encoded], names: Sequence[str] | None) -> tuple[Decoded, list[Future[None]]]:
+        from pipelines.pixels import copy_rgb  # compiled: only decoding waits for it
+
         height, width = self.size or self._size_of_first(images, names)
         present = np.array([image is not None for image in images], bool)
         out = Decoded(np.empty((len(images), height, width, 3), np.uint8), present)
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self.workers, thread_name_prefix="decode"))
         tasks = [
-            self._pool[1].submit(self._some, images, names, out.pixels, at, min(at + AT_ONCE, len(images)))
+            self._pool[1].submit(self._some, copy_rgb, images, names, out.pixels, at)
             for at in range(0, len(images), AT_ONCE)
         ]
         return out, tasks
@@ -115,8 +117,10 @@ class ImageDecoder:
             task.result()
         return started[0]
 
-    def _some(self, images: Sequence[Encoded], names: Sequence[str] | None, out: Pixels, low: int, high: int) -> None:
-        for i in range(low, high):
+    def _some(
+        self, copy_rgb: Any, images: Sequence[Encoded], names: Sequence[str] | None, out: Pixels, at: int
+    ) -> None:
+        for i in range(at, min(at + AT_ONCE, len(images))):
             data = images[i]
             if data is None:
                 out[i] = 0
@@ -125,7 +129,8 @@ class ImageDecoder:
             try:
                 if self.draft:
                     image.draft("RGB", (out.shape[2], out.shape[1]))
-                image = image.convert("RGB")  # decodes here; a copy only where the mode differs
+                image.load()
+                image = image if image.mode == "RGB" else image.convert("RGB")  # which copies even where it need not
             except (OSError, SyntaxError, ValueError) as error:
                 raise undecodable(i, names, error) from None
             if image.size != (out.shape[2], out.shape[1]):
@@ -136,7 +141,7 @@ class ImageDecoder:
                         f"{image.size[0]} x {image.size[1]} pixels, the others {out.shape[2]} x {out.shape[1]}; give a size",
                     )
                 image = image.resize((out.shape[2], out.shape[1]), self._image.Resampling.BILINEAR)
-            out[i] = np.frombuffer(image.tobytes(), np.uint8).reshape(out.shape[1:])
+            copy_rgb(image, out[i])
 
     def _opened(self, data: bytes | memoryview, i: int, names: Sequence[str] | None) -> Any:
         try:

@@ -12,6 +12,7 @@ from fasttok.errors import InputError
 from pipelines.batch import Batch, ReadState
 from pipelines.columns import Column
 from pipelines.decode_images import ImageDecoder
+from pipelines.pixels import ONE_BLOCK, copy_rgb
 from pipelines.shards import ShardReader
 
 
@@ -44,6 +45,16 @@ def test_another_size_is_pillows_bilinear() -> None:
     for image, pixels in zip(images, found, strict=True):
         resized = Image.open(io.BytesIO(image)).resize((16, 12), Image.Resampling.BILINEAR)
         assert (pixels == np.asarray(resized)).all()
+
+
+@pytest.mark.parametrize("side", [1, 7, 2100])  # the last is more than Pillow lends in one piece
+def test_pixels_are_copied_as_they_are(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.open(io.BytesIO(encoded(0, (side, side + 1))))
+    for block in (ONE_BLOCK, 0):
+        monkeypatch.setattr("pipelines.pixels.ONE_BLOCK", block)
+        out = np.zeros((side + 1, side, 3), np.uint8)
+        copy_rgb(image, out)
+        assert (out == np.asarray(image)).all()
 
 
 def test_draft_decodes_near_the_size() -> None:
