@@ -1,8 +1,11 @@
-"""Decoding for `benchmarks.reader`: Pillow alone on images in memory, against reading, decoding and handing out in order."""
+"""Decoding for `benchmarks.reader`: Pillow alone on images in memory, against reading, decoding and handing out in order.
+
+All take turns of a second in one process, as what a core does in a second changes from minute to minute on a shared machine: a
+ratio compares two turns of the same round.
+"""
 
 import io
 import os
-import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +15,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.readers import BATCH, COLUMNS
+from benchmarks.samples import jpegs
 
 PROCESSES = "Pillow alone, processes"
-PILLOW = "Pillow alone, threads"
-LARGE = "Pillow alone, threads, 640 -> 224"
+LARGE = "Pillow alone, processes, 640 -> 224"
 DECODERS = {  # and what each is compared with
     PROCESSES: PROCESSES,
-    PILLOW: PROCESSES,
+    "Pillow alone, threads": PROCESSES,
     "fasttok global, decoded": PROCESSES,
     "fasttok block, decoded": PROCESSES,
     LARGE: LARGE,
     "ImageDecoder, 640 -> 224": LARGE,
     "ImageDecoder, 640 -> 224, draft": LARGE,
 }
+_images: dict[str, list[bytes]] = {}  # that forked processes share
 
 
 def pixels(data: bytes, side: int = 224) -> np.ndarray:
@@ -37,24 +41,40 @@ def pixels(data: bytes, side: int = 224) -> np.ndarray:
     return np.asarray(image)
 
 
-def decode(name: str, folder: str, seconds: str) -> dict[str, float]:
-    """Images a second on all cores, after a first batch; and a second of processor time, which others change less."""
+def decode(folder: str, rounds: str, turn: float = 1.0) -> dict[str, list[float]]:
+    """Images a second on all cores, of each in each round; a first round does not count."""
+    from pipelines.shards import ShardReader
+
     cores = len(os.sched_getaffinity(0))
-    if name == PROCESSES:
-        with get_context("fork").Pool(cores) as pool:
-            found = pool.starmap(alone, [(folder, float(seconds))] * cores)
-            return {"rate": sum(rate for rate, _ in found), "per_cpu": statistics.mean(per_cpu for _, per_cpu in found)}
-    counts = counting(name, Path(folder), cores)
+    batch = next(ShardReader(str(Path(folder) / "shards")).batches(BATCH, columns=COLUMNS))
+    _images["small"] = list(batch["image/primary"])
+    _images["large"] = jpegs(64, side=640)
+    found: dict[str, list[float]] = {name: [] for name in DECODERS}
+    with get_context("fork").Pool(cores) as pool:
+        streams = {name: counting(name, Path(folder), cores) for name in DECODERS if "processes" not in name}
+        for number in range(int(rounds) + 1):
+            for name in DECODERS:
+                if name in streams:
+                    rate = taken(streams[name], turn)
+                else:
+                    kind = "large" if name == LARGE else "small"
+                    rate = sum(pool.starmap(alone, [(kind, turn)] * cores, chunksize=1))
+                if number:
+                    found[name].append(rate)
+    return found
+
+
+def taken(counts: Iterator[int], seconds: float) -> float:
+    """Images a second of a stream."""
     next(counts)
-    count, began, cpu = 0, time.perf_counter(), time.process_time()
-    while (spent := time.perf_counter() - began) < float(seconds):
+    count, began = 0, time.perf_counter()
+    while (spent := time.perf_counter() - began) < seconds:
         count += next(counts)
-    return {"rate": count / spent, "per_cpu": count / (time.process_time() - cpu)}
+    return count / spent
 
 
 def counting(name: str, folder: Path, cores: int) -> Iterator[int]:
     """Decodes batch by batch without end; how many images each time."""
-    from benchmarks.samples import jpegs
     from pipelines.decode_images import ImageDecoder
     from pipelines.shards import ShardReader
 
@@ -62,33 +82,19 @@ def counting(name: str, folder: Path, cores: int) -> Iterator[int]:
         batches = ShardReader(str(folder / "shards")).batches(BATCH, name.split()[1][:-1], columns=COLUMNS)  # type: ignore[call-overload]
         for _, images in ImageDecoder().batches(batches, ["image/primary"]):
             yield len(images["image/primary"].pixels)
-    images = jpegs(64, side=640) * 4 if "640" in name else in_memory(folder)
     if name.startswith("ImageDecoder"):
         decoder = ImageDecoder((224, 224), draft="draft" in name)
         while True:
-            yield len(decoder.decode(images).pixels)
+            yield len(decoder.decode(_images["large"]).pixels)
     with ThreadPoolExecutor(cores) as pool:
-        while True:  # no batch is waited for: threads always have work
-            for count, _ in enumerate(pool.map(pixels, images * 8), 1):
-                if count % BATCH == 0:
-                    yield BATCH
+        while True:
+            yield sum(1 for _ in pool.map(pixels, _images["small"]))
 
 
-def in_memory(folder: Path) -> list[bytes]:
-    """The images of one batch."""
-    from pipelines.shards import ShardReader
-
-    return next(ShardReader(str(folder / "shards")).batches(BATCH, columns=COLUMNS))["image/primary"]  # type: ignore[return-value]
-
-
-def alone(folder: str, seconds: float) -> tuple[float, float]:
-    """Images a second of one process, and a second of its processor time."""
-    images = in_memory(Path(folder))
-    for image in images:
-        pixels(image)
-    count, began, cpu = 0, time.perf_counter(), time.process_time()
+def alone(kind: str, seconds: float) -> float:
+    """Images a second of one process."""
+    images, count, began = _images[kind], 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
-        for image in images[:32]:
-            pixels(image)
-        count += 32
-    return count / spent, count / (time.process_time() - cpu)
+        pixels(images[count % len(images)])
+        count += 1
+    return count / spent
