@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from fasttok.episodes import Where
 from pipelines.files import filesystem
@@ -30,7 +30,7 @@ def image_table(file: str, version: str) -> Table:
     return table(file, rows)
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[int]:
     """Whether a value can be an id: an integer of 64 bits."""
     return type(value) is int and -(2**63) <= value < 2**63
 

@@ -37,7 +37,8 @@ class Instances:
     Attributes:
         names: category id -> class name.
         images: (n,) int64 image ids, ascending; the other columns are in their order.
-        categories: (n,) int64. crowd: (n,) bool. corners: (n, 4) float64 x, y, width, height in pixels, NaN where they are no numbers.
+        categories: (n,) int64. crowd: (n,) bool.
+        corners: (n, 4) float64 x, y, width, height in pixels, NaN where they are no numbers.
     """
 
     names: dict[int, str]
@@ -76,10 +77,15 @@ def instances(file: str, version: str) -> Instances:
             categories.append(row["category_id"] if coco.is_id(row.get("category_id")) else -1)
             crowd.append(bool(row.get("iscrowd")))
             corners.extend(_numbers(row.get("bbox")))
-    columns = np.frombuffer(images, np.int64), np.frombuffer(categories, np.int64), np.frombuffer(crowd, np.bool_)
-    order = np.argsort(columns[0], kind="stable")
-    places = np.frombuffer(corners, np.float64).reshape(-1, 4)
-    return Instances(names, *(column[order] for column in columns), places[order])
+    by_image = np.frombuffer(images, np.int64)
+    order = np.argsort(by_image, kind="stable")
+    return Instances(
+        names,
+        images=by_image[order],
+        categories=np.frombuffer(categories, np.int64)[order],
+        crowd=np.frombuffer(crowd, np.bool_)[order],
+        corners=np.frombuffer(corners, np.float64).reshape(-1, 4)[order],
+    )
 
 
 def _numbers(value: Any) -> list[float]:
@@ -145,7 +151,7 @@ def usable(found: Instances, image: int, row: dict[str, Any]) -> tuple[NDArray[n
         raise Wrong("boxes", f"the image's height and width are {shown(size)}, expected pixels")
     rows = found.of(image)
     x, y, width, height = found.corners[rows].T
-    places = np.stack([y / size[0], x / size[1], (y + height) / size[0], (x + width) / size[1]], 1)  # type: ignore[operator]
+    places = np.stack([y / size[0], x / size[1], (y + height) / size[0], (x + width) / size[1]], 1)
     outside = (places[:, 2] <= 0) | (places[:, 3] <= 0) | (places[:, 0] >= 1) | (places[:, 1] >= 1)
     places = np.clip(places, 0, 1)
     known = np.array([int(c) in found.names for c in found.categories[rows]], bool)

@@ -249,4 +249,5 @@ def table(file: str, rows: list[tuple[int, int, int]] | NDArray[np.int64]) -> Ta
     columns = np.array(rows, np.int64).reshape(-1, 3)
     columns = columns[np.argsort(columns[:, 0], kind="stable")]
     fs, path = filesystem(file)
-    return Table(file, *(np.ascontiguousarray(columns[:, i]) for i in range(3)), fs.open(path, "rb"))
+    ids, offsets, lengths = (np.ascontiguousarray(columns[:, i]) for i in range(3))
+    return Table(file, ids, offsets, lengths, fs.open(path, "rb"))

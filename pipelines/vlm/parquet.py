@@ -1,10 +1,10 @@
-"""Parquet files as Hugging Face writes them: a column of images ({bytes, path} or binary, or a list of one), and columns of texts.
+"""Parquet files as Hugging Face writes them: a column of images ({bytes, path}, binary, or a list of one), and columns of texts.
 
 A row is a record; with `conversations: COLUMN` every pair of its turns is, as in `llava.py`. An image's `path` is a label and is
 not read: a row without bytes is rejected. Place of an image: the row's number in the file. A job is a range of row groups.
 
-Memory: a batch of `BATCH` rows beside what Arrow holds of the row group's pages; when single rows are asked for, a row group of at
-most `KEPT` bytes is kept, of a larger one the last batch.
+Memory: a batch of `BATCH` rows beside what Arrow holds of the row group's pages; when single rows are asked for, a row group of
+at most `KEPT` bytes is kept, of a larger one the last batch.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def ranges(source: SourceFile) -> list[Range]:
 
 def wanted(entry: DatasetEntry) -> list[str]:
     """The columns that the entry names."""
-    names = [entry.image, entry.id]
+    names: list[str | None] = [entry.image, entry.id]
     names += [entry.conversations] if entry.conversations else [entry.prompt, entry.target, entry.answers]
     return [name for name in dict.fromkeys(names) if name]
 

@@ -28,8 +28,8 @@ class SourceFile:
 class ImagePlace:
     """Where an encoded image lies: a path relative to the dataset's directory, and a place in that file.
 
-    Image files: offset 0. Tar: the member's bytes. Parquet: `offset` is the row in the file, `length` the image's bytes. TFRecord:
-    offset and length of the record.
+    Image files: offset 0. Tar: the member's bytes. Parquet: `offset` is the row in the file, `length` the image's bytes.
+    TFRecord: offset and length of the record.
     """
 
     path: str

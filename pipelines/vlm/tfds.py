@@ -76,7 +76,7 @@ def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
 def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, Any]) -> VlmRecord:
     data = check(values[entry.image], entry.image)
     found = texts(entry, values)
-    number = values.get(entry.id)
+    number: Any = values.get(entry.id)
     name = id_of({"id": number.item() if hasattr(number, "item") else number}, "id", where.number)
     return VlmRecord(where, name, ImagePlace(path, where.offset, where.length), data, *found)
 

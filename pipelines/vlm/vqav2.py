@@ -1,7 +1,7 @@
 """VQAv2: a file of questions, one of annotations, and images named after their id.
 
-The target is the most common of the ten answers; of several such `multiple_choice_answer`, else the first. All are kept. A process
-reads the annotations once to learn where they lie (24 bytes of memory each), whatever the number of its jobs.
+The target is the most common of the ten answers; of several such `multiple_choice_answer`, else the first. All are kept. A
+process reads the annotations once to learn where they lie (24 bytes of memory each), whatever the number of its jobs.
 """
 
 from collections.abc import Iterator

@@ -2,9 +2,9 @@
 
     000123.jpg  000123.json  000123.txt      ->  key 000123; "json" is read by its keys, "txt" and other texts by their extension
 
-Only headers are read by `tarfile`; members are read by their place. Refused, each with the record it belongs to: links, devices and
-other members that are no plain files, sparse ones, absolute names and names with `..`. Compressed tar files are refused whole, as
-they have no places to read at. A job is a tar file.
+Only headers are read by `tarfile`; members are read by their place. Refused, each with the record it belongs to: links, devices
+and other members that are no plain files, sparse ones, absolute names and names with `..`. Compressed tar files are refused
+whole, as they have no places to read at. A job is a tar file.
 """
 
 import json
