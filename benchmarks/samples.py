@@ -101,7 +101,9 @@ def write_tables(folder: Path, rows: int, files: int, pool: list[bytes]) -> None
     schema = pa.schema(list(types.items()))
     per = rows // files
     for number in range(files):
-        with pq.ParquetWriter(folder / f"{number:05d}.parquet", schema, compression="none") as writer:
+        with pq.ParquetWriter(
+            folder / f"{number:05d}.parquet", schema, compression="none", use_dictionary=False
+        ) as writer:
             for at in range(number * per, (number + 1) * per, 1024):
                 found = list(samples(at, min(at + 1024, (number + 1) * per), pool))
                 writer.write_table(pa.Table.from_pylist(found, schema=schema), row_group_size=1024)
