@@ -8,7 +8,6 @@ on content alone.
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -18,7 +17,7 @@ from fasttok.episodes.index import FILE, FORMAT_VERSION
 from fasttok.errors import InputError
 from pipelines import entries, statistics
 from pipelines.beam import Stage, finish, live_file, run_stage
-from pipelines.files import filesystem, join, read_json, write_json
+from pipelines.files import absolute, filesystem, join, read_json, write_json
 from pipelines.index_file import Job, Source, index_file, list_jobs, load_source, open_directory
 from pipelines.index_jobs import plan_jobs
 from pipelines.live import JOBS, WORK
@@ -27,7 +26,7 @@ from pipelines.standardize import dim_names, encodings
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """Indexes RLDS directories and JSONL VQA/caption folders: a row per episode, standardised actions, dead letters, statistics.
+    """Indexes RLDS directories, questions and captions: a row per episode or record, standardised actions, dead letters, statistics.
 
     Example: python -m pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX --max-bad 0.1%
 
@@ -66,11 +65,11 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> dict[str, Any]:
     if not config.datasets:
         raise InputError("nothing to index: give at least one dataset directory")
     budget = parse_budget(config.max_bad)
-    out = _absolute(config.out)
+    out = absolute(config.out)
     prepare(out, config)
     sources, jobs = {}, []
     for directory in config.datasets:
-        source, found = plan_jobs(_absolute(directory), config, out)
+        source, found = plan_jobs(absolute(directory), config, out)
         if source.dataset in sources:
             raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
         sources[source.dataset] = source
@@ -92,11 +91,6 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> dict[str, Any]:
     finish(out)
     log(f"INDEX {config.out} (digest {result['digest']}); next: fasttok fit {config.out} --out TOKENIZER")
     return result
-
-
-def _absolute(path: str) -> str:
-    path = str(path).rstrip("/")
-    return path if "://" in path else str(Path(path).resolve())
 
 
 def prepare(out: str, config: IndexConfig) -> None:
