@@ -26,7 +26,7 @@ from pipelines.standardize import dim_names, encodings
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """Indexes RLDS directories, questions and captions: a row per episode or record, standardised actions, dead letters, statistics.
+    """Indexes RLDS data, questions and captions: a row per episode or record, standardised actions, dead letters, statistics.
 
     Example: python -m pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX --max-bad 0.1%
 
