@@ -77,15 +77,11 @@ def instances(file: str, version: str) -> Instances:
             categories.append(row["category_id"] if coco.is_id(row.get("category_id")) else -1)
             crowd.append(bool(row.get("iscrowd")))
             corners.extend(_numbers(row.get("bbox")))
-    by_image = np.frombuffer(images, np.int64)
-    order = np.argsort(by_image, kind="stable")
-    return Instances(
-        names,
-        images=by_image[order],
-        categories=np.frombuffer(categories, np.int64)[order],
-        crowd=np.frombuffer(crowd, np.bool_)[order],
-        corners=np.frombuffer(corners, np.float64).reshape(-1, 4)[order],
-    )
+    ids, kinds = np.frombuffer(images, np.int64), np.frombuffer(categories, np.int64)
+    crowds = np.frombuffer(crowd, np.bool_)
+    places = np.frombuffer(corners, np.float64).reshape(-1, 4)
+    order = np.argsort(ids, kind="stable")
+    return Instances(names, ids[order], kinds[order], crowds[order], places[order])
 
 
 def _numbers(value: Any) -> list[float]:

@@ -248,6 +248,6 @@ def table(file: str, rows: list[tuple[int, int, int]] | NDArray[np.int64]) -> Ta
     """A table out of (id, offset, length) rows in the file's order."""
     columns = np.array(rows, np.int64).reshape(-1, 3)
     columns = columns[np.argsort(columns[:, 0], kind="stable")]
+    ids, offsets, lengths = columns.T.copy()
     fs, path = filesystem(file)
-    ids, offsets, lengths = (np.ascontiguousarray(columns[:, i]) for i in range(3))
     return Table(file, ids, offsets, lengths, fs.open(path, "rb"))

@@ -1,4 +1,4 @@
-"""Parquet files as Hugging Face writes them: a column of images ({bytes, path}, binary, or a list of one), and columns of texts.
+"""Parquet files as Hugging Face writes them: a column of images ({bytes, path}, binary, or a list of one) and columns of texts.
 
 A row is a record; with `conversations: COLUMN` every pair of its turns is, as in `llava.py`. An image's `path` is a label and is
 not read: a row without bytes is rejected. Place of an image: the row's number in the file. A job is a range of row groups.

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from fasttok.episodes import BadRecord, Where, rlds, tfrecord
 from fasttok.episodes.decode import Mismatch, decode
 from fasttok.episodes.features import Feature
@@ -77,7 +79,7 @@ def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, Any]
     data = check(values[entry.image], entry.image)
     found = texts(entry, values)
     number: Any = values.get(entry.id)
-    name = id_of({"id": number.item() if hasattr(number, "item") else number}, "id", where.number)
+    name = id_of({"id": number.item() if isinstance(number, np.generic) else number}, "id", where.number)
     return VlmRecord(where, name, ImagePlace(path, where.offset, where.length), data, *found)
 
 
