@@ -28,6 +28,7 @@ DECODERS = {  # and what each is compared with
     "ImageDecoder, 640 -> 224": LARGE,
     "ImageDecoder, 640 -> 224, draft": LARGE,
 }
+WARM, REST = 5, 0.4  # batches before a turn counts; seconds for what a turn left to be finished
 _images: dict[str, list[bytes]] = {}  # that forked processes share
 
 
@@ -41,7 +42,7 @@ def pixels(data: bytes, side: int = 224) -> np.ndarray:
     return np.asarray(image)
 
 
-def decode(folder: str, rounds: str, turn: float = 1.0) -> dict[str, list[float]]:
+def decode(folder: str, rounds: str, turn: float = 1.2) -> dict[str, list[float]]:
     """Images a second on all cores, of each in each round; a first round does not count."""
     from pipelines.shards import ShardReader
 
@@ -61,12 +62,14 @@ def decode(folder: str, rounds: str, turn: float = 1.0) -> dict[str, list[float]
                     rate = sum(pool.starmap(alone, [(kind, turn)] * cores, chunksize=1))
                 if number:
                     found[name].append(rate)
+                time.sleep(REST)
     return found
 
 
 def taken(counts: Iterator[int], seconds: float) -> float:
-    """Images a second of a stream."""
-    next(counts)
+    """Images a second of a stream that is under way: what was decoded ahead before does not count."""
+    for _ in range(WARM):
+        next(counts)
     count, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
         count += next(counts)

@@ -24,7 +24,7 @@ from benchmarks.deviation import deviations
 from benchmarks.readers import BATCH, BUFFER, CONTENDERS, installed
 from fasttok.console import log, run, table
 
-OURS = "fasttok global"
+RUNS = "Runs: load of the machine (1 minute) before and after each part"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class BenchConfig:
     """An interpreter that has webdataset and datasets; what it lacks is listed as not measured."""
     folder: Path | None = None
     """Where the samples are written, and kept; a temporary folder that is removed by default."""
+    parts: tuple[str, ...] = ("streams", "decoding", "windows")
+    """What is measured; tables of the others are kept as they are in OUT."""
     out: Path = Path("benchmarks/results")
     """Folder of the results."""
 
@@ -97,48 +99,60 @@ def make(folder: Path, rows: int) -> None:
 
 def main(config: BenchConfig) -> None:
     """Measures, prints and writes."""
+    kept = config.out / "reader.json"
+    sections: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text())["tables"] if kept.is_file() else {}
+    runs = {row["part"]: row for row in sections.pop(RUNS, [])}
     with tempfile.TemporaryDirectory() as temporary:
         folder = config.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         make(folder, config.rows)
-        load = [os.getloadavg()[0]]
-        pythons: dict[str, str] = {}
-        missing, found = [], []
-        for name in CONTENDERS:
-            choices = [sys.executable, config.rivals_python]
-            versions = {python: apart(python, "version", name)["version"] for python in choices}
-            python = next((p for p in choices if versions[p]), None)
-            what = f"{CONTENDERS[name][0]} {versions[python]}" if python else "not measured: not installed"
-            found.append({"reader": name, "package": what})
-            if python:
-                pythons[name] = python
-            else:
-                missing.append(name)
-        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
-        for number in range(config.repeats + 1):  # the first warms the page cache and compiles; it does not count
-            for name, python in pythons.items():
-                one = apart(python, "stream", name, str(folder), str(config.seconds if number else 0.1))
-                if number:
-                    rounds[name].append(one)
-            log(f"readers: round {number} of {config.repeats}, load {os.getloadavg()[0]:.1f}")
-        decoded = apart(sys.executable, "decode", str(folder), str(4 * config.repeats))
-        load.append(os.getloadavg()[0])
-    heading = f"{config.rows:,} samples of about 11 KB, batches of {BATCH}, images left encoded; buffers of {BUFFER:,} samples"
-    sections = {
-        heading: [reader_row(name, rounds) for name in rounds],
-        f"Decoded images a second, 224 x 224, all cores, {4 * config.repeats} rounds": [
-            decoder_row(name, decoded) for name in decoded
-        ],
-        "Largest difference of 1,000 samples from their mixture, in samples, over 200,000 positions": deviations(),
-        "What was measured": found,
-        "Load of the machine (1 minute) before and after": [{"before": load[0], "after": load[1]}],
-    }
-    for name, rows in sections.items():
-        table(f"\n{name}", list(rows[0]), [list(row.values()) for row in rows])
-    if missing:
-        log(f"not measured, not installed: {', '.join(missing)}")
+        for part in config.parts:
+            before = os.getloadavg()[0]
+            found = {"streams": streams, "decoding": decoding, "windows": windows}[part](config, folder)
+            for heading, rows in found.items():
+                table(f"\n{heading}", list(rows[0]), [list(row.values()) for row in rows])
+            runs[part] = {
+                "part": part,
+                "load before, after": f"{before:.1f}, {os.getloadavg()[0]:.1f}",
+                "options": f"--rows {config.rows} --repeats {config.repeats} --seconds {config.seconds:g}",
+            }
+            sections |= found
     command = f"python -m benchmarks.reader --rows {config.rows} --repeats {config.repeats}"
-    about.write(config.out, "reader", "Reading shards", command, sections)
+    about.write(config.out, "reader", "Reading shards", command, {**sections, RUNS: list(runs.values())})
+
+
+def streams(config: BenchConfig, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Rows a second of each contender."""
+    pythons: dict[str, str] = {}
+    used = []
+    for name in CONTENDERS:
+        choices = [sys.executable, config.rivals_python]
+        versions = {python: apart(python, "version", name)["version"] for python in choices}
+        python = next((p for p in choices if versions[p]), None)
+        what = f"{CONTENDERS[name][0]} {versions[python]}" if python else "not measured: not installed"
+        used.append({"reader": name, "package": what})
+        if python:
+            pythons[name] = python
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
+    for number in range(config.repeats + 1):  # the first warms the page cache and compiles; it does not count
+        for name, python in pythons.items():
+            one = apart(python, "stream", name, str(folder), str(config.seconds if number else 0.1))
+            if number:
+                rounds[name].append(one)
+        log(f"readers: round {number} of {config.repeats}, load {os.getloadavg()[0]:.1f}")
+    title = f"Samples of about 11 KB, batches of {BATCH}, images left encoded; buffers of {BUFFER:,} samples"
+    return {title: [reader_row(name, rounds) for name in rounds], "What was measured": used}
+
+
+def decoding(config: BenchConfig, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Images a second, beside Pillow alone."""
+    rounds = apart(sys.executable, "decode", str(folder), str(4 * config.repeats))
+    return {"Decoded images a second, 224 x 224, all cores": [decoder_row(name, rounds) for name in rounds]}
+
+
+def windows(config: BenchConfig, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """How near windows are to their mixture."""
+    return {"Largest difference of 1,000 samples from their mixture, in samples, over 200,000 positions": deviations()}
 
 
 def reader_row(name: str, rounds: dict[str, list[dict[str, float]]]) -> dict[str, Any]:

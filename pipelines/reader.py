@@ -7,8 +7,6 @@ The order is computed from a position (`pipelines.order`), the rows it names are
 import hashlib
 import warnings
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -27,18 +25,10 @@ from pipelines.order import BlockOrder, GlobalOrder, Layout, Order
 from pipelines.records import ROWS_PER_BATCH, SCHEMA
 from pipelines.schedule import Schedule, Weights
 from pipelines.shard_files import ShardFiles, file_problem, unreadable
+from pipelines.slices import Slice, fetched_ahead, slices
 
 IntArray = NDArray[np.int64]
 WINDOW, POOL = 8, 16  # shards and record batches that block mode mixes: 4,096 rows, some 45 MB of 11 KB images
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A rank's part of one global batch: positions low .. high - 1, and how many are consumed after the whole batch."""
-
-    low: int
-    high: int
-    consumed: int
 
 
 class ShardReader:
@@ -191,16 +181,19 @@ class ShardReader:
         self._warn(mode)
         at = state.consumed if state else 0
         end = None if epochs is None else epochs * self.num_rows
-        slices = self._slices(at, end, n, rank, world, part)
-        return self._iterate(order, name, slices, columns, workers, ahead)
+        pieces = slices(at, end, n, rank, world, part)
+        return self._iterate(order, name, pieces, columns, workers, ahead)
 
     def verify(self) -> None:
-        """Checks size, sha256, schema and row order of every shard against the manifest.
+        """Checks size, sha256, schema and row order of every shard against the manifest; shows progress.
 
         Raises:
             InputError: names each shard that is missing, truncated or changed.
         """
-        problems = [p for number in range(len(self.manifest.shards)) for p in self.shard_problems(number)]
+        from fasttok.console import track
+
+        numbers = track(range(len(self.manifest.shards)), "verifying", unit="shards")
+        problems = [problem for number in numbers for problem in self.shard_problems(number)]
         if problems:
             raise InputError("\n".join([f"{self.path}: {len(problems)} problem(s)", *problems]))
 
@@ -246,25 +239,14 @@ class ShardReader:
             raise InputError(
                 f"block mode mixes window >= 1 shards and pool >= 1 record batches; got {window} and {pool}"
             )
-        self._check_cache(window)
+        self.files.check_window(window)
         return BlockOrder(self.layout, seed, window, pool), f"block seed={seed} window={window} pool={pool}"
-
-    def _slices(
-        self, at: int, end: int | None, n: int, rank: int, world: int, part: tuple[int, int]
-    ) -> Iterator[Slice]:
-        number = 0
-        while end is None or at < end:
-            size = n if end is None else min(n, end - at)
-            if number % part[1] == part[0]:
-                yield Slice(at + rank * size // world, at + (rank + 1) * size // world, at + size)
-            at += size
-            number += 1
 
     def _iterate(
         self,
         order: Order,
         name: str,
-        slices: Iterator[Slice],
+        pieces: Iterator[Slice],
         columns: Collection[str] | None,
         workers: int,
         ahead: int | None,
@@ -274,26 +256,9 @@ class ShardReader:
             return Batch(self.take(shard, row, columns).data, ReadState(self.digest, consumed, name))
 
         if self.files.cache is not None and isinstance(order, BlockOrder):
-            slices = self._fetching(order, slices)
-        jobs = ((*order.rows(piece.low, piece.high), piece.consumed) for piece in slices)
+            pieces = fetched_ahead(self.files, order, pieces)
+        jobs = ((*order.rows(piece.low, piece.high), piece.consumed) for piece in pieces)
         yield from in_order(read, jobs, workers, ahead)
-
-    def _fetching(self, order: BlockOrder, slices: Iterator[Slice]) -> Iterator[Slice]:
-        """The same slices; threads bring a window's shards, and the next one's where the cache has room, before they are read."""
-        end = -1
-        with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:
-            try:
-                for piece in slices:
-                    if piece.low >= end:
-                        end = order.window_end(piece.low)
-                        wanted = [*order.window_shards(piece.low), *order.window_shards(end)]
-                        if self.files.held(wanted) > self.files.cache_limit:
-                            wanted = wanted[: len(order.window_shards(piece.low))]
-                        for number in wanted:
-                            pool.submit(self.files.fetch, int(number))  # an error comes when the shard is read
-                    yield piece
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, n: int, rank: int, world: int, columns: Collection[str] | None) -> None:
         if not self.num_rows:
@@ -320,15 +285,6 @@ class ShardReader:
                 f"{self.path}: the state to go on from counts samples of another order ({state.order}; here {order}), so samples "
                 "would be lost and doubled; read with the same mode, seed and weights, or take ReadState(manifest, consumed), "
                 "which has no order, to change it on purpose"
-            )
-
-    def _check_cache(self, window: int) -> None:
-        largest = sum(sorted((shard.bytes for shard in self.manifest.shards), reverse=True)[:window])
-        if self.files.cache is not None and largest > self.files.cache.limit:
-            raise InputError(
-                f"{self.path}: block mode reads a window of {window} shards in turns, up to {largest:,} bytes, and the cache "
-                f"holds {self.files.cache.limit:,}: each would be copied many times. Give cache_bytes={2 * largest} (this window "
-                "and the next), or a smaller window="
             )
 
     def _warn(self, mode: str) -> None:

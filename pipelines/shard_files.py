@@ -1,7 +1,6 @@
 """Shards as files: mapped where they are local or cached, read by ranges where they are remote; damage is named."""
 
 import contextlib
-import io
 import os
 import threading
 from collections import OrderedDict
@@ -17,11 +16,11 @@ from pipelines.cache import ShardCache
 from pipelines.columns import buffers_of, slots
 from pipelines.files import filesystem, is_local, join, sha256_file
 from pipelines.manifest import Manifest, Shard
+from pipelines.ranged import RangedFile, Resident
 from pipelines.records import ROWS_PER_BATCH, SCHEMA
 
 IntArray = NDArray[np.int64]
 MAPPED_SHARDS = 4096  # mapped at a time: each costs address space and a file handle, not memory
-RESIDENT_BYTES = 256 << 20  # record batches of remote shards that are kept in memory
 CACHE_TRIES = 20  # another process may evict a copy before it is mapped
 SLOTS = sum(slots(field.type) for field in SCHEMA)
 
@@ -50,7 +49,7 @@ class ShardFiles:
         self._lock = threading.Lock()
         self._opening = [threading.Lock() for _ in range(64)]
         self._most = most_mapped()
-        self._resident = _Resident()
+        self._resident = Resident()
 
     def url(self, number: int) -> str:
         """Where a shard lies."""
@@ -91,6 +90,20 @@ class ShardFiles:
     def cache_limit(self) -> int:
         """Bytes that the cache may hold; 0 without one."""
         return self.cache.limit if self.cache else 0
+
+    def check_window(self, window: int) -> None:
+        """Whether the cache can hold a window of so many shards.
+
+        Raises:
+            InputError: it cannot.
+        """
+        largest = sum(sorted((shard.bytes for shard in self.shards), reverse=True)[:window])
+        if self.cache is not None and largest > self.cache.limit:
+            raise InputError(
+                f"{self.folder}: block mode reads a window of {window} shards in turns, up to {largest:,} bytes, and the cache "
+                f"holds {self.cache.limit:,}: each would be copied many times. Give cache_bytes={2 * largest} (this window "
+                "and the next), or a smaller window="
+            )
 
     def fetch(self, number: int) -> None:
         """Brings a shard to the cache, where there is one."""
@@ -197,7 +210,7 @@ class _Mapped(_Shard):
 class _Ranged(_Shard):
     """A remote shard: a record batch is one ranged read, and the last ones read are kept."""
 
-    def __init__(self, url: str, shard: Shard, resident: "_Resident", number: int) -> None:
+    def __init__(self, url: str, shard: Shard, resident: Resident, number: int) -> None:
         super().__init__(url, shard, pa.PythonFile(RangedFile(url, shard.bytes), mode="r"))
         self._resident = resident
         self._number = number
@@ -213,58 +226,6 @@ class _Ranged(_Shard):
                     found = (buffers_of(batch), batch)
                     self._resident.put((self._number, number), found, batch.nbytes)
         return found
-
-
-class _Resident:
-    """The record batches read last, up to RESIDENT_BYTES."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[tuple[int, int], tuple[Any, int]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[int, int]) -> Any:
-        with self._lock:
-            if key not in self._held:
-                return None
-            self._held.move_to_end(key)
-            return self._held[key][0]
-
-    def put(self, key: tuple[int, int], value: Any, size: int) -> None:
-        with self._lock:
-            self._held[key] = (value, size)
-            self._bytes += size
-            while self._bytes > RESIDENT_BYTES and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1][1]
-
-
-class RangedFile(io.RawIOBase):
-    """A remote file of known size, of which each read is one request."""
-
-    def __init__(self, url: str, size: int) -> None:
-        super().__init__()
-        self._fs, self._path = filesystem(url)
-        self._size = size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        data = self._fs.cat_file(self._path, self._at, end) if end > self._at else b""
-        self._at += len(data)
-        return data
 
 
 def most_mapped() -> int:
