@@ -61,6 +61,15 @@ def token_losses(
     return jnp.zeros((rows, length), jnp.float32).at[jnp.arange(rows)[:, None], place].add(spread)
 
 
+def token_weights(mask: Array, loss_norm: str) -> Array:
+    """What a text-loss token counts in the cross-entropy, () or (B, 1) float32: 1 / tokens, or 1 / (rows x the row's tokens)."""
+    per_row = jnp.sum(mask, axis=1, keepdims=True)
+    if loss_norm == "tokens":
+        return 1.0 / jnp.maximum(jnp.sum(per_row), 1).astype(jnp.float32)
+    rows = jnp.maximum(jnp.sum(per_row > 0), 1)
+    return 1.0 / (rows * jnp.maximum(per_row, 1)).astype(jnp.float32)
+
+
 def flow_errors(
     params: model.Params, context: model.Context, batch: dict[str, Array], key: Array, config: ModelConfig, draws: int
 ) -> Array:
@@ -86,11 +95,14 @@ def compute(
     *,
     alpha: float = 1.0,
     flow_draws: int = 1,
+    loss_norm: str = "tokens",
 ) -> tuple[Array, Metrics]:
     """Total loss and its parts over a training batch (docs/design.md "Training batch").
 
     Args:
         alpha: weight of L_FLOW.
+        loss_norm: "tokens" divides the cross-entropy by all text-loss tokens; "samples" takes each row's mean, then that of all
+            rows that have such tokens. L_VLM and L_FAST sum to it either way.
         flow_draws: flow times per row; each costs one pass of the small expert and lowers the variance.
 
     Returns:
@@ -101,11 +113,11 @@ def compute(
     losses = token_losses(params, context, batch)
     fast = batch["is_fast"][:, None]
     counts = {"n_vlm": jnp.sum(batch["loss_mask"] & ~fast), "n_fast": jnp.sum(batch["loss_mask"] & fast)}
-    tokens = jnp.maximum(counts["n_vlm"] + counts["n_fast"], 1)
     vlm, fast_sum = jnp.sum(jnp.where(fast, 0.0, losses)), jnp.sum(jnp.where(fast, losses, 0.0))
+    weight = token_weights(batch["loss_mask"], loss_norm)
     metrics: dict[str, Any] = {
-        "loss_vlm": vlm / tokens,
-        "loss_fast": fast_sum / tokens,
+        "loss_vlm": jnp.sum(jnp.where(fast, 0.0, losses * weight)),
+        "loss_fast": jnp.sum(jnp.where(fast, losses * weight, 0.0)),
         "ce_vlm": vlm / jnp.maximum(counts["n_vlm"], 1),
         "ce_fast": fast_sum / jnp.maximum(counts["n_fast"], 1),
         **counts,
