@@ -284,3 +284,12 @@ def test_entries_that_cannot_be_say_why(text: str, message: str) -> None:
 def test_robots_have_no_vlm_keys() -> None:
     with pytest.raises(InputError, match="'detect' is a key of vqa and caption entries"):
         entries.parse_entry("{name: x, kind: robot, detect: all, cameras: {primary: a}, action: [{from: a}]}", "x.yaml")
+
+
+def test_the_entries_of_the_documentation_are_entries() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "vlm.md").read_text()
+    blocks = [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
+    found = [entries.parse_entry(block, "docs/vlm.md") for block in blocks]
+    assert {entry.format for entry in found} == set(vlm.READERS)
+    for entry in found:
+        assert entries.from_json(json.loads(json.dumps(entry.to_json()))) == entry
