@@ -2,6 +2,7 @@
 
 import errno
 import os
+import posixpath
 import re
 import stat
 from collections.abc import Callable
@@ -23,7 +24,7 @@ def check_name(name: str) -> str:
     >>> check_name("a/b.jpg"), check_name("../b.jpg"), check_name("s3://b.jpg"), check_name("")
     ('', 'leads out of the images folder', 'leads out of the images folder', 'no name')
     """
-    if not name or not name.strip("/"):
+    if not name.strip("/") or posixpath.normpath(name) == ".":
         return "no name"
     if name.startswith(("/", "\\", "~")) or ":" in name or ".." in name.replace("\\", "/").split("/"):
         return "leads out of the images folder"

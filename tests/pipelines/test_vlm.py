@@ -284,3 +284,34 @@ def test_entries_that_cannot_be_say_why(text: str, message: str) -> None:
 def test_robots_have_no_vlm_keys() -> None:
     with pytest.raises(InputError, match="'detect' is a key of vqa and caption entries"):
         entries.parse_entry("{name: x, kind: robot, detect: all, cameras: {primary: a}, action: [{from: a}]}", "x.yaml")
+
+
+def test_the_entries_of_the_documentation_are_entries() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "vlm.md").read_text()
+    blocks = [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
+    found = [entries.parse_entry(block, "docs/vlm.md") for block in blocks]
+    assert {entry.format for entry in found} == set(vlm.READERS)
+    for entry in found:
+        assert entries.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+
+
+def test_object_stores(made: Made, tmp_path: Path) -> None:
+    """The same records from a store that has no links."""
+    import fsspec
+
+    hostile = {"link.jpg", "out", "pipe.jpg"}
+    store = fsspec.filesystem("memory")
+    for file in made.directory.rglob("*"):
+        if not hostile & set(file.relative_to(made.directory).parts) and file.is_file():
+            store.pipe(f"/bucket/data/{file.relative_to(made.directory)}", file.read_bytes())
+    try:
+        result = run_index(IndexConfig(("memory://bucket/data",), str(tmp_path / "index"), json=True), [])
+        (dataset,) = result["datasets"].values()
+        assert dataset["splits"]["train"]["rejected"] == made.rejected
+        files = sorted((tmp_path / "index").glob("*/*/*.episodes.parquet"))
+        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+        read = vlm.open_images(own_entry(made.directory), "memory://bucket/data")
+        found = [(r["language"], r["target"], *read(r["image"], r["image_offset"], r["image_length"])) for r in rows]
+        assert found == [(*record, "") for record in made.records]
+    finally:
+        store.rm("/bucket", recursive=True)

@@ -40,7 +40,7 @@ class Made:
 
 HOSTILE = ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", "..\\secret.jpg", "file:///etc/passwd", "~/x.jpg", "a\0.jpg",
            "link.jpg", "out/secret.jpg", "missing.jpg", "folder.jpg", "bomb.png", "cut.jpg", "anim.gif", "empty.jpg",
-           "\ud800.jpg", "x" * 300 + ".jpg", "", "pipe.jpg"]  # fmt: skip
+           "\ud800.jpg", "x" * 300 + ".jpg", "", ".", "pipe.jpg"]  # fmt: skip
 
 
 def images(root: Path, count: int = 4, folder: str = "images") -> list[bytes]:
