@@ -15,7 +15,7 @@ from mixtures.spec import walk
 from pipelines import entries
 
 KEYS = {"kind", "episodes", "frames", "frames_from", "hz", "action_dim", "gib"}
-SOURCES = {"openvla", "multinet", "lerobot", "coco", "vqav2"}
+SOURCES = {"openvla", "multinet", "lerobot", "hub", "coco", "vqav2"}
 
 
 def as_published(soup: dict[str, Any]) -> list[dict[str, Any]]:
