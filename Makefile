@@ -33,6 +33,8 @@ bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.fasttok
 	$(BIN)/python -m benchmarks.rlds
+	$(BIN)/python -m benchmarks.build
+	$(BIN)/python -m benchmarks.reader
 
 clean:  ## removes what demo and tests made, not the environment
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis

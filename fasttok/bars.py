@@ -39,7 +39,7 @@ def bars(edges: Sequence[float] | np.ndarray, counts: Sequence[int] | np.ndarray
                 f'height="{size:.1f}" fill="{fill}"><title>{tip}</title></rect>'
             )
     parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{top + tall}" y2="{top + tall}"/>')
-    parts.append(f'<text x="{left - 6}" y="{top + 9}" text-anchor="end">{tick_label(most)}</text>')
+    parts.append(f'<text x="{left - 6}" y="{top + 9}" text-anchor="end">{most:,}</text>')
     for value in [v for v in ticks(x0, x0 + span, 4) if x0 <= v <= x0 + span]:
         parts.append(
             f'<text x="{at(value):.1f}" y="{height - bottom + 15}" text-anchor="middle">{tick_label(value)}</text>'

@@ -8,14 +8,16 @@ from typing import Annotated
 import tyro
 
 from fasttok.console import emit_json, log, run, table
-from fasttok.errors import InputError, unknown_name
+from fasttok.errors import unknown_name
+from mixtures.catalogue import catalogue
 from mixtures.page import COLUMNS, explain_page, row
 from mixtures.registry import find_mixture, load_mixture, preset_names
 from mixtures.shares import phases
-from mixtures.spec import with_overrides
-from mixtures.summary import Known, from_catalogue, from_index, summarise
+from mixtures.spec import Mixture, with_overrides
+from mixtures.summary import Known, from_catalogue, from_index, summarise, unknown_sizes
 from mixtures.tokens import with_fast_tokens
 
+CATALOGUED = ("episodes", "frames", "hz", "action_dim", "gib")
 HELP = """Mixtures: what is mixed and how much.
 
 usage: python -m mixtures VERB ...
@@ -104,13 +106,10 @@ def explain(config: ExplainConfig) -> None:
             "No INDEX: sizes are catalogue estimates (published frames), filters are not counted and max_epochs is not held; "
             "--index INDEX gives the real numbers."
         )
-    lines, plan = summarise(mixture, config.samples, known)
-    if plan is None:
-        missing = [name for name, facts in known.items() if not facts.frames]
-        raise InputError(
-            f"{config.mixture}: its shares follow from sizes ({mixture.root.policy}), and the catalogue has none of "
-            f"{', '.join(missing)}; index them and pass --index INDEX"
-        )
+    missing = unknown_sizes(mixture, known)
+    if missing:
+        return explain_without_sizes(mixture, missing, config)
+    lines, _ = summarise(mixture, config.samples, known)
     if config.html:
         config.html.write_text(explain_page(mixture, config.samples, lines, note), encoding="utf-8")
         log(f"wrote {config.html}")
@@ -133,6 +132,27 @@ def explain(config: ExplainConfig) -> None:
     index = mixture.index or "INDEX"
     log(f"next: python -m pipelines build {config.mixture} --index {index} --out SHARDS --samples {config.samples}")
     return None
+
+
+def explain_without_sizes(mixture: Mixture, missing: list[str], config: ExplainConfig) -> None:
+    """What can be said of a mixture whose shares follow from sizes that nobody published: weights, and what is known."""
+    rows = []
+    for source in mixture.sources:
+        facts = catalogue().get(source.dataset, {})
+        rows.append([source.name, source.weight, *(facts.get(key) for key in CATALOGUED)])
+    if config.json:
+        columns = ("name", "weight", *CATALOGUED)
+        sources = [dict(zip(columns, row, strict=True)) for row in rows]
+        return emit_json({"mixture": mixture.name, "estimates": True, "sources": sources, "unknown_sizes": missing})
+    table(
+        f"{mixture.name}: {mixture.description}",
+        ["source", "weight", "episodes", "frames", "Hz", "action dim", "GiB"],
+        rows,
+    )
+    return log(
+        f"No INDEX, and the catalogue has no frames of {len(missing)} of {len(rows)} sources, from which shares follow "
+        f"(policy {mixture.root.policy}): no shares. Index the datasets and pass --index INDEX"
+    )
 
 
 VERBS = {"list": (ListConfig, list_mixtures), "show": (ShowConfig, show), "explain": (ExplainConfig, explain)}

@@ -12,7 +12,7 @@ of its own.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fasttok.errors import InputError
 from mixtures.quota import IntArray, capped_quotas
-from mixtures.spec import Group, Mixture, Source
+from mixtures.spec import Group, Mixture, Source, walk
 
 Frames = Mapping[str, int]
 
@@ -45,9 +45,11 @@ class Budget:
         return self.counts.sum(axis=0)
 
 
-def needs_frames(group: Group) -> bool:
-    """Whether a mixture's shares depend on how large its sources are."""
-    return group.sized or any(needs_frames(member) for member in group.members if isinstance(member, Group))
+def needs_frames(group: Group) -> list[str]:
+    """The sources on whose sizes shares depend, in order."""
+    if group.sized:
+        return [source.name for _, source in walk(group)]
+    return [name for member in group.members if isinstance(member, Group) for name in needs_frames(member)]
 
 
 def shares(mixture: Mixture, frames: Frames | None = None, phase: int = -1) -> NDArray[np.float64]:
@@ -74,15 +76,13 @@ def budget(mixture: Mixture, samples: int, frames: Frames | None = None) -> Budg
 
     Args:
         samples: of the build. A phase that begins later is not reached, and has no row.
-        frames: of each source; None: `max_epochs` cannot be checked and does not hold.
+        frames: of each source; where they are not known, `max_epochs` cannot be checked and does not hold.
 
     Raises:
         InputError: as `shares`; caps that cannot hold the samples.
     """
     names = [source.name for source in mixture.sources]
-    left: list[int | None] = [
-        None if frames is None else cap(source.max_epochs, frames[source.name]) for source in mixture.sources
-    ]
+    left: list[int | None] = [cap(source.max_epochs, (frames or {}).get(source.name)) for source in mixture.sources]
     counts, parts = [], []
     for number, start, stop in phases(mixture, samples):
         parts.append(shares(mixture, frames, number))
@@ -103,13 +103,13 @@ def phases(mixture: Mixture, samples: int) -> list[tuple[int, int, int]]:
     return [(i, a, min(b, samples)) for i, (a, b) in enumerate(zip(starts, stops, strict=True)) if a < samples]
 
 
-def cap(max_epochs: float | None, frames: int) -> int | None:
-    """Most samples of a source; None without a limit.
+def cap(max_epochs: float | None, frames: int | None) -> int | None:
+    """Most samples of a source; None without a limit, or where its size is not known.
 
     >>> cap(1.5, 101), cap(None, 101)
     (151, None)
     """
-    return None if max_epochs is None else int(max_epochs * frames)
+    return None if max_epochs is None or frames is None else int(max_epochs * frames)
 
 
 def _split(
@@ -148,15 +148,3 @@ def _size(node: Group | Source, frames: Frames | None, policy: Group) -> int:
             "an INDEX; pass --index INDEX"
         )
     return frames[node.name]
-
-
-def held_counts(planned: Sequence[Sequence[int]], written: Sequence[int]) -> list[list[int]]:
-    """A build's planned (phases, sources) counts, scaled to the rows that were written: exact per source."""
-    from mixtures.quota import quotas
-
-    table = np.array(planned, np.int64)
-    columns = [
-        quotas(table[:, i], rows) if table[:, i].any() else np.zeros(len(table), np.int64)
-        for i, rows in enumerate(written)
-    ]
-    return np.stack(columns, axis=1).tolist()

@@ -151,7 +151,12 @@ def row_kind(source: Source, dataset_kind: str) -> str:
     return "caption" if source.questions == ("caption",) else "vqa"
 
 
-def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tuple[list[Line], Budget | None]:
+def unknown_sizes(mixture: Mixture, known: Mapping[str, Known]) -> list[str]:
+    """Sources whose sizes the shares follow from, and are not known."""
+    return [name for name in needs_frames(mixture.root) if not known[name].frames]
+
+
+def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tuple[list[Line], Budget]:
     """Lines in the order of the file, each group before its members, the whole mixture first.
 
     Args:
@@ -159,16 +164,12 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tup
         known: of each source, by name.
 
     Returns:
-        The lines, and the budget; None, with shares and samples of 0, where a policy needs sizes that are not known.
+        The lines, and the budget.
 
     Raises:
-        InputError: caps that cannot hold the samples.
+        InputError: caps that cannot hold the samples, or a policy that needs sizes that are not known.
     """
-    frames = {name: facts.frames for name, facts in known.items() if facts.frames}
-    whole = len(frames) == len(mixture.sources)
-    if needs_frames(mixture.root) and not whole:
-        return [], None
-    plan = budget(mixture, samples, frames if whole else None)
+    plan = budget(mixture, samples, {name: facts.frames for name, facts in known.items() if facts.frames})
     names = [source.name for source in mixture.sources]
     wanted = (plan.shares * plan.counts.sum(axis=1, keepdims=True)).sum(axis=0) / max(samples, 1)
     lines: list[Line] = []

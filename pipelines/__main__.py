@@ -19,9 +19,9 @@ usage: python -m pipelines VERB ...
   statistics INDEX                                   exact mean, std, range and quantiles of steps, or of chunks
   build MIXTURE --index INDEX --out SHARDS --samples N  plan, encode and write shards   [--resume | --overwrite]
   datasets list | show NAME | draft DIR              the catalogue of entries; a first one for your own data
-  inspect SHARDS                                     rows, printed
-  stats SHARDS                                       counts, FAST ids per row, action ranges
-  lint SHARDS                                        digests, schema and counts against the manifest
+  inspect SHARDS [--html]                            rows: cameras, texts, raw and decoded actions, tokens, provenance
+  stats SHARDS [--html]                              counts, lengths, texts, histograms against the normaliser, pictures
+  lint SHARDS [--held-out FILE]                      digests, repeats, leaks, values, FAST ids, cameras, images, texts
 
 example: python -m pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
 help of a verb: python -m pipelines build --help

@@ -10,7 +10,7 @@ from fasttok.console import emit_json, log, table
 from fasttok.episodes import rlds
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
-from pipelines import draft
+from pipelines import draft, draft_vlm
 from pipelines.entries import DatasetEntry, packaged, parse_entry
 
 
@@ -44,13 +44,13 @@ class ShowConfig:
 
 @dataclass(frozen=True)
 class DraftConfig:
-    """Proposes an entry for an RLDS directory from its features, and says what could not be told.
+    """Proposes an entry for an RLDS directory, or a folder of questions, captions or boxes, and says what could not be told.
 
     Example: python -m pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
     """
 
     directory: Annotated[str, tyro.conf.Positional]
-    """A TFDS version folder."""
+    """A TFDS version folder, or a folder in one of the layouts of docs/vlm.md."""
 
 
 def entry_of(name: str) -> DatasetEntry:
@@ -158,11 +158,15 @@ def run_draft(config: DraftConfig) -> None:
     """Prints the draft on stdout, what could not be told on stderr.
 
     Raises:
-        InputError: not an RLDS directory, or one whose features the raw reader does not cover.
+        InputError: neither an RLDS directory that the raw reader covers nor a layout of questions or captions that is known.
     """
-    directory = rlds.open_raw(config.directory)
-    features: dict[str, Feature] = directory.features
-    text, unclear = draft.propose(directory.name, features, first_steps(directory))
+    found = None if rlds.is_rlds(config.directory) else draft_vlm.propose(config.directory)
+    if found is None:
+        directory = rlds.open_raw(config.directory)
+        features: dict[str, Feature] = directory.features
+        found = draft_vlm.of_features(directory.name, features)
+        found = found or draft.propose(directory.name, features, first_steps(directory))
+    text, unclear = found
     print(text, end="")
     for line in unclear:
         log(f"not clear: {line}")

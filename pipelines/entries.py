@@ -18,6 +18,7 @@ from fasttok.errors import InputError, unknown_name
 from fasttok.rotations import STORED
 from pipelines.filters import Filters, parse_filters
 from pipelines.records import CAMERA_SLOTS, KINDS
+from pipelines.vlm_keys import OWN, check_keys
 
 LANGUAGE_FORMATS = ("text", "codepoints")
 OWN_ENTRY = "dataset.yaml"
@@ -65,8 +66,11 @@ class DatasetEntry:
         defects, notes: what its users should know, and where loaders or sources disagree.
         soups: published mixtures that name it.
         episodes: split -> how many; size_gib, version, homepage: of the copy that the entry was written for.
-        splits: VLM only, split -> JSONL file. images: folder of its images. image, prompt, target, id: its JSON keys;
-            prompt None: `fixed_prompt` for all.
+        format: VLM only, how it is stored (`pipelines/vlm/`, docs/vlm.md). splits: split -> its file, or files by a pattern.
+        images: folder of its images; `{split}` in it is the split's name.
+        image, prompt, target, answers, id: JSON keys, columns or features; prompt None: `fixed_prompt` for all.
+        annotations, image_name: of VQAv2, split -> file, and a template for names of images. conversations: a column of turns.
+        turns: `each` pair of turns or the `first`. detect: `all` classes of an image at once, or `each`.
     """
 
     name: str
@@ -93,12 +97,19 @@ class DatasetEntry:
     defects: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     soups: tuple[str, ...] = ()
+    format: str = "jsonl"
     splits: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
     images: str = "images"
+    image_name: str = ""
     image: str = "image"
     prompt: str | None = None
     fixed_prompt: str = ""
     target: str = ""
+    answers: str = ""
+    conversations: str = ""
+    turns: str = "each"
+    detect: str = "all"
     id: str = "id"
 
     def to_json(self) -> dict[str, Any]:
@@ -107,7 +118,7 @@ class DatasetEntry:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
 
 
-MAPPINGS = ("cameras", "splits", "episodes")
+MAPPINGS = ("cameras", "splits", "annotations", "episodes")
 LISTS = ("bgr", "defects", "notes", "soups")
 
 
@@ -136,11 +147,14 @@ def parse_entry(text: str, where: str) -> DatasetEntry:
             raise InputError(f"{where}: key {key!r} is missing")
     if data["kind"] not in KINDS:
         raise InputError(f"{where}: {unknown_name('kind', str(data['kind']), KINDS)}")
-    required = ("cameras", "action") if data["kind"] == "robot" else ("splits", "target")
-    for key in required:
+    if data["kind"] != "robot" and not data.get("exclude"):
+        check_keys(data, where)
+    for key in sorted(({"format"} | OWN) & set(data)) if data["kind"] == "robot" else ():
+        raise InputError(f"{where}: {key!r} is a key of vqa and caption entries, not of robot ones")
+    for key in ("cameras", "action") if data["kind"] == "robot" else ():
         if not data.get(key) and not data.get("exclude"):
-            raise InputError(f"{where}: a {data['kind']} entry needs the key {key!r}")
-    for key in ("cameras", "splits", "episodes", "filters"):
+            raise InputError(f"{where}: a robot entry needs the key {key!r}")
+    for key in ("cameras", "episodes", "filters"):
         if not isinstance(data.get(key) or {}, dict):
             raise InputError(f"{where}: {key} is {data[key]!r}, expected a mapping")
     for key in (*LISTS, "action", "proprio"):

@@ -6,29 +6,27 @@ on content alone.
 """
 
 import hashlib
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import tyro
 
 from fasttok.console import emit_json, log, table
-from fasttok.episodes import rlds
 from fasttok.episodes.index import FILE, FORMAT_VERSION
 from fasttok.errors import InputError
-from pipelines import entries, statistics, vlm
+from pipelines import entries, statistics
 from pipelines.beam import Stage, finish, live_file, run_stage
-from pipelines.files import filesystem, join, read_json, write_json
+from pipelines.files import absolute, filesystem, join, read_json, write_json
 from pipelines.index_file import Job, Source, index_file, list_jobs, load_source, open_directory
+from pipelines.index_jobs import plan_jobs
 from pipelines.live import JOBS, WORK
 from pipelines.standardize import dim_names, encodings
 
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """Indexes RLDS directories and JSONL VQA/caption folders: a row per episode, standardised actions, dead letters, statistics.
+    """Indexes RLDS data, questions and captions: a row per episode or record, standardised actions, dead letters, statistics.
 
     Example: python -m pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX --max-bad 0.1%
 
@@ -36,7 +34,7 @@ class IndexConfig:
     """
 
     datasets: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Dataset directories: TFDS version folders, or folders with a dataset.yaml and JSONL files; any fsspec URL."""
+    """Dataset directories: TFDS version folders, or folders with a dataset.yaml that says what is in them; any fsspec URL."""
     out: str
     """The INDEX folder; any fsspec URL. An unfinished one is continued."""
     entries: tuple[str, ...] = ()
@@ -67,11 +65,11 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> dict[str, Any]:
     if not config.datasets:
         raise InputError("nothing to index: give at least one dataset directory")
     budget = parse_budget(config.max_bad)
-    out = _absolute(config.out)
+    out = absolute(config.out)
     prepare(out, config)
     sources, jobs = {}, []
     for directory in config.datasets:
-        source, found = plan_jobs(_absolute(directory), config, out)
+        source, found = plan_jobs(absolute(directory), config, out)
         if source.dataset in sources:
             raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
         sources[source.dataset] = source
@@ -95,11 +93,6 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> dict[str, Any]:
     return result
 
 
-def _absolute(path: str) -> str:
-    path = str(path).rstrip("/")
-    return path if "://" in path else str(Path(path).resolve())
-
-
 def prepare(out: str, config: IndexConfig) -> None:
     """Makes sure that OUT may be written.
 
@@ -114,93 +107,6 @@ def prepare(out: str, config: IndexConfig) -> None:
     elif fs.exists(path) and (not fs.isdir(path) or fs.ls(path, detail=False)) and not fs.exists(join(path, WORK)):
         raise InputError(f"{config.out} exists and is not an INDEX; pass another --out")
     fs.makedirs(join(path, WORK), exist_ok=True)
-
-
-def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[Source, list[Job]]:
-    """A dataset directory and the jobs that index it.
-
-    Raises:
-        InputError: not a dataset, no entry, or none of the asked splits.
-    """
-    if rlds.is_rlds(directory):
-        opened = rlds.open_directory(directory)
-        entry = entries.find_entry(directory, opened.name, config.entries)
-        name, through, files = opened.name, opened.through, opened.splits
-        ranges: dict[str, list[vlm.Range]] = {file: [(0, None, 0)] for split in files.values() for file in split}
-        made_from = [read_json(f"{directory}/{json}", "TFDS's") for json in ("features.json", "dataset_info.json")]
-    else:
-        fs, path = filesystem(directory)
-        if not fs.exists(path):
-            raise InputError(
-                f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml"
-            )
-        versions = [f"{directory}/{found.rsplit('/', 1)[-1]}" for found in sorted(fs.ls(path, detail=False))]
-        versions = [found for found in versions if rlds.is_rlds(found)]
-        if versions:
-            raise InputError(f"{directory} holds versions of a dataset; give one of them: {', '.join(versions)}")
-        entry = entries.find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
-        if entry.kind == "robot":
-            raise InputError(f"{directory} has no features.json and dataset_info.json, which a robot dataset needs")
-        name, through, made_from = entry.name, "", []
-        files = {split: [f"{directory}/{file}"] for split, file in entry.splits}
-    chosen = [split for split in files if not config.splits or split in config.splits]
-    if not chosen:
-        raise InputError(f"{name} has none of the splits {', '.join(config.splits)}; it has {', '.join(files)}")
-    if entry.kind != "robot":
-        ranges = {file: vlm.line_ranges(file) for split in chosen for file in files[split]}
-    entry = usable(entry, config.control_hz)
-    source = Source(directory, name, entry.to_json(), config.verify, through)
-    settings = _digest([FORMAT_VERSION, source.entry, source.verify, through, made_from])
-    jobs = []
-    for split in chosen:
-        number = 0
-        for file in files[split]:
-            stamp = _stamp(file, settings)
-            for start, stop, first in ranges[file]:
-                jobs.append(Job(out, name, split, file, _stem(file, number), stamp, start, stop, first))
-                number += 1
-    return source, jobs
-
-
-def usable(entry: entries.DatasetEntry, control_hz: tuple[str, ...]) -> entries.DatasetEntry:
-    """The entry with its control frequency.
-
-    Raises:
-        InputError: it is excluded; its frequency is not known and not given; --control-hz is no NAME=HZ.
-    """
-    if entry.exclude:
-        raise InputError(
-            f"{entry.name} is excluded: {entry.exclude}. To use it all the same, pass an entry of your own: --entries"
-        )
-    given = {}
-    for text in control_hz:
-        name, _, hz = text.partition("=")
-        try:
-            given[name] = float(hz)
-        except ValueError:
-            given[name] = 0.0
-        if not 0 < given[name] < float("inf"):
-            raise InputError(f"--control-hz {text}: expected NAME=HZ, such as {entry.name}=10")
-    known = given.get(entry.name, entry.control_hz)
-    if entry.kind == "robot" and known is None:
-        raise InputError(f"{entry.name}: its control frequency is not known; pass it: --control-hz {entry.name}=HZ")
-    return replace(entry, control_hz=known)
-
-
-def _stem(file: str, number: int) -> str:
-    return f"{number:05d}-" + file.rsplit("/", 1)[-1].replace(".tfrecord", "").replace(".jsonl", "")
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _stamp(file: str, settings: str) -> str:
-    """Digest of what a file's outputs are made from: its size and time or version, and the settings."""
-    fs, path = filesystem(file)
-    info = fs.info(path)
-    version = [str(info.get(key)) for key in ("size", "mtime", "ETag", "etag", "generation", "updated", "LastModified")]
-    return _digest([version, settings])
 
 
 def finished(out: str, jobs: list[Job]) -> dict[str, dict[str, Any]]:
@@ -334,15 +240,16 @@ def report(result: dict[str, Any], as_json: bool) -> None:
             entry = dataset["entry"]
             left = [sum(counts[name].values()) for name in ("filtered", "rejected")]
             rows.append([name, split, entry["kind"], len(counts["files"]), counts["bytes"] / 1e6, counts["read"],
-                         counts["indexed"], *left, _reasons(counts), counts["steps"], entry["control_hz"],
+                         counts["indexed"], *left, _reasons(entry["kind"], counts), counts["steps"], entry["control_hz"],
                          entry.get("action_dim")])  # fmt: skip
     columns = ["dataset", "split", "kind", "files", "MB", "read", "indexed", "filtered", "rejected", "reasons", "steps", "Hz",
                "action dim"]  # fmt: skip
     table("read = indexed + filtered + rejected", columns, rows)
 
 
-def _reasons(counts: dict[str, Any]) -> str:
-    """Why records and steps were left out, in words."""
+def _reasons(kind: str, counts: dict[str, Any]) -> str:
+    """Why records, and steps or parts of them, were left out, in words."""
+    steps = " steps" if kind == "robot" else ""
     found = [f"{n} {reason}" for reason, n in (Counter(counts["filtered"]) + Counter(counts["rejected"])).items()]
-    found += [f"{n} {reason} steps" for reason, n in counts["left_out"].items()]
+    found += [f"{n} {reason}{steps}" for reason, n in counts["left_out"].items()]
     return ", ".join(found) or "-"

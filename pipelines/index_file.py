@@ -25,7 +25,8 @@ from pipelines.filters import Reject
 from pipelines.live import JOBS, LIVE, WORK, Counts, Reporter
 from pipelines.standardize import Standard, standardize
 
-ROWS = 1 << 14  # of a row group
+ROWS = 1 << 14  # steps that are waited for before they are written
+GROUP = 1 << 10  # rows of a row group of episodes or rejects: whoever wants single episodes reads one
 
 EPISODES = pa.schema(
     [
@@ -43,6 +44,10 @@ EPISODES = pa.schema(
         ("image_bytes", pa.int64()),
         ("id", pa.string()),
         ("target", pa.string()),
+        ("answers", pa.list_(pa.string())),
+        ("image", pa.string()),
+        ("image_offset", pa.int64()),
+        ("image_length", pa.int64()),
     ]
 )
 STEPS = pa.schema(
@@ -69,7 +74,7 @@ REJECTED = pa.schema(
 
 @dataclass(frozen=True)
 class Job:
-    """One source file, or the bytes [start, stop) of a JSONL file, whose first line has the number `first`.
+    """One source file, or a range [start, stop) of one, in bytes or row groups, whose first record has the number `first`.
 
     `stem` names the outputs, `stamp` what they are made from: if source, entry or settings change, they are made again.
     """
@@ -126,8 +131,9 @@ def index_file(job: Job) -> Counts:
                     except Reject as error:
                         out.reject(BadRecord(record.where, error.reason, str(error)), error.filtered)
                 elif isinstance(record, BadRecord):
-                    out.reject(record, False)
-                    live.add(rejected=record.records)
+                    unwanted = isinstance(record, vlm.Unwanted)
+                    out.reject(record, unwanted)
+                    live.add(rejected=0 if unwanted else record.records)
                 else:
                     out.vlm(record)
                     live.add(bytes=len(record.data))
@@ -141,7 +147,7 @@ def records(job: Job, source: Source, entry: entries.DatasetEntry) -> Iterator[E
     """What a job reads."""
     if entry.kind == "robot":
         return open_directory(source.directory, source.through).read_file(job.file, source.verify)
-    return vlm.read_file(entry, source.directory, job.file, job.start, job.stop, job.first)
+    return vlm.read(vlm.SourceFile(entry, source.directory, job.split, job.file), (job.start, job.stop, job.first))
 
 
 @lru_cache(maxsize=64)
@@ -206,16 +212,18 @@ class Writer:
         self._pending.append((record.where.number, standard))
         self._waiting += length
         if self._waiting >= ROWS:
-            self._flush()
+            self._write_steps()
 
     def vlm(self, record: vlm.VlmRecord) -> None:
         """Adds a question or caption."""
         row = self._row(record.where, 1, record.prompt, ["primary"], len(record.data))
-        self._add("episodes", row | {"id": record.id, "target": record.target})
-        self.bytes += len(record.data)
+        more = {"id": record.id, "target": record.target, "answers": list(record.answers), "image": record.image.path}
+        place = {"image_offset": record.image.offset, "image_length": record.image.length}
+        self._add("episodes", row | more | place)
+        inside = record.where.length > 0 and record.where.file.endswith("/" + record.image.path)
+        self.bytes += 0 if inside else len(record.data)  # of an archive, the record's bytes are its image's too
+        self.left_out.update(dict(record.left_out))
         self.steps += 1
-        if len(self._rows["episodes"]) >= ROWS:
-            self._flush()
 
     def reject(self, record: BadRecord, filtered: bool) -> None:
         """Adds a dead letter, or a record that the dataset's filters do not want."""
@@ -229,11 +237,11 @@ class Writer:
             "length": where.length,
             "episode": where.number,
             "reason": record.reason,
-            "detail": record.detail,
+            "detail": record.detail.encode(errors="backslashreplace").decode(),  # it may quote what is no text
             "records": record.records,
             "filtered": filtered,
         }
-        self._rows["rejected"].append(row)
+        self._append("rejected", row)
         self._digest(row | {"detail": ""})
 
     def summary(self) -> dict[str, Any]:
@@ -267,10 +275,23 @@ class Writer:
             "image_bytes": images,
             "id": str(where.number),
             "target": "",
+            "answers": [],
+            "image": "",
+            "image_offset": 0,
+            "image_length": 0,
         }
 
-    def _add(self, name: str, row: dict[str, Any]) -> None:
+    def _append(self, name: str, row: dict[str, Any]) -> None:
         self._rows[name].append(row)
+        if len(self._rows[name]) >= GROUP:
+            self._write(name)
+
+    def _write(self, name: str) -> None:
+        self._writers[name].write_table(pa.Table.from_pylist(self._rows[name], self._schemas[name]))
+        self._rows[name].clear()
+
+    def _add(self, name: str, row: dict[str, Any]) -> None:
+        self._append(name, row)
         self.read += 1
         self.indexed += 1
         self.bytes += max(row["length"], 0)
@@ -284,8 +305,10 @@ class Writer:
     def _flush(self) -> None:
         for name, rows in self._rows.items():
             if rows:
-                self._writers[name].write_table(pa.Table.from_pylist(rows, self._schemas[name]), row_group_size=ROWS)
-                rows.clear()
+                self._write(name)
+        self._write_steps()
+
+    def _write_steps(self) -> None:
         if self._pending:
             self._writers["steps"].write_table(_step_table(self._pending), row_group_size=1 << 20)
             self._pending, self._waiting = [], 0

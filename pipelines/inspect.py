@@ -12,10 +12,11 @@ import tyro
 
 from fasttok.console import emit_json, log
 from fasttok.errors import InputError, unknown_name
+from mixtures.quota import interleave
 from pipelines.images import jpeg_size, png_size
 from pipelines.pages import PagePath, page_path, write_page
 from pipelines.records import IMAGE_COLUMNS
-from pipelines.scan import scan, shard_starts
+from pipelines.scan import rows_of, scan, shard_starts
 from pipelines.shards import ShardReader
 
 IDS_SHOWN = 24
@@ -31,8 +32,8 @@ class InspectConfig:
     Example: python -m pipelines inspect SHARDS --html
     """
 
-    shards: Annotated[str, tyro.conf.Positional]
-    """SHARDS folder of `python -m pipelines build`."""
+    shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
+    """The folder that `python -m pipelines build` wrote."""
     rows: int | None = None
     """Rows to show; by default 8, and 16 on a page."""
     seed: int = 0
@@ -129,17 +130,16 @@ def draw(reader: ShardReader, names: Sequence[str], count: int, seed: int) -> li
     """`count` rows (or all that there are) without repeats, spread evenly over sources; reads nothing but the manifest."""
     places = [reader.sources.index(name) for name in names]
     held = [sum(shard.rows_per_source[place] for shard in reader.manifest.shards) for place in places]
-    takes = [0] * len(places)
+    takes = [0] * len(names)
     while sum(takes) < min(count, sum(held)):
         for i in range(len(takes)):
             if takes[i] < held[i] and sum(takes) < count:
                 takes[i] += 1
-    starts, found = shard_starts(reader), []
-    for name, place, take, rows in zip(names, places, takes, held, strict=True):
-        if take:
-            random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-            shard, row = reader.locate(place, np.sort(random.choice(rows, take, replace=False)).astype(np.int64))
-            found += (starts[shard] + row).tolist()
+    found: list[int] = []
+    for name, take, rows in zip(names, takes, held, strict=True):
+        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        index = np.sort(random.choice(rows, take, replace=False)) if take else np.zeros(0)
+        found += rows_of(reader, name, index.astype(np.int64)).tolist()
     return sorted(found)
 
 
@@ -147,16 +147,11 @@ def following(reader: ShardReader, names: Sequence[str], start: int, count: int)
     """The first `count` rows of these sources from row `start` on."""
     found: list[int] = []
     firsts = shard_starts(reader)
-    for number, (shard, first) in enumerate(zip(reader.manifest.shards, firsts.tolist(), strict=True)):
+    for shard, first in zip(reader.manifest.shards, firsts.tolist(), strict=True):
         if first + shard.rows <= start:
             continue
-        rows = [np.zeros(0, np.int64)]
-        for name in names:
-            place = reader.sources.index(name)
-            before = sum(s.rows_per_source[place] for s in reader.manifest.shards[:number])
-            _, row = reader.locate(place, np.arange(before, before + shard.rows_per_source[place], dtype=np.int64))
-            rows.append(first + row)
-        here = np.sort(np.concatenate(rows))
+        order = interleave(shard.rows_per_source)
+        here = first + np.flatnonzero(np.isin(order, [reader.sources.index(name) for name in names]))
         found += here[here >= start][: count - len(found)].tolist()
         if len(found) == count:
             break
@@ -198,17 +193,23 @@ def summary(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         "state": _numbers(row["state"]),
     }
     if row["kind"] == "robot":
-        chunk = row["action"].reshape(source["horizon"], source["action_dim"])
         ids = row["action_tokens"].tolist()
-        out |= {
-            "action": f"{source['horizon']} x {source['action_dim']}, {row['action_steps']} real steps",
-            "first action": _numbers(chunk[0]),
-            "range": ", ".join(
-                f"[{low:.3g}, {high:.3g}]" for low, high in zip(chunk.min(0), chunk.max(0), strict=True)
-            ),
-            "FAST ids": f"{len(ids)}: {' '.join(map(str, ids[:IDS_SHOWN]))}{' ...' if len(ids) > IDS_SHOWN else ''}",
-        }
+        shown = f"{len(ids)}: {' '.join(map(str, ids[:IDS_SHOWN]))}{' ...' if len(ids) > IDS_SHOWN else ''}"
+        out |= {**_chunk(row, source), "FAST ids": shown}
     return out | {"from": f"{row['file']} byte {row['offset']}, episode {row['episode']}, step {row['step']}"}
+
+
+def _chunk(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    shape = (source["horizon"], source["action_dim"])
+    if row["action"].size != shape[0] * shape[1] or not row["action"].size:
+        return {"action": f"{row['action'].size} values, expected {shape[0]} x {shape[1]}; see lint"}
+    chunk = row["action"].reshape(shape)
+    ranges = (f"[{low:.3g}, {high:.3g}]" for low, high in zip(chunk.min(0), chunk.max(0), strict=True))
+    return {
+        "action": f"{shape[0]} x {shape[1]}, {row['action_steps']} real steps",
+        "first action": _numbers(chunk[0]),
+        "range": ", ".join(ranges),
+    }
 
 
 def _numbers(values: np.ndarray) -> str:

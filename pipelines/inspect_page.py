@@ -63,7 +63,8 @@ def inspect_page(
         if mine:
             head = tag("h2", name, Markup(" "), kind_badge(source["kind"]), id=anchor(manifest, name))
             cards = [row_card(number, row, source, tok, budget) for number, row in mine]
-            sections += [head, source_facts(source), *cards]
+            wide = source["kind"] == "robot"  # the others are short, and stand side by side
+            sections += [head, source_facts(source), *(cards if wide else [tag("div", *cards, class_="cards")])]
     name = str(manifest.mixture.get("name", "shards"))
     size = sum(shard.bytes for shard in manifest.shards)
     notes = [f"FAST ids are not decoded here: {problem}"] if problem else []
@@ -100,6 +101,9 @@ def source_facts(s: dict[str, Any]) -> Markup:
         "action encoding": encodings(s.get("action_encoding") or []),
         "actions represented": f"{represent['form']}, {represent['rotation']} rotations" if represent else None,
         "cameras": ", ".join(s["cameras"]) + (f" (stored blue first: {', '.join(reversed_)})" if reversed_ else ""),
+        "images resized to": resized(s.get("resize")),
+        "questions asked": ", ".join(s.get("questions") or []),
+        "prompt templates": len(s.get("prompts") or []) or None,
         "rows written of planned": f"{s['written']:,} of {s['planned']:,}",
         "rejected": s["rejected"] or None,
         "FAST ids a row": s.get("mean_action_tokens"),
@@ -108,6 +112,11 @@ def source_facts(s: dict[str, Any]) -> Markup:
         "citation": s.get("citation"),
         "homepage": s.get("homepage"),
     })  # fmt: skip
+
+
+def resized(resize: dict[str, Any] | None) -> str | None:
+    """What a source's images were resized to, if they were."""
+    return ", ".join(f"{name} {value}" for name, value in resize.items()) if resize else None
 
 
 def row_card(
@@ -127,17 +136,21 @@ def row_card(
     pieces = [(word, False) for word in words(row["prompt"])]
     titles: list[str] = []
     if robot:
-        chunk = row["action"].reshape(-1, max(source["action_dim"], 1)).astype(np.float64)
+        values = row["action"].astype(np.float64)
         parts += state_part(row["state"], source, tok)
-        parts += action_part(chunk, row, source, tok)
+        if len(values) == source["horizon"] * source["action_dim"] > 0:
+            parts += action_part(values.reshape(source["horizon"], -1), row, source, tok)
+        else:
+            what = f"The action has {len(values)} values, its source {chunk_words(source)}; see lint."
+            parts.append(tag("p", what, class_="warn"))
         pieces += [(f"state: {len(row['state'])} numbers", False)] if len(row["state"]) else []
         pieces += [(str(number), True) for number in row["action_tokens"].tolist()]
-        titles = coefficient_titles(row["action_tokens"], chunk.shape[1], source, tok)
-        loss = f"{len(row['action_tokens'])} FAST ids for {chunk.size} values"
+        titles = coefficient_titles(row["action_tokens"], source["action_dim"], source, tok)
+        loss = f"{len(row['action_tokens'])} FAST ids for {len(values)} values"
     else:
         answer = words(row["target"])
         pieces += [(word, True) for word in answer]
-        loss = f"{len(answer)} words in the loss"
+        loss = f"{len(answer)} word{'' if len(answer) == 1 else 's'} in the loss"
     parts += [tag("h3", f"tokens: {loss}"), html.tokens(pieces, titles)]
     where = f"{row['file']} · byte {row['offset']:,} · episode {row['episode']} · step {row['step']}"
     parts.append(tag("div", f"row {number:,} · {where}", BREAK, row["sample_id"], class_="soft mono"))

@@ -19,8 +19,8 @@ from mixtures.registry import load_mixture
 from mixtures.spec import Mixture, asked_for, with_overrides
 from pipelines.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
 from pipelines.beam import Stage, finish, live_file, run_stage
-from pipelines.card import card
-from pipelines.files import absolute, atomic_write, exists, filesystem, join, write_json
+from pipelines.card import write_card
+from pipelines.files import absolute, exists, filesystem, join, write_json
 from pipelines.live import JOBS, WORK
 from pipelines.manifest import NAME, Manifest, Shard
 from pipelines.materialize import (
@@ -122,8 +122,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     skipped = sum(each_shard(plan, lambda k: exists(kept_path(out, k))))
     states = sidecars()
     manifest = assemble(mixture, plan, facts, fingerprint, index_digest, states)
-    with atomic_write(join(out, "README.md")) as stream:
-        stream.write(card(manifest, mixture).encode())
+    write_card(out, manifest, mixture, states)
     manifest.save(out)
     finish(out)
     reasons: dict[str, int] = {}

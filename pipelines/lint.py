@@ -7,17 +7,19 @@ a row to find what stands there twice, and 24 more where a held-out split is in 
 from dataclasses import dataclass
 from typing import Annotated
 
-import pyarrow as pa
+import numpy as np
 import tyro
 
 from fasttok import ActionTokenizer
 from fasttok.console import emit_json, log, progress
 from fasttok.errors import InputError
+from mixtures.quota import interleave
 from pipelines.findings import Findings
 from pipelines.lint_copies import Copies
 from pipelines.lint_rows import RowChecks
 from pipelines.lint_text import TextChecks, read_held_out
-from pipelines.scan import held_tokenizer, shard_starts, source_codes
+from pipelines.reader import file_problem
+from pipelines.scan import held_tokenizer, shard_batches, shard_starts, source_codes
 from pipelines.shards import ShardReader
 
 MANIFEST = "manifest.json"
@@ -33,8 +35,8 @@ class LintConfig:
     Example: python -m pipelines lint SHARDS --held-out eval_instructions.txt
     """
 
-    shards: Annotated[str, tyro.conf.Positional]
-    """SHARDS folder of `python -m pipelines build`."""
+    shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
+    """The folder that `python -m pipelines build` wrote."""
     held_out: tuple[str, ...] = ()
     """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one a line; or regular
     expressions, which are searched for in prompts and in FILE/EPISODE, without case."""
@@ -87,26 +89,31 @@ def check(reader: ShardReader, config: LintConfig) -> Findings:
     starts = shard_starts(reader).tolist()
     with progress("checking", reader.num_rows, "rows") as advance:
         for number, shard in enumerate(manifest.shards):
-            problems = reader.shard_problems(number)
-            for problem in problems:
-                what = problem.removeprefix(f"{shard.name}: ")
-                found.add("error", "shard", shard.name, what, "the file of the manifest", REBUILD)
-            if problems:
+            problem = file_problem(reader.path, shard)
+            if problem:
+                found.add("error", "shard", shard.name, problem, "the file of the manifest", REBUILD)
                 advance(shard.rows)
                 continue
-            at = 0
-            for batch in reader.record_batches(number):
-                try:
-                    batch.validate(full=True)
-                except pa.ArrowInvalid as error:
-                    found.add("error", "schema", f"{shard.name} row {at}", str(error), "valid Arrow arrays", REBUILD)
-                else:
+            at, order = 0, interleave(shard.rows_per_source)
+            try:
+                for batch in shard_batches(reader, number):
                     codes = source_codes(batch, reader.sources)
+                    if not np.array_equal(codes, order[at : at + len(codes)]):
+                        what = "rows in another order than rows_per_source says, so readers find those of other sources"
+                        found.add("error", "order", shard.name, what, "the order of `interleave`", REBUILD)
+                        break
                     rows.add(shard.name, at, batch, codes)
                     texts.add(shard.name, at, batch, codes)
                     copies.add(starts[number] + at, batch, codes)
-                at += batch.num_rows
-                advance(batch.num_rows)
+                    at += batch.num_rows
+                    advance(batch.num_rows)
+                else:
+                    if at != shard.rows:
+                        what = f"{at:,} rows"
+                        found.add("error", "order", shard.name, what, f"the manifest's {shard.rows:,}", REBUILD)
+            except InputError as error:
+                what = str(error).partition("; see: ")[0]
+                found.add("error", "schema", f"{shard.name} row {at}", what, "record batches of this version", REBUILD)
     rows.finish()
     copies.finish(starts)
     return found

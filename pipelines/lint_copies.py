@@ -41,6 +41,7 @@ class Copies:
         n = manifest.num_rows
         self._found, self._names = found, list(manifest.sources)
         self._shards = [shard.name for shard in manifest.shards]
+        self._kinds = np.array([source["kind"] for source in manifest.sources.values()], object)
         self._datasets = [str(source["dataset"]) for source in manifest.sources.values()]
         self._held = np.array([is_held_out(str(source["split"])) for source in manifest.sources.values()])
         self._leaks = bool(self._held.any() and not self._held.all())
@@ -57,7 +58,7 @@ class Copies:
         files = batch.column("file").dictionary_encode()
         names, which = files.dictionary.to_pylist(), files.indices.to_numpy().astype(np.int64)
         pairs, back = np.unique(np.stack([codes, which]), axis=1, return_inverse=True)
-        keys = [hash((self._datasets[code] if code >= 0 else "", names[file])) for code, file in pairs.T.tolist()]
+        keys = [hash((self._datasets[code], names[file])) for code, file in pairs.T.tolist()]
         files_of = np.array(keys, np.int64).view(np.uint64)[back.reshape(-1)]
         episodes = _mixed(files_of ^ _mixed(batch.column("episode").to_numpy().view(np.uint64)))
         self._places[here] = _mixed(episodes ^ batch.column("step").to_numpy().astype(np.int64).view(np.uint64))
@@ -108,14 +109,14 @@ class Copies:
         self._found.add("error", "duplicate", where, what, "each sample_id once", todo, source=whose, count=len(again))
 
     def _shared(self, read: NDArray[np.int64], place: Callable[[int], str]) -> None:
-        """Steps that two sources took."""
-        datasets = Counter(self._datasets)
-        if max(datasets.values(), default=0) < 2:
+        """Steps that two sources of one kind took; questions about a robot's steps beside its actions are meant."""
+        if max(Counter(zip(self._datasets, self._kinds, strict=True)).values(), default=0) < 2:
             return
         places, codes = self._places[read], self._codes[read]
-        order = np.lexsort((codes, places))
-        places, codes = places[order], codes[order]
-        meets = np.flatnonzero((places[1:] == places[:-1]) & (codes[1:] != codes[:-1]))
+        kinds = np.unique(self._kinds, return_inverse=True)[1][codes]
+        order = np.lexsort((codes, kinds, places))
+        places, codes, kinds = places[order], codes[order], kinds[order]
+        meets = np.flatnonzero((places[1:] == places[:-1]) & (codes[1:] != codes[:-1]) & (kinds[1:] == kinds[:-1]))
         for a, b in np.unique(np.stack([codes[meets], codes[meets + 1]]), axis=1).T.tolist():
             of = meets[(codes[meets] == a) & (codes[meets + 1] == b)]
             row, other = int(read[order[of[0] + 1]]), int(read[order[of[0]]])

@@ -55,43 +55,19 @@ class RowChecks:
         return ranges(self._tok, who)
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
-        """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources, -1 for an unknown one."""
-        self._report(
-            codes < 0,
-            codes,
-            shard,
-            at,
-            "error",
-            "source",
-            "a source that the manifest does not list",
-            "one of it",
-            BUILD,
-        )
+        """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources."""
         kinds = np.array(batch.column("kind").to_pylist(), object)
-        wrong = (codes >= 0) & (kinds != self._kinds[codes])
-        self._report(
-            wrong,
-            codes,
-            shard,
-            at,
-            "error",
-            "kind",
-            "another kind than its source has",
-            "the kind of the manifest",
-            BUILD,
-        )
-        for code in np.unique(codes[codes >= 0]).tolist():
+        wrong = kinds != self._kinds[codes]
+        for code in np.unique(codes[wrong]).tolist():
+            of = np.flatnonzero(wrong & (codes == code))
+            what, expected = f"kind {kinds[of[0]]!r}", f"{self._kinds[code]!r}, as the manifest says"
+            where, name = f"{shard} row {at + of[0]}", self._sources[code][0]
+            self._found.add("error", "kind", where, what, expected, BUILD, source=name, count=len(of))
+        for code in np.unique(codes).tolist():
             mine = codes == code
             self._seen[code].rows += int(mine.sum())
             self._numbers(shard, at, batch, code, mine)
         self._images(shard, at, batch, codes)
-
-    def _report(self, bad: NDArray[np.bool_], codes: NDArray, shard: str, at: int, level: Level, check: str, what: str,
-                expected: str, todo: str) -> None:  # fmt: skip
-        for code in np.unique(codes[bad]).tolist():
-            of = np.flatnonzero(bad & (codes == code))
-            name = self._sources[code][0] if code >= 0 else ""
-            self._found.add(level, check, f"{shard} row {at + of[0]}", what, expected, todo, source=name, count=len(of))
 
     def _numbers(self, shard: str, at: int, batch: pa.RecordBatch, code: int, mine: NDArray[np.bool_]) -> None:
         """Actions, states and FAST ids of one source's rows."""
@@ -209,14 +185,14 @@ class RowChecks:
             if images.null_count == batch.num_rows:
                 continue
             slot = column.removeprefix("image/")
-            held = images.is_valid().to_numpy(zero_copy_only=False) & (codes >= 0)
+            held = images.is_valid().to_numpy(zero_copy_only=False)
             for code, count in enumerate(np.bincount(codes[held], minlength=len(self._sources)).tolist()):
                 if count:
                     self._seen[code].cameras[slot] = self._seen[code].cameras.get(slot, 0) + count
             for row, data in enumerate(images.to_pylist()):
                 wrong = check_header(data) if data is not None else ""
                 if wrong:
-                    name = self._sources[codes[row]][0] if codes[row] >= 0 else ""
+                    name = self._sources[codes[row]][0]
                     where, expected = f"{shard} row {at + row}", f"a picture in {column}"
                     self._found.add("error", "image", where, f"{column}: {wrong}", expected, DATA, source=name)
 

@@ -92,13 +92,12 @@ class TextChecks:
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
         """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources."""
-        known = codes >= 0
-        robot = known & self._robot[codes]
+        robot = self._robot[codes]
         checks: tuple[tuple[str, NDArray[np.bool_], Level, str], ...] = (
-            ("prompt", known & ~robot, "error", "give the entry a prompt, or `fixed_prompt`"),
+            ("prompt", ~robot, "error", "give the entry a prompt, or `fixed_prompt`"),
             (
                 "target",
-                known & ~robot,
+                ~robot,
                 "error",
                 "nothing can be learned from it; look at the record of its file and offset",
             ),
@@ -118,7 +117,7 @@ class TextChecks:
                 "an instruction or episode that --held-out names",
                 "filter it out of the source, and build again",
             )
-            self._rows(shard, at, codes, known & self._forbidden(batch), "error", "held-out", what, "none of it", todo)
+            self._rows(shard, at, codes, self._forbidden(batch), "error", "held-out", what, "none of it", todo)
 
     def _forbidden(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
         prompts = batch.column("prompt").dictionary_encode()

@@ -53,11 +53,15 @@ class Records:
         self._held: tuple[tuple[int, int], pa.Table] | None = None
         if facts.recorded:
             self._directory = open_directory(facts.directory, facts.through)
+        else:
+            self._image = vlm.open_images(self._entry, facts.directory)
 
-    def load(self, indexed: dict[str, Any]) -> tuple[Where, Loaded | BadRecord]:
-        """A record of which `rows` gave the row."""
+    def load(self, indexed: dict[str, Any]) -> tuple[Where, int, Loaded | BadRecord]:
+        """(place, source bytes read, record) of which `rows` gave the row."""
         where = Where(indexed["file"], indexed["offset"], indexed["length"], indexed["episode"])
-        return where, self._robot(where) if self.facts.recorded else self._vlm(where, indexed)
+        if self.facts.recorded:
+            return where, max(where.length, 0), self._robot(where)
+        return where, indexed["image_length"], self._vlm(where, indexed)
 
     def _robot(self, where: Where) -> Loaded | BadRecord:
         episode: Episode | BadRecord = self._directory.read_at(where.file, where.offset, where.length, where.number)
@@ -70,11 +74,14 @@ class Records:
         return Loaded(standard.action, standard.proprio, standard.language, "", standard.cameras, standard.steps)
 
     def _vlm(self, where: Where, indexed: dict[str, Any]) -> Loaded | BadRecord:
-        record = vlm.read_at(self._entry, self.facts.directory, where)
-        if isinstance(record, BadRecord):
-            return record
+        """The image at its place, and the texts as they were when they were indexed."""
+        data, problem = self._image(indexed["image"], indexed["image_offset"], indexed["image_length"])
+        if problem:
+            return BadRecord(where, "image", problem)
         nothing = np.zeros((1, 0), np.float32)
-        return Loaded(nothing, nothing, record.prompt, record.target, {"primary": [record.data]}, np.zeros(1, np.int64))
+        texts = (indexed["language"], indexed["target"])
+        answers = tuple(indexed["answers"])
+        return Loaded(nothing, nothing, *texts, {"primary": [data]}, np.zeros(1, np.int64), answers)
 
     def rows(self, file: int, row: int, records: int) -> Iterator[dict[str, Any]]:
         """What the INDEX has of so many neighbours; its row groups are read once as long as they are asked for in order.

@@ -1,97 +1,88 @@
-"""ShardReader: rows in an order that keeps the mixture in every window, the same for any number of ranks.
+"""ShardReader: rows in an order that is the same for any number of ranks and workers, resumed from one number.
 
-Global mode. Position p of the endless order names a source by the low-discrepancy sequence of the weights
-(`mixtures.quota.sequence`) and a draw of that source; the draw names a row by a seeded permutation of the source's rows,
-another one each epoch. All three are computed from p, so nothing is buffered and the state is one number.
+The order is computed from a position (`pipelines.order`), the rows it names are copied out of the shards
+(`pipelines.gather`), and threads may do so ahead. docs/reading.md says which mode is for what.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+import hashlib
+import warnings
+from collections.abc import Collection, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError, unknown_name
-from mixtures.quota import interleave, positions, quotas, sequence
-from pipelines.files import filesystem, is_local, join, sha256_file
-from pipelines.manifest import Manifest, Shard
-from pipelines.permute import order_key, permute
+from mixtures.quota import interleave
+from pipelines.ahead import in_order
+from pipelines.batch import Batch, ReadState
+from pipelines.cache import DEFAULT_BYTES, ShardCache
+from pipelines.columns import Damaged
+from pipelines.files import join
+from pipelines.manifest import Manifest
+from pipelines.order import BlockOrder, GlobalOrder, Layout, Order
 from pipelines.records import ROWS_PER_BATCH, SCHEMA
+from pipelines.schedule import Schedule, Weights
+from pipelines.shard_files import ShardFiles, file_problem, unreadable
+from pipelines.slices import Slice, fetched_ahead, slices
 
-WEIGHT_UNITS = 1 << 20  # float weights become integers of this sum: shares are exact to one millionth
-OPEN_SHARDS = 256  # mapped at a time: a mapping costs address space and a file handle, not memory
-ARRAYS = ("action", "action_tokens", "state")
-NUMBERS = ("action_steps", "offset", "episode", "step")
-
-
-@dataclass(frozen=True)
-class ReadState:
-    """How far the reading is: goes into a checkpoint as `to_json()`.
-
-    Attributes:
-        manifest: digest of the manifest; a state of other shards is refused.
-        consumed: samples of the global order handed out so far, over all ranks.
-    """
-
-    manifest: str
-    consumed: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"manifest": self.manifest, "consumed": self.consumed}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "ReadState":
-        return cls(str(value["manifest"]), int(value["consumed"]))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A rank's slice of a global batch, and the state after that whole batch.
-
-    Attributes:
-        columns: per column of `pipelines.records.SCHEMA` a list of row values (text, bytes or None) or of arrays (action,
-            state float32; action_tokens int32), or for single numbers one integer array.
-        state: pass it to `batches(state=...)` to go on after this batch, with any number of ranks.
-    """
-
-    columns: dict[str, list[Any] | np.ndarray]
-    state: ReadState
-
-    def __len__(self) -> int:
-        return len(self.columns["kind"])
+IntArray = NDArray[np.int64]
+WINDOW, POOL = 8, 16  # shards and record batches that block mode mixes: 4,096 rows, some 45 MB of 11 KB images
 
 
 class ShardReader:
-    """Reads SHARDS. Local shards are memory-mapped; others are read through fsspec.
+    """Reads SHARDS: local ones are mapped into memory, others are cached or read by ranges, through fsspec.
 
     Example:
         >>> for batch in ShardReader("shards").batches(256, rank=0, world=1):  # doctest: +SKIP
-        ...     step(batch.columns["action_tokens"])
+        ...     step(batch["action_tokens"])
     """
 
-    def __init__(self, path: str) -> None:
-        """Opens the manifest only.
+    def __init__(
+        self,
+        path: str,
+        *,
+        verify: bool | Literal["touch"] = False,
+        cache: str | None = None,
+        cache_bytes: int = DEFAULT_BYTES,
+    ) -> None:
+        """Opens the manifest only, unless all is to be verified.
+
+        Args:
+            path: SHARDS, a folder or a URL that fsspec knows.
+            verify: True checks every shard's digest now, "touch" each one when it is first read.
+            cache: a local folder for copies of remote shards; processes and runs may share it. Local shards need none.
+            cache_bytes: bound of that folder; the shards used last are kept.
 
         Raises:
-            InputError: `path` holds no finished shards.
+            InputError: `path` holds no finished shards; a shard is not what was written.
         """
         self.path = str(path)
+        self._options: dict[str, Any] = {
+            "verify": "touch" if verify else False,
+            "cache": cache,
+            "cache_bytes": cache_bytes,
+        }
         self.manifest = Manifest.load(self.path)
         self.schema = SCHEMA
         self.sources = list(self.manifest.sources)
-        counts = np.array([s.rows_per_source for s in self.manifest.shards], np.int64).reshape(-1, len(self.sources))
-        self.ends = np.cumsum(counts, axis=0)  # (shards, sources): rows of a source up to and with a shard
-        self._row_ends = np.cumsum([s.rows for s in self.manifest.shards])
-        self._open: OrderedDict[int, pa.RecordBatchFileReader] = OrderedDict()
+        self.layout = Layout(self.manifest)
+        self.digest = self.manifest.digest
+        self.files = ShardFiles(
+            self.path, self.manifest, ShardCache(cache, cache_bytes) if cache else None, verify == "touch"
+        )
+        self._warned = False
+        if verify is True:
+            self.verify()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self._options)  # files are opened anew in another process
 
     @property
     def num_rows(self) -> int:
         """Rows in all shards."""
-        return self.manifest.num_rows
+        return self.layout.total
 
     @property
     def tokenizer_folder(self) -> str:
@@ -112,56 +103,97 @@ class ShardReader:
         """
         if not 0 <= i < self.num_rows:
             raise IndexError(f"row {i} of {self.num_rows}")
-        shard = int(np.searchsorted(self._row_ends, i, side="right"))
-        inside = i - (int(self._row_ends[shard - 1]) if shard else 0)
-        columns = self._take(np.array([shard]), np.array([inside]))
-        return {name: column[0] for name, column in columns.items()}
+        shard, inside = self.layout.at(i)
+        return next(self.take(np.array([shard]), np.array([inside])).rows())
+
+    def take(self, shard: IntArray, row: IntArray, columns: Collection[str] | None = None, consumed: int = 0) -> Batch:
+        """Given rows, (m,) shard numbers and rows in them, in the given order.
+
+        Raises:
+            InputError: names the shard that cannot be read.
+        """
+        from pipelines.gather import gather  # compiled: only readers of rows wait for it
+
+        names = SCHEMA.names if columns is None else columns
+        batch = row // ROWS_PER_BATCH
+        buffers, at, keep = self.files.buffers(shard, batch)
+        try:
+            data = gather(buffers, at, row - batch * ROWS_PER_BATCH, SCHEMA, names)
+        except Damaged as damaged:
+            number = damaged.number
+            where = f"{self.files.url(int(shard[number]))}: batch {int(batch[number])}"
+            raise unreadable(where, "its offsets lie outside it") from None
+        del keep
+        return Batch(data, ReadState(self.digest, consumed))
 
     def record_batches(self, number: int) -> Iterator[pa.RecordBatch]:
         """The record batches of one shard in storage order, as views of its file."""
-        reader = self._reader(number)
-        for batch in range(reader.num_record_batches):
-            yield reader.get_batch(batch)
+        for batch in range(-(-self.manifest.shards[number].rows // ROWS_PER_BATCH)):
+            yield self.files.record_batch(number, batch)
 
     def batches(
         self,
         n: int,
+        mode: Literal["global", "block"] = "global",
+        *,
         state: ReadState | None = None,
         rank: int = 0,
         world: int = 1,
-        weights: Mapping[str, float] | None = None,
+        weights: Weights | None = None,
         seed: int = 0,
         epochs: int | None = None,
+        window: int = WINDOW,
+        pool: int = POOL,
+        columns: Collection[str] | None = None,
+        workers: int = 0,
+        ahead: int | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """The global order, cut into batches of `n` samples, of which this rank gets its contiguous slice.
+        """The order, cut into global batches of `n` samples, of which this rank gets its contiguous slice.
 
         Args:
             n: samples in a global batch, a multiple of `world`.
+            mode: "global" mixes all rows and keeps the mixture in every window; "block" mixes `window` shards at a time
+                (see `pipelines.order`) and reads each record batch once an epoch: for remote shards and for speed.
             state: go on after this state; None starts at the beginning.
             rank: this reader's number among `world` readers; the order does not depend on either.
             world: number of readers.
-            weights: another mixture, as {source: weight}; sources left out give nothing. None: as the shards hold them, so
-                that `num_rows` samples are each row once.
+            weights: another mixture, as {source: weight}; sources left out give nothing. Or a curriculum: phases
+                `pipelines.schedule.Phase(after, weights)`, the last of which goes on. None: as the shards hold them, so that the
+                first `num_rows` samples are each row once; shards built with a curriculum follow it. Global mode only.
             seed: of the permutations.
             epochs: stop after `epochs * num_rows` samples (the last batch may then be smaller, down to nothing on a rank);
                 None never stops.
+            window: block mode: shards open at a time.
+            pool: block mode: record batches of 256 rows mixed at a time.
+            columns: which columns to read; all by default. Images that are not asked for are not touched.
+            workers: threads that read ahead; 0 reads when asked. The order is the same.
+            ahead: batches read ahead, twice the workers by default.
+            part: (i, k): only the i-th of every k batches from `state` on, for k processes of one rank that take turns.
 
         Raises:
-            InputError: numbers that do not fit, an unknown source, a state of other shards, empty shards.
+            InputError: numbers that do not fit, an unknown source or column, a state of other shards or another order, empty
+                shards.
         """
-        self._check(n, rank, world, state)
-        order = _Order(self, self._weights(weights), seed)
+        self._check(n, rank, world, columns)
+        order, name = self._order(mode, weights, seed, window, pool)
+        self._check_state(state, name)
+        self._warn(mode)
         at = state.consumed if state else 0
         end = None if epochs is None else epochs * self.num_rows
-        return self._iterate(order, at, end, n, rank, world)
+        pieces = slices(at, end, n, rank, world, part)
+        return self._iterate(order, name, pieces, columns, workers, ahead)
 
     def verify(self) -> None:
-        """Checks size, sha256, schema and row order of every shard against the manifest.
+        """Checks size, sha256, schema and row order of every shard against the manifest; shows progress.
 
         Raises:
             InputError: names each shard that is missing, truncated or changed.
         """
-        problems = [p for number in range(len(self.manifest.shards)) for p in self.shard_problems(number)]
+        from fasttok.console import track
+
+        numbers = track(range(len(self.manifest.shards)), "verifying", unit="shards")
+        problems = [problem for number in numbers for problem in self.shard_problems(number)]
         if problems:
             raise InputError("\n".join([f"{self.path}: {len(problems)} problem(s)", *problems]))
 
@@ -171,24 +203,64 @@ class ShardReader:
         problem = file_problem(self.path, shard)
         if problem:
             return [f"{shard.name}: {problem}"]
-        reader = self._reader(number)
-        if not reader.schema.equals(SCHEMA):
-            return [f"{shard.name}: its schema is not the record schema of this version"]
-        found: list[str] = []
-        for batch in range(reader.num_record_batches):
-            found += reader.get_batch(batch).column("source").to_pylist()
+        try:
+            found = [name for batch in self.record_batches(number) for name in batch.column("source").to_pylist()]
+        except InputError as error:
+            return [str(error)]
         expected = [self.sources[i] for i in interleave(shard.rows_per_source)]
         return [] if found == expected else [f"{shard.name}: rows are not in the order of rows_per_source"]
 
-    def _iterate(self, order: "_Order", at: int, end: int | None, n: int, rank: int, world: int) -> Iterator[Batch]:
-        digest = self.manifest.digest
-        while end is None or at < end:
-            size = n if end is None else min(n, end - at)
-            low, high = at + rank * size // world, at + (rank + 1) * size // world
-            at += size
-            yield Batch(self._take(*order.rows(low, high)), ReadState(digest, at))
+    def schedule(self, weights: Weights | None = None) -> Schedule:
+        """Which source stands where in the global order, and the bounds that its windows keep."""
+        if weights is None:
+            return Schedule.as_held(self.layout.held, self.manifest.phases)
+        return Schedule.of_weights(weights, self.sources, self.layout.held, self.path)
 
-    def _check(self, n: int, rank: int, world: int, state: ReadState | None) -> None:
+    def _order(self, mode: str, weights: Weights | None, seed: int, window: int, pool: int) -> tuple[Order, str]:
+        """The order and its name, which goes into the state."""
+        if mode == "global":
+            schedule = self.schedule(weights)
+            table = np.concatenate([schedule.starts[:, None], schedule.weights], axis=1)
+            shares = "held" if weights is None else hashlib.sha256(table.astype("<i8").tobytes()).hexdigest()[:12]
+            return GlobalOrder(self.layout, schedule, seed), f"global seed={seed} weights={shares}"
+        if mode != "block":
+            raise unknown_name("mode", mode, ("global", "block"))
+        if weights is not None:
+            raise InputError(
+                'weights and curricula need mode="global": block mode reads whole record batches, in which sources stand as the '
+                "shards were built. Leave out weights=, or build shards with these weights"
+            )
+        if len(self.manifest.phases) > 1:
+            raise InputError(
+                f"{self.path} was built with a curriculum, whose phases block mode cannot follow: "
+                'read it with mode="global", or build shards of one phase'
+            )
+        if window < 1 or pool < 1:
+            raise InputError(
+                f"block mode mixes window >= 1 shards and pool >= 1 record batches; got {window} and {pool}"
+            )
+        self.files.check_window(window)
+        return BlockOrder(self.layout, seed, window, pool), f"block seed={seed} window={window} pool={pool}"
+
+    def _iterate(
+        self,
+        order: Order,
+        name: str,
+        pieces: Iterator[Slice],
+        columns: Collection[str] | None,
+        workers: int,
+        ahead: int | None,
+    ) -> Iterator[Batch]:
+        def read(job: tuple[IntArray, IntArray, int]) -> Batch:
+            shard, row, consumed = job
+            return Batch(self.take(shard, row, columns).data, ReadState(self.digest, consumed, name))
+
+        if self.files.cache is not None and isinstance(order, BlockOrder):
+            pieces = fetched_ahead(self.files, order, pieces)
+        jobs = ((*order.rows(piece.low, piece.high), piece.consumed) for piece in pieces)
+        yield from in_order(read, jobs, workers, ahead)
+
+    def _check(self, n: int, rank: int, world: int, columns: Collection[str] | None) -> None:
         if not self.num_rows:
             raise InputError(f"{self.path}: the shards hold no rows")
         if n < 1 or world < 1 or n % world or not 0 <= rank < world:
@@ -196,121 +268,38 @@ class ShardReader:
                 f"a global batch of {n} for rank {rank} of {world}: the batch must be a positive multiple of the ranks,"
                 " and 0 <= rank < world"
             )
-        if state is not None and state.manifest != self.manifest.digest:
+        for name in columns or ():
+            if name not in SCHEMA.names:
+                raise unknown_name("column", name, SCHEMA.names)
+
+    def _check_state(self, state: ReadState | None, order: str) -> None:
+        if state is None:
+            return
+        if state.manifest != self.digest:
             raise InputError(
                 f"{self.path}: the state to go on from belongs to other shards (manifest {state.manifest[:12]}, here"
-                f" {self.manifest.digest[:12]}); read the shards it was made with, or start without a state"
+                f" {self.digest[:12]}); read the shards it was made with, or start without a state"
+            )
+        if state.order not in ("", order):
+            raise InputError(
+                f"{self.path}: the state to go on from counts samples of another order ({state.order}; here {order}), so samples "
+                "would be lost and doubled; read with the same mode, seed and weights, or take ReadState(manifest, consumed), "
+                "which has no order, to change it on purpose"
             )
 
-    def _weights(self, weights: Mapping[str, float] | None) -> NDArray[np.int64]:
-        held = self.ends[-1]
-        if weights is None:
-            return held
-        for name in weights:
-            if name not in self.sources:
-                raise unknown_name("source", name, self.sources)
-        wanted = np.array([float(weights.get(name, 0.0)) for name in self.sources])
-        empty = [name for name, w, rows in zip(self.sources, wanted, held, strict=True) if w > 0 and not rows]
-        if empty:
-            raise InputError(f"{self.path}: weight given to {', '.join(empty)}, of which the shards hold no row")
-        return np.where(wanted > 0, np.maximum(quotas(wanted, WEIGHT_UNITS), 1), 0)
-
-    def locate(self, source: int, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(shard, row in it), each (m,), of a source's rows numbered in storage order. Nothing is read."""
-        shard = np.searchsorted(self.ends[:, source], index, side="right")
-        row = np.empty_like(shard)
-        for number in np.unique(shard):
-            of = shard == number
-            before = self.ends[number - 1, source] if number else 0
-            counts = self.manifest.shards[number].rows_per_source
-            row[of] = positions(counts, np.full(int(of.sum()), source), index[of] - before)
-        return shard, row
-
-    def _reader(self, shard: int) -> pa.RecordBatchFileReader:
-        if shard in self._open:
-            self._open.move_to_end(shard)
-            return self._open[shard]
-        url = join(self.path, self.manifest.shards[shard].name)
-        fs, path = filesystem(url)
-        try:
-            source = pa.memory_map(path) if is_local(fs) else pa.PythonFile(fs.open(path, "rb"), mode="r")
-            reader = pa.ipc.open_file(source)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(
-                f"{url}: cannot be read as a shard ({error}); check all with: python -m pipelines lint {self.path}"
-            ) from None
-        self._open[shard] = reader
-        if len(self._open) > OPEN_SHARDS:
-            self._open.popitem(last=False)
-        return reader
-
-    def _take(self, shard: NDArray[np.int64], row: NDArray[np.int64]) -> dict[str, list[Any] | np.ndarray]:
-        """The given rows as columns; only their own pages of the map are touched."""
-        slices = []
-        batches: dict[tuple[int, int], pa.RecordBatch] = {}
-        for number, r in zip(shard.tolist(), row.tolist(), strict=True):
-            key = (number, r // ROWS_PER_BATCH)
-            if key not in batches:
-                try:
-                    batches[key] = self._reader(number).get_batch(key[1])
-                except (OSError, pa.ArrowInvalid, IndexError) as error:
-                    name = self.manifest.shards[number].name
-                    raise InputError(
-                        f"{join(self.path, name)}: batch {key[1]} cannot be read ({error}); check all with:"
-                        f" python -m pipelines lint {self.path}"
-                    ) from None
-            slices.append(batches[key].slice(r % ROWS_PER_BATCH, 1))
-        table = pa.Table.from_batches(slices, SCHEMA).combine_chunks()
-        return {name: _column(name, table.column(name)) for name in SCHEMA.names}
-
-
-def _column(name: str, chunked: pa.ChunkedArray) -> list[Any] | np.ndarray:
-    if name in NUMBERS:
-        return chunked.to_numpy()
-    if name not in ARRAYS:
-        return chunked.to_pylist()
-    if not len(chunked):
-        return []
-    array = chunked.chunk(0)
-    flat = array.values.to_numpy()
-    offsets = array.offsets.to_numpy()
-    # Copies, so that the arrays outlive the shard's mapping and may be written to.
-    return [flat[a:b].copy() for a, b in pairwise(offsets)]
-
-
-def file_problem(folder: str, shard: Shard) -> str | None:
-    """Why a shard's file is not what was written, or None."""
-    try:
-        digest, size = sha256_file(join(folder, shard.name))
-    except FileNotFoundError:
-        return "missing"
-    if size != shard.bytes:
-        return (
-            f"{'truncated' if size < shard.bytes else 'longer than written'}: {size:,} bytes, expected {shard.bytes:,}"
+    def _warn(self, mode: str) -> None:
+        held = sum(shard.bytes for shard in self.manifest.shards)
+        cache = self.files.cache
+        if mode == "block" or self._warned or self.files.local or (cache is not None and cache.limit >= held):
+            return
+        self._warned = True
+        what = f"a cache of {cache.limit:,} of their {held:,} bytes" if cache else "no cache"
+        warnings.warn(
+            f'{self.path}: mode="global" reads rows from all over remote shards, with {what}: each row may cost a read of its '
+            'record batch. mode="block" is meant for remote shards; or give cache=FOLDER that holds them all',
+            stacklevel=3,
         )
-    if digest != shard.sha256:
-        return f"its bytes changed: sha256 {digest[:12]}..., expected {shard.sha256[:12]}..."
-    return None
 
 
-class _Order:
-    """Positions of the global order -> rows; pure arithmetic over the manifest."""
-
-    def __init__(self, reader: ShardReader, weights: NDArray[np.int64], seed: int) -> None:
-        self._reader = reader
-        self._weights = weights // max(int(np.gcd.reduce(weights)), 1)
-        self._keys = [order_key(seed, name) for name in reader.sources]
-
-    def rows(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(shard, row), each (stop - start,), of the positions start .. stop - 1."""
-        source, draw = sequence(self._weights, start, stop)
-        shard, row = np.zeros(len(source), np.int64), np.zeros(len(source), np.int64)
-        for i in np.unique(source):
-            of = source == i
-            size = int(self._reader.ends[-1, i])
-            epoch, place = np.divmod(draw[of], size)
-            index = np.empty(len(place), np.int64)
-            for e in np.unique(epoch):
-                index[epoch == e] = permute(place[epoch == e], size, self._keys[i], int(e))
-            shard[of], row[of] = self._reader.locate(int(i), index)
-        return shard, row
+def _reopened(path: str, options: dict[str, Any]) -> ShardReader:
+    return ShardReader(path, **options)

@@ -212,12 +212,12 @@ def make_parts(
                 planned = sum(int(take[span].sum()) for take in takes)
                 if not planned:
                     continue
-                where, loaded = records.load(indexed)
-                read, size = read + 1, size + max(where.length, 0)
+                where, length, loaded = records.load(indexed)
+                read, size = read + 1, size + length
                 for maker, take, word in zip(together, takes, bits, strict=True):
                     if take[span].any():
                         maker.add(where, loaded, take[span], word[span])
-                done(planned, max(where.length, 0))
+                done(planned, length)
             if at != frames:
                 raise InputError(
                     f"{facts[members[0]].dataset}: the INDEX changed since the plan; build again with --overwrite"

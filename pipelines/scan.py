@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from fasttok import ActionTokenizer
 from fasttok.console import progress
 from fasttok.errors import InputError
+from mixtures.quota import positions
 from pipelines.action_tokens import load_tokenizer
+from pipelines.files import filesystem, is_local, join
 from pipelines.shards import ShardReader
 
 
@@ -18,6 +20,20 @@ def shard_starts(reader: ShardReader) -> NDArray[np.int64]:
     """(shards,): the number, in storage order, of each shard's first row."""
     rows = np.array([shard.rows for shard in reader.manifest.shards], np.int64)
     return np.cumsum(rows) - rows
+
+
+def rows_of(reader: ShardReader, name: str, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(m,): the numbers in storage order of a source's rows `index` (m,), which count that source alone. Reads nothing."""
+    place = reader.sources.index(name)
+    counts = np.array([shard.rows_per_source[place] for shard in reader.manifest.shards], np.int64)
+    ends = np.cumsum(counts)
+    shards = np.searchsorted(ends, index, side="right")
+    found = shard_starts(reader)[shards]
+    for number in np.unique(shards).tolist():
+        of = shards == number
+        draws = index[of] - (ends[number] - counts[number])
+        found[of] += positions(reader.manifest.shards[number].rows_per_source, np.full(len(draws), place), draws)
+    return found
 
 
 def scan(
@@ -32,10 +48,36 @@ def scan(
     with progress(description, total, "rows") as advance:
         for number in numbers:
             at = 0
-            for batch in reader.record_batches(number):
+            for batch in shard_batches(reader, number):
                 yield number, at, batch
                 at += batch.num_rows
                 advance(batch.num_rows)
+
+
+def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
+    """The record batches of one shard. A local one is mapped only while it is read: the reader keeps its shards open, which on a
+    walk through all of them would look like (and in a container count as) all of them in memory.
+
+    Raises:
+        InputError: it is no shard, or damaged.
+    """
+    url = join(reader.path, reader.manifest.shards[number].name)
+    fs, path = filesystem(url)
+    try:
+        if not is_local(fs):
+            found = reader.record_batches(number)
+        else:
+            file = pa.ipc.open_file(pa.memory_map(path))
+            if not file.schema.equals(reader.schema):
+                raise InputError(f"{url}: its schema is not the record schema of this version")
+            found = map(file.get_batch, range(file.num_record_batches))
+        for batch in found:
+            batch.validate(full=True)  # lengths and offsets that lead out of the file would crash whoever follows them
+            yield batch
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{url}: cannot be read as a shard ({error}); see: python -m pipelines lint {reader.path}"
+        ) from None
 
 
 def source_codes(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[np.int64]:

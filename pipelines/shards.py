@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipelines.batch import Batch, ReadState
 from pipelines.files import HashingWriter, atomic_write
 from pipelines.manifest import Manifest, Shard
-from pipelines.reader import Batch, ReadState, ShardReader
+from pipelines.reader import ShardReader
 from pipelines.records import SCHEMA
+from pipelines.schedule import Phase
 
-__all__ = ["Batch", "Manifest", "ReadState", "Shard", "ShardReader", "Written", "shard_name", "write_shard"]
+__all__ = ["Batch", "Manifest", "Phase", "ReadState", "Shard", "ShardReader", "Written", "shard_name", "write_shard"]
 
 
 def shard_name(number: int, total: int) -> str:

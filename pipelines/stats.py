@@ -26,8 +26,8 @@ class StatsConfig:
     Example: python -m pipelines stats SHARDS --html
     """
 
-    shards: Annotated[str, tyro.conf.Positional]
-    """SHARDS folder of `python -m pipelines build`."""
+    shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
+    """The folder that `python -m pipelines build` wrote."""
     html: PagePath = None
     """Write one self-contained page too; without FILE it is NAME-OF-SHARDS.stats.html in the current folder."""
     json: bool = False

@@ -14,8 +14,8 @@ from pipelines.tally import TEXTS, Histogram, Tally
 
 TOP = 8
 LEAD = (
-    "Histograms of actions and states are in raw units; the tinted part is what the normaliser maps to [-1, 1], and orange bars "
-    "lie outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
+    "Histograms of actions and states: raw units. The tinted part is what the normaliser maps to [-1, 1] (such as q01..q99); "
+    "orange bars lie outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
 )
 
 
@@ -96,9 +96,8 @@ def dims(held: Histogram, what: str, source: dict[str, Any]) -> Markup:
         title = names[d] if d < len(names) else f"{what}[{d}]"
         inside = limit[:2] if limit else None
         drawing = bars(held.edges(d), held.counts[d], title=title, inside=inside, width=250, height=120)
-        note = f"{held.least[d]:.3g} to {held.most[d]:.3g}"
-        if limit:
-            note += f"; {held.beyond[d] / max(held.values, 1):.1%} outside {limit[2]}"
+        share = f"{held.beyond[d] / max(held.values, 1):.1%} outside; " if limit else ""
+        note = f"{share}{held.least[d]:.2g} to {held.most[d]:.2g}"
         cells.append(tag("div", drawing, tag("div", note, class_="soft")))
     warn = (
         [tag("p", f"{held.not_finite:,} values are NaN or inf and are not drawn; see lint.", class_="warn")]

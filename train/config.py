@@ -4,11 +4,12 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fasttok.errors import InputError, unknown_name
 
 KINDS = ("robot", "vqa", "caption")
+PARTS = ("vision", "backbone", "expert")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,10 @@ class TrainConfig:
     """Largest global gradient norm."""
     alpha: float = 1.0
     """Weight of L_FLOW."""
+    loss_norm: Literal["tokens", "samples"] = "tokens"
+    """tokens: the mean over all text-loss tokens, gradients follow token shares; samples: the mean of each row's mean."""
+    freeze: tuple[str, ...] = ()
+    """Parts that stay as they are: parameter paths, such as vision, backbone or backbone/embedding, with all below them."""
     flow_draws: int = 2
     """Flow times per row and step: each costs one pass of the small expert and lowers the variance."""
     kinds: tuple[str, ...] = KINDS
@@ -133,6 +138,9 @@ class TrainConfig:
         for kind in self.kinds:
             if kind not in KINDS:
                 raise unknown_name("kind", kind, KINDS)
+        for path in self.freeze:
+            if path.split("/")[0] not in PARTS:
+                raise unknown_name("part of the model to freeze", path.split("/")[0], PARTS)
         if not self.kinds:
             raise InputError("--kinds is empty; expected some of robot, vqa, caption")
         if self.resume and self.overwrite:
@@ -155,6 +163,10 @@ PRESETS = {
         _preset("debug"),
         _preset("ki"),  # the paper: insulation 0, all three losses
         _preset("joint", model={"insulation": (1.0,)}),  # no stop-gradient
+        _preset("ki_no_vlm", kinds=("robot",)),
+        _preset("joint_no_vlm", model={"insulation": (1.0,)}, kinds=("robot",)),
+        _preset("pi0_fast", model={"flow": False}),  # tokens only
+        _preset("frozen", freeze=("vision", "backbone")),  # only the expert learns
         _preset("vlm", model={"flow": False}, kinds=("vqa", "caption"), learning_rate=5e-4),  # what comes before
     )
 }

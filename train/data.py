@@ -3,7 +3,7 @@
 import io
 import queue
 import threading
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,7 +159,7 @@ def decode_image(data: bytes | NDArray[np.uint8], size: int) -> NDArray[np.float
     return np.asarray(image, np.float32) / 127.5 - 1.0
 
 
-def rows_of(columns: dict[str, Any]) -> list[dict[str, Any]]:
+def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Columns of a reader's batch as one dict a row."""
     count = len(columns["kind"])
     return [{name: values[i] for name, values in columns.items()} for i in range(count)]

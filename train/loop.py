@@ -105,7 +105,8 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(config.seed), step)
 
     def loss(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-        return losses.compute(params, model_config, batch, key, alpha=config.alpha, flow_draws=config.flow_draws)
+        return losses.compute(params, model_config, batch, key, alpha=config.alpha, flow_draws=config.flow_draws,
+                              loss_norm=config.loss_norm)  # fmt: skip
 
     (total, metrics), grads = jax.value_and_grad(loss, has_aux=True)(params)
     metrics["loss"] = total

@@ -16,8 +16,14 @@ def schedule(config: TrainConfig) -> optax.Schedule:
     )
 
 
+def frozen(path: tuple[Any, ...], freeze: tuple[str, ...]) -> bool:
+    """Whether a parameter lies at, or below, one of the frozen paths."""
+    name = "/".join(str(getattr(key, "key", key)) for key in path)
+    return any(name == start or name.startswith(f"{start}/") for start in freeze)
+
+
 def make(config: TrainConfig) -> optax.GradientTransformation:
-    """The whole chain."""
+    """The whole chain. Frozen parameters are not updated, and count in no norm."""
 
     def matrices(params: Any) -> Any:
         def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
@@ -26,7 +32,14 @@ def make(config: TrainConfig) -> optax.GradientTransformation:
 
         return jax.tree_util.tree_map_with_path(decays, params)
 
-    return optax.chain(
+    chain = optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.adamw(schedule(config), weight_decay=config.weight_decay, mask=matrices),
     )
+    if not config.freeze:
+        return chain
+
+    def labels(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda p, _: "still" if frozen(p, config.freeze) else "moves", params)
+
+    return optax.multi_transform({"moves": chain, "still": optax.set_to_zero()}, labels)

@@ -14,7 +14,7 @@ from fasttok.episodes.episode import Episode, Where
 from fasttok.errors import InputError, unknown_name
 
 FILE = "index.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def open_index(path: str) -> dict[str, Any]:

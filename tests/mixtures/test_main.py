@@ -118,11 +118,33 @@ def test_explain_shows_a_curriculum(index: str, tmp_path: Path, capsys: pytest.C
     assert [line["phases"] for line in lines[1:]] == [[300, 100], [300, 300]]
 
 
-def test_explain_needs_sizes_for_policies_that_read_them(tmp_path: Path) -> None:
+def test_explain_without_published_sizes_shows_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.yaml"
-    path.write_text("policy: proportional\nsources:\n  - {dataset: mine}\n  - {dataset: yours}\n")
-    with pytest.raises(InputError, match=r"catalogue has none of mine, yours; index them"):
-        main(["explain", str(path)])
+    path.write_text("policy: proportional\nsources:\n  - {dataset: mine}\n  - {dataset: fractal20220817_data}\n")
+    main(["explain", str(path)])
+    out, err = capsys.readouterr()
+    assert "3,786,400" in out
+    assert "no frames of 1 of 2 sources" in err
+    main(["explain", str(path), "--json"])
+    assert json.loads(capsys.readouterr().out)["unknown_sizes"] == ["mine"]
+
+
+def test_sizes_are_asked_for_only_where_shares_follow_from_them(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["explain", "ki", "--samples", "1000", "--json"])
+    lines = {line["name"]: line for line in json.loads(capsys.readouterr().out)["lines"]}
+    assert (lines["robots"]["samples"], lines["web"]["samples"]) == (700, 300)
+    assert lines["coco_boxes"]["samples"] == 100
+
+
+def test_published_shares_follow_from_published_weights_and_catalogue_frames(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """octo's own table of its soup (Octo-Base's card) from its weights, and frames of OpenVLA's statistics."""
+    main(["explain", "octo/oxe_magic_soup", "--samples", "100000", "--json"])
+    lines = {line["name"]: line["share"] for line in json.loads(capsys.readouterr().out)["lines"]}
+    for name, share in {"fractal20220817_data": 17.0, "kuka": 17.0, "bridge_dataset": 17.0, "bc_z": 9.1, "language_table": 5.9,
+                        "stanford_hydra_dataset_converted_externally_to_rlds": 6.0, "utaustin_mutex": 3.0}.items():  # fmt: skip
+        assert lines[name] == pytest.approx(share / 100, rel=0.08)
 
 
 def test_explain_names_what_the_index_lacks(index: str, tmp_path: Path) -> None:

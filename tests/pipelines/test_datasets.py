@@ -17,7 +17,8 @@ from fasttok.rotations import width
 from pipelines.catalogue import DraftConfig, ListConfig, ShowConfig, entry_of, markdown, run_draft, run_list, run_show
 from pipelines.entries import DatasetEntry, from_json, packaged, parse_entry
 from pipelines.filters import Reject
-from pipelines.index import IndexConfig, run_index, usable
+from pipelines.index import IndexConfig, run_index
+from pipelines.index_jobs import usable
 from pipelines.jobs import BuildConfig, run_build
 from pipelines.shards import ShardReader
 from pipelines.standardize import dim_names, encodings, standardize

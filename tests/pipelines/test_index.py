@@ -18,7 +18,6 @@ import pytest
 from fasttok.episodes import open_episodes, rlds
 from fasttok.episodes.tfrecord import HEADER, masked_crc
 from fasttok.errors import InputError
-from pipelines import entries, vlm
 from pipelines.index import IndexConfig, run_index
 from pipelines.jobs import BuildConfig, run_build
 from tests.fasttok.test_oracle import to_array_record
@@ -254,26 +253,6 @@ def test_remote_data_and_a_remote_index(chain: Any) -> None:
     with pytest.raises(InputError, match="finished INDEX"):
         run_index(IndexConfig(places, "memory://bucket/index"), [])
     store.rm("/bucket", recursive=True)
-
-
-def test_large_jsonl_files_are_cut_into_jobs(tmp_path: Path) -> None:
-    file = tmp_path / "a.jsonl"
-    lines = [b'{"n": %d}' % n for n in range(10)]
-    file.write_bytes(b"\n".join(lines[:5]) + b"\n\n" + b"\n".join(lines[5:]))
-    ranges = vlm.line_ranges(str(file), 4)
-    assert [first for *_, first in ranges] == [0, 4, 8]
-    assert ranges[-1][1] == file.stat().st_size
-    entry = entries.DatasetEntry("v", "vqa", target="answer")
-    found = [
-        r for start, stop, first in ranges for r in vlm.read_file(entry, str(tmp_path), str(file), start, stop, first)
-    ]
-    whole = list(vlm.read_file(entry, str(tmp_path), str(file)))
-    assert [r.where for r in found] == [r.where for r in whole]
-    assert [r.where.number for r in whole] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
-    file.write_bytes(lines[0] + b"\n" + b"x" * (vlm.MAX_LINE * 3) + b"\n" + lines[1])
-    found = list(vlm.read_file(entry, str(tmp_path), str(file)))
-    assert [r.where.number for r in found] == [0, 1, 2]  # a line without end costs itself
-    assert "a line of 3145729 bytes" in found[1].detail  # type: ignore[union-attr]
 
 
 @pytest.mark.slow

@@ -7,13 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
 from pipelines.inspect import InspectConfig, chosen, run_inspect
+from pipelines.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
+from pipelines.stats import StatsConfig, run_stats
 from tests.pipelines.reshard import reshard, unchanged
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=alert(2)>"
@@ -139,11 +142,13 @@ def test_channels_stored_blue_first_are_shown_right(chain: Any, tmp_path: Path) 
     assert 'style="filter' not in page_of(chain.shards, tmp_path, rows=4)
 
 
-def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path) -> None:
+def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def damage(rows: list[dict[str, Any]]) -> None:
         row = next(row for row in rows if row["source"] == "tabletop_planar")
         row["action_tokens"] = row["action_tokens"][:-1]
-        row["image/primary"] = b"GIF89a<script>"
+        other = next(row for row in rows if row["source"] == "tabletop_arm")
+        other["action"], other["sample_id"] = other["action"][:-3], "cut"
+        row["image/primary"] = b"what<script>"
 
     out = reshard(chain.shards, tmp_path / "shards", damage)
     reader = ShardReader(str(out))
@@ -152,6 +157,9 @@ def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path) -> None:
     assert "The FAST ids do not decode" in text
     assert "not a picture: neither JPEG nor PNG" in text
     assert "<script" not in text
+    run_inspect(InspectConfig(str(out), sample_id=("cut",)))
+    assert "137 values, expected 20 x 7" in capsys.readouterr().out
+    assert "The action has 137 values, its source 20 x 7 (1 s)" in page_of(out, tmp_path, sample_id=("cut",))
     (out / "tokenizer" / "tokenizer.json").unlink()
     assert "tokenizer does not load" in page_of(out, tmp_path, rows=4)
 
@@ -165,6 +173,25 @@ def test_a_small_budget_leaves_pictures_out_and_says_so(chain: Any, tmp_path: Pa
     assert shown + left == sum(bool(row[name]) for row in rows for name in row if name.startswith("image/"))
     assert f"{left} pictures" in text
     assert text.count("not on this page") == 1
+
+
+def test_shards_on_another_file_system_are_looked_at_too(
+    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(chain.shards), "/looking/shards", recursive=True)
+    where = "memory://looking/shards"
+    assert numbers(chain.shards, rows=10) == chosen(ShardReader(where), InspectConfig(where, rows=10))
+    run_inspect(InspectConfig(where, rows=4, html=("memory://looking/page.html",)))
+    assert memory.cat_file("/looking/page.html").decode() == page_of(chain.shards, tmp_path, rows=4)
+    capsys.readouterr()
+    run_lint(LintConfig(where, strict=True))
+    assert "0 error(s)" in capsys.readouterr().out
+    run_stats(StatsConfig(where, json=True))
+    remote = capsys.readouterr().out
+    run_stats(StatsConfig(str(chain.shards), json=True))
+    assert remote == capsys.readouterr().out
+    memory.rm("/looking", recursive=True)
 
 
 def test_answers_and_single_steps_are_drawn(chain: Any) -> None:

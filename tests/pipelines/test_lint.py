@@ -1,6 +1,8 @@
 """lint finds what is put into sound shards, names the place, and says nothing of sound ones."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from pipelines.shards import ShardReader
 from tests.pipelines.reshard import reshard, unchanged
 
 Row = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def findings(shards: Path, **more: Any) -> list[Finding]:
@@ -105,7 +108,7 @@ FAULTS: list[tuple[Callable[[list[Row]], None], str, str]] = [
     (too_many_steps, "shape", "action_steps"),
     (short_chunk, "shape", "another size"),
     (action_of_a_question, "shape", "without actions"),
-    (other_kind, "kind", "another kind"),
+    (other_kind, "kind", "kind 'caption'"),
     (no_answer, "empty", "target"),
     (no_question, "empty", "prompt"),
     (cut_image, "image", "truncated"),
@@ -285,6 +288,27 @@ def test_scripts_get_json_and_an_exit_code(chain: Any, tmp_path: Path, capsys: p
     (error,) = value["errors"]
     assert (error["check"], error["source"], error["count"]) == ("empty", "tabletop_vqa", 1)
     assert set(error) == {"level", "check", "where", "what", "expected", "todo", "source", "count"}
+
+
+def test_rows_in_another_order_than_readers_expect(chain: Any, tmp_path: Path) -> None:
+    def swap(rows: list[Row]) -> None:
+        a, b = (next(i for i, row in enumerate(rows) if row["kind"] == kind) for kind in ("robot", "vqa"))
+        rows[a], rows[b] = rows[b], rows[a]
+
+    (one,) = findings(reshard(chain.shards, tmp_path / "shards", swap))
+    assert (one.level, one.check) == ("error", "order")
+
+
+@pytest.mark.slow
+def test_damage_that_the_manifest_does_not_know_of_never_crashes(chain: Any, tmp_path: Path) -> None:
+    """Bytes changed at random under a manifest that fits them, as whoever writes shards by hand might leave."""
+    command = [sys.executable, "-m", "tests.pipelines.fuzz_shards", str(chain.shards), str(tmp_path / "shards"), "60"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    counts = json.loads(result.stdout)
+    assert counts["lint found"] + counts["lint found nothing"] == 60
+    assert counts["lint found"] > 20
+    assert counts["stats refused"] > 10
 
 
 def test_a_shard_that_is_no_arrow_file_is_named_and_the_rest_is_read(chain: Any, tmp_path: Path) -> None:

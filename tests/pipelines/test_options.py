@@ -184,3 +184,6 @@ def test_a_curriculum_is_planned_and_recorded(chain: Any, tmp_path: Path) -> Non
     assert reader.manifest.phases == ((75, 25), (50, 50))
     assert sum(row["source"] == "tabletop_vqa" for row in rows) == 75
     assert reader.manifest.sources["tabletop_vqa"]["share"] == pytest.approx(0.375)
+    sources = [s for batch in reader.batches(50, epochs=1) for s in batch["source"]]
+    assert [sources[:100].count("tabletop_vqa"), sources[100:].count("tabletop_vqa")] == [25, 50]
+    assert len({i for batch in reader.batches(50, epochs=1) for i in batch["sample_id"]}) == 200

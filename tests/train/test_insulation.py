@@ -1,6 +1,7 @@
 """Knowledge insulation on the debug model: exact zeros where the paper has a stop-gradient, and a test that can fail."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import insulation, losses, model
+from fasttok.errors import InputError
+from train import insulation, losses, model, optim
 from train.config import ModelConfig, TrainConfig
 from train.loop import train_step
 
@@ -170,3 +172,53 @@ def test_backbone_under_ki_learns_as_without_the_flow_loss(tmp_path: Any) -> Non
     assert all(jax.tree.leaves(same))
     joint = dataclasses.replace(SMALL, insulation=(1.0,))
     assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, backbone(1.0, joint), backbone(0.0, joint))))
+
+
+@pytest.mark.parametrize("at_once", [1, 900, 10**9])
+def test_chunks_of_the_cross_entropy_change_nothing(at_once: int) -> None:
+    """Loss and gradient equal those of all logits at once, however few are made at a time."""
+    batch = make_batch()
+    batch["loss_mask"][2] = False  # a row without targets
+    params = model.init(jax.random.key(0), SMALL)
+
+    def chunked(params: Any) -> jax.Array:
+        context = model.run_backbone(params, batch, SMALL)
+        return jnp.sum(losses.token_losses(params, context, batch, at_once) ** 2)
+
+    def whole(params: Any) -> jax.Array:
+        hidden = model.run_backbone(params, batch, SMALL).hidden[:, -13:-1]
+        scores = jax.nn.log_softmax(model.logits(params, hidden))
+        found = -jnp.take_along_axis(scores, batch["tokens"][..., None], axis=-1)[..., 0]
+        return jnp.sum(jnp.where(batch["loss_mask"], found, 0.0) ** 2)
+
+    (ours, grads), (theirs, wanted) = jax.value_and_grad(chunked)(params), jax.value_and_grad(whole)(params)
+    assert np.allclose(ours, theirs, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), grads, wanted)
+
+
+def test_frozen_parts_stay_bit_identical_and_the_rest_learns() -> None:
+    params = jax.tree.map(lambda x: x + 0.01, model.init(jax.random.key(0), SMALL))
+    config = TrainConfig(Path("s"), Path("r"), model=SMALL, freeze=("vision", "backbone"), warmup=0, steps=5)
+    before = jax.tree.map(np.array, params)
+    state = optim.make(config).init(params)
+    for step in (1, 2):
+        params, state, _ = train_step(params, state, make_batch(), jnp.int32(step), config=config, model_config=SMALL)
+    for part in ("vision", "backbone"):
+        jax.tree.map(np.testing.assert_array_equal, params[part], before[part])
+    moved = jax.tree.map(
+        lambda a, b: bool((np.asarray(a) != b).any()), params["expert"]["layers"], before["expert"]["layers"]
+    )
+    assert all(jax.tree.leaves(moved))
+    with pytest.raises(InputError, match="did you mean 'backbone'"):
+        TrainConfig(Path("s"), Path("r"), freeze=("backbon/embedding",))
+
+
+def test_loss_norms_are_means_over_tokens_or_over_rows() -> None:
+    params, batch = model.init(jax.random.key(0), SMALL), make_batch()
+    batch["loss_mask"] = batch["loss_mask"] & (np.arange(12)[None] < np.array([12, 12, 6, 12, 12, 12])[:, None])
+    found = np.asarray(losses.token_losses(params, model.run_backbone(params, batch, SMALL), batch))
+    mask = np.asarray(batch["loss_mask"])
+    rows = [row[m].mean() for row, m in zip(found, mask, strict=True) if m.any()]
+    for norm, wanted in (("tokens", found[mask].mean()), ("samples", np.mean(rows))):
+        _, metrics = losses.compute(params, SMALL, batch, jax.random.key(1), loss_norm=norm)
+        assert float(metrics["loss_vlm"] + metrics["loss_fast"]) == pytest.approx(float(wanted), rel=1e-5)

@@ -1,0 +1,153 @@
+"""The same samples in every format that `benchmarks.reader` compares: a camera-like JPEG of about 11 KB, an action chunk, texts.
+
+Sample `i` is a function of `i`; images come from a pool of 512. Everything is written once, one file after another.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+SIDE, QUALITY, HORIZON, DIM, PER_EPISODE = 224, 87, 50, 7, 50
+WEIGHTS = {"bridge": 5, "droid": 3, "vqa": 2}
+
+
+def jpegs(count: int, side: int = SIDE, quality: int = QUALITY) -> list[bytes]:
+    """Smooth shapes and some grain, as a camera gives."""
+    from PIL import Image
+
+    rng, found = np.random.default_rng(0), []
+    for _ in range(count):
+        low = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize(
+            (side, side), Image.Resampling.BICUBIC
+        )
+        pixels = np.clip(np.asarray(low, np.float32) + rng.normal(0, 6, (side, side, 3)), 0, 255).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "jpeg", quality=quality)
+        found.append(stream.getvalue())
+    return found
+
+
+def samples(start: int, stop: int, pool: list[bytes]) -> Iterator[dict[str, Any]]:
+    """Samples start .. stop - 1."""
+    steps = np.arange(HORIZON * DIM, dtype=np.float32)
+    for i in range(start, stop):
+        yield {
+            "image": pool[i * 7919 % len(pool)],
+            "action": steps + i,
+            "prompt": f"put the red block number {i} into the left bowl",
+            "target": f"the arm moves to block {i}",
+        }
+
+
+def write_shards(folder: Path, rows: int, shards: int, pool: list[bytes]) -> None:
+    """SHARDS of three sources."""
+    from mixtures.quota import interleave, quotas
+    from pipelines.manifest import Manifest, Shard
+    from pipelines.records import ROWS_PER_BATCH, SCHEMA
+    from pipelines.shards import shard_name
+
+    folder.mkdir()
+    names, found, per = list(WEIGHTS), [], rows // shards
+    for number in range(shards):
+        counts = quotas(list(WEIGHTS.values()), per)
+        sources = interleave(counts)
+        path = folder / shard_name(number, shards)
+        with pa.ipc.new_file(str(path), SCHEMA) as writer:
+            for at in range(0, per, ROWS_PER_BATCH):
+                part = range(number * per + at, number * per + min(at + ROWS_PER_BATCH, per))
+                made = list(samples(part.start, part.stop, pool))
+                given = {
+                    "kind": ["robot"] * len(made),
+                    "source": [names[i] for i in sources[at : at + len(made)]],
+                    "sample_id": [f"sample/{i}" for i in part],
+                    "image/primary": [row["image"] for row in made],
+                    **{name: [row[name] for row in made] for name in ("action", "prompt", "target")},
+                    "action_tokens": [np.arange(i % 20 + 10) for i in part],
+                    "state": [np.zeros(8, np.float32)] * len(made),
+                    "file": ["train.tfrecord-00000-of-00001"] * len(made),
+                }
+                arrays = [pa.array(given.get(f.name, absent(f, len(made))), f.type) for f in SCHEMA]
+                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        data = path.read_bytes()
+        found.append(Shard(path.name, per, tuple(counts.tolist()), len(data), hashlib.sha256(data).hexdigest()))
+    total = np.sum([shard.rows_per_source for shard in found], axis=0).tolist()
+    sources_of = {
+        n: {"kind": "robot", "planned": t, "written": t, "rejected": 0} for n, t in zip(names, total, strict=True)
+    }
+    amounts = {"planned": rows, "written": rows, "rejected": 0}
+    Manifest(sources_of, {}, 0, "", "", None, tuple(found), amounts).save(str(folder))
+
+
+def absent(field: pa.Field, count: int) -> list[Any]:
+    """What a column holds that these samples lack."""
+    if field.nullable:
+        return [None] * count
+    return [[] if pa.types.is_list(field.type) else 1] * count
+
+
+def write_tables(folder: Path, rows: int, files: int, pool: list[bytes]) -> None:
+    """Parquet with row groups of 1,024 rows, uncompressed as JPEGs are."""
+    import pyarrow.parquet as pq
+
+    folder.mkdir()
+    types = {"image": pa.binary(), "action": pa.list_(pa.float32()), "prompt": pa.string(), "target": pa.string()}
+    schema = pa.schema(list(types.items()))
+    per = rows // files
+    for number in range(files):
+        with pq.ParquetWriter(
+            folder / f"{number:05d}.parquet", schema, compression="none", use_dictionary=False
+        ) as writer:
+            for at in range(number * per, (number + 1) * per, 1024):
+                found = list(samples(at, min(at + 1024, (number + 1) * per), pool))
+                writer.write_table(pa.Table.from_pylist(found, schema=schema), row_group_size=1024)
+
+
+def write_webdataset(folder: Path, rows: int, files: int, pool: list[bytes]) -> None:
+    """Tar files of .jpg, .bin (the action) and .json (the texts)."""
+    folder.mkdir()
+    per = rows // files
+    for number in range(files):
+        with tarfile.open(folder / f"{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for i, row in enumerate(samples(number * per, (number + 1) * per, pool)):
+                texts = json.dumps({"prompt": row["prompt"], "target": row["target"]}).encode()
+                for suffix, data in (("jpg", row["image"]), ("bin", row["action"].tobytes()), ("json", texts)):
+                    info = tarfile.TarInfo(f"{number:03d}{i:08d}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+
+
+def write_rlds(folder: Path, rows: int, files: int, pool: list[bytes]) -> None:
+    """RLDS episodes of 50 steps, as TFDS writes them; each step holds its whole chunk."""
+    from fasttok.episodes.tfds import tfds
+
+    module = tfds()
+    from tensorflow_datasets.core import dataset_info
+
+    f = module.features
+    image = f.Image(shape=(SIDE, SIDE, 3), encoding_format="jpeg")
+    step = {
+        "observation": {"image": image},
+        "action": f.Tensor(shape=(HORIZON * DIM,), dtype=np.float32),
+        "prompt": f.Text(),
+        "target": f.Text(),
+    }
+    path = folder / "bench" / "1.0.0"
+    path.mkdir(parents=True)
+    identity = dataset_info.DatasetIdentity("bench", module.core.Version("1.0.0"), str(path), "bench")
+    info = module.core.DatasetInfo(builder=identity, features=f.FeaturesDict({"steps": f.Dataset(step)}))
+    writer = module.core.SequentialWriter(info, rows // PER_EPISODE // files)
+    writer.initialize_splits(["train"])
+    for at in range(0, rows, PER_EPISODE):
+        steps = [
+            {"observation": {"image": io.BytesIO(row["image"])}, **{k: row[k] for k in ("action", "prompt", "target")}}
+            for row in samples(at, at + PER_EPISODE, pool)
+        ]
+        writer.add_examples({"train": [{"steps": steps}]})
+    writer.close_all()

@@ -1,0 +1,111 @@
+"""Shards for PyTorch: an `IterableDataset` of whole batches, whose order does not depend on the number of loader workers.
+
+    dataset = ShardDataset("shards", 256, columns=["image/primary", "prompt", "action"])
+    for batch in torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=4):
+        step(batch["action"], batch["image/primary"])
+        position = batch["read_state"]              # goes into the checkpoint
+    dataset.load_state_dict(position)               # goes on after that batch, with any number of ranks and workers
+
+Worker i of k reads batches i, i + k, i + 2k, ... of its rank; a DataLoader takes from its workers in turn, so what it hands
+out is the rank's order. The position is in the batch because workers read ahead of the loop that trains.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from fasttok.errors import InputError, require
+from pipelines.batch import Batch, ReadState
+from pipelines.reader import ShardReader
+
+torch = require("torch", "torch", "reading shards as a PyTorch dataset")
+data = require("torch.utils.data", "torch", "reading shards as a PyTorch dataset")
+IterableDataset: Any = data.IterableDataset
+
+
+class ShardDataset(IterableDataset):
+    """Batches of SHARDS; use it with `DataLoader(dataset, batch_size=None)`."""
+
+    def __init__(
+        self,
+        shards: str | ShardReader,
+        n: int,
+        *,
+        transform: Callable[[Batch], Any] | None = None,
+        rank: int | None = None,
+        world: int | None = None,
+        **order: Any,
+    ) -> None:
+        """Opens the manifest only; each worker opens shards of its own.
+
+        Args:
+            shards: SHARDS or a reader of them.
+            n: samples in a global batch, over all ranks.
+            transform: makes of a `pipelines.batch.Batch` what the loader hands out, in the worker; `tensors` by default.
+            rank: this process's number, and `world` how many there are; those of torch.distributed where it is initialised.
+            world: see `rank`.
+            order: mode, weights, seed, epochs, window, pool, columns, workers, ahead of `ShardReader.batches`.
+
+        Raises:
+            InputError: as `ShardReader.batches`.
+        """
+        super().__init__()
+        group = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.reader = ShardReader(shards) if isinstance(shards, str) else shards
+        self.n = n
+        self.transform = transform or tensors
+        self.order = order
+        self.rank = rank if rank is not None else torch.distributed.get_rank() if group else 0
+        self.world = world if world is not None else torch.distributed.get_world_size() if group else 1
+        self._at: dict[str, Any] = {"read_state": None}
+        self._batches((0, 1), None).close()  # says now what is wrong with the arguments
+
+    def __iter__(self) -> Iterator[Any]:
+        info = data.get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        state = self._start(worker, workers)
+        for batch in self._batches((worker, workers), state):
+            self._at = {"read_state": batch.state.to_json(), "worker": worker, "workers": workers}
+            yield self.transform(batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this object is: exact in the process that iterates. Where a DataLoader's workers iterate, take the batch's own
+        `read_state`, or a loader that asks each worker for its state and gives it back to the same worker."""
+        return dict(self._at)
+
+    def load_state_dict(self, state: Mapping[str, Any] | ReadState) -> None:
+        """Goes on after this position: a batch's `read_state`, a `ReadState`, or what `state_dict` gave."""
+        if isinstance(state, ReadState):
+            state = state.to_json()
+        self._at = dict(state) if "read_state" in state else {"read_state": dict(state)}
+
+    def _start(self, worker: int, workers: int) -> ReadState | None:
+        if self._at["read_state"] is None:
+            return None
+        state = ReadState.from_json(self._at["read_state"])
+        before = self._at.get("workers", 1)
+        if before == 1:
+            return state
+        if (self._at["worker"], before) != (worker, workers):
+            raise InputError(
+                f"the state is that of worker {self._at['worker']} of {before}, and this is worker {worker} of {workers}: "
+                "keep num_workers, or go on after a batch's own read_state, which fits any number"
+            )
+        # Its own batches after this one: those of the next round, of which it takes number `worker`.
+        return ReadState(state.manifest, state.consumed + (workers - 1 - worker) * self.n, state.order)
+
+    def _batches(self, part: tuple[int, int], state: ReadState | None) -> Any:
+        return self.reader.batches(self.n, rank=self.rank, world=self.world, part=part, state=state, **self.order)
+
+
+def tensors(batch: Batch) -> dict[str, Any]:
+    """A batch as a dict: numbers, and lists whose rows have one width, as tensors over the batch's memory; other lists as one
+    tensor a row; text and images as lists of str and bytes; and `read_state`."""
+    found: dict[str, Any] = {}
+    for name in batch.data:
+        if batch.is_array(name):
+            found[name] = torch.from_numpy(batch.array(name))
+        elif batch.is_numeric(name):
+            found[name] = [torch.from_numpy(row) for row in batch[name]]
+        else:
+            found[name] = batch[name]
+    return {**found, "read_state": batch.state.to_json()}

@@ -1,0 +1,64 @@
+"""Questions, captions and boxes about images, in the formats that people have; one file a format (docs/vlm.md).
+
+Image bytes are passed on as they are. Names come from files that other people wrote, so every one is checked before it is opened,
+and whatever is wrong with a record makes it a dead letter with a reason.
+"""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+from fasttok.episodes import BadRecord
+from fasttok.errors import unknown_name
+from pipelines.entries import DatasetEntry
+from pipelines.vlm import coco_boxes, coco_captions, folder, jsonl, llava, parquet, tfds, vqav2, webdataset
+from pipelines.vlm.folder import ReadImage
+from pipelines.vlm.record import ImagePlace, Range, SourceFile, Unwanted, VlmRecord
+
+__all__ = ["ImagePlace", "Range", "SourceFile", "Unwanted", "VlmRecord", "open_images", "ranges", "read"]
+
+READERS: dict[str, ModuleType] = {
+    "jsonl": jsonl,
+    "llava": llava,
+    "coco_captions": coco_captions,
+    "coco_boxes": coco_boxes,
+    "vqav2": vqav2,
+    "parquet": parquet,
+    "webdataset": webdataset,
+    "tfds": tfds,
+}
+IN_ARCHIVES: dict[str, ModuleType] = {"parquet": parquet, "webdataset": webdataset, "tfds": tfds}
+
+
+def reader(entry: DatasetEntry) -> ModuleType:
+    """The module of an entry's format.
+
+    Raises:
+        InputError: no such format.
+    """
+    if entry.format not in READERS:
+        raise unknown_name("format", entry.format, READERS)
+    return READERS[entry.format]
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """A source file cut into jobs: (start, stop, number of the first record), in bytes or row groups, as its reader takes them.
+
+    Raises:
+        InputError: it is not of the entry's format.
+    """
+    found: list[Range] = reader(source.entry).ranges(source)
+    return found
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a range, in order; what cannot be used comes as BadRecord, what is not wanted as Unwanted."""
+    yield from reader(source.entry).read(source, part)
+
+
+def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
+    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for the places that an INDEX holds.
+
+    What it reads is checked again: the path stays inside the directory, the image is sound, and as long as it was.
+    """
+    opened: ReadImage = IN_ARCHIVES.get(entry.format, folder).open_images(entry, directory)
+    return opened

@@ -1,0 +1,40 @@
+"""COCO captions: an annotations file beside a folder of images; each element of "annotations" is a record.
+
+A process reads the file once to learn where "images" lie (24 bytes of memory each), whatever the number of its jobs.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fasttok.episodes import BadRecord, Where
+from pipelines.entries import DatasetEntry
+from pipelines.vlm import coco, json_stream
+from pipelines.vlm.folder import Images
+from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, text_of
+
+CAPTIONS_PER_JOB = 50_000
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """The file cut into ranges of captions."""
+    return json_stream.cut(source.file, "annotations", CAPTIONS_PER_JOB)
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a range of captions."""
+    table = coco.image_table(source.file, coco.version(source.file))
+    images = Images(source.directory, source.entry.images.format(split=source.split))
+    for where, row in coco.objects(source, part):
+        yield rejected(where, row) if isinstance(row, Wrong) else _record(source.entry, table, images, where, row)
+
+
+def _record(
+    entry: DatasetEntry, table: json_stream.Table, images: Images, where: Where, row: dict[str, Any]
+) -> VlmRecord | BadRecord:
+    try:
+        target = text_of(row.get("caption"), "caption")
+        path, data = images.read(coco.file_name(table.find(row.get("image_id")), row.get("image_id")))
+    except Wrong as error:
+        return rejected(where, error)
+    place = ImagePlace(path, 0, len(data))
+    return VlmRecord(where, id_of(row, "id", where.number), place, data, entry.fixed_prompt, target)

@@ -1,0 +1,185 @@
+"""Files below a dataset's directory, named by data that other people wrote: nothing outside the directory is ever opened."""
+
+import errno
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+from pipelines.entries import DatasetEntry
+from pipelines.files import filesystem, is_local
+from pipelines.images import MAX_BYTES, check_extension, check_header
+from pipelines.vlm.record import Wrong
+
+ReadImage = Callable[[str, int, int], tuple[bytes, str]]
+
+ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+
+
+def check_name(name: str) -> str:
+    """Why a relative name may not be opened, "" if it may.
+
+    >>> check_name("a/b.jpg"), check_name("../b.jpg"), check_name("s3://b.jpg"), check_name("")
+    ('', 'leads out of the images folder', 'leads out of the images folder', 'no name')
+    """
+    if not name.strip("/") or posixpath.normpath(name) == ".":
+        return "no name"
+    if name.startswith(("/", "\\", "~")) or ":" in name or ".." in name.replace("\\", "/").split("/"):
+        return "leads out of the images folder"
+    if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", name):
+        return "holds a backslash or a character that no name has"
+    return ""
+
+
+class Directory:
+    """A dataset's directory."""
+
+    def __init__(self, url: str) -> None:
+        self.fs, self.root = filesystem(url)
+        self.root = self.root.rstrip("/")
+        self.local = is_local(self.fs)
+        self._real = os.path.realpath(self.root) + os.sep if self.local else ""
+
+    def find(self, name: str) -> str:
+        """The path of a file by its relative name.
+
+        Raises:
+            Wrong: the name leads out of the directory, also by a link; no such file; not a plain file, or too large a one.
+        """
+        problem = check_name(name)
+        if problem:
+            raise Wrong("image", f"{shown(name)}: {problem}")
+        path = f"{self.root}/{name}"
+        if not self.local:
+            return path
+        try:
+            real = os.path.realpath(path)
+            if not self.inside(real):
+                raise Wrong("image", f"{shown(name)}: a link that leads out of the dataset's directory")
+            mode = os.stat(real).st_mode
+        except OSError as error:
+            raise self._absent(name, error) from None
+        if not stat.S_ISREG(mode):
+            raise Wrong("image", f"{shown(name)}: not a plain file")
+        return real
+
+    def inside(self, path: str) -> bool:
+        """Whether a path of this file system, its links followed, is below the directory or it itself."""
+        return not self.local or (os.path.realpath(path) + os.sep).startswith(self._real)
+
+    def read(self, name: str) -> bytes:
+        """A whole file, of at most `MAX_BYTES`.
+
+        Raises:
+            Wrong: as `find`, or it is larger.
+        """
+        path = self.find(name)
+        try:
+            if self.local and os.path.getsize(path) > MAX_BYTES:
+                raise Wrong("image", f"{shown(name)}: {os.path.getsize(path):,} bytes, more than {MAX_BYTES:,}")
+            return cast(bytes, self.fs.cat_file(path))
+        except OSError as error:
+            raise self._absent(name, error) from None
+
+    def open(self, name: str) -> BinaryIO:
+        """A file, for reading at places.
+
+        Raises:
+            Wrong: as `find`.
+        """
+        path = self.find(name)
+        try:
+            return cast(BinaryIO, self.fs.open(path, "rb"))
+        except OSError as error:
+            raise self._absent(name, error) from None
+
+    def relative(self, file: str) -> str:
+        """A file's name below the directory, from its path or URL."""
+        path = self.fs._strip_protocol(file)
+        return path.removeprefix(self.fs._strip_protocol(self.root)).lstrip("/")
+
+    def _absent(self, name: str, error: OSError) -> Exception:
+        """What an absent file is: the record's fault; a disk or network that fails is not, and is raised on."""
+        if isinstance(error, FileNotFoundError) or error.errno in ABSENT:
+            return Wrong("image", f"{shown(name)}: no such image")
+        if isinstance(error, PermissionError):
+            return Wrong("image", f"{shown(name)}: may not be read")
+        return error
+
+
+def shown(name: Any) -> str:
+    """A name from data, short and printable."""
+    text = repr(name)
+    text = text if len(text) <= 200 else text[:197] + "..."
+    return text.encode(errors="backslashreplace").decode()
+
+
+class Images:
+    """Image files, read whole and checked; the last one is kept, as one image often has several records in a row."""
+
+    def __init__(self, directory: str, folder: str = "") -> None:
+        self.directory = Directory(directory)
+        self._folder = folder.strip("/")
+        self._last: tuple[str, bytes | Wrong] | None = None
+
+    def read(self, name: str) -> tuple[str, bytes]:
+        """(path below the dataset's directory, encoded bytes) of an image by its name in the images folder.
+
+        Raises:
+            Wrong: it may not be read, is no sound JPEG or PNG, or not what its extension says.
+        """
+        problem = check_name(name)
+        if problem:
+            raise Wrong("image", f"{shown(name)}: {problem}")
+        path = f"{self._folder}/{name}" if self._folder not in ("", ".") else name
+        if self._last is None or self._last[0] != path:
+            self._last = None
+            try:
+                self._last = path, check(self.directory.read(path), name)
+            except Wrong as error:
+                self._last = path, error
+        found = self._last[1]
+        if isinstance(found, Wrong):
+            raise found
+        return path, found
+
+
+def check(data: bytes, name: str) -> bytes:
+    """An encoded image, if it is one and what its name says.
+
+    Raises:
+        Wrong: it is not.
+    """
+    problem = check_header(data)
+    if problem:
+        raise Wrong("image", f"{shown(name)}: {problem}")
+    problem = check_extension(data, name)
+    if problem:
+        raise Wrong("extension", f"{shown(name)}: {problem}")
+    return data
+
+
+def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
+    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for image files."""
+    images = Images(directory)
+
+    def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
+        try:
+            return unchanged(images.read(path)[1], length), ""
+        except Wrong as error:
+            return b"", str(error)
+
+    return read
+
+
+def unchanged(data: bytes, length: int) -> bytes:
+    """The bytes, if they are as many as were indexed.
+
+    Raises:
+        Wrong: they are not.
+    """
+    if len(data) != length:
+        raise Wrong("image", f"{len(data)} bytes, the INDEX says {length}: changed since the index")
+    return data

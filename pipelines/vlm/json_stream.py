@@ -1,0 +1,253 @@
+"""A large JSON file as the elements of its arrays, one at a time, each with its byte range: COCO, VQAv2, LLaVA.
+
+Memory is that of a block and the largest element. The bytes are parsed as Latin-1 first, which maps each to one character and
+leaves JSON's own characters alone, so places in the text are places in the file; elements that are not ASCII are parsed again.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.console import progress
+from fasttok.episodes import Where
+from fasttok.errors import InputError
+from pipelines.files import filesystem
+from pipelines.vlm.record import Range
+
+BLOCK = 1 << 22
+MAX_ELEMENT = 1 << 24
+SPACE = " \t\r\n"
+BOM = "\xef\xbb\xbf"
+
+_decode = json.JSONDecoder().raw_decode
+
+
+class Broken(ValueError):
+    """The file is not JSON from some byte on; nothing behind it can be read."""
+
+    def __init__(self, place: int, detail: str) -> None:
+        super().__init__(f"byte {place}: {detail}; the rest of the file is lost")
+        self.place = place
+
+
+@dataclass(frozen=True)
+class Element:
+    """An element of a top-level array; `key` is the array's name, "" if the whole file is one; `problem`: no text, "" if fine."""
+
+    key: str
+    where: Where
+    value: Any
+    problem: str = ""
+
+
+class Scanner:
+    """A place in a file, from where values are taken one after the other."""
+
+    def __init__(self, stream: BinaryIO, start: int = 0) -> None:
+        stream.seek(start)
+        self._stream, self._base, self._text, self._at = stream, start, "", 0
+
+    @property
+    def place(self) -> int:
+        """Byte of the file."""
+        return self._base + self._at
+
+    def peek(self) -> str:
+        """The next character that is not white space, "" at the end."""
+        while True:
+            while self._at < len(self._text):
+                if self._text[self._at] not in SPACE:
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def take(self, expected: str) -> str:
+        """The next character, if it is one of the expected.
+
+        Raises:
+            Broken: it is not.
+        """
+        found = self.peek()
+        if not found or found not in expected:
+            self.fail(f"found {found or 'the end'!r}, expected {' or '.join(expected)}")
+        self._at += 1
+        return found
+
+    def skip_bom(self) -> None:
+        """Goes past a byte order mark."""
+        self.peek()
+        if self._text.startswith(BOM, self._at):
+            self._at += len(BOM)
+
+    def value(self) -> tuple[int, int, Any, str]:
+        """(first byte, bytes, value, what is wrong with this value alone) of the next value.
+
+        Raises:
+            Broken: not JSON, or larger than `MAX_ELEMENT`.
+        """
+        self.peek()
+        while True:
+            try:
+                value, end = _decode(self._text, self._at)
+                if end < len(self._text) or not self._more():  # a number may go on
+                    break
+            except RecursionError:
+                self.fail("values too deep within each other")
+            except ValueError as error:
+                if len(self._text) - self._at > MAX_ELEMENT:
+                    self.fail(f"a value of over {MAX_ELEMENT:,} bytes, or not JSON ({error})")
+                if not self._more():
+                    self.fail(f"not JSON ({error})")
+        start, text, problem = self.place, self._text[self._at : end], ""
+        if not text.isascii():
+            try:
+                value = json.loads(text.encode("latin-1").decode())
+            except UnicodeDecodeError as error:
+                problem = f"not UTF-8 ({error})"
+        self._at = end
+        return start, len(text), value, problem
+
+    def fail(self, detail: str) -> NoReturn:
+        """Says what is wrong here.
+
+        Raises:
+            Broken: always.
+        """
+        raise Broken(self.place, detail)
+
+    def _more(self) -> bool:
+        """Reads on, more the longer the value that does not end; False, and nothing else, at the end of the file."""
+        block = self._stream.read(max(BLOCK, len(self._text) - self._at))
+        if block:
+            self._base, self._text, self._at = self.place, self._text[self._at :] + block.decode("latin-1"), 0
+        return bool(block)
+
+
+def walk(file: str) -> Iterator[Element]:
+    """Every element of the arrays that a JSON file is, or has at its top.
+
+    Raises:
+        Broken: not JSON from some place on; what comes before was yielded.
+    """
+    fs, path = filesystem(file)
+    with fs.open(path, "rb") as stream:
+        scanner = Scanner(stream)
+        scanner.skip_bom()
+        if scanner.peek() == "[":
+            yield from _array(scanner, file, "")
+            return
+        scanner.take("{")
+        while scanner.peek() != "}":
+            key = scanner.value()[2]
+            scanner.take(":")
+            if scanner.peek() == "[":
+                yield from _array(scanner, file, str(key))
+            else:
+                scanner.value()
+            if scanner.peek() != "}":
+                scanner.take(",")
+
+
+def _array(scanner: Scanner, file: str, key: str) -> Iterator[Element]:
+    scanner.take("[")
+    number = 0
+    while scanner.peek() != "]":
+        start, length, value, problem = scanner.value()
+        yield Element(key, Where(file, start, length, number), value, problem)
+        number += 1
+        if scanner.peek() != "]":
+            scanner.take(",")
+    scanner.take("]")
+
+
+def elements(file: str, start: int, stop: int | None, first: int) -> Iterator[Element]:
+    """The elements of an array between two bytes, the first of which has the number `first`.
+
+    Raises:
+        Broken: as `walk`.
+    """
+    fs, path = filesystem(file)
+    with fs.open(path, "rb") as stream:
+        scanner = Scanner(stream, start)
+        number = first
+        while scanner.peek() not in ("]", "") and (stop is None or scanner.place < stop):
+            place, length, value, problem = scanner.value()
+            yield Element("", Where(file, place, length, number), value, problem)
+            number += 1
+            if scanner.peek() not in ("]", ""):
+                scanner.take(",")
+        if stop is None and scanner.peek() != "]":
+            scanner.fail("the array does not end")
+
+
+def cut(file: str, key: str, count: int, strict: bool = False) -> list[Range]:
+    """An array cut into ranges of so many elements: (first byte, byte past the last, number of the first).
+
+    Args:
+        key: the array's name, "" if the whole file is it. strict: nothing may be broken; else what is lies in the last range.
+
+    Raises:
+        InputError: the file has no such array, or nothing in it, or is broken before it.
+    """
+    starts: list[tuple[int, int]] = []
+    broken = ""
+    try:
+        for element in followed(file, walk(file)):
+            if element.key == key and element.where.number % count == 0:
+                starts.append((element.where.offset, element.where.number))
+    except Broken as error:
+        broken = str(error)
+    if not starts or (broken and strict):
+        what = f"the array {key!r}" if key else "an array"
+        raise InputError(f"{file}: expected a JSON file with {what}, got {broken or 'none, or an empty one'}")
+    ends = [*(start for start, _ in starts[1:]), None]
+    return [(start, end, number) for (start, number), end in zip(starts, ends, strict=True)]
+
+
+def followed(file: str, found: Iterator[Element]) -> Iterator[Element]:
+    """The elements, with a progress display in bytes."""
+    fs, path = filesystem(file)
+    done = 0
+    with progress(f"reading {path.rsplit('/', 1)[-1]}", max(fs.size(path) // 1_000_000, 1), "MB") as advance:
+        for element in found:
+            new = element.where.offset // 1_000_000 - done
+            if new > 0:
+                advance(new)
+                done += new
+            yield element
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """An array's objects, found by an integer of theirs and read again where they lie: 24 bytes of memory each."""
+
+    file: str
+    ids: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    stream: BinaryIO
+
+    def find(self, key: Any) -> dict[str, Any] | None:
+        """The first object with this id, None if there is none."""
+        if type(key) is not int or not -(2**63) <= key < 2**63:
+            return None
+        at = int(np.searchsorted(self.ids, key))
+        if at == len(self.ids) or self.ids[at] != key:
+            return None
+        self.stream.seek(int(self.offsets[at]))
+        found: dict[str, Any] = json.loads(self.stream.read(int(self.lengths[at])))
+        return found
+
+
+def table(file: str, rows: list[tuple[int, int, int]] | NDArray[np.int64]) -> Table:
+    """A table out of (id, offset, length) rows in the file's order."""
+    columns = np.array(rows, np.int64).reshape(-1, 3)
+    columns = columns[np.argsort(columns[:, 0], kind="stable")]
+    ids, offsets, lengths = columns.T.copy()
+    fs, path = filesystem(file)
+    return Table(file, ids, offsets, lengths, fs.open(path, "rb"))

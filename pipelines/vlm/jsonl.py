@@ -1,0 +1,102 @@
+"""JSON lines beside a folder of images, one record a line; the lines of a range are read without the rest of the file."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+
+from fasttok.episodes import BadRecord, Where
+from pipelines.entries import DatasetEntry
+from pipelines.vlm.folder import Images, shown
+from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
+
+LINES_PER_JOB = 10_000
+BLOCK = 1 << 22
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """The file cut into ranges of lines."""
+    return line_ranges(source.file)
+
+
+def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
+    """A JSONL file cut into ranges of so many lines: (first byte, byte past the last, number of the first line)."""
+    ranges: list[Range] = []
+    start = first = seen = at = 0
+    with fsspec.open(file, "rb") as stream:
+        while block := stream.read(BLOCK):
+            place = -1
+            while (place := block.find(b"\n", place + 1)) >= 0:
+                seen += 1
+                if seen - first == lines:
+                    ranges.append((start, at + place + 1, first))
+                    start, first = at + place + 1, seen
+            at += len(block)
+    if at > start or not ranges:
+        ranges.append((start, at, first))
+    return ranges
+
+
+def lines(file: str, part: Range) -> Iterator[tuple[Where, bytes] | BadRecord]:
+    """The lines between two bytes, in order; `where.number` is the line's number, blank ones are no records."""
+    offset, stop, number = part
+    with fsspec.open(file, "rb") as stream:
+        stream.seek(offset)
+        while (stop is None or offset < stop) and (line := stream.readline(MAX_TEXT + 1)):
+            length = len(line)
+            while len(line) > MAX_TEXT and not line.endswith(b"\n") and (more := stream.readline(MAX_TEXT)):
+                length += len(more)
+                if more.endswith(b"\n"):
+                    break
+            where = Where(file, offset, length, number)
+            offset, number = offset + length, number + 1
+            if length > MAX_TEXT + 1:
+                yield BadRecord(where, "json", f"a line of {length} bytes, more than {MAX_TEXT}")
+            elif line.strip():
+                yield where, line
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """One line's object.
+
+    Raises:
+        Wrong: it is none.
+    """
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Wrong("json", str(error)) from None
+    if not isinstance(data, dict):
+        raise Wrong("json", f"a {type(data).__name__}, expected an object")
+    return data
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a range of lines."""
+    images = Images(source.directory, source.entry.images.format(split=source.split))
+    for found in lines(source.file, part):
+        yield found if isinstance(found, BadRecord) else _record(source.entry, images, *found)
+
+
+def _record(entry: DatasetEntry, images: Images, where: Where, line: bytes) -> VlmRecord | BadRecord:
+    try:
+        row = parse(line)
+        path, data = images.read(image_name(row, entry.image))
+        return VlmRecord(
+            where, id_of(row, entry.id, where.number), ImagePlace(path, 0, len(data)), data, *texts(entry, row)
+        )
+    except Wrong as error:
+        return rejected(where, error)
+
+
+def image_name(row: dict[str, Any], key: str) -> str:
+    """The name of a record's image.
+
+    Raises:
+        Wrong: there is none.
+    """
+    name = row.get(key)
+    if not isinstance(name, str) or not name.strip():
+        raise Wrong("image", f"key {key!r} is {shown(name)}, expected an image's name")
+    return name

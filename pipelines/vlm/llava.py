@@ -1,0 +1,164 @@
+"""LLaVA-style conversations, a JSON array or JSON lines, beside a folder of images.
+
+Each human/gpt pair of turns becomes a record of its own: the k-th pair of conversation n has the number n * PARTS + k. Earlier
+turns are not part of its prompt; `turns: first` keeps each conversation's first pair alone, for data whose later questions make
+no sense by themselves. `<image>` is taken out of the prompt, as the image has its own place in a row. Conversations without an
+image are filtered; ones with several images are rejected.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import fsspec
+
+from fasttok.episodes import BadRecord, Where
+from fasttok.errors import InputError
+from pipelines.entries import DatasetEntry
+from pipelines.vlm import folder, json_stream, jsonl
+from pipelines.vlm.folder import Images
+from pipelines.vlm.record import (
+    PARTS,
+    ImagePlace,
+    Range,
+    SourceFile,
+    Unwanted,
+    VlmRecord,
+    Wrong,
+    id_of,
+    rejected,
+    text_of,
+)
+
+MARKER = "<image>"
+ASKS, ANSWERS = ("human", "user"), ("gpt", "assistant")
+ASIDE = ("system",)
+PER_JOB = 10_000  # conversations
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """The file cut into ranges of conversations."""
+    if not is_array(source.file):
+        return jsonl.line_ranges(source.file)
+    return json_stream.cut(source.file, "", PER_JOB)
+
+
+def is_array(file: str) -> bool:
+    """Whether a file is one JSON array, and not JSON lines.
+
+    Raises:
+        InputError: it begins like neither.
+    """
+    with fsspec.open(file, "rb") as stream:
+        start = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if start not in (b"[", b"{"):
+        raise InputError(f"{file}: expected a JSON array or JSON lines, got a file that begins with {start!r}")
+    return start == b"["
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a range of conversations."""
+    images = Images(source.directory, source.entry.images.format(split=source.split))
+    for where, row in rows(source.file, part):
+        if isinstance(row, Wrong):
+            yield rejected(replace(where, number=where.number * PARTS), row)
+        else:
+            yield from _records(source.entry, images, where, row)
+
+
+def rows(file: str, part: Range) -> Iterator[tuple[Where, dict[str, Any] | Wrong]]:
+    """The objects of a range of a JSON array or of JSON lines."""
+    start, stop, first = part
+    if not is_array(file):
+        for found in jsonl.lines(file, part):
+            if isinstance(found, BadRecord):
+                yield found.where, Wrong(found.reason, found.detail)
+                continue
+            try:
+                yield found[0], jsonl.parse(found[1])
+            except Wrong as error:
+                yield found[0], error
+        return
+    number, place = first - 1, start
+    try:
+        for element in json_stream.elements(file, start, stop, first):
+            number, place = element.where.number, element.where.offset
+            problem = element.problem or ("" if isinstance(element.value, dict) else "not an object")
+            yield element.where, Wrong("json", problem) if problem else element.value
+    except json_stream.Broken as error:
+        yield Where(file, max(error.place, place), 0, number + 1), Wrong("json", str(error))
+
+
+def _records(entry: DatasetEntry, images: Images, where: Where, row: dict[str, Any]) -> Iterator[VlmRecord | BadRecord]:
+    start = replace(where, number=where.number * PARTS)
+    try:
+        name = row.get(entry.image)
+        if name is None or name == [] or name == "":
+            yield Unwanted(start, "no image", f"key {entry.image!r} is missing")
+            return
+        if isinstance(name, list):
+            if len(name) != 1:
+                raise Wrong("image", f"{len(name)} images, a row has one")
+            row = {**row, entry.image: name[0]}
+        found = pairs(conversation(row))
+    except Wrong as error:
+        yield rejected(start, error)
+        return
+    for turn, (ask, answer) in enumerate(found if entry.turns == "each" else found[:1]):
+        place = replace(start, number=start.number + turn)
+        try:
+            path, data = images.read(jsonl.image_name(row, entry.image))
+            prompt, target = question(ask), text_of(answer, "gpt")
+            name = id_of(row, entry.id, where.number)
+            yield VlmRecord(place, f"{name}/{turn}", ImagePlace(path, 0, len(data)), data, prompt, target)
+        except Wrong as error:
+            yield rejected(place, error)
+
+
+def conversation(row: dict[str, Any]) -> Any:
+    """A row's turns: `conversations`, or `messages` as chat data call them."""
+    return row.get("conversations", row.get("messages"))
+
+
+def question(ask: Any) -> str:
+    """A human turn without the image's marker.
+
+    Raises:
+        Wrong: nothing else is in it.
+    """
+    return text_of(ask.replace(MARKER, "") if isinstance(ask, str) else ask, "human")
+
+
+def pairs(turns: Any) -> list[tuple[Any, Any]]:
+    """The (question, answer) pairs of a conversation, in order. A turn is {from, value} or {role, content}, or a whole pair is
+    {user, assistant}; system turns are left out.
+
+    Raises:
+        Wrong: no list of such, the two do not alternate, none, or more than `PARTS`.
+    """
+    if not isinstance(turns, list | tuple) or not turns:
+        raise Wrong("conversation", "no list of turns under 'conversations' or 'messages'")
+    found: list[tuple[Any, Any]] = []
+    open_question: list[Any] = []
+    for turn in turns:
+        if not isinstance(turn, dict):
+            raise Wrong("conversation", f"a turn is a {type(turn).__name__}, expected an object")
+        if "user" in turn and "assistant" in turn:
+            found.append((turn["user"], turn["assistant"]))
+            continue
+        role, value = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        if role in ASIDE and not open_question:
+            continue
+        if role not in (ANSWERS if open_question else ASKS):
+            raise Wrong(
+                "conversation", f"a turn of {folder.shown(role)}, expected {'gpt' if open_question else 'human'}"
+            )
+        if open_question:
+            found.append((open_question.pop(), value))
+        else:
+            open_question.append(value)
+    if open_question or not found:
+        raise Wrong("conversation", "a question without an answer")
+    if len(found) > PARTS:
+        raise Wrong("conversation", f"{len(found)} pairs of turns, more than {PARTS}")
+    return found

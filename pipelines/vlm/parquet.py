@@ -1,0 +1,208 @@
+"""Parquet files as Hugging Face writes them: a column of images ({bytes, path}, binary, or a list of one) and columns of texts.
+
+A row is a record; with `conversations: COLUMN` every pair of its turns is, as in `llava.py`. An image's `path` is a label and is
+not read: a row without bytes is rejected. Place of an image: the row's number in the file. A job is a range of row groups.
+
+Memory: a batch of `BATCH` rows beside what Arrow holds of the row group's pages; when single rows are asked for, a row group of
+at most `KEPT` bytes is kept, of a larger one the last batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fasttok.episodes import BadRecord, Where
+from fasttok.errors import InputError, unknown_name
+from pipelines.entries import DatasetEntry
+from pipelines.files import filesystem
+from pipelines.vlm import llava
+from pipelines.vlm.folder import Directory, ReadImage, check, shown, unchanged
+from pipelines.vlm.record import PARTS, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, text_of, texts
+
+ROWS_PER_JOB = 10_000
+BATCH = 32
+KEPT = 1 << 28
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """The file cut into ranges of row groups, (first, one past the last, first row).
+
+    Raises:
+        InputError: not Parquet, or a column that the entry names is missing.
+    """
+    fs, path = filesystem(source.file)
+    try:
+        with fs.open(path, "rb") as stream:
+            metadata = pq.read_metadata(stream)
+            columns = set(metadata.schema.to_arrow_schema().names)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source.file}: expected a Parquet file, got {error}") from None
+    for column in wanted(source.entry):
+        if column not in columns and column != source.entry.id:
+            raise unknown_name(
+                "column", column, columns, f"of {source.file}; the entry of {source.entry.name} names it"
+            )
+    found: list[Range] = []
+    start = first = row = 0
+    for group in range(metadata.num_row_groups):
+        row += metadata.row_group(group).num_rows
+        if row - first >= ROWS_PER_JOB or group == metadata.num_row_groups - 1:
+            found.append((start, group + 1, first))
+            start, first = group + 1, row
+    return found or [(0, 0, 0)]
+
+
+def wanted(entry: DatasetEntry) -> list[str]:
+    """The columns that the entry names."""
+    names: list[str | None] = [entry.image, entry.id]
+    names += [entry.conversations] if entry.conversations else [entry.prompt, entry.target, entry.answers]
+    return [name for name in dict.fromkeys(names) if name]
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a range of row groups."""
+    start, stop, number = part
+    path = Directory(source.directory).relative(source.file)
+    fs, name = filesystem(source.file)
+    with fs.open(name, "rb") as stream:
+        file = pq.ParquetFile(stream)
+        columns = [column for column in wanted(source.entry) if column in file.schema_arrow.names]
+        for group in range(start, file.num_row_groups if stop is None else stop):
+            last = number + file.metadata.row_group(group).num_rows
+            try:
+                for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
+                    for row in rows(batch):
+                        yield from _records(source, path, number, row)
+                        number += 1
+            except (pa.ArrowException, OSError) as error:
+                where = Where(source.file, number=number)
+                yield BadRecord(where, "parquet", f"row group {group}: {error}", last - number)
+                number = last
+
+
+def rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Wrong]:
+    """A batch's rows as plain values; texts that are not UTF-8 cost their row."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except UnicodeDecodeError:
+        pass
+    for i in range(len(batch)):
+        try:
+            yield batch.slice(i, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            yield Wrong("language", f"not UTF-8: {error}")
+
+
+def _records(
+    source: SourceFile, path: str, number: int, row: dict[str, Any] | Wrong
+) -> Iterator[VlmRecord | BadRecord]:
+    entry, where = source.entry, Where(source.file, number=number)
+    start = replace(where, number=number * PARTS) if entry.conversations else where
+    try:
+        if isinstance(row, Wrong):
+            raise row
+        name = id_of(row, entry.id, number)
+        data = check(image_bytes(row.get(entry.image), entry.image), "")
+        place = ImagePlace(path, number, len(data))
+        if not entry.conversations:
+            yield VlmRecord(where, name, place, data, *texts(entry, row))
+            return
+        found = llava.pairs(row.get(entry.conversations))
+    except Wrong as error:
+        yield rejected(start, error)
+        return
+    for turn, (ask, answer) in enumerate(found if entry.turns == "each" else found[:1]):
+        at = replace(start, number=start.number + turn)
+        try:
+            yield VlmRecord(
+                at, f"{name}/{turn}", place, data, llava.question(ask), text_of(answer, entry.conversations)
+            )
+        except Wrong as error:
+            yield rejected(at, error)
+
+
+def image_bytes(value: Any, column: str) -> bytes:
+    """The encoded image of a cell.
+
+    Raises:
+        Wrong: none, several, or only a path.
+    """
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise Wrong("image", f"column {column!r} holds {len(value)} images, a row has one")
+        value = value[0]
+    if isinstance(value, dict):
+        if value.get("bytes") is None and value.get("path"):
+            raise Wrong("image", f"column {column!r} holds only the path {shown(value['path'])}, no bytes")
+        value = value.get("bytes")
+    if not isinstance(value, bytes):
+        raise Wrong("image", f"column {column!r} holds no image")
+    return value
+
+
+def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
+    """A function (path, row, length) -> (encoded bytes, "") or (b"", what is wrong)."""
+    cells = Cells(directory, entry.image)
+
+    def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
+        try:
+            return check(unchanged(image_bytes(cells.at(path, offset), entry.image), length), ""), ""
+        except Wrong as error:
+            return b"", str(error)
+        except (pa.ArrowException, OSError) as error:
+            return b"", f"not readable as Parquet: {error}"
+
+    return read
+
+
+class Cells:
+    """Single cells of a column in Parquet files; of the last file, the rows around the last cell are kept."""
+
+    def __init__(self, directory: str, column: str) -> None:
+        self._directory, self._column = Directory(directory), column
+        self._path = ""
+        self._file: pq.ParquetFile | None = None
+        self._starts = np.zeros(1, np.int64)
+        self._rows, self._first = pa.chunked_array([], pa.binary()), 0
+
+    def at(self, path: str, row: int) -> Any:
+        """The cell of a row.
+
+        Raises:
+            Wrong: no such file or row.
+        """
+        if path != self._path or self._file is None:
+            if self._file is not None:
+                self._file.close(force=True)
+            self._file, self._path = None, path
+            self._file = pq.ParquetFile(self._directory.open(path))
+            counts = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+            self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            self._rows = self._rows[:0]
+        if not 0 <= row < self._starts[-1] or self._column not in self._file.schema_arrow.names:
+            raise Wrong("image", f"no row {row} of column {self._column!r}: changed since the index")
+        if not self._first <= row < self._first + len(self._rows):
+            self._load(self._file, row)
+        return self._rows[row - self._first].as_py()
+
+    def _load(self, file: pq.ParquetFile, row: int) -> None:
+        group = int(np.searchsorted(self._starts, row, "right")) - 1
+        self._first = int(self._starts[group])
+        self._rows = self._rows[:0]
+        info = file.metadata.row_group(group)
+        of_column = [info.column(i) for i in range(info.num_columns)]
+        size = sum(c.total_uncompressed_size for c in of_column if c.path_in_schema.split(".")[0] == self._column)
+        if size <= KEPT:
+            self._rows = file.read_row_group(group, columns=[self._column])[self._column]
+            return
+        first = self._first
+        for batch in file.iter_batches(BATCH, row_groups=[group], columns=[self._column]):
+            if row < first + len(batch):
+                self._first, self._rows = first, pa.chunked_array([batch.column(self._column)])
+                return
+            first += len(batch)

@@ -1,0 +1,158 @@
+"""What every reader of questions and captions yields, and how a mapping of keys becomes one."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fasttok.episodes import BadRecord, Where
+from pipelines.entries import DatasetEntry
+
+MAX_TEXT = 1 << 20  # bytes of an annotation, or of a text
+PARTS = 1000  # records that one annotation may become: the k-th of annotation n has the number n * PARTS + k
+
+Range = tuple[int, int | None, int]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a dataset's split, as its reader needs to know it."""
+
+    entry: DatasetEntry
+    directory: str
+    split: str
+    file: str
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where an encoded image lies: a path relative to the dataset's directory, and a place in that file.
+
+    Image files: offset 0. Tar: the member's bytes. Parquet: `offset` is the row in the file, `length` the image's bytes.
+    TFRecord: offset and length of the record.
+    """
+
+    path: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class VlmRecord:
+    """One question or caption.
+
+    Attributes:
+        where: the annotation's place; `number` is unique in its file.
+        data: the encoded image as stored.
+        answers: all that people gave, where there are several; `target` is the most common.
+        left_out: (what, how many) of parts that were left out, such as crowd boxes.
+    """
+
+    where: Where
+    id: str
+    image: ImagePlace
+    data: bytes
+    prompt: str
+    target: str
+    answers: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Unwanted(BadRecord):
+    """A record that is sound but nothing to learn from here, such as an image without boxes: filtered, not rejected."""
+
+
+class Wrong(Exception):
+    """Why a record cannot be used; `reason` is a short word for counting."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def rejected(where: Where, error: Wrong) -> BadRecord:
+    """The dead letter."""
+    return BadRecord(where, error.reason, str(error))
+
+
+def text_of(value: Any, key: object) -> str:
+    """A text, stripped.
+
+    Raises:
+        Wrong: none, empty, too long, or not Unicode.
+    """
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError as error:
+            raise Wrong("language", f"key {key!r} is not UTF-8: {error}") from None
+    if not isinstance(value, str) or not value.strip():
+        raise Wrong("language", f"key {key!r} is missing or not a text")
+    if len(value) > MAX_TEXT:
+        raise Wrong("language", f"key {key!r} has {len(value):,} characters, more than {MAX_TEXT:,}")
+    if not is_unicode(value):
+        raise Wrong("language", f"key {key!r} holds half a surrogate pair, which is no text")
+    return value.strip()
+
+
+def is_unicode(value: str) -> bool:
+    """Whether a text can be written as UTF-8: JSON's escapes can name halves of characters.
+
+    >>> is_unicode("ä"), is_unicode(chr(0xD800))
+    (True, False)
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def texts_of(value: Any, key: object) -> tuple[str, ...]:
+    """A list of texts, or of mappings with an "answer" each, as VQAv2 has them.
+
+    Raises:
+        Wrong: not a list, empty, or of anything else.
+    """
+    if not isinstance(value, list | tuple) or not value:
+        raise Wrong("language", f"key {key!r} is missing or not a list of texts")
+    return tuple(text_of(item.get("answer") if isinstance(item, Mapping) else item, key) for item in value)
+
+
+def most_common(answers: Iterable[str], preferred: str = "") -> str:
+    """The answer most often given; of several such the preferred one, else the first.
+
+    >>> most_common(["two", "2", "2", "two"]), most_common(["two", "2", "2", "two"], "2"), most_common("aab", "b")
+    ('two', '2', 'a')
+    """
+    counts = Counter(answers)
+    most = max(counts.values())
+    return preferred if counts.get(preferred) == most else next(a for a, n in counts.items() if n == most)
+
+
+def texts(entry: DatasetEntry, row: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+    """(prompt, target, answers) of a mapping, by the keys that the entry names.
+
+    Raises:
+        Wrong: one of them is missing or no text.
+    """
+    prompt = entry.fixed_prompt.strip() if entry.prompt is None else text_of(row.get(entry.prompt), entry.prompt)
+    answers = texts_of(row.get(entry.answers), entry.answers) if entry.answers else ()
+    value = row.get(entry.target) if entry.target else None
+    if isinstance(value, list | tuple):
+        answers = answers or texts_of(value, entry.target)
+        value = None
+    elif entry.target and (value is not None or not answers):
+        value = text_of(value, entry.target)
+    return prompt, value or most_common(answers), answers
+
+
+def id_of(row: Mapping[str, Any], key: str, number: int) -> str:
+    """A record's own id, its number where it has none."""
+    value = row.get(key)
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    usable = isinstance(value, str | int) and not isinstance(value, bool)
+    text = str(value)[:MAX_TEXT] if usable and not (isinstance(value, int) and value.bit_length() > 4096) else ""
+    return text if text and is_unicode(text) else str(number)

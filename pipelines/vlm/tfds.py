@@ -1,0 +1,101 @@
+"""TFDS directories with an image and texts in each example, read without TensorFlow (`fasttok/episodes/rlds.py`).
+
+Keys of the entry are flat feature names, such as `objects/name`. A list of texts is a list of answers: its most common is the
+target. Directories that the raw reader does not cover (array_record files, features of other classes) are refused.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fasttok.episodes import BadRecord, Where, rlds, tfrecord
+from fasttok.episodes.decode import Mismatch, decode
+from fasttok.episodes.features import Feature
+from fasttok.errors import InputError, unknown_name
+from pipelines.entries import DatasetEntry
+from pipelines.vlm.folder import Directory, ReadImage, check
+from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """The whole file.
+
+    Raises:
+        InputError: a key of the entry is no feature, or not one that can be read as what it should be.
+    """
+    check_features(source.entry, opened(source.directory).features)
+    return [(0, None, 0)]
+
+
+@lru_cache(maxsize=16)
+def opened(directory: str) -> rlds.RldsDirectory:
+    """The directory."""
+    return rlds.open_raw(directory)
+
+
+def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
+    """Holds the entry's keys against the features.
+
+    Raises:
+        InputError: one is missing, or is of another kind.
+    """
+    for key, name in (
+        ("image", entry.image),
+        ("prompt", entry.prompt),
+        ("target", entry.target),
+        ("answers", entry.answers),
+    ):
+        if not name:
+            continue
+        if name not in features:
+            raise unknown_name("feature", name, features, f"The entry of {entry.name} names it as {key!r}.")
+        feature = features[name]
+        fits = feature.kind == "image" and not feature.lengths if key == "image" else feature.dtype == "bytes"
+        if not fits or len(feature.lengths) > 1 or (key == "prompt" and feature.lengths):
+            expected = "one image" if key == "image" else "a text" + (" or a list of texts" if key != "prompt" else "")
+            raise InputError(
+                f"the entry of {entry.name} names the feature {name!r} as {key!r}, which is not {expected}"
+            )
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a file."""
+    directory = opened(source.directory)
+    path = Directory(source.directory).relative(source.file)
+    for found in directory.read_examples(source.file):
+        if isinstance(found, BadRecord):
+            yield found
+            continue
+        where, values = found
+        try:
+            yield _record(source.entry, path, where, values)
+        except Wrong as error:
+            yield rejected(where, error)
+
+
+def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, Any]) -> VlmRecord:
+    data = check(values[entry.image], entry.image)
+    found = texts(entry, values)
+    number: Any = values.get(entry.id)
+    name = id_of({"id": number.item() if isinstance(number, np.generic) else number}, "id", where.number)
+    return VlmRecord(where, name, ImagePlace(path, where.offset, where.length), data, *found)
+
+
+def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
+    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for records of TFRecord files."""
+    files, features = Directory(directory), {entry.image: opened(directory).features[entry.image]}
+    root = directory.rstrip("/")
+
+    def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
+        try:
+            files.find(path)
+            record = tfrecord.read_record(f"{root}/{path}", offset, length)
+            if isinstance(record, BadRecord):
+                return b"", f"{record.reason}: {record.detail}"
+            return check(decode(record, features)[entry.image], entry.image), ""
+        except (Wrong, Mismatch) as error:
+            return b"", str(error)
+
+    return read

@@ -1,0 +1,107 @@
+"""VQAv2: a file of questions, one of annotations, and images named after their id.
+
+The target is the most common of the ten answers; of several such `multiple_choice_answer`, else the first. All are kept. A
+process reads the annotations once to learn where they lie (24 bytes of memory each), whatever the number of its jobs.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from fasttok.episodes import BadRecord, Where
+from pipelines.entries import DatasetEntry
+from pipelines.files import join
+from pipelines.vlm import coco, json_stream
+from pipelines.vlm.folder import Images, shown
+from pipelines.vlm.record import (
+    ImagePlace,
+    Range,
+    SourceFile,
+    VlmRecord,
+    Wrong,
+    id_of,
+    most_common,
+    rejected,
+    text_of,
+    texts_of,
+)
+
+QUESTIONS_PER_JOB = 50_000
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """The questions cut into ranges."""
+    return json_stream.cut(source.file, "questions", QUESTIONS_PER_JOB)
+
+
+def annotations_file(source: SourceFile) -> str:
+    """The annotations of a split."""
+    return join(source.directory, dict(source.entry.annotations)[source.split])
+
+
+@lru_cache(maxsize=2)
+def annotations(file: str, version: str) -> json_stream.Table:
+    """The annotations of a file by their question's id."""
+    rows = []
+    try:
+        for element in json_stream.walk(file):
+            if element.key == "annotations" and isinstance(element.value, dict):
+                number = element.value.get("question_id")
+                if coco.is_id(number):
+                    rows.append((number, element.where.offset, element.where.length))
+    except json_stream.Broken:  # questions whose annotations it hides are rejected one by one
+        pass
+    return json_stream.table(file, rows)
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a range of questions."""
+    file = annotations_file(source)
+    table = annotations(file, coco.version(file))
+    images = Images(source.directory, source.entry.images.format(split=source.split))
+    for where, row in coco.objects(source, part):
+        yield rejected(where, row) if isinstance(row, Wrong) else _record(source, table, images, where, row)
+
+
+def _record(
+    source: SourceFile, table: json_stream.Table, images: Images, where: Where, row: dict[str, Any]
+) -> VlmRecord | BadRecord:
+    try:
+        prompt = text_of(row.get("question"), "question")
+        number, image = row.get("question_id"), row.get("image_id")
+        annotation = table.find(number)
+        if annotation is None:
+            raise Wrong("language", f"question {shown(number)} has no annotation")
+        target, answers = answer(annotation)
+        if not coco.is_id(image):
+            raise Wrong("image", f"image_id is {shown(image)}, expected an integer")
+        path, data = images.read(image_name(source.entry, source.split, image))
+    except Wrong as error:
+        return rejected(where, error)
+    name = id_of(row, "question_id", where.number)
+    return VlmRecord(where, name, ImagePlace(path, 0, len(data)), data, prompt, target, answers)
+
+
+def answer(annotation: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """(the target, all answers) of an annotation.
+
+    Raises:
+        Wrong: it has no answers, or one that is no text.
+    """
+    preferred = annotation.get("multiple_choice_answer")
+    if not annotation.get("answers"):
+        return text_of(preferred, "multiple_choice_answer"), ()
+    answers = texts_of(annotation["answers"], "answers")
+    return most_common(answers, preferred.strip() if isinstance(preferred, str) else ""), answers
+
+
+def image_name(entry: DatasetEntry, split: str, image: int) -> str:
+    """An image's file name by its id.
+
+    Raises:
+        Wrong: the template does not take such an id.
+    """
+    try:
+        return entry.image_name.format(split=split, image_id=image)
+    except (ValueError, OverflowError) as error:
+        raise Wrong("image", f"image_id {image}: {error}") from None

@@ -1,0 +1,223 @@
+"""WebDataset: tar files whose members of one name, up to the first dot of its last part, are a record.
+
+    000123.jpg  000123.json  000123.txt      ->  key 000123; "json" is read by its keys, "txt" and other texts by their extension
+
+Only headers are read by `tarfile`; members are read by their place. Refused, each with the record it belongs to: links, devices
+and other members that are no plain files, sparse ones, absolute names and names with `..`. Compressed tar files are refused
+whole, as they have no places to read at. A job is a tar file.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from fasttok.episodes import BadRecord, Where
+from fasttok.errors import InputError
+from pipelines.entries import DatasetEntry
+from pipelines.files import filesystem
+from pipelines.images import CLAIMS, FORMATS, MAX_BYTES
+from pipelines.vlm.folder import Directory, ReadImage, check, check_name, shown, unchanged
+from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
+
+MAX_HEADER = 1 << 20
+IMAGES = (*FORMATS["JPEG"], *FORMATS["PNG"])
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A tar member: `header` and `start` are the bytes where its header and its data begin; `problem` "" or why it is refused."""
+
+    name: str
+    header: int
+    start: int
+    size: int
+    problem: str = ""
+
+
+@dataclass
+class Group:
+    """The members of a key."""
+
+    key: str
+    members: dict[str, Member] = field(default_factory=dict)
+    problem: str = ""
+
+    def add(self, extension: str, member: Member) -> None:
+        """Adds a member, the first of whose extension counts."""
+        if extension in self.members:
+            self.problem = self.problem or f"two members {shown(member.name)}"
+        self.members[extension] = member
+        self.problem = self.problem or member.problem
+
+
+class Headers:
+    """A stream as `tarfile` may read it: whoever asks for more than a header's bytes at once is refused."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `MAX_HEADER` bytes."""
+        if not 0 <= size <= MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._stream.read(size)
+
+
+def ranges(source: SourceFile) -> list[Range]:
+    """The whole file."""
+    if source.file.endswith((".tgz", ".gz", ".bz2", ".xz", ".zst")):
+        raise InputError(f"{source.file} is compressed, and its members have no places to read at; unpack it to a .tar")
+    return [(0, None, 0)]
+
+
+def members(stream: BinaryIO, size: int) -> Iterator[Member]:
+    """The members of a tar file of `size` bytes, but for folders.
+
+    Raises:
+        tarfile.TarError: not one, or damaged from some place on.
+    """
+    start = stream.read(8)
+    for magic, name in COMPRESSED.items():
+        if start.startswith(magic):
+            raise tarfile.ReadError(f"compressed ({name}): unpack it to a plain .tar")
+    stream.seek(0)
+    try:
+        with tarfile.open(fileobj=Headers(stream), mode="r:") as tar:  # type: ignore[call-overload]
+            while (info := tar.next()) is not None:
+                tar.members.clear()  # else it would keep every header
+                if info.isdir():
+                    continue
+                problem = (
+                    ""
+                    if info.isreg() and not info.issparse()
+                    else "a sparse file"
+                    if info.issparse()
+                    else "no plain file"
+                )
+                if info.size < 0 or tar.offset <= info.offset:
+                    raise tarfile.ReadError(f"member {shown(info.name)} has {info.size} bytes")
+                if info.isreg() and info.offset_data + info.size > size:
+                    raise tarfile.ReadError(f"member {shown(info.name)} goes past the end of the file")
+                yield Member(info.name, info.offset, info.offset_data, info.size, problem)
+            stream.seek(tar.offset)
+            end = stream.read(tarfile.BLOCKSIZE)
+    except (RecursionError, ValueError, OverflowError) as error:
+        raise tarfile.ReadError(str(error)) from None
+    if end.strip(b"\0") or len(end) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"damaged or cut off at byte {tar.offset}")
+
+
+def groups(found: Iterator[Member]) -> Iterator[Group]:
+    """Members by key, as they lie one after the other."""
+    group: Group | None = None
+    for member in found:
+        name = member.name[2:] if member.name.startswith("./") else member.name
+        folder, slash, last = name.rpartition("/")
+        stem, _, extension = last.partition(".")
+        key = folder + slash + stem
+        if group is None or key != group.key:
+            if group is not None:
+                yield group
+            group = Group(key)
+        problem = check_name(name).replace("images folder", "archive")
+        group.add(extension.lower(), Member(name, member.header, member.start, member.size, problem or member.problem))
+    if group is not None:
+        yield group
+
+
+def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a tar file."""
+    path = Directory(source.directory).relative(source.file)
+    fs, name = filesystem(source.file)
+    number = place = 0
+    with fs.open(name, "rb") as opened:
+        stream, size = cast(BinaryIO, opened), fs.size(name)
+        try:
+            for group in groups(members(stream, size)):
+                first, last = next(iter(group.members.values())), list(group.members.values())[-1]
+                place = last.start + last.size
+                where = Where(source.file, first.header, place - first.header, number)
+                try:
+                    yield _record(source.entry, path, stream, where, group)
+                except Wrong as error:
+                    yield rejected(where, error)
+                number += 1
+        except tarfile.TarError as error:
+            yield BadRecord(
+                Where(source.file, place, max(size - place, 0), number), "tar", f"{error}; the rest is lost"
+            )
+
+
+def _record(entry: DatasetEntry, path: str, stream: BinaryIO, where: Where, group: Group) -> VlmRecord:
+    if group.problem:
+        raise Wrong("member", f"{shown(group.key)}: {group.problem}")
+    extension = image_extension(entry, group)
+    member = group.members[extension]
+    named = ("json", entry.prompt, entry.target, entry.answers, entry.id)
+    row = _texts(stream, {name: group.members[name] for name in named if name in group.members and name != extension})
+    data = check(_bytes(stream, member, MAX_BYTES), member.name)
+    name = id_of({"__key__": group.key, **row}, entry.id if entry.id in row else "__key__", where.number)
+    return VlmRecord(where, name, ImagePlace(path, member.start, member.size), data, *texts(entry, row))
+
+
+def image_extension(entry: DatasetEntry, group: Group) -> str:
+    """The extension of a group's image: the entry's `image`, else the only one of an image format.
+
+    Raises:
+        Wrong: it has none, several, or one of a format that is not taken.
+    """
+    if entry.image in group.members:
+        return entry.image
+    found = [name for name in group.members if name.rpartition(".")[2] in IMAGES]
+    if len(found) == 1 and entry.image == "image":
+        return found[0]
+    other = [name for name in group.members if name in CLAIMS]
+    raise Wrong("image", f"{shown(group.key)}: {len(found)} images among .{', .'.join(group.members)}" if found or not other
+                else f"{shown(group.key)}.{other[0]}: neither JPEG nor PNG")  # fmt: skip
+
+
+def _texts(stream: BinaryIO, members: dict[str, Member]) -> dict[str, Any]:
+    """The keys of the json member, and other members under their extensions."""
+    row: dict[str, Any] = {}
+    for extension, member in members.items():
+        data = _bytes(stream, member, MAX_TEXT)
+        if extension != "json":
+            row[extension] = data
+            continue
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Wrong("json", f"{shown(member.name)}: {error}") from None
+        row |= value if isinstance(value, dict) else {}
+    return row
+
+
+def _bytes(stream: BinaryIO, member: Member, most: int) -> bytes:
+    if member.size > most:
+        raise Wrong("size", f"{shown(member.name)}: {member.size:,} bytes, more than {most:,}")
+    stream.seek(member.start)
+    return stream.read(member.size)
+
+
+def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
+    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong); the last tar file is kept open."""
+    files = Directory(directory)
+    last: list[tuple[str, BinaryIO]] = []
+
+    def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
+        try:
+            if not last or last[0][0] != path:
+                while last:
+                    last.pop()[1].close()
+                last.append((path, files.open(path)))
+            stream = last[0][1]
+            stream.seek(offset)
+            return check(unchanged(stream.read(min(length, MAX_BYTES)), length), ""), ""
+        except Wrong as error:
+            return b"", str(error)
+
+    return read

@@ -1,0 +1,317 @@
+"""Every format: what is sound is indexed, everything else is counted with a reason, and places lead back to the same bytes."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fasttok.episodes import BadRecord
+from fasttok.errors import InputError
+from pipelines import entries, vlm
+from pipelines.index import IndexConfig, run_index
+from pipelines.vlm import folder
+from tests.pipelines import vlm_data
+from tests.pipelines.vlm_data import MAKERS, Made
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
+    found: Made = request.param(tmp_path / "data")
+    return found
+
+
+def own_entry(directory: Path) -> entries.DatasetEntry:
+    return entries.parse_entry((directory / "dataset.yaml").read_text(), "dataset.yaml")
+
+
+def index(directory: Path, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    """(the split's counts, indexed rows, rejected rows)."""
+    result = run_index(IndexConfig((str(directory),), str(out), json=True), [])
+    (dataset,) = result["datasets"].values()
+
+    def rows(what: str) -> list[dict[str, Any]]:
+        return [row for file in sorted(out.glob(f"*/*/*.{what}.parquet")) for row in pq.read_table(file).to_pylist()]
+
+    return dataset["splits"]["train"], rows("episodes"), rows("rejected")
+
+
+def test_every_format_is_indexed_and_its_images_found_again(made: Made, tmp_path: Path) -> None:
+    counts, rows, letters = index(made.directory, tmp_path / "index")
+    assert {k: counts[k] for k in ("rejected", "filtered")} == {"rejected": made.rejected, "filtered": made.filtered}, (
+        letters
+    )
+    assert counts["indexed"] == len(rows) == len(made.records)
+    assert counts["read"] == len(made.records) + sum(made.rejected.values()) + sum(made.filtered.values())
+    read = vlm.open_images(own_entry(made.directory), str(made.directory))
+    found = [(r["language"], r["target"], *read(r["image"], r["image_offset"], r["image_length"])) for r in rows]
+    assert found == [(*record, "") for record in made.records]
+    backwards = [read(r["image"], r["image_offset"], r["image_length"])[0] for r in reversed(rows)]
+    assert backwards == [record[2] for record in reversed(made.records)]
+    assert [r["image_bytes"] for r in rows] == [len(record[2]) for record in made.records]
+    numbers = [(r["file"], r["episode"]) for r in rows]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_another_place_gives_the_same_index(made: Made, tmp_path: Path) -> None:
+    first = run_index(IndexConfig((str(made.directory),), str(tmp_path / "a"), json=True), [])
+    made.directory.rename(tmp_path / "moved")
+    (tmp_path / "moved").joinpath("dataset.yaml").touch()
+    again = run_index(IndexConfig((str(tmp_path / "moved"),), str(tmp_path / "b"), json=True), [])
+    assert first["digest"] == again["digest"]
+
+
+def test_images_that_changed_since_the_index_are_told(made: Made, tmp_path: Path) -> None:
+    _, rows, _ = index(made.directory, tmp_path / "index")
+    read = vlm.open_images(own_entry(made.directory), str(made.directory))
+    row = rows[0]
+    assert read(row["image"], row["image_offset"], row["image_length"] - 70)[0] == b""
+    assert read(row["image"], row["image_offset"] + 10**9, row["image_length"])[0] == b"" or not row["image_offset"]
+    for name in vlm_data.HOSTILE:
+        data, problem = read(name, 0, 100)
+        assert data == b""
+        assert problem
+
+
+def test_jobs_do_not_change_what_is_read(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = own_entry(made.directory)
+    file = sorted(p for p in made.directory.rglob("*") if p.match(dict(entry.splits)["train"]))[0]
+    source = vlm.SourceFile(entry, str(made.directory), "train", str(file))
+    module = vlm.reader(entry)
+
+    def read() -> list[Any]:
+        return [record for part in vlm.ranges(source) for record in vlm.read(source, part)]
+
+    whole = read()
+    for name in ("CAPTIONS_PER_JOB", "IMAGES_PER_JOB", "QUESTIONS_PER_JOB", "PER_JOB", "ROWS_PER_JOB"):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, 2)
+    monkeypatch.setattr(vlm.jsonl.line_ranges, "__defaults__", (2,))
+    assert read() == whole
+    if entry.format != "webdataset":
+        assert len(vlm.ranges(source)) > (file.name != "t.parquet")
+
+
+@pytest.mark.parametrize("maker", [vlm_data.llava, vlm_data.coco_captions, vlm_data.vqav2])
+def test_a_json_file_that_ends_early_costs_one_dead_letter(maker: Any, tmp_path: Path) -> None:
+    made = maker(tmp_path / "data")
+    file = made.directory / dict(own_entry(made.directory).splits)["train"]
+    text = json.loads(file.read_text())
+    if isinstance(text, dict):
+        text = {key: text[key] for key in sorted(text, key=lambda key: key in ("annotations", "questions"))}
+    data = json.dumps(text).encode()
+    file.write_bytes(data[: -len(data) // 10])
+    counts, _, letters = index(made.directory, tmp_path / "index")
+    assert 0 < counts["indexed"] <= len(made.records)
+    assert "the rest of the file is lost" in letters[-1]["detail"]
+    assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values()) + sum(counts["filtered"].values())
+
+
+def test_broken_boxes_are_refused_whole(tmp_path: Path) -> None:
+    made = vlm_data.coco_boxes(tmp_path / "data")
+    file = made.directory / "instances.json"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"instances\.json.*byte"):
+        index(made.directory, tmp_path / "index")
+
+
+def test_boxes_one_class_at_a_time_and_what_was_left_out(tmp_path: Path) -> None:
+    made = vlm_data.coco_boxes(tmp_path / "data")
+    counts, _, letters = index(made.directory, tmp_path / "a")
+    assert counts["left_out"] == {"crowd boxes": 1}
+    details = {letter["detail"] for letter in letters}
+    assert any(
+        "1 boxes of no known class, 1 boxes outside the image, 2 boxes without area, 1 boxes smaller" in d
+        for d in details
+    )
+    text = (made.directory / "dataset.yaml").read_text()
+    (made.directory / "dataset.yaml").write_text(text.replace("}}", "}, detect: each}"))
+    _, rows, _ = index(made.directory, tmp_path / "b")
+    assert [(r["language"], r["target"], r["id"], r["episode"]) for r in rows][:2] == [
+        (
+            "detect cat",
+            "<loc0000><loc0000><loc0512><loc0512> cat ; <loc0000><loc0512><loc1023><loc1023> cat",
+            "100/0",
+            0,
+        ),
+        ("detect traffic light", "<loc0256><loc0256><loc1023><loc1023> traffic light", "100/1", 1),
+    ]
+
+
+def test_all_answers_are_kept(tmp_path: Path) -> None:
+    made = vlm_data.vqav2(tmp_path / "data")
+    _, rows, _ = index(made.directory, tmp_path / "index")
+    assert [row["answers"] for row in rows] == [["a", "b", "b"], ["a", "b"], ["b", "a"], ["a"]]
+    assert pq.ParquetFile(next((tmp_path / "index").glob("*/*/*.episodes.parquet"))).schema_arrow.names[-4:] == [
+        "answers", "image", "image_offset", "image_length"]  # fmt: skip
+
+
+def test_only_the_first_pair_of_turns(tmp_path: Path) -> None:
+    made = vlm_data.llava(tmp_path / "data")
+    text = (made.directory / "dataset.yaml").read_text()
+    (made.directory / "dataset.yaml").write_text(text.replace("}}", "}, turns: first}"))
+    _, rows, _ = index(made.directory, tmp_path / "index")
+    assert [row["id"] for row in rows] == ["ä/0", "7/0", "2/0"]
+
+
+@pytest.mark.parametrize("damage", ["gzip", "cut", "garbage", "no end", "huge header"])
+def test_damaged_tar_files_say_so(damage: str, tmp_path: Path) -> None:
+    made = vlm_data.webdataset(tmp_path / "data")
+    (made.directory / "shard-001.tar").unlink()
+    file = made.directory / "shard-000.tar"
+    data = file.read_bytes()
+    last = data.rindex(b"ustar") - 257
+    if damage == "gzip":
+        with tarfile.open(file, "w:gz") as tar:
+            vlm_data.add(tar, "a.jpg", vlm_data.encoded(0))
+    elif damage == "huge header":
+        info = tarfile.TarInfo("x")
+        info.type, info.size = tarfile.XHDTYPE, 1 << 33
+        file.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + data)
+    else:
+        file.write_bytes({"cut": data[: last + 700], "garbage": data[:last] + b"x" * 512 + data[last + 512 :],
+                          "no end": data[: last + 1024]}[damage])  # fmt: skip
+    counts, rows, letters = index(made.directory, tmp_path / "index")
+    assert letters[-1]["reason"] == "tar"
+    assert len(rows) == counts["indexed"] >= (0 if damage in ("gzip", "huge header") else 5)
+    assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values())
+
+
+def test_a_header_that_leads_backwards_ends_the_file(tmp_path: Path) -> None:
+    made = vlm_data.webdataset(tmp_path / "data")
+    (made.directory / "shard-001.tar").unlink()
+    file = made.directory / "shard-000.tar"
+    info = tarfile.TarInfo("a.jpg")
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" + (-1024).to_bytes(11, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with tarfile.open(file) as tar:
+        end = tar.getmembers()[-1].offset_data + 512
+    file.write_bytes(file.read_bytes()[:end] + bytes(header) + b"\0" * 1024)
+    counts, _, letters = index(made.directory, tmp_path / "index")
+    assert letters[-1]["reason"] == "tar"
+    assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values())
+
+
+def test_images_folders_outside_are_refused_at_once(tmp_path: Path) -> None:
+    made = vlm_data.jsonl(tmp_path / "data")
+    (made.directory / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="no images folder 'images'"):
+        index(made.directory, tmp_path / "index")
+    (made.directory / "images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is a link out of"):
+        index(made.directory, tmp_path / "index")
+
+
+def test_source_files_outside_are_refused(tmp_path: Path) -> None:
+    made = vlm_data.jsonl(tmp_path / "data")
+    (made.directory / "train.jsonl").rename(tmp_path / "train.jsonl")
+    with pytest.raises(InputError, match=r"split train has no file train\.jsonl"):
+        index(made.directory, tmp_path / "index")
+    (made.directory / "train.jsonl").symlink_to(tmp_path / "train.jsonl")
+    with pytest.raises(InputError, match="leads out of the dataset's directory"):
+        index(made.directory, tmp_path / "index")
+
+
+@given(st.text(max_size=40) | st.sampled_from(vlm_data.HOSTILE))
+def test_no_name_leads_out(name: str) -> None:
+    """Whatever passes the check stays below the folder that it is joined to."""
+    import posixpath
+
+    if not folder.check_name(name):
+        path = posixpath.normpath(posixpath.join("/data/images", name))
+        assert path.startswith("/data/images/")
+        name.encode()
+
+
+@given(name=st.text(max_size=30))
+def test_any_name_is_read_or_told(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.getbasetemp()
+    data, problem = folder.open_images(entries.DatasetEntry("x", "vqa"), str(root))(name, 0, 3)
+    assert (data == b"") == bool(problem)
+
+
+def test_jsonl_files_are_cut_into_jobs_of_lines(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    lines = [b'{"n": %d}' % n for n in range(10)]
+    file.write_bytes(b"\n".join(lines[:5]) + b"\n\n" + b"\n".join(lines[5:]))
+    ranges = vlm.jsonl.line_ranges(str(file), 4)
+    assert [first for *_, first in ranges] == [0, 4, 8]
+    assert ranges[-1][1] == file.stat().st_size
+    source = vlm.SourceFile(entries.DatasetEntry("v", "vqa", target="answer"), str(tmp_path), "train", str(file))
+    found = [r for part in ranges for r in vlm.read(source, part)]
+    whole = list(vlm.read(source, (0, None, 0)))
+    assert [r.where for r in found] == [r.where for r in whole]
+    assert [r.where.number for r in whole] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    file.write_bytes(lines[0] + b"\n" + b"x" * (vlm.jsonl.MAX_TEXT * 3) + b"\n" + lines[1])
+    found = list(vlm.read(source, (0, None, 0)))
+    assert [r.where.number for r in found] == [0, 1, 2]  # a line without end costs itself
+    assert isinstance(found[1], BadRecord)
+    assert "a line of 3145729 bytes" in found[1].detail
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("format: lava", "did you mean 'llava'"),
+        ("format: llava, splits: {train: a.json}, target: a", "'target' is a key of format jsonl, parquet"),
+        ("splits: {train: a.json}, prompt: q", "needs the key 'target'"),
+        ("splits: {train: a.json}, target: a", "needs 'prompt', or 'fixed_prompt'"),
+        ("splits: {train: ../a.json}, target: a, prompt: q", "without '..'"),
+        ("splits: {../x: a.json}, target: a, prompt: q", "no plain name"),
+        ("splits: {train: a.json}, target: a, prompt: q, images: /x", "below the dataset's directory"),
+        ("splits: {train: a.json}, target: a, prompt: q, images: '{spilt}'", "known fields are {split}"),
+        ("format: coco_boxes, splits: {train: a.json}, detect: some", "unknown detect 'some'"),
+        ("format: coco_captions, splits: {train: a.json}", "needs the key 'fixed_prompt'"),
+        ("format: vqav2, splits: {train: a}, annotations: {val: b}, image_name: x", "annotations lacks the splits train"),
+        ("format: vqav2, splits: {train: a}, annotations: {train: b}, image_name: '{image_id:999999999d}'", "expected a width"),
+        ("format: vqav2, splits: {train: a}, annotations: {train: b}, image_name: '{image_id.real}'", "known fields"),
+        ("format: parquet, splits: {train: a}, image: i, conversations: c, target: t", "leave out prompt"),
+        ("format: tfds, image: i, splits: {train: x}, target: t, prompt: q", "'splits' is a key of format"),
+    ],
+)  # fmt: skip
+def test_entries_that_cannot_be_say_why(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        entries.parse_entry(f"{{name: x, kind: vqa, {text}}}", "x.yaml")
+    assert message in str(caught.value)
+
+
+def test_robots_have_no_vlm_keys() -> None:
+    with pytest.raises(InputError, match="'detect' is a key of vqa and caption entries"):
+        entries.parse_entry("{name: x, kind: robot, detect: all, cameras: {primary: a}, action: [{from: a}]}", "x.yaml")
+
+
+def test_the_entries_of_the_documentation_are_entries() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "vlm.md").read_text()
+    blocks = [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
+    found = [entries.parse_entry(block, "docs/vlm.md") for block in blocks]
+    assert {entry.format for entry in found} == set(vlm.READERS)
+    for entry in found:
+        assert entries.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+
+
+def test_object_stores(made: Made, tmp_path: Path) -> None:
+    """The same records from a store that has no links."""
+    import fsspec
+
+    hostile = {"link.jpg", "out", "pipe.jpg"}
+    store = fsspec.filesystem("memory")
+    for file in made.directory.rglob("*"):
+        if not hostile & set(file.relative_to(made.directory).parts) and file.is_file():
+            store.pipe(f"/bucket/data/{file.relative_to(made.directory)}", file.read_bytes())
+    try:
+        result = run_index(IndexConfig(("memory://bucket/data",), str(tmp_path / "index"), json=True), [])
+        (dataset,) = result["datasets"].values()
+        assert dataset["splits"]["train"]["rejected"] == made.rejected
+        files = sorted((tmp_path / "index").glob("*/*/*.episodes.parquet"))
+        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+        read = vlm.open_images(own_entry(made.directory), "memory://bucket/data")
+        found = [(r["language"], r["target"], *read(r["image"], r["image_offset"], r["image_length"])) for r in rows]
+        assert found == [(*record, "") for record in made.records]
+    finally:
+        store.rm("/bucket", recursive=True)
