@@ -104,8 +104,14 @@ class TrainConfig:
     """Kinds of rows to train on."""
     init_from: Path | None = None
     """Run whose vision encoder and backbone (and text tokenizer) this one starts from."""
+    weights: Path | None = None
+    """Checkpoint to start from: PaliGemma or our own safetensors, openpi's or lerobot's pi0.5 (docs/weights.md)."""
+    weights_strict: bool = False
+    """Refuse a checkpoint that leaves anything of the model to be initialised, or has anything more."""
+    weights_resample: bool = False
+    """Resample the checkpoint's position embedding to --model.image-size."""
     text_tokenizer: Path | None = None
-    """tokenizer.json for text; by default one is trained on the shards' texts."""
+    """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts."""
     text_vocab: int = 900
     """Size of a text vocabulary that is trained."""
     text_length: int = 0
@@ -139,6 +145,8 @@ class TrainConfig:
             raise InputError("--kinds is empty; expected some of robot, vqa, caption")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite exclude each other")
+        if self.weights is not None and self.init_from is not None:
+            raise InputError("--weights and --init-from exclude each other: both say where the parameters come from")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for config.json."""

@@ -16,7 +16,8 @@ import optax
 from fasttok.console import log, progress, table
 from fasttok.errors import InputError
 from pipelines.shards import ReadState, ShardReader
-from train import losses, model, optim, siglip
+from train import losses, matching, model, optim, siglip
+from train import weights as pretrained
 from train.checkpoint import Checkpoints
 from train.config import ModelConfig, TrainConfig, load_model_config
 from train.data import Encoder, decode_image, longest_row, prefetch
@@ -80,6 +81,8 @@ def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
         return TextTokenizer.load(config.text_tokenizer)
     if config.init_from is not None:
         return TextTokenizer.load(config.init_from / TEXT_TOKENIZER)
+    if config.weights is not None:
+        return TextTokenizer.load(pretrained.text_tokenizer(config.weights))
     texts = []
     for number in range(0, reader.num_rows, max(1, -(-reader.num_rows // TEXTS_MEASURED))):
         row = reader.row(number)
@@ -195,12 +198,14 @@ def some_images(setup: Setup) -> jax.Array:
 
 
 def initial_params(setup: Setup) -> model.Params:
-    """Random parameters, fitted to some images; vision and backbone from `init_from` when given.
+    """Random parameters, fitted to some images; those of `weights`, or vision and backbone of `init_from`, when given.
 
     Raises:
-        InputError: that run's shapes are others.
+        InputError: that run's shapes are others; the weights do not fit.
     """
     config, model_config = setup.config, setup.model
+    if config.weights is not None:
+        return pretrained.start(plan_weights(setup, config.weights), model_config, jax.random.key(config.seed))
     params = model.init(jax.random.key(config.seed), model_config)
     if config.init_from is None:
         return params | {"vision": siglip.calibrate(params["vision"], some_images(setup), model_config.patch)}
@@ -216,6 +221,19 @@ def initial_params(setup: Setup) -> model.Params:
             )
         params[part] = loaded[part]
     return params
+
+
+def plan_weights(setup: Setup, path: Path) -> matching.Plan:
+    """What of `weights` goes where; reads headers only.
+
+    Raises:
+        InputError: they do not fit; see `matching.plan`.
+    """
+    text, tok = setup.encoder.text, setup.encoder.tok
+    strict, resample = setup.config.weights_strict, setup.config.weights_resample
+    return matching.plan(
+        path, setup.model, text_rows=text.size, tokenizer=tok.fingerprint, strict=strict, resample=resample
+    )
 
 
 def check_finite(row: dict[str, float], step: int) -> None:
@@ -243,6 +261,8 @@ def print_plan(setup: Setup) -> None:
     rows += [["insulation", ", ".join(f"{s:g}" for s in setup.model.insulation)], ["devices", str(jax.device_count())]]
     rows += [["samples", setup.config.steps * setup.config.batch_size]]
     table(f"{setup.config.preset} -> {setup.config.out}", ["what", "value"], rows)
+    if setup.config.weights is not None:
+        plan_weights(setup, setup.config.weights).report.show()
 
 
 def line(row: dict[str, float]) -> str:

@@ -1,0 +1,263 @@
+"""Weights out: python -m train.export --run RUN --out DIR --layout fasttok|openpi|lerobot
+
+Layouts (names: `train.layouts`):
+    fasttok  our arrays under their paths, with the model's configuration and the tokenizer's fingerprint as metadata
+    openpi   what openpi's PI0Pytorch saves (pi0.5)
+    lerobot  the same under lerobot's prefix "model."
+Tensors are written one by one, so that memory stays at the parameters plus one tensor.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import ml_dtypes
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from fasttok.console import emit_json, log, progress, run
+from fasttok.errors import InputError
+from fasttok.tokenizer import ActionTokenizer
+from train.checkpoint import Checkpoints
+from train.config import ModelConfig, load_model_config
+from train.layouts import EXPERT_HEAD, Piece, flatten, pieces, spelled
+from train.matching import EMBEDDING, Report, Row, our_shapes
+from train.sources import SINGLE
+from train.tokens import TextTokenizer
+
+LAYOUTS = ("fasttok", "openpi", "lerobot")
+TEXT_TOKENIZER, TOKENIZER = "text_tokenizer.json", "tokenizer"  # what a run keeps them under
+DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16))}
+# The only sizes that openpi's PI0Pytorch and lerobot's PI05Policy build (gemma_2b, gemma_300m, So400m/14 at 224).
+THEIR_SIZES = {
+    "image_size": 224, "patch": 14, "vision_width": 1152, "vision_depth": 27, "vision_heads": 16, "vision_mlp": 4304,
+    "width": 2048, "depth": 18, "heads": 8, "head_dim": 256, "mlp": 16384, "expert_width": 1024, "expert_mlp": 4096,
+}  # fmt: skip
+THEIR_VOCAB = 257_152
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Writes a run's weights as safetensors.
+
+    Example: python -m train.export --run RUN --out DIR --layout lerobot
+    """
+
+    run: Path
+    """Folder of `python -m train`."""
+    out: Path
+    """Folder to write: model.safetensors, config.json, and the run's tokenizers."""
+    layout: Literal["fasttok", "openpi", "lerobot"] = "fasttok"
+    """Names of the tensors: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Stored dtype; float32 loses nothing."""
+    vocab_size: int = 0
+    """Rows of the embedding in the file, cut or filled with zeros; 0: as trained. openpi and lerobot build 257152."""
+    overwrite: bool = False
+    """Replace an export in OUT."""
+    json: bool = False
+    """Report as JSON on stdout."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor to write; `make` is called when its turn comes."""
+
+    name: str
+    shape: tuple[int, ...]
+    make: Callable[[], NDArray]
+
+
+def export(config: ExportConfig) -> Report:
+    """Writes DIR aside and renames it.
+
+    Raises:
+        InputError: no run or no checkpoint, DIR is in the way, or the layout cannot hold the model.
+    """
+    import jax  # after the command line's errors
+
+    from train import model
+
+    model_config = load_model_config(config.run)
+    if config.layout != "fasttok" and not model_config.flow:
+        raise InputError(
+            f"{config.run} has no action expert (flow off), which {config.layout} needs; use --layout fasttok"
+        )
+    _make_way(config)
+    checkpoints = Checkpoints(config.run)
+    step = checkpoints.last_step
+    params = checkpoints.restore_params(jax.eval_shape(lambda key: model.init(key, model_config), jax.random.key(0)))
+    checkpoints.close()
+    text_rows = TextTokenizer.load(config.run / TEXT_TOKENIZER).size
+    fingerprint = ActionTokenizer.load(config.run / TOKENIZER).fingerprint
+    described = {
+        "model": dataclasses.asdict(model_config),
+        "tokenizer": fingerprint,
+        "text_rows": text_rows,
+        "step": step,
+        "run": config.run.name,
+    }
+    listed, report = tensors(flatten(params), model_config, config.layout, config.vocab_size)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=config.out.parent, prefix=f".{config.out.name}."))
+    try:
+        aside.chmod(0o755)
+        with open(aside / SINGLE, "wb") as stream, progress("writing weights", len(listed), "tensors") as advance:
+            write(stream, listed, config.dtype, metadata(config.layout, described), advance)
+            stream.flush()
+            os.fsync(stream.fileno())
+        theirs = their_config(model_config, config) if config.layout != "fasttok" else {}
+        (aside / "config.json").write_text(
+            json.dumps(theirs | {"fasttok": described}, indent=2) + "\n", encoding="utf-8"
+        )
+        shutil.copyfile(config.run / TEXT_TOKENIZER, aside / TEXT_TOKENIZER)
+        shutil.copytree(config.run / TOKENIZER, aside / TOKENIZER)
+        if config.out.is_dir():
+            shutil.rmtree(config.out)
+        os.replace(aside, config.out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return report
+
+
+def _make_way(config: ExportConfig) -> None:
+    if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
+        return
+    if not (config.out / SINGLE).is_file() or not (config.out / TEXT_TOKENIZER).is_file():
+        raise InputError(f"{config.out} exists and is not an export; choose another --out")
+    if not config.overwrite:
+        raise InputError(f"{config.out} holds an export; pass --overwrite to replace it, or another --out")
+
+
+def tensors(flat: dict[str, Any], config: ModelConfig, layout: str, vocab_size: int = 0) -> tuple[list[Tensor], Report]:
+    """What a file of `layout` holds, by name, and the report on it.
+
+    Args:
+        flat: our arrays by path. layout: as `ExportConfig`, or "paligemma" for vision and backbone as transformers has them.
+    """
+    shapes = our_shapes(config)
+    foreign = layout != "fasttok"
+    all_pieces = pieces("torch" if foreign else "fasttok", shapes)
+    if layout == "paligemma":
+        all_pieces = [piece for piece in all_pieces if not piece.path.startswith("expert/")]
+    rows = vocab_size or shapes[EMBEDDING][0]
+
+    def tensor(piece: Piece) -> Tensor:
+        name = spelled(layout, piece.name) if foreign else piece.name
+        if piece.path == EMBEDDING:
+            shape = (rows, *piece.shape[1:])
+            return Tensor(name, shape, lambda: _resized(np.asarray(flat[piece.path]), rows))
+        return Tensor(name, piece.shape, lambda: piece.to_theirs(np.asarray(flat[piece.path])))
+
+    listed = [tensor(piece) for piece in all_pieces]
+    report = []
+    for what in dict.fromkeys("/".join(piece.path.split("/")[:2]) for piece in all_pieces):
+        group = [t for t, piece in zip(listed, all_pieces, strict=True) if f"{piece.path}/".startswith(what + "/")]
+        ours = shapes[EMBEDDING][0]
+        note = (
+            ""
+            if what != EMBEDDING or rows == ours
+            else f"{ours:,} rows {'cut' if rows < ours else 'filled with zeros'} to {rows:,}"
+        )
+        report.append(Row("written", what, len(group), sum(math.prod(t.shape) for t in group), note))
+    if layout in ("openpi", "lerobot"):
+        head = (rows, config.expert_width)
+        listed.append(Tensor(spelled(layout, EXPERT_HEAD), head, lambda: np.zeros(head, np.float32)))
+        report.append(Row("filled", listed[-1].name, 1, math.prod(head), "zeros: their class has it, nothing reads it"))
+        report += [Row("differs", what, 0, 0, note) for what, note in _differences(config, rows)]
+    held = {piece.path for piece in all_pieces}
+    report += [
+        Row("left out", p, 1, math.prod(shape), "no place in this layout")
+        for p, shape in shapes.items()
+        if p not in held
+    ]
+    return sorted(listed, key=lambda t: t.name), Report(f"weights as {layout}", tuple(report))
+
+
+def _resized(table: NDArray, rows: int) -> NDArray:
+    return table[:rows] if rows <= len(table) else np.pad(table, ((0, rows - len(table)), (0, 0)))
+
+
+def _differences(config: ModelConfig, rows: int) -> list[tuple[str, str]]:
+    """What their classes would not build as this model is."""
+    out = [
+        (name, f"{getattr(config, name)}, their classes build {theirs}")
+        for name, theirs in THEIR_SIZES.items()
+        if getattr(config, name) != theirs
+    ]
+    if rows != THEIR_VOCAB:
+        out.append(("vocabulary", f"{rows:,} rows, their classes build {THEIR_VOCAB:,}; see --vocab-size"))
+    out.append(
+        ("normalisation", "theirs lies beside the weights in their own files: take it from tokenizer/norm_stats.json")
+    )
+    return out
+
+
+def their_config(model: ModelConfig, config: ExportConfig) -> dict[str, Any]:
+    """config.json as openpi's converter or lerobot's pi0.5 writes it: the fields that weights depend on."""
+    variants = {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}
+    if config.layout == "openpi":
+        sizes = {"action_dim": model.action_dim, "action_horizon": model.horizon}
+        return {**sizes, **variants, "precision": config.dtype}
+    sizes = {"chunk_size": model.horizon, "n_action_steps": model.horizon, "max_action_dim": model.action_dim}
+    return {"type": "pi05", **sizes, **variants, "image_resolution": [model.image_size] * 2, "dtype": config.dtype}
+
+
+def metadata(layout: str, described: dict[str, Any]) -> dict[str, str]:
+    """safetensors' metadata: strings. `format` is ours, or "pt" as PyTorch's readers expect."""
+    plain = {key: value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
+    return {**plain, "format": "fasttok" if layout == "fasttok" else "pt"}
+
+
+def write(
+    stream: BinaryIO,
+    listed: Iterable[Tensor],
+    dtype: str,
+    meta: dict[str, str],
+    advance: Callable[..., None] = lambda: None,
+) -> None:
+    """A safetensors file (github.com/huggingface/safetensors, "Format"), a tensor at a time.
+
+    The library's own writer takes all tensors at once, which for another layout is a second copy of the model.
+    """
+    code, numpy_dtype = DTYPES[dtype]
+    listed = list(listed)
+    header: dict[str, Any] = {"__metadata__": dict(sorted(meta.items()))}
+    end = 0
+    for tensor in listed:
+        start, end = end, end + math.prod(tensor.shape) * numpy_dtype.itemsize
+        header[tensor.name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    stream.write(len(text).to_bytes(8, "little") + text)
+    for tensor in listed:
+        array = np.ascontiguousarray(tensor.make(), numpy_dtype)
+        assert array.shape == tensor.shape, tensor.name
+        stream.write(array.reshape(-1).view(np.uint8).data)
+        advance()
+
+
+def main(argv: list[str]) -> None:
+    """Exports and reports."""
+    config = tyro.cli(ExportConfig, args=argv, prog="python -m train.export", description=ExportConfig.__doc__)
+    report = export(config)
+    if config.json:
+        emit_json(report.to_json())
+    else:
+        report.show()
+    log(
+        f"wrote {config.out / SINGLE}; read it back with: python -m train --weights {config.out} --shards SHARDS --out RUN"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(sys.argv[1:])))

@@ -1,0 +1,238 @@
+"""Weights on disk, one tensor at a time: safetensors, numpy archives, orbax folders. Nothing here is ever unpickled.
+
+A source knows names, shapes and dtypes from headers alone and reads a tensor when asked, so that a caller can refuse a
+checkpoint before reading any of it and never holds more than its own copy and one tensor.
+"""
+
+import json
+import math
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError, require
+from train.layouts import Family, flatten, unflatten
+
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
+CONVERT = "it may hold code; load it where you trust it and save it with safetensors.torch.save_file or save_pretrained"
+
+
+@dataclass(frozen=True)
+class Header:
+    """Shape and dtype name of a tensor that has not been read."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Source(Protocol):
+    """A checkpoint: `headers` under the writer's names; `family` says which names these are."""
+
+    where: str
+    family: Family
+    headers: dict[str, Header]
+    metadata: dict[str, str]
+
+    def read(self, name: str) -> NDArray:
+        """One tensor, as stored."""
+
+
+def open_source(path: Path) -> Source:
+    """Finds out what `path` is.
+
+    Raises:
+        InputError: it is no checkpoint, a truncated one, one that needs unpickling, or one whose index leaves its folder.
+    """
+    if not path.exists():
+        raise InputError(f"--weights {path} does not exist; expected {EXPECTED}")
+    if path.is_file():
+        if path.suffix == ".safetensors":
+            return Safetensors(str(path), [path])
+        if path.suffix == ".npz":
+            return Archive(str(path), path)
+        if path.name == INDEX:
+            return Safetensors(str(path), _sharded(path))
+        if path.suffix in PICKLES:
+            raise InputError(f"{path} is not read: {CONVERT}. Expected {EXPECTED}")
+        raise InputError(f"{path} is no checkpoint; expected {EXPECTED}")
+    if (path / INDEX).is_file():
+        return Safetensors(str(path), _sharded(path / INDEX))
+    if (path / SINGLE).is_file():
+        return Safetensors(str(path), [path / SINGLE])
+    for folder in (path / "params", path):
+        if (folder / "_METADATA").is_file():
+            return Orbax(str(folder), folder)
+    found = sorted(path.glob("*.safetensors"))
+    if len(found) == 1:
+        return Safetensors(str(found[0]), found)
+    if found:
+        raise InputError(
+            f"{path} holds {len(found)} safetensors files and no {INDEX}; name one of them, or add the index"
+        )
+    if (path / "checkpoints").is_dir() and (path / "config.json").is_file():
+        raise InputError(
+            f"{path} is a run; start from it with --init-from, or write its weights with: "
+            f"python -m train.export --run {path} --out DIR"
+        )
+    pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLES]
+    if pickles:
+        raise InputError(f"{path} holds {pickles[0]}, which is not read: {CONVERT}. Expected {EXPECTED}")
+    raise InputError(f"{path} holds no checkpoint; expected {EXPECTED}")
+
+
+EXPECTED = (
+    "a folder or file of safetensors (PaliGemma, openpi's PyTorch model, lerobot's pi0.5, our own export), an openpi checkpoint "
+    "folder (with params/), or an .npz of openpi's names"
+)
+
+
+def _sharded(index: Path) -> list[Path]:
+    """The files that an index names, all beside it."""
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(weight_map.values()), key=str)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{index} is not an index of safetensors ({error!r}); expected {{'weight_map': {{tensor: file}}}}"
+        ) from None
+    for name in names:
+        # A plain file name only: an index is data from elsewhere and must not point at other files of this machine.
+        if not isinstance(name, str) or Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+            raise InputError(f"{index} names the file {name!r}; expected .safetensors files in the same folder")
+    files = [index.parent / name for name in names]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{index} names {len(missing)} files that are not there, first {missing[0]}; copy them beside it"
+        )
+    return files
+
+
+@dataclass
+class Safetensors:
+    """One or several safetensors files; each is mapped, never read whole."""
+
+    where: str
+    files: list[Path]
+    family: Family = "torch"
+    headers: dict[str, Header] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        safetensors = require("safetensors", "train", "reading safetensors")
+        self._open: dict[str, Any] = {}
+        for file in self.files:
+            try:
+                handle = safetensors.safe_open(str(file), framework="numpy")
+            except (safetensors.SafetensorError, OSError) as error:
+                raise InputError(
+                    f"{file} is not a whole safetensors file: {error}; copy or download it again"
+                ) from None
+            self.metadata |= handle.metadata() or {}
+            for name in handle.keys():  # noqa: SIM118  a handle is no dict
+                if name in self.headers:
+                    raise InputError(f"{self.where}: the tensor {name} is in two files; expected it once")
+                tensor = handle.get_slice(name)
+                self.headers[name] = Header(
+                    tuple(tensor.get_shape()), _DTYPES.get(tensor.get_dtype(), tensor.get_dtype())
+                )
+                self._open[name] = handle
+        if self.metadata.get("format") == "fasttok":
+            self.family = "fasttok"
+
+    def read(self, name: str) -> NDArray:
+        return self._open[name].get_tensor(name)
+
+
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+assert ml_dtypes.bfloat16  # its import is what teaches numpy, and so safetensors, the name
+
+
+@dataclass
+class Archive:
+    """An .npz of openpi's names; object arrays are refused, since they are pickles."""
+
+    where: str
+    file: Path
+    family: Family = "jax"
+    headers: dict[str, Header] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            with zipfile.ZipFile(self.file) as archive:
+                for info in archive.infolist():
+                    with archive.open(info) as stream:
+                        version = np.lib.format.read_magic(stream)
+                        read = (
+                            np.lib.format.read_array_header_1_0
+                            if version == (1, 0)
+                            else np.lib.format.read_array_header_2_0
+                        )
+                        shape, _, dtype = read(stream)
+                    if info.file_size < math.prod(shape) * dtype.itemsize:
+                        raise ValueError(f"{info.filename} holds {info.file_size} bytes, too few for its shape {shape}")
+                    self.headers[info.filename.removesuffix(".npy")] = Header(shape, dtype.name)
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+            raise InputError(
+                f"{self.where} is not a whole .npz of arrays: {error}; copy or download it again"
+            ) from None
+
+    def read(self, name: str) -> NDArray:
+        try:
+            with np.load(self.file, allow_pickle=False) as archive:
+                return archive[name]
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+            raise InputError(f"{self.where}: {name} cannot be read: {error}; copy or download it again") from None
+
+
+@dataclass
+class Orbax:
+    """The `params` folder of an openpi checkpoint."""
+
+    where: str
+    folder: Path
+    family: Family = "jax"
+    headers: dict[str, Header] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ocp = require("orbax.checkpoint", "train", "reading an openpi checkpoint")
+        try:
+            with self._ocp.PyTreeCheckpointer() as reader:
+                found = reader.metadata(self.folder.resolve())
+            tree = getattr(found, "item_metadata", found)
+            self._leaves = flatten(getattr(tree, "tree", tree))
+            self.headers = {
+                name: Header(tuple(leaf.shape), np.dtype(leaf.dtype).name) for name, leaf in self._leaves.items()
+            }
+        except (
+            Exception
+        ) as error:  # orbax raises what its formats happen to raise: ValueError, KeyError, FileNotFoundError, ...
+            raise InputError(
+                f"{self.where} is not a checkpoint that orbax reads: {_first_line(error)}; copy it again"
+            ) from None
+
+    def read(self, name: str) -> NDArray:
+        item = unflatten({name: self._leaves[name]})
+        args = unflatten({name: self._ocp.ArrayRestoreArgs(restore_type=np.ndarray)})
+        try:
+            with self._ocp.PyTreeCheckpointer() as reader:
+                restored = reader.restore(
+                    self.folder.resolve(),
+                    self._ocp.args.PyTreeRestore(item=item, restore_args=args, partial_restore=True),
+                )
+        except Exception as error:  # as above
+            raise InputError(f"{self.where}: {name} cannot be read: {_first_line(error)}; copy it again") from None
+        return flatten(restored)[name]
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
