@@ -73,7 +73,7 @@ def steps(config: DemoConfig) -> list[Step]:
              f"pipelines build demo --index index --tokenizer tokenizer --out shards --samples {config.samples} {seed}"),
         Step("look at two rows", "pipelines inspect shards --rows 2"),
         Step("pretrain the tiny VLM on questions and captions",
-             f"train --preset vlm --shards shards --out vlm --steps {config.vlm_steps} {seed}"),
+             f"train --preset vlm --shards shards --out vlm --steps {config.vlm_steps} --optim.learning-rate 5e-4 {seed}"),
         Step("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
              f"train --preset ki --shards shards --init-from vlm --out ki --steps {config.steps} {seed}"),
         Step("evaluate in the world",

@@ -22,7 +22,7 @@ from fasttok.console import log, run
 from fasttok.errors import InputError
 from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
-from train.tokens import TextTokenizer, robot_prompt
+from train.tokens import TextTokenizer, robot_prompt, state_text
 
 LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own
 SAMPLES_PER_SOURCE = 2
@@ -89,7 +89,7 @@ def sample_card(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenize
         curves = Markup("")
     else:
         ids = np.asarray(row["action_tokens"])
-        prompt = robot_prompt(row["prompt"], tok.state_stats[source["embodiment"]].normalize(row["state"]))
+        prompt = robot_prompt(row["prompt"], state_text(tok.state_stats[source["embodiment"]].normalize(row["state"])))
         pieces = [(p, False) for p in text.pieces(prompt)] + [(str(i), True) for i in ids]
         loss = f"L_FAST on {len(ids)} FAST ids (naive binning: {source['horizon'] * source['action_dim']}), L_FLOW on the chunk"
         curves = chunk_curves(row, source, tok)

@@ -1,6 +1,7 @@
-"""Checkpoints with orbax: parameters, optimiser state and data position together, atomic, the last few kept.
+"""Checkpoints with orbax: the training state, the data position and the configuration together, atomic, the last few kept.
 
-Noise and time come from (seed, step) and the data order from the reader's state, so these three resume a run bit for bit.
+Noise and time come from (seed, step) and the data order from the reader's state, so these resume a run bit for bit. Writing goes
+on beside the training; a folder gets its name only when all of it is there.
 """
 
 from pathlib import Path
@@ -10,6 +11,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from fasttok.errors import InputError
+from train import model, optim
+from train.config import TrainConfig, load_config
+from train.step import State, shown
 
 FOLDER = "checkpoints"
 
@@ -18,7 +22,9 @@ class Checkpoints:
     """The checkpoints of a run."""
 
     def __init__(self, run: Path, keep: int = 2) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        )
         self.manager = ocp.CheckpointManager((run / FOLDER).resolve(), options=options)
         self.run = run
 
@@ -27,49 +33,44 @@ class Checkpoints:
         """Step of the newest whole checkpoint, None if there is none."""
         return self.manager.latest_step()
 
-    def save(self, step: int, params: Any, optimizer: Any, data: dict[str, Any]) -> None:
-        """Writes a checkpoint; a kill meanwhile leaves the one before untouched."""
-        self.manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(params),
-                optimizer=ocp.args.StandardSave(optimizer),
-                data=ocp.args.JsonSave(data),
-            ),
+    def save(self, step: int, state: State, data: dict[str, Any], config: dict[str, Any]) -> None:
+        """Copies the state and writes it in the background; a kill meanwhile leaves the checkpoint before untouched."""
+        items = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
+        saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items() if tree is not None}
+        about = {"data": ocp.args.JsonSave(data), "config": ocp.args.JsonSave(config)}
+        self.manager.save(step, args=ocp.args.Composite(**saved, **about))
+
+    def restore(self, state: State) -> tuple[int, State, dict[str, Any]]:
+        """(step, state, data position) of the newest checkpoint; the argument gives shapes, dtypes and where arrays live.
+
+        Raises:
+            InputError: there is none, or it has other shapes.
+        """
+        trees = {name: tree for name, tree in state._asdict().items() if tree is not None}
+        out = self._read(
+            {name: ocp.args.StandardRestore(_abstract(tree)) for name, tree in trees.items()}
+            | {"data": ocp.args.JsonRestore()}
         )
-        self.manager.wait_until_finished()
+        return self._newest(), State(**{name: out[name] for name in trees}), out["data"]
 
-    def restore(self, params: Any, optimizer: Any) -> tuple[int, Any, Any, dict[str, Any]]:
-        """(step, params, optimizer, data) of the newest checkpoint; the arguments give shapes and dtypes.
+    def restore_params(self, params: Any, moving: Any = None) -> tuple[Any, Any]:
+        """(parameters, moving average or None) of the newest checkpoint.
 
-        Raises:
-            InputError: there is none, or it has other shapes.
-        """
-        step = self._newest()
-        try:
-            out = self.manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardRestore(_abstract(params)),
-                    optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
-                    data=ocp.args.JsonRestore(),
-                ),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}"
-            ) from None
-        return step, out["params"], out["optimizer"], out["data"]
-
-    def restore_params(self, params: Any) -> Any:
-        """Only the parameters of the newest checkpoint.
+        Args:
+            params: gives shapes. moving: those of the average, where the run keeps one.
 
         Raises:
             InputError: there is none, or it has other shapes.
         """
+        wanted = {"params": ocp.args.StandardRestore(_abstract(params))}
+        if moving is not None:
+            wanted["ema"] = ocp.args.StandardRestore(_abstract(moving))
+        out = self._read(wanted)
+        return out["params"], out["ema"] if moving is not None else None
+
+    def _read(self, wanted: dict[str, Any]) -> Any:
         try:
-            args = ocp.args.Composite(params=ocp.args.StandardRestore(_abstract(params)))
-            return self.manager.restore(self._newest(), args=args)["params"]
+            return self.manager.restore(self._newest(), args=ocp.args.Composite(**wanted))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}"
@@ -87,4 +88,20 @@ class Checkpoints:
 
 
 def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree)
+
+
+def load_params(run: Path) -> tuple[TrainConfig, model.Params, int]:
+    """A run's configuration, the parameters of its newest checkpoint (the moving average where there is one), and its step.
+
+    Raises:
+        InputError: not a run, or one without a checkpoint.
+    """
+    config = load_config(run)
+    shapes = jax.eval_shape(lambda key: model.init(key, config.model), jax.random.key(0))
+    moving = optim.split(shapes, config.optim.freeze)[0] if config.optim.ema else None
+    checkpoints = Checkpoints(run)
+    params, ema = checkpoints.restore_params(shapes, moving)
+    step = checkpoints.last_step or 0
+    checkpoints.close()
+    return config, shown(State(params, None, ema), config.optim.freeze), step

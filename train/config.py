@@ -14,7 +14,7 @@ PARTS = ("vision", "backbone", "expert")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes of the model; `vocab_size`, `horizon`, `action_dim` and `cameras` of 0 are taken from the shards."""
+    """Shapes of the model and how its parts are joined; those that are 0 are taken from the shards."""
 
     image_size: int = 64
     """Images are resized to this square, in pixels."""
@@ -33,19 +33,29 @@ class ModelConfig:
     expert_width: int = 96
     expert_mlp: int = 192
     vocab_size: int = 0
-    """Text tokens plus FAST tokens."""
+    """Text tokens, action tokens and state tokens together."""
     horizon: int = 0
     """Steps of the longest action chunk."""
     action_dim: int = 0
-    """Dimensions of the widest embodiment."""
+    """Dimensions of the widest action."""
+    state_dim: int = 0
+    """Dimensions of the widest proprio, where the state is continuous."""
     cameras: int = 0
     """Camera slots per row."""
     insulation: tuple[float, ...] = (0.0,)
     """Share of the expert's gradient that reaches the backbone, one number or one per layer: 0 = the paper, 1 = joint."""
     flow: bool = True
     """False leaves the action expert out."""
-    dtype: str = "float32"
+    state: Literal["text", "continuous", "special"] = "text"
+    """The robot's state as text of the prompt, as one projected token, or as one token of its own per dimension."""
+    state_in: Literal["expert", "backbone"] = "expert"
+    """Where a continuous state enters: as pi0 does, among the expert's tokens; or as a token of the backbone's prefix."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute dtype; parameters stay float32."""
+    remat: Literal["none", "dots", "layer"] = "none"
+    """What the backward pass makes again: nothing, all but matrix products, or whole layers (least memory)."""
+    attention: Literal["einsum", "xla", "cudnn"] = "einsum"
+    """Kernel of attention: two plain products, jax.nn.dot_product_attention, or its fused one on NVIDIA GPUs (bfloat16)."""
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch:
@@ -58,50 +68,157 @@ class ModelConfig:
             )
         if not all(0.0 <= share <= 1.0 for share in self.insulation):
             raise InputError(f"model: insulation {self.insulation} must lie in [0, 1]")
+        if self.attention == "cudnn" and self.dtype != "bfloat16":
+            raise InputError("model: attention cudnn computes in bfloat16; add --model.dtype bfloat16")
+        if self.state == "continuous" and self.state_in == "expert" and not self.flow:
+            raise InputError(
+                "model: a continuous state has no expert to enter when flow is False; use --model.state-in backbone"
+            )
 
     @property
     def shares(self) -> tuple[float, ...]:
         """`insulation` spelled out per layer."""
         return self.insulation * self.depth if len(self.insulation) == 1 else self.insulation
 
+    @property
+    def state_token(self) -> Literal["expert", "backbone"] | None:
+        """Where a continuous state enters, None for the other forms."""
+        return self.state_in if self.state == "continuous" else None
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of one camera."""
+        return (self.image_size // self.patch) ** 2
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes to training images, drawn anew for every row and camera; openpi's ranges are `--augment.on`'s defaults."""
+
+    on: bool = False
+    """Augment training images."""
+    crop: float = 0.95
+    """Side of a random crop that is scaled back up, as a share of the image's; not for wrist cameras."""
+    rotation: float = 5.0
+    """Largest rotation to either side, in degrees; not for wrist cameras."""
+    brightness: float = 0.3
+    """Brightness is multiplied by 1 +- up to this."""
+    contrast: float = 0.4
+    """Contrast is multiplied by 1 +- up to this."""
+    saturation: float = 0.5
+    """Saturation is multiplied by 1 +- up to this."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the rows of the shards become: which, and in which form the model sees them."""
+
+    kinds: tuple[str, ...] = KINDS
+    """Kinds of rows to train on."""
+    discrete: Literal["fast", "bins", "none"] = "fast"
+    """What the backbone predicts of a chunk: FAST tokens, one bin per number (RT-2, OpenVLA), or nothing."""
+    bins_stride: int = 1
+    """With bins: predict every n-th step only."""
+    tokenizer: Path | None = None
+    """FAST tokenizer folder to encode with; by default the shards' own, whose ids they hold."""
+    subtasks: float = 0.5
+    """Share of the robot rows with a subtask that predict it; the others have it in the prompt, and act."""
+    held_steps: bool = False
+    """Train the flow on steps past the episode's end too, where the last action is held; False masks them."""
+    resize: Literal["pad", "stretch"] = "pad"
+    """Images that are not square keep their shape on black, or are stretched."""
+    text_length: int = 0
+    """Tokens per row; 0: the longest row in the shards."""
+    action_skip: int | None = None
+    """Action id i is vocabulary id size - 1 - skip - i of a pretrained vocabulary (openpi: 128, which overlaps <loc>; 1152 does
+    not). None: 1152 when the text vocabulary is of PaliGemma's size, else action tokens are rows of their own after the text."""
+    text_tokenizer: Path | None = None
+    """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts."""
+    text_vocab: int = 900
+    """Size of a text vocabulary that is trained."""
+    threads: int = 0
+    """Threads that decode images; 0: the cores that this process may use."""
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise unknown_name("kind", kind, KINDS)
+        if not self.kinds:
+            raise InputError("--data.kinds is empty; expected some of robot, vqa, caption")
+        if self.bins_stride < 1:
+            raise InputError(f"--data.bins-stride is {self.bins_stride}, expected at least 1")
+        if not 0.0 <= self.subtasks <= 1.0:
+            raise InputError(f"--data.subtasks is {self.subtasks}, expected a share in [0, 1]")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW: warmup, cosine, clipping, what is frozen, and the moving average."""
+
+    learning_rate: float = 1e-3
+    """Peak of a warmup-cosine schedule."""
+    expert_learning_rate: float | None = None
+    """The expert's own peak; None: the same."""
+    warmup: int = 30
+    """Steps of linear warmup."""
+    final: float = 0.1
+    """Learning rate of the last step, as a share of the peak."""
+    b1: float = 0.9
+    b2: float = 0.999
+    weight_decay: float = 1e-4
+    """AdamW's decay, on matrices only."""
+    clip: float = 1.0
+    """Largest global gradient norm."""
+    ema: float | None = None
+    """Decay of a moving average of the parameters, which evaluation and export then use; None keeps none."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they are: paths such as vision, backbone/embedding or */layers/*, with all below them."""
+
+    def __post_init__(self) -> None:
+        for path in self.freeze:
+            if path.split("/")[0] not in (*PARTS, "*"):
+                raise unknown_name("part of the model to freeze", path.split("/")[0], PARTS)
+        if self.ema is not None and not 0.0 < self.ema < 1.0:
+            raise InputError(f"--optim.ema is {self.ema}, expected a decay between 0 and 1, such as 0.999")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.
 
-    Example: python -m train --preset ki --shards SHARDS --out RUN --steps 2000
+    Example: python -m train --preset ki --size debug --shards SHARDS --out RUN --steps 2000
     """
 
     shards: Path
     """Folder of `python -m pipelines build`."""
     out: Path
-    """Folder of the run: config.json, text_tokenizer.json, metrics.jsonl, checkpoints."""
-    preset: str = "debug"
-    """Starting point that the other flags change."""
+    """Folder of the run: config.json, text_tokenizer.json, tokenizer/, metrics.jsonl, checkpoints/."""
+    preset: str = "ki"
+    """What is trained (train/presets.py); the other flags change it."""
+    size: str = "debug"
+    """Shapes of the model (train/presets.py)."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Shapes of the model."""
+    """Shapes of the model, and how its parts are joined."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """What the rows become."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Changes to training images."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """The optimiser."""
     steps: int = 1000
     """Optimiser steps."""
     batch_size: int = 32
-    """Rows of a step."""
-    learning_rate: float = 1e-3
-    """Peak of a warmup-cosine schedule."""
-    warmup: int = 30
-    """Steps of linear warmup."""
-    weight_decay: float = 1e-4
-    """AdamW's decay, on matrices only."""
-    clip: float = 1.0
-    """Largest global gradient norm."""
+    """Rows of a step, over all devices and processes."""
+    accumulate: int = 1
+    """Parts that the rows of a step are computed in, one after the other: less memory, the same gradient."""
+    fsdp: int = 1
+    """Devices among which parameters and optimiser state are divided; the others repeat them (mesh data x fsdp)."""
     alpha: float = 1.0
     """Weight of L_FLOW."""
     loss_norm: Literal["tokens", "samples"] = "tokens"
     """tokens: the mean over all text-loss tokens, gradients follow token shares; samples: the mean of each row's mean."""
-    freeze: tuple[str, ...] = ()
-    """Parts that stay as they are: parameter paths, such as vision, backbone or backbone/embedding, with all below them."""
     flow_draws: int = 2
     """Flow times per row and step: each costs one pass of the small expert and lowers the variance."""
-    kinds: tuple[str, ...] = KINDS
-    """Kinds of rows to train on."""
     init_from: Path | None = None
     """Run whose vision encoder and backbone (and text tokenizer) this one starts from."""
     weights: Path | None = None
@@ -110,89 +227,88 @@ class TrainConfig:
     """Refuse a checkpoint that leaves anything of the model to be initialised, or has anything more."""
     weights_resample: bool = False
     """Resample the checkpoint's position embedding to --model.image-size."""
-    text_tokenizer: Path | None = None
-    """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts."""
-    text_vocab: int = 900
-    """Size of a text vocabulary that is trained."""
-    text_length: int = 0
-    """Tokens per row; 0: the longest row in the shards."""
     seed: int = 0
     """Seed of parameters, data order and noise."""
     log_every: int = 20
     """Steps between lines of the log."""
+    probe_every: int = 0
+    """Steps between measurements of each loss's own gradient norm, three more backward passes; 0: none."""
     checkpoint_every: int = 500
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 2
     """Checkpoints to keep."""
+    trackers: tuple[str, ...] = ()
+    """Where metrics go besides metrics.jsonl: tensorboard, wandb."""
     resume: bool = False
     """Go on from the last checkpoint in OUT."""
     overwrite: bool = False
     """Replace a run in OUT."""
     dry_run: bool = False
-    """Print parameter counts and the batch plan, train nothing."""
+    """Compile the step; print parameters, memory per device, FLOPs per sample and the batch plan; train nothing."""
+    distributed: str = ""
+    """Multi-host: "auto" (TPU pods, Slurm), or "ADDRESS:PORT,PROCESSES,ID" for jax.distributed."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "flow_draws", "log_every", "checkpoint_every", "keep"):
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "fsdp",
+            "flow_draws",
+            "log_every",
+            "checkpoint_every",
+            "keep",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise unknown_name("kind", kind, KINDS)
-        for path in self.freeze:
-            if path.split("/")[0] not in PARTS:
-                raise unknown_name("part of the model to freeze", path.split("/")[0], PARTS)
-        if not self.kinds:
-            raise InputError("--kinds is empty; expected some of robot, vqa, caption")
+        if self.batch_size % self.accumulate:
+            raise InputError(f"--batch-size {self.batch_size} is not a multiple of --accumulate {self.accumulate}")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite exclude each other")
         if self.weights is not None and self.init_from is not None:
             raise InputError("--weights and --init-from exclude each other: both say where the parameters come from")
+        if self.model.flow is False and self.data.discrete == "none" and self.data.kinds == ("robot",):
+            raise InputError(
+                "nothing to learn: robot rows alone, without flow (model.flow) and without discrete targets"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for config.json."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()}
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
 
 
-def _preset(name: str, model: dict[str, Any] | None = None, **fields: Any) -> TrainConfig:
-    return TrainConfig(Path("SHARDS"), Path("RUN"), preset=name, model=ModelConfig(**(model or {})), **fields)
-
-
-PRESETS = {
-    preset.preset: preset
-    for preset in (
-        _preset("debug"),
-        _preset("ki"),  # the paper: insulation 0, all three losses
-        _preset("joint", model={"insulation": (1.0,)}),  # no stop-gradient
-        _preset("ki_no_vlm", kinds=("robot",)),
-        _preset("joint_no_vlm", model={"insulation": (1.0,)}, kinds=("robot",)),
-        _preset("pi0_fast", model={"flow": False}),  # tokens only
-        _preset("frozen", freeze=("vision", "backbone")),  # only the expert learns
-        _preset("vlm", model={"flow": False}, kinds=("vqa", "caption"), learning_rate=5e-4),  # what comes before
-    )
-}
-
-
-def get_preset(name: str) -> TrainConfig:
-    """A preset by name.
+def load_config(run: Path) -> TrainConfig:
+    """The resolved configuration of a run, from its config.json.
 
     Raises:
-        InputError: unknown, with the closest matches.
-    """
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
-    return PRESETS[name]
-
-
-def load_model_config(run: Path) -> ModelConfig:
-    """The resolved model of a run.
-
-    Raises:
-        InputError: not a run's folder.
+        InputError: not a run's folder, or one of another version.
     """
     path = run / "config.json"
     if not path.is_file():
         raise InputError(
             f"{run} is not a run (no config.json); train one with: python -m train --shards SHARDS --out {run}"
         )
-    data = json.loads(path.read_text(encoding="utf-8"))["model"]
-    return ModelConfig(**data | {"insulation": tuple(data["insulation"])})
+    try:
+        return _from_json(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is not a configuration of this version: {error}") from None
+
+
+def _from_json(kind: Any, values: dict[str, Any]) -> Any:
+    """A dataclass of `kind`; its defaults and annotations say what a string or list stands for."""
+    out = {}
+    for f in dataclasses.fields(kind):
+        if f.name not in values:
+            continue
+        value = values[f.name]
+        if dataclasses.is_dataclass(f.type):
+            value = _from_json(f.type, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif value is not None and "Path" in str(f.type):
+            value = Path(value)
+        out[f.name] = value
+    unknown = set(values) - set(out)
+    if unknown:
+        raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
+    return kind(**out)

@@ -1,22 +1,22 @@
-"""Shards to training batches: decode images, normalise actions, build tokens and masks (docs/design.md "Training batch")."""
+"""Examples to training batches (docs/design.md "Training batch"), and batches ahead of the step that eats them."""
 
 import io
+import os
 import queue
 import threading
 from collections.abc import Collection, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from pipelines.records import CAMERA_SLOTS
 from pipelines.shards import ReadState, ShardReader
-from train.config import KINDS, ModelConfig
-from train.tokens import Layout, TextTokenizer, robot_prompt, text_prompt
+from train.config import ModelConfig
+from train.examples import Encoder, Example
 
 NumpyBatch = dict[str, NDArray]
 PREFETCH = 4
@@ -24,125 +24,73 @@ MEASURED_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class Example:
-    """One row before batching: tokens of prefix and suffix, and what else a batch needs."""
-
-    images: dict[str, bytes | NDArray[np.uint8]]  # slot -> encoded, or decoded (h, w, 3)
-    prefix: list[int]
-    suffix: list[int]
-    is_fast: bool
-    actions: NDArray[np.float32] | None = None  # (horizon, dim) normalised
-    action_steps: int = 0
-    action_dim: int = 0
-    bgr: tuple[str, ...] = ()  # slots whose images are stored with their channels reversed
-
-
-class Encoder:
-    """Rows of shards (or an observation of a running robot) to examples, examples to batches.
+class Batcher:
+    """Examples of one run as arrays of one shape.
 
     Attributes:
-        slots: camera slots that rows of `kinds` have, in order: what the model sees. length: tokens per row, L.
+        slots: cameras, in order. length: tokens per row. pad: token that fills. resize: as in `DataConfig`.
     """
 
-    def __init__(
-        self,
-        reader: ShardReader,
-        text: TextTokenizer,
-        model: ModelConfig | None,
-        length: int,
-        tok: ActionTokenizer | None = None,
-        kinds: Collection[str] = KINDS,
-    ) -> None:
-        self.sources = reader.manifest.sources
-        self.tok = tok or ActionTokenizer.load(reader.tokenizer_folder)
-        stored = (reader.manifest.tokenizer or {}).get("fingerprint")
-        self.cached = stored == self.tok.fingerprint
-        if tok is None and not self.cached:
-            raise InputError(
-                f"{reader.tokenizer_folder} has fingerprint {self.tok.fingerprint}, the shards' manifest says {stored}: its "
-                "merges or statistics are not those that made the FAST ids; put the right folder back, or build the shards again"
-            )
-        self.text = text
-        self.layout = Layout(text.size, self.tok.vocab_size)
-        seen = {slot for s in self.sources.values() if s["kind"] in kinds for slot in s["cameras"]}
-        self.slots = tuple(slot for slot in CAMERA_SLOTS if slot in seen)
-        robots = [source for source in self.sources.values() if source["kind"] == "robot"]
-        for source in robots:
-            if source["embodiment"] not in self.tok.stats:
-                raise InputError(
-                    f"the tokenizer has no statistics for embodiment {source['embodiment']!r} of source {source['dataset']}; "
-                    f"it has {', '.join(self.tok.stats) or 'none'}. Fit it on the INDEX that the shards were built from"
-                )
-        self.horizon = max((source["horizon"] for source in robots), default=1)
-        self.action_dim = max((source["action_dim"] for source in robots), default=1)
-        self.model = model
-        self.length = length
+    model: ModelConfig
+    slots: tuple[str, ...]
+    length: int
+    pad: int
+    resize: Literal["pad", "stretch"] = "pad"
 
-    def robot_prefix(self, embodiment: str, task: str, state: NDArray) -> list[int]:
-        """Prefix tokens for an instruction and a raw-unit state (S,); an embodiment without state statistics has no state."""
-        stats = self.tok.state_stats.get(embodiment)
-        normalized = stats.normalize(np.asarray(state, np.float32)) if stats is not None and len(state) else np.zeros(0)
-        return [self.text.bos, *self.text.encode([robot_prompt(task, normalized)])[0]]
-
-    def example(self, row: dict[str, Any]) -> Example:
-        """One shard row."""
-        images = {slot: row[f"image/{slot}"] for slot in self.slots if row[f"image/{slot}"]}
-        if row["kind"] != "robot":
-            prefix = [self.text.bos, *self.text.encode([text_prompt(row["prompt"])])[0]]
-            suffix = [*self.text.encode([row["target"]])[0], self.text.eos]
-            return Example(images, prefix, suffix, is_fast=False)
-        source = self.sources[row["source"]]
-        embodiment, dim = source["embodiment"], source["action_dim"]
-        raw = np.asarray(row["action"], np.float32).reshape(source["horizon"], dim)
-        ids = row["action_tokens"] if self.cached else self.tok.encode(raw, embodiment)[0]
-        suffix = [*self.layout.place(ids).tolist(), *self.text.end_of_action, self.text.eos]
-        actions = self.tok.stats[embodiment].normalize(raw).astype(np.float32)
-        prefix = self.robot_prefix(embodiment, row["prompt"], row["state"])
-        bgr = tuple(source.get("bgr", ()))
-        return Example(images, prefix, suffix, True, actions, int(row["action_steps"]), dim, bgr)
-
-    def batch(self, examples: list[Example]) -> NumpyBatch:
-        """Examples as one batch.
+    def __call__(self, examples: list[Example], pool: ThreadPoolExecutor | None = None) -> NumpyBatch:
+        """A batch; images are decoded by the threads of `pool`.
 
         Raises:
             InputError: a row has more tokens than `length`, or an image cannot be decoded.
         """
-        assert self.model is not None
-        b, size, length = len(examples), self.model.image_size, self.length
+        b, m, length = len(examples), self.model, self.length
         out: NumpyBatch = {
-            "images": np.zeros((b, len(self.slots), size, size, 3), np.float32),
+            "images": np.zeros((b, len(self.slots), m.image_size, m.image_size, 3), np.uint8),
             "image_mask": np.zeros((b, len(self.slots)), bool),
-            "tokens": np.full((b, length), self.text.pad, np.int32),
+            "tokens": np.full((b, length), self.pad, np.int32),
             "token_mask": np.zeros((b, length), bool),
             "token_ar": np.zeros((b, length), bool),
             "loss_mask": np.zeros((b, length), bool),
-            "is_fast": np.array([e.is_fast for e in examples], bool),
-            "actions": np.zeros((b, self.model.horizon, self.model.action_dim), np.float32),
-            "action_mask": np.zeros((b, self.model.horizon, self.model.action_dim), bool),
-            "action_dim_mask": np.zeros((b, self.model.action_dim), bool),
+            "is_action": np.array([e.is_action for e in examples], bool),
+            "actions": np.zeros((b, m.horizon, m.action_dim), np.float32),
+            "action_mask": np.zeros((b, m.horizon, m.action_dim), bool),
+            "embodiment_mask": np.zeros((b, m.horizon, m.action_dim), bool),
         }
-        for i, example in enumerate(examples):
-            for slot, data in example.images.items():
-                place = self.slots.index(slot)
-                pixels = decode_image(data, size)
-                out["images"][i, place] = pixels[..., ::-1] if slot in example.bgr else pixels
-                out["image_mask"][i, place] = True
-            n, total = len(example.prefix), len(example.prefix) + len(example.suffix)
+        if m.state_token:
+            out["state"] = np.zeros((b, m.state_dim), np.float32)
+            out["state_mask"] = np.array([len(e.state) > 0 for e in examples], bool)
+
+        def image(at: tuple[int, str, bytes | NDArray[np.uint8]]) -> None:
+            row, slot, data = at
+            place = self.slots.index(slot)
+            pixels = decode_image(data, m.image_size, self.resize)
+            out["images"][row, place] = pixels[..., ::-1] if slot in examples[row].bgr else pixels
+            out["image_mask"][row, place] = True
+
+        found = [(i, slot, data) for i, e in enumerate(examples) for slot, data in e.images.items()]
+        for _ in map(image, found) if pool is None else pool.map(image, found, chunksize=8):
+            pass
+        for i, e in enumerate(examples):
+            n, total = len(e.prefix), len(e.prefix) + len(e.suffix)
             if total > length:
-                raise InputError(f"a row has {total} tokens, more than the {length} of this run; raise --text-length")
-            out["tokens"][i, :total] = example.prefix + example.suffix
+                raise InputError(
+                    f"a row has {total} tokens, more than the {length} of this run; raise --data.text-length"
+                )
+            out["tokens"][i, :total] = e.prefix + e.suffix
             out["token_mask"][i, :total] = True
             out["token_ar"][i, n:total] = out["loss_mask"][i, n:total] = True
-            out["action_dim_mask"][i, : example.action_dim] = True
-            if example.actions is not None:
-                h, d = example.actions.shape
-                out["actions"][i, :h, :d] = example.actions
-                out["action_mask"][i, : example.action_steps, :d] = True
+            out["embodiment_mask"][i, : e.horizon, : e.dim] = True
+            if m.state_token:
+                out["state"][i, : len(e.state)] = e.state
+            if e.actions is not None:
+                h, d = e.actions.shape
+                out["actions"][i, :h, :d] = e.actions
+                out["action_mask"][i, : e.steps, :d] = True
         return out
 
 
-def decode_image(data: bytes | NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """Encoded or raw image to (size, size, 3) float32 in [-1, 1].
+def decode_image(data: bytes | NDArray[np.uint8], size: int, resize: str = "pad") -> NDArray[np.uint8]:
+    """Encoded or raw image to (size, size, 3) uint8.
 
     Raises:
         InputError: it cannot be decoded.
@@ -150,13 +98,20 @@ def decode_image(data: bytes | NDArray[np.uint8], size: int) -> NDArray[np.float
     try:
         image = Image.open(io.BytesIO(data)) if isinstance(data, bytes) else Image.fromarray(data)
         image = image.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             f"an image cannot be decoded: {error}; check the shards with: python -m pipelines lint"
         ) from None
     if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.float32) / 127.5 - 1.0
+        width, height = image.size
+        scale = size / max(width, height)
+        shape = (max(1, round(width * scale)), max(1, round(height * scale))) if resize == "pad" else (size, size)
+        image = image.resize(shape, Image.Resampling.BILINEAR)
+        if shape != (size, size):
+            square = Image.new("RGB", (size, size))
+            square.paste(image, ((size - shape[0]) // 2, (size - shape[1]) // 2))
+            image = square
+    return np.asarray(image, np.uint8)
 
 
 def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -173,20 +128,36 @@ def longest_row(reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -
         row = reader.row(number)
         if row["kind"] not in kinds:
             continue
-        example = encoder.example(row)
+        example = encoder.row(row)
         longest = max(longest, len(example.prefix) + len(example.suffix))
     return -(-longest // 8) * 8
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the step gets: this process's slice of the batch, the position after the whole batch, and whose rows they are."""
+
+    batch: NumpyBatch
+    state: ReadState
+    sample_ids: list[str]
 
 
 def prefetch(
     reader: ShardReader,
     encoder: Encoder,
+    batcher: Batcher,
     size: int,
-    state: ReadState | None,
-    weights: dict[str, float] | None,
-    seed: int,
-) -> Generator[tuple[NumpyBatch, ReadState]]:
-    """Batches without end, made a few ahead by a background thread; an error in the thread is raised here."""
+    *,
+    held_steps: bool = False,
+    threads: int = 0,
+    **order: Any,
+) -> Generator[Loaded]:
+    """Batches without end, made a few ahead by a background thread; an error in the thread is raised here.
+
+    Args:
+        size: rows of a batch over all processes. held_steps: as in `DataConfig`.
+        order: state, weights, seed, rank, world of `ShardReader.batches`.
+    """
     ready: queue.Queue[Any] = queue.Queue(PREFETCH)
     stop = threading.Event()
 
@@ -201,10 +172,15 @@ def prefetch(
 
     def work() -> None:
         try:
-            for batch in reader.batches(size, state=state, weights=weights, seed=seed):
-                examples = [encoder.example(row) for row in rows_of(batch.columns)]
-                if not put((encoder.batch(examples), batch.state)):
-                    return
+            with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode") as pool:
+                for read in reader.batches(size, **order):
+                    examples = [encoder.row(row) for row in rows_of(read.columns)]
+                    batch = batcher(examples, pool)
+                    if held_steps:
+                        acting = np.array([e.actions is not None for e in examples])
+                        batch["action_mask"] = batch["embodiment_mask"] & acting[:, None, None]
+                    if not put(Loaded(batch, read.state, list(read["sample_id"]))):
+                        return
         except BaseException as error:
             put(error)
 

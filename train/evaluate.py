@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tyro
@@ -69,6 +69,8 @@ class EvaluateConfig:
     """Episodes that run side by side."""
     execute: float = 0.5
     """Share of each predicted chunk that is executed before the next prediction."""
+    decode: Literal["flow", "tokens"] = "flow"
+    """Act by sampling the expert's flow, or by the backbone's action tokens."""
     flow_steps: int = 10
     """Euler steps."""
     vqa: Path | None = None
@@ -148,7 +150,7 @@ def closed_loop(
             steps, taken = max(1, round(config.execute * player.horizon(embodiment))), 0
             while taken < envs[0].max_steps and not all(done):
                 began = time.monotonic()
-                chunks = player.act(embodiment, tasks, seen)
+                chunks = player.act(embodiment, tasks, seen, config.decode)
                 seconds, predictions = seconds + time.monotonic() - began, predictions + 1
                 for k in range(min(steps, envs[0].max_steps - taken)):
                     for i, env in enumerate(envs):

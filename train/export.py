@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from fasttok.console import emit_json, log, progress, run
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
-from train.checkpoint import Checkpoints
-from train.config import ModelConfig, load_model_config
+from train.config import ModelConfig, load_config
 from train.layouts import EXPERT_HEAD, Piece, flatten, pieces, spelled
 from train.matching import EMBEDDING, Report, Row, our_shapes
 from train.sources import SINGLE
@@ -83,20 +82,15 @@ def export(config: ExportConfig) -> Report:
     Raises:
         InputError: no run or no checkpoint, DIR is in the way, or the layout cannot hold the model.
     """
-    import jax  # after the command line's errors
+    from train.checkpoint import load_params  # after the command line's errors
 
-    from train import model
-
-    model_config = load_model_config(config.run)
+    model_config = load_config(config.run).model
     if config.layout != "fasttok" and not model_config.flow:
         raise InputError(
             f"{config.run} has no action expert (flow off), which {config.layout} needs; use --layout fasttok"
         )
     _make_way(config)
-    checkpoints = Checkpoints(config.run)
-    step = checkpoints.last_step
-    params = checkpoints.restore_params(jax.eval_shape(lambda key: model.init(key, model_config), jax.random.key(0)))
-    checkpoints.close()
+    _, params, step = load_params(config.run)
     text_rows = TextTokenizer.load(config.run / TEXT_TOKENIZER).size
     fingerprint = ActionTokenizer.load(config.run / TOKENIZER).fingerprint
     described = {

@@ -52,6 +52,18 @@ def unroll(depth: int) -> int:
     return depth if depth <= 6 else 1
 
 
+def run_layers(layer: Any, x: Array, stacked: Any, depth: int, remat: str) -> tuple[Array, Any]:
+    """Scans `layer(x, parameters) -> (x, output)` over stacked layers.
+
+    Args:
+        remat: as in `ModelConfig.remat`; inside a scan each step's activations are the ones that are dropped.
+    """
+    if remat != "none":
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+        layer = jax.checkpoint(layer, policy=policy, prevent_cse=unroll(depth) > 1)
+    return jax.lax.scan(layer, x, stacked, unroll=unroll(depth))
+
+
 def rms_norm(x: Array, scale: Array) -> Array:
     """x / rms(x) * (1 + scale) over the last axis, computed in float32."""
     x32 = x.astype(jnp.float32)
@@ -98,15 +110,21 @@ def project(x: Array, layer: Params, positions: Array) -> tuple[Array, Array, Ar
     return rope(query, positions) * query.shape[-1] ** -0.5, rope(key, positions), value
 
 
-def attend(query: Array, key: Array, value: Array, mask: Array) -> Array:
+def attend(query: Array, key: Array, value: Array, mask: Array, kernel: str = "einsum") -> Array:
     """Softmax attention with one key/value head.
 
     Args:
         query: (B, T, N, K), already scaled. key, value: (B, S, K). mask: (B, T, S) bool, True = may attend.
+        kernel: as in `ModelConfig.attention`.
 
     Returns:
         (B, T, N, K).
     """
+    if kernel != "einsum":
+        implementation: Any = kernel
+        return jax.nn.dot_product_attention(
+            query, key[:, :, None], value[:, :, None], mask=mask[:, None], scale=1.0, implementation=implementation
+        )
     logits = jnp.einsum("btnk,bsk->bnts", query, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(jnp.where(mask[:, None], logits, MASKED), axis=-1).astype(value.dtype)
     return jnp.einsum("bnts,bsk->btnk", weights, value)

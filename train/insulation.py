@@ -40,15 +40,21 @@ def backbone_mask(valid: Array, causal: Array) -> Array:
     return (order[:, None, :] <= order[:, :, None]) & valid[:, None, :] & valid[:, :, None]
 
 
-def expert_mask(valid: Array, causal: Array, horizon: int) -> Array:
-    """What the expert sees: the valid prefix, and all of its own steps.
+def expert_mask(valid: Array, causal: Array, horizon: int, state: Array | None = None) -> Array:
+    """What the expert sees: the valid prefix, and all of its own steps; before them a state token, where there is one.
+
+    Args:
+        state: (B,) bool, whether the row's state token is there; it sees the prefix and itself, as in pi0. None: no such token.
 
     Returns:
-        (B, horizon, S + horizon) bool, [b, query, key].
+        (B, T, S + T) bool, [b, query, key], with T = horizon, or 1 + horizon with a state token.
     """
-    prefix = valid & ~causal
-    keys = jnp.concatenate([prefix, jnp.ones((valid.shape[0], horizon), bool)], axis=1)
-    return jnp.broadcast_to(keys[:, None, :], (valid.shape[0], horizon, keys.shape[1]))
+    b, tokens = valid.shape[0], horizon + (state is not None)
+    own = jnp.ones((b, tokens, tokens), bool)
+    if state is not None:
+        own = own.at[:, 0, 1:].set(False).at[:, 1:, 0].set(state[:, None])
+    prefix = jnp.broadcast_to((valid & ~causal)[:, None, :], (b, tokens, valid.shape[1]))
+    return jnp.concatenate([prefix, own], axis=-1)
 
 
 def backbone_positions(valid: Array) -> Array:

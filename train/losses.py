@@ -4,9 +4,10 @@
 
 L_VLM and L_FAST are the two parts of one cross-entropy with one denominator, all text-loss tokens of the batch, and sum to
 it; so the gradient share of each follows its share of tokens. L_FLOW is averaged over all valid (row, step, dimension).
-"""
 
-from typing import Any
+`prepare` looks at the whole batch (all devices, all parts of an accumulated step): what every token counts, and every row's
+flow times and noise. What `compute` returns are sums, so those of the parts add up to those of the whole.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +17,11 @@ from train import flow, model
 from train.config import ModelConfig
 
 Metrics = dict[str, Array]
-LOGITS_AT_ONCE = 1 << 26
+LOGITS_AT_ONCE = 1 << 26  # per device
 
 
 def token_losses(
-    params: model.Params, context: model.Context, batch: dict[str, Array], at_once: int = LOGITS_AT_ONCE
+    params: model.Params, context: model.Context, batch: dict[str, Array], at_once: int | None = None
 ) -> Array:
     """Cross-entropy of each text token given all before it, (B, L) float32; 0 where `loss_mask` is False.
 
@@ -30,6 +31,7 @@ def token_losses(
     """
     mask = batch["loss_mask"]
     rows, length = mask.shape
+    at_once = at_once or LOGITS_AT_ONCE * jax.device_count()
     size = max(1, min(length, at_once // (rows * params["backbone"]["embedding"].shape[0])))
     chunks = -(-length // size)
     place = jnp.argmax(mask, axis=1, keepdims=True) + jnp.arange(chunks * size)
@@ -61,71 +63,72 @@ def token_losses(
     return jnp.zeros((rows, length), jnp.float32).at[jnp.arange(rows)[:, None], place].add(spread)
 
 
-def token_weights(mask: Array, loss_norm: str) -> Array:
-    """What a text-loss token counts in the cross-entropy, () or (B, 1) float32: 1 / tokens, or 1 / (rows x the row's tokens)."""
-    per_row = jnp.sum(mask, axis=1, keepdims=True)
+def prepare(batch: dict[str, Array], key: Array, draws: int, loss_norm: str) -> dict[str, Array]:
+    """A whole batch with what its rows count, and with flow times and noise of each row.
+
+    Args:
+        draws: flow times per row. loss_norm: "tokens" divides the cross-entropy by all text-loss tokens; "samples" takes each
+            row's mean, then that of all rows that have such tokens. L_VLM and L_FAST sum to it either way.
+
+    Returns:
+        The batch and text_weight, flow_weight (B,), time (B, draws), noise (B, draws, H, D), float32.
+    """
+    per_row = jnp.sum(batch["loss_mask"], axis=1)
     if loss_norm == "tokens":
-        return 1.0 / jnp.maximum(jnp.sum(per_row), 1).astype(jnp.float32)
-    rows = jnp.maximum(jnp.sum(per_row > 0), 1)
-    return 1.0 / (rows * jnp.maximum(per_row, 1)).astype(jnp.float32)
-
-
-def flow_errors(
-    params: model.Params, context: model.Context, batch: dict[str, Array], key: Array, config: ModelConfig, draws: int
-) -> Array:
-    """Squared velocity error (draws, B, H, D) float32, 0 where `action_mask` is False; each draw has its own t and noise."""
-    actions = batch["actions"]
+        text = jnp.full(per_row.shape, 1.0) / jnp.maximum(jnp.sum(per_row), 1)
+    else:
+        text = 1.0 / (jnp.maximum(jnp.sum(per_row > 0), 1) * jnp.maximum(per_row, 1))
     time_key, noise_key = jax.random.split(key)
-    times = flow.sample_time(time_key, (draws, actions.shape[0]))
-    noises = jax.random.normal(noise_key, (draws, *actions.shape))
+    rows, *chunk = batch["actions"].shape
+    return batch | {
+        "text_weight": text.astype(jnp.float32),
+        "flow_weight": jnp.full(rows, 1.0) / (draws * jnp.maximum(jnp.sum(batch["action_mask"]), 1)),
+        "time": flow.sample_time(time_key, (rows, draws)),
+        "noise": jax.random.normal(noise_key, (rows, draws, *chunk)),
+    }
+
+
+def flow_errors(params: model.Params, context: model.Context, batch: dict[str, Array], config: ModelConfig) -> Array:
+    """Squared velocity error (B, draws, H, D) float32 of a prepared batch, 0 where `action_mask` is False."""
 
     def one(time: Array, noise: Array) -> Array:
-        noisy, target = flow.interpolate(actions, noise, time)
+        noisy, target = flow.interpolate(batch["actions"], noise, time)
         error = (model.run_expert(params, context, noisy, time, config) - target) ** 2
         return jnp.where(batch["action_mask"], error, 0.0)
 
-    return jax.vmap(one)(times, noises)
+    return jax.vmap(one, in_axes=1, out_axes=1)(batch["time"], batch["noise"])
 
 
 def compute(
-    params: model.Params,
-    config: ModelConfig,
-    batch: dict[str, Array],
-    key: Array,
-    *,
-    alpha: float = 1.0,
-    flow_draws: int = 1,
-    loss_norm: str = "tokens",
+    params: model.Params, config: ModelConfig, batch: dict[str, Array], alpha: float = 1.0
 ) -> tuple[Array, Metrics]:
-    """Total loss and its parts over a training batch (docs/design.md "Training batch").
+    """Total loss and its parts over a prepared batch, or over some rows of one: then each number is those rows' share.
 
     Args:
         alpha: weight of L_FLOW.
-        loss_norm: "tokens" divides the cross-entropy by all text-loss tokens; "samples" takes each row's mean, then that of all
-            rows that have such tokens. L_VLM and L_FAST sum to it either way.
-        flow_draws: flow times per row; each costs one pass of the small expert and lowers the variance.
 
     Returns:
-        (total, {loss_vlm, loss_fast, loss_flow: their value in the total; n_vlm, n_fast, n_flow: tokens or elements}).
-        `ce_vlm` and `ce_fast` are per own token, the comparable form of the two cross-entropies.
+        (total, {loss_vlm, loss_fast, loss_flow: their value in the total; n_vlm, n_fast, n_flow: tokens or elements;
+        sum_vlm, sum_fast: nats}).
     """
     context = model.run_backbone(params, batch, config)
     losses = token_losses(params, context, batch)
-    fast = batch["is_fast"][:, None]
-    counts = {"n_vlm": jnp.sum(batch["loss_mask"] & ~fast), "n_fast": jnp.sum(batch["loss_mask"] & fast)}
-    vlm, fast_sum = jnp.sum(jnp.where(fast, 0.0, losses)), jnp.sum(jnp.where(fast, losses, 0.0))
-    weight = token_weights(batch["loss_mask"], loss_norm)
-    metrics: dict[str, Any] = {
-        "loss_vlm": jnp.sum(jnp.where(fast, 0.0, losses * weight)),
-        "loss_fast": jnp.sum(jnp.where(fast, losses * weight, 0.0)),
-        "ce_vlm": vlm / jnp.maximum(counts["n_vlm"], 1),
-        "ce_fast": fast_sum / jnp.maximum(counts["n_fast"], 1),
-        **counts,
-    }
+    metrics: Metrics = {}
+    for name, rows in (("vlm", ~batch["is_action"]), ("fast", batch["is_action"])):
+        mine = jnp.where(rows[:, None], losses, 0.0)
+        metrics[f"loss_{name}"] = jnp.sum(mine * batch["text_weight"][:, None])
+        metrics[f"sum_{name}"] = jnp.sum(mine)
+        metrics[f"n_{name}"] = jnp.sum(batch["loss_mask"] & rows[:, None])
     total = metrics["loss_vlm"] + metrics["loss_fast"]
     if config.flow:
-        errors = flow_errors(params, context, batch, key, config, flow_draws)
+        errors = flow_errors(params, context, batch, config)
+        metrics["loss_flow"] = jnp.sum(errors * batch["flow_weight"][:, None, None, None])
         metrics["n_flow"] = jnp.sum(batch["action_mask"])
-        metrics["loss_flow"] = jnp.sum(errors) / (flow_draws * jnp.maximum(metrics["n_flow"], 1))
         total = total + alpha * metrics["loss_flow"]
     return total, metrics
+
+
+def finish(metrics: Metrics) -> Metrics:
+    """Sums as they are logged: `ce_vlm` and `ce_fast` are per own token, the comparable form of the two cross-entropies."""
+    out = {name: value for name, value in metrics.items() if not name.startswith("sum_")}
+    return out | {f"ce_{n}": metrics[f"sum_{n}"] / jnp.maximum(metrics[f"n_{n}"], 1) for n in ("vlm", "fast")}

@@ -26,6 +26,7 @@ class Context(NamedTuple):
     values: Array  # (L, B, S, head_dim)
     valid: Array  # (B, S) bool
     causal: Array  # (B, S) bool: suffix
+    state: tuple[Array, Array] | None = None  # ((B, Ds), (B,) bool) for the expert, where it takes a continuous state
 
 
 def init(key: Array, config: ModelConfig) -> Params:
@@ -46,6 +47,8 @@ def init(key: Array, config: ModelConfig) -> Params:
             "norm": jnp.zeros(c.width),
         },
     }
+    if c.state_token == "backbone":
+        params["backbone"]["state_in"] = linear(keys[8], c.state_dim, c.width)
     if c.flow:
         params["expert"] = {
             "layers": gemma.init_layers(
@@ -57,7 +60,14 @@ def init(key: Array, config: ModelConfig) -> Params:
             "time_in": linear(keys[6], c.expert_width, c.expert_width),
             "time_out": linear(keys[7], c.expert_width, c.expert_width),
         }
+        if c.state_token == "expert":
+            params["expert"]["state_in"] = linear(keys[8], c.state_dim, c.expert_width)
     return params
+
+
+def parts(params: Params) -> list[str]:
+    """vision, backbone, expert: those of which the tree holds any array."""
+    return [name for name, tree in params.items() if jax.tree.leaves(tree)]
 
 
 def count(params: Params) -> int:
@@ -70,33 +80,48 @@ def embed_text(params: Params, tokens: Array, config: ModelConfig) -> Array:
     return (params["backbone"]["embedding"][tokens] * config.width**0.5).astype(config.dtype)
 
 
+def pixels(images: Array, dtype: str) -> Array:
+    """uint8 images to [-1, 1]; others, already there, as they are."""
+    return images.astype(dtype) / 127.5 - 1.0 if images.dtype == jnp.uint8 else images.astype(dtype)
+
+
 def embed(params: Params, batch: dict[str, Array], config: ModelConfig) -> tuple[Array, Array, Array]:
-    """Images then text: ((B, S, width) embeddings, (B, S) valid, (B, S) causal)."""
-    images = batch["images"].astype(config.dtype)
+    """Images, a continuous state where the backbone takes one, text: ((B, S, width), (B, S) valid, (B, S) causal)."""
+    images = pixels(batch["images"], config.dtype)
     b, cameras = images.shape[:2]
-    seen = siglip.encode(params["vision"], images.reshape(b * cameras, *images.shape[2:]), config.patch)
+    seen = siglip.encode(params["vision"], images.reshape(b * cameras, *images.shape[2:]), config.patch, config.remat)
     per_camera = seen.shape[1]
-    seen = seen.reshape(b, cameras * per_camera, config.width)
-    seen_valid = jnp.repeat(batch["image_mask"], per_camera, axis=1)
-    x = jnp.concatenate([seen, embed_text(params, batch["tokens"], config)], axis=1)
-    valid = jnp.concatenate([seen_valid, batch["token_mask"]], axis=1)
-    causal = jnp.concatenate([jnp.zeros_like(seen_valid), batch["token_ar"]], axis=1)
-    return x, valid, causal
+    parts = [seen.reshape(b, cameras * per_camera, config.width)]
+    valid = [jnp.repeat(batch["image_mask"], per_camera, axis=1)]
+    if config.state_token == "backbone":
+        parts.append(_linear(batch["state"], params["backbone"]["state_in"])[:, None].astype(config.dtype))
+        valid.append(batch["state_mask"][:, None])
+    before = sum(part.shape[1] for part in parts)
+    x = jnp.concatenate([*parts, embed_text(params, batch["tokens"], config)], axis=1)
+    causal = jnp.concatenate([jnp.zeros((b, before), bool), batch["token_ar"]], axis=1)
+    return x, jnp.concatenate([*valid, batch["token_mask"]], axis=1), causal
+
+
+def _linear(x: Array, p: Params) -> Array:
+    return x @ p["kernel"] + p["bias"]
 
 
 def run_backbone(params: Params, batch: dict[str, Array], config: ModelConfig) -> Context:
-    """The backbone over a whole batch (docs/design.md "Training batch"; only its token and image fields are read)."""
+    """The backbone over a whole batch (docs/design.md "Training batch"; its token, image and state fields are read)."""
     x, valid, causal = embed(params, batch, config)
     mask = insulation.backbone_mask(valid, causal)
     positions = insulation.backbone_positions(valid)
 
     def layer(x: Array, p: Params) -> tuple[Array, tuple[Array, Array]]:
         query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
-        x = x + gemma.merge_heads(gemma.attend(query, key, value, mask), p)
+        x = x + gemma.merge_heads(gemma.attend(query, key, value, mask, config.attention), p)
         return x + gemma.feed_forward(gemma.rms_norm(x, p["mlp_norm"]), p), (key, value)
 
-    x, (keys, values) = jax.lax.scan(layer, x, params["backbone"]["layers"], unroll=gemma.unroll(config.depth))
-    return Context(gemma.rms_norm(x, params["backbone"]["norm"]), keys, values, valid, causal)
+    x, (keys, values) = gemma.run_layers(layer, x, params["backbone"]["layers"], config.depth, config.remat)
+    state = None
+    if config.state_token == "expert":
+        state = batch["state"], batch["state_mask"]
+    return Context(gemma.rms_norm(x, params["backbone"]["norm"]), keys, values, valid, causal, state)
 
 
 def logits(params: Params, hidden: Array) -> Array:
@@ -118,25 +143,27 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
     p = params["expert"]
     horizon = noisy.shape[1]
     keys, values = insulation.insulate(context.keys, config.shares), insulation.insulate(context.values, config.shares)
-    mask = insulation.expert_mask(context.valid, context.causal, horizon)
-    positions = insulation.expert_positions(context.valid, context.causal, horizon)
 
     cond = flow.time_embedding(time, config.expert_width)
     for name in ("time_in", "time_out"):
-        cond = jax.nn.swish(cond @ p[name]["kernel"] + p[name]["bias"])
-    x = (noisy @ p["action_in"]["kernel"] + p["action_in"]["bias"]).astype(config.dtype)
+        cond = jax.nn.swish(_linear(cond, p[name]))
+    x = _linear(noisy, p["action_in"]).astype(config.dtype)
+    has_state = None
+    if context.state is not None:
+        state, has_state = context.state
+        x = jnp.concatenate([_linear(state, p["state_in"])[:, None].astype(config.dtype), x], axis=1)
+    mask = insulation.expert_mask(context.valid, context.causal, horizon, has_state)
+    positions = insulation.expert_positions(context.valid, context.causal, x.shape[1])
 
     def layer(x: Array, inputs: tuple[Params, Array, Array]) -> tuple[Array, None]:
         q, seen_key, seen_value = inputs
         y, gate = gemma.ada_rms_norm(x, cond, q["attention_norm"])
         query, key, value = gemma.project(y, q, positions)
-        mixed = gemma.attend(
-            query, jnp.concatenate([seen_key, key], axis=1), jnp.concatenate([seen_value, value], axis=1), mask
-        )
-        x = x + gate * gemma.merge_heads(mixed, q)
+        key, value = jnp.concatenate([seen_key, key], axis=1), jnp.concatenate([seen_value, value], axis=1)
+        x = x + gate * gemma.merge_heads(gemma.attend(query, key, value, mask, config.attention), q)
         y, gate = gemma.ada_rms_norm(x, cond, q["mlp_norm"])
         return x + gate * gemma.feed_forward(y, q), None
 
-    x, _ = jax.lax.scan(layer, x, (p["layers"], keys, values), unroll=gemma.unroll(config.depth))
-    x, _ = gemma.ada_rms_norm(x, cond, p["norm"])
-    return x.astype(jnp.float32) @ p["action_out"]["kernel"] + p["action_out"]["bias"]
+    x, _ = gemma.run_layers(layer, x, (p["layers"], keys, values), config.depth, config.remat)
+    x, _ = gemma.ada_rms_norm(x[:, -horizon:], cond, p["norm"])
+    return _linear(x.astype(jnp.float32), p["action_out"])

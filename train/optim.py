@@ -1,29 +1,60 @@
-"""The optimiser: AdamW with warmup and cosine decay, global-norm clipping, weight decay on matrices only."""
+"""The optimiser: AdamW with warmup and cosine decay, global-norm clipping, weight decay on matrices, parts that stay still."""
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
 import optax
 
-from train.config import TrainConfig
+from fasttok.errors import InputError
+from train.config import OptimConfig
 
 
-def schedule(config: TrainConfig) -> optax.Schedule:
-    """Linear warmup to the peak, cosine to a tenth of it."""
-    warmup = min(config.warmup, config.steps // 2)
-    return optax.warmup_cosine_decay_schedule(
-        0.0 if warmup else config.learning_rate, config.learning_rate, warmup, config.steps, 0.1 * config.learning_rate
+def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
+    """Linear warmup to the peak, cosine to `final` of it."""
+    warmup, peak = min(config.warmup, steps // 2), config.learning_rate
+    return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, steps, config.final * peak)
+
+
+def name(path: tuple[Any, ...]) -> str:
+    """A parameter's path as it is written in flags and logs: backbone/layers/query."""
+    return "/".join(str(getattr(key, "key", key)) for key in path)
+
+
+def split(params: Any, freeze: tuple[str, ...]) -> tuple[Any, Any]:
+    """(what learns, what stays as it is): the same tree twice, None in place of the other's leaves.
+
+    Raises:
+        InputError: a path that no parameter has, or everything is frozen.
+    """
+    paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for start in freeze:
+        if not any(below(path, start) for path in paths):
+            raise InputError(
+                f"--optim.freeze {start}: no parameter has this path; expected one of, say, {', '.join(paths[:4])}"
+            )
+    still = [any(below(path, start) for start in freeze) for path in paths]
+    if all(still):
+        raise InputError("--optim.freeze leaves nothing to learn")
+    leaves, tree = jax.tree.flatten(params)
+    return (
+        jax.tree.unflatten(tree, [None if s else leaf for s, leaf in zip(still, leaves, strict=True)]),
+        jax.tree.unflatten(tree, [leaf if s else None for s, leaf in zip(still, leaves, strict=True)]),
     )
 
 
-def frozen(path: tuple[Any, ...], freeze: tuple[str, ...]) -> bool:
-    """Whether a parameter lies at, or below, one of the frozen paths."""
-    name = "/".join(str(getattr(key, "key", key)) for key in path)
-    return any(name == start or name.startswith(f"{start}/") for start in freeze)
+def below(path: str, start: str) -> bool:
+    """Whether a parameter lies at, or below, a path that may hold wildcards."""
+    return fnmatchcase(path, start) or fnmatchcase(path, f"{start}/*")
 
 
-def make(config: TrainConfig) -> optax.GradientTransformation:
-    """The whole chain. Frozen parameters are not updated, and count in no norm."""
+def merge(first: Any, second: Any) -> Any:
+    """The inverse of `split`."""
+    return jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=lambda x: x is None)
+
+
+def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+    """The whole chain, over the part that learns."""
 
     def matrices(params: Any) -> Any:
         def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
@@ -32,14 +63,12 @@ def make(config: TrainConfig) -> optax.GradientTransformation:
 
         return jax.tree_util.tree_map_with_path(decays, params)
 
-    chain = optax.chain(
+    chain = [
         optax.clip_by_global_norm(config.clip),
-        optax.adamw(schedule(config), weight_decay=config.weight_decay, mask=matrices),
-    )
-    if not config.freeze:
-        return chain
-
-    def labels(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(lambda p, _: "still" if frozen(p, config.freeze) else "moves", params)
-
-    return optax.multi_transform({"moves": chain, "still": optax.set_to_zero()}, labels)
+        optax.adamw(schedule(config, steps), config.b1, config.b2, weight_decay=config.weight_decay, mask=matrices),
+    ]
+    if config.expert_learning_rate is not None:
+        faster = config.expert_learning_rate / config.learning_rate
+        expert = lambda params: {part: part == "expert" for part in params}  # noqa: E731
+        chain.append(optax.masked(optax.scale(faster), expert))
+    return optax.chain(*chain)

@@ -19,10 +19,11 @@ from fasttok.errors import InputError
 from fasttok.representation import Representation
 from pipelines.shards import ShardReader
 from train import model, policy
-from train.checkpoint import Checkpoints
-from train.config import ModelConfig, load_model_config
-from train.data import Encoder, Example
-from train.loop import TEXT_TOKENIZER
+from train.checkpoint import load_params
+from train.config import ModelConfig
+from train.data import Batcher
+from train.examples import Encoder, Example
+from train.setup import TEXT_TOKENIZER, TOKENIZER
 from train.tokens import TextTokenizer, text_prompt
 
 JPEG_QUALITY = 95  # training images were JPEGs; TFDS writes quality 95
@@ -36,6 +37,7 @@ class Player:
     config: ModelConfig
     params: model.Params
     encoder: Encoder
+    batcher: Batcher
     step: int
     flow_steps: int
     batch: int
@@ -48,18 +50,11 @@ class Player:
         Raises:
             InputError: not a run, no checkpoint, or its shards are gone.
         """
-        config = load_model_config(run)
-        settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        text = TextTokenizer.load(run / TEXT_TOKENIZER)
-        tok = ActionTokenizer.load(run / "tokenizer")
-        encoder = Encoder(
-            ShardReader(settings["shards"]), text, config, settings["text_length"], tok, settings["kinds"]
-        )
-        checkpoints = Checkpoints(run)
-        params = checkpoints.restore_params(jax.eval_shape(lambda key: model.init(key, config), jax.random.key(0)))
-        step = checkpoints.last_step or 0
-        checkpoints.close()
-        return cls(config, params, encoder, step, flow_steps, batch, jax.random.key(seed))
+        config, params, step = load_params(run)
+        text, tok = TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER)
+        encoder = Encoder(ShardReader(str(config.shards)), text, config.model, config.data, tok)
+        batcher = Batcher(config.model, encoder.slots, config.data.text_length, text.pad, config.data.resize)
+        return cls(config.model, params, encoder, batcher, step, flow_steps, batch, jax.random.key(seed))
 
     @property
     def embodiments(self) -> list[str]:
@@ -83,33 +78,26 @@ class Player:
         """Steps of an embodiment's chunk."""
         return self.source(embodiment)["horizon"]
 
-    def act(self, embodiment: str, tasks: list[str], observations: list[dict[str, NDArray]]) -> NDArray[np.float32]:
-        """Chunks (n, horizon, D) in raw units for n instructions and observations, by flow sampling.
+    def act(
+        self, embodiment: str, tasks: list[str], observations: list[dict[str, NDArray]], decode: str = "flow"
+    ) -> NDArray[np.float32]:
+        """Chunks (n, horizon, D) in raw units for n instructions and observations.
+
+        Args:
+            decode: "flow" samples the expert; "tokens" decodes the backbone's action tokens, of which only those that make
+                exactly one chunk are allowed.
 
         Raises:
-            InputError: the run has no action expert, or more observations than `batch`.
+            InputError: the run was not trained for it, or more observations than `batch`.
         """
-        if not self.config.flow:
-            raise InputError(
-                "this run has no action expert (preset vlm); evaluate it with --vqa, or train with --preset ki"
-            )
         source = self.source(embodiment)
-        dim = source["action_dim"]
-        examples = [
-            Example(
-                {slot: jpeg(o[f"image/{slot}"]) for slot in source["cameras"]},
-                self.encoder.robot_prefix(embodiment, task, o["state"]),
-                [],
-                True,
-                action_dim=dim,
-            )
-            for task, o in zip(tasks, observations, strict=True)
-        ]
-        self.key, key = jax.random.split(self.key)
-        batch = self._batch(examples)
-        chunks = np.asarray(policy.sample_actions(self.params, self.config, batch, key, self.flow_steps))
-        chunks = chunks[: len(examples), : source["horizon"], :dim]
-        raw = self.encoder.tok.stats[embodiment].unnormalize(chunks)
+        horizon, dim = source["horizon"], source["action_dim"]
+        examples = []
+        for task, seen in zip(tasks, observations, strict=True):
+            prefix, state = self.encoder.robot_prefix(embodiment, task, seen["state"])
+            images: dict[str, Any] = {slot: jpeg(seen[f"image/{slot}"]) for slot in source["cameras"]}
+            examples.append(Example(images, prefix, [], True, horizon=horizon, dim=dim, state=state))
+        raw = self._flow(examples, embodiment) if decode == "flow" else self._tokens(examples, embodiment)
         if source.get("representation") is None:
             return raw
         represent = Representation.from_json(source["representation"])
@@ -117,12 +105,42 @@ class Player:
         stored = sum(piece.width for piece in represent.pieces)
         return represent.restore(raw, represent.state(states, np.zeros((len(states), stored))))
 
+    def _flow(self, examples: list[Example], embodiment: str) -> NDArray[np.float32]:
+        if not self.config.flow:
+            raise InputError(
+                "this run has no action expert (model.flow is False); act by tokens (--decode tokens), or train with --preset ki"
+            )
+        self.key, key = jax.random.split(self.key)
+        chunks = np.asarray(
+            policy.sample_actions(self.params, self.config, self._batch(examples), key, self.flow_steps)
+        )
+        chunks = chunks[: len(examples), : examples[0].horizon, : examples[0].dim]
+        return self.encoder.tok.stats[embodiment].unnormalize(chunks)
+
+    def _tokens(self, examples: list[Example], embodiment: str) -> NDArray[np.float32]:
+        encoder, horizon, dim = self.encoder, examples[0].horizon, examples[0].dim
+        if encoder.data.discrete == "none" or "robot" not in encoder.data.kinds:
+            raise InputError(
+                "this run predicts no action tokens; act by flow (--decode flow), or train with --preset ki"
+            )
+        count, every = encoder.action_count(horizon, dim), encoder.layout.action(np.arange(encoder.layout.actions))
+
+        def allowed(_: int, so_far: list[int]) -> NDArray:
+            if count is not None:
+                return np.sort(every) if len(so_far) < count else every[:0]
+            ids = encoder.layout.action_id(np.array(so_far, np.int64))
+            return np.sort(encoder.layout.action(encoder.tok.allowed_next(ids, horizon, dim)))
+
+        most = count if count is not None else horizon * dim
+        rows = policy.generate(self.params, self.config, self._batch(examples), most, encoder.text.eos, allowed)
+        return np.stack([encoder.chunk(ids, embodiment, horizon, dim)[0] for ids in rows[: len(examples)]])
+
     def answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
         """Greedy answers to prompts about images."""
         text = self.encoder.text
         slot = self.encoder.slots[0]
         examples = [
-            Example({slot: image}, [text.bos, *text.encode([text_prompt(prompt)])[0]], [], False)
+            Example({slot: image}, self.encoder.prefix(text_prompt(prompt)), [])
             for prompt, image in zip(prompts, images, strict=True)
         ]
         rows = policy.generate(self.params, self.config, self._batch(examples), ANSWER_TOKENS, text.eos)
@@ -131,7 +149,7 @@ class Player:
     def _batch(self, examples: list[Example]) -> dict[str, NDArray]:
         if len(examples) > self.batch:
             raise InputError(f"{len(examples)} rows in a call, more than the batch of {self.batch}")
-        return self.encoder.batch(examples + [examples[-1]] * (self.batch - len(examples)))
+        return self.batcher(examples + [examples[-1]] * (self.batch - len(examples)))
 
 
 def jpeg(frame: NDArray[np.uint8]) -> bytes:

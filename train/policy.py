@@ -19,25 +19,24 @@ Batch = dict[str, Any]  # arrays of docs/design.md "Training batch"
 def sample_actions(params: model.Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10) -> Array:
     """Action chunks by Euler integration of the learned flow from t = 1 (noise) to t = 0.
 
-    The backbone runs once. Dimensions that an embodiment does not have were never trained and `action_in` mixes
+    The backbone runs once. Steps and dimensions that an embodiment does not have were never trained and `action_in` mixes
     dimensions, so at every step they are set to t * noise, what training showed for an action of 0.
 
     Args:
-        batch: prefix only or with suffix (the expert does not see it); `action_dim_mask` (B, D) bool.
+        batch: prefix only or with suffix (the expert does not see it); `embodiment_mask` (B, H, D) bool.
 
     Returns:
-        (B, H, D) float32, normalised; 0 in masked dimensions.
+        (B, H, D) float32, normalised; 0 where the embodiment has none.
     """
     context = model.run_backbone(params, batch, config)
     noise = jax.random.normal(key, (batch["tokens"].shape[0], config.horizon, config.action_dim))
-    return integrate(params, context, noise, batch["action_dim_mask"], config, steps)
+    return integrate(params, context, noise, batch["embodiment_mask"], config, steps)
 
 
 def integrate(
-    params: model.Params, context: model.Context, noise: Array, dims: Array, config: ModelConfig, steps: int
+    params: model.Params, context: model.Context, noise: Array, real: Array, config: ModelConfig, steps: int
 ) -> Array:
-    """Euler from `noise` (B, H, D) at t = 1 to actions at t = 0; `dims` (B, D) bool as in `sample_actions`."""
-    real = dims[:, None, :]
+    """Euler from `noise` (B, H, D) at t = 1 to actions at t = 0; `real` (B, H, D) bool as in `sample_actions`."""
 
     def euler(x: Array, t: Array) -> tuple[Array, None]:
         x = jnp.where(real, x, t * noise)
@@ -75,7 +74,7 @@ def _decode_step(
         query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
         key_cache = jax.lax.dynamic_update_slice_in_dim(key_cache, key, at, axis=1)
         value_cache = jax.lax.dynamic_update_slice_in_dim(value_cache, value, at, axis=1)
-        x = x + gemma.merge_heads(gemma.attend(query, key_cache, value_cache, valid[:, None, :]), p)
+        x = x + gemma.merge_heads(gemma.attend(query, key_cache, value_cache, valid[:, None, :], config.attention), p)
         return x + gemma.feed_forward(gemma.rms_norm(x, p["mlp_norm"]), p), (key_cache, value_cache)
 
     x, (keys, values) = jax.lax.scan(layer, x, (params["backbone"]["layers"], keys, values))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from train.gemma import matmul, unroll
+from train.gemma import matmul, run_layers
 
 Params = dict[str, Any]
 EPSILON = 1e-6
@@ -104,7 +104,7 @@ def block(x: Array, p: Params) -> Array:
     return x + matmul(y, p["down"]["kernel"]) + p["down"]["bias"].astype(dtype)
 
 
-def encode(params: Params, images: Array, patch: int) -> Array:
+def encode(params: Params, images: Array, patch: int, remat: str = "none") -> Array:
     """Images to backbone tokens.
 
     Args:
@@ -117,6 +117,6 @@ def encode(params: Params, images: Array, patch: int) -> Array:
     x = matmul(patches(images, patch), params["patch"]["kernel"]) + params["patch"]["bias"].astype(dtype)
     x = x + params["position"].astype(dtype)
     depth = params["blocks"]["up"]["bias"].shape[0]
-    x, _ = jax.lax.scan(lambda y, p: (block(y, p), None), x, params["blocks"], unroll=unroll(depth))
+    x, _ = run_layers(lambda y, p: (block(y, p), None), x, params["blocks"], depth, remat)
     x = layer_norm(x, params["norm"])
     return matmul(x, params["head"]["kernel"]) + params["head"]["bias"].astype(dtype)

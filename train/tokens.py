@@ -1,11 +1,13 @@
-"""Text and action tokens in one vocabulary, and every prompt format in one place.
+"""Text, action and state tokens in one vocabulary, and every prompt format in one place.
 
-The vocabulary is text first, then one row per FAST id (small presets). Sequences:
-
-    robot    <bos>Task: {task}, State: {state};\\nAction: | FAST ids "|" <eos>
-    vqa      <bos>{question}\\n                           | {answer} <eos>
-    caption  <bos>{prompt}\\n                             | {caption} <eos>
-             `------------- prefix, bidirectional -------'  `- suffix: causal, what the cross-entropy counts -'
+robot     <bos>Task: {task}, State: {state};\\nAction: | action ids "|" <eos>      state as text
+          <bos>Task: {task}, State: {ids};\\nAction:   | ...                      as one special token a dimension
+          <bos>Task: {task};\\nAction:                | ...                      continuous: no token of text
+subtask   <bos>Task: {task}, State: {state};\\nSubtask: | {subtask} <eos>         predicts it, does not act
+          <bos>Task: {task}, Subtask: {subtask}, State: {state};\\nAction: | ...  its twin: knows it, and acts
+vqa       <bos>{question}\\n                           | {answer} <eos>
+caption   <bos>{prompt}\\n                             | {caption} <eos>
+          `------------- prefix, bidirectional -------'  `- suffix: causal, what the cross-entropy counts -'
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,30 +22,51 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from fasttok.errors import InputError
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
-STATE_BINS = 256
+BINS = 256
 END_OF_ACTION = "|"
+PALIGEMMA = 257_152  # tokens of PaliGemma's vocabulary, of which the last 1,152 are <loc> and <seg>
+PALIGEMMA_SKIP = 1152
 
 
-def state_bins(state: NDArray) -> NDArray[np.int64]:
-    """Normalised state to 256 bins on [-1, 1], openpi's formula: below -1 gives -1, from 1 on gives 255.
+def bins(numbers: NDArray) -> NDArray[np.int64]:
+    """Normalised numbers to 256 bins on [-1, 1], openpi's formula: below -1 gives -1, from 1 on gives 255.
 
-    >>> state_bins(np.array([-1.5, -1.0, 0.0, 0.999, 2.0]))
+    >>> bins(np.array([-1.5, -1.0, 0.0, 0.999, 2.0]))
     array([ -1,   0, 128, 255, 255])
     """
-    return np.clip(np.floor((np.asarray(state, np.float64) + 1) * (STATE_BINS / 2)), -1, STATE_BINS - 1).astype(
-        np.int64
-    )
+    return np.clip(np.floor((np.asarray(numbers, np.float64) + 1) * (BINS / 2)), -1, BINS - 1).astype(np.int64)
 
 
-def robot_prompt(task: str, state: NDArray) -> str:
+def centres(numbers: NDArray) -> NDArray[np.float32]:
+    """Bins back to the numbers in their middle.
+
+    >>> centres(np.array([0, 128, 255]))
+    array([-0.99609375,  0.00390625,  0.99609375], dtype=float32)
+    """
+    return ((np.asarray(numbers) + 0.5) / (BINS / 2) - 1).astype(np.float32)
+
+
+def robot_prompt(task: str, state: str | None, subtask: str = "", ask: str = "Action") -> str:
     """The prefix of a robot row; underscores and newlines of the task become spaces.
 
-    >>> robot_prompt("push_it", np.array([0.0, 1.0]))
+    Args:
+        state: its text, None where the state enters otherwise. ask: Action, or Subtask.
+
+    >>> robot_prompt("push_it", state_text(np.array([0.0, 1.0])))
     'Task: push it, State: 128 255;\\nAction: '
     """
-    cleaned = task.strip().replace("_", " ").replace("\n", " ")
-    bins = " ".join(map(str, state_bins(state).tolist()))
-    return f"Task: {cleaned}, State: {bins};\nAction: "
+    words = [f"Task: {_clean(task)}", *([f"Subtask: {_clean(subtask)}"] if subtask else [])]
+    words += [] if state is None else [f"State: {state}"]
+    return ", ".join(words) + f";\n{ask}: "
+
+
+def state_text(state: NDArray) -> str:
+    """Bins of a normalised state, as text."""
+    return " ".join(map(str, bins(state).tolist()))
+
+
+def _clean(text: str) -> str:
+    return text.strip().replace("_", " ").replace("\n", " ")
 
 
 def text_prompt(prompt: str) -> str:
@@ -67,7 +90,7 @@ class TextTokenizer:
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size, special_tokens=[PAD, BOS, EOS], initial_alphabet=alphabet, show_progress=False
         )
-        numbers = " ".join(map(str, range(-1, STATE_BINS)))
+        numbers = " ".join(map(str, range(-1, BINS)))
         corpus = [*texts]
         tokenizer.train_from_iterator([*corpus, *[numbers] * max(50, len(corpus) // 4)], trainer=trainer)
         return cls(tokenizer)
@@ -139,25 +162,50 @@ class TextTokenizer:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where FAST ids sit in the model's vocabulary: appended after `text_size` text rows.
+    """Where action and state tokens sit in the model's vocabulary.
 
-    >>> layout = Layout(text_size=600, fast_size=512)
-    >>> layout.place(np.array([0, 511])), layout.back(np.array([600, 1111])), layout.size
-    (array([ 600, 1111]), array([  0, 511]), 1112)
+    Without `skip` they are rows of their own, appended after the text's. With it they take the place of a pretrained
+    vocabulary's last ids, as in openpi: id -> text_size - 1 - skip - id, the state's after the actions'.
+
+    >>> own = Layout(text_size=600, actions=512, states=256)
+    >>> own.action(np.array([0, 511])), own.state(np.array([0, 255])), own.size
+    (array([ 600, 1111]), array([1112, 1367]), 1368)
+    >>> theirs = Layout(text_size=257_152, actions=2048, skip=1152)
+    >>> theirs.action(np.array([0, 1])), theirs.action_id(np.array([255_999])), theirs.size
+    (array([255999, 255998]), array([0]), 257152)
     """
 
     text_size: int
-    fast_size: int
+    actions: int
+    states: int = 0
+    skip: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.skip is not None and self.skip + self.actions + self.states >= self.text_size:
+            raise InputError(
+                f"{self.actions} action and {self.states} state tokens with {self.skip} skipped do not fit into {self.text_size} "
+                "text tokens; leave --data.action-skip out, and they get rows of their own"
+            )
 
     @property
     def size(self) -> int:
         """Rows of the model's vocabulary."""
-        return self.text_size + self.fast_size
+        return self.text_size + (self.actions + self.states if self.skip is None else 0)
 
-    def place(self, fast_ids: NDArray) -> NDArray:
-        """FAST ids -> vocabulary ids."""
-        return np.asarray(fast_ids) + self.text_size
+    def action(self, ids: NDArray) -> NDArray:
+        """Action ids -> vocabulary ids."""
+        return (
+            self.text_size + np.asarray(ids) if self.skip is None else self.text_size - 1 - self.skip - np.asarray(ids)
+        )
 
-    def back(self, ids: NDArray) -> NDArray:
-        """Vocabulary ids -> FAST ids; the others come out negative or >= fast_size."""
-        return np.asarray(ids) - self.text_size
+    def action_id(self, tokens: NDArray) -> NDArray:
+        """Vocabulary ids -> action ids; those of other tokens come out negative or >= `actions`."""
+        return (
+            np.asarray(tokens) - self.text_size
+            if self.skip is None
+            else self.text_size - 1 - self.skip - np.asarray(tokens)
+        )
+
+    def state(self, numbers: NDArray) -> NDArray:
+        """State bins, from -1 which counts as 0 -> vocabulary ids."""
+        return self.action(self.actions + np.maximum(numbers, 0))

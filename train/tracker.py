@@ -1,8 +1,22 @@
-"""Where numbers go: metrics.jsonl, one JSON object a line, always; a run that resumes cuts what it will write again."""
+"""Where numbers go: metrics.jsonl always; TensorBoard and W&B when asked for. What a run that resumes will write again is cut."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from fasttok.console import log
+from fasttok.errors import InputError, require, unknown_name
+
+NAMES = ("tensorboard", "wandb")
+
+
+class Tracker(Protocol):
+    """Takes a row of numbers, among them `step`."""
+
+    def log(self, row: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class JsonLines:
@@ -25,3 +39,87 @@ class JsonLines:
         """One line, on disk when this returns."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class TensorBoard:
+    """RUN/tensorboard, by tensorboardX; loss_vlm becomes loss/vlm."""
+
+    def __init__(self, run: Path, from_step: int) -> None:
+        writer = require("tensorboardX", "track", "--trackers tensorboard")
+        self.writer = writer.SummaryWriter(str(run / "tensorboard"), purge_step=from_step + 1)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One scalar a number."""
+        for name, value in row.items():
+            group = next((g for g in ("loss", "ce", "n", "grad_norm") if name.startswith(f"{g}_")), None)
+            tag = f"{group}/{name[len(group) + 1 :]}" if group else name
+            self.writer.add_scalar(tag, value, row["step"])
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self.writer.close()
+
+
+class WandB:
+    """A W&B run; its id stays in RUN/wandb_id, so that a resumed run goes on in it."""
+
+    def __init__(self, run: Path, config: dict[str, Any]) -> None:
+        wandb = require("wandb", "track", "--trackers wandb")
+        file = run / "wandb_id"
+        number = file.read_text(encoding="utf-8") if file.is_file() else wandb.util.generate_id()
+        file.write_text(number, encoding="utf-8")
+        self.run = wandb.init(id=number, resume="allow", name=run.name, dir=str(run), config=config, project="fasttok")
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One row."""
+        self.run.log(row, step=row["step"])
+
+    def close(self) -> None:
+        """Waits for the upload."""
+        self.run.finish()
+
+
+class Several:
+    """All of some trackers. One that fails later (a full quota, no network) is left out with a word; training goes on."""
+
+    def __init__(self, trackers: Iterable[Tracker]) -> None:
+        self.first, *self.others = trackers
+
+    def log(self, row: dict[str, Any]) -> None:
+        """To each."""
+        self.first.log(row)
+        self._each(lambda tracker: tracker.log(row))
+
+    def close(self) -> None:
+        """Each."""
+        self.first.close()
+        self._each(lambda tracker: tracker.close())
+
+    def _each(self, do: Any) -> None:
+        for tracker in list(self.others):
+            try:
+                do(tracker)
+            except Exception as error:  # other people's services: nothing that they do may end a run
+                log(f"{type(tracker).__name__} failed and is left out from here on: {error}")
+                self.others.remove(tracker)
+
+
+def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: dict[str, Any]) -> Tracker:
+    """metrics.jsonl and the trackers named.
+
+    Raises:
+        InputError: an unknown name, or its package is not installed.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise unknown_name("tracker", name, NAMES)
+    others: list[Tracker] = []
+    for name in names:
+        try:
+            others.append(TensorBoard(run, from_step) if name == "tensorboard" else WandB(run, config))
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"--trackers {name} could not start: {error}; leave it out, or set it up") from None
+    return Several([JsonLines(run, from_step), *others])

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -287,18 +286,17 @@ def test_images_stored_with_reversed_channels_are_turned_when_decoded() -> None:
 
     from PIL import Image
 
-    from train.data import Encoder, Example
+    from train.config import ModelConfig
+    from train.data import Batcher
+    from train.examples import Example
 
     stream = BytesIO()
     Image.new("RGB", (8, 8), (255, 0, 0)).save(stream, "png")
-    encoder = Encoder.__new__(Encoder)
-    encoder.slots, encoder.length = ("primary",), 4
-    encoder.model = SimpleNamespace(image_size=8, horizon=1, action_dim=1)  # type: ignore[assignment]
-    encoder.text = SimpleNamespace(pad=0)  # type: ignore[assignment]
-    rows = [Example({"primary": stream.getvalue()}, [1], [2], False, bgr=bgr) for bgr in ((), ("primary",))]
-    images = encoder.batch(rows)["images"]
-    assert images[0, 0, 0, 0].tolist() == [1, -1, -1]
-    assert images[1, 0, 0, 0].tolist() == [-1, -1, 1]
+    batcher = Batcher(ModelConfig(image_size=8, patch=4, horizon=1, action_dim=1), ("primary",), length=4, pad=0)
+    rows = [Example({"primary": stream.getvalue()}, [1], [2], bgr=bgr) for bgr in ((), ("primary",))]
+    images = batcher(rows)["images"]
+    assert images[0, 0, 0, 0].tolist() == [255, 0, 0]
+    assert images[1, 0, 0, 0].tolist() == [0, 0, 255]
 
 
 def test_the_page_holds_what_the_entries_say() -> None:

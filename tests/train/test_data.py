@@ -16,9 +16,12 @@ from fasttok.errors import InputError
 from fasttok.fit import FitConfig, fit_tokenizer
 from pipelines.jobs import BuildConfig, run_build
 from pipelines.shards import ShardReader
-from train.config import ModelConfig
-from train.data import Encoder, decode_image, longest_row
-from train.tokens import TextTokenizer, robot_prompt, text_prompt
+from train.config import DataConfig, ModelConfig
+from train.data import Batcher, decode_image, longest_row
+from train.examples import Encoder
+from train.tokens import TextTokenizer, bins, robot_prompt, state_text, text_prompt
+
+MODEL = ModelConfig(horizon=20, action_dim=7, state_dim=7)
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +29,21 @@ def encoder(chain: Any) -> Encoder:
     reader = ShardReader(str(chain.shards))
     rows = [reader.row(i) for i in range(200)]
     text = TextTokenizer.train([r["prompt"] for r in rows] + [r["target"] for r in rows], 600)
-    made = Encoder(reader, text, ModelConfig(horizon=20, action_dim=7), 0)
-    made.length = longest_row(reader, made, ("robot", "vqa", "caption"))
-    return made
+    return Encoder(reader, text, MODEL, DataConfig())
 
 
-def test_batch_says_what_the_rows_say(chain: Any, encoder: Encoder) -> None:
+@pytest.fixture(scope="module")
+def batcher(chain: Any, encoder: Encoder) -> Batcher:
+    length = longest_row(ShardReader(str(chain.shards)), encoder, ("robot", "vqa", "caption"))
+    return Batcher(MODEL, encoder.slots, length, encoder.text.pad)
+
+
+def test_batch_says_what_the_rows_say(chain: Any, encoder: Encoder, batcher: Batcher) -> None:
     reader = ShardReader(str(chain.shards))
     rows = [reader.row(i) for i in range(40)]
-    batch = encoder.batch([encoder.example(row) for row in rows])
+    batch = batcher([encoder.row(row) for row in rows])
     assert batch["images"].shape == (40, 2, 64, 64, 3)
-    assert np.abs(batch["images"]).max() <= 1
+    assert batch["images"].dtype == np.uint8
     for i, row in enumerate(rows):
         tokens = batch["tokens"][i]
         suffix = tokens[batch["loss_mask"][i]]
@@ -47,12 +54,12 @@ def test_batch_says_what_the_rows_say(chain: Any, encoder: Encoder) -> None:
         if row["kind"] != "robot":
             assert encoder.text.decode(prefix) == text_prompt(row["prompt"])
             assert encoder.text.decode(suffix) == row["target"]
-            assert not batch["is_fast"][i]
+            assert not batch["is_action"][i]
             assert not batch["action_mask"][i].any()
             continue
         state = encoder.tok.state_stats[source["embodiment"]].normalize(row["state"])
-        assert encoder.text.decode(prefix) == robot_prompt(row["prompt"], state)
-        assert encoder.layout.back(suffix[: len(row["action_tokens"])]).tolist() == row["action_tokens"].tolist()
+        assert encoder.text.decode(prefix) == robot_prompt(row["prompt"], state_text(state))
+        assert encoder.layout.action_id(suffix[: len(row["action_tokens"])]).tolist() == row["action_tokens"].tolist()
         assert batch["action_mask"][i].sum() == row["action_steps"] * source["action_dim"]
         raw = encoder.tok.stats[source["embodiment"]].unnormalize(
             batch["actions"][i, : source["horizon"], : source["action_dim"]]
@@ -65,11 +72,12 @@ def test_another_tokenizer_re_encodes(chain: Any, encoder: Encoder) -> None:
     reader = ShardReader(str(chain.shards))
     row = next(r for r in map(reader.row, range(50)) if r["source"] == "tabletop_planar")
     other = fit_tokenizer(open_episodes(str(chain.index)), FitConfig(vocab_size=350, scale=20))[0]
-    fresh = Encoder(reader, encoder.text, encoder.model, encoder.length, other)
+    fresh = Encoder(reader, encoder.text, MODEL, DataConfig(), other)
     assert not fresh.cached
-    ids = fresh.example(row).suffix[: -1 - len(encoder.text.end_of_action)]
+    ids = fresh.row(row).suffix[: -1 - len(encoder.text.end_of_action)]
     assert (
-        encoder.layout.back(np.array(ids)).tolist() == other.encode(row["action"].reshape(10, 3), "planar")[0].tolist()
+        encoder.layout.action_id(np.array(ids)).tolist()
+        == other.encode(row["action"].reshape(10, 3), "planar")[0].tolist()
     )
 
 
@@ -82,7 +90,7 @@ def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Any, encoder: E
     first["q99"] = [value * 1.5 for value in first["q99"]]
     file.write_text(json.dumps(stats))
     with pytest.raises(InputError, match="its merges or statistics are not those"):
-        Encoder(ShardReader(str(tmp_path / "shards")), encoder.text, encoder.model, encoder.length)
+        Encoder(ShardReader(str(tmp_path / "shards")), encoder.text, MODEL, DataConfig())
     given = BuildConfig("demo", str(tmp_path / "shards"), 700, str(chain.index), "fit", shards=3, resume=True)
     with pytest.raises(InputError, match=r"begun with tokenizer|has fingerprint"):
         run_build(replace(given, tokenizer=str(chain.tokenizer)), [])
@@ -90,9 +98,9 @@ def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Any, encoder: E
 
 def test_too_long_and_broken_rows_are_refused(chain: Any, encoder: Encoder) -> None:
     reader = ShardReader(str(chain.shards))
-    short = Encoder(reader, encoder.text, encoder.model, 8, encoder.tok)
-    with pytest.raises(InputError, match="--text-length"):
-        short.batch([short.example(reader.row(0))])
+    short = Batcher(MODEL, encoder.slots, 8, encoder.text.pad)
+    with pytest.raises(InputError, match=r"--data\.text-length"):
+        short([encoder.row(reader.row(0))])
     with pytest.raises(InputError, match="cannot be decoded"):
         decode_image(b"no image", 64)
 
@@ -102,7 +110,11 @@ def test_images_of_any_size_and_format() -> None:
         buffer = io.BytesIO()
         Image.new(mode, size).save(buffer, "PNG")
         assert decode_image(buffer.getvalue(), 64).shape == (64, 64, 3)
-    assert decode_image(np.full((64, 64, 3), 255, np.uint8), 64).max() == 1.0
+    assert decode_image(np.full((64, 64, 3), 255, np.uint8), 64).max() == 255
+    wide = decode_image(np.full((30, 60, 3), 255, np.uint8), 64)
+    assert wide[:16].max() == wide[48:].max() == 0
+    assert wide[16:48].min() == 255
+    assert decode_image(np.full((30, 60, 3), 255, np.uint8), 64, "stretch").min() == 255
 
 
 def test_text_tokenizer_round_trip(encoder: Encoder, tmp_path: Any) -> None:
@@ -113,3 +125,71 @@ def test_text_tokenizer_round_trip(encoder: Encoder, tmp_path: Any) -> None:
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(InputError, match=r"not a tokenizer\.json"):
         TextTokenizer.load(tmp_path / "bad.json")
+
+
+def of_kind(chain: Any, source: str) -> dict[str, Any]:
+    reader = ShardReader(str(chain.shards))
+    return next(row for row in map(reader.row, range(200)) if row["source"] == source)
+
+
+def test_state_is_text_special_tokens_or_a_vector(chain: Any, encoder: Encoder) -> None:
+    row, reader = of_kind(chain, "tabletop_arm"), ShardReader(str(chain.shards))
+    state = encoder.tok.state_stats["arm"].normalize(row["state"])
+    special = Encoder(reader, encoder.text, replace(MODEL, state="special"), DataConfig())
+    prefix = np.array(special.row(row).prefix)
+    found = prefix[prefix >= encoder.layout.size] - encoder.layout.size
+    assert found.tolist() == np.maximum(bins(state), 0).tolist()
+    assert special.layout.size == encoder.layout.size + 256
+    vector = Encoder(reader, encoder.text, replace(MODEL, state="continuous"), DataConfig())
+    example = vector.row(row)
+    assert np.array_equal(example.state, state.astype(np.float32))
+    assert vector.text.decode(example.prefix) == robot_prompt(row["prompt"], None)
+    batch = Batcher(replace(MODEL, state="continuous"), vector.slots, 128, 0)(
+        [example, vector.row(of_kind(chain, "tabletop_vqa"))]
+    )
+    assert np.array_equal(batch["state"][0, :7], example.state)
+    assert batch["state_mask"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_bins_go_there_and_back_within_half_a_bin(chain: Any, encoder: Encoder, stride: int) -> None:
+    row, reader = of_kind(chain, "tabletop_planar"), ShardReader(str(chain.shards))
+    binned = Encoder(reader, encoder.text, MODEL, DataConfig(discrete="bins", bins_stride=stride))
+    example = binned.row(row)
+    ids = example.suffix[: -1 - len(encoder.text.end_of_action)]
+    assert len(ids) == binned.action_count(10, 3) == -(-10 // stride) * 3
+    chunk, whole = binned.chunk(ids, "planar", 10, 3)
+    assert whole
+    stats = binned.tok.stats["planar"]
+    assert example.actions is not None
+    kept = np.abs(stats.normalize(chunk) - np.clip(example.actions, -1, 1))[::stride]
+    assert kept.max() <= 1 / 256 + 1e-4
+    assert not binned.chunk(ids[:-1], "planar", 10, 3)[1]
+    assert Encoder(reader, encoder.text, MODEL, DataConfig(discrete="none")).row(row).suffix == []
+
+
+def test_fast_tokens_of_a_row_decode_to_its_chunk(chain: Any, encoder: Encoder) -> None:
+    row = of_kind(chain, "tabletop_planar")
+    ids = encoder.row(row).suffix[: -1 - len(encoder.text.end_of_action)]
+    chunk, whole = encoder.chunk(ids, "planar", 10, 3)
+    assert whole
+    decoded = encoder.tok.decode([row["action_tokens"]], horizon=10, action_dim=3, embodiment="planar").actions[0]
+    assert np.array_equal(chunk, decoded.astype(np.float32))
+    assert not encoder.chunk([], "planar", 10, 3)[1]
+
+
+def test_subtask_rows_ask_or_know(chain: Any, encoder: Encoder) -> None:
+    """A row with a subtask either predicts it and does not act, or has it in its prompt and acts; the share is as asked for."""
+    row = of_kind(chain, "tabletop_planar") | {"target": "grasp the star"}
+    rows = [row | {"sample_id": f"s{i}"} for i in range(400)]
+    made = [encoder.row(r) for r in rows]
+    asks = [e for e in made if not e.is_action]
+    assert 0.4 < len(asks) / len(made) < 0.6
+    assert asks[0].actions is None
+    assert encoder.text.decode(asks[0].suffix) == "grasp the star"
+    assert encoder.text.decode(asks[0].prefix).endswith(";\nSubtask: ")
+    knows = next(e for e in made if e.is_action)
+    assert ", Subtask: grasp the star, State: " in encoder.text.decode(knows.prefix)
+    assert knows.actions is not None
+    all_know = Encoder(ShardReader(str(chain.shards)), encoder.text, MODEL, DataConfig(subtasks=0.0))
+    assert all(all_know.row(r).is_action for r in rows[:50])

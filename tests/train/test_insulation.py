@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train import insulation, losses, model, optim
-from train.config import ModelConfig, TrainConfig
-from train.loop import train_step
+from train import insulation, losses, model, sharding
+from train.config import ModelConfig, OptimConfig, TrainConfig
+from train.step import begin, train_step
 
 SMALL = ModelConfig(
     image_size=32, vision_width=32, vision_depth=1, vision_heads=2, vision_mlp=48, width=32, depth=3, heads=2, head_dim=16,
@@ -35,11 +35,28 @@ def make_batch(rows: int = 6, length: int = 12, seed: int = 0) -> dict[str, Any]
         "token_mask": n < total,
         "token_ar": (n >= prefix) & (n < total),
         "loss_mask": (n >= prefix) & (n < total),
-        "is_fast": robot,
+        "is_action": robot,
         "actions": rng.normal(size=(rows, 4, 3)).astype(np.float32),
         "action_mask": action_mask,
-        "action_dim_mask": np.ones((rows, 3), bool),
+        "embodiment_mask": np.ones((rows, 4, 3), bool),
     }
+
+
+def compute(
+    params: Any, config: ModelConfig, batch: Any, key: Any, loss_norm: str = "tokens", alpha: float = 1.0
+) -> Any:
+    """The losses as they are logged."""
+    total, metrics = losses.compute(params, config, losses.prepare(batch, key, 1, loss_norm), alpha)
+    return total, losses.finish(metrics)
+
+
+def take_steps(params: Any, config: TrainConfig, count: int = 1) -> Any:
+    """Parameters after some steps on one batch."""
+    mesh = sharding.make_mesh(1, 6 * jax.device_count())
+    state = begin(jax.tree.map(jnp.copy, params), config, mesh)
+    for step in range(1, count + 1):
+        state, _ = train_step(state, make_batch(), jnp.int32(step), config=config, model_config=config.model, mesh=mesh)
+    return state.params
 
 
 def flow_gradient(config: ModelConfig) -> Any:
@@ -47,7 +64,7 @@ def flow_gradient(config: ModelConfig) -> Any:
     batch = make_batch()
 
     def flow(params: Any) -> jax.Array:
-        return losses.compute(params, config, batch, jax.random.key(1))[1]["loss_flow"]
+        return compute(params, config, batch, jax.random.key(1))[1]["loss_flow"]
 
     return jax.jit(jax.grad(flow))(params)
 
@@ -125,8 +142,8 @@ def test_fast_tokens_and_actions_do_not_see_each_other() -> None:
     third = dict(batch, tokens=np.where(batch["token_ar"], batch["tokens"], 7))
     assert not np.allclose(velocity(batch), velocity(third))
     key = jax.random.key(3)
-    first = losses.compute(params, SMALL, batch, key)[1]
-    second = losses.compute(params, SMALL, dict(batch, actions=-batch["actions"]), key)[1]
+    first = compute(params, SMALL, batch, key)[1]
+    second = compute(params, SMALL, dict(batch, actions=-batch["actions"]), key)[1]
     assert float(first["ce_fast"]) == float(second["ce_fast"])
     assert float(first["loss_flow"]) != float(second["loss_flow"])
 
@@ -134,13 +151,13 @@ def test_fast_tokens_and_actions_do_not_see_each_other() -> None:
 def test_padding_and_absent_cameras_change_nothing() -> None:
     """What is masked (text padding, an absent camera's pixels, padded steps and dims) has no influence on any loss."""
     params, key, batch = model.init(jax.random.key(0), SMALL), jax.random.key(1), make_batch()
-    base = losses.compute(params, SMALL, batch, key)[1]
+    base = compute(params, SMALL, batch, key)[1]
     junk = dict(batch)
     junk["tokens"] = np.where(batch["token_mask"], batch["tokens"], 9)
     junk["images"] = np.where(batch["image_mask"][..., None, None, None], batch["images"], 0.5)
     longer = {k: np.pad(junk[k], ((0, 0), (0, 5))) for k in ("tokens", "token_mask", "token_ar", "loss_mask")}
     for other in (junk, junk | longer):
-        found = losses.compute(params, SMALL, other, key)[1]
+        found = compute(params, SMALL, other, key)[1]
         for name, value in base.items():
             assert np.allclose(found[name], value, atol=2e-6), name
     assert int(base["n_flow"]) == batch["action_mask"].sum()
@@ -149,7 +166,7 @@ def test_padding_and_absent_cameras_change_nothing() -> None:
 
 def test_losses_add_up_with_one_denominator() -> None:
     params, batch = model.init(jax.random.key(0), SMALL), make_batch()
-    total, m = losses.compute(params, SMALL, batch, jax.random.key(1), alpha=0.5)
+    total, m = compute(params, SMALL, batch, jax.random.key(1), alpha=0.5)
     assert np.isclose(total, m["loss_vlm"] + m["loss_fast"] + 0.5 * m["loss_flow"])
     n = m["n_vlm"] + m["n_fast"]
     assert np.isclose(m["loss_vlm"] * n, m["ce_vlm"] * m["n_vlm"])
@@ -160,12 +177,9 @@ def test_backbone_under_ki_learns_as_without_the_flow_loss(tmp_path: Any) -> Non
     """A step with alpha 1 and one with alpha 0 move the backbone by the same bits; under joint training they do not."""
 
     def backbone(alpha: float, config: ModelConfig) -> Any:
-        train = TrainConfig(tmp_path, tmp_path, alpha=alpha, clip=1e9, model=config, learning_rate=1e-2, warmup=0)
-        params = model.init(jax.random.key(0), config)
-        from train import optim
-
-        state = optim.make(train).init(params)
-        params, _, _ = train_step(params, state, make_batch(), jnp.int32(1), config=train, model_config=config)
+        optim = OptimConfig(clip=1e9, learning_rate=1e-2, warmup=0)
+        train = TrainConfig(tmp_path, tmp_path, alpha=alpha, optim=optim, model=config)
+        params = take_steps(model.init(jax.random.key(0), config), train)
         return params["backbone"]
 
     same = jax.tree.map(np.array_equal, backbone(1.0, SMALL), backbone(0.0, SMALL))
@@ -198,19 +212,20 @@ def test_chunks_of_the_cross_entropy_change_nothing(at_once: int) -> None:
 
 def test_frozen_parts_stay_bit_identical_and_the_rest_learns() -> None:
     params = jax.tree.map(lambda x: x + 0.01, model.init(jax.random.key(0), SMALL))
-    config = TrainConfig(Path("s"), Path("r"), model=SMALL, freeze=("vision", "backbone"), warmup=0, steps=5)
-    before = jax.tree.map(np.array, params)
-    state = optim.make(config).init(params)
-    for step in (1, 2):
-        params, state, _ = train_step(params, state, make_batch(), jnp.int32(step), config=config, model_config=SMALL)
+    optim = OptimConfig(freeze=("vision", "backbone"), warmup=0)
+    after = take_steps(params, TrainConfig(Path("s"), Path("r"), model=SMALL, optim=optim, steps=5), 2)
     for part in ("vision", "backbone"):
-        jax.tree.map(np.testing.assert_array_equal, params[part], before[part])
+        jax.tree.map(np.testing.assert_array_equal, after[part], params[part])
     moved = jax.tree.map(
-        lambda a, b: bool((np.asarray(a) != b).any()), params["expert"]["layers"], before["expert"]["layers"]
+        lambda a, b: bool((np.asarray(a) != b).any()), after["expert"]["layers"], params["expert"]["layers"]
     )
     assert all(jax.tree.leaves(moved))
     with pytest.raises(InputError, match="did you mean 'backbone'"):
-        TrainConfig(Path("s"), Path("r"), freeze=("backbon/embedding",))
+        OptimConfig(freeze=("backbon/embedding",))
+    with pytest.raises(InputError, match="no parameter has this path"):
+        take_steps(
+            params, TrainConfig(Path("s"), Path("r"), model=SMALL, optim=OptimConfig(freeze=("vision/nothing",)))
+        )
 
 
 def test_loss_norms_are_means_over_tokens_or_over_rows() -> None:
@@ -220,5 +235,5 @@ def test_loss_norms_are_means_over_tokens_or_over_rows() -> None:
     mask = np.asarray(batch["loss_mask"])
     rows = [row[m].mean() for row, m in zip(found, mask, strict=True) if m.any()]
     for norm, wanted in (("tokens", found[mask].mean()), ("samples", np.mean(rows))):
-        _, metrics = losses.compute(params, SMALL, batch, jax.random.key(1), loss_norm=norm)
+        _, metrics = compute(params, SMALL, batch, jax.random.key(1), norm)
         assert float(metrics["loss_vlm"] + metrics["loss_fast"]) == pytest.approx(float(wanted), rel=1e-5)

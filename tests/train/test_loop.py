@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train.config import ModelConfig, TrainConfig, get_preset, load_model_config
+from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig, load_config
 from train.loop import run
+from train.presets import get_preset
 
 TINY = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
         "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip
 
 
 def config(chain: Any, out: Path, **more: Any) -> TrainConfig:
-    model = ModelConfig(**TINY, **more.pop("model", {}))
+    model = ModelConfig(**TINY | more.pop("model", {}))
+    data = DataConfig(**{"text_vocab": 600, **more.pop("data", {})})
     return TrainConfig(
-        chain.shards, out, model=model, **{"steps": 4, "batch_size": 8, "log_every": 1, "text_vocab": 600, **more}
+        chain.shards, out, model=model, data=data, **{"steps": 4, "batch_size": 8, "log_every": 1, **more}
     )
 
 
@@ -64,7 +66,7 @@ def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Any, trained: Pat
 def test_killed_and_resumed_training_repeats_its_losses(chain: Any, tmp_path: Path) -> None:
     flags = [f"--model.{k.replace('_', '-')}={v}" for k, v in TINY.items()]
     command = [sys.executable, "-m", "train", "--shards", str(chain.shards), "--batch-size=8", "--steps=60", "--log-every=1",
-               "--checkpoint-every=5", "--text-vocab=600", *flags]  # fmt: skip
+               "--checkpoint-every=5", "--data.text-vocab=600", *flags]  # fmt: skip
     subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "cut")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -80,7 +82,7 @@ def test_killed_and_resumed_training_repeats_its_losses(chain: Any, tmp_path: Pa
 
 
 def test_training_learns(chain: Any, tmp_path: Path) -> None:
-    run(config(chain, tmp_path / "run", steps=60, learning_rate=3e-3, warmup=5))
+    run(config(chain, tmp_path / "run", steps=60, optim=OptimConfig(learning_rate=3e-3, warmup=5)))
     rows = np.array(losses(tmp_path / "run"))
     assert rows[-5:, 1].mean() < 0.75 * rows[:2, 1].mean()
 
@@ -88,11 +90,11 @@ def test_training_learns(chain: Any, tmp_path: Path) -> None:
 def test_vlm_first_then_ki(chain: Any, tmp_path: Path) -> None:
     preset = get_preset("vlm")
     assert not preset.model.flow
-    run(config(chain, tmp_path / "vlm", model={"flow": False}, kinds=preset.kinds, steps=2))
+    run(config(chain, tmp_path / "vlm", model={"flow": False}, data={"kinds": preset.data.kinds}, steps=2))
     rows = [json.loads(line) for line in (tmp_path / "vlm" / "metrics.jsonl").read_text().splitlines()]
     assert all(row["n_fast"] == 0 and "loss_flow" not in row for row in rows)
     run(config(chain, tmp_path / "ki", init_from=tmp_path / "vlm", steps=1))
-    assert load_model_config(tmp_path / "ki").flow
+    assert load_config(tmp_path / "ki").model.flow
     with pytest.raises(InputError, match="other shapes"):
         run(config(chain, tmp_path / "bad", init_from=tmp_path / "vlm", model={"patch": 8}, steps=1))
 
@@ -112,8 +114,8 @@ def test_what_does_not_fit_is_refused(chain: Any, trained: Path, tmp_path: Path)
         get_preset("kii")
     with pytest.raises(InputError, match=r"insulation.*\[0, 1\]"):
         ModelConfig(insulation=(2.0,))
-    with pytest.raises(InputError, match="raise --text-length"):
-        run(config(chain, tmp_path / "short", text_length=16))
+    with pytest.raises(InputError, match=r"raise --data\.text-length"):
+        run(config(chain, tmp_path / "short", data={"text_length": 16}))
 
 
 class FakeEnv:

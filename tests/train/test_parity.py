@@ -57,10 +57,10 @@ def pi05_batch(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
         "token_mask": mask,
         "token_ar": np.zeros_like(mask),
         "loss_mask": np.zeros_like(mask),
-        "is_fast": np.zeros(len(mask), bool),
+        "is_action": np.zeros(len(mask), bool),
         "actions": inputs["actions"],
         "action_mask": np.ones(inputs["actions"].shape, bool),
-        "action_dim_mask": np.ones((len(mask), 7), bool),
+        "embodiment_mask": np.ones(inputs["actions"].shape, bool),
     }
 
 
@@ -72,7 +72,7 @@ def ki_batch(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
         "token_mask": inputs["token_mask"],
         "token_ar": inputs["ar_mask"],
         "loss_mask": inputs["loss_mask"],
-        "is_fast": np.array([1, 1, 1, 1, 0, 0], bool),
+        "is_action": np.array([1, 1, 1, 1, 0, 0], bool),
         "actions": inputs["actions"],
         "action_mask": inputs["action_mask"],
     }
@@ -101,7 +101,7 @@ def test_velocity_and_samples(pi05: Path) -> None:
     context = model.run_backbone(params, batch, TINY)
     close(model.run_expert(params, context, golden["x_t"], inputs["time"], TINY), golden["v_t"], EXPERT)
     for steps in (4, 10):
-        out = policy.integrate(params, context, inputs["sample_noise"], batch["action_dim_mask"], TINY, steps)
+        out = policy.integrate(params, context, inputs["sample_noise"], batch["embodiment_mask"], TINY, steps)
         close(out, golden[f"sampled_actions_{steps}"], EXPERT)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from train import flow, gemma, insulation, siglip
-from train.tokens import robot_prompt, state_bins
+from train.tokens import bins, robot_prompt, state_text
 
 GOLDEN = Path(__file__).parent / "golden"
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -66,11 +66,11 @@ def test_flow_time_and_interpolation(golden: dict[str, np.ndarray]) -> None:
     assert abs(drawn.var() - g["variance"]) < 0.005
 
 
-def test_state_bins_and_prompt(golden: dict[str, np.ndarray]) -> None:
-    assert np.array_equal(state_bins(golden["state_bins/state"]), golden["state_bins/bin"])
+def test_bins_and_prompt(golden: dict[str, np.ndarray]) -> None:
+    assert np.array_equal(bins(golden["state_bins/state"]), golden["state_bins/bin"])
     for case in json.loads((GOLDEN / "state_text.json").read_text()):
-        assert state_bins(np.array(case["state"])).tolist() == case["bins"]
-        assert robot_prompt(case["prompt"], np.array(case["state"])) == case["pi05_text"]
+        assert bins(np.array(case["state"])).tolist() == case["bins"]
+        assert robot_prompt(case["prompt"], state_text(np.array(case["state"]))) == case["pi05_text"]
 
 
 def test_calibration_makes_outputs_standard() -> None:

@@ -590,19 +590,24 @@ def test_exported_file_is_safetensors(tmp_path: Path) -> None:
 
 def test_a_run_out_and_in_again(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Train, export in each layout, start from it: the first step's losses are those of the run's own parameters."""
-    from train.checkpoint import Checkpoints
-    from train.loop import initial_params, prepare, run
+    from train.checkpoint import load_params
+    from train.config import DataConfig
+    from train.loop import run
+    from train.setup import initial_params, prepare
 
     sizes = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
              "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip
     small = TrainConfig(
-        chain.shards, tmp_path / "run", model=ModelConfig(**sizes), steps=2, batch_size=8, text_vocab=600
+        chain.shards,
+        tmp_path / "run",
+        model=ModelConfig(**sizes),
+        data=DataConfig(text_vocab=600),
+        steps=2,
+        batch_size=8,
     )
     run(small)
     config = prepare(small).model
-    checkpoints = Checkpoints(small.out)
-    trained = flatten(checkpoints.restore_params(jax.eval_shape(lambda key: model.init(key, config), KEY)))
-    checkpoints.close()
+    trained = flatten(load_params(small.out)[1])
     for layout in export.LAYOUTS:
         out = tmp_path / layout
         export.main(["--run", str(small.out), "--out", str(out), "--layout", layout])

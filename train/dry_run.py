@@ -1,0 +1,97 @@
+"""What a run will cost, before it starts: parameters, batch plan, FLOPs, and, compiled, memory per device."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from fasttok.console import log, table
+from train import flops, model, optim, sharding
+from train.config import TrainConfig
+from train.setup import Setup, plan_weights
+from train.step import State, train_step
+
+GIB = 1 << 30
+
+
+def print_plan(setup: Setup, mesh: Mesh) -> None:
+    """What will be trained on what, as a table."""
+    config, m = setup.config, setup.model
+    shapes = abstract_params(setup)
+    counts = {part: model.count(tree) for part, tree in shapes.items()}
+    learn = model.count(optim.split(shapes, config.optim.freeze)[0])
+    rows: list[list[Any]] = [[f"parameters: {part}", n] for part, n in counts.items()]
+    rows += [["parameters: all", sum(counts.values())], ["of which learn", learn]]
+    rows += [["rows in the shards", setup.reader.num_rows], ["cameras", ", ".join(setup.encoder.slots)]]
+    rows += [["tokens per row", f"{m.cameras} x {m.image_tokens} of images, {setup.batcher.length} of text"]]
+    rows += [["vocabulary", m.vocab_size], ["horizon x dims", f"{m.horizon} x {m.action_dim}"]]
+    rows += [
+        ["discrete targets", config.data.discrete],
+        ["state", m.state],
+        ["flow draws", config.flow_draws if m.flow else 0],
+    ]
+    rows += [["insulation", ", ".join(f"{s:g}" for s in m.insulation)]]
+    devices = jax.devices()
+    rows += [
+        ["devices", f"{len(devices)} x {devices[0].device_kind}, mesh {mesh.shape['data']} x {mesh.shape['fsdp']}"]
+    ]
+    part = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
+    rows += [["batch", f"{config.batch_size}{part}, {config.batch_size // len(devices)} a device"]]
+    rows += [
+        ["samples", config.steps * config.batch_size],
+        ["TFLOP per sample", f"{per_sample(setup).total / 1e12:.3g}"],
+    ]
+    table(f"{config.preset}, {config.size} -> {config.out}", ["what", "value"], rows)
+    if config.weights is not None:
+        plan_weights(setup, config.weights).report.show()
+
+
+def per_sample(setup: Setup) -> flops.Flops:
+    """To train on one row, all of whose text tokens are counted as predicted: an upper bound that is a few per cent off."""
+    config = setup.config
+    length = setup.batcher.length
+    return flops.train(setup.model, length, length, config.flow_draws, config.optim.freeze)
+
+
+def abstract_params(setup: Setup) -> model.Params:
+    """Shapes of the parameters."""
+    return jax.eval_shape(lambda key: model.init(key, setup.model), jax.random.key(0))
+
+
+def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
+    """Compiles the step without any array and says what it needs on each device.
+
+    Args:
+        config: what the step is compiled for.
+    """
+    shapes = abstract_params(setup)
+    moving, _ = optim.split(shapes, config.optim.freeze)
+    optimizer = jax.eval_shape(optim.make(config.optim, config.steps).init, moving)
+    state = State(shapes, optimizer, moving if config.optim.ema else None)
+    where = sharding.of_tree(state, mesh)
+    state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
+    example = setup.batcher([setup.encoder.row(setup.reader.row(0))])
+    batch = {
+        name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype, sharding=sharding.of_rows(mesh))
+        for name, x in example.items()
+    }
+    lowered = train_step.lower(
+        state,
+        batch,
+        jax.ShapeDtypeStruct((), jnp.int32),
+        config=config,
+        model_config=setup.model,
+        mesh=mesh,
+        wrist=setup.wrist,
+    )
+    found = lowered.compile().memory_analysis()
+    if found is None:
+        log("the compiler gives no account of memory on this device")
+        return
+    rows = [
+        ["parameters, optimiser state, batch", f"{found.argument_size_in_bytes / GIB:.2f} GiB"],
+        ["activations and buffers", f"{found.temp_size_in_bytes / GIB:.2f} GiB"],
+        ["all", f"{(found.argument_size_in_bytes + found.temp_size_in_bytes) / GIB:.2f} GiB"],
+    ]
+    table("memory per device", ["what", "size"], rows)

@@ -1,0 +1,191 @@
+"""Rows of shards, and observations of a running robot, as examples: prefix and suffix tokens, actions, images."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok import ActionTokenizer
+from fasttok.errors import InputError
+from pipelines.records import CAMERA_SLOTS
+from pipelines.shards import ShardReader
+from train.config import DataConfig, ModelConfig
+from train.tokens import (
+    BINS,
+    PALIGEMMA,
+    PALIGEMMA_SKIP,
+    Layout,
+    TextTokenizer,
+    bins,
+    centres,
+    robot_prompt,
+    state_text,
+    text_prompt,
+)
+
+NOTHING = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row before batching.
+
+    Attributes:
+        images: slot -> encoded, or decoded (h, w, 3) uint8. bgr: slots whose images are stored with their channels reversed.
+        prefix, suffix: tokens. is_action: the suffix stands for actions, not for text.
+        actions: (horizon, dim) normalised, None where the row does not act. steps: how many of them are real.
+        horizon, dim: of the embodiment's chunks. state: (S,) normalised, where it is continuous.
+    """
+
+    images: dict[str, bytes | NDArray[np.uint8]]
+    prefix: list[int]
+    suffix: list[int]
+    is_action: bool = False
+    actions: NDArray[np.float32] | None = None
+    steps: int = 0
+    horizon: int = 0
+    dim: int = 0
+    state: NDArray[np.float32] = field(default_factory=lambda: NOTHING)
+    bgr: tuple[str, ...] = ()
+
+
+class Encoder:
+    """Makes examples, in the forms that the configuration asks for.
+
+    Attributes:
+        slots: camera slots that rows of the chosen kinds have, in order: what the model sees.
+        horizon, action_dim, state_dim: the largest of the shards. layout: of the model's vocabulary.
+    """
+
+    def __init__(
+        self,
+        reader: ShardReader,
+        text: TextTokenizer,
+        model: ModelConfig,
+        data: DataConfig,
+        tok: ActionTokenizer | None = None,
+    ) -> None:
+        """Reads the manifest and the tokenizer.
+
+        Args:
+            tok: encodes instead of the shards' tokenizer, whose stored ids are then not used.
+
+        Raises:
+            InputError: the tokenizer is not the one that made the stored ids, or lacks an embodiment.
+        """
+        self.sources = reader.manifest.sources
+        given = tok is not None or data.tokenizer is not None
+        self.tok = tok or ActionTokenizer.load(data.tokenizer or reader.tokenizer_folder)
+        stored = (reader.manifest.tokenizer or {}).get("fingerprint")
+        self.cached = stored == self.tok.fingerprint
+        if not given and not self.cached:
+            raise InputError(
+                f"{reader.tokenizer_folder} has fingerprint {self.tok.fingerprint}, the shards' manifest says {stored}: its "
+                "merges or statistics are not those that made the FAST ids; put the right folder back, or build the shards again"
+            )
+        self.text, self.form, self.data = text, model.state, data
+        actions = {"fast": self.tok.vocab_size, "bins": BINS, "none": 0}[data.discrete]
+        skip = data.action_skip
+        if skip is None and text.size == PALIGEMMA:
+            skip = PALIGEMMA_SKIP
+        self.layout = Layout(text.size, actions, BINS if model.state == "special" else 0, skip)
+        seen = {slot for s in self.sources.values() if s["kind"] in data.kinds for slot in s["cameras"]}
+        self.slots = tuple(slot for slot in CAMERA_SLOTS if slot in seen)
+        robots = [source for source in self.sources.values() if source["kind"] == "robot"]
+        for source in robots:
+            if source["embodiment"] not in self.tok.stats:
+                raise InputError(
+                    f"the tokenizer has no statistics for embodiment {source['embodiment']!r} of source {source['dataset']}; "
+                    f"it has {', '.join(self.tok.stats) or 'none'}. Fit it on the INDEX that the shards were built from"
+                )
+        self.horizon = max((source["horizon"] for source in robots), default=1)
+        self.action_dim = max((source["action_dim"] for source in robots), default=1)
+        self.state_dim = max((source.get("state_dim") or 0 for source in robots), default=0)
+
+    def row(self, row: dict[str, Any]) -> Example:
+        """A shard row as an example to learn from."""
+        images = {slot: row[f"image/{slot}"] for slot in self.slots if row[f"image/{slot}"]}
+        if row["kind"] != "robot":
+            return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]))
+        source, subtask = self.sources[row["source"]], row["target"].strip()
+        bgr = tuple(source.get("bgr", ()))
+        if subtask and _share(row["sample_id"]) < self.data.subtasks:
+            prefix, state = self.robot_prefix(source["embodiment"], row["prompt"], row["state"], ask="Subtask")
+            return Example(images, prefix, self.answer(subtask), state=state, bgr=bgr)
+        embodiment, horizon, dim = source["embodiment"], source["horizon"], source["action_dim"]
+        raw = np.asarray(row["action"], np.float32).reshape(horizon, dim)
+        actions = self.tok.stats[embodiment].normalize(raw).astype(np.float32)
+        prefix, state = self.robot_prefix(embodiment, row["prompt"], row["state"], subtask)
+        suffix = self.action_suffix(raw, actions, embodiment, row["action_tokens"] if self.cached else None)
+        return Example(
+            images, prefix, suffix, True, actions, int(row["action_steps"]), horizon, dim, state, bgr
+        )  # fmt: skip
+
+    def prefix(self, text: str) -> list[int]:
+        """<bos> and a prompt."""
+        return [self.text.bos, *self.text.encode([text])[0]]
+
+    def answer(self, text: str) -> list[int]:
+        """A text to predict, and <eos>."""
+        return [*self.text.encode([text])[0], self.text.eos]
+
+    def robot_prefix(
+        self, embodiment: str, task: str, state: NDArray, subtask: str = "", ask: str = "Action"
+    ) -> tuple[list[int], NDArray[np.float32]]:
+        """Prefix tokens for an instruction and a raw-unit state (S,), and the state where it is continuous, else (0,).
+
+        An embodiment without state statistics has no state.
+        """
+        stats = self.tok.state_stats.get(embodiment)
+        known = stats is not None and len(state) > 0
+        normalized = stats.normalize(np.asarray(state, np.float32)) if stats is not None and known else NOTHING
+        if self.form == "text":
+            return self.prefix(robot_prompt(task, state_text(normalized), subtask, ask)), NOTHING
+        if self.form == "continuous":
+            return self.prefix(robot_prompt(task, None, subtask, ask)), np.asarray(normalized, np.float32)
+        before, after = robot_prompt(task, "\0", subtask, ask).split("\0")
+        ids = self.layout.state(bins(normalized)).tolist()
+        return [*self.prefix(before), *ids, *self.text.encode([after])[0]], NOTHING
+
+    def action_suffix(
+        self, raw: NDArray, actions: NDArray, embodiment: str, stored: Sequence[int] | NDArray | None
+    ) -> list[int]:
+        """What the backbone predicts of a chunk: action tokens, "|", <eos>; nothing when discrete targets are off."""
+        if self.data.discrete == "none":
+            return []
+        if self.data.discrete == "bins":
+            ids: Any = np.maximum(bins(actions[:: self.data.bins_stride]), 0).ravel()
+        else:
+            ids = stored if stored is not None else self.tok.encode(raw, embodiment)[0]
+        return [*self.layout.action(ids).tolist(), *self.text.end_of_action, self.text.eos]
+
+    def action_count(self, horizon: int, dim: int) -> int | None:
+        """Bins in a chunk's suffix; None for FAST, whose number varies."""
+        return len(range(0, horizon, self.data.bins_stride)) * dim if self.data.discrete == "bins" else None
+
+    def chunk(self, tokens: Sequence[int], embodiment: str, horizon: int, dim: int) -> tuple[NDArray[np.float32], bool]:
+        """Vocabulary ids of a suffix as a chunk (horizon, dim) in raw units, and whether they were exactly one.
+
+        What they do not say is 0 in normalised units; between strided bins the last one is held.
+        """
+        ids = self.layout.action_id(np.asarray(tokens, np.int64))
+        if self.data.discrete == "bins":
+            count = self.action_count(horizon, dim)
+            whole = np.zeros(count or 0, np.float32)
+            good = ids[: len(whole)]
+            whole[: len(good)] = centres(np.clip(good, 0, BINS - 1))
+            normalized = whole.reshape(-1, dim).repeat(self.data.bins_stride, axis=0)[:horizon]
+            return self.tok.stats[embodiment].unnormalize(normalized).astype(np.float32), len(ids) == count
+        ids = ids[(ids >= 0) & (ids < self.layout.actions)]
+        decoded = self.tok.decode(
+            [ids.astype(np.int32)], horizon=horizon, action_dim=dim, embodiment=embodiment, on_error="pad"
+        )
+        return np.asarray(decoded.actions[0], np.float32), bool(decoded.ok[0])
+
+
+def _share(sample_id: str) -> float:
+    """A number in [0, 1) that belongs to a sample."""
+    return zlib.crc32(sample_id.encode()) / 2**32

@@ -1,0 +1,76 @@
+"""How much arithmetic a sample costs: multiplications and additions of matrix products, the usual basis of MFU."""
+
+from typing import NamedTuple
+
+from train.config import ModelConfig
+
+# Dense bfloat16 peak of a device, FLOP/s, by what jax calls its kind; from the vendors' data sheets.
+PEAKS = {
+    "H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "RTX 4090": 165e12,
+    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5e": 197e12, "TPU v5p": 459e12, "TPU v5": 459e12,
+    "TPU v6 lite": 918e12, "TPU v6e": 918e12,
+}  # fmt: skip
+
+
+class Flops(NamedTuple):
+    """FLOPs of one sample by part."""
+
+    vision: float
+    backbone: float
+    expert: float
+    logits: float
+
+    @property
+    def total(self) -> float:
+        """All parts."""
+        return sum(self)
+
+
+def forward(config: ModelConfig, text: int, suffix: int, draws: int = 1) -> Flops:
+    """One forward pass.
+
+    Args:
+        text: text tokens of a row, prefix and suffix. suffix: those that are predicted. draws: flow times.
+    """
+    c, n = config, config.image_tokens
+    block = 2 * n * (4 * c.vision_width**2 + 2 * c.vision_width * c.vision_mlp) + 4 * n * n * c.vision_width
+    ends = 2 * n * (3 * c.patch**2 * c.vision_width + c.vision_width * c.width)
+    seen = c.cameras * n + text + (c.state_token == "backbone")
+    acting = c.horizon + (c.state_token == "expert")
+    expert = 0.0
+    if c.flow:
+        adaptive = 2 * 3 * c.expert_width**2 * (2 * c.depth + 1) + 4 * c.expert_width**2
+        ends_of_expert = 4 * c.horizon * c.action_dim * c.expert_width
+        expert = draws * (
+            c.depth * _layer(c, c.expert_width, c.expert_mlp, acting, seen + acting) + adaptive + ends_of_expert
+        )
+    return Flops(
+        c.cameras * (c.vision_depth * block + ends),
+        c.depth * _layer(c, c.width, c.mlp, seen, seen),
+        expert,
+        2 * suffix * c.width * c.vocab_size,
+    )
+
+
+def _layer(config: ModelConfig, width: int, mlp: int, queries: int, keys: int) -> float:
+    inner = config.heads * config.head_dim
+    return (
+        2 * queries * (2 * width * inner + 2 * width * config.head_dim + 3 * width * mlp) + 4 * queries * keys * inner
+    )
+
+
+def train(config: ModelConfig, text: int, suffix: int, draws: int = 1, freeze: tuple[str, ...] = ()) -> Flops:
+    """Forward and backward (twice the forward); a frozen part goes forward only. What `remat` repeats is not counted."""
+    once = forward(config, text, suffix, draws)
+    still = {part for part in ("vision", "backbone", "expert") if part in freeze}
+    sizes = {
+        "vision": 1 if {"vision", "backbone"} <= still else 3,
+        "backbone": 1 if {"vision", "backbone"} <= still else 3,
+    }
+    sizes["expert"], sizes["logits"] = (1 if "expert" in still else 3), sizes["backbone"]
+    return Flops(*(getattr(once, part) * sizes[part] for part in Flops._fields))
+
+
+def peak(kind: str) -> float | None:
+    """FLOP/s of a device kind (`jax.devices()[0].device_kind`), None where it is not known, as for CPUs."""
+    return next((value for name, value in PEAKS.items() if name.lower() in kind.lower()), None)

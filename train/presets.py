@@ -1,0 +1,63 @@
+"""Starting points: what is trained (each a line's difference from `ki`), and how large the model is."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fasttok.errors import unknown_name
+from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+
+KI = TrainConfig(Path("SHARDS"), Path("RUN"))  # arXiv 2505.23705: insulation 0, FAST tokens, VLM data, flow
+
+
+def _ki(
+    model: dict[str, Any] | None = None, data: dict[str, Any] | None = None, freeze: tuple[str, ...] = ()
+) -> TrainConfig:
+    return replace(
+        KI, model=ModelConfig(**(model or {})), data=DataConfig(**(data or {})), optim=OptimConfig(freeze=freeze)
+    )
+
+
+PRESETS = {
+    "ki": KI,
+    "joint": _ki(model={"insulation": (1.0,)}),  # no stop-gradient
+    "ki_no_vlm": _ki(data={"kinds": ("robot",)}),
+    "joint_no_vlm": _ki(model={"insulation": (1.0,)}, data={"kinds": ("robot",)}),
+    "pi0": _ki(
+        {"insulation": (1.0,), "state": "continuous"}, {"kinds": ("robot",), "discrete": "none"}
+    ),  # flow, end to end
+    "pi0_fast": _ki(model={"flow": False}, data={"kinds": ("robot",)}),  # tokens only
+    "frozen": _ki(
+        data={"kinds": ("robot",), "discrete": "none"}, freeze=("vision", "backbone")
+    ),  # only the expert learns
+    "naive_bins": _ki(data={"discrete": "bins"}),  # ki, with one token per number in place of FAST
+    "vlm": _ki(model={"flow": False}, data={"kinds": ("vqa", "caption")}),  # what comes before
+}
+
+SIZES: dict[str, dict[str, Any]] = {
+    "debug": {},  # ModelConfig's defaults: about a million parameters
+    "small": {
+        "image_size": 96, "patch": 16, "vision_width": 256, "vision_depth": 6, "vision_heads": 4, "vision_mlp": 1024,
+        "width": 384, "depth": 8, "heads": 6, "head_dim": 64, "mlp": 1536, "expert_width": 192, "expert_mlp": 768,
+    },
+    # PaliGemma (arXiv 2407.07726): SigLIP So400m/14 at 224 pixels, Gemma 2B; with pi0's expert of 300M.
+    "paligemma_3b_300m": {
+        "image_size": 224, "patch": 14, "vision_width": 1152, "vision_depth": 27, "vision_heads": 16, "vision_mlp": 4304,
+        "width": 2048, "depth": 18, "heads": 8, "head_dim": 256, "mlp": 16384, "expert_width": 1024, "expert_mlp": 4096,
+        "dtype": "bfloat16", "remat": "layer",
+    },
+}  # fmt: skip
+
+
+def get_preset(preset: str = "ki", size: str = "debug") -> TrainConfig:
+    """What to train at which size.
+
+    Raises:
+        InputError: unknown, with the closest matches.
+    """
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    if size not in SIZES:
+        raise unknown_name("size", size, SIZES)
+    base = PRESETS[preset]
+    return replace(base, preset=preset, size=size, model=replace(base.model, **SIZES[size]))

@@ -1,0 +1,64 @@
+"""Where arrays live: a mesh of data x fsdp devices. Rows are divided among all; parameters and optimiser state among `fsdp`.
+
+With fsdp 1 every device holds all parameters (data parallelism). With more, each holds a slice, which XLA gathers layer by layer
+where it is used; gradients are summed back into the slices. One device is the mesh 1 x 1: there is no other code path.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fasttok.errors import InputError
+
+SMALL = 1024  # arrays of fewer numbers are repeated
+STACKED = ("layers", "blocks")  # their first axis is the layer, which a scan walks along
+
+
+def make_mesh(fsdp: int, batch_size: int, accumulate: int = 1) -> Mesh:
+    """All devices of all processes as (devices / fsdp, fsdp).
+
+    Raises:
+        InputError: the numbers do not divide.
+    """
+    count = jax.device_count()
+    if count % fsdp:
+        raise InputError(f"--fsdp is {fsdp}, expected a divisor of the {count} devices")
+    if batch_size // accumulate % count:
+        raise InputError(
+            f"--batch-size {batch_size} in {accumulate} parts does not divide among {count} devices; "
+            f"expected a multiple of {count * accumulate}"
+        )
+    return Mesh(np.asarray(jax.devices()).reshape(count // fsdp, fsdp), ("data", "fsdp"))
+
+
+def of_rows(mesh: Mesh) -> NamedSharding:
+    """Arrays whose first axis is the row."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def of_tree(tree: Any, mesh: Mesh) -> Any:
+    """Parameters, optimiser state or shapes of them: each array's largest axis that divides, but for the layers'."""
+
+    def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        names = {str(getattr(key, "key", getattr(key, "name", key))) for key in path}
+        first = 1 if names & set(STACKED) else 0
+        size = mesh.shape["fsdp"]
+        axes = [i for i in range(first, len(leaf.shape)) if leaf.shape[i] % size == 0]
+        if size == 1 or not axes or np.prod(leaf.shape) < SMALL:
+            return NamedSharding(mesh, PartitionSpec())
+        widest = max(axes, key=lambda i: leaf.shape[i])
+        return NamedSharding(mesh, PartitionSpec(*("fsdp" if i == widest else None for i in range(len(leaf.shape)))))
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def put_rows(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows as part of a global batch."""
+    return {name: jax.make_array_from_process_local_data(of_rows(mesh), value) for name, value in batch.items()}
+
+
+def put_tree(tree: Any, mesh: Mesh) -> Any:
+    """A host's or another mesh's arrays where they belong."""
+    return jax.tree.map(jax.device_put, tree, of_tree(tree, mesh))
