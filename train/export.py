@@ -1,6 +1,6 @@
 """Weights out: python -m train.export --run RUN --out DIR --layout fasttok|openpi|lerobot
 
-Layouts (names: `train.layouts`):
+Layouts (names: `train.weights.layouts`):
     fasttok  our arrays under their paths, with the model's configuration and the tokenizer's fingerprint as metadata
     openpi   what openpi's PI0Pytorch saves (pi0.5)
     lerobot  the same under lerobot's prefix "model."
@@ -28,10 +28,10 @@ from fasttok.console import emit_json, log, progress, run
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig, load_config
-from train.layouts import EXPERT_HEAD, Piece, flatten, pieces, spelled
-from train.matching import EMBEDDING, Report, Row, our_shapes
-from train.sources import SINGLE
 from train.tokens import TextTokenizer
+from train.weights.layouts import EXPERT_HEAD, Piece, flatten, pieces, spelled
+from train.weights.matching import EMBEDDING, Report, Row, our_shapes
+from train.weights.sources import SINGLE
 
 LAYOUTS = ("fasttok", "openpi", "lerobot")
 TEXT_TOKENIZER, TOKENIZER = "text_tokenizer.json", "tokenizer"  # what a run keeps them under

@@ -11,13 +11,14 @@ import numpy as np
 
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
-from train import matching, model, siglip
+from train import model, siglip
 from train import weights as pretrained
 from train.checkpoint import load_params
 from train.config import ModelConfig, TrainConfig
 from train.data import Batcher, decode_image, longest_row
 from train.examples import Encoder
 from train.tokens import END_OF_ACTION, TextTokenizer, robot_prompt, state_text
+from train.weights import matching
 
 TEXT_TOKENIZER, TOKENIZER = "text_tokenizer.json", "tokenizer"  # what a run keeps them under
 TEXTS_MEASURED = 20_000

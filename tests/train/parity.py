@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from train.config import ModelConfig
-from train.layouts import canonical, pieces, unflatten
-from train.matching import our_shapes
+from train.weights.layouts import canonical, pieces, unflatten
+from train.weights.matching import our_shapes
 
 TINY = ModelConfig(
     image_size=56, patch=14, vision_width=48, vision_depth=2, vision_heads=4, vision_mlp=172,

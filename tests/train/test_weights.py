@@ -19,8 +19,8 @@ from safetensors.numpy import load_file, save_file
 from fasttok.errors import InputError
 from train import export, model, weights
 from train.config import ModelConfig, TrainConfig
-from train.layouts import canonical, flatten, pieces, spelled, unflatten
-from train.matching import PI0_WHY, Report, our_shapes, plan
+from train.weights.layouts import canonical, flatten, pieces, spelled, unflatten
+from train.weights.matching import PI0_WHY, Report, our_shapes, plan
 
 sys.path.insert(0, str(Path(__file__).parent))
 from parity import TINY
@@ -130,7 +130,7 @@ def test_every_number_has_exactly_one_place(sizes: dict[str, int], family: Any) 
 
 
 def test_names_of_the_pytorch_layouts() -> None:
-    """Written out from the sources that `train.layouts` cites, for a model of one layer each."""
+    """Written out from the sources that `train.weights.layouts` cites, for a model of one layer each."""
     config = dataclasses.replace(SMALL, depth=1, vision_depth=1)
     vlm = "paligemma_with_expert.paligemma."
     vision, text = vlm + "model.vision_tower.vision_model.", vlm + "model.language_model."

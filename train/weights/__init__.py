@@ -15,9 +15,9 @@ from fasttok.console import track
 from fasttok.errors import InputError
 from train import model
 from train.config import ModelConfig
-from train.layouts import LM_HEAD, flatten, unflatten
-from train.matching import EMBEDDING, POSITION, Plan
-from train.sources import Source
+from train.weights.layouts import LM_HEAD, flatten, unflatten
+from train.weights.matching import EMBEDDING, POSITION, Plan
+from train.weights.sources import Source
 
 
 def start(todo: Plan, config: ModelConfig, key: jax.Array) -> model.Params:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError, require
-from train.layouts import Family, flatten, unflatten
+from train.weights.layouts import Family, flatten, unflatten
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"

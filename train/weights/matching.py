@@ -18,8 +18,8 @@ from fasttok.console import table
 from fasttok.errors import InputError
 from train import model
 from train.config import ModelConfig
-from train.layouts import EXPERT_HEAD, LM_HEAD, RULES, Piece, canonical, flatten, pieces
-from train.sources import FLOATS, Source, open_source
+from train.weights.layouts import EXPERT_HEAD, LM_HEAD, RULES, Piece, canonical, flatten, pieces
+from train.weights.sources import FLOATS, Source, open_source
 
 EMBEDDING, POSITION = "backbone/embedding", "vision/position"
 SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257152 to 257216 rows
