@@ -54,7 +54,7 @@ MIXTURE_KEYS = (
 )
 SOURCE_KEYS = (
     *("dataset", "weight", "split", "name", "max_epochs", "action", "chunk", "cameras", "resize", "prompt"),
-    *("filters", "questions"),
+    *("filters", "questions", "subtask"),
 )
 GROUP_KEYS = ("group", "weight", "sources", *POLICY_KEYS)
 INCLUDE_KEYS = ("include", "weight", "name")
@@ -194,6 +194,7 @@ class _Reader(Values):
             prompts=self.prompts(item),
             filters=self.filters(item),
             questions=self.names(item, "questions", QUESTIONS) if "questions" in item else (),
+            subtask=self.flag(item, "subtask"),
             where=f"{self.path}: line {item.line}",
         )
 
@@ -240,13 +241,10 @@ class _Reader(Values):
             return Filters()
         numbers = {k: self.whole(value, k, 1) for k in ("min_steps", "max_steps", "records") if k in value}
         texts = {k: self.text(value, k, "") for k in ("matches", "excludes") if k in value}
-        language = value.get("language", False)
-        if not isinstance(language, bool):
-            raise self.error(value, "language", f"language must be true or false, got {language!r}")
         cameras = self.names(value, "cameras", CAMERA_SLOTS) if "cameras" in value else ()
         if numbers.get("min_steps", 1) > numbers.get("max_steps", numbers.get("min_steps", 1)):
             raise self.error(value, "max_steps", "max_steps is less than min_steps: no episode passes")
-        return Filters(**numbers, **texts, language=language, cameras=cameras)  # type: ignore[arg-type]
+        return Filters(**numbers, **texts, language=self.flag(value, "language"), cameras=cameras)  # type: ignore[arg-type]
 
     def schedule(self, top: Keys, root: Group) -> tuple[Phase, ...]:
         items = top.get("schedule", [])

@@ -29,6 +29,12 @@ class Values:
             raise self.error(keys, key, f"{key} must be text, got {value!r}; put it in quotes")
         return value
 
+    def flag(self, keys: Keys, key: str) -> bool:
+        value = keys.get(key, False)
+        if not isinstance(value, bool):
+            raise self.error(keys, key, f"{key} must be true or false, got {value!r}")
+        return value
+
     def positive(self, keys: Keys, key: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
             raise self.error(

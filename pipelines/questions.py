@@ -122,6 +122,11 @@ def ask(name: str, bits: int, at: Scene) -> tuple[str, str] | None:
     return _fill(prompt, fields), _fill(answer, fields)
 
 
+def subtask(at: Scene) -> str:
+    """What the robot is at, as its gripper tells: "reaching for the object", "moving the object" and so on."""
+    return _subtask(words()["subtask"], at)["subtask"]
+
+
 def _fill(template: str, fields: Mapping[str, str]) -> str:
     """Fields in braces replaced once: what an instruction holds is never read as a field."""
     parts = template.split("{")

@@ -128,6 +128,8 @@ class Maker:
             if found is None:
                 return None
             prompt, target = found
+        if facts.subtask:
+            target = questions.subtask(questions.scene(facts.entry, prompt, loaded.action, step))
         if facts.prompts:
             prompt = facts.prompts[(bits >> 8) % len(facts.prompts)].replace("{prompt}", prompt)
         return prompt, target

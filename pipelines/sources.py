@@ -29,7 +29,7 @@ class Facts:
             action_encoding and action_names are those of what is represented.
         horizon: steps of a chunk; 0 for vqa and caption, as are action_dim and state_dim.
         prompts: templates of which each row takes one. resize: what images are resized to, None for as they are.
-        questions: asked about a robot's episodes instead of taking their actions.
+        questions: asked about a robot's episodes instead of taking their actions. subtask: whether robot rows say theirs.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Facts:
     prompts: tuple[str, ...] = ()
     resize: dict[str, Any] | None = None
     questions: tuple[str, ...] = ()
+    subtask: bool = False
 
     @property
     def robot(self) -> bool:
@@ -119,6 +120,12 @@ def _facts(mixture: Mixture, source: Source, folder: str, dataset: dict[str, Any
         )
     if source.questions:
         questions.check(source.questions, entry, source.name)
+    if source.subtask:
+        if not robot:
+            raise InputError(
+                f"source {source.name!r}: subtask goes with a robot's actions, its rows are {kind}; leave it out"
+            )
+        questions.check(("subtask",), entry, source.name)
     try:
         horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else 0
     except InputError as error:
@@ -155,6 +162,7 @@ def _facts(mixture: Mixture, source: Source, folder: str, dataset: dict[str, Any
         prompts=source.prompts,
         resize=None if source.resize is None else asdict(source.resize),
         questions=source.questions,
+        subtask=source.subtask,
     )
 
 

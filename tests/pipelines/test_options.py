@@ -156,7 +156,20 @@ def test_questions_about_robots_are_answered_from_their_episodes(chain: Any, tmp
     assert sum(state["records_read"] for state in states) == len(records)
 
 
+def test_robot_rows_that_say_what_the_robot_is_at(chain: Any, tmp_path: Path) -> None:
+    """`subtask: true`: the word follows the gripper; the commanded one is the action's last dimension, 1 = open."""
+    _, rows = build(chain, tmp_path, "sources:\n  - {dataset: tabletop_arm, subtask: true}\n", 300)
+    words = ("reaching for the object", "moving the object", "letting go of the object", "moving away after letting go")
+    assert {row["kind"] for row in rows} == {"robot"}
+    assert {row["target"] for row in rows} > {words[0], words[1]}
+    for row in rows:
+        closed = np.asarray(row["action"]).reshape(-1, 7)[0, 6] <= 0.5
+        assert row["target"] in (words[1:3] if closed else (words[0], words[3]))
+
+
 def test_questions_that_a_dataset_cannot_answer(chain: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="subtask goes with a robot's actions"):
+        build(chain, tmp_path, "sources:\n  - {dataset: tabletop_vqa, subtask: true}\n")
     with pytest.raises(InputError, match="questions are asked about robots"):
         build(chain, tmp_path, "sources:\n  - {dataset: tabletop_vqa, questions: [task]}\n")
     with pytest.raises(InputError, match="give them a source each"):
