@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from fasttok.console import log, progress
 from fasttok.errors import InputError
@@ -47,6 +48,7 @@ def run(config: TrainConfig) -> None:
         return
     if first:
         save_setup(setup)
+    together("the run's folder is ready")
     state = begin(initial_params(setup), config, mesh)
     checkpoints = Checkpoints(config.out, config.keep)
     start, position = 0, None
@@ -122,6 +124,12 @@ def join_processes(how: str) -> None:
             f"--distributed is {how!r}, expected auto or ADDRESS:PORT,PROCESSES,ID such as 10.0.0.1:1234,2,0"
         )
     jax.distributed.initialize(address, int(numbers[0]), int(numbers[1]))
+
+
+def together(what: str) -> None:
+    """Waits until every process is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def open_run(config: TrainConfig) -> None:

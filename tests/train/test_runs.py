@@ -1,0 +1,269 @@
+"""Whole runs under what happens to them: other forms, other ranks, kills while a checkpoint is written, numbers that overflow."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from fasttok.errors import InputError
+from train.checkpoint import load_params
+from train.config import OptimConfig, TrainConfig, load_config
+from train.data import prefetch
+from train.loop import Clock, join_processes, run
+from train.presets import PRESETS
+from train.setup import initial_params, prepare
+from train.tracker import open_trackers
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_loop import TINY, FakeEnv, config, losses
+
+FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
+
+
+def command(chain: Any, out: Path, *more: str) -> list[str]:
+    """A small run, as typed."""
+    return [sys.executable, "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8", "--log-every=1",
+            "--data.text-vocab=600", *FLAGS, *more]  # fmt: skip
+
+
+def preset(chain: Any, out: Path, name: str, **more: Any) -> TrainConfig:
+    """A preset at the tests' size."""
+    base = PRESETS[name]
+    plain = config(chain, out, steps=2, **more)
+    return replace(
+        plain,
+        preset=name,
+        model=replace(base.model, **TINY),
+        data=replace(base.data, text_vocab=600),
+        optim=base.optim,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_trains(chain: Any, tmp_path: Path, name: str) -> None:
+    """Each loss is there exactly where the preset has it, and what is frozen stays to the bit."""
+    asked = preset(chain, tmp_path / "run", name)
+    run(asked)
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert ("loss_flow" in row) == asked.model.flow
+    assert (row["n_vlm"] > 0) == (asked.data.kinds != ("robot",))
+    assert (row["n_fast"] > 0) == (asked.data.discrete != "none" and "robot" in asked.data.kinds)
+    start, (_, end, _) = initial_params(prepare(asked)), load_params(tmp_path / "run")
+    still = set(asked.optim.freeze)
+    for part in start:
+        same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (start[part], end[part])), strict=True)]
+        assert all(same) if part in still else not all(same), part
+
+
+def test_what_is_frozen_stays_and_the_moving_average_resumes(chain: Any, tmp_path: Path) -> None:
+    """The average lags behind the parameters, is what is loaded, and goes on where it was."""
+    optim = OptimConfig(ema=0.9, freeze=("vision", "backbone/embedding"), warmup=0)
+    whole = config(chain, tmp_path / "whole", optim=optim, steps=4, checkpoint_every=2)
+    run(whole)
+    cut = replace(whole, out=tmp_path / "cut")
+    run(cut)
+    (tmp_path / "cut" / "checkpoints" / "4").rename(tmp_path / "4")
+    run(replace(cut, resume=True))
+    start = initial_params(prepare(whole))
+    _, end, step = load_params(whole.out)
+    _, again, _ = load_params(cut.out)
+    assert step == 4
+    jax.tree.map(np.testing.assert_array_equal, end, again)
+    jax.tree.map(np.testing.assert_array_equal, end["vision"], start["vision"])
+    assert np.array_equal(end["backbone"]["embedding"], start["backbone"]["embedding"])
+    assert not np.array_equal(end["backbone"]["layers"]["query"], start["backbone"]["layers"]["query"])
+    assert losses(whole.out) == losses(cut.out)
+
+
+@pytest.mark.slow
+def test_killed_while_a_checkpoint_is_written(chain: Any, tmp_path: Path) -> None:
+    """What is half-written is neither seen nor in the way; the resumed run repeats the undisturbed one."""
+    more = ("--steps=40", "--checkpoint-every=1")
+    subprocess.run(command(chain, tmp_path / "whole", *more), check=True, capture_output=True)
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(command(chain, cut, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+
+    def writing() -> list[Path]:
+        """Steps that have no name yet, once some are whole."""
+        done = [p for p in (cut / "checkpoints").glob("*") if p.name.isdigit()]
+        return [p for p in (cut / "checkpoints").glob("*tmp*") if p.is_dir()] if done else []
+
+    while time.monotonic() < deadline and process.poll() is None and not writing():
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert writing(), "the kill came too late; raise --steps"
+    assert losses(cut)[-1][0] < 40
+    subprocess.run(command(chain, cut, *more, "--resume"), check=True, capture_output=True)
+    assert losses(cut) == losses(tmp_path / "whole")
+    assert not writing()
+
+
+def test_sample_order_does_not_depend_on_the_number_of_ranks(chain: Any, tmp_path: Path) -> None:
+    setup = prepare(config(chain, tmp_path / "run"))
+
+    def some(rank: int, world: int, state: Any = None) -> list[Any]:
+        batches = prefetch(setup.reader, setup.encoder, setup.batcher, 8, seed=3, rank=rank, world=world, state=state)
+        found = [next(batches) for _ in range(3)]
+        batches.close()
+        return found
+
+    one = some(0, 1)
+    two = [some(rank, 2) for rank in range(2)]
+    for whole, *parts in zip(one, *two, strict=True):
+        assert whole.sample_ids == [i for part in parts for i in part.sample_ids]
+        assert np.array_equal(whole.batch["tokens"], np.concatenate([part.batch["tokens"] for part in parts]))
+        assert len({json.dumps(part.state.to_json()) for part in (whole, *parts)}) == 1
+    after = some(0, 1, one[-1].state)  # two ranks stopped here, one goes on
+    assert after[0].sample_ids == [i for rank in range(2) for i in some(rank, 2, two[rank][-1].state)[0].sample_ids]
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(chain: Any, tmp_path: Path) -> None:
+    """jax.distributed over two processes: the losses of one, and both resume after one checkpoint."""
+    more = ("--steps=4", "--checkpoint-every=2", "--keep=5")
+    subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    together = [
+        subprocess.Popen(
+            command(chain, tmp_path / "two", *more, f"--distributed=localhost:{port},2,{rank}"),
+            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=300)[1] for process in together]
+    assert [process.returncode for process in together] == [0, 0], said
+    np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-4)
+    assert sorted(p.name for p in (tmp_path / "two" / "checkpoints").iterdir()) == ["2", "4"]
+    subprocess.run(command(chain, tmp_path / "two", "--steps=5", "--resume"), check=True, capture_output=True)
+
+
+def test_who_joins_must_say_whom() -> None:
+    with pytest.raises(InputError, match="ADDRESS:PORT,PROCESSES,ID"):
+        join_processes("localhost,2")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(chain: Any, tmp_path: Path) -> None:
+    asked = config(chain, tmp_path / "run", optim=OptimConfig(learning_rate=1e38, warmup=0), steps=6)
+    with pytest.raises(InputError, match=r"is not finite at step \d.*sample ids are in .*Lower --optim\.learning-rate"):
+        run(asked)
+    (file,) = (tmp_path / "run").glob("not_finite_step_*.npz")
+    with np.load(file, allow_pickle=False) as batch:
+        assert len(batch["sample_ids"]) == 8
+        assert batch["images"].dtype == np.uint8
+    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))  # parameters that are gone are not saved
+
+
+def test_dry_run_says_the_cost_and_writes_nothing(
+    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(config(chain, tmp_path / "run", dry_run=True, accumulate=2))
+    said = capsys.readouterr().out
+    for words in ("parameters: backbone", "TFLOP per sample", "8 in 2 parts", "tokens per row", "GiB"):
+        assert words in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_trackers_get_every_row(chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboardX")
+    rows: list[tuple[dict[str, float], int]] = []
+    kept: dict[str, Any] = {}
+
+    class Run:
+        def log(self, row: dict[str, float], step: int) -> None:
+            rows.append((row, step))
+            if step == 3:
+                raise ConnectionError("no network")
+
+        def finish(self) -> None:
+            kept["finished"] = True
+
+    def init(**about: Any) -> Run:
+        kept.update(about)
+        return Run()
+
+    fake = types.SimpleNamespace(init=init, util=types.SimpleNamespace(generate_id=lambda: "abc"))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    run(config(chain, tmp_path / "run", trackers=("tensorboard", "wandb"), steps=4))
+    assert [step for _, step in rows] == [1, 2, 3]  # then it was left out, and training went on
+    assert (kept["id"], kept["config"]["batch_size"]) == ("abc", 8)
+    assert (tmp_path / "run" / "wandb_id").read_text() == "abc"
+    assert [row[0] for row in losses(tmp_path / "run")] == [1, 2, 3, 4]
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"loss/flow" in events.read_bytes()
+    with pytest.raises(InputError, match="did you mean 'wandb'"):
+        open_trackers(("wandbb",), tmp_path, 0, {})
+
+
+def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
+    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = Clock(prepare(config(chain, tmp_path / "run")))
+    for step in range(1, 6):
+        with clock.waiting():
+            now += 3.0
+        now += 1.0
+        lap = clock.lap(step)
+    assert (lap["samples_per_second"], lap["data_wait"]) == (2.0, 0.75)
+    assert capsys.readouterr().err.count("the loader is the bottleneck: 75 %") == 1
+
+
+def test_acting_by_tokens(chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAST and bins: whatever the backbone says decodes to one chunk; a run without tokens, or without an expert, says so."""
+    from train import evaluate
+
+    monkeypatch.setattr(evaluate, "load_factory", lambda name: lambda embodiment, split: FakeEnv(split))
+    for name, data, model in (
+        ("fast", {}, {"flow": False}),
+        ("bins", {"discrete": "bins", "bins_stride": 5}, {}),
+        ("none", {"discrete": "none"}, {}),
+    ):
+        run(config(chain, tmp_path / name, data=data, model=model, steps=1))
+        asked = evaluate.EvaluateConfig(
+            tmp_path / name,
+            env="fake:make",
+            embodiments=("planar",),
+            splits=("seen",),
+            episodes=2,
+            batch=2,
+            decode="tokens",
+        )
+        if name == "none":
+            with pytest.raises(InputError, match="predicts no action tokens"):
+                evaluate.main(asked)
+            continue
+        (seen,) = evaluate.main(asked)["world"]
+        assert seen["episodes"] == 2
+        if name == "fast":
+            with pytest.raises(InputError, match="no action expert"):
+                evaluate.main(replace(asked, decode="flow"))
+
+
+def test_saved_configuration_is_the_run(chain: Any, tmp_path: Path) -> None:
+    asked = config(chain, tmp_path / "run", steps=1, model={"state": "special"}, optim=OptimConfig(freeze=("vision",)))
+    run(asked)
+    saved = load_config(tmp_path / "run")
+    assert saved == prepare(asked).resolved
+    assert (saved.model.cameras, saved.model.state, saved.optim.freeze) == (2, "special", ("vision",))
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"bathc_size": 3}))
+    with pytest.raises(InputError, match="bathc_size"):
+        load_config(tmp_path / "run")
