@@ -11,13 +11,14 @@ blind     replays demonstrations of other scenes, one after the other, until the
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
 from examples.tabletop.embodiments import EMBODIMENTS
-from examples.tabletop.env import Env, make, make_vector
+from examples.tabletop.env import make, make_vector
 from examples.tabletop.expert import Expert
 from examples.tabletop.tasks import KINDS
 from examples.tabletop.vector import VectorEnv
@@ -26,6 +27,7 @@ from fasttok.errors import unknown_name
 
 OTHER_SCENES = 1 << 24  # seeds that no evaluation uses
 TABLES = 100  # side by side
+FIRST_SEED = 1_000_000
 Policy = Callable[[VectorEnv, int, int], Iterator[NDArray]]  # environment, row, seed -> actions (D,)
 
 
@@ -44,7 +46,7 @@ class BaselineConfig:
     """Who acts."""
     by_task: bool = False
     """Count every task apart."""
-    seed: int = 1_000_000
+    seed: int = FIRST_SEED
     """Seed of the first episode: by default those of `python -m train.evaluate`."""
     json: bool = False
     """Print JSON on stdout."""
@@ -105,10 +107,34 @@ def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:
     return env.info()
 
 
-def play_one(env: Env, seed: int, policy: Policy) -> tuple[bool, bool]:
-    """One episode: (success, followed)."""
-    info = play(env.vector, range(seed, seed + 1), policy)
-    return bool(info["success"][0]), bool(info["followed"][0])
+def measure(
+    policy: str, embodiment: str, split: str, task: str, episodes: int, seed: int = FIRST_SEED
+) -> dict[str, Any]:
+    """Shares of `episodes` episodes, played `TABLES` at a time, with progress on stderr.
+
+    Args:
+        task: one kind only; all when "".
+
+    Returns:
+        policy, embodiment, split, task, episodes, and the shares success, followed and shortcut.
+
+    Raises:
+        InputError: no such policy, embodiment, split or task.
+    """
+    if policy not in POLICIES:
+        raise unknown_name("policy", policy, POLICIES)
+    played: dict[str, list[NDArray]] = {"success": [], "followed": [], "shortcut": []}
+    with progress(" ".join(filter(None, (policy, embodiment, split, task))), episodes, "episodes") as advance:
+        for first in range(0, episodes, TABLES):
+            n = min(TABLES, episodes - first)
+            info = play(
+                make_vector(embodiment, split, n, task), range(seed + first, seed + first + n), POLICIES[policy]
+            )
+            for key, values in played.items():
+                values.append(info[key])
+            advance(n)
+    what = {"policy": policy, "embodiment": embodiment, "split": split, "task": task or "all", "episodes": episodes}
+    return what | {key: float(np.concatenate(values).mean()) for key, values in played.items()}
 
 
 def main(config: BaselineConfig) -> None:
@@ -117,31 +143,17 @@ def main(config: BaselineConfig) -> None:
     Raises:
         InputError: no such policy or split.
     """
-    rows = []
-    for name in config.policies:
-        if name not in POLICIES:
-            raise unknown_name("policy", name, POLICIES)
-        for embodiment in EMBODIMENTS:
-            for split in config.splits:
-                for task in KINDS if config.by_task else ("",):
-                    played: dict[str, list[NDArray]] = {"success": [], "followed": [], "shortcut": []}
-                    title = " ".join(filter(None, (name, embodiment, split, task)))
-                    with progress(title, config.episodes, "episodes") as advance:
-                        for first in range(0, config.episodes, TABLES):
-                            n = min(TABLES, config.episodes - first)
-                            env = make_vector(embodiment, split, n, task)
-                            seeds = range(config.seed + first, config.seed + first + n)
-                            info = play(env, seeds, POLICIES[name])
-                            for key, values in played.items():
-                                values.append(info[key])
-                            advance(n)
-                    shares = {key: float(np.concatenate(values).mean()) for key, values in played.items()}
-                    rows.append({"policy": name, "embodiment": embodiment, "split": split, "task": task or "all",
-                                 "episodes": config.episodes, **shares})  # fmt: skip
+    rows = [
+        measure(policy, embodiment, split, task, config.episodes, config.seed)
+        for policy in config.policies
+        for embodiment in EMBODIMENTS
+        for split in config.splits
+        for task in (KINDS if config.by_task else ("",))
+    ]
     if config.json:
         emit_json(rows)
         return
-    cells = [[f"{100 * cell:.1f} %" if isinstance(cell, float) else cell for cell in r.values()] for r in rows]
+    cells = [[f"{100 * cell:.1f} %" if isinstance(cell, float) else cell for cell in row.values()] for row in rows]
     table("baselines", list(rows[0]), cells)
 
 
