@@ -16,13 +16,12 @@ from benchmarks import about
 from examples.tabletop.baselines import POLICIES, measure
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make_vector
-from examples.tabletop.scenes import SPLITS
 from examples.tabletop.tasks import KINDS
 from examples.tabletop.vector import VectorEnv
 from fasttok.console import run, table
 
 REPEATS = 3  # the median counts
-BASELINE_SPLITS = ("seen", "uncorrelated", "unseen", "phrasings", "more_objects", "held_out", "held_out+uncorrelated")
+SPLITS_MEASURED = ("seen", "uncorrelated", "unseen", "phrasings", "more_objects", "held_out", "held_out+uncorrelated")
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,12 @@ def main(config: WorldConfig) -> None:
         percent(measure(name, embodiment, split, "", config.episodes))
         for name in POLICIES
         for embodiment in EMBODIMENTS
-        for split in BASELINE_SPLITS
+        for split in SPLITS_MEASURED
     ]
     table("baselines", list(played[0]), [list(row.values()) for row in played])
     expert = []
     for embodiment in EMBODIMENTS:
-        for split in SPLITS:
+        for split in SPLITS_MEASURED:
             found = {task: measure("expert", embodiment, split, task, config.episodes) for task in KINDS}
             expert.append(
                 {"embodiment": embodiment, "split": split, "episodes a task": config.episodes}
