@@ -209,9 +209,9 @@ def numbers_section(results: dict[str, Any]) -> list[Markup]:
     ]  # fmt: skip
     out = [
         tag("h2", "Evaluation"),
-        tag("p", "Success: the task is done and stays done for 0.3 s. Followed: the behaviour was about the block that the "
-                 f"instruction names, done or not. A prediction is one chunk for {results['world'][0]['batch']} episodes side by "
-                 "side. Brackets: 95 % Wilson intervals.", class_="soft"),
+        tag("p", "Success: the task is done and stays done for 0.3 s. Followed: the first block that the robot "
+                 "did something with is the one that the instruction names, done or not. A prediction is one chunk for "
+                 f"{results['world'][0]['batch']} episodes side by side. Brackets: 95 % Wilson intervals.", class_="soft"),
         html.table(["embodiment", "split", "episodes", "success", "followed", "ms per prediction"], rows),
     ]  # fmt: skip
     vqa = results["vqa"]

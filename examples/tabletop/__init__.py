@@ -1,12 +1,14 @@
 """A small language-conditioned tabletop world in numpy: blocks, two robots, an expert, datasets, a closed-loop environment.
 
-world.py        blocks and a hand on a table: what pushing, grasping and carrying do
+world.py        blocks and hands on N tables: what pushing, grasping and carrying do
 embodiments.py  two robots: what an action means to the world, and what they feel
 render.py       64 x 64 pictures from above and from the wrist
-tasks.py        scenes, instructions, success; what is held out
+tasks.py        instructions and success
+scenes.py       which blocks lie where; splits: what is held out, and the spurious correlation
 expert.py       a scripted demonstrator with human-like motion
-env.py          reset, step, instruction, success, followed: what `python -m train.evaluate` drives
-baselines.py    the expert and a blind policy, to compare a robot with
+vector.py       N environments at once: reset, step, success, followed, info
+env.py          one of them: what `python -m train.evaluate` drives
+baselines.py    the expert, one that trusts the correlation, and a blind one, to compare a robot with
 questions.py    questions, answers and captions about scenes
 rlds.py         demonstrations as RLDS datasets, written by TFDS
 generate.py     the command that writes everything

@@ -1,98 +1,160 @@
-"""What a trained robot is compared with: the expert, and one that acts without looking.
+"""What a trained robot is compared with: the expert, one that acts without looking, and one that does not listen.
 
     python -m examples.tabletop.baselines --episodes 200
 
-The blind one replays demonstrations of other scenes, one after the other, until the time is up.
+expert    does what is asked
+nearest   does what is asked, but with the block that is nearest to the hand, whichever is named: what a robot learns that trusts
+          the spurious correlation of the demonstrations
+blind     replays demonstrations of other scenes, one after the other, until the time is up
 """
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
 from examples.tabletop.embodiments import EMBODIMENTS
-from examples.tabletop.env import Env, make
+from examples.tabletop.env import make, make_vector
 from examples.tabletop.expert import Expert
+from examples.tabletop.tasks import KINDS
+from examples.tabletop.vector import VectorEnv
 from fasttok.console import emit_json, progress, run, table
+from fasttok.errors import unknown_name
 
 OTHER_SCENES = 1 << 24  # seeds that no evaluation uses
+TABLES = 100  # side by side
+FIRST_SEED = 1_000_000
+Policy = Callable[[VectorEnv, int, int], Iterator[NDArray]]  # environment, row, seed -> actions (D,)
 
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """Success and language following of the expert and of acting blindly.
+    """Success, language following and shortcuts of the expert, of going to the nearest block, and of acting blindly.
 
     Example: python -m examples.tabletop.baselines --episodes 200
     """
 
     episodes: int = 200
-    """Episodes per embodiment and split."""
-    splits: tuple[str, ...] = ("seen", "held_out")
-    """Splits of the world."""
-    seed: int = 1_000_000
+    """Episodes per policy, embodiment and split (and task, with --by-task)."""
+    splits: tuple[str, ...] = ("seen", "uncorrelated", "unseen", "phrasings", "more_objects", "held_out")
+    """Splits of the world; a+b applies both."""
+    policies: tuple[str, ...] = ("expert", "nearest", "blind")
+    """Who acts."""
+    by_task: bool = False
+    """Count every task apart."""
+    seed: int = FIRST_SEED
     """Seed of the first episode: by default those of `python -m train.evaluate`."""
     json: bool = False
     """Print JSON on stdout."""
 
 
-def without_pictures(embodiment: str, split: str) -> Env:
-    """An environment whose observations are empty: nobody here looks at them."""
-    env = make(embodiment, split)
-    env.observe = dict  # type: ignore[method-assign]
-    return env
-
-
-def expert(env: Env, seed: int) -> Iterator[NDArray]:
+def expert(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
     """What the expert does in this scene."""
-    acting = Expert(env.world, env.task, env.robot, np.random.default_rng(seed))
-    while (action := acting.act()) is not None:
-        yield action
+    return _acts(Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng(seed)))
 
 
-def blind(env: Env, seed: int) -> Iterator[NDArray]:
+def nearest(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
+    """What the expert would do if the nearest block had been named."""
+    task, near = env.tasks[row], int(env.info()["nearest"][row])
+    goal = task.target if task.goal == near else task.goal  # a block cannot be brought to itself
+    return _acts(Expert(env.world(row), replace(task, target=near, goal=goal), env.robot, np.random.default_rng(seed)))
+
+
+def blind(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
     """What the expert does in other scenes."""
-    number = OTHER_SCENES + 100 * seed
+    other, number = make(env.embodiment), OTHER_SCENES + 100 * seed
     while True:
-        other = without_pictures(env.embodiment, "seen")
         other.reset(number)
-        for action in expert(other, number):
+        for action in expert(other.vector, 0, number):
             other.step(action)
             yield action
         number += 1
 
 
-def play(env: Env, seed: int, policy: Callable[[Env, int], Iterator[NDArray]]) -> tuple[bool, bool]:
-    """One episode: (success, followed)."""
-    env.reset(seed)
-    for _, action in zip(range(env.max_steps), policy(env, seed), strict=False):
-        env.step(action)
-        if env.success():
+def _acts(acting: Expert) -> Iterator[NDArray]:
+    while (action := acting.act()) is not None:
+        yield action
+
+
+POLICIES: dict[str, Policy] = {"expert": expert, "nearest": nearest, "blind": blind}
+
+
+def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:
+    """An episode on each table, as `train.evaluate` plays them: a robot stops when it has succeeded, when it has nothing more
+    to do, or when the time is up.
+
+    Returns:
+        `VectorEnv.info` at the end.
+    """
+    env.reset(seeds)
+    acting = [policy(env, row, seed) for row, seed in enumerate(seeds)]
+    active, actions = np.ones(len(env), bool), np.zeros((len(env), env.action_dim))
+    for _ in range(env.max_steps):
+        for row in np.flatnonzero(active):
+            action = next(acting[row], None)
+            if action is None:
+                active[row] = False
+            else:
+                actions[row] = action
+        if not active.any():
             break
-    return env.success(), env.followed()
+        env.step(actions, active)
+        active &= ~env.success()
+    return env.info()
+
+
+def measure(
+    policy: str, embodiment: str, split: str, task: str, episodes: int, seed: int = FIRST_SEED
+) -> dict[str, Any]:
+    """Shares of `episodes` episodes, played `TABLES` at a time, with progress on stderr.
+
+    Args:
+        task: one kind only; all when "".
+
+    Returns:
+        policy, embodiment, split, task, episodes, and the shares success, followed and shortcut.
+
+    Raises:
+        InputError: no such policy, embodiment, split or task.
+    """
+    if policy not in POLICIES:
+        raise unknown_name("policy", policy, POLICIES)
+    played: dict[str, list[NDArray]] = {"success": [], "followed": [], "shortcut": []}
+    with progress(" ".join(filter(None, (policy, embodiment, split, task))), episodes, "episodes") as advance:
+        for first in range(0, episodes, TABLES):
+            n = min(TABLES, episodes - first)
+            info = play(
+                make_vector(embodiment, split, n, task), range(seed + first, seed + first + n), POLICIES[policy]
+            )
+            for key, values in played.items():
+                values.append(info[key])
+            advance(n)
+    what = {"policy": policy, "embodiment": embodiment, "split": split, "task": task or "all", "episodes": episodes}
+    return what | {key: float(np.concatenate(values).mean()) for key, values in played.items()}
 
 
 def main(config: BaselineConfig) -> None:
-    """Plays and prints."""
-    rows = []
-    for name, policy in (("expert", expert), ("blind", blind)):
-        for embodiment in EMBODIMENTS:
-            for split in config.splits:
-                with progress(f"{name}, {embodiment}, {split}", config.episodes, "episodes") as advance:
-                    played = []
-                    for seed in range(config.seed, config.seed + config.episodes):
-                        played.append(play(without_pictures(embodiment, split), seed, policy))
-                        advance()
-                success, followed = np.mean(played, axis=0)
-                rows.append({"policy": name, "embodiment": embodiment, "split": split, "episodes": config.episodes,
-                             "success": float(success), "followed": float(followed)})  # fmt: skip
+    """Plays and prints.
+
+    Raises:
+        InputError: no such policy or split.
+    """
+    rows = [
+        measure(policy, embodiment, split, task, config.episodes, config.seed)
+        for policy in config.policies
+        for embodiment in EMBODIMENTS
+        for split in config.splits
+        for task in (KINDS if config.by_task else ("",))
+    ]
     if config.json:
         emit_json(rows)
-    else:
-        cells = [[*list(r.values())[:4], f"{100 * r['success']:.0f} %", f"{100 * r['followed']:.0f} %"] for r in rows]  # type: ignore[operator]
-        table("baselines", list(rows[0]), cells)
+        return
+    cells = [[f"{100 * cell:.1f} %" if isinstance(cell, float) else cell for cell in row.values()] for row in rows]
+    table("baselines", list(rows[0]), cells)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.tabletop.world import World
+from examples.tabletop.world import Tables, World, norm
 
 MAX_SPEED = 0.35  # metres a second
 FINGER_SPEED = 4.0  # openings a second
@@ -49,31 +49,35 @@ class Embodiment:
         roll, pitch = TILT * (to - world.hand)[::-1] * (-self.control_hz, self.control_hz)  # leans into its motion
         return np.array([*ahead, lift, roll, pitch, world.yaw + (yaw - world.yaw) / LAG, opening], np.float32)
 
-    def apply(self, world: World, action: NDArray) -> None:
-        """One control step of the world.
+    def apply(self, tables: Tables, actions: NDArray) -> None:
+        """One control step of N tables.
 
         Args:
-            action: (D,) raw units. Too large ones are limited by the robot's speed, as a controller would.
+            actions: (N, D) raw units. Too large ones are limited by the robot's speed, as a controller would.
         """
-        a = np.asarray(action, np.float64)
+        a = np.asarray(actions, np.float64)
         if self.name == "planar":
-            move, lift, turn = a[:2], 0.0, 0.0
+            move, lift, turn = a[:, :2], np.zeros(len(a)), np.zeros(len(a))
         else:
-            move, lift, turn = LAG * (a[:2] - world.hand), LAG * (a[2] - world.height), LAG * (a[5] - world.yaw)
-            world.tilt = world.tilt + LAG * np.clip(a[3:5] - world.tilt, -1.0, 1.0)
-        most = MAX_SPEED / self.control_hz
-        move = move * min(1.0, most / max(float(np.hypot(*move)), 1e-9))
+            move, lift, turn = (
+                LAG * (a[:, :2] - tables.hand),
+                LAG * (a[:, 2] - tables.height),
+                LAG * (a[:, 5] - tables.yaw),
+            )
+            tables.tilt += LAG * np.clip(a[:, 3:5] - tables.tilt, -1.0, 1.0)
+        move = move * np.minimum(1.0, MAX_SPEED / self.control_hz / np.maximum(norm(move), 1e-9))[:, None]
         lift, turn, fingers = (
-            float(np.clip(value, -speed / self.control_hz, speed / self.control_hz))
-            for value, speed in ((lift, LIFT_SPEED), (turn, TURN_SPEED), (a[-1] - world.opening, FINGER_SPEED))
+            np.clip(value, -speed / self.control_hz, speed / self.control_hz)
+            for value, speed in ((lift, LIFT_SPEED), (turn, TURN_SPEED), (a[:, -1] - tables.opening, FINGER_SPEED))
         )
-        world.advance(world.hand + move, world.height + lift, world.yaw + turn, world.opening + fingers)
+        tables.advance(tables.hand + move, tables.height + lift, tables.yaw + turn, tables.opening + fingers)
 
-    def state(self, world: World) -> NDArray[np.float32]:
-        """The proprio vector (S,): raw units."""
+    def state(self, tables: Tables) -> NDArray[np.float32]:
+        """The proprio vectors (N, S): raw units."""
         if self.name == "planar":
-            return np.array([*world.hand, world.opening], np.float32)
-        return np.array([*world.hand, world.height, *world.tilt, world.yaw, world.opening], np.float32)
+            return np.column_stack([tables.hand, tables.opening]).astype(np.float32)
+        parts = [tables.hand, tables.height, tables.tilt, tables.yaw, tables.opening]
+        return np.column_stack(parts).astype(np.float32)
 
 
 PLANAR = Embodiment(

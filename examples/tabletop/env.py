@@ -1,16 +1,18 @@
-"""The closed-loop environment: what `python -m train.evaluate --env examples.tabletop.env:make` drives."""
+"""The closed-loop environment: what `python -m train.evaluate --env examples.tabletop.env:make` drives.
+
+One table of a `vector.VectorEnv`. `make_vector` makes many at once.
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.tabletop.embodiments import EMBODIMENTS, Embodiment
-from examples.tabletop.render import CAMERAS
-from examples.tabletop.tasks import SPLITS, Task, sample
+from examples.tabletop.tasks import Task
+from examples.tabletop.vector import SeenByOne, VectorEnv, make_vector
 from examples.tabletop.world import World
-from fasttok.errors import unknown_name
 
-SECONDS = 8.0  # of an episode, at most
-HOLD_SECONDS = 0.3  # a task counts as done when it has been for so long: passing by is not enough
+__all__ = ["Env", "make", "make_vector"]
 
 
 class Env:
@@ -18,28 +20,18 @@ class Env:
 
     Attributes:
         embodiment: name. control_hz: steps a second. action_dim: D. max_steps: of an episode.
-        world, task: the state and what is asked; of the current episode.
     """
 
-    def __init__(self, embodiment: Embodiment, split: str) -> None:
-        self.robot = embodiment
-        self.split = split
-        self.embodiment = embodiment.name
-        self.control_hz = embodiment.control_hz
-        self.action_dim = embodiment.action_dim
-        self.max_steps = round(SECONDS * embodiment.control_hz)
-        self.world: World
-        self.task: Task
+    def __init__(self, vector: VectorEnv) -> None:
+        self.vector, self.robot = vector, vector.robot
+        self.embodiment, self.control_hz = vector.embodiment, vector.control_hz
+        self.action_dim, self.max_steps = vector.action_dim, vector.max_steps
 
-    def reset(self, seed: int) -> dict[str, NDArray]:
+    def reset(self, seed: int) -> SeenByOne:
         """A new episode; returns the first observation."""
-        self.world, self.task = sample(np.random.default_rng(seed), self.split)
-        self.world.height = self.robot.cruise
-        self._start = self.world.positions.copy()
-        self._held_for = 0
-        return self.observe()
+        return self.vector.reset([seed]).row(0)
 
-    def step(self, action: NDArray) -> dict[str, NDArray]:
+    def step(self, action: NDArray) -> SeenByOne:
         """One control step.
 
         Args:
@@ -49,42 +41,51 @@ class Env:
             ValueError: not (D,) finite numbers.
         """
         action = np.asarray(action, np.float64)
-        if action.shape != (self.action_dim,) or not np.isfinite(action).all():
+        if action.shape != (self.action_dim,):
             raise ValueError(f"{self.embodiment}: expected {self.action_dim} finite numbers, got {action}")
-        self.robot.apply(self.world, action)
-        self._held_for = self._held_for + 1 if self.task.satisfied(self.world) else 0
-        return self.observe()
+        return self.vector.step(action[None]).row(0)
 
-    def observe(self) -> dict[str, NDArray]:
-        """{"image/<slot>": (64, 64, 3) uint8 per camera, "state": (S,) float32}."""
-        images = {f"image/{slot}": CAMERAS[slot](self.world) for slot in self.robot.cameras}
-        return images | {"state": self.robot.state(self.world)}
+    def observe(self) -> SeenByOne:
+        """{"image/<slot>": (64, 64, 3) uint8 per camera, "state": (S,) float32}, drawn when looked at."""
+        return self.vector.observe().row(0)
+
+    @property
+    def world(self) -> World:
+        """The state of the table."""
+        return self.vector.world(0)
+
+    @property
+    def task(self) -> Task:
+        """What is asked, in full."""
+        return self.vector.tasks[0]
 
     @property
     def instruction(self) -> str:
-        """What is asked."""
+        """What is asked, in words."""
         return self.task.instruction
 
     def success(self) -> bool:
         """Whether what was asked has been so for the last 0.3 s."""
-        return self._held_for >= HOLD_SECONDS * self.control_hz
+        return bool(self.vector.success()[0])
 
     def followed(self) -> bool:
-        """Whether the behaviour, good or bad, was about the block that the instruction names."""
-        return self.task.meant(self.world, self._start) == self.task.target
+        """Whether the first block that the robot did something with is the named one (`VectorEnv.followed`)."""
+        return bool(self.vector.followed()[0])
+
+    def info(self) -> dict[str, Any]:
+        """Of the current episode: what `VectorEnv.info` says, as plain values."""
+        return {name: value[0].item() for name, value in self.vector.info().items()}
 
 
-def make(embodiment: str = "planar", split: str = "seen") -> Env:
+def make(embodiment: str = "planar", split: str = "seen", task: str = "", correlation: float | None = None) -> Env:
     """An environment.
 
     Args:
-        embodiment: planar or arm. split: seen, held_out, held_out_pair or held_out_phrase (`tasks.sample`).
+        embodiment: planar or arm. split: see `scenes.SPLITS`; `a+b` applies both.
+        task: one kind of `tasks.KINDS` only; all when "".
+        correlation: share of episodes in which the named block is the nearest one; the split's own when None.
 
     Raises:
-        InputError: no such embodiment or split.
+        InputError: no such embodiment, split, task or share.
     """
-    if embodiment not in EMBODIMENTS:
-        raise unknown_name("embodiment", embodiment, EMBODIMENTS)
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
-    return Env(EMBODIMENTS[embodiment], split)
+    return Env(make_vector(embodiment, split, 1, task, correlation))

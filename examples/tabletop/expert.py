@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.tabletop.embodiments import Embodiment
+from examples.tabletop.scenes import CLEARLY, beside
 from examples.tabletop.tasks import BEHIND, CORNERS, Task
-from examples.tabletop.world import BLOCK, HAND, World
+from examples.tabletop.world import BLOCK, HAND, World, norm
 
 SPEED = (0.16, 0.24)  # mean speed of a reach, metres a second
 PUSH_SPEED = 0.11
@@ -22,6 +23,7 @@ TREMOR_SECONDS = 0.25  # its correlation time
 REST = (0.1, 0.35)  # seconds of a pause
 FINGER_SECONDS = 0.4  # to open or close
 LOWERED = 0.0
+TURNS = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5])  # radians around a block, to stand beside it
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Expert:
         self.dt = 1.0 / embodiment.control_hz
         self.tremor = np.zeros(2)
         self.yaw = float(rng.normal(0, 0.4)) if embodiment.cruise else 0.0
-        self.references = {"reach": self.reach, "push": self.push, "place": self.place}[task.kind]()
+        self.references = getattr(self, task.kind)()
 
     def act(self) -> NDArray[np.float32] | None:
         """The next action (D,) float32, or None when the demonstration is over."""
@@ -58,12 +60,15 @@ class Expert:
         return action
 
     def reach(self) -> Iterator[Reference]:
-        """Next to the target, on the side from which the hand comes."""
+        """Next to the target, on the side from which the hand comes, or as near to that as no other block is nearer."""
         yield from self.rest(1.0)
-        block = self.world.positions[self.task.target]
-        away = self.world.hand - block
-        side = block + away / np.hypot(*away) * self.rng.uniform(0.85, 1.05) * (BLOCK + HAND)
-        yield from self.travel(side, 1.0, end_height=LOWERED)
+        blocks, target = self.world.positions, self.task.target
+        away = self.world.hand - blocks[target]
+        away *= self.rng.uniform(0.85, 1.05) * (BLOCK + HAND) / np.hypot(*away)
+        sides = blocks[target] + [away @ [[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]] for a in TURNS]
+        gaps = norm(sides[:, None] - blocks)
+        gaps[:, target] += CLEARLY
+        yield from self.travel(sides[(gaps.argmin(1) == target).argmax()], 1.0, end_height=LOWERED)
         yield from self.rest(1.0, extra=0.4)
 
     def push(self) -> Iterator[Reference]:
@@ -89,13 +94,26 @@ class Expert:
         yield from self.rest(0.0, extra=0.3)
 
     def place(self) -> Iterator[Reference]:
-        """Over the block, close, carry, open, and back off a little."""
-        world = self.world
-        yield from self.rest(1.0)
-        yield from self.travel(world.positions[self.task.target], 1.0, end_height=LOWERED)
-        yield from self.fingers(0.0)
+        """Over the block, close, carry to the corner, open."""
+        yield from self.pick()
         corner = np.array(CORNERS[self.task.corner]) + self.rng.uniform(-0.015, 0.015, 2)
-        yield from self.travel(corner, 0.0, end_height=LOWERED)
+        yield from self.put(corner)
+
+    def sort(self) -> Iterator[Reference]:
+        """Over the block, close, carry it beside the one it belongs to, open."""
+        assert self.task.goal is not None
+        yield from self.pick()
+        yield from self.put(beside(self.world.hand, self.world.positions[self.task.goal]))
+
+    def pick(self) -> Iterator[Reference]:
+        """To the target, and closes around it."""
+        yield from self.rest(1.0)
+        yield from self.travel(self.world.positions[self.task.target], 1.0, end_height=LOWERED)
+        yield from self.fingers(0.0)
+
+    def put(self, to: NDArray[np.float64]) -> Iterator[Reference]:
+        """Carries what it holds, lets go and waits a little."""
+        yield from self.travel(to, 0.0, end_height=LOWERED)
         yield from self.fingers(1.0)
         yield from self.rest(1.0, extra=0.2)
 

@@ -20,6 +20,7 @@ from PIL import Image
 from examples.tabletop import questions, rlds
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.render import primary
+from examples.tabletop.scenes import CORRELATION, split_named
 from fasttok.console import emit_json, log, progress, run, table
 from fasttok.errors import InputError
 
@@ -63,6 +64,8 @@ class GenerateConfig:
     """Training questions, each about a scene of its own."""
     captions: int = 2000
     """Training captions."""
+    correlation: float = CORRELATION
+    """Share of the demonstrations in which the named block is also the one nearest to the hand: a spurious cue."""
     seed: int = 0
     """Seed of everything."""
     overwrite: bool = False
@@ -83,11 +86,12 @@ def main(config: GenerateConfig) -> None:
     """Writes everything.
 
     Raises:
-        InputError: a number below 1, or a dataset that is there already.
+        InputError: a number below 1, a share outside [0, 1], or a dataset that is there already.
     """
     for name in ("episodes", "vqa", "captions"):
         if getattr(config, name) < 1:
             raise InputError(f"--{name} is {getattr(config, name)}, expected at least 1")
+    split_named("seen", config.correlation)  # refuses what is no share, before anything is written
     names = [f"tabletop_{name}" for name in EMBODIMENTS] + ["tabletop_vqa", "tabletop_captions"]
     for name in names:
         if (config.out / name).exists() and not config.overwrite:
@@ -142,7 +146,7 @@ def demonstrations(
     """`total` successful demonstrations. Seeds of a split are its own: no scene of train is in val."""
     seed = (config.seed * 10 + number) * 1_000_000
     while count.written < total:
-        demonstration = rlds.demonstrate(name, seed)
+        demonstration = rlds.demonstrate(name, seed, correlation=config.correlation)
         seed += 1
         if demonstration is None:
             count.failed += 1
@@ -185,7 +189,7 @@ def record(name: str, rng: np.random.Generator, folder: Path, image: str) -> dic
     path = folder / "images" / image
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    Image.fromarray(primary(world)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(primary(world.tables)[world.row]).save(buffer, "JPEG", quality=JPEG_QUALITY)
     path.write_bytes(buffer.getvalue())
     return fields
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.tabletop.tasks import PAIRS, sample_positions
+from examples.tabletop.scenes import PAIRS, sample_positions
+from examples.tabletop.tasks import PROPERTIES
 from examples.tabletop.world import Block, World
 
 NUMBERS = ("one", "two", "three", "four")
@@ -118,7 +119,15 @@ def nearest(world: World, rng: np.random.Generator) -> Question | None:
     return Question("nearest", "which block is nearest to the gripper?", str(world.blocks[order[0]]))
 
 
-ASKERS = (count_blocks, colour_of_end, shape_of_colour, colour_of_shape, exists, quadrant, side, nearest)
+def alike(world: World, rng: np.random.Generator) -> Question | None:
+    """Which block has the colour of the red star? What `sort` asks a robot to know."""
+    number, by = int(rng.integers(len(world.blocks))), PROPERTIES[rng.integers(len(PROPERTIES))]
+    block, others = world.blocks[number], world.blocks[:number] + world.blocks[number + 1 :]
+    same = [other for other in others if getattr(other, by) == getattr(block, by)]
+    return Question("alike", f"which block has the {by} of the {block}?", str(same[0])) if len(same) == 1 else None
+
+
+ASKERS = (count_blocks, colour_of_end, shape_of_colour, colour_of_shape, exists, quadrant, side, nearest, alike)
 
 
 def place_word(position: NDArray[np.float64]) -> str | None:

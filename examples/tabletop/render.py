@@ -1,14 +1,23 @@
-"""64 x 64 pictures of a table, drawn from signed distances: a pixel's share of a shape is how far it lies inside its edge."""
+"""64 x 64 pictures of tables, drawn from signed distances: a pixel's share of a shape is how far it lies inside its edge.
 
+Many tables are drawn together: all blocks of one shape are one array of small windows, each worked out to what it keeps of the
+picture below and what it adds; those are then laid down in order. Per pixel there are additions, products, minima and square
+roots only (and the sine of the wood's grain, over whole pictures), so a table looks the same, to the last bit, drawn alone or
+among others.
+"""
+
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.tabletop.world import BLOCK, HAND, TABLE, World
+from examples.tabletop.world import BLOCK, COLOURS, HAND, SHAPES, TABLE, Tables
 
 SIZE = 64
+TOGETHER = 16  # tables whose pictures fit the cache together
 RGB = {
     "red": (214, 48, 49),
     "green": (38, 162, 82),
@@ -17,146 +26,279 @@ RGB = {
     "purple": (142, 68, 190),
     "orange": (243, 122, 28),
 }
-WOOD = np.array([222, 205, 180], np.float32)
-FLOOR = np.array([96, 104, 116], np.float32)
-STEEL = np.array([52, 58, 70], np.float32)
-WHITE = np.array([235, 238, 242], np.float32)
-SHADOW = np.array([70, 56, 40], np.float32)
 Grid = NDArray[np.float32]
+Stamp = tuple[int, int, Grid, Grid]  # first row and column, then what to keep (k, k) and to add (3, k, k)
+
+
+def _rgb(values: object) -> Grid:
+    """Colours (..., 3) as (..., 3, 1, 1), to lie over pictures (n, 3, rows, columns)."""
+    return np.array(values, np.float32)[..., None, None]
+
+
+PALETTE = _rgb([RGB[colour] for colour in COLOURS])
+WOOD, FLOOR, STEEL = _rgb((222, 205, 180)), _rgb((96, 104, 116)), _rgb((52, 58, 70))
+WHITE, SHADOW = _rgb((235, 238, 242)), _rgb((70, 56, 40))
 
 
 @dataclass(frozen=True)
-class View:
-    """A camera that looks straight down: its centre (2,), the metres its picture spans, its rotation in radians."""
+class Views:
+    """Cameras that look straight down on n tables.
 
-    centre: tuple[float, float]
-    span: float
-    angle: float = 0.0
+    Attributes:
+        centres: (n, 2) float64. spans: (n,) metres that a picture covers. angles: (n,) radians; None for cameras that never turn.
+    """
+
+    centres: NDArray
+    spans: NDArray
+    angles: NDArray | None = None
+
+    def take(self, rows: NDArray | slice) -> "Views":
+        """Some of them."""
+        return Views(self.centres[rows], self.spans[rows], None if self.angles is None else self.angles[rows])
 
     @property
-    def pixel(self) -> float:
-        """Metres per pixel."""
-        return self.span / SIZE
+    def turn(self) -> tuple[Grid, Grid]:
+        """Cosine and sine of the rotation, (n, 1, 1) each."""
+        return turn(np.zeros(len(self.spans)) if self.angles is None else self.angles)
 
-    def grid(self) -> tuple[Grid, Grid]:
-        """World coordinates (x, y) of all pixels, each (SIZE, SIZE) float32."""
-        line = ((np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE - 0.5) * np.float32(self.span)
-        u, v = np.meshgrid(line, -line)
-        c, s = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
-        return np.float32(self.centre[0]) + c * u - s * v, np.float32(self.centre[1]) + s * u + c * v
+    @property
+    def pixel(self) -> Grid:
+        """Metres per pixel, (n, 1, 1)."""
+        return each(self.spans / SIZE)
 
-    def window(self, point: NDArray, reach: float) -> tuple[slice, slice]:
-        """The pixels within `reach` metres of a point: drawing only there is five times faster."""
-        c, s = np.cos(self.angle), np.sin(self.angle)
-        dx, dy = point[0] - self.centre[0], point[1] - self.centre[1]
-        column, row = ((c * dx + s * dy) / self.span + 0.5) * SIZE, (0.5 - (c * dy - s * dx) / self.span) * SIZE
-        pixels = reach / self.pixel + 1
-        return (
-            slice(max(int(row - pixels), 0), max(int(row + pixels) + 1, 0)),
-            slice(max(int(column - pixels), 0), max(int(column + pixels) + 1, 0)),
-        )
+    def grid(self, rows: NDArray, columns: NDArray, origin: NDArray) -> tuple[Grid, Grid]:
+        """World coordinates of pixels.
+
+        Args:
+            rows: (n, r). columns: (n, c). origin: (n, 2) what they are relative to.
+
+        Returns:
+            x and y, (n, r, c) float32 each, or what broadcasts to that where the camera does not turn.
+        """
+        step, half = each(self.spans / SIZE), np.float32(0.5 * SIZE - 0.5)
+        u = (columns.astype(np.float32)[:, None, :] - half) * step
+        v = (half - rows.astype(np.float32)[:, :, None]) * step
+        x, y = (each(self.centres[:, axis] - origin[:, axis]) for axis in (0, 1))
+        if self.angles is None:
+            return u + x, v + y
+        c, s = self.turn
+        return c * u - s * v + x, s * u + c * v + y
+
+    def window(self, points: NDArray, reach: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        """The pixels within `reach` (n,) metres of points (n, 2).
+
+        Returns:
+            Which m pictures show any; (m, k) their rows and columns, k for all alike, moved inside the picture where they would
+            leave it.
+        """
+        dx, dy = (points - self.centres).T
+        c, s = (part[:, 0, 0].astype(np.float64) for part in self.turn)
+        pixel = self.spans / SIZE
+        column, row = SIZE / 2 + (c * dx + s * dy) / pixel, SIZE / 2 - (c * dy - s * dx) / pixel
+        pixels = reach / pixel + 1
+        shown = np.flatnonzero(np.maximum(np.abs(row - SIZE / 2), np.abs(column - SIZE / 2)) < SIZE / 2 + pixels)
+        k = min(SIZE, 2 * math.ceil(pixels[shown].max(initial=0.0)) + 1)
+        first = (np.clip((at[shown] - k / 2).astype(np.int64), 0, SIZE - k)[:, None] for at in (row, column))
+        rows, columns = (at + np.arange(k) for at in first)
+        return shown, rows, columns
 
 
-def primary(world: World) -> NDArray[np.uint8]:
-    """The table from above: (64, 64, 3) uint8."""
-    return draw(world, View((0.0, 0.0), 2.2 * TABLE))
+def each(values: NDArray) -> Grid:
+    """One number per picture, (n, 1, 1)."""
+    return values.astype(np.float32)[:, None, None]
 
 
-def wrist(world: World) -> NDArray[np.uint8]:
-    """What a camera beside the fingers sees, turning with the hand: (64, 64, 3) uint8."""
-    return draw(world, View((float(world.hand[0]), float(world.hand[1])), 0.16 + 0.6 * world.height, world.yaw))
+def turn(angles: NDArray) -> tuple[Grid, Grid]:
+    """Cosine and sine (n, 1, 1), each by itself: not by kernels that round by place in the array."""
+    return each(np.array([math.cos(a) for a in angles])), each(np.array([math.sin(a) for a in angles]))
+
+
+def primary(tables: Tables) -> NDArray[np.uint8]:
+    """The tables from above: (N, 64, 64, 3) uint8."""
+    n = len(tables)
+    return pictures(tables, Views(np.zeros((n, 2)), np.full(n, 2.2 * TABLE)))
+
+
+def wrist(tables: Tables) -> NDArray[np.uint8]:
+    """What cameras beside the fingers see, turning with the hand: (N, 64, 64, 3) uint8."""
+    return pictures(tables, Views(tables.hand, 0.16 + 0.6 * tables.height, tables.yaw))
 
 
 CAMERAS = {"primary": primary, "wrist": wrist}
 
 
-def draw(world: World, view: View) -> NDArray[np.uint8]:
-    """A picture through a view."""
-    (x, y), picture = view.grid(), background(view).copy()
-    order = [i for i in range(len(world.blocks)) if i != world.held] + ([] if world.held is None else [world.held])
-    for i in order:
-        lift = world.height if i == world.held else 0.0
-        radius, centre = BLOCK * (1 + 1.5 * lift), world.positions[i]
-        place = view.window(centre, 1.4 * radius + 0.01 + lift / 2)
-        at_x, at_y, part = x[place] - np.float32(centre[0]), y[place] - np.float32(centre[1]), picture[place]
-        if not part.size:
-            continue
-        block = world.blocks[i]
-        paint(part, shape(block.shape, at_x - 0.003 - lift / 4, at_y + 0.004 + lift / 4, radius), view, SHADOW, 0.35)
-        colour, inside = np.array(RGB[block.colour], np.float32), shape(block.shape, at_x, at_y, radius)
-        paint(part, inside, view, 0.72 * colour)
-        paint(part, inside + 0.0035, view, colour)
-    place = view.window(world.hand, 0.08 + world.height)
-    draw_hand(picture[place], world, view, x[place] - np.float32(world.hand[0]), y[place] - np.float32(world.hand[1]))
-    return np.clip(picture, 0, 255).astype(np.uint8)
+def pictures(tables: Tables, views: Views) -> NDArray[np.uint8]:
+    """Pictures of N tables through N views, some at a time."""
+    out = np.empty((len(tables), SIZE, SIZE, 3), np.uint8)
+    for first in range(0, len(tables), TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        out[rows] = draw(tables.take(rows), views.take(rows)).transpose(
+            0, 2, 3, 1
+        )  # 0..255: mixtures of the colours above
+    return out
 
 
-@lru_cache(maxsize=1)
-def background(view: View) -> Grid:
-    """Floor and wood; kept for the camera that does not move."""
-    x, y = view.grid()
-    picture = np.broadcast_to(FLOOR, (SIZE, SIZE, 3)).copy()
-    grain = 5 * np.sin(90 * y + 3 * np.sin(11 * x))[..., None]
-    paint(picture, box(x, y, TABLE, TABLE) - 0.004, view, WOOD + grain)
+def draw(tables: Tables, views: Views) -> Grid:
+    """Pictures (n, 3, 64, 64) of n tables: wood, blocks, the carried block over the others, the hand."""
+    picture = background(views)
+    stamps: list[tuple[int, int, Stamp]] = []  # table, place in the order of drawing, what to draw
+    table, block = np.nonzero(tables.present)
+    shape = tables.looks[table, block] % len(SHAPES)
+    for number in np.unique(shape):
+        of_shape = shape == number
+        some = stamp_blocks(SHAPES[number], tables, table[of_shape], block[of_shape], views)
+        stamps += [(t, tables.room if tables.held[t] == b else b, stamp) for t, b, stamp in some]
+    stamps += [(t, tables.room + 1, stamp) for t, stamp in stamp_hands(tables, views)]
+    for t, _, (row, column, keep, add) in sorted(stamps, key=lambda s: s[:2]):
+        part = picture[t, :, row : row + len(keep), column : column + len(keep)]
+        part *= keep
+        part += add
     return picture
 
 
-def draw_hand(picture: Grid, world: World, view: View, dx: Grid, dy: Grid) -> None:
-    """Two fingers and the bar between them, turned by yaw, drawn larger when they are higher."""
-    c, s = np.float32(np.cos(world.yaw)), np.float32(np.sin(world.yaw))
-    u, v = c * dx + s * dy, -s * dx + c * dy
-    scale = 1 + 2.0 * world.height
-    apart = scale * (HAND * 0.55 + world.opening * BLOCK * 1.05)
-    for offset, colour, share in ((0.004 + world.height / 3, SHADOW, 0.35), (0.0, STEEL, 1.0)):
-        p, q = u - np.float32(offset), v + np.float32(offset)
-        bar = box(p, q, apart, 0.0035 * scale)
-        fingers = box(np.abs(p) - np.float32(apart), q, 0.006 * scale, 0.017 * scale)
-        paint(picture, np.minimum(bar, fingers), view, colour, share)
-    paint(picture, np.hypot(u, v) - 0.0065 * scale, view, WHITE)
+def background(views: Views) -> Grid:
+    """Floor and wood; computed once for cameras that do not move."""
+    n = len(views.spans)
+    if views.angles is None:
+        return np.repeat(_still(float(views.spans[0]), *map(float, views.centres[0])), n, axis=0)
+    return _wood(views)
 
 
-def paint(picture: Grid, distance: Grid, view: View, colour: Grid, share: float = 1.0) -> None:
-    """Covers the inside of a shape (negative signed distance, metres), its edge softened over one pixel; in place."""
-    alpha = (np.float32(share) * np.minimum(np.maximum(0.5 - distance / np.float32(view.pixel), 0), 1))[..., None]
-    picture += alpha * (colour - picture)
+@lru_cache(maxsize=1)
+def _still(span: float, x: float, y: float) -> Grid:
+    return _wood(Views(np.array([[x, y]]), np.array([span])))
 
 
-def box(x: Grid, y: Grid, half_width: float, half_height: float) -> Grid:
+def _wood(views: Views) -> Grid:
+    n = len(views.spans)
+    line = np.broadcast_to(np.arange(SIZE), (n, SIZE))
+    x, y = (np.ascontiguousarray(g) for g in np.broadcast_arrays(*views.grid(line, line, np.zeros((n, 2)))))
+    grain = np.float32(5) * np.sin(np.float32(90) * y + np.float32(3) * np.sin(np.float32(11) * x))
+    alpha = cover(box(x, y, np.float32(TABLE), np.float32(TABLE)) - np.float32(0.004), views.pixel)[:, None]
+    return FLOOR + alpha * ((WOOD - FLOOR) + grain[:, None])
+
+
+def stamp_blocks(
+    shape: str, tables: Tables, table: NDArray, block: NDArray, views: Views
+) -> Iterator[tuple[int, int, Stamp]]:
+    """Blocks of one shape, each with its table and number. A carried one is larger, and far from its shadow."""
+    lift = np.where(tables.held[table] == block, tables.height[table], 0.0)
+    radius, centres = BLOCK * (1 + 1.5 * lift), tables.positions[table, block]
+    views = views.take(table)
+    shown, row, column = views.window(centres, EXTENT[shape] * radius + 0.01 + lift / 2)
+    if not shown.size:
+        return
+    table, block, views = table[shown], block[shown], views.take(shown)
+    x, y = views.grid(row, column, centres[shown])
+    size, up, pixel, distance = each(radius[shown]), each(lift[shown] / 4), views.pixel, SHAPE[shape]
+    shadow = distance(x - np.float32(0.003) - up, y + np.float32(0.004) + up, size)
+    inside, colour = distance(x, y, size), PALETTE[tables.looks[table, block] // len(SHAPES)]
+    keep, add = layered(
+        (np.float32(0.35) * cover(shadow, pixel), SHADOW),
+        (cover(inside, pixel), np.float32(0.72) * colour),
+        (cover(inside + np.float32(0.0035), pixel), colour),
+    )
+    yield from zip(table, block, zip(row[:, 0], column[:, 0], keep, add, strict=True), strict=True)
+
+
+def stamp_hands(tables: Tables, views: Views) -> Iterator[tuple[int, Stamp]]:
+    """Two fingers and the bar between them, turned by yaw, drawn larger when they are higher; each with its table."""
+    height = tables.height
+    shown, row, column = views.window(tables.hand, 0.055 * (1 + 2 * height) + 0.01 + height / 2)
+    if not shown.size:
+        return
+    views, height = views.take(shown), height[shown]
+    dx, dy = views.grid(row, column, tables.hand[shown])
+    c, s = turn(tables.yaw[shown])
+    u, v = c * dx + s * dy, c * dy - s * dx
+    scale, pixel = each(1 + 2.0 * height), views.pixel
+    apart = scale * each(HAND * 0.55 + tables.opening[shown] * BLOCK * 1.05)
+
+    def fingers(offset: Grid | np.float32) -> Grid:
+        p, q = np.abs(u - offset), np.abs(v + offset)
+        bar = np.maximum(p - apart, q - np.float32(0.0035) * scale)
+        tips = np.maximum(np.abs(p - apart) - np.float32(0.006) * scale, q - np.float32(0.017) * scale)
+        return cover(np.minimum(bar, tips), pixel)
+
+    keep, add = layered(
+        (np.float32(0.35) * fingers(each(0.004 + height / 3)), SHADOW),
+        (fingers(np.float32(0)), STEEL),
+        (cover(length(u, v) - np.float32(0.0065) * scale, pixel), WHITE),
+    )
+    yield from zip(shown, zip(row[:, 0], column[:, 0], keep, add, strict=True), strict=True)
+
+
+def cover(distance: Grid, pixel: Grid) -> Grid:
+    """How much of each pixel lies inside a shape (negative signed distance, metres): its edge softened over one pixel."""
+    return np.minimum(np.maximum(np.float32(0.5) - distance / pixel, np.float32(0)), np.float32(1))
+
+
+def layered(*layers: tuple[Grid, Grid]) -> tuple[Grid, Grid]:
+    """Layers (alpha (m, k, k), colour) over one another, as one: what to keep of the picture (m, k, k), what to add (m, 3, k,
+    k)."""
+    (alpha, colour), *rest = layers
+    keep, add = np.float32(1) - alpha, alpha[:, None] * colour
+    for alpha, colour in rest:
+        through = np.float32(1) - alpha
+        keep *= through
+        add *= through[:, None]
+        add += alpha[:, None] * colour
+    return keep, add
+
+
+def length(x: Grid, y: Grid) -> Grid:
+    """Distance from the origin."""
+    return np.sqrt(x * x + y * y)
+
+
+def box(x: Grid, y: Grid, half_width: Grid | np.float32, half_height: Grid | np.float32) -> Grid:
     """Signed distance to a rectangle."""
     return np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
 
 
-def polygon(x: Grid, y: Grid, corners: NDArray) -> Grid:
-    """Signed distance to a convex polygon, corners counter-clockwise, as the farthest of its edges' half planes."""
-    distance = np.full_like(x, -np.inf)
-    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        along = (b - a) / np.hypot(*(b - a))
-        distance = np.maximum(distance, along[1] * (x - a[0]) - along[0] * (y - a[1]))
-    return distance
-
-
-def star(x: Grid, y: Grid, radius: float) -> Grid:
-    """Signed distance to a five-pointed star: folded into one tenth of itself, it is one edge."""
-    turn = np.float32(2 * np.pi / 5)
-    angle = np.mod(np.arctan2(x, y) + turn / 2, turn) - turn / 2
-    r = np.hypot(x, y)
-    p, q = np.abs(r * np.sin(angle)), r * np.cos(angle)
-    tip, notch = np.array([0.0, radius]), 0.45 * radius * np.array([np.sin(turn / 2), np.cos(turn / 2)])
-    along = (notch - tip) / np.hypot(*(notch - tip))
-    return (p - tip[0]) * -along[1] + (q - tip[1]) * along[0]
-
-
-def shape(name: str, x: Grid, y: Grid, radius: float) -> Grid:
+def circle(x: Grid, y: Grid, radius: Grid) -> Grid:
     """Signed distance to a block; all shapes cover about the same area."""
-    if name == "circle":
-        return np.hypot(x, y) - 0.92 * radius
-    if name == "square":
-        return box(x, y, 0.82 * radius, 0.82 * radius)
-    if name == "triangle":
-        turns = np.pi / 2 + 2 * np.pi / 3 * np.arange(3)
-        return polygon(x, y + 0.15 * radius, 1.25 * radius * np.stack([np.cos(turns), np.sin(turns)], 1))
-    if name == "star":
-        return star(x, y, 1.25 * radius)
-    if name == "cross":
-        return np.minimum(box(x, y, 1.05 * radius, 0.36 * radius), box(x, y, 0.36 * radius, 1.05 * radius))
-    raise KeyError(name)
+    return length(x, y) - np.float32(0.92) * radius
+
+
+def square(x: Grid, y: Grid, radius: Grid) -> Grid:
+    """A block with four edges."""
+    side = np.float32(0.82) * radius
+    return box(x, y, side, side)
+
+
+def triangle(x: Grid, y: Grid, radius: Grid) -> Grid:
+    """A block with a corner at the top: the farther of its base and its folded side."""
+    y, size = y + np.float32(0.15) * radius, np.float32(0.625) * radius  # centre to edge
+    slope = np.float32(math.sqrt(0.75)) * np.abs(x) + np.float32(0.5) * y
+    return np.maximum(slope, -y) - size
+
+
+def star(x: Grid, y: Grid, radius: Grid) -> Grid:
+    """A five-pointed block: folded into one tenth of itself, it is one edge."""
+    tenth = math.pi / 5
+    x = np.abs(x)
+    for side in (1, -1):  # mirrors: at 36 degrees from the tip, on either side
+        a, b = np.float32(side * math.cos(tenth)), np.float32(-math.sin(tenth))
+        behind = np.float32(2) * np.maximum(a * x + b * y, np.float32(0))
+        x, y = x - behind * a, y - behind * b
+    x = np.abs(x)
+    notch = np.array([math.sin(tenth), math.cos(tenth)]) * 0.45
+    along = (notch - (0, 1)) / np.hypot(*(notch - (0, 1)))
+    return (y - np.float32(1.25) * radius) * np.float32(along[0]) - x * np.float32(along[1])
+
+
+def cross(x: Grid, y: Grid, radius: Grid) -> Grid:
+    """A block of two bars."""
+    long, short = np.float32(1.05) * radius, np.float32(0.36) * radius
+    return np.minimum(box(x, y, long, short), box(x, y, short, long))
+
+
+SHAPE = {"circle": circle, "square": square, "triangle": triangle, "star": star, "cross": cross}
+EXTENT = {
+    "circle": 0.95,
+    "square": 1.2,
+    "triangle": 1.4,
+    "star": 1.4,
+    "cross": 1.15,
+}  # of a shape, in radii, with its soft edge

@@ -1,6 +1,15 @@
-"""Blocks and a hand on a table. Metres, x to the right, y up in the picture, the origin in the middle."""
+"""Blocks and hands on N tables at once. Metres, x to the right, y up in the picture, the origin in the middle.
 
+The state is a structure of arrays, and a step is arithmetic on whole arrays: additions, products, quotients and square roots
+only, which IEEE 754 rounds in one way. So a table moves the same, to the last bit, alone or among thousands. `World` is one
+table of them, for those who look at one.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +23,8 @@ GRASP = 0.026  # closing fingers take a block whose centre is this near
 LOW = 0.03  # below this height the fingers are among the blocks
 SUBSTEPS = 4
 FRICTION = 0.6  # share of the fingers' sideways motion that a pushed block follows
+MOST_BLOCKS = 6
+FAR = 1e3  # where the places of a table that hold no block lie: nothing reaches them
 
 
 @dataclass(frozen=True)
@@ -27,73 +38,240 @@ class Block:
         return f"{self.colour} {self.shape}"
 
 
-class World:
-    """The state of a table.
+LOOKS = tuple(Block(colour, shape) for colour in COLOURS for shape in SHAPES)
+LOOK_NUMBER = {block: number for number, block in enumerate(LOOKS)}
+
+
+class Tables:
+    """The state of N tables with room for M blocks each.
 
     Open fingers straddle blocks without touching them, closed fingers push, and fingers that close around a block carry it
     until they open. Blocks never overlap and never leave the table.
 
     Attributes:
-        blocks: looks of the n blocks. positions: (n, 2) float64 centres.
-        hand: (2,) float64. height: of the fingers above the table. yaw: of the hand, radians.
-        tilt: (2,) its roll and pitch, radians: felt, but without effect.
-        opening: 1 open .. 0 closed. held: number of the carried block, or None.
+        count: (N,) int64 blocks on each table, the first ones of M. looks: (N, M) int64 numbers of `LOOKS`.
+        positions: (N, M, 2) float64 centres. hand: (N, 2) float64. height: (N,) of the fingers above the table.
+        yaw: (N,) of the hand, radians. tilt: (N, 2) its roll and pitch, radians: felt, but without effect.
+        opening: (N,) 1 open .. 0 closed. held: (N,) int64 number of the carried block, or -1.
     """
 
-    def __init__(self, blocks: tuple[Block, ...], positions: NDArray[np.float64], hand: NDArray[np.float64]) -> None:
-        self.blocks = blocks
-        self.positions = np.array(positions, np.float64)
-        self.hand = np.array(hand, np.float64)
-        self.height = 0.0
-        self.yaw = 0.0
-        self.tilt = np.zeros(2)
-        self.opening = 1.0
-        self.held: int | None = None
+    FIELDS = ("count", "looks", "positions", "hand", "height", "yaw", "tilt", "opening", "held")
+
+    def __init__(self, n: int, room: int = MOST_BLOCKS) -> None:
+        self.count = np.zeros(n, np.int64)
+        self.looks = np.zeros((n, room), np.int64)
+        self.positions = np.empty((n, room, 2))
+        self.hand = np.zeros((n, 2))
+        self.height, self.yaw, self.opening = np.zeros(n), np.zeros(n), np.ones(n)
+        self.tilt = np.zeros((n, 2))
+        self.held = np.full(n, -1)
+        self.positions[:] = _nowhere(room)
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    @property
+    def room(self) -> int:
+        """M, the most blocks of a table."""
+        return self.looks.shape[1]
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(N, M) which places hold a block."""
+        return np.arange(self.room) < self.count[:, None]
+
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        """(N, M) from the hand to each block's centre; about `FAR` or more where there is none."""
+        return norm(self.positions - self.hand[:, None])
+
+    def put(self, row: int, blocks: Sequence[Block], positions: NDArray, hand: NDArray) -> None:
+        """Starts table `row` anew with n <= M blocks at (n, 2), open fingers at (2,)."""
+        n = len(blocks)
+        self.count[row] = n
+        self.looks[row] = 0
+        self.looks[row, :n] = [LOOK_NUMBER[block] for block in blocks]
+        self.positions[row] = _nowhere(self.room)
+        self.positions[row, :n] = positions
+        self.hand[row], self.tilt[row] = hand, 0.0
+        self.height[row], self.yaw[row], self.opening[row], self.held[row] = 0.0, 0.0, 1.0, -1
+
+    def take(self, rows: NDArray | slice) -> "Tables":
+        """A copy of some tables."""
+        part = Tables.__new__(Tables)
+        for name in self.FIELDS:
+            setattr(part, name, getattr(self, name)[rows].copy())
+        return part
+
+    @classmethod
+    def joined(cls, parts: Sequence["Tables"]) -> "Tables":
+        """The tables of all parts, copied, in their order."""
+        whole = cls.__new__(cls)
+        for name in cls.FIELDS:
+            setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
+        return whole
+
+    def place(self, rows: NDArray | slice, part: "Tables") -> None:
+        """Overwrites some tables by those of `part`."""
+        for name in self.FIELDS:
+            getattr(self, name)[rows] = getattr(part, name)
+
+    def advance(self, to: NDArray, height: NDArray, yaw: NDArray, opening: NDArray) -> None:
+        """One control step: hands go to (N, 2) `to` in straight lines, fingers to (N,) `height`, `yaw` and `opening`."""
+        closes = (self.opening >= 0.5) & (opening < 0.5)
+        self.height[:], self.yaw[:], self.opening[:] = np.maximum(height, 0.0), yaw, np.clip(opening, 0.0, 1.0)
+        closed, low = self.opening < 0.5, self.height < LOW
+        self.held[~closed] = -1
+        rows = np.flatnonzero(closes & closed & low)
+        if rows.size:
+            distances = norm(self.positions[rows] - self.hand[rows, None])
+            nearest = distances.argmin(1)
+            self.held[rows] = np.where(distances[np.arange(len(rows)), nearest] < GRASP, nearest, -1)
+        carrying, pushing = np.flatnonzero(self.held >= 0), np.flatnonzero(closed & low & (self.held < 0))
+        fixed = ~self.present  # blocks that the table's edge does not hold back
+        fixed[carrying, self.held[carrying]] = True
+        move = (np.clip(to, -TABLE, TABLE) - self.hand) / SUBSTEPS
+        for _ in range(SUBSTEPS):
+            self.hand += move
+            if carrying.size:
+                self.positions[carrying, self.held[carrying]] = self.hand[carrying]
+            if pushing.size:
+                self._push(pushing, move)
+            self._separate(fixed)
+
+    def _push(self, rows: NDArray, move: NDArray) -> None:
+        """Closed fingers displace what they touch, and drag it along sideways."""
+        away = self.positions[rows] - self.hand[rows, None]
+        distance = norm(away)
+        row, block = np.nonzero(distance < BLOCK + HAND)
+        if not row.size:
+            return
+        gap, distance = away[row, block], distance[row, block]
+        row = rows[row]
+        normal = _direction(gap, distance, (1.0, 0.0))
+        towards = move[row, 0] * normal[:, 0] + move[row, 1] * normal[:, 1]
+        sideways = np.where((towards > 0)[:, None], move[row] - towards[:, None] * normal, 0.0)
+        self.positions[row, block] += (BLOCK + HAND - distance)[:, None] * normal + FRICTION * sideways
+
+    def _separate(self, fixed: NDArray[np.bool_]) -> None:
+        """Moves overlapping blocks apart, a carried one not at all; a lifted one touches nobody. Pairs follow one another, on the
+        tables that need it."""
+        first, second = _pairs(self.room)
+        close = norm(self.positions[:, first] - self.positions[:, second]) < 2 * BLOCK
+        rows = np.flatnonzero(close.any(1))
+        if rows.size:
+            positions, held = self.positions[rows], self.held[rows]
+            lifted = np.where(self.height[rows] >= LOW, held, -1)
+            for i, j in zip(first, second, strict=True):
+                if i < self.count[rows].max():
+                    _part(positions, held, lifted, i, j)
+            self.positions[rows] = positions
+        edge = TABLE - BLOCK
+        beyond = (np.abs(self.positions) > edge) & ~fixed[..., None]
+        if beyond.any():
+            self.positions[beyond] = np.clip(self.positions[beyond], -edge, edge)
+
+
+def norm(vectors: NDArray) -> NDArray:
+    """Length over the last axis, of two: correctly rounded steps, so the same for one and for many."""
+    x, y = vectors[..., 0], vectors[..., 1]
+    return np.sqrt(x * x + y * y)
+
+
+def _direction(gaps: NDArray, lengths: NDArray, otherwise: tuple[float, float]) -> NDArray:
+    """Unit vectors (n, 2) along gaps; `otherwise` where there is no gap."""
+    far = (lengths > 1e-9)[:, None]
+    return np.where(far, gaps / np.where(far, lengths[:, None], 1.0), np.array(otherwise))
+
+
+def _part(positions: NDArray, held: NDArray, lifted: NDArray, i: int, j: int) -> None:
+    """Moves blocks i and j of the tables (n, M, 2) apart where they overlap; in place."""
+    gap = positions[:, i] - positions[:, j]
+    distance = norm(gap)
+    rows = np.flatnonzero((distance < 2 * BLOCK) & (lifted != i) & (lifted != j))
+    if not rows.size:
+        return
+    gap, distance, held = gap[rows], distance[rows], held[rows]
+    share = np.where(held == i, 0.0, np.where(held == j, 1.0, 0.5))[:, None]
+    whole = (2 * BLOCK - distance)[:, None] * _direction(gap, distance, (0.0, 1.0))
+    positions[rows, i] += share * whole
+    positions[rows, j] -= (1.0 - share) * whole
+
+
+@lru_cache
+def _pairs(room: int) -> tuple[NDArray, NDArray]:
+    """All (i, j) with j < i, by i."""
+    pairs = sorted((j, i) for i, j in combinations(range(room), 2))
+    return np.array([i for i, _ in pairs], np.int64), np.array([j for _, j in pairs], np.int64)
+
+
+def _nowhere(room: int) -> NDArray:
+    """(M, 2) places far from the table and from each other."""
+    return FAR * (1.0 + np.arange(room))[:, None] * np.ones(2)
+
+
+def _number(name: str) -> Any:
+    """A property of a World: one number of its table."""
+
+    def read(self: "World") -> float:
+        return float(getattr(self.tables, name)[self.row])
+
+    def write(self: "World", value: float) -> None:
+        getattr(self.tables, name)[self.row] = value
+
+    return property(read, write)
+
+
+class World:
+    """One table: a window on row `row` of `tables`, which moves with it and writes to it.
+
+    Attributes:
+        blocks: looks of its n blocks. positions: (n, 2) float64 centres. hand, tilt: (2,) float64.
+        height, yaw, opening: as in `Tables`. held: number of the carried block, or None.
+    """
+
+    height, yaw, opening = _number("height"), _number("yaw"), _number("opening")
+
+    def __init__(self, blocks: Sequence[Block], positions: NDArray, hand: NDArray) -> None:
+        self.tables, self.row = Tables(1, max(1, len(blocks))), 0
+        self.tables.put(0, blocks, positions, hand)
+
+    @classmethod
+    def of(cls, tables: Tables, row: int) -> "World":
+        """The window on a table among many."""
+        world = cls.__new__(cls)
+        world.tables, world.row = tables, row
+        return world
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(LOOKS[i] for i in self.tables.looks[self.row, : self.tables.count[self.row]])
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        return self.tables.positions[self.row, : self.tables.count[self.row]]
+
+    @property
+    def hand(self) -> NDArray[np.float64]:
+        return self.tables.hand[self.row]
+
+    @property
+    def tilt(self) -> NDArray[np.float64]:
+        return self.tables.tilt[self.row]
+
+    @property
+    def held(self) -> int | None:
+        number = int(self.tables.held[self.row])
+        return None if number < 0 else number
 
     @property
     def distances(self) -> NDArray[np.float64]:
         """(n,) from the hand to each block's centre."""
-        return np.hypot(*(self.positions - self.hand).T)
+        return norm(self.positions - self.hand)
 
-    def advance(self, to: NDArray[np.float64], height: float, yaw: float, opening: float) -> None:
-        """One control step: the hand goes to `to` in a straight line, the fingers to `height`, `yaw` and `opening`."""
-        closes = self.opening >= 0.5 > opening
-        self.height, self.yaw, self.opening = max(height, 0.0), yaw, float(np.clip(opening, 0.0, 1.0))
-        if self.opening >= 0.5:
-            self.held = None
-        elif closes and self.height < LOW:
-            nearest = int(np.argmin(self.distances))
-            self.held = nearest if self.distances[nearest] < GRASP else None
-        move = (np.clip(to, -TABLE, TABLE) - self.hand) / SUBSTEPS
-        for _ in range(SUBSTEPS):
-            self.hand = self.hand + move
-            if self.held is not None:
-                self.positions[self.held] = self.hand
-            elif self.opening < 0.5 and self.height < LOW:
-                self._push(move)
-            self._separate()
-
-    def _push(self, move: NDArray[np.float64]) -> None:
-        for i in np.flatnonzero(self.distances < BLOCK + HAND):
-            away = self.positions[i] - self.hand
-            distance = float(np.hypot(*away))
-            normal = away / distance if distance > 1e-9 else np.array([1.0, 0.0])
-            sideways = move - (move @ normal) * normal if move @ normal > 0 else np.zeros(2)
-            self.positions[i] += (BLOCK + HAND - distance) * normal + FRICTION * sideways
-
-    def _separate(self) -> None:
-        """Moves overlapping blocks apart, a carried one not at all; a lifted one touches nobody."""
-        lifted = self.held if self.height >= LOW else None
-        for i in range(len(self.blocks)):
-            for j in range(i):
-                gap = self.positions[i] - self.positions[j]
-                distance = float(np.hypot(*gap))
-                if distance >= 2 * BLOCK or lifted in (i, j):
-                    continue
-                normal = gap / distance if distance > 1e-9 else np.array([0.0, 1.0])
-                share = {i: 0.0, j: 1.0}.get(self.held, 0.5) if self.held is not None else 0.5
-                self.positions[i] += share * (2 * BLOCK - distance) * normal
-                self.positions[j] -= (1 - share) * (2 * BLOCK - distance) * normal
-        edge = TABLE - BLOCK
-        free = [i for i in range(len(self.blocks)) if i != self.held]
-        self.positions[free] = np.clip(self.positions[free], -edge, edge)
+    def advance(self, to: NDArray, height: float, yaw: float, opening: float) -> None:
+        """One control step of this table alone."""
+        rows = slice(self.row, self.row + 1)
+        alone = self.tables.take(rows)
+        alone.advance(np.array(to, np.float64)[None], np.array([height]), np.array([yaw]), np.array([opening]))
+        self.tables.place(rows, alone)

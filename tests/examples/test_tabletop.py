@@ -2,59 +2,58 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binom
 
 from examples.tabletop import questions
-from examples.tabletop.baselines import blind, play, without_pictures
+from examples.tabletop.baselines import POLICIES, play
 from examples.tabletop.embodiments import EMBODIMENTS
-from examples.tabletop.env import make
-from examples.tabletop.expert import Expert
+from examples.tabletop.env import make, make_vector
 from examples.tabletop.rlds import demonstrate
-from examples.tabletop.tasks import CORNERS, HELD_OUT_PAIRS, HELD_OUT_PHRASES, Task, sample
+from examples.tabletop.scenes import COUNTS, HELD_OUT_PAIRS, MORE_COUNTS, SPLITS, sample, split_named
+from examples.tabletop.tasks import CORNERS, HELD_OUT_PHRASES, KINDS, PHRASES, Task
 from examples.tabletop.world import BLOCK, Block, World
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 
 
-def rollout(embodiment: str, split: str, seed: int, task: Task | None = None):
-    env = make(embodiment, split)
-    env.observe = dict  # type: ignore[method-assign]  # pictures cost most of the time
-    env.reset(seed)
-    expert = Expert(env.world, task or env.task, env.robot, np.random.default_rng(seed))
-    while (action := expert.act()) is not None:
-        env.step(action)
-    return env
-
-
 @pytest.mark.parametrize("embodiment", EMBODIMENTS)
-@pytest.mark.parametrize("split", ["seen", "held_out"])
+@pytest.mark.parametrize("split", ["seen", "held_out+uncorrelated", "more_objects"])
 def test_expert_succeeds(embodiment: str, split: str) -> None:
-    envs = [rollout(embodiment, split, seed) for seed in range(60)]
-    assert np.mean([env.success() for env in envs]) >= 0.97
-    assert np.mean([env.followed() for env in envs]) >= 0.97
-    assert {env.task.kind for env in envs} == {"reach", "push", "place"}
+    info = play(make_vector(embodiment, split, 60), range(60), POLICIES["expert"])
+    assert info["success"].mean() >= 0.97
+    assert info["followed"].mean() >= 0.97
+    assert set(info["task"]) == set(KINDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("embodiment", EMBODIMENTS)
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("task", KINDS)
+def test_expert_succeeds_at_everything(embodiment: str, split: str, task: str) -> None:
+    info = play(make_vector(embodiment, split, 200, task), range(200), POLICIES["expert"])
+    assert info["success"].mean() >= 0.97
+    assert info["followed"].mean() >= 0.97
 
 
 def test_acting_blindly_is_far_below_the_expert() -> None:
-    played = np.array([play(without_pictures("planar", "seen"), seed, blind) for seed in range(40)])
-    assert played[:, 0].mean() < 0.3
-    assert 0.1 < played[:, 1].mean() < 0.7
+    info = play(make_vector("planar", "seen", 40), range(40), POLICIES["blind"])
+    assert info["success"].mean() < 0.3
+    assert info["followed"].mean() < 0.7
 
 
-def test_following_is_about_the_named_block() -> None:
-    """An expert that is told of another block succeeds at that, and does not follow what was said."""
-    followed = []
-    for seed in range(30):
-        env = make("planar")
-        env.reset(seed)
-        other = (env.task.target + 1) % len(env.world.blocks)
-        env = rollout("planar", "seen", seed, Task("reach", "", other))
-        followed.append(env.followed())
-    assert np.mean(followed) < 0.1
+def test_going_to_the_nearest_block_works_only_where_it_correlates() -> None:
+    seen = play(make_vector("planar", "seen", 60), range(60), POLICIES["nearest"])
+    apart = play(make_vector("planar", "uncorrelated", 60), range(60), POLICIES["nearest"])
+    assert seen["followed"].mean() > 0.8
+    assert apart["followed"].mean() < 0.05
+    assert apart["shortcut"].mean() > 0.95
+    assert apart["success"].mean() < 0.1
 
 
 @pytest.mark.parametrize("embodiment", EMBODIMENTS)
@@ -70,16 +69,63 @@ def test_same_seed_same_episode(embodiment: str) -> None:
     assert not np.array_equal(other["steps"][0]["observation"]["state"], first["steps"][0]["observation"]["state"])
 
 
+def said(phrase: str, instruction: str) -> bool:
+    """Whether an instruction was made by filling in a phrase."""
+    pattern = re.sub(r"\\\{\w+\\\}", "[a-z ]+?", re.escape(phrase))
+    return re.fullmatch(pattern, instruction) is not None
+
+
 def test_nothing_held_out_is_shown_in_training() -> None:
-    words = [phrase.split(" {")[0] for phrase in HELD_OUT_PHRASES.values()]
     for seed in range(300):
         world, task = sample(np.random.default_rng(seed))
         assert not HELD_OUT_PAIRS & set(world.blocks)
-        phrase = {kind: text.split("{target}") for kind, text in HELD_OUT_PHRASES.items()}[task.kind]
-        middle = phrase[1].split("{")[0]
-        assert not (task.instruction.startswith(phrase[0]) and middle in task.instruction and middle), words
-        held, held_task = sample(np.random.default_rng(seed), "held_out")
-        assert held.blocks[held_task.target] in HELD_OUT_PAIRS
+        assert COUNTS[0] <= len(world.blocks) <= COUNTS[1]
+        assert any(said(phrase, task.instruction) for phrase in PHRASES[task.kind])
+        assert not any(said(phrase, task.instruction) for phrase in HELD_OUT_PHRASES.values())
+        rng = np.random.default_rng(seed)
+        assert len(questions.scene(rng).blocks) <= COUNTS[1]
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_splits_show_what_they_say(task: str) -> None:
+    for seed in range(60):
+        held, asked = sample(np.random.default_rng(seed), "held_out", task)
+        assert held.blocks[asked.target] in HELD_OUT_PAIRS
+        assert said(HELD_OUT_PHRASES[task], asked.instruction)
+        world, asked = sample(np.random.default_rng(seed), "unseen", task)
+        assert world.blocks[asked.target] in HELD_OUT_PAIRS
+        assert not said(HELD_OUT_PHRASES[task], asked.instruction)
+        world, asked = sample(np.random.default_rng(seed), "phrasings", task)
+        assert not HELD_OUT_PAIRS & set(world.blocks)
+        assert said(HELD_OUT_PHRASES[task], asked.instruction)
+        world, asked = sample(np.random.default_rng(seed), "more_objects", task)
+        assert MORE_COUNTS[0] <= len(world.blocks) <= MORE_COUNTS[1]
+        assert not HELD_OUT_PAIRS & set(world.blocks)
+        for split, near in (("uncorrelated", False), (split_named("seen", 1.0), True)):
+            world, asked = sample(np.random.default_rng(seed), split, task)
+            assert (np.argmin(world.distances) == asked.target) == near
+
+
+def test_the_correlation_is_what_was_asked_for() -> None:
+    n = 600
+    for share in (0.2, 0.9):
+        env = make_vector("planar", "seen", n, correlation=share)
+        env.reset(range(n))
+        info = env.info()
+        low, high = binom.interval(0.999, n, share)
+        assert low <= (info["named"] == info["nearest"]).sum() <= high
+
+
+def test_a_scene_to_sort_tells_colour_from_shape() -> None:
+    for seed in range(100):
+        world, task = sample(np.random.default_rng(seed), kind="sort")
+        target = world.blocks[task.target]
+        assert task.goal is not None
+        assert getattr(world.blocks[task.goal], task.by) == getattr(target, task.by)
+        others = [b for i, b in enumerate(world.blocks) if i != task.target]
+        for name in ("colour", "shape"):
+            assert sum(getattr(b, name) == getattr(target, name) for b in others) == 1
+        assert task.instruction.endswith(task.by)
 
 
 def test_tasks_are_not_done_at_the_start_and_named_without_ambiguity() -> None:
@@ -112,6 +158,12 @@ def test_physics_by_hand() -> None:
     assert Task("reach", "", 0).satisfied(world)
     assert not Task("reach", "", 1).satisfied(world)
     assert not Task("place", "", 0, corner="bottom left").satisfied(world)
+    world.positions[0] = [0.15, 0.08]
+    assert Task("push", "", 0, goal=1).satisfied(world)
+    assert Task("sort", "", 0, goal=1, by="shape").satisfied(world)
+    world.tables.held[0] = 0
+    assert not Task("sort", "", 0, goal=1, by="shape").satisfied(world)
+    world.tables.held[0] = -1
     world.positions[0] = CORNERS["bottom left"]
     assert Task("place", "", 0, corner="bottom left").satisfied(world)
 
@@ -134,11 +186,13 @@ def test_answers_by_hand() -> None:
         "which block is nearest to the gripper?": "red circle",
     }
     seen = {}
-    for _ in range(600):
+    for _ in range(2000):
         question = questions.ASKERS[rng.integers(len(questions.ASKERS))](world, rng)
         if question is not None:
             seen[question.prompt] = question.target
     assert truth.items() <= seen.items()
+    assert seen["which block has the colour of the blue star?"] == "blue square"
+    assert "which block has the shape of the blue star?" not in seen
     assert not any(prompt == "what shape is the blue block?" for prompt in seen)  # two of them: not asked
     assert questions.caption(world).startswith(
         "a red circle at the top left, a blue square at the bottom right and a blue"
@@ -152,6 +206,8 @@ def test_rlds_read_back_is_what_the_world_made(tabletop: Path) -> None:
         for episode in episodes[:3]:
             made = demonstrate(name, int(episode.metadata["episode_metadata/seed"]))
             assert made is not None
+            near = made["episode_metadata"]["named_is_nearest"]
+            assert bool(episode.metadata["episode_metadata/named_is_nearest"]) == near
             assert np.array_equal(episode.steps["action"], np.stack([s["action"] for s in made["steps"]]))
             assert episode.steps["action"].shape[1] == dims
             assert 0.7 * hz_steps <= episode.length <= 8 * hz_steps

@@ -112,7 +112,7 @@ def no_language(feature: Any) -> None:
 
 def test_filtered_is_counted_apart_and_built_from(own_data: Path, chain: Any, tmp_path: Path) -> None:
     rewrite(first_file(own_data), no_language)
-    filters = {"min_steps": 32, "idle_below": 0.004, "idle": "all", "success": "episode_metadata/success"}
+    filters = {"min_steps": 22, "idle_below": 0.004, "idle": "all", "success": "episode_metadata/success"}
     set_entry(own_data, filters=filters)
     index = tmp_path / "index"
     datasets = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)

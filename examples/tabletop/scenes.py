@@ -1,0 +1,239 @@
+"""Scenes: which blocks lie where, what is asked about them, and what training never shows.
+
+Held out from demonstrations: the (colour, shape) pairs of HELD_OUT_PAIRS, as target and as distractor; one phrase a kind; five
+and six blocks. VQA and captions show every pair (knowledge that insulation is meant to keep), no held-out phrase and no held-
+out count.
+
+Demonstrations carry a spurious correlation: in nine of ten the named block is also the one nearest to the hand at the start. A
+robot that ignores what is said does well on those; the split `uncorrelated` tells.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.tabletop.tasks import (
+    BEHIND,
+    CORNERS,
+    HELD_OUT_PHRASES,
+    IN_CORNER,
+    KINDS,
+    PHRASES,
+    PROPERTIES,
+    TOUCH,
+    Task,
+)
+from examples.tabletop.world import BLOCK, LOOKS, TABLE, Block, World, norm
+from fasttok.errors import InputError, unknown_name
+
+CORRELATION = 0.9
+HELD_OUT_PAIRS = frozenset(
+    Block(colour, shape)
+    for colour, shape in (
+        ("red", "star"), ("green", "circle"), ("blue", "cross"), ("yellow", "square"), ("purple", "triangle"), ("orange", "star")
+    )
+)  # fmt: skip
+PAIRS = LOOKS
+SEEN_PAIRS = tuple(block for block in PAIRS if block not in HELD_OUT_PAIRS)
+COUNTS = (2, 4)  # blocks in a scene, in training
+MORE_COUNTS = (5, 6)
+APART = 2 * BLOCK + 0.03  # between the blocks of a new scene
+START = 0.085  # the hand begins at least this far from every block
+CLEARLY = 0.015  # by so much the nearest block is nearer than the next
+DARTS = 64  # tries to place a block, or the hand, before the scene begins anew
+
+
+@dataclass(frozen=True)
+class Split:
+    """How scenes are drawn.
+
+    Attributes:
+        correlation: share of scenes in which the named block is the one nearest to the hand; in the others it is not.
+        new_pair: the target is a pair never demonstrated; distractors may be. new_phrase: so is the sentence.
+        counts: least and most blocks. A scene to `sort` has three at least.
+    """
+
+    correlation: float = CORRELATION
+    new_pair: bool = False
+    new_phrase: bool = False
+    counts: tuple[int, int] = COUNTS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correlation <= 1:
+            raise InputError(f"correlation is {self.correlation}, expected a share in [0, 1]")
+
+
+SPLITS: dict[str, dict[str, Any]] = {
+    "seen": {},
+    "uncorrelated": {"correlation": 0.0},
+    "unseen": {"new_pair": True},
+    "phrasings": {"new_phrase": True},
+    "more_objects": {"counts": MORE_COUNTS},
+    "held_out": {"new_pair": True, "new_phrase": True},
+    "held_out_pair": {"new_pair": True},  # the older names of two of them
+    "held_out_phrase": {"new_phrase": True},
+}
+
+
+def split_named(name: str, correlation: float | None = None) -> Split:
+    """A split by its name, or several joined by `+`, which then all apply.
+
+    >>> split_named("unseen+uncorrelated")
+    Split(correlation=0.0, new_pair=True, new_phrase=False, counts=(2, 4))
+
+    Args:
+        correlation: in place of the split's own.
+
+    Raises:
+        InputError: no such split, or no such share.
+    """
+    fields: dict[str, Any] = {}
+    for part in name.split("+"):
+        if part not in SPLITS:
+            raise unknown_name("split", part, SPLITS)
+        fields |= SPLITS[part]
+    split = Split(**fields)
+    return split if correlation is None else replace(split, correlation=correlation)
+
+
+def sample(rng: np.random.Generator, split: str | Split = "seen", kind: str = "") -> tuple[World, Task]:
+    """A scene with a task that is possible, not done yet, and names its blocks without ambiguity.
+
+    Args:
+        split: name (`split_named`), or a split. kind: of `KINDS`; drawn by their shares when "".
+
+    Raises:
+        InputError: no such split or kind.
+    """
+    how = split_named(split) if isinstance(split, str) else split
+    if kind and kind not in KINDS:
+        raise unknown_name("task", kind, KINDS)
+    kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    correlated = bool(
+        rng.random() < how.correlation
+    )  # drawn once: what the rest makes hard to draw is not rarer for it
+    count = int(rng.integers(max(how.counts[0], 3 if kind == "sort" else 2), how.counts[1] + 1))
+    by = str(rng.choice(PROPERTIES)) if kind == "sort" else ""
+    blocks = sample_blocks(rng, count, how.new_pair, by)
+    while True:
+        positions = sample_positions(rng, count)
+        corner = str(rng.choice(list(CORNERS)))
+        if possible(kind, positions, corner):
+            hand = sample_hand(rng, positions, correlated)
+            if hand is not None:
+                break
+    phrase = HELD_OUT_PHRASES[kind] if how.new_phrase else str(rng.choice(PHRASES[kind]))
+    words = {
+        "target": refer(rng, blocks, 0, how.new_pair),
+        "goal": refer(rng, blocks, 1, False),
+        "corner": corner,
+        "by": by,
+    }
+    order = rng.permutation(count)  # so that the target's number says nothing
+    place = np.argsort(order)
+    world = World(tuple(blocks[i] for i in order), positions[order], hand)
+    goal = int(place[1]) if kind in ("push", "sort") else None
+    return world, Task(kind, phrase.format(**words), int(place[0]), goal, corner if kind == "place" else "", by)
+
+
+def sample_blocks(rng: np.random.Generator, count: int, new_pair: bool, by: str = "") -> list[Block]:
+    """The target first. Half of the distractors share its colour or its shape, so that both words matter.
+
+    Args:
+        by: "colour" or "shape": the second block shares this with the target, the third the other one, and the rest neither.
+    """
+    pairs = PAIRS if new_pair else SEEN_PAIRS
+    targets = sorted(HELD_OUT_PAIRS, key=str) if new_pair else pairs
+    target = targets[rng.integers(len(targets))]
+    blocks = [target]
+    alike = {
+        name: [b for b in pairs if b != target and getattr(b, name) == getattr(target, name)] for name in PROPERTIES
+    }
+    if by:
+        for name in sorted(PROPERTIES, key=lambda name: name != by):
+            blocks.append(alike[name][rng.integers(len(alike[name]))])
+    either = alike["colour"] + alike["shape"]
+    neither = [b for b in pairs if b != target and b not in either]
+    while len(blocks) < count:
+        choices = neither if by else either if rng.random() < 0.5 else pairs
+        block = choices[rng.integers(len(choices))]
+        if block not in blocks:
+            blocks.append(block)
+    return blocks
+
+
+def sample_positions(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """(count, 2) centres, far enough apart for fingers to pass between."""
+    positions = np.empty((count, 2))
+    placed = 0
+    while placed < count:
+        darts = rng.uniform(-0.145, 0.145, (DARTS, 2))
+        free = (norm(darts[:, None] - positions[None, :placed]) > APART).all(1)
+        if not free.any():
+            placed = 0
+            continue
+        positions[placed] = darts[free.argmax()]
+        placed += 1
+    return positions
+
+
+def sample_hand(rng: np.random.Generator, positions: NDArray, correlated: bool) -> NDArray[np.float64] | None:
+    """A start of the hand (2,), away from every block, at which the first block is the nearest one, or clearly is not; None where
+    there seems to be no such place."""
+    darts = rng.uniform(-0.17, 0.17, (DARTS, 2))
+    distances = norm(darts[:, None] - positions[None])
+    two = np.sort(distances, axis=1)[:, :2]
+    good = (two[:, 0] > START) & (two[:, 1] > two[:, 0] + CLEARLY) & ((distances.argmin(1) == 0) == correlated)
+    return darts[good.argmax()] if good.any() else None
+
+
+def possible(kind: str, positions: NDArray[np.float64], corner: str) -> bool:
+    """Whether the first block can be brought where it should go without another one in the way."""
+    target, others = positions[0], positions[1:]
+    if kind == "reach":
+        return True
+    if kind == "place":
+        end = np.array(CORNERS[corner])
+        return bool(norm(target - end) > 0.1 and norm(others - end).min() > IN_CORNER + 2 * BLOCK)
+    gap = positions[1] - target
+    distance = float(norm(gap))
+    if distance < TOUCH + 0.05:
+        return False
+    if kind == "sort":
+        end = beside(target, positions[1])
+        return all(segment_distance(other, target, end) > APART for other in positions[2:])
+    behind = target - BEHIND * gap / distance
+    clear = all(
+        norm(other - behind) > BLOCK + 0.02
+        and segment_distance(other, behind, target) > APART
+        and segment_distance(other, target, positions[1]) > 2 * BLOCK
+        for other in positions[2:]
+    )
+    return clear and bool(np.abs(behind).max() < TABLE)
+
+
+def beside(start: NDArray, goal: NDArray) -> NDArray[np.float64]:
+    """Where a block that comes from `start` (2,) is put down beside one at `goal` (2,): almost touching it."""
+    gap = start - goal
+    return goal + gap / norm(gap) * (2 * BLOCK + 0.004)
+
+
+def segment_distance(point: NDArray, start: NDArray, end: NDArray) -> float:
+    """From a point to a line segment."""
+    along = end - start
+    share = np.clip((point - start) @ along / (along @ along), 0.0, 1.0)
+    return float(norm(point - start - share * along))
+
+
+def refer(rng: np.random.Generator, blocks: list[Block], number: int, full: bool) -> str:
+    """Words for a block that fit no other: colour and shape mostly, or one of them where that is enough."""
+    block = blocks[number]
+    others = blocks[:number] + blocks[number + 1 :]
+    draw = rng.random()
+    if not full and draw < 0.2 and all(other.colour != block.colour for other in others):
+        return f"{block.colour} block"
+    if not full and draw > 0.9 and all(other.shape != block.shape for other in others):
+        return block.shape
+    return str(block)
