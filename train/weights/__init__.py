@@ -43,7 +43,7 @@ def text_tokenizer(path: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise InputError(
-        f"--weights {path} has no tokenizer.json beside it; pass the one it was trained with as --text-tokenizer"
+        f"--weights {path} has no tokenizer.json beside it; pass the one it was trained with as --data.text-tokenizer"
     )
 
 

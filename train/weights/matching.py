@@ -221,7 +221,7 @@ def _rows(
     if theirs - text > SPARE_ROWS:
         raise InputError(
             f"{source.where}: its embedding has {theirs} rows, our text tokenizer {text} tokens: not the tokenizer of these "
-            "weights; pass theirs as --text-tokenizer"
+            "weights; pass theirs as --data.text-tokenizer"
         )
     return min(theirs, text)
 
