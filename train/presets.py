@@ -39,6 +39,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "image_size": 96, "patch": 16, "vision_width": 256, "vision_depth": 6, "vision_heads": 4, "vision_mlp": 1024,
         "width": 384, "depth": 8, "heads": 6, "head_dim": 64, "mlp": 1536, "expert_width": 192, "expert_mlp": 768,
+        "remat": "dots",  # on a CPU faster than to keep all (benchmarks/results/train_step.md)
     },
     # PaliGemma (arXiv 2407.07726): SigLIP So400m/14 at 224 pixels, Gemma 2B; with pi0's expert of 300M.
     "paligemma_3b_300m": {

@@ -337,7 +337,7 @@ def test_new_rows_start_as_the_mean_and_padding_is_not_text(tmp_path: Path) -> N
 
 def test_another_tokenizers_table_is_refused(tmp_path: Path) -> None:
     folder = save(random_params(VLM), VLM, "paligemma", tmp_path)
-    with pytest.raises(InputError, match=r"70 rows, our text tokenizer 5 tokens.*--data.text-tokenizer"):
+    with pytest.raises(InputError, match=r"70 rows, our text tokenizer 5 tokens.*--data\.text-tokenizer"):
         plan(folder, dataclasses.replace(VLM, vocab_size=25), text_rows=5)
 
 
@@ -627,5 +627,5 @@ def test_a_run_out_and_in_again(chain: Any, tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(InputError, match="exclude each other"):
         dataclasses.replace(small, weights=tmp_path, init_from=tmp_path)
     (tmp_path / "lerobot" / "text_tokenizer.json").unlink()
-    with pytest.raises(InputError, match="--data.text-tokenizer"):
+    with pytest.raises(InputError, match=r"--data\.text-tokenizer"):
         prepare(dataclasses.replace(small, weights=tmp_path / "lerobot"))
