@@ -29,7 +29,9 @@ def start(todo: Plan, config: ModelConfig, key: jax.Array) -> model.Params:
     host, missing = read(todo), set(todo.fresh)
     # Under jit the arrays that nobody asks for are never made: a second whole model would not fit beside the first.
     fresh = jax.jit(lambda key: {p: v for p, v in flatten(model.init(key, config)).items() if p in missing})(key)
-    return unflatten({path: fresh[path] if path in fresh else jnp.asarray(host.pop(path)) for path in todo.shapes})
+    # Waiting for each copy lets go of its array on the host: copies that all wait their turn would double the model.
+    placed = {p: fresh[p] if p in fresh else jax.block_until_ready(jnp.array(host.pop(p))) for p in todo.shapes}
+    return unflatten(placed)
 
 
 def text_tokenizer(path: Path) -> Path:
