@@ -1,8 +1,11 @@
 """Fixtures that every package's tests share: a small tabletop dataset, taken once through every stage."""
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the reference data at {folder}, which is not here")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled() -> Iterator[None]:
+    """Lets go of a module's compiled functions: each holds a few memory maps, of which Linux gives a process 65,530; without
+    this the whole suite in one process needs more, and dies of a segmentation fault."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @dataclass(frozen=True)
