@@ -179,13 +179,13 @@ def films_section(path: Path) -> list[Markup]:
         raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
     strips = []
     with np.load(path, allow_pickle=False) as archive:
-        for name in (n for n in archive.files if not n.endswith("/text")):
+        for name in (n for n in archive.files if not n.endswith(("/text", "/steps"))):
             embodiment, split, _ = name.split("/")
             task, _, outcome = str(archive[f"{name}/text"]).partition("|")
-            frames = archive[name]
+            frames, steps = archive[name], archive[f"{name}/steps"]
             chosen = np.unique(np.linspace(0, len(frames) - 1, FILM_FRAMES).astype(int))
             pictures = [
-                tag("figure", html.image(png(frames[i]), 92, f"step {i}"), tag("figcaption", f"step {i}"))
+                tag("figure", html.image(png(frames[i]), 92, f"step {steps[i]}"), tag("figcaption", f"step {steps[i]}"))
                 for i in chosen
             ]
             colour = html.PALETTE[2] if outcome == "success" else html.PALETTE[1]

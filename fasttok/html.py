@@ -175,12 +175,83 @@ class Series:
     faint: bool = False
 
 
+@dataclass(frozen=True)
+class Band:
+    """What lies between two lines of a plot, tinted: x, low and high of equal length."""
+
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    colour: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its length, its interval, and single values as dots."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    colour: str
+    dots: tuple[float, ...] = ()
+
+
+def bars(
+    items: Sequence[Bar], *, title: str = "", share: bool = False, mark: float | None = None, width: int = 340
+) -> Markup:
+    """Horizontal bars from 0, each with its interval.
+
+    Args:
+        share: values are shares, written in %. mark: a value to compare with, as a dashed line.
+    """
+    row, left, right, top = 22, 92, 44, 4
+    most = max([item.high for item in items] + [max(item.dots, default=0.0) for item in items] + [mark or 0.0])
+    most = min(max(most * 1.05, 0.1), 1.0) if share else max(most * 1.05, 1e-9)
+    height = top + row * len(items) + 20
+
+    def at(value: float) -> float:
+        return left + min(max(value, 0.0), most) / most * (width - left - right)
+
+    parts = []
+    for value in [v for v in ticks(0.0, most, 3) if v <= most * 1.001]:
+        label = f"{100 * value:g}" if share else tick_label(value)
+        parts.append(f'<line class="grid" x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{top}" y2="{height - 18}"/>')
+        parts.append(f'<text x="{at(value):.1f}" y="{height - 5}" text-anchor="middle">{label}</text>')
+    for i, item in enumerate(items):
+        y, middle = top + i * row, top + i * row + row / 2
+        name = item.name if len(item.name) <= 14 else item.name[:13] + "…"
+        said = f"{100 * item.value:.0f} %" if share else f"{item.value:.3g}"
+        parts.append(
+            f'<text x="{left - 6}" y="{middle + 4}" text-anchor="end">{text(name)}<title>{text(item.name)}</title></text>'
+        )
+        parts.append(
+            f'<rect x="{left}" y="{y + 4}" width="{at(item.value) - left:.1f}" height="{row - 8}" rx="2" opacity=".75" '
+            f'fill="{item.colour}"/>'
+        )
+        parts.append(
+            f'<line class="whisker" x1="{at(item.low):.1f}" x2="{at(item.high):.1f}" y1="{middle}" y2="{middle}"/>'
+        )
+        parts += [f'<circle class="dot" cx="{at(dot):.1f}" cy="{middle}" r="2"/>' for dot in item.dots]
+        parts.append(f'<text x="{width - right + 6}" y="{middle + 4}">{said}</text>')
+    if mark is not None:
+        parts.append(
+            f'<line class="whisker" stroke-dasharray="4 3" x1="{at(mark):.1f}" x2="{at(mark):.1f}" y1="{top}" '
+            f'y2="{height - 18}"/>'
+        )
+    drawing = Markup(
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(title)}">{"".join(parts)}</svg>'
+    )
+    return tag("figure", tag("h3", title) if title else Markup(""), drawing, style="margin:0")
+
+
 def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_label: str = "", title: str = "",
          zero: bool = False, log_y: bool = False, legend: bool = True, least: float = 0.0,
-         shade: tuple[float, float] | None = None) -> Markup:  # fmt: skip
+         shade: tuple[float, float] | None = None, bands: Sequence[Band] = ()) -> Markup:  # fmt: skip
     """Lines over shared axes with round tick values; points that are not finite leave gaps.
 
     Args:
+        bands: intervals behind the lines (not with log_y).
         shade: a part of the x axis that is tinted, such as the padded steps of a chunk.
         zero: the y axis includes 0.
         log_y: logarithmic y axis (values <= 0 are left out).
@@ -197,7 +268,8 @@ def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_lab
 
     points = [shown(s) for s in series]
     xs = np.concatenate([x for x, _ in points] or [np.zeros(1)])
-    ys = np.concatenate([y[np.isfinite(y)] for _, y in points] or [np.zeros(1)])
+    edges = [np.asarray(edge, float) for band in bands for edge in (band.low, band.high)]
+    ys = np.concatenate([y[np.isfinite(y)] for y in [*(y for _, y in points), *edges]] or [np.zeros(1)])
     x0, x1 = (float(xs.min()), float(xs.max())) if xs.size else (0.0, 1.0)
     y0, y1 = (float(ys.min()), float(ys.max())) if ys.size else (0.0, 1.0)
     if zero:
@@ -232,6 +304,11 @@ def plot(series: Sequence[Series], *, width: int = 340, height: int = 190, x_lab
         )
     if x_label:
         parts.append(f'<text x="{(left + width) / 2}" y="{height - 2}" text-anchor="middle">{text(x_label)}</text>')
+    for band in bands:
+        edge = [at(*p) for p in zip(band.x, band.low, strict=True)] + [
+            at(*p) for p in zip(band.x, band.high, strict=True)
+        ][::-1]
+        parts.append(f'<path d="{_path(edge)}Z" fill="{band.colour}" opacity=".13"/>')
     for s, (x, y) in zip(series, points, strict=True):
         style = (
             f'stroke="{s.colour}"'

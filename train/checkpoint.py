@@ -33,6 +33,11 @@ class Checkpoints:
         """Step of the newest whole checkpoint, None if there is none."""
         return self.manager.latest_step()
 
+    @property
+    def steps(self) -> list[int]:
+        """Steps of all whole checkpoints, ascending."""
+        return sorted(self.manager.all_steps())
+
     def save(self, step: int, state: State, data: dict[str, Any], config: dict[str, Any]) -> None:
         """Copies the state and writes it in the background; a kill meanwhile leaves the checkpoint before untouched."""
         items = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
@@ -53,11 +58,11 @@ class Checkpoints:
         )
         return self._newest(), State(**{name: out[name] for name in trees}), out["data"]
 
-    def restore_params(self, params: Any, moving: Any = None) -> tuple[Any, Any]:
-        """(parameters, moving average or None) of the newest checkpoint.
+    def restore_params(self, params: Any, moving: Any = None, step: int | None = None) -> tuple[Any, Any]:
+        """(parameters, moving average or None) of a checkpoint, the newest by default.
 
         Args:
-            params: gives shapes. moving: those of the average, where the run keeps one.
+            params: gives shapes. moving: those of the average, where the run keeps one. step: one of `steps`.
 
         Raises:
             InputError: there is none, or it has other shapes.
@@ -65,12 +70,14 @@ class Checkpoints:
         wanted = {"params": ocp.args.StandardRestore(_abstract(params))}
         if moving is not None:
             wanted["ema"] = ocp.args.StandardRestore(_abstract(moving))
-        out = self._read(wanted)
+        out = self._read(wanted, step)
         return out["params"], out["ema"] if moving is not None else None
 
-    def _read(self, wanted: dict[str, Any]) -> Any:
+    def _read(self, wanted: dict[str, Any], step: int | None = None) -> Any:
+        if step is not None and step not in self.steps:
+            raise InputError(f"{self.run} has no checkpoint of step {step}; it has {', '.join(map(str, self.steps))}")
         try:
-            return self.manager.restore(self._newest(), args=ocp.args.Composite(**wanted))
+            return self.manager.restore(self._newest() if step is None else step, args=ocp.args.Composite(**wanted))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}"
@@ -91,17 +98,20 @@ def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree)
 
 
-def load_params(run: Path) -> tuple[TrainConfig, model.Params, int]:
-    """A run's configuration, the parameters of its newest checkpoint (the moving average where there is one), and its step.
+def load_params(run: Path, step: int | None = None) -> tuple[TrainConfig, model.Params, int]:
+    """A run's configuration, the parameters of a checkpoint (the moving average where there is one), and its step.
+
+    Args:
+        step: of the checkpoint; None: the newest.
 
     Raises:
-        InputError: not a run, or one without a checkpoint.
+        InputError: not a run, or one without such a checkpoint.
     """
     config = load_config(run)
     shapes = jax.eval_shape(lambda key: model.init(key, config.model), jax.random.key(0))
     moving = optim.split(shapes, config.optim.freeze)[0] if config.optim.ema else None
     checkpoints = Checkpoints(run)
-    params, ema = checkpoints.restore_params(shapes, moving)
-    step = checkpoints.last_step or 0
+    params, ema = checkpoints.restore_params(shapes, moving, step)
+    step = step or checkpoints.last_step or 0
     checkpoints.close()
     return config, shown(State(params, None, ema), config.optim.freeze), step

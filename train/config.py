@@ -289,12 +289,12 @@ def load_config(run: Path) -> TrainConfig:
             f"{run} is not a run (no config.json); train one with: python -m train --shards SHARDS --out {run}"
         )
     try:
-        return _from_json(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+        return from_json(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is not a configuration of this version: {error}") from None
 
 
-def _from_json(kind: Any, values: dict[str, Any]) -> Any:
+def from_json(kind: Any, values: dict[str, Any]) -> Any:
     """A dataclass of `kind`; its defaults and annotations say what a string or list stands for."""
     out = {}
     for f in dataclasses.fields(kind):
@@ -302,7 +302,7 @@ def _from_json(kind: Any, values: dict[str, Any]) -> Any:
             continue
         value = values[f.name]
         if dataclasses.is_dataclass(f.type):
-            value = _from_json(f.type, value)
+            value = from_json(f.type, value)
         elif isinstance(value, list):
             value = tuple(value)
         elif value is not None and "Path" in str(f.type):

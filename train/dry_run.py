@@ -80,6 +80,7 @@ def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
         state,
         batch,
         jax.ShapeDtypeStruct((), jnp.int32),
+        jax.ShapeDtypeStruct((), jnp.int32),
         config=config,
         model_config=setup.model,
         mesh=mesh,

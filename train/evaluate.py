@@ -1,64 +1,36 @@
-"""What a trained run can do: closed loop in an environment, VQA, and action error.
+"""What a trained run can do: closed loop in an environment, questions, and action error on held-out shards.
 
-    python -m train.evaluate --run RUN --env examples.tabletop.env:make --episodes 40
+    python -m train.evaluate --run RUN --env examples.tabletop.env:make_vector --episodes 40
 
 Success and language following are counted apart: an episode can concern the named object and still fail.
 """
 
-import importlib
 import json
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from fasttok.console import emit_json, log, progress, run, table
+from fasttok.console import emit_json, log, run, table
 from fasttok.errors import InputError, require
-
-Observation = dict[str, NDArray]
-
-
-class Env(Protocol):
-    """What an environment is to the evaluation; a factory is `make(embodiment=..., split=...) -> Env`."""
-
-    embodiment: str
-    action_dim: int
-    max_steps: int
-    instruction: str
-
-    def reset(self, seed: int) -> Observation:
-        """Starts an episode: {"image/<slot>": (h, w, 3) uint8, "state": (S,) float32 raw units}."""
-        ...
-
-    def step(self, action: NDArray) -> Observation:
-        """Takes one action (D,) in raw units."""
-        ...
-
-    def success(self) -> bool:
-        """Whether the instruction is fulfilled."""
-        ...
-
-    def followed(self) -> bool:
-        """Whether the behaviour concerned the object that the instruction names."""
-        ...
+from train.rollouts import closed_loop, load_factory
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Evaluates a run: success and language following in a world, VQA accuracy.
+    """Evaluates a run: success and language following in a world, VQA accuracy, action error on held-out shards.
 
-    Example: python -m train.evaluate --run RUN --env examples.tabletop.env:make --episodes 40 --vqa data/tabletop_vqa
+    Example: python -m train.evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
     """
 
     run: Path
     """Folder of `python -m train`."""
     env: str = ""
-    """module:factory of the environment."""
+    """module:factory of the environment (train/rollouts.py); one that takes `n` steps all episodes at once."""
     embodiments: tuple[str, ...] = ()
     """Embodiments to evaluate; all that the run knows by default."""
     splits: tuple[str, ...] = ("seen", "held_out")
@@ -66,7 +38,7 @@ class EvaluateConfig:
     episodes: int = 40
     """Episodes per embodiment and split."""
     batch: int = 20
-    """Episodes that run side by side."""
+    """Episodes that run side by side, and rows of a prediction."""
     execute: float = 0.5
     """Share of each predicted chunk that is executed before the next prediction."""
     decode: Literal["flow", "tokens"] = "flow"
@@ -77,29 +49,22 @@ class EvaluateConfig:
     """Folder of a VQA dataset with a dataset.yaml; its val split is asked."""
     vqa_questions: int = 400
     """Most questions to ask."""
+    held_out: Path | None = None
+    """Shards that the run was not trained on (sources of another split): action error per dimension."""
+    held_out_rows: int = 512
+    """Most rows of them per embodiment."""
+    checkpoint: int | None = None
+    """Step of the checkpoint to evaluate; the newest by default."""
     seed: int = 1_000_000
     """Seed of the first episode."""
     out: Path | None = None
     """JSON file for the results."""
     rollouts: Path | None = None
     """npz file for the frames of a few episodes."""
+    films: int = 2
+    """Episodes per embodiment and split to film."""
     json: bool = False
     """Print JSON on stdout."""
-
-
-def load_factory(name: str) -> Any:
-    """The factory named module:attribute.
-
-    Raises:
-        InputError: it cannot be imported.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make"
-        ) from None
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -110,20 +75,23 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     """
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
+    from train.open_loop import action_errors
     from train.player import Player, answer_questions
 
-    if not config.env and config.vqa is None:
-        raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, or both")
-    player = Player.load(config.run, config.flow_steps, config.batch)
-    results: dict[str, Any] = {"run": str(config.run), "step": player.step, "world": [], "vqa": None}
+    if not config.env and config.vqa is None and config.held_out is None:
+        raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
+    player = Player.load(config.run, config.flow_steps, config.batch, step=config.checkpoint)
+    results: dict[str, Any] = {"run": str(config.run), "step": player.step, "world": [], "vqa": None, "actions": []}
     frames: dict[str, NDArray] = {}
     if config.env:
         factory = load_factory(config.env)
         for embodiment in config.embodiments or player.embodiments:
             for split in config.splits:
-                results["world"].append(closed_loop(config, player, factory, embodiment, split, frames))
+                results["world"].append(play(config, player, factory, embodiment, split, frames))
     if config.vqa is not None:
         results["vqa"] = answer_questions(player, config.vqa, config.vqa_questions)
+    if config.held_out is not None:
+        results["actions"] = action_errors(player, config.held_out, config.held_out_rows, config.decode)
     show(results, config.json)
     if config.rollouts is not None:
         np.savez_compressed(config.rollouts, **frames)  # type: ignore[arg-type]
@@ -132,50 +100,21 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     return results
 
 
-def closed_loop(
+def play(
     config: EvaluateConfig, player: Any, factory: Any, embodiment: str, split: str, frames: dict[str, NDArray]
 ) -> dict[str, Any]:
-    """Success and following of `episodes` episodes, side by side in groups of `batch`; frames of the first two are kept."""
-    succeeded: list[bool] = []
-    followed: list[bool] = []
-    seconds, predictions = 0.0, 0
-    with progress(f"{embodiment}, {split}", config.episodes, "episodes") as advance:
-        for first in range(0, config.episodes, config.batch):
-            seeds = range(config.seed + first, config.seed + min(first + config.batch, config.episodes))
-            envs = [factory(embodiment=embodiment, split=split) for _ in seeds]
-            seen = [env.reset(seed) for env, seed in zip(envs, seeds, strict=True)]
-            tasks = [env.instruction for env in envs]
-            films: list[list[NDArray]] = [[o["image/primary"]] for o in seen[:2]] if first == 0 else []
-            done = [False] * len(envs)
-            steps, taken = max(1, round(config.execute * player.horizon(embodiment))), 0
-            while taken < envs[0].max_steps and not all(done):
-                began = time.monotonic()
-                chunks = player.act(embodiment, tasks, seen, config.decode)
-                seconds, predictions = seconds + time.monotonic() - began, predictions + 1
-                for k in range(min(steps, envs[0].max_steps - taken)):
-                    for i, env in enumerate(envs):
-                        if done[i]:
-                            continue
-                        seen[i] = env.step(chunks[i, k])
-                        done[i] = env.success()
-                        if i < len(films):
-                            films[i].append(seen[i]["image/primary"])
-                taken += steps
-            succeeded += done
-            followed += [env.followed() for env in envs]
-            for i, film in enumerate(films):
-                frames[f"{embodiment}/{split}/{i}"] = np.stack(film)
-                frames[f"{embodiment}/{split}/{i}/text"] = np.array(f"{tasks[i]}|{'success' if done[i] else 'failure'}")
-            advance(len(envs))
-    return {
-        "embodiment": embodiment,
-        "split": split,
-        "episodes": len(succeeded),
-        "success": float(np.mean(succeeded)),
-        "followed": float(np.mean(followed)),
-        "ms_per_prediction": 1000 * seconds / max(predictions, 1),
-        "batch": config.batch,
-    }
+    """Closed loop of one embodiment and split; films of the first episodes go to `frames`."""
+    seeds = range(config.seed, config.seed + config.episodes)
+    execute = max(1, round(config.execute * player.horizon(embodiment)))
+    episodes, films = closed_loop(
+        lambda tasks, seen: player.act(embodiment, tasks, seen, config.decode), factory, embodiment, split, seeds,
+        execute=execute, batch=config.batch, films=config.films if config.rollouts else 0,
+    )  # fmt: skip
+    for i, film in enumerate(films):
+        name = f"{embodiment}/{split}/{i}"
+        frames[name], frames[f"{name}/steps"] = film.frames, film.steps
+        frames[f"{name}/text"] = np.array(f"{film.instruction}|{'success' if film.success else 'failure'}")
+    return {"embodiment": embodiment, "split": split, **episodes.to_json(), "batch": config.batch}
 
 
 def show(results: dict[str, Any], as_json: bool) -> None:
@@ -184,13 +123,22 @@ def show(results: dict[str, Any], as_json: bool) -> None:
         emit_json(results)
         return
     if results["world"]:
-        rows = [[w["embodiment"], w["split"], w["episodes"], f"{100 * w['success']:.0f} %", f"{100 * w['followed']:.0f} %",
-                 w["ms_per_prediction"]] for w in results["world"]]  # fmt: skip
-        table("closed loop", ["embodiment", "split", "episodes", "success", "followed", "ms per prediction"], rows)
+        told = [name for name in ("success", "followed", "shortcut") if any(name in w for w in results["world"])]
+        rows = [
+            [w["embodiment"], w["split"], w["episodes"]]
+            + [f"{100 * w[name]:.0f} %" if name in w else "-" for name in told]
+            + [w["ms_per_prediction"]]
+            for w in results["world"]
+        ]
+        table("closed loop", ["embodiment", "split", "episodes", *told, "ms per prediction"], rows)
     if results["vqa"]:
         v = results["vqa"]
         row = [v["questions"], f"{100 * v['accuracy']:.1f} %", f"{100 * v['baseline']:.1f} %"]
         table("VQA, exact match", ["questions", "accuracy", "most common answer of the question's kind"], [row])
+    for found in results["actions"]:
+        columns = ["dimension", "rmse", "mean absolute error", "spread (rmse of the mean)"]
+        rows = [list(row) for row in zip(found["names"], found["rmse"], found["mae"], found["spread"], strict=True)]
+        table(f"{found['embodiment']}: held-out actions by {found['decode']}, {found['rows']} chunks", columns, rows)
     log(f"evaluated step {results['step']} of {results['run']}")
 
 

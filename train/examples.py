@@ -107,7 +107,7 @@ class Encoder:
 
     def row(self, row: dict[str, Any]) -> Example:
         """A shard row as an example to learn from."""
-        images = {slot: row[f"image/{slot}"] for slot in self.slots if row[f"image/{slot}"]}
+        images = self._images(row)
         if row["kind"] != "robot":
             return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]))
         source, subtask = self.sources[row["source"]], row["target"].strip()
@@ -123,6 +123,19 @@ class Encoder:
         return Example(
             images, prefix, suffix, True, actions, int(row["action_steps"]), horizon, dim, state, bgr
         )  # fmt: skip
+
+    def acting(self, row: dict[str, Any]) -> Example:
+        """A robot row as a running robot would see it: prefix and images, nothing to learn from. `steps`: how many are real."""
+        source = self.sources[row["source"]]
+        subtask = row["target"].strip()
+        prefix, state = self.robot_prefix(source["embodiment"], row["prompt"], row["state"], subtask)
+        return Example(
+            self._images(row), prefix, [], True, None, int(row["action_steps"]), source["horizon"], source["action_dim"], state,
+            tuple(source.get("bgr", ())),
+        )  # fmt: skip
+
+    def _images(self, row: dict[str, Any]) -> dict[str, bytes | NDArray[np.uint8]]:
+        return {slot: row[f"image/{slot}"] for slot in self.slots if row[f"image/{slot}"]}
 
     def prefix(self, text: str) -> list[int]:
         """<bos> and a prompt."""

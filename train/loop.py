@@ -62,7 +62,7 @@ def run(config: TrainConfig) -> None:
         threads=config.data.threads, state=position, weights=setup.weights, seed=config.seed,
         rank=jax.process_index(), world=jax.process_count(),
     )  # fmt: skip
-    clock, watch = Clock(setup), Watch(config.out)
+    clock, watch, seed = Clock(setup), Watch(config.out), jnp.int32(config.seed)
     with progress("training", config.steps, "steps") as advance:
         advance(start)
         for step in range(start + 1, config.steps + 1):
@@ -72,10 +72,10 @@ def run(config: TrainConfig) -> None:
             probed = {}
             if config.probe_every and step % config.probe_every == 0:
                 probed = probe(
-                    state.params, rows, number, config=step_config, model_config=setup.model, wrist=setup.wrist
+                    state.params, rows, number, seed, config=step_config, model_config=setup.model, wrist=setup.wrist
                 )
             state, metrics = train_step(
-                state, rows, number, config=step_config, model_config=setup.model, mesh=mesh, wrist=setup.wrist
+                state, rows, number, seed, config=step_config, model_config=setup.model, mesh=mesh, wrist=setup.wrist
             )
             watch.check(step, metrics, loaded)
             last = step == config.steps
@@ -102,7 +102,7 @@ def run(config: TrainConfig) -> None:
 def for_step(config: TrainConfig) -> TrainConfig:
     """The configuration without what does not change the compiled step."""
     return dataclasses.replace(
-        config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", resume=False, overwrite=False, dry_run=False,
+        config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", seed=0, resume=False, overwrite=False, dry_run=False,
         init_from=None, weights=None, trackers=(), log_every=1, checkpoint_every=1, probe_every=0, keep=1, distributed="",
     )  # fmt: skip
 

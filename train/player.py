@@ -23,6 +23,7 @@ from train.checkpoint import load_params
 from train.config import ModelConfig
 from train.data import Batcher
 from train.examples import Encoder, Example
+from train.rollouts import Observation
 from train.setup import TEXT_TOKENIZER, TOKENIZER
 from train.tokens import TextTokenizer, text_prompt
 
@@ -44,13 +45,13 @@ class Player:
     key: jax.Array
 
     @classmethod
-    def load(cls, run: Path, flow_steps: int = 10, batch: int = 20, seed: int = 0) -> "Player":
-        """Loads the newest checkpoint of a run.
+    def load(cls, run: Path, flow_steps: int = 10, batch: int = 20, seed: int = 0, step: int | None = None) -> "Player":
+        """Loads a checkpoint of a run, the newest by default.
 
         Raises:
             InputError: not a run, no checkpoint, or its shards are gone.
         """
-        config, params, step = load_params(run)
+        config, params, step = load_params(run, step)
         text, tok = TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER)
         encoder = Encoder(ShardReader(str(config.shards)), text, config.model, config.data, tok)
         batcher = Batcher(config.model, encoder.slots, config.data.text_length, text.pad, config.data.resize)
@@ -79,7 +80,7 @@ class Player:
         return self.source(embodiment)["horizon"]
 
     def act(
-        self, embodiment: str, tasks: list[str], observations: list[dict[str, NDArray]], decode: str = "flow"
+        self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str = "flow"
     ) -> NDArray[np.float32]:
         """Chunks (n, horizon, D) in raw units for n instructions and observations.
 
@@ -88,8 +89,14 @@ class Player:
                 exactly one chunk are allowed.
 
         Raises:
-            InputError: the run was not trained for it, or more observations than `batch`.
+            InputError: the run was not trained for it.
         """
+        parts = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
+        return np.concatenate([self._act(embodiment, tasks[p], observations[p], decode) for p in parts])
+
+    def _act(
+        self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str
+    ) -> NDArray[np.float32]:
         source = self.source(embodiment)
         horizon, dim = source["horizon"], source["action_dim"]
         examples = []
@@ -97,13 +104,21 @@ class Player:
             prefix, state = self.encoder.robot_prefix(embodiment, task, seen["state"])
             images: dict[str, Any] = {slot: jpeg(seen[f"image/{slot}"]) for slot in source["cameras"]}
             examples.append(Example(images, prefix, [], True, horizon=horizon, dim=dim, state=state))
-        raw = self._flow(examples, embodiment) if decode == "flow" else self._tokens(examples, embodiment)
+        raw = self.predict(examples, embodiment, decode)
         if source.get("representation") is None:
             return raw
         represent = Representation.from_json(source["representation"])
         states = np.stack([o["state"] for o in observations])
         stored = sum(piece.width for piece in represent.pieces)
         return represent.restore(raw, represent.state(states, np.zeros((len(states), stored))))
+
+    def predict(self, examples: list[Example], embodiment: str, decode: str = "flow") -> NDArray[np.float32]:
+        """Chunks (n, horizon, D) in the units of the shards, for at most `batch` examples without a suffix.
+
+        Raises:
+            InputError: the run was not trained for that.
+        """
+        return self._flow(examples, embodiment) if decode == "flow" else self._tokens(examples, embodiment)
 
     def _flow(self, examples: list[Example], embodiment: str) -> NDArray[np.float32]:
         if not self.config.flow:
@@ -147,8 +162,6 @@ class Player:
         return [text.decode([i for i in ids if i < text.size]).strip() for ids in rows[: len(examples)]]
 
     def _batch(self, examples: list[Example]) -> dict[str, NDArray]:
-        if len(examples) > self.batch:
-            raise InputError(f"{len(examples)} rows in a call, more than the batch of {self.batch}")
         return self.batcher(examples + [examples[-1]] * (self.batch - len(examples)))
 
 
@@ -177,14 +190,15 @@ def answer_questions(player: Player, folder: Path, most: int) -> dict[str, Any]:
         )
     lines = (folder / entry["splits"]["val"]).read_text(encoding="utf-8").splitlines()[:most]
     items = [json.loads(line) for line in lines]
-    right = 0
+    right: list[int] = []
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
         part = items[start : start + player.batch]
         images = [(folder / entry["images"] / item[entry["image"]]).read_bytes() for item in part]
         answers = player.answer([item[entry["prompt"]] for item in part], images)
         for item, answer in zip(part, answers, strict=True):
-            right += answer == item[entry["target"]].strip()
+            right.append(int(answer == item[entry["target"]].strip()))
             kinds[item.get("kind", "")][item[entry["target"]].strip()] += 1
     common = sum(counts.most_common(1)[0][1] for counts in kinds.values())
-    return {"questions": len(items), "accuracy": right / max(len(items), 1), "baseline": common / max(len(items), 1)}
+    total = max(len(items), 1)
+    return {"questions": len(items), "accuracy": sum(right) / total, "baseline": common / total, "each": right}

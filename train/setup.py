@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fasttok import ActionTokenizer
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train import model, siglip
@@ -120,15 +121,28 @@ def initial_params(setup: Setup) -> model.Params:
     params = jax.jit(lambda key: model.init(key, shapes))(jax.random.key(config.seed))
     if config.init_from is None:
         return params | {"vision": siglip.calibrate(params["vision"], some_images(setup), shapes.patch)}
-    _, loaded, _ = load_params(config.init_from)
-    for part in ("vision", "backbone"):
-        ours, got = jax.tree.map(jnp.shape, params[part]), jax.tree.map(jnp.shape, loaded[part])
-        if ours != got:
+    return params | _from_run(setup, config.init_from, params)
+
+
+def _from_run(setup: Setup, run: Path, params: model.Params) -> model.Params:
+    """Vision and backbone of another run. Its action and state tokens come along when they mean the same and it has seen robots;
+    otherwise those rows stay as initialised, so that runs with other discrete targets can start from one VLM."""
+    theirs, loaded, _ = load_params(run)
+    ours = {part: params[part] for part in ("vision", "backbone")}
+    got = {part: loaded[part] for part in ours}
+    table, words = ours["backbone"]["embedding"], setup.encoder.text.size
+    tok = ActionTokenizer.load(run / TOKENIZER)
+    same = (theirs.data.discrete, theirs.model.state, tok.fingerprint) == (
+        setup.config.data.discrete, setup.model.state, setup.encoder.tok.fingerprint,
+    )  # fmt: skip
+    if not (same and "robot" in theirs.data.kinds) and theirs.model.width == setup.model.width:
+        got["backbone"] = got["backbone"] | {"embedding": table.at[:words].set(got["backbone"]["embedding"][:words])}
+    for part in ours:
+        if jax.tree.map(jnp.shape, ours[part]) != jax.tree.map(jnp.shape, got[part]):
             raise InputError(
-                f"--init-from {config.init_from}: its {part} has other shapes; use the same --size, --model and shards"
+                f"--init-from {run}: its {part} has other shapes; use the same --size, --model and text tokenizer"
             )
-        params[part] = loaded[part]
-    return params
+    return got
 
 
 def plan_weights(setup: Setup, path: Path) -> matching.Plan:

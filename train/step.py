@@ -37,9 +37,9 @@ def shown(state: State, freeze: tuple[str, ...] = ()) -> model.Params:
     return state.params if state.ema is None else optim.merge(state.ema, optim.split(state.params, freeze)[1])
 
 
-def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...]) -> Batch:
+def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...], seed: Array | int = 0) -> Batch:
     """A batch as the losses want it; augmentation, times and noise are a function of (seed, step, row)."""
-    augmenting, noise = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step))
+    augmenting, noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     images = model.pixels(batch["images"], "float32")
     if config.augment.on:
         images = augment.augment(augmenting, images, config.augment, wrist)
@@ -51,6 +51,7 @@ def train_step(
     state: State,
     batch: Batch,
     step: Array,
+    seed: Array | int = 0,
     *,
     config: TrainConfig,
     model_config: ModelConfig,
@@ -61,9 +62,10 @@ def train_step(
 
     Args:
         batch: a whole batch (docs/design.md "Training batch"), rows divided over the mesh.
+        seed: an argument, not part of what is compiled: the seeds of a study share one program.
         wrist: which camera slots are wrist cameras, whose geometry augmentation leaves alone.
     """
-    batch = ready(batch, step, config, wrist)
+    batch = ready(batch, step, config, wrist, seed)
     moving, still = optim.split(state.params, config.optim.freeze)
 
     def loss(moving: Any, rows: Batch) -> tuple[Array, losses.Metrics]:
@@ -109,13 +111,14 @@ def probe(
     params: model.Params,
     batch: Batch,
     step: Array,
+    seed: Array | int = 0,
     *,
     config: TrainConfig,
     model_config: ModelConfig,
     wrist: tuple[bool, ...] = (),
 ) -> dict[str, Array]:
     """Each loss's own gradient norm on each part of the model, before clipping: grad_norm_{loss}_{part}."""
-    batch = ready(batch, step, config, wrist)
+    batch = ready(batch, step, config, wrist, seed)
     out: dict[str, Array] = {}
     for loss in ("loss_vlm", "loss_fast", "loss_flow") if model_config.flow else ("loss_vlm", "loss_fast"):
         grads = jax.grad(lambda p, name=loss: losses.compute(p, model_config, batch)[1][name])(params)

@@ -82,7 +82,7 @@ def make(embodiment: str = "planar", split: str = "seen", task: str = "", correl
 
     Args:
         embodiment: planar or arm. split: see `scenes.SPLITS`; `a+b` applies both.
-        task: one kind of `tasks.KINDS` only; all when "".
+        task: one kind of `tasks.KINDS` only, or some ("reach+push"); all when "".
         correlation: share of episodes in which the named block is the nearest one; the split's own when None.
 
     Raises:

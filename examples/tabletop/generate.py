@@ -21,6 +21,7 @@ from examples.tabletop import questions, rlds
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.render import primary
 from examples.tabletop.scenes import CORRELATION, split_named
+from examples.tabletop.tasks import kinds_named
 from fasttok.console import emit_json, log, progress, run, table
 from fasttok.errors import InputError
 
@@ -66,6 +67,8 @@ class GenerateConfig:
     """Training captions."""
     correlation: float = CORRELATION
     """Share of the demonstrations in which the named block is also the one nearest to the hand: a spurious cue."""
+    task: str = ""
+    """Kinds of tasks to demonstrate, such as reach or reach+push; all by default."""
     seed: int = 0
     """Seed of everything."""
     overwrite: bool = False
@@ -92,6 +95,7 @@ def main(config: GenerateConfig) -> None:
         if getattr(config, name) < 1:
             raise InputError(f"--{name} is {getattr(config, name)}, expected at least 1")
     split_named("seen", config.correlation)  # refuses what is no share, before anything is written
+    kinds_named(config.task)
     names = [f"tabletop_{name}" for name in EMBODIMENTS] + ["tabletop_vqa", "tabletop_captions"]
     for name in names:
         if (config.out / name).exists() and not config.overwrite:
@@ -146,7 +150,7 @@ def demonstrations(
     """`total` successful demonstrations. Seeds of a split are its own: no scene of train is in val."""
     seed = (config.seed * 10 + number) * 1_000_000
     while count.written < total:
-        demonstration = rlds.demonstrate(name, seed, correlation=config.correlation)
+        demonstration = rlds.demonstrate(name, seed, correlation=config.correlation, task=config.task)
         seed += 1
         if demonstration is None:
             count.failed += 1

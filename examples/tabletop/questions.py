@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from examples.tabletop.scenes import PAIRS, sample_positions
 from examples.tabletop.tasks import PROPERTIES
-from examples.tabletop.world import Block, World
+from examples.tabletop.world import TABLE, Block, World
 
 NUMBERS = ("one", "two", "three", "four")
 ENDS = {"leftmost": (0, 1), "rightmost": (0, -1), "topmost": (1, -1), "bottommost": (1, 1)}  # axis, sign to minimise
@@ -127,7 +127,30 @@ def alike(world: World, rng: np.random.Generator) -> Question | None:
     return Question("alike", f"which block has the {by} of the {block}?", str(same[0])) if len(same) == 1 else None
 
 
-ASKERS = (count_blocks, colour_of_end, shape_of_colour, colour_of_shape, exists, quadrant, side, nearest, alike)
+def point(world: World, rng: np.random.Generator) -> Question:
+    """Point to the red star: column and row of a grid of 10 x 10, as a detector would say it."""
+    number = int(rng.integers(len(world.blocks)))
+    return Question("point", f"point to the {world.blocks[number]}", cell(world.positions[number]))
+
+
+def at(world: World, rng: np.random.Generator) -> Question | None:
+    """Which block is at 3 7?"""
+    number, cells = int(rng.integers(len(world.blocks))), [cell(position) for position in world.positions]
+    if cells.count(cells[number]) > 1:
+        return None
+    return Question("at", f"which block is at {cells[number]}?", str(world.blocks[number]))
+
+
+def cell(position: NDArray[np.float64]) -> str:
+    """Column from the left and row from the top, each 0 to 9."""
+    share = (np.array([position[0], -position[1]]) + TABLE) / (2 * TABLE)
+    column, row = np.clip(np.floor(10 * share), 0, 9).astype(int)
+    return f"{column} {row}"
+
+
+ASKERS = (
+    count_blocks, colour_of_end, shape_of_colour, colour_of_shape, exists, quadrant, side, nearest, alike, point, point, at,
+)  # fmt: skip
 
 
 def place_word(position: NDArray[np.float64]) -> str | None:

@@ -27,17 +27,17 @@ FEATURES = {
 
 
 def demonstrate(
-    embodiment: str, seed: int, split: str = "seen", correlation: float | None = None
+    embodiment: str, seed: int, split: str = "seen", correlation: float | None = None, task: str = ""
 ) -> Demonstration | None:
     """One episode by the expert, or None where it failed.
 
     Args:
-        correlation: share of seeds whose named block is the nearest one; the split's own when None.
+        task: kinds, all when "". correlation: share of seeds whose named block is the nearest one; the split's own when None.
 
     Returns:
         {"steps": T dicts, "episode_metadata": dict}, as the dataset's features say.
     """
-    env = make(embodiment, split, correlation=correlation)
+    env = make(embodiment, split, task, correlation)
     env.reset(seed)
     expert = Expert(env.world, env.task, env.robot, np.random.default_rng([EXPERT_SEED, seed]))
     moments, actions = [], []

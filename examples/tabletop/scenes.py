@@ -24,6 +24,7 @@ from examples.tabletop.tasks import (
     PROPERTIES,
     TOUCH,
     Task,
+    kinds_named,
 )
 from examples.tabletop.world import BLOCK, LOOKS, TABLE, Block, World, norm
 from fasttok.errors import InputError, unknown_name
@@ -102,15 +103,15 @@ def sample(rng: np.random.Generator, split: str | Split = "seen", kind: str = ""
     """A scene with a task that is possible, not done yet, and names its blocks without ambiguity.
 
     Args:
-        split: name (`split_named`), or a split. kind: of `KINDS`; drawn by their shares when "".
+        split: name (`split_named`), or a split. kind: of `KINDS`, or some of them (`kinds_named`), drawn by their shares.
 
     Raises:
         InputError: no such split or kind.
     """
     how = split_named(split) if isinstance(split, str) else split
-    if kind and kind not in KINDS:
-        raise unknown_name("task", kind, KINDS)
-    kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    if kind not in KINDS:
+        shares = kinds_named(kind)
+        kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
     correlated = bool(
         rng.random() < how.correlation
     )  # drawn once: what the rest makes hard to draw is not rarer for it

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.tabletop.world import BLOCK, HAND, Tables, World, norm
+from fasttok.errors import unknown_name
 
 KINDS = {"reach": 0.4, "push": 0.2, "place": 0.2, "sort": 0.2}  # shares of the demonstrations
 PROPERTIES = ("colour", "shape")
@@ -36,10 +37,27 @@ CORNERS = {
     "bottom left": (-0.13, -0.13),
     "bottom right": (0.13, -0.13),
 }
+
 NEAR = BLOCK + HAND + 0.012  # the hand is next to a block
 TOUCH = 2 * BLOCK + 0.012  # two blocks touch
 IN_CORNER = 0.055
 BEHIND = BLOCK + HAND + 0.012  # where the hand starts to push
+
+
+def kinds_named(task: str) -> dict[str, float]:
+    """Kinds and their shares: all of them for "", else those that are named, such as "push" or "reach+push".
+
+    Raises:
+        InputError: no such kind.
+
+    >>> kinds_named("reach+push")
+    {'reach': 0.4, 'push': 0.2}
+    """
+    names = task.split("+") if task else list(KINDS)
+    for name in names:
+        if name not in KINDS:
+            raise unknown_name("task", name, KINDS)
+    return {name: share for name, share in KINDS.items() if name in names}
 
 
 @dataclass(frozen=True)

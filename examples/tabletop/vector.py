@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from examples.tabletop.embodiments import EMBODIMENTS, Embodiment
 from examples.tabletop.render import CAMERAS
 from examples.tabletop.scenes import Split, sample, split_named
-from examples.tabletop.tasks import KINDS, NEAR, Asked, Task
+from examples.tabletop.tasks import KINDS, NEAR, Asked, Task, kinds_named
 from examples.tabletop.world import Tables, World, norm
 from fasttok.errors import InputError, unknown_name
 
@@ -213,7 +213,7 @@ def make_vector(
 
     Args:
         embodiment: planar or arm. split: see `scenes.SPLITS`; `a+b` applies both. n: tables.
-        task: one kind of `tasks.KINDS` only; all when "".
+        task: one kind of `tasks.KINDS` only, or some ("reach+push"); all when "".
         correlation: share of episodes in which the named block is the nearest one; the split's own when None.
 
     Raises:
@@ -221,8 +221,7 @@ def make_vector(
     """
     if embodiment not in EMBODIMENTS:
         raise unknown_name("embodiment", embodiment, EMBODIMENTS)
-    if task and task not in KINDS:
-        raise unknown_name("task", task, KINDS)
+    kinds_named(task)
     if n < 1:
         raise InputError(f"n is {n}, expected at least 1 table")
     return VectorEnv(EMBODIMENTS[embodiment], split_named(split, correlation), n, task)

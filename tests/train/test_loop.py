@@ -165,8 +165,9 @@ def test_evaluation_counts_and_questions(
     assert 0 <= results["vqa"]["accuracy"] <= 1
     assert json.loads((tmp_path / "out.json").read_text())["step"] == 4
     with np.load(tmp_path / "films.npz") as films:
-        assert len(films["planar/seen/0"]) == 4  # success at the third step
-        assert len(films["planar/seen/1"]) == 7
+        assert films["planar/seen/0/steps"].tolist() == [0, 3]  # success at the third step
+        assert films["planar/seen/1/steps"].tolist() == [0, 3, 6]
+        assert films["planar/seen/1"].shape == (3, 64, 64, 3)
 
 
 def test_evaluation_refuses_clearly(chain: Any, trained: Path, tmp_path: Path) -> None:

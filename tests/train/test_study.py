@@ -1,0 +1,195 @@
+"""Studies: files are checked, runs are found again, intervals are right, and the whole thing runs in small."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok.errors import InputError
+from train.rollouts import closed_loop
+from train.study import results
+from train.study.one import Spec
+from train.study.plan import Evaluation, load_study, parse, training
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "train" / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_studies_that_come_with_us(path: Path) -> None:
+    study = load_study(path)
+    assert len(study.seeds) >= 3
+    assert study.arm(study.reference)
+    for arm in study.arms:
+        found = training(study, arm, Path("DATA"), Path("OUT"), seed=7)
+        assert (found.seed, found.shards) == (7, Path("DATA") / arm.shards)
+
+
+def test_arms_are_one_change_from_the_reference() -> None:
+    study = load_study(next(p for p in CONFIGS if p.stem == "insulation"))
+    made = {arm.name: training(study, arm, Path("D"), Path("O"), seed=0) for arm in study.arms}
+    assert made["insulation 0.1"].model.insulation == (0.1,)
+    assert made["first half insulated"].model.shares == (0.0, 0.0, 1.0, 1.0)
+    same = replace(made["insulation 1 (joint)"], preset="ki", model=made["insulation 0"].model)
+    assert same == made["insulation 0"]
+
+
+GOOD = """
+name: s
+question: q
+base: --preset vlm
+common: --batch-size 8
+robot_samples: 100
+seeds: [0]
+arms: {ki: --preset ki, joint: --preset joint}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("arms: {ki: --preset ki, joint: --preset joint}", "arms: {ki: --preset kii}"), "kii"),
+        (("arms: {ki: --preset ki, joint: --preset joint}", "arms: []"), "arms is"),
+        (("joint: --preset joint", "joint: {flag: x}"), "flag"),
+        (("joint: --preset joint", "joint: --bogus 3"), "bogus"),
+        (("joint: --preset joint", "joint: {flags: --preset joint, match: time}"), "match"),
+        (("seeds: [0]", "seeds: many"), "seeds"),
+        (("robot_samples: 100", "robot_samples: 0"), "robot_samples"),
+        (("name: s", "name: s\nreference: pi0"), "pi0"),
+        (("name: s", "name: s\nspeed: 3"), "speed"),
+        (("base: --preset vlm\n", ""), "base|missing"),
+        (("seeds: [0]", "seeds: [0"), "not YAML"),
+        (("name: s", "name: s\nevaluate: {splits: [seen], episode: 3}"), "episode"),
+    ],
+)
+def test_bad_studies_are_refused(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(GOOD)
+    load_study(path)
+    assert change[0] in GOOD
+    path.write_text(GOOD.replace(*change))
+    with pytest.raises(InputError, match=says):
+        load_study(path)
+
+
+def test_a_run_is_known_by_what_is_trained() -> None:
+    def spec(*flags: str, **changes: Any) -> Spec:
+        config = parse(flags, Path("S"), Path("O"))
+        return replace(Spec(config.to_json(), Evaluation(), robot_samples=10), **changes)
+
+    ki = spec("--preset", "ki")
+    assert spec("--preset", "joint").training_digest != ki.training_digest
+    assert (
+        spec("--preset", "ki", "--model.insulation", "1").training_digest == spec("--preset", "joint").training_digest
+    )
+    assert spec("--preset", "ki", "--seed", "1").training_digest != ki.training_digest
+    more = spec("--preset", "ki", evaluate=Evaluation(episodes=7))
+    assert more.training_digest == ki.training_digest
+    assert more.digest != ki.digest
+
+
+def test_intervals_cover() -> None:
+    """Of many studies with known truth, about 95 % of the intervals hold it, given enough seeds."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for trial in range(60):
+        rates = np.clip(0.5 + 0.1 * rng.standard_normal(12), 0, 1)
+        each = [(rng.random(80) < rate).astype(float) for rate in rates]
+        found = results.estimate(each, rng_seed=trial)
+        assert found.low <= found.mean <= found.high
+        inside += found.low <= 0.5 <= found.high
+    assert 50 <= inside <= 60
+
+
+def test_pairs_take_out_what_episodes_share() -> None:
+    rng = np.random.default_rng(1)
+    hard = [rng.random(200) for _ in range(3)]
+    ours, theirs = [(h < 0.6).astype(float) for h in hard], [(h < 0.5).astype(float) for h in hard]
+    found = results.difference(ours, theirs)
+    assert found is not None
+    assert 0.05 < found.low < found.mean < found.high < 0.16
+    assert found.high - found.low < 0.7 * (results.estimate(ours).high - results.estimate(ours).low)
+    assert results.difference(ours, [h[:9] for h in hard]) is None
+
+
+def test_samples_to_a_threshold() -> None:
+    def run(*successes: float) -> dict[str, Any]:
+        worlds = [[{"split": "seen", "each": {"success": [s]}}] for s in successes]
+        return {
+            "curve": [
+                {"robot_samples": 100.0 * (i + 1), "world": w, "actions": [], "vqa": None} for i, w in enumerate(worlds)
+            ]
+        }
+
+    assert results.steps_to(run(0.0, 0.25, 0.75), 0.5, "seen") == 250
+    assert results.steps_to(run(1.0, 1.0), 0.5, "seen") == 50
+    assert np.isnan(results.steps_to(run(0.0, 0.25), 0.5, "seen"))
+
+
+def test_single_environments_and_vectors_are_one_to_the_loop() -> None:
+    """The same policy in the same episodes: success, following, tasks and films alike, alone or in a vector."""
+    from examples.tabletop.baselines import POLICIES
+    from examples.tabletop.env import make, make_vector
+
+    def act(tasks: list[str], seen: list[Any]) -> np.ndarray:
+        # Towards the corner that the state and the instruction hash to: any function of what a policy may see.
+        steps = [
+            0.01 * np.sign(np.sin(len(t) + 50 * np.asarray(o["state"], float)[:2]))
+            for t, o in zip(tasks, seen, strict=True)
+        ]
+        return np.stack([np.tile(np.append(step, 1.0), (10, 1)) for step in steps])
+
+    assert POLICIES
+    both = [
+        closed_loop(act, factory, "planar", "seen", range(5, 11), execute=5, batch=4, films=2)
+        for factory in (make, make_vector)
+    ]
+    (one, films), (many, others) = both
+    assert (one.success, one.followed, one.shortcut, one.task) == (
+        many.success,
+        many.followed,
+        many.shortcut,
+        many.task,
+    )
+    assert len(one.task) == 6
+    for a, b in zip(films, others, strict=True):
+        assert (a.instruction, a.success, a.seed) == (b.instruction, b.success, b.seed)
+        assert np.array_equal(a.frames, b.frames)
+        assert a.steps[0] == 0
+
+
+@pytest.mark.slow
+def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--smoke`: data, base VLM, arms, seeds, table and page; done again, nothing is trained again."""
+    from train.study.__main__ import StudyConfig, main
+
+    asked = StudyConfig(
+        next(p for p in CONFIGS if p.stem == "presets"), "examples.tabletop.env:make_vector", "examples.tabletop.study:prepare",
+        out=tmp_path, smoke=True,
+    )  # fmt: skip
+    main(asked)
+    out = tmp_path / "smoke" / "presets"
+    found = json.loads((out / "results.json").read_text())
+    assert [arm["arm"] for arm in found["arms"]] == ["ki", "joint"]
+    ki = found["arms"][0]
+    assert set(ki["metrics"]) >= {
+        "success/seen",
+        "followed/uncorrelated",
+        "vqa",
+        "error/flow",
+        "error/tokens",
+        "ms/tokens",
+    }
+    assert len(ki["metrics"]["success/seen"]["seeds"]) == 2
+    assert len(ki["curve"]) == 2
+    page = (out / "study.html").read_text()
+    assert page.count("<svg") >= 8
+    assert "data:image/png" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "smoke" / "runs").rglob("result-*.json")}
+    assert len(made) == 5
+    main(replace(asked, json=True))
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    assert json.loads(capsys.readouterr().out)["reference"] == "ki"

@@ -1,0 +1,87 @@
+"""Open loop: predicted chunks against demonstrated ones, on held-out shards, per dimension in the units of the data."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.console import track
+from fasttok.errors import InputError
+from pipelines.shards import ShardReader
+from train.examples import Encoder
+from train.player import Player
+
+
+def action_errors(player: Player, shards: Path, most: int, decode: str) -> list[dict[str, Any]]:
+    """Errors on robot rows of `shards`, evenly taken, per embodiment.
+
+    Args:
+        shards: rows that the run was not trained on, such as a mixture of `split: val` sources.
+        most: rows per embodiment.
+        decode: "flow" or "tokens".
+
+    Returns:
+        A dict per embodiment: embodiment, decode, rows; names, rmse, mae (D,) in raw units, over the steps of the chunks that
+        lie in the episode; spread (D,), the standard deviation of what was demonstrated, which is the rmse of always predicting
+        the mean; nrmse, the root of the mean over dimensions of (rmse / spread)^2; ms_per_chunk.
+
+    Raises:
+        InputError: not shards, no robot rows, or rows of embodiments or chunks that the run does not know.
+    """
+    reader = ShardReader(str(shards))
+    ours = player.encoder
+    encoder = Encoder(reader, ours.text, player.config, ours.data, ours.tok)
+    chosen: dict[str, list[int]] = {}
+    kinds = [source for source in encoder.sources.values() if source["kind"] == "robot"]
+    for source in kinds:
+        known = player.source(source["embodiment"])
+        for name in ("horizon", "action_dim", "representation"):
+            if source[name] != known[name]:
+                raise InputError(
+                    f"{shards}: {name} of {source['embodiment']} is {source[name]}, the run's {known[name]}"
+                )
+    parts = (part for shard in range(len(reader.manifest.shards)) for part in reader.record_batches(shard))
+    for number, name in enumerate(name for part in parts for name in part.column("source").to_pylist()):
+        if encoder.sources[name]["kind"] == "robot":
+            chosen.setdefault(encoder.sources[name]["embodiment"], []).append(number)
+    if not chosen:
+        raise InputError(f"{shards} holds no robot rows")
+    out = []
+    for embodiment, numbers in chosen.items():
+        spaced = np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int))
+        out.append(_of_embodiment(player, encoder, reader, embodiment, [numbers[i] for i in spaced], decode))
+    return out
+
+
+def _of_embodiment(
+    player: Player, encoder: Encoder, reader: ShardReader, embodiment: str, numbers: list[int], decode: str
+) -> dict[str, Any]:
+    wrong: list[NDArray] = []
+    right: list[NDArray] = []
+    seconds = []
+    for first in track(range(0, len(numbers), player.batch), f"held-out actions of {embodiment}", unit="batches"):
+        rows = [reader.row(number) for number in numbers[first : first + player.batch]]
+        examples = [encoder.acting(row) for row in rows]
+        began = time.monotonic()
+        chunks = player.predict(examples, embodiment, decode)
+        seconds.append((time.monotonic() - began) / len(rows))
+        for row, example, chunk in zip(rows, examples, chunks, strict=True):
+            demonstrated = np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
+            wrong.append(chunk[: example.steps] - demonstrated)
+            right.append(demonstrated)
+    errors, spread = np.concatenate(wrong).astype(np.float64), np.concatenate(right).astype(np.float64).std(0)
+    rmse = np.sqrt(np.mean(errors**2, axis=0))
+    moving = spread > 1e-9
+    return {
+        "embodiment": embodiment,
+        "decode": decode,
+        "rows": len(numbers),
+        "names": player.source(embodiment)["action_names"],
+        "rmse": rmse.tolist(),
+        "mae": np.mean(np.abs(errors), axis=0).tolist(),
+        "spread": spread.tolist(),
+        "nrmse": float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else 0.0,
+        "ms_per_chunk": 1000 * float(np.median(seconds)),
+    }

@@ -1,0 +1,85 @@
+"""python -m train.study train/configs/presets.yaml --env module:factory --data module:function"""
+
+import dataclasses
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fasttok.console import emit_json, log, run, table
+from fasttok.errors import InputError, require
+from train.study.plan import load_study
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
+
+    Example: python -m train.study train/configs/presets.yaml --env examples.tabletop.env:make_vector \\
+        --data examples.tabletop.study:prepare
+    """
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """File of the study; those that come with fasttok are in train/configs."""
+    env: str
+    """module:factory of the environment (train/rollouts.py)."""
+    data: str
+    """Folder with the study's shards, or module:function that makes them (train/study/runner.py, prepare_data)."""
+    out: Path = Path("studies")
+    """Folder of all studies: OUT/runs, which they share, OUT/data, and OUT/NAME for each study's tables and page. What is done
+    already is kept: the same command goes on."""
+    smoke: bool = False
+    """Everything once, in minutes: fewer arms, a few steps and episodes. Its numbers mean nothing."""
+    only: tuple[str, ...] = ()
+    """Only these arms."""
+    seeds: int = 0
+    """Only the first so many seeds; 0: all."""
+    json: bool = False
+    """Print the table as JSON on stdout."""
+
+
+def main(config: StudyConfig) -> None:
+    """Carries the study out and reports.
+
+    Raises:
+        InputError: the study, the data or a run are not in order; each says what to do.
+    """
+    study = load_study(config.study)
+    if config.only:
+        study = study.with_arms(config.only)
+    if config.seeds:
+        study = dataclasses.replace(study, seeds=study.seeds[: config.seeds])
+    if config.smoke:
+        study = study.smoke()
+    for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
+        require(package, "train", "a study")
+    from train.rollouts import load_factory
+    from train.study import page, results, tables
+    from train.study.runner import Place, carry_out, prepare_data
+
+    if not config.env:
+        raise InputError("--env is empty; expected module:factory, such as examples.tabletop.env:make_vector")
+    load_factory(config.env)
+    began = time.monotonic()
+    root = config.out / "smoke" if config.smoke else config.out
+    out = root / config.study.stem
+    out.mkdir(parents=True, exist_ok=True)
+    place = Place(root / "runs", prepare_data(study, config.data, root / "data", config.smoke), config.env)
+    found = carry_out(study, place)
+    summary = results.summarize(study, found)
+    tables.write(summary, shlex.join(["python", "-m", "train.study", *sys.argv[1:]]), out)
+    page.write(study, summary, found["films"], out / "study.html")
+    if config.json:
+        emit_json(summary)
+    else:
+        for shown in (tables.overview(summary), tables.compared(summary)):
+            table(shown.title, shown.columns, shown.rows)
+    log(f"{time.monotonic() - began:.0f} s; open {out / 'study.html'}; tables: {out / 'results.md'}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(tyro.cli(StudyConfig, prog="python -m train.study"))))
