@@ -4,6 +4,7 @@ Records are counted in groups of neighbours: an episode of 32 steps or more is a
 A group is what a plan places, so a plan of a hundred million questions stays small and a worker reads neighbours at once.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,6 +141,7 @@ def _tables(files: list[str], filters: Filters) -> Iterator[tuple[pa.Table, NDAr
         "target",
         *(["language"] if texts else []),
         *(["cameras"] if filters.cameras else []),
+        *(["file", "id"] if filters.part is not None else []),
     ]
     for file in files:
         table = read_parquet(file, columns)
@@ -168,6 +170,21 @@ def _passes(table: pa.Table, filters: Filters) -> Iterator[tuple[str, NDArray[np
     if filters.cameras:
         wanted = set(filters.cameras)
         yield "cameras", np.array([wanted <= set(held) for held in table.column("cameras").to_pylist()], bool)
+    if filters.part is not None:
+        low, high = filters.part
+        names = zip(table.column("file").to_pylist(), table.column("id").to_pylist(), strict=True)
+        places = np.array([place(file, record) for file, record in names], np.float64)
+        yield "part", (places >= low) & (places < high)
+
+
+def place(file: str, record: str) -> float:
+    """Where a record lies in [0, 1): a hash of its file's name, without folders, and its id.
+
+    >>> 0 <= place("/data/a.tfrecord", "7") < 1
+    True
+    """
+    key = f"{file.rsplit('/', 1)[-1]}\0{record}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=6).digest()) / 2**48
 
 
 def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -244,7 +244,14 @@ class _Reader(Values):
         cameras = self.names(value, "cameras", CAMERA_SLOTS) if "cameras" in value else ()
         if numbers.get("min_steps", 1) > numbers.get("max_steps", numbers.get("min_steps", 1)):
             raise self.error(value, "max_steps", "max_steps is less than min_steps: no episode passes")
-        return Filters(**numbers, **texts, language=self.flag(value, "language"), cameras=cameras)  # type: ignore[arg-type]
+        part = None
+        if "part" in value:
+            part = value["part"]
+            numeric = isinstance(part, list) and len(part) == 2 and all(type(x) in (int, float) for x in part)
+            if not numeric or not 0 <= part[0] < part[1] <= 1:
+                raise self.error(value, "part", f"part is [low, high] with 0 <= low < high <= 1, got {part!r}")
+            part = (float(part[0]), float(part[1]))
+        return Filters(**numbers, **texts, language=self.flag(value, "language"), cameras=cameras, part=part)  # type: ignore[arg-type]
 
     def schedule(self, top: Keys, root: Group) -> tuple[Phase, ...]:
         items = top.get("schedule", [])

@@ -73,6 +73,8 @@ class Filters:
         language: an instruction must be there.
         matches, excludes: RE2 patterns that the instruction or question must, or must not, match somewhere.
         cameras: slots that must be there.
+        part: (low, high) in [0, 1]: records whose hash lies in it. (0, 0.9) and (0.9, 1) hold out a tenth of a dataset without a
+            split of its own; what a record's part is depends on its file's name and its id alone.
         records: only so many, evenly spread over all that pass the rest.
     """
 
@@ -82,6 +84,7 @@ class Filters:
     matches: str | None = None
     excludes: str | None = None
     cameras: tuple[str, ...] = ()
+    part: tuple[float, float] | None = None
     records: int | None = None
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttok.errors import InputError
-from mixtures.held import GROUP_FRAMES, group, held
+from mixtures.held import GROUP_FRAMES, group, held, place
 from mixtures.spec import Filters, Source
 
 EPISODES = [(50, "pick the red block", ["primary"]), (4, "push", ["primary", "wrist"]), (3, "", ["primary"]),
@@ -20,11 +20,19 @@ EPISODES = [(50, "pick the red block", ["primary"]), (4, "push", ["primary", "wr
 def write(folder: Path, files: int = 2) -> list[str]:
     stems = [f"f{i}" for i in range(files)]
     (folder / "d" / "train").mkdir(parents=True)
-    rows = [
-        {"steps": n, "language": text, "cameras": slots, "image_bytes": 10 * n, "target": "ab"}
-        for n, text, slots in EPISODES
-    ]
     for stem in stems:
+        rows = [
+            {
+                "steps": n,
+                "language": text,
+                "cameras": slots,
+                "image_bytes": 10 * n,
+                "target": "ab",
+                "file": stem,
+                "id": str(i),
+            }
+            for i, (n, text, slots) in enumerate(EPISODES)
+        ]
         pq.write_table(pa.Table.from_pylist(rows), folder / "d" / "train" / f"{stem}.episodes.parquet")
     return stems
 
@@ -51,6 +59,25 @@ def test_all_records_without_filters(tmp_path: Path) -> None:
     assert found.records.sum() == 8  # the empty ones have no frame
     assert set(found.file.tolist()) == {0, 1}
     assert found.left_out == {}
+
+
+def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
+    """Two parts share no record and leave none out, whatever the folder is called."""
+    stems = write(tmp_path, files=40)
+    parts = [held(str(tmp_path), Source("d", "d", filters=Filters(part=p)), stems) for p in ((0.0, 0.7), (0.7, 1.0))]
+    assert sum(p.total for p in parts) == 40 * 97
+    taken = [
+        {
+            (f, r + i)
+            for f, r, n in zip(p.file.tolist(), p.row.tolist(), p.records.tolist(), strict=True)
+            for i in range(n)
+        }
+        for p in parts
+    ]
+    assert not taken[0] & taken[1]
+    assert len(taken[0] | taken[1]) == 160
+    assert 0.6 < len(taken[0]) / 160 < 0.8
+    assert place("/a/b/x.tfrecord", "7") == place("x.tfrecord", "7")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_digest_is_of_what_decides_the_samples(tmp_path: Path) -> None:
         ("dataset: a", "dataset: a, filters: {min_step: 3}", 9, "did you mean 'min_steps'"),
         ("dataset: a", "dataset: a, filters: {min_steps: 9, max_steps: 3}", 9, "no episode passes"),
         ("dataset: a", "dataset: a, filters: {language: 'yes'}", 9, "language must be true or false"),
+        ("dataset: a", "dataset: a, filters: {part: [0.9, 0.1]}", 9, "0 <= low < high <= 1"),
         ("dataset: a", "dataset: a, filters: [long]", 9, "filters must be"),
         ("dataset: a", "dataset: a, questions: [tusk]", 9, "did you mean 'task'"),
         ("dataset: a", "dataset: a, questions: [task, task]", 9, "list of different names"),
@@ -177,7 +178,7 @@ sources:
     resize: {height: 224, width: 320, fit: pad, quality: 90}
     prompt: ["do: {prompt}", "{prompt}!"]
     questions: [task, motion]
-    filters: {min_steps: 5, matches: red, excludes: blue, cameras: [wrist], records: 10, language: true}
+    filters: {min_steps: 5, matches: red, excludes: blue, cameras: [wrist], part: [0, 0.8], records: 10, language: true}
     weight: 1
   - {dataset: b, weight: 1, cameras: [primary, wrist], prompt: "just {prompt}"}
 """
@@ -187,7 +188,7 @@ sources:
     assert a.resize == Resize(224, 320, "pad", 90)
     assert a.prompts == ("do: {prompt}", "{prompt}!")
     assert a.questions == ("task", "motion")
-    assert a.filters == Filters(5, None, True, "red", "blue", ("wrist",), 10)
+    assert a.filters == Filters(5, None, True, "red", "blue", ("wrist",), (0.0, 0.8), 10)
     assert b.cameras == (("primary", "primary"), ("wrist", "wrist"))
     assert (b.filters, b.resize, b.chunk, b.prompts) == (Filters(), None, None, ("just {prompt}",))
 
