@@ -77,7 +77,7 @@ def steps(config: DemoConfig) -> list[Step]:
         Step("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
              f"train --preset ki --shards shards --init-from vlm --out ki --steps {config.steps} {seed}"),
         Step("evaluate in the world",
-             f"train.evaluate --run ki --env examples.tabletop.env:make --episodes {config.eval_episodes} "
+             f"train.evaluate --run ki --env examples.tabletop.env:make_vector --episodes {config.eval_episodes} "
              "--vqa data/tabletop_vqa --out eval.json --rollouts rollouts.npz"),
         Step("write the report", "examples.report --demo ."),
     ]  # fmt: skip

@@ -23,7 +23,7 @@ from examples.tabletop.render import primary
 from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
 from fasttok.console import emit_json, log, progress, run, table
-from fasttok.errors import InputError
+from fasttok.errors import InputError, unknown_name
 
 JPEG_QUALITY = 95  # what TFDS writes
 VAL_SHARE = 0.1
@@ -67,6 +67,8 @@ class GenerateConfig:
     """Training captions."""
     correlation: float = CORRELATION
     """Share of the demonstrations in which the named block is also the one nearest to the hand: a spurious cue."""
+    embodiments: tuple[str, ...] = tuple(EMBODIMENTS)
+    """Robots that demonstrate."""
     task: str = ""
     """Kinds of tasks to demonstrate, such as reach or reach+push; all by default."""
     seed: int = 0
@@ -96,13 +98,16 @@ def main(config: GenerateConfig) -> None:
             raise InputError(f"--{name} is {getattr(config, name)}, expected at least 1")
     split_named("seen", config.correlation)  # refuses what is no share, before anything is written
     kinds_named(config.task)
-    names = [f"tabletop_{name}" for name in EMBODIMENTS] + ["tabletop_vqa", "tabletop_captions"]
+    for name in config.embodiments:
+        if name not in EMBODIMENTS:
+            raise unknown_name("embodiment", name, EMBODIMENTS)
+    names = [f"tabletop_{name}" for name in config.embodiments] + ["tabletop_vqa", "tabletop_captions"]
     for name in names:
         if (config.out / name).exists() and not config.overwrite:
             raise InputError(f"{config.out / name} exists; pass --overwrite to replace it, or another --out")
     config.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name in EMBODIMENTS:
+    for name in config.embodiments:
         for split, count in robot(config, name).items():
             rows.append(
                 {"dataset": f"tabletop_{name}", "split": split, "written": count.written, "failed": count.failed}

@@ -77,7 +77,9 @@ def _generate(out: Path, world: str, episodes: int, vqa: int, captions: int, tas
         return
     hidden = out / f".{world}.part"
     shutil.rmtree(hidden, ignore_errors=True)
-    counts = f"--episodes {episodes} --vqa {vqa} --captions {captions}" + (f" --task {task}" if task else "")
+    counts = f"--embodiments planar --episodes {episodes} --vqa {vqa} --captions {captions}" + (
+        f" --task {task}" if task else ""
+    )
     _run(out, f"examples.tabletop.generate --out {hidden.name} {counts}")
     hidden.rename(out / world)
     if world == "world":
