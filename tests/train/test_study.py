@@ -161,6 +161,7 @@ def test_single_environments_and_vectors_are_one_to_the_loop() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--smoke`: data, base VLM, arms, seeds, table and page; done again, nothing is trained again."""
     from train.study.__main__ import StudyConfig, main
