@@ -126,10 +126,13 @@ def initial_params(setup: Setup) -> model.Params:
 
 def _from_run(setup: Setup, run: Path, params: model.Params) -> model.Params:
     """Vision and backbone of another run. Its action and state tokens come along when they mean the same and it has seen robots;
-    otherwise those rows stay as initialised, so that runs with other discrete targets can start from one VLM."""
+    otherwise those rows stay as initialised, so that runs with other discrete targets and states can start from one VLM."""
     theirs, loaded, _ = load_params(run)
     ours = {part: params[part] for part in ("vision", "backbone")}
-    got = {part: loaded[part] for part in ours}
+    state = {
+        name: ours["backbone"][name] for name in ("state_in",) if name in ours["backbone"]
+    }  # new, where theirs had none
+    got = {"vision": loaded["vision"], "backbone": state | loaded["backbone"]}
     table, words = ours["backbone"]["embedding"], setup.encoder.text.size
     tok = ActionTokenizer.load(run / TOKENIZER)
     same = (theirs.data.discrete, theirs.model.state, tok.fingerprint) == (

@@ -16,9 +16,9 @@ from examples.demo import environment
 from fasttok.console import err
 from fasttok.errors import InputError
 
-EPISODES, VQA, CAPTIONS = 1000, 60_000, 15_000
+EPISODES, VQA, CAPTIONS = 8000, 60_000, 15_000
 SMALL = (24, 200, 60)
-SAMPLES = 120_000
+SAMPLES = 200_000
 VLM_SHARE = 30  # per cent of rows, in shards that do not say
 NAMES = re.compile(r"shards|(?:demos_(?P<demos>\d+))?_?(?:vlm_(?P<vlm>\d+))?")
 
@@ -45,7 +45,7 @@ def prepare(out: Path, shards: Sequence[str], smoke: bool = False, task: str = "
     Args:
         task: kinds of tasks to demonstrate, such as "reach+push"; all when "".
 
-    Names: `shards` (30 % VLM data), `vlm_10` (10 % of it), `demos_100` (100 demonstrations), `demos_100_vlm_0`.
+    Names: `shards` (30 % VLM data), `vlm_10` (10 % of it), `demos_1000` (1,000 demonstrations), `demos_1000_vlm_0`.
 
     Raises:
         InputError: another name, or a stage failed.
