@@ -54,6 +54,9 @@ def prepare(out: Path, shards: Sequence[str], smoke: bool = False, task: str = "
     episodes, vqa, captions = SMALL if smoke else (EPISODES, VQA, CAPTIONS)
     samples = 600 if smoke else SAMPLES
     _generate(out, "world", episodes, vqa, captions, task)
+    _index(out, "world", "world", "index")
+    if not (out / "tokenizer").exists():
+        _run(out, "fasttok.cli fit index --out tokenizer --seconds 1.0 --vocab-size 512")
     if not (out / "vqa").exists():
         (out / "vqa").symlink_to(Path("world") / "tabletop_vqa")
     for name in shards:
@@ -82,13 +85,10 @@ def _generate(out: Path, world: str, episodes: int, vqa: int, captions: int, tas
     )
     _run(out, f"examples.tabletop.generate --out {hidden.name} {counts}")
     hidden.rename(out / world)
-    if world == "world":
-        _index(out, world, world, "index")
-        _run(out, "fasttok.cli fit index --out tokenizer --seconds 1.0 --vocab-size 512 --overwrite")
 
 
 def _index(out: Path, robots: str, web: str, index: str) -> None:
-    if not (out / index).exists():
+    if not (out / index / "index.json").is_file():
         _run(
             out,
             f"pipelines index {robots}/tabletop_planar/1.0.0 {web}/tabletop_vqa {web}/tabletop_captions --out {index}",

@@ -191,6 +191,7 @@ def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "http://" not in page.replace("http://www.w3.org", "")
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "smoke" / "runs").rglob("result-*.json")}
     assert len(made) == 5
+    capsys.readouterr()
     main(replace(asked, json=True))
     assert {p: p.stat().st_mtime_ns for p in made} == made
     assert json.loads(capsys.readouterr().out)["reference"] == "ki"
