@@ -32,6 +32,7 @@ sources:
   - {{dataset: metaworld_mt50, weight: 4{epochs}, cameras: [primary], chunk: {{seconds: 0.25}}, filters: {{part: {part}}}}}
 """
 WEB = "  - {{dataset: {vqa}, weight: 2}}\n  - {{dataset: {captions}, weight: 1}}\n"
+HELD_OUT = 700  # of 36 and 697 held-out steps: each at most once
 LABELS = {"bridge_dataset": "25 ten-step episodes of BridgeV2", "metaworld_mt50": "50 episodes of 50 tasks"}
 
 
@@ -97,7 +98,7 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
     stages = {
         "index": f"pipelines index {shlex.join([bridge, metaworld, vqa, captions])} --out index",
         "shards": f"pipelines build train.yaml --index index --out shards --samples {samples}",
-        "held_out": "pipelines build held_out.yaml --index index --tokenizer shards/tokenizer --out held_out --samples 2000",
+        "held_out": f"pipelines build held_out.yaml --index index --tokenizer shards/tokenizer --out held_out --samples {HELD_OUT}",
         "run": f"train --preset {config.preset} --size {config.size} --shards shards --out run --steps {config.steps} "
         f"--batch-size {config.batch} --optim.learning-rate {config.learning_rate} --optim.warmup 50",
     }
