@@ -98,7 +98,8 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
     stages = {
         "index": f"pipelines index {shlex.join([bridge, metaworld, vqa, captions])} --out index",
         "shards": f"pipelines build train.yaml --index index --out shards --samples {samples}",
-        "held_out": f"pipelines build held_out.yaml --index index --tokenizer shards/tokenizer --out held_out --samples {HELD_OUT}",
+        "held_out": f"pipelines build held_out.yaml --index index --tokenizer shards/tokenizer "
+        f"--out held_out --samples {HELD_OUT}",
         "run": f"train --preset {config.preset} --size {config.size} --shards shards --out run --steps {config.steps} "
         f"--batch-size {config.batch} --optim.learning-rate {config.learning_rate} --optim.warmup 50",
     }
