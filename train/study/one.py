@@ -118,9 +118,8 @@ def main(files: Files) -> None:
     """
     found = json.loads(files.spec.read_text(encoding="utf-8"))
     spec = Spec(**found | {"evaluate": from_json(Evaluation, found["evaluate"])})
-    began = time.monotonic()
     config, cost = train(spec, files.folder)
-    trained = time.monotonic()
+    began = time.monotonic()
     result = {
         "spec": spec.to_json(),
         "device": hardware(),
@@ -128,7 +127,10 @@ def main(files: Files) -> None:
         **cost,
         **measure(spec, config, cost, files),
     }
-    result["seconds"] = {"train": round(trained - began, 1), "measure": round(time.monotonic() - trained, 1)}
+    result["seconds"] = {
+        "train": round(seconds_of(config), 1),
+        "measure": round(time.monotonic() - began, 1),
+    }
     write_json(files.result, result)
 
 
@@ -171,6 +173,16 @@ def train(spec: Spec, folder: Path) -> tuple[TrainConfig, dict[str, float]]:
         config = dataclasses.replace(config, **({"overwrite": True} if last is None else {"resume": True}))
     train_run(config)
     return config, cost
+
+
+def seconds_of(config: TrainConfig) -> float:
+    """How long all steps took by the run's own log, over all the processes that it took if it was interrupted."""
+    lines = (config.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = {row["step"]: row["samples_per_second"] for row in map(json.loads, lines)}
+    steps = sorted(rows)
+    return sum(
+        (step - before) * config.batch_size / rows[step] for before, step in zip([0, *steps[:-1]], steps, strict=True)
+    )
 
 
 def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: Files) -> dict[str, Any]:
