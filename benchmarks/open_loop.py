@@ -55,6 +55,10 @@ class BenchConfig:
     """Rows of a step."""
     learning_rate: float = 5e-4
     """Peak."""
+    expert_learning_rate: float | None = None
+    """The expert's own peak; the same by default."""
+    name: str = "open_loop"
+    """Of the results' files."""
     rows: int = 256
     """Most held-out chunks of a robot."""
     work: Path | None = None
@@ -80,8 +84,10 @@ def main(config: BenchConfig) -> None:
     flags = {"size": config.size, "preset": config.preset, "steps": config.steps, "batch": config.batch}
     flags |= {"learning-rate": f"{config.learning_rate:g}"}
     command = f"python -m benchmarks.open_loop {shlex.join(names)} " + " ".join(f"--{k} {v}" for k, v in flags.items())
+    if config.expert_learning_rate:
+        flags |= {"expert-learning-rate": f"{config.expert_learning_rate:g}", "name": config.name}
     title = f"Held-out action error, open loop: {budget}; no GPU was available"
-    about.write(config.out, "open_loop", title, command, {"Per dimension": rows})
+    about.write(config.out, config.name, title, command, {"Root mean square error per dimension": rows})
 
 
 def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
@@ -100,8 +106,10 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
         "shards": f"pipelines build train.yaml --index index --out shards --samples {samples}",
         "held_out": f"pipelines build held_out.yaml --index index --tokenizer shards/tokenizer "
         f"--out held_out --samples {HELD_OUT}",
-        "run": f"train --preset {config.preset} --size {config.size} --shards shards --out run --steps {config.steps} "
-        f"--batch-size {config.batch} --optim.learning-rate {config.learning_rate} --optim.warmup 50",
+        "run": f"train --preset {config.preset} --size {config.size} --shards {shlex.quote(str(work / 'shards'))} "
+        f"--out run --steps {config.steps} "
+        f"--batch-size {config.batch} --optim.learning-rate {config.learning_rate} --optim.warmup 50"
+        + (f" --optim.expert-learning-rate {config.expert_learning_rate}" if config.expert_learning_rate else ""),
     }
     for made, command in stages.items():
         if not (work / made).exists():
@@ -113,22 +121,22 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
 
     player = Player.load(work / "run", batch=32)
     sources = {s["embodiment"]: s for s in player.encoder.sources.values() if s["kind"] == "robot"}
-    flow, tokens = (action_errors(player, work / "held_out", config.rows, decode) for decode in ("flow", "tokens"))
+    found = {
+        (where, decode): {e["embodiment"]: e for e in action_errors(player, work / folder, config.rows, decode)}
+        for where, folder in (("held out", "held_out"), ("trained on", "shards"))
+        for decode in ("flow", "tokens")
+    }
     rows = []
-    for by_flow, by_tokens in zip(flow, tokens, strict=True):
-        source = sources[by_flow["embodiment"]]
-        robot = {"data": LABELS.get(source["dataset"], source["dataset"]), "held-out chunks": by_flow["rows"]}
+    for embodiment, held in found["held out", "flow"].items():
+        source = sources[embodiment]
+        robot = {"data": LABELS.get(source["dataset"], source["dataset"]), "held-out chunks": held["rows"]}
         robot |= {"chunk": f"{source['horizon']} steps at {source['control_hz']:g} Hz"}
-        for i, name in enumerate(by_flow["names"]):
-            errors = {"dimension": name, "rmse of always the mean": by_flow["spread"][i]}
-            for measure_name, key in (("rmse", "rmse"), ("mean absolute error", "mae")):
-                errors |= {
-                    f"{measure_name}, {by}": found[key][i] for by, found in (("flow", by_flow), ("tokens", by_tokens))
-                }
+        for i, name in enumerate(held["names"]):
+            errors = {"dimension": name, "always the mean": held["spread"][i]}
+            errors |= {f"{decode}, {where}": of[embodiment]["rmse"][i] for (where, decode), of in found.items()}
             rows.append(robot | errors)
-        log(
-            f"{robot['data']}: {by_flow['ms_per_chunk']:.1f} ms per chunk by flow, {by_tokens['ms_per_chunk']:.1f} by tokens"
-        )
+        ms = {decode: found["held out", decode][embodiment]["ms_per_chunk"] for decode in ("flow", "tokens")}
+        log(f"{robot['data']}: {ms['flow']:.1f} ms per chunk by flow, {ms['tokens']:.1f} by tokens")
     return rows
 
 
