@@ -83,9 +83,9 @@ def main(config: BenchConfig) -> None:
     names = ["/".join(Path(d).parts[-2:]) if Path(d).name[0].isdigit() else Path(d).name for d in config.data]
     flags = {"size": config.size, "preset": config.preset, "steps": config.steps, "batch": config.batch}
     flags |= {"learning-rate": f"{config.learning_rate:g}"}
-    command = f"python -m benchmarks.open_loop {shlex.join(names)} " + " ".join(f"--{k} {v}" for k, v in flags.items())
     if config.expert_learning_rate:
         flags |= {"expert-learning-rate": f"{config.expert_learning_rate:g}", "name": config.name}
+    command = f"python -m benchmarks.open_loop {shlex.join(names)} " + " ".join(f"--{k} {v}" for k, v in flags.items())
     title = f"Held-out action error, open loop: {budget}; no GPU was available"
     about.write(config.out, config.name, title, command, {"Root mean square error per dimension": rows})
 
