@@ -84,6 +84,7 @@ def main(config: BenchConfig) -> None:
     flags = {"size": config.size, "preset": config.preset, "steps": config.steps, "batch": config.batch}
     flags |= {"learning-rate": f"{config.learning_rate:g}"}
     if config.expert_learning_rate:
+        budget += f", expert rate {config.expert_learning_rate:g}"
         flags |= {"expert-learning-rate": f"{config.expert_learning_rate:g}", "name": config.name}
     command = f"python -m benchmarks.open_loop {shlex.join(names)} " + " ".join(f"--{k} {v}" for k, v in flags.items())
     title = f"Held-out action error, open loop: {budget}; no GPU was available"
