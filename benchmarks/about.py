@@ -1,7 +1,6 @@
 """What a result needs beside it: command, date, hardware, versions; and the files it goes to."""
 
 import json
-import os
 import platform
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttok.console import log
+from fasttok.machine import hardware
 
 VERSIONS = (
     "fasttok",
@@ -33,15 +33,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def hardware() -> str:
-    """The processor's name and how many cores this process may use."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def write(out: Path, name: str, title: str, command: str, tables: dict[str, list[dict[str, Any]]]) -> None:

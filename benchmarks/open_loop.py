@@ -7,7 +7,6 @@ episode per task here, so its held-out episodes are tasks that were never seen. 
 """
 
 import shlex
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ import tyro
 from tyro.conf import Positional
 
 from benchmarks import about
+from examples.commands import call
 from fasttok.console import log, run, table
-from fasttok.errors import InputError
 
 MIXTURE = """name: {name}
 description: two robots{beside}, {part}
@@ -115,8 +114,7 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
     for made, command in stages.items():
         if not (work / made).exists():
             log(f"$ python -m {command}")
-            if subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=work, check=False).returncode:
-                raise InputError(f"failed (in {work}): python -m {command}")
+            call(command, work)
     from train.open_loop import action_errors
     from train.player import Player
 

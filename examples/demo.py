@@ -7,10 +7,7 @@ all of it.
 """
 
 import json
-import os
-import shlex
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import tyro
 
+from examples.commands import call
 from fasttok.console import err, log, run
 from fasttok.errors import InputError
 
@@ -117,24 +115,13 @@ def main(config: DemoConfig) -> None:
         err.rule(f"[bold]{number}/{len(plan)} {step.title}", align="left")
         log(f"$ python -m {step.command}")
         began = time.monotonic()
-        words = [sys.executable, "-m", *shlex.split(step.command)]
-        code = subprocess.run(words, cwd=config.out, env=environment(), check=False).returncode
-        if code:
-            raise InputError(
-                f"step {number} failed with exit status {code}: python -m {step.command} (in {config.out})"
-            )
+        try:
+            call(step.command, config.out)
+        except InputError as error:
+            raise InputError(f"step {number} {error}") from None
         done.append({**asdict(step), "seconds": round(time.monotonic() - began, 1)})
         (config.out / MARKER).write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
     log(f"\nThe whole chain took {time.monotonic() - start:.0f} s. Open {config.out / 'report.html'}")
-
-
-def environment() -> dict[str, str]:
-    """The steps' environment: they find this checkout, native code is quiet, and glibc asks for huge pages, with which
-    training on a CPU is a quarter faster."""
-    here = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    ours = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    return {**ours, **os.environ, "PYTHONPATH": path}
 
 
 if __name__ == "__main__":

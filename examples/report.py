@@ -18,7 +18,7 @@ import tyro
 from PIL import Image
 
 from fasttok import ActionTokenizer, html
-from fasttok.console import log, run
+from fasttok.console import log, run, write_text
 from fasttok.errors import InputError
 from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
@@ -300,9 +300,7 @@ def main(config: ReportConfig) -> None:
         *steps_section(steps),
     )  # fmt: skip
     out = demo / "report.html"
-    temporary = out.with_name(f".{out.name}.part")
-    temporary.write_text(document, encoding="utf-8")
-    temporary.replace(out)
+    write_text(out, document)
     log(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, no network needed)")
 
 

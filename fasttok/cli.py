@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subco
 
 from fasttok import __version__, card
 from fasttok.bpe import Mode
-from fasttok.console import emit_json, log, run, table, track
+from fasttok.console import emit_json, log, run, table, track, write_text
 from fasttok.dataset import ChunkConfig, Dataset, embodiment_name
 from fasttok.embodiment import Gripper
 from fasttok.episodes import Episode, Episodes, open_episodes
@@ -361,13 +361,6 @@ def dataset_for(
     if not tok.embodiments and horizon is None:
         raise InputError("this tokenizer does not say its horizon; pass --horizon")
     return Dataset(episodes(), ChunkConfig(horizon, action_key=action_key), tok.embodiments)
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def show_chunk(tok: ActionTokenizer, name: str | None, chunk: NDArray, title: str) -> None:

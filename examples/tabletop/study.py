@@ -7,12 +7,10 @@ Every stage is the public command that a user would type.
 
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.demo import environment
+from examples.commands import call
 from fasttok.console import err
 from fasttok.errors import InputError
 
@@ -109,8 +107,4 @@ def _build(out: Path, name: str, index: str, vlm: int, samples: int, split: str)
 
 def _run(folder: Path, command: str) -> None:
     err.rule(f"[bold]python -m {command}", align="left")
-    code = subprocess.run(
-        [sys.executable, "-m", *command.split()], cwd=folder, env=environment(), check=False
-    ).returncode
-    if code:
-        raise InputError(f"exit status {code} (in {folder}): python -m {command}")
+    call(command, folder)

@@ -8,8 +8,6 @@ Killed and started again, it goes on from its last checkpoint; what was measured
 import dataclasses
 import hashlib
 import json
-import os
-import platform
 import sys
 import time
 from dataclasses import dataclass, field
@@ -20,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.console import log, run
+from fasttok.console import log, run, write_text
 from fasttok.errors import InputError
+from fasttok.machine import hardware
 from train.config import TrainConfig, from_json, load_config
 from train.study.plan import Evaluation
 
@@ -91,23 +90,11 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def hardware() -> str:
-    """The accelerators, or the processor and how many of its cores this process may use."""
+def accelerators() -> str:
+    """The accelerators, or the processor where there is none."""
     import jax
 
-    if jax.default_backend() != "cpu":
-        return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.machine()}"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A JSON file, in place when it is complete."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value) + "\n", encoding="utf-8")
-    part.replace(path)
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}" if jax.default_backend() != "cpu" else hardware()
 
 
 def main(files: Files) -> None:
@@ -122,7 +109,7 @@ def main(files: Files) -> None:
     began = time.monotonic()
     result = {
         "spec": spec.to_json(),
-        "device": hardware(),
+        "device": accelerators(),
         "steps": config.steps,
         **cost,
         **measure(spec, config, cost, files),
@@ -131,7 +118,7 @@ def main(files: Files) -> None:
         "train": round(seconds_of(config), 1),
         "measure": round(time.monotonic() - began, 1),
     }
-    write_json(files.result, result)
+    write_text(files.result, json.dumps(result) + "\n")
 
 
 def train(spec: Spec, folder: Path) -> tuple[TrainConfig, dict[str, float]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fasttok import html
+from fasttok.console import write_text
 from fasttok.html import Band, Markup, Series, tag
 from train.study import results, tables
 from train.study.plan import Study
@@ -36,9 +37,7 @@ def write(study: Study, summary: dict[str, Any], films: dict[str, Path], out: Pa
         *films_section(summary, films),
         *method_section(study, summary),
     )  # fmt: skip
-    part = out.with_name(f".{out.name}.part")
-    part.write_text(document, encoding="utf-8")
-    part.replace(out)
+    write_text(out, document)
 
 
 def headline(summary: dict[str, Any]) -> Markup:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttok.console import err, log
+from fasttok.console import err, log, write_text
 from fasttok.errors import InputError
-from train.study.one import LOG, MODEL, Files, Spec, write_json
+from train.study.one import LOG, MODEL, Files, Spec
 from train.study.plan import Arm, Study, parse, training
 
 HELD_OUT, VQA = "held_out", "vqa"  # folders of the data besides those of shards
@@ -125,7 +125,7 @@ def one(spec: Spec, runs: Path, name: str, title: str) -> tuple[Path, dict[str, 
     if not files.result.is_file():
         err.rule(f"[bold]{title}", align="left")
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(files.spec, spec.to_json())
+        write_text(files.spec, json.dumps(spec.to_json()) + "\n")
         words = [sys.executable, "-m", "train.study.one", str(folder), spec.digest]
         env = {"JAX_COMPILATION_CACHE_DIR": str(runs / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip

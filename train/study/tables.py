@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasttok.console import write_text
+
 Interval = dict[str, Any] | None  # an `Estimate` as plain values
 
 
@@ -116,7 +118,7 @@ def tables(summary: dict[str, Any]) -> list[Table]:
 
 def write(summary: dict[str, Any], command: str, out: Path) -> None:
     """OUT/results.json and OUT/results.md."""
-    (out / "results.json").write_text(json.dumps({"command": command} | summary, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "results.json", json.dumps({"command": command} | summary, indent=1) + "\n")
     base, seeds = summary["base"], summary["seeds"]
     text = [f"# {summary['study']}", "", summary["question"], "", f"`{command}`", ""]
     text += [
@@ -141,4 +143,4 @@ def write(summary: dict[str, Any], command: str, out: Path) -> None:
             "|" + "---|" * len(table.columns),
         ]
         text += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.rows]
-    (out / "results.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    write_text(out / "results.md", "\n".join(text) + "\n")
