@@ -3,7 +3,6 @@
 python -m examples.report --demo demo
 """
 
-import io
 import json
 import os
 import platform
@@ -15,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import tyro
-from PIL import Image
 
 from fasttok import ActionTokenizer, html
 from fasttok.console import log, run, write_text
 from fasttok.errors import InputError
 from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
+from train import films
 from train.tokens import TextTokenizer, robot_prompt, state_text
 
 LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own
@@ -166,32 +165,15 @@ def smooth(y: np.ndarray, share: float = 0.08) -> np.ndarray:
     return out
 
 
-def png(frame: np.ndarray) -> bytes:
-    """A uint8 (h, w, 3) frame as PNG bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def films_section(path: Path) -> list[Markup]:
     """A filmstrip a rollout, evenly spaced frames from first to last."""
     if not path.is_file():
         raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
-    strips = []
-    with np.load(path, allow_pickle=False) as archive:
-        for name in (n for n in archive.files if not n.endswith(("/text", "/steps"))):
-            embodiment, split, _ = name.split("/")
-            task, _, outcome = str(archive[f"{name}/text"]).partition("|")
-            frames, steps = archive[name], archive[f"{name}/steps"]
-            chosen = np.unique(np.linspace(0, len(frames) - 1, FILM_FRAMES).astype(int))
-            pictures = [
-                tag("figure", html.image(png(frames[i]), 92, f"step {steps[i]}"), tag("figcaption", f"step {steps[i]}"))
-                for i in chosen
-            ]
-            colour = html.PALETTE[2] if outcome == "success" else html.PALETTE[1]
-            head = tag("p", html.badge(outcome, colour), Markup(" "), tag("b", task),
-                       tag("span", f" · {embodiment}, {split.replace('_', ' ')}", class_="soft"))  # fmt: skip
-            strips.append(tag("div", head, tag("div", *pictures, class_="film"), class_="card wide"))
+    strips = [
+        tag("div", *films.strip(film, where.replace("/", ", ").replace("_", " "), FILM_FRAMES), class_="card wide")
+        for where, shown in films.load(path).items()
+        for film in shown
+    ]
     return [
         tag("h2", "Rollouts"),
         tag("p", "The first two episodes of each embodiment and split, acted by flow sampling. Held out: colour and shape pairs, "

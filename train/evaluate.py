@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 
 from fasttok.console import emit_json, log, run, table
 from fasttok.errors import InputError, require
-from train.rollouts import closed_loop, load_factory
+from train.rollouts import Film, load_factory, play
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     """
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
+    from train import films
     from train.open_loop import action_errors
     from train.player import Player, answer_questions
 
@@ -82,39 +81,27 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
     player = Player.load(config.run, config.flow_steps, config.batch, step=config.checkpoint)
     results: dict[str, Any] = {"run": str(config.run), "step": player.step, "world": [], "vqa": None, "actions": []}
-    frames: dict[str, NDArray] = {}
+    shown: dict[str, list[Film]] = {}
+    seeds = range(config.seed, config.seed + config.episodes)
     if config.env:
         factory = load_factory(config.env)
         for embodiment in config.embodiments or player.embodiments:
             for split in config.splits:
-                results["world"].append(play(config, player, factory, embodiment, split, frames))
+                found, shown[f"{embodiment}/{split}"] = play(
+                    player, factory, embodiment, split, seeds, decode=config.decode, execute=config.execute,
+                    batch=config.batch, films=config.films if config.rollouts else 0,
+                )  # fmt: skip
+                results["world"].append(found | {"batch": config.batch})
     if config.vqa is not None:
         results["vqa"] = answer_questions(player, config.vqa, config.vqa_questions)
     if config.held_out is not None:
         results["actions"] = action_errors(player, config.held_out, config.held_out_rows, config.decode)
     show(results, config.json)
     if config.rollouts is not None:
-        np.savez_compressed(config.rollouts, **frames)  # type: ignore[arg-type]
+        films.save(config.rollouts, shown)
     if config.out is not None:
         config.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
-
-
-def play(
-    config: EvaluateConfig, player: Any, factory: Any, embodiment: str, split: str, frames: dict[str, NDArray]
-) -> dict[str, Any]:
-    """Closed loop of one embodiment and split; films of the first episodes go to `frames`."""
-    seeds = range(config.seed, config.seed + config.episodes)
-    execute = max(1, round(config.execute * player.horizon(embodiment)))
-    episodes, films = closed_loop(
-        lambda tasks, seen: player.act(embodiment, tasks, seen, config.decode), factory, embodiment, split, seeds,
-        execute=execute, batch=config.batch, films=config.films if config.rollouts else 0,
-    )  # fmt: skip
-    for i, film in enumerate(films):
-        name = f"{embodiment}/{split}/{i}"
-        frames[name], frames[f"{name}/steps"] = film.frames, film.steps
-        frames[f"{name}/text"] = np.array(f"{film.instruction}|{'success' if film.success else 'failure'}")
-    return {"embodiment": embodiment, "split": split, **episodes.to_json(), "batch": config.batch}
 
 
 def show(results: dict[str, Any], as_json: bool) -> None:

@@ -5,6 +5,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -209,3 +210,26 @@ def closed_loop(
             shown += reels.films(tasks, success, part)
             advance(len(part))
     return out, shown
+
+
+def play(
+    player: Any,
+    factory: Any,
+    embodiment: str,
+    split: str,
+    seeds: range,
+    *,
+    decode: str,
+    execute: float,
+    batch: int,
+    films: int,
+) -> tuple[dict[str, Any], list[Film]]:
+    """`closed_loop` of a loaded run (`train.player.Player`), as plain values.
+
+    Args:
+        execute: share of each predicted chunk that is carried out before the next prediction.
+    """
+    steps = max(1, round(execute * player.horizon(embodiment)))
+    act = partial(player.act, embodiment, decode=decode)
+    done, shown = closed_loop(act, factory, embodiment, split, seeds, execute=steps, batch=batch, films=films)
+    return {"embodiment": embodiment, "split": split, **done.to_json()}, shown

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train.rollouts import closed_loop
+from train import films
+from train.rollouts import Film, closed_loop
 from train.study import results
 from train.study.one import Spec
 from train.study.plan import Evaluation, load_study, parse, training
@@ -158,6 +159,28 @@ def test_single_environments_and_vectors_are_one_to_the_loop() -> None:
         assert (a.instruction, a.success, a.seed) == (b.instruction, b.success, b.seed)
         assert np.array_equal(a.frames, b.frames)
         assert a.steps[0] == 0
+
+
+def test_films_come_back(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    made = {
+        "arm/seen": [
+            Film("reach the star", True, 7, frames[:2], np.array([0, 3])),
+            Film("push", False, 8, frames, np.arange(5)),
+        ],
+        "arm/held_out": [Film("sort", False, 9, frames[:1], np.array([0]))],
+    }
+    films.save(tmp_path / "films.npz", made)
+    found = films.load(tmp_path / "films.npz")
+    assert list(found) == list(made)
+    for where, shown in made.items():
+        for a, b in zip(shown, found[where], strict=True):
+            assert (a.instruction, a.success, a.seed) == (b.instruction, b.success, b.seed)
+            assert np.array_equal(a.frames, b.frames)
+            assert np.array_equal(a.steps, b.steps)
+    html = "".join(films.strip(made["arm/seen"][1], "a < b", frames=3))
+    assert html.count("<img") == 3
+    assert "a &lt; b" in html
 
 
 @pytest.mark.slow

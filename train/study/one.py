@@ -15,16 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fasttok.console import log, run, write_text
 from fasttok.errors import InputError
 from fasttok.machine import hardware
 from train.config import TrainConfig, from_json, load_config
+from train.rollouts import Film
 from train.study.plan import Evaluation
 
 MODEL, LOG = "model", "log.txt"
+EXECUTE = 0.5  # share of each predicted chunk that is carried out
 
 
 @dataclass(frozen=True)
@@ -174,9 +173,11 @@ def seconds_of(config: TrainConfig) -> float:
 
 def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: Files) -> dict[str, Any]:
     """The curve over the checkpoints, and all there is to measure at the last one."""
+    from train import films
     from train.checkpoint import Checkpoints
     from train.open_loop import action_errors
     from train.player import Player, answer_questions
+    from train.rollouts import load_factory, play
 
     e = spec.evaluate
     checkpoints = Checkpoints(config.out, config.keep)
@@ -184,7 +185,8 @@ def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: File
     checkpoints.close()
     robot = "robot" in config.data.kinds
     decode = "flow" if config.model.flow else "tokens"
-    films: dict[str, NDArray] = {}
+    factory = partial(load_factory(spec.env), **spec.world) if spec.env else None
+    shown: dict[str, list[Film]] = {}
     curve = []
     for step in steps if robot and spec.measure == "all" else steps[-1:]:
         last = step == steps[-1]
@@ -193,10 +195,16 @@ def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: File
         point: dict[str, Any] = {"step": step, "world": [], "actions": [], "vqa": None}
         point |= {name.removesuffix("_per_step"): step * value for name, value in cost.items()}
         if robot and spec.env and spec.measure == "all":
+            episodes = e.episodes if last else e.curve_episodes
             for split in e.splits if last else e.splits[:1]:
-                point["world"] += play(
-                    spec, player, split, e.episodes if last else e.curve_episodes, decode, films if last else None
-                )
+                for embodiment in player.embodiments:
+                    found, filmed = play(
+                        player, factory, embodiment, split, range(e.seed, e.seed + episodes), decode=decode, execute=EXECUTE,
+                        batch=episodes, films=e.films if last else 0,
+                    )  # fmt: skip
+                    point["world"].append(found)
+                    if filmed:
+                        shown[f"{embodiment}/{split}"] = filmed
         if robot and spec.held_out:
             point["actions"] += action_errors(player, Path(spec.held_out), e.rows, decode)
             if last and decode == "flow" and config.data.discrete != "none" and spec.measure == "all":
@@ -204,37 +212,9 @@ def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: File
         if last and spec.vqa and spec.measure != "actions":
             point["vqa"] = answer_questions(player, Path(spec.vqa), e.questions)
         curve.append(point)
-    if films:
-        np.savez_compressed(files.films, **films)  # type: ignore[arg-type]
+    if shown:
+        films.save(files.films, shown)
     return {"curve": curve}
-
-
-def play(
-    spec: Spec, player: Any, split: str, episodes: int, decode: str, films: dict[str, NDArray] | None
-) -> list[dict[str, Any]]:
-    """Closed loop of all embodiments; the same seeds for every run of a study, so that runs compare in pairs."""
-    from train.rollouts import closed_loop, load_factory
-
-    out, e = [], spec.evaluate
-    for embodiment in player.embodiments:
-        done, shown = closed_loop(
-            partial(player.act, embodiment, decode=decode),
-            partial(load_factory(spec.env), **spec.world),
-            embodiment,
-            split,
-            range(e.seed, e.seed + episodes),
-            execute=max(1, player.horizon(embodiment) // 2),
-            batch=episodes,
-            films=e.films if films is not None else 0,
-        )
-        out.append({"embodiment": embodiment, "split": split, **done.to_json()})
-        for i, film in enumerate(shown):
-            name = f"{embodiment}/{split}/{i}"
-            assert films is not None
-            films[name], films[f"{name}/steps"] = film.frames, film.steps
-            outcome = "success" if film.success else "failure"
-            films[f"{name}/text"] = np.array(f"{film.instruction}|{outcome}|{film.seed}")
-    return out
 
 
 if __name__ == "__main__":

@@ -1,29 +1,24 @@
 """A study as one self-contained HTML page: what was asked, bars with intervals, curves with bands, rollouts and failures."""
 
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from fasttok import html
 from fasttok.console import write_text
 from fasttok.html import Band, Markup, Series, tag
+from train import films
 from train.study import results, tables
 from train.study.plan import Study
 
-FRAMES = 8  # of a film
+FRAMES, COLOURS = 8, 64  # of a film: the page stays small
 LABELS = {"success": "success", "followed": "language followed", "shortcut": "took the shortcut"}
 
 
-def write(study: Study, summary: dict[str, Any], films: dict[str, Path], out: Path) -> None:
+def write(study: Study, summary: dict[str, Any], filmed: dict[str, Path], out: Path) -> None:
     """Writes the page.
 
     Args:
-        films: arm -> file of its first seed's films.
+        filmed: arm -> file of its first seed's films.
     """
     document = html.page(
         summary["study"],
@@ -34,7 +29,7 @@ def write(study: Study, summary: dict[str, Any], films: dict[str, Path], out: Pa
         *table_section(tables.compared(summary)),
         *bars_section(summary),
         *curves_section(summary),
-        *films_section(summary, films),
+        *films_section(summary, filmed),
         *method_section(study, summary),
     )  # fmt: skip
     write_text(out, document)
@@ -122,47 +117,31 @@ def curves_section(summary: dict[str, Any]) -> list[Markup]:
     return [tag("h2", "Along training"), tag("p", note, class_="soft"), tag("div", *panels, class_="cards")]
 
 
-def films_section(summary: dict[str, Any], films: dict[str, Path]) -> list[Markup]:
+def films_section(summary: dict[str, Any], filmed: dict[str, Path]) -> list[Markup]:
     """Of each arm a success and up to two failures, where there are any."""
     out: list[Markup] = []
     for arm in summary["arms"]:
-        path = films[arm["arm"]]
+        path = filmed[arm["arm"]]
         if not path.is_file():
             continue
-        with np.load(path, allow_pickle=False) as archive:
-            names = [n for n in archive.files if not n.endswith(("/text", "/steps"))]
-            told = {n: str(archive[f"{n}/text"]).split("|") for n in names}
-            good = [n for n in names if told[n][1] == "success"][:1]
-            bad = [n for n in names if told[n][1] != "success"]
-            bad = bad[:1] + [n for n in bad[1:] if n.split("/")[1] != bad[0].split("/")[1]][:1]
-            strips = [strip(archive[n], archive[f"{n}/steps"], n, told[n]) for n in good + bad]
+        every = [(where, film) for where, shown in films.load(path).items() for film in shown]
+        good = [(where, film) for where, film in every if film.success][:1]
+        bad = [(where, film) for where, film in every if not film.success]
+        bad = bad[:1] + [(where, film) for where, film in bad if where != bad[0][0]][:1]
+        strips = [
+            tag(
+                "div",
+                *films.strip(
+                    film, f"{where.replace('/', ', ').replace('_', ' ')}, episode {film.seed}", FRAMES, COLOURS
+                ),
+            )
+            for where, film in good + bad
+        ]
         out.append(tag("div", tag("h3", arm["arm"]), *strips, class_="card wide"))
     if not out:
         return []
     note = "The first filmed success and failures of each arm's first seed. Every run met the same episodes."
     return [tag("h2", "Rollouts and failures"), tag("p", note, class_="soft"), tag("div", *out, class_="cards")]
-
-
-def strip(frames: NDArray[np.uint8], steps: NDArray[np.int64], name: str, told: Sequence[str]) -> Markup:
-    """One episode as a row of frames."""
-    embodiment, split, _ = name.split("/")
-    instruction, outcome, seed = told
-    chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).astype(int))
-    pictures = [
-        tag("figure", html.image(png(frames[i]), 92, f"step {steps[i]}"), tag("figcaption", f"step {steps[i]}"))
-        for i in chosen
-    ]
-    colour = html.PALETTE[2] if outcome == "success" else html.PALETTE[1]
-    about = f" · {embodiment}, {split.replace('_', ' ')}, episode {seed}"
-    head = tag("p", html.badge(outcome, colour), Markup(" "), tag("b", instruction), tag("span", about, class_="soft"))
-    return tag("div", head, tag("div", *pictures, class_="film"))
-
-
-def png(frame: NDArray[np.uint8]) -> bytes:
-    """A frame as PNG bytes, in 64 colours: the page stays small."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).quantize(64).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def method_section(study: Study, summary: dict[str, Any]) -> list[Markup]:
