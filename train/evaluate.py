@@ -43,6 +43,8 @@ class EvaluateConfig:
     """Act by sampling the expert's flow, or by the backbone's action tokens."""
     flow_steps: int = 10
     """Euler steps."""
+    temperature: float = 0.0
+    """Of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
     vqa: Path | None = None
     """Folder of a VQA dataset with a dataset.yaml; its val split is asked."""
     vqa_questions: int = 400
@@ -79,7 +81,9 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
 
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
-    player = Player.load(config.run, config.flow_steps, config.batch, step=config.checkpoint)
+    player = Player.load(
+        config.run, config.flow_steps, config.batch, step=config.checkpoint, temperature=config.temperature
+    )
     results: dict[str, Any] = {"run": str(config.run), "step": player.step, "world": [], "vqa": None, "actions": []}
     shown: dict[str, list[Film]] = {}
     seeds = range(config.seed, config.seed + config.episodes)

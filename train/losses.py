@@ -18,6 +18,7 @@ from train.config import ModelConfig
 
 Metrics = dict[str, Array]
 LOGITS_AT_ONCE = 1 << 26  # per device
+POSITIONS_AT_ONCE = 16  # answers and FAST tokens are mostly shorter, and then the rest of a long row costs nothing
 
 
 def token_losses(
@@ -32,7 +33,7 @@ def token_losses(
     mask = batch["loss_mask"]
     rows, length = mask.shape
     at_once = at_once or LOGITS_AT_ONCE * jax.device_count()
-    size = max(1, min(length, at_once // (rows * params["backbone"]["embedding"].shape[0])))
+    size = max(1, min(length, POSITIONS_AT_ONCE, at_once // (rows * params["backbone"]["embedding"].shape[0])))
     chunks = -(-length // size)
     place = jnp.argmax(mask, axis=1, keepdims=True) + jnp.arange(chunks * size)
     inside = place < length

@@ -13,19 +13,24 @@ from pipelines.shards import ShardReader
 from train.examples import Encoder
 from train.player import Player
 
+DRAWS = 4  # samples per chunk, whose mean is compared
 
-def action_errors(player: Player, shards: Path, most: int, decode: str) -> list[dict[str, Any]]:
+
+def action_errors(player: Player, shards: Path, most: int, decode: str, draws: int = DRAWS) -> list[dict[str, Any]]:
     """Errors on robot rows of `shards`, evenly taken, per embodiment.
+
+    What is demonstrated is one of many things that could have been done. A policy that samples them all rightly errs by sqrt(2)
+    of their spread with one sample, by sqrt(1 + 1 / draws) with the mean of some; so it is the mean that is compared.
 
     Args:
         shards: rows that the run was not trained on, such as a mixture of `split: val` sources.
         most: rows per embodiment.
-        decode: "flow" or "tokens".
+        decode: "flow" or "tokens". draws: samples per chunk; one where tokens are decoded greedily.
 
     Returns:
-        A dict per embodiment: embodiment, decode, rows; names, rmse, mae (D,) in raw units, over the steps of the chunks that
-        lie in the episode; spread (D,), the standard deviation of what was demonstrated, which is the rmse of always predicting
-        the mean; nrmse, the root of the mean over dimensions of (rmse / spread)^2; ms_per_chunk.
+        A dict per embodiment: embodiment, decode, draws, rows; names, rmse, mae (D,) in raw units, over the steps of the chunks
+        that lie in the episode; spread (D,), the standard deviation of what was demonstrated, which is the rmse of always
+        predicting the mean; nrmse, the root of the mean over dimensions of (rmse / spread)^2; ms_per_chunk.
 
     Raises:
         InputError: not shards, no robot rows, or rows of embodiments or chunks that the run does not know.
@@ -51,22 +56,22 @@ def action_errors(player: Player, shards: Path, most: int, decode: str) -> list[
     out = []
     for embodiment, numbers in chosen.items():
         spaced = np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int))
-        out.append(_of_embodiment(player, encoder, reader, embodiment, [numbers[i] for i in spaced], decode))
+        out.append(_of_embodiment(player, encoder, reader, embodiment, [numbers[i] for i in spaced], decode, draws))
     return out
 
 
 def _of_embodiment(
-    player: Player, encoder: Encoder, reader: ShardReader, embodiment: str, numbers: list[int], decode: str
+    player: Player, encoder: Encoder, reader: ShardReader, embodiment: str, numbers: list[int], decode: str, draws: int
 ) -> dict[str, Any]:
     wrong: list[NDArray] = []
     right: list[NDArray] = []
-    seconds = []
+    seconds, draws = [], draws if decode == "flow" or player.temperature else 1
     for first in track(range(0, len(numbers), player.batch), f"held-out actions of {embodiment}", unit="batches"):
         rows = [reader.row(number) for number in numbers[first : first + player.batch]]
         examples = [encoder.acting(row) for row in rows]
         began = time.monotonic()
-        chunks = player.predict(examples, embodiment, decode)
-        seconds.append((time.monotonic() - began) / len(rows))
+        chunks = np.mean([player.predict(examples, embodiment, decode) for _ in range(draws)], axis=0)
+        seconds.append((time.monotonic() - began) / (len(rows) * draws))
         for row, example, chunk in zip(rows, examples, chunks, strict=True):
             demonstrated = np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
             wrong.append(chunk[: example.steps] - demonstrated)
@@ -77,6 +82,7 @@ def _of_embodiment(
     return {
         "embodiment": embodiment,
         "decode": decode,
+        "draws": draws,
         "rows": len(numbers),
         "names": player.source(embodiment)["action_names"],
         "rmse": rmse.tolist(),

@@ -33,7 +33,12 @@ ANSWER_TOKENS = 12
 
 @dataclass(eq=False)
 class Player:
-    """A run's parameters and tokenizers. `batch`: rows of every call, so that each shape compiles once."""
+    """A run's parameters and tokenizers.
+
+    Attributes:
+        batch: rows of every call, so that each shape compiles once. temperature: of action tokens; 0 takes the likeliest ones, 1
+            samples as the flow does. A greedy policy stands still where demonstrators sometimes pause.
+    """
 
     config: ModelConfig
     params: model.Params
@@ -43,9 +48,19 @@ class Player:
     flow_steps: int
     batch: int
     key: jax.Array
+    rng: np.random.Generator
+    temperature: float = 0.0
 
     @classmethod
-    def load(cls, run: Path, flow_steps: int = 10, batch: int = 20, seed: int = 0, step: int | None = None) -> "Player":
+    def load(
+        cls,
+        run: Path,
+        flow_steps: int = 10,
+        batch: int = 20,
+        seed: int = 0,
+        step: int | None = None,
+        temperature: float = 0.0,
+    ) -> "Player":
         """Loads a checkpoint of a run, the newest by default.
 
         Raises:
@@ -55,7 +70,10 @@ class Player:
         text, tok = TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER)
         encoder = Encoder(ShardReader(str(config.shards)), text, config.model, config.data, tok)
         batcher = Batcher(config.model, encoder.slots, config.data.text_length, text.pad, config.data.resize)
-        return cls(config.model, params, encoder, batcher, step, flow_steps, batch, jax.random.key(seed))
+        return cls(
+            config.model, params, encoder, batcher, step, flow_steps, batch, jax.random.key(seed), np.random.default_rng(seed),
+            temperature,
+        )  # fmt: skip
 
     @property
     def embodiments(self) -> list[str]:
@@ -147,7 +165,9 @@ class Player:
             return np.sort(encoder.layout.action(encoder.tok.allowed_next(ids, horizon, dim)))
 
         most = count if count is not None else horizon * dim
-        rows = policy.generate(self.params, self.config, self._batch(examples), most, encoder.text.eos, allowed)
+        rows = policy.generate(
+            self.params, self.config, self._batch(examples), most, encoder.text.eos, allowed, self.temperature, self.rng
+        )
         return np.stack([encoder.chunk(ids, embodiment, horizon, dim)[0] for ids in rows[: len(examples)]])
 
     def answer(self, prompts: list[str], images: list[bytes]) -> list[str]:

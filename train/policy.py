@@ -88,13 +88,16 @@ def generate(
     max_tokens: int,
     eos_id: int,
     allowed: Callable[[int, list[int]], np.ndarray] | None = None,
+    temperature: float = 0.0,
+    rng: np.random.Generator | None = None,
 ) -> list[list[int]]:
-    """Greedy answers or FAST tokens after each row's prefix.
+    """Answers or FAST tokens after each row's prefix.
 
     Args:
         batch: tokens of which only the prefix (`token_ar` False) is read.
         eos_id: ends a row; not returned.
         allowed: (row, ids so far) -> sorted ids that may come next; an empty array ends the row. None allows all.
+        temperature: 0 takes the likeliest token, 1 samples from the model's distribution (over what is allowed), by `rng`.
 
     Returns:
         One list of token ids per row, at most `max_tokens` long.
@@ -105,6 +108,8 @@ def generate(
     open_rows = set(range(len(rows)))
     for step in range(max_tokens):
         table = np.asarray(scores)
+        if temperature and rng is not None:
+            table = table / temperature + rng.gumbel(size=table.shape)  # whose largest is a sample of the softmax
         token = np.full(len(rows), eos_id, np.int32)
         for row in sorted(open_rows):
             choices = None if allowed is None else allowed(row, rows[row])

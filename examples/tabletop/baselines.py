@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make, make_vector
 from examples.tabletop.expert import Expert
-from examples.tabletop.tasks import KINDS
+from examples.tabletop.tasks import kinds_named
 from examples.tabletop.vector import VectorEnv
 from fasttok.console import emit_json, progress, run, table
 from fasttok.errors import unknown_name
@@ -44,8 +44,14 @@ class BaselineConfig:
     """Splits of the world; a+b applies both."""
     policies: tuple[str, ...] = ("expert", "nearest", "blind")
     """Who acts."""
+    embodiments: tuple[str, ...] = tuple(EMBODIMENTS)
+    """Robots that act."""
     by_task: bool = False
     """Count every task apart."""
+    task: str = ""
+    """Kinds of tasks, such as reach or reach+push; all by default. The blind robot then does these, too."""
+    correlation: float | None = None
+    """Share of episodes whose named block is the nearest one, in splits that are not about it; 0.9 by default."""
     seed: int = FIRST_SEED
     """Seed of the first episode: by default those of `python -m train.evaluate`."""
     json: bool = False
@@ -66,7 +72,7 @@ def nearest(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
 
 def blind(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
     """What the expert does in other scenes."""
-    other, number = make(env.embodiment), OTHER_SCENES + 100 * seed
+    other, number = make(env.embodiment, task=env.kind), OTHER_SCENES + 100 * seed
     while True:
         other.reset(number)
         for action in expert(other.vector, 0, number):
@@ -108,12 +114,18 @@ def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:
 
 
 def measure(
-    policy: str, embodiment: str, split: str, task: str, episodes: int, seed: int = FIRST_SEED
+    policy: str,
+    embodiment: str,
+    split: str,
+    task: str,
+    episodes: int,
+    seed: int = FIRST_SEED,
+    correlation: float | None = None,
 ) -> dict[str, Any]:
     """Shares of `episodes` episodes, played `TABLES` at a time, with progress on stderr.
 
     Args:
-        task: one kind only; all when "".
+        task: some kinds only; all when "". correlation: as of `make_vector`.
 
     Returns:
         policy, embodiment, split, task, episodes, and the shares success, followed and shortcut.
@@ -128,7 +140,9 @@ def measure(
         for first in range(0, episodes, TABLES):
             n = min(TABLES, episodes - first)
             info = play(
-                make_vector(embodiment, split, n, task), range(seed + first, seed + first + n), POLICIES[policy]
+                make_vector(embodiment, split, n, task, correlation),
+                range(seed + first, seed + first + n),
+                POLICIES[policy],
             )
             for key, values in played.items():
                 values.append(info[key])
@@ -144,11 +158,11 @@ def main(config: BaselineConfig) -> None:
         InputError: no such policy or split.
     """
     rows = [
-        measure(policy, embodiment, split, task, config.episodes, config.seed)
+        measure(policy, embodiment, split, task, config.episodes, config.seed, config.correlation)
         for policy in config.policies
-        for embodiment in EMBODIMENTS
+        for embodiment in config.embodiments
         for split in config.splits
-        for task in (KINDS if config.by_task else ("",))
+        for task in (kinds_named(config.task) if config.by_task else (config.task,))
     ]
     if config.json:
         emit_json(rows)

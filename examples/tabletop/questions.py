@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.tabletop.scenes import PAIRS, sample_positions
-from examples.tabletop.tasks import PROPERTIES
+from examples.tabletop.scenes import PAIRS, refer, sample_positions
+from examples.tabletop.tasks import PHRASES, PROPERTIES
 from examples.tabletop.world import TABLE, Block, World
 
 NUMBERS = ("one", "two", "three", "four")
@@ -133,6 +133,15 @@ def point(world: World, rng: np.random.Generator) -> Question:
     return Question("point", f"point to the {world.blocks[number]}", cell(world.positions[number]))
 
 
+def destination(world: World, rng: np.random.Generator) -> Question:
+    """Task: reach the red star; where? The cell of the block that a robot so asked goes to: a task as a question about the scene,
+    as the boxes and subtasks are that robots' pictures are labelled with."""
+    number = int(rng.integers(len(world.blocks)))
+    phrase = PHRASES["reach"][rng.integers(len(PHRASES["reach"]))]
+    instruction = phrase.format(target=refer(rng, list(world.blocks), number, False))
+    return Question("destination", f"Task: {instruction}; where?", cell(world.positions[number]))
+
+
 def at(world: World, rng: np.random.Generator) -> Question | None:
     """Which block is at 3 7?"""
     number, cells = int(rng.integers(len(world.blocks))), [cell(position) for position in world.positions]
@@ -150,6 +159,7 @@ def cell(position: NDArray[np.float64]) -> str:
 
 ASKERS = (
     count_blocks, colour_of_end, shape_of_colour, colour_of_shape, exists, quadrant, side, nearest, alike, point, point, at,
+    destination, destination,
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def demonstrate(
     """One episode by the expert, or None where it failed.
 
     Args:
-        task: kinds, all when "". correlation: share of seeds whose named block is the nearest one; the split's own when None.
+        task: kinds, all when "". correlation: share of seeds whose named block is the nearest one; None: 0.9.
 
     Returns:
         {"steps": T dicts, "episode_metadata": dict}, as the dataset's features say.

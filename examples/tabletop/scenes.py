@@ -8,7 +8,7 @@ Demonstrations carry a spurious correlation: in nine of ten the named block is a
 robot that ignores what is said does well on those; the split `uncorrelated` tells.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,20 +83,21 @@ def split_named(name: str, correlation: float | None = None) -> Split:
 
     >>> split_named("unseen+uncorrelated")
     Split(correlation=0.0, new_pair=True, new_phrase=False, counts=(2, 4))
+    >>> split_named("seen", 0.8).correlation, split_named("uncorrelated", 0.8).correlation
+    (0.8, 0.0)
 
     Args:
-        correlation: in place of the split's own.
+        correlation: of demonstrations, so of every split that is not about it; None: CORRELATION.
 
     Raises:
         InputError: no such split, or no such share.
     """
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {} if correlation is None else {"correlation": correlation}
     for part in name.split("+"):
         if part not in SPLITS:
             raise unknown_name("split", part, SPLITS)
         fields |= SPLITS[part]
-    split = Split(**fields)
-    return split if correlation is None else replace(split, correlation=correlation)
+    return Split(**fields)
 
 
 def sample(rng: np.random.Generator, split: str | Split = "seen", kind: str = "") -> tuple[World, Task]:

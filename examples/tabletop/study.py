@@ -1,4 +1,4 @@
-"""Data of the tabletop studies: demonstrations, questions and captions as shards with several shares of VLM data.
+"""Data of the tabletop studies: demonstrations, questions and captions as shards, with several shares of questions.
 
     python -m train.study STUDY --env examples.tabletop.env:make_vector --data examples.tabletop.study:prepare
 
@@ -11,39 +11,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.commands import call
+from examples.tabletop.scenes import CORRELATION
 from fasttok.console import err
 from fasttok.errors import InputError
 
-EPISODES, VQA, CAPTIONS = 8000, 60_000, 15_000
+EPISODES, VQA, CAPTIONS = 8000, 60_000, 4000
 SMALL = (24, 200, 60)
 SAMPLES = 200_000
 VLM_SHARE = 30  # per cent of rows, in shards that do not say
-NAMES = re.compile(r"shards|(?:demos_(?P<demos>\d+))?_?(?:vlm_(?P<vlm>\d+))?")
+WEB = "web"
+NAMES = re.compile(r"shards|web|(?:demos_(?P<demos>\d+))?_?(?:vlm_(?P<vlm>\d+))?")
 
 MIXTURE = """name: {name}
-description: planar tabletop robot with {vlm} % of questions and captions
+description: {what}
 tokenizer: fit
 chunk: {{seconds: 1.0}}
 unit: samples
 seed: 0
 sources:
 """
-ROBOT = "  - {{dataset: tabletop_planar, weight: {weight}, split: {split}}}\n"
-WEB = """  - group: web
-    weight: {weight}
-    sources:
-      - {{dataset: tabletop_vqa, weight: 2, split: {split}}}
-      - {{dataset: tabletop_captions, weight: 1, split: {split}}}
-"""
+SOURCE = "  - {{dataset: {dataset}, weight: {weight}, split: {split}}}\n"
+# The VLM's data hold some robot rows, which it does not learn from: the text tokenizer sees their words.
+BEFORE = {"tabletop_vqa": 75, "tabletop_captions": 15, "tabletop_planar": 10}
 
 
-def prepare(out: Path, shards: Sequence[str], smoke: bool = False, task: str = "") -> None:
+def prepare(
+    out: Path, shards: Sequence[str], smoke: bool = False, task: str = "", correlation: float = CORRELATION
+) -> None:
     """Makes what is not there: OUT/NAME for each of `shards`, OUT/held_out (other episodes), OUT/vqa.
 
     Args:
-        task: kinds of tasks to demonstrate, such as "reach+push"; all when "".
+        task: kinds of tasks to demonstrate, such as "reach+push"; all when "". correlation: as of `generate`.
 
-    Names: `shards` (30 % VLM data), `vlm_10` (10 % of it), `demos_1000` (1,000 demonstrations), `demos_1000_vlm_0`.
+    Names: `web` (questions and captions, for the base VLM), `shards` (30 % questions), `vlm_10` (10 % of them), `demos_1000`
+    (1,000 demonstrations), `demos_1000_vlm_0`.
 
     Raises:
         InputError: another name, or a stage failed.
@@ -51,7 +52,8 @@ def prepare(out: Path, shards: Sequence[str], smoke: bool = False, task: str = "
     out.mkdir(parents=True, exist_ok=True)
     episodes, vqa, captions = SMALL if smoke else (EPISODES, VQA, CAPTIONS)
     samples = 600 if smoke else SAMPLES
-    _generate(out, "world", episodes, vqa, captions, task)
+    how = f"--correlation {correlation}" + (f" --task {task}" if task else "")
+    _generate(out, "world", episodes, vqa, captions, how)
     _index(out, "world", "world", "index")
     if not (out / "tokenizer").exists():
         _run(out, "fasttok.cli fit index --out tokenizer --seconds 1.0 --vocab-size 512")
@@ -61,27 +63,26 @@ def prepare(out: Path, shards: Sequence[str], smoke: bool = False, task: str = "
         found = NAMES.fullmatch(name)
         if not found or not name:
             raise InputError(
-                f"no shards {name!r}; expected shards, vlm_PERCENT, demos_NUMBER or demos_NUMBER_vlm_PERCENT"
+                f"no shards {name!r}; expected web, shards, vlm_PERCENT, demos_NUMBER or demos_NUMBER_vlm_PERCENT"
             )
         index = "index"
         if found["demos"]:
             index = f"index_{found['demos']}"
-            _generate(out, f"world_{found['demos']}", int(found["demos"]), 4, 4, task)
+            _generate(out, f"world_{found['demos']}", int(found["demos"]), 4, 4, how)
             _index(out, f"world_{found['demos']}", "world", index)
         vlm = VLM_SHARE if found["vlm"] is None else int(found["vlm"])
-        _build(out, name, index, vlm, samples, "train")
-    _build(out, "held_out", "index", 0, 400 if smoke else 4000, "val")
+        weights = BEFORE if name == WEB else {"tabletop_planar": 100 - vlm, "tabletop_vqa": vlm}
+        _build(out, name, index, weights, samples, "train")
+    _build(out, "held_out", "index", {"tabletop_planar": 100}, 400 if smoke else 4000, "val")
 
 
-def _generate(out: Path, world: str, episodes: int, vqa: int, captions: int, task: str) -> None:
+def _generate(out: Path, world: str, episodes: int, vqa: int, captions: int, how: str) -> None:
     if (out / world).exists():
         return
     hidden = out / f".{world}.part"
     shutil.rmtree(hidden, ignore_errors=True)
-    counts = f"--embodiments planar --episodes {episodes} --vqa {vqa} --captions {captions}" + (
-        f" --task {task}" if task else ""
-    )
-    _run(out, f"examples.tabletop.generate --out {hidden.name} {counts}")
+    counts = f"--embodiments planar --episodes {episodes} --vqa {vqa} --captions {captions}"
+    _run(out, f"examples.tabletop.generate --out {hidden.name} {counts} {how}")
     hidden.rename(out / world)
 
 
@@ -93,12 +94,12 @@ def _index(out: Path, robots: str, web: str, index: str) -> None:
         )
 
 
-def _build(out: Path, name: str, index: str, vlm: int, samples: int, split: str) -> None:
+def _build(out: Path, name: str, index: str, weights: dict[str, int], samples: int, split: str) -> None:
     if (out / name / "manifest.json").is_file():
         return
-    sources = [ROBOT.format(weight=100 - vlm, split=split)] if vlm < 100 else []
-    sources += [WEB.format(weight=vlm, split=split)] if vlm else []
-    (out / f"{name}.yaml").write_text(MIXTURE.format(name=name, vlm=vlm) + "".join(sources), encoding="utf-8")
+    what = ", ".join(f"{weight} % {dataset}" for dataset, weight in weights.items() if weight)
+    sources = [SOURCE.format(dataset=d, weight=w, split=split) for d, w in weights.items() if w]
+    (out / f"{name}.yaml").write_text(MIXTURE.format(name=name, what=what) + "".join(sources), encoding="utf-8")
     _run(
         out,
         f"pipelines build {name}.yaml --index {index} --tokenizer tokenizer --out {name} --samples {samples} --shards 4",

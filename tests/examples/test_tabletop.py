@@ -184,6 +184,9 @@ def test_answers_by_hand() -> None:
         "is the red circle left of the blue star?": "yes",
         "is the red circle below the blue square?": "no",
         "which block is nearest to the gripper?": "red circle",
+        "point to the red circle": "2 2",
+        "Task: reach the red circle; where?": "2 2",
+        "Task: move next to the red block; where?": "2 2",
     }
     seen = {}
     for _ in range(2000):

@@ -38,6 +38,8 @@ class StudyConfig:
     """Only these arms."""
     seeds: int = 0
     """Only the first so many seeds; 0: all."""
+    jobs: int = 1
+    """Runs at once, each on its share of the cores; small models on a CPU gain from it."""
     json: bool = False
     """Print the table as JSON on stdout."""
 
@@ -69,7 +71,7 @@ def main(config: StudyConfig) -> None:
     out = root / config.study.stem
     out.mkdir(parents=True, exist_ok=True)
     place = Place(root / "runs", prepare_data(study, config.data, root / "data", config.smoke), config.env)
-    found = carry_out(study, place)
+    found = carry_out(study, place, config.jobs)
     summary = results.summarize(study, found)
     tables.write(summary, shlex.join(["python", "-m", "train.study", *sys.argv[1:]]), out)
     page.write(study, summary, found["films"], out / "study.html")

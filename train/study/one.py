@@ -190,7 +190,7 @@ def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: File
     curve = []
     for step in steps if robot and spec.measure == "all" else steps[-1:]:
         last = step == steps[-1]
-        player = Player.load(config.out, batch=e.batch, step=step)
+        player = Player.load(config.out, batch=e.batch, step=step, temperature=e.temperature)
         log(f"measuring step {step} of {config.steps}")
         point: dict[str, Any] = {"step": step, "world": [], "actions": [], "vqa": None}
         point |= {name.removesuffix("_per_step"): step * value for name, value in cost.items()}

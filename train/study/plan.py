@@ -54,6 +54,7 @@ class Evaluation:
         checkpoints: at how many points, evenly spaced, each run is measured. curve_episodes: per embodiment, at all but the last.
         rows: of held-out shards. questions: of the VQA dataset. seed: of the first episode, the same episodes for every run.
         batch: rows of a prediction. films: episodes per split to keep the frames of. threshold: success of "steps to reach".
+        temperature: of action tokens, where these act; 1 samples, as the flow does.
     """
 
     splits: tuple[str, ...] = ("seen",)
@@ -66,6 +67,7 @@ class Evaluation:
     batch: int = 50
     films: int = 6
     threshold: float = 0.5
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,17 @@
-"""Carries a study out: the pretrained VLM, the search, then every arm with every seed, one process after the other."""
+"""Carries a study out: the pretrained VLM, the search, then every arm with every seed."""
 
 import dataclasses
 import importlib
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttok.console import err, log, write_text
+from fasttok.console import log, write_text
 from fasttok.errors import InputError
-from train.study.one import LOG, MODEL, Files, Spec
+from train.study.jobs import Job, Pool
+from train.study.one import MODEL, Spec
 from train.study.plan import Arm, Study, parse, training
 
 HELD_OUT, VQA = "held_out", "vqa"  # folders of the data besides those of shards
@@ -36,7 +33,7 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
     `held_out` of other episodes, and a VQA dataset `vqa` with a val split; it leaves alone what is there.
 
     Raises:
-        InputError: neither a folder nor an importable function; or shards are missing.
+        InputError: neither a folder nor an importable function; data of another world are there; or shards are missing.
     """
     folder = Path(data)
     if ":" in data and not folder.exists():
@@ -46,6 +43,7 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
         except (ImportError, AttributeError) as error:
             raise InputError(f"--data {data!r}: {error}; expected a folder or module:function") from None
         folder = made
+        _same_world(folder, study.world)
         prepare(folder, study.shards, smoke, **study.world)
     for name in study.shards:
         if not (folder / name / "manifest.json").is_file():
@@ -55,8 +53,20 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
     return folder
 
 
-def carry_out(study: Study, place: Place) -> dict[str, Any]:
-    """Everything that is not done yet.
+def _same_world(folder: Path, world: dict[str, Any]) -> None:
+    """Data of one world are never taken for another's: what they were made with is kept beside them."""
+    kept = folder / "world.json"
+    if not kept.is_file():
+        write_text(kept, json.dumps(world) + "\n")
+    elif (found := json.loads(kept.read_text(encoding="utf-8"))) != world:
+        raise InputError(f"{folder} was made with {found}, this study's world is {world}; give it another --out")
+
+
+def carry_out(study: Study, place: Place, jobs: int = 1) -> dict[str, Any]:
+    """Everything that is not done yet: the VLM, the search, the reference with every seed, the other arms.
+
+    Args:
+        jobs: runs at once.
 
     Returns:
         base: its result; tuned: arm -> value -> error; runs: arm -> seed -> result; films: arm -> file of its first seed's.
@@ -66,10 +76,13 @@ def carry_out(study: Study, place: Place) -> dict[str, Any]:
     """
     vqa = str(place.data / VQA) if (place.data / VQA).exists() else ""
     held_out = str(place.data / HELD_OUT) if (place.data / HELD_OUT).exists() else ""
+    if study.tune is not None and not held_out:
+        raise InputError(f"a search needs held-out shards in {place.data / HELD_OUT}")
+    pool = Pool(place.runs, jobs)
     base_config = parse(study.base.flags, place.data / study.base.shards, Path(MODEL))
-    base_spec = Spec(base_config.to_json(), study.evaluate, vqa=vqa, measure="vqa")
-    base_folder, base = one(base_spec, place.runs, "base", "the VLM that all start from")
-    start = ("--init-from", str(base_folder / MODEL))
+    base_job = Job("base", "base VLM", Spec(base_config.to_json(), study.evaluate, vqa=vqa, measure="vqa"))
+    (base,) = Pool(place.runs).carry_out([base_job])  # everything waits for it: all cores
+    start = ("--init-from", str(pool.folder(base_job) / MODEL))
 
     def spec(arm: Arm, seed: int, robot_samples: int, extra: Iterable[str] = (), **changes: Any) -> Spec:
         config = training(study, arm, place.data, Path(MODEL), seed, (*start, *extra))
@@ -81,67 +94,37 @@ def carry_out(study: Study, place: Place) -> dict[str, Any]:
     chosen: dict[str, tuple[str, ...]] = {arm.name: () for arm in study.arms}
     tuned: dict[str, dict[str, float]] = {}
     if study.tune is not None:
-        t = study.tune
-        few = round(t.share * study.robot_samples)
-        if not held_out:
-            raise InputError(f"a search needs held-out shards in {place.data / HELD_OUT}")
-        for arm in study.arms:
-            errors = {}
-            for value in t.values:
-                asked = spec(arm, t.seed, few, (t.flag, value), measure="actions")
-                _, result = one(asked, place.runs, f"{arm.name}_search", f"search: {arm.name}, {t.flag} {value}")
-                errors[value] = error_of(result)
-            tuned[arm.name] = errors
-            chosen[arm.name] = (t.flag, min(errors, key=lambda value: errors[value]))
-            log(f"{arm.name}: {' '.join(chosen[arm.name])}")
+        t, few = study.tune, round(study.tune.share * study.robot_samples)
+        tries = [(arm, value) for arm in study.arms for value in t.values]
+        searches = [
+            Job(
+                f"{arm.name}_search", f"{arm.name}, {value}", spec(arm, t.seed, few, (t.flag, value), measure="actions")
+            )
+            for arm, value in tries
+        ]
+        for (arm, value), result in zip(tries, pool.carry_out(searches), strict=True):
+            tuned.setdefault(arm.name, {})[value] = error_of(result)
+        for name, errors in tuned.items():
+            chosen[name] = (t.flag, min(errors, key=lambda value: errors[value]))
+            log(f"{name}: {' '.join(chosen[name])}")
 
     runs: dict[str, dict[str, Any]] = {arm.name: {} for arm in study.arms}
     films: dict[str, Path] = {}
-    todo = [(arm, seed) for seed in study.seeds for arm in sorted(study.arms, key=lambda a: a.name != study.reference)]
-    began = time.monotonic()
-    for number, (arm, seed) in enumerate(todo, 1):
-        changes: dict[str, Any] = {}
-        if arm.match == "flops":
-            changes = {"robot_samples": None, "tflop": tflop_of(runs[study.reference][str(seed)])}
-        asked = spec(arm, seed, study.robot_samples, chosen[arm.name], **changes)
-        minutes = (time.monotonic() - began) / 60
-        title = f"{number}/{len(todo)} {arm.name}, seed {seed}" + (
-            f", about {minutes / (number - 1) * (len(todo) - number + 1):.0f} min left" if number > 1 else ""
-        )
-        folder, runs[arm.name][str(seed)] = one(asked, place.runs, f"{arm.name}_seed_{seed}", title)
-        films.setdefault(arm.name, Files(folder, asked.digest).films)
+    reference = study.arm(study.reference)
+    others = [arm for arm in study.arms if arm is not reference]
+    for arms in ([reference], others):  # what others are to spend, the reference's runs tell
+        todo = []
+        for seed in study.seeds:
+            for arm in arms:
+                changes: dict[str, Any] = {}
+                if arm.match == "flops":
+                    changes = {"robot_samples": None, "tflop": tflop_of(runs[study.reference][str(seed)])}
+                asked = spec(arm, seed, study.robot_samples, chosen[arm.name], **changes)
+                todo.append((arm, seed, Job(f"{arm.name}_seed_{seed}", f"{arm.name}, seed {seed}", asked)))
+        for (arm, seed, job), result in zip(todo, pool.carry_out([job for *_, job in todo]), strict=True):
+            runs[arm.name][str(seed)] = result
+            films.setdefault(arm.name, pool.files(job).films)
     return {"base": base, "tuned": tuned, "runs": runs, "films": films}
-
-
-def one(spec: Spec, runs: Path, name: str, title: str) -> tuple[Path, dict[str, Any]]:
-    """A run's folder and result; made now if it is not there. The same spec is the same run, in whichever study it is asked for.
-
-    Raises:
-        InputError: it failed.
-    """
-    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    folder = next(iter(runs.glob(f"*-{spec.training_digest}")), runs / f"{plain}-{spec.training_digest}")
-    files = Files(folder, spec.digest)
-    if not files.result.is_file():
-        err.rule(f"[bold]{title}", align="left")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(files.spec, json.dumps(spec.to_json()) + "\n")
-        words = [sys.executable, "-m", "train.study.one", str(folder), spec.digest]
-        env = {"JAX_COMPILATION_CACHE_DIR": str(runs / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-               "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
-        with (folder / LOG).open("ab") as file:
-            child = subprocess.Popen(words, env=env | os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            assert child.stdout is not None
-            for line in child.stdout:
-                file.write(line)
-                sys.stderr.buffer.write(line)
-                sys.stderr.flush()
-        if code := child.wait():
-            lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise InputError(
-                f"{title} failed with exit status {code}: {lines[-1] if lines else ''} (all of it: {folder / LOG})"
-            )
-    return folder, json.loads(files.result.read_text(encoding="utf-8"))
 
 
 def error_of(result: dict[str, Any]) -> float:
