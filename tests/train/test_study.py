@@ -1,6 +1,7 @@
 """Studies: files are checked, runs are found again, intervals are right, and the whole thing runs in small."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from fasttok.errors import InputError
 from train import films
 from train.rollouts import Film, closed_loop
 from train.study import results
+from train.study.jobs import Job, Pool
 from train.study.one import Spec
 from train.study.plan import Evaluation, load_study, parse, training
+from train.study.runner import prepare_data
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "train" / "configs").glob("*.yaml"))
 
@@ -183,6 +186,33 @@ def test_films_come_back(tmp_path: Path) -> None:
     assert "a &lt; b" in html
 
 
+def test_a_run_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
+    config = parse(("--preset", "vlm"), tmp_path / "no_shards", Path("model"))
+    jobs = [Job(f"arm {i}", f"arm {i}", Spec(replace(config, seed=i).to_json(), Evaluation())) for i in range(2)]
+    pool = Pool(tmp_path, 2) if len(os.sched_getaffinity(0)) > 1 else Pool(tmp_path)
+    with pytest.raises(InputError, match=r"failed with exit status 1.*no_shards.*log.txt"):
+        pool.carry_out(jobs)
+    assert not list(tmp_path.rglob("result-*.json"))
+    with pytest.raises(InputError, match="--jobs is 1000"):
+        Pool(tmp_path, 1000)
+
+
+def test_data_of_one_world_are_never_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fake_data.py").write_text(
+        "def prepare(out, shards, smoke, task):\n"
+        "    for name in shards:\n"
+        "        (out / name).mkdir(exist_ok=True)\n"
+        "        (out / name / 'manifest.json').write_text('{}')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "study.yaml").write_text(GOOD + "world: {task: reach}\n")
+    study, made = load_study(tmp_path / "study.yaml"), tmp_path / "data"
+    for _ in range(2):
+        assert prepare_data(study, "fake_data:prepare", made, smoke=True) == made
+    with pytest.raises(InputError, match="another --out"):
+        prepare_data(replace(study, world={"task": "push"}), "fake_data:prepare", made, smoke=True)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +221,7 @@ def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
     asked = StudyConfig(
         next(p for p in CONFIGS if p.stem == "presets"), "examples.tabletop.env:make_vector", "examples.tabletop.study:prepare",
-        out=tmp_path, smoke=True,
+        out=tmp_path, smoke=True, jobs=min(2, len(os.sched_getaffinity(0))),
     )  # fmt: skip
     main(asked)
     out = tmp_path / "smoke" / "presets"

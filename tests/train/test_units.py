@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import flow, gemma, insulation, siglip
+from train import flow, gemma, insulation, policy, siglip
+from train.config import ModelConfig
 from train.tokens import bins, robot_prompt, state_text
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -82,3 +83,21 @@ def test_calibration_makes_outputs_standard() -> None:
     assert np.abs(after.mean((0, 1))).max() < 1e-4
     assert abs(float(after.var()) - 1) < 1e-3
     assert before.var(0).mean() < 0.5 * after.var(0).mean()
+
+
+def test_tokens_are_sampled_as_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is allowed, in the shares of the softmax at the temperature; at 0 the likeliest."""
+    rows, scores = 20_000, np.log(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
+    prefilled = np.tile(scores, (rows, 1)), None, None, np.zeros((rows, 3), bool)
+    monkeypatch.setattr(policy, "_prefill", lambda *_: prefilled)
+
+    def first(temperature: float) -> np.ndarray:
+        found = policy.generate(
+            {}, ModelConfig(), {}, 1, eos_id=9, allowed=lambda *_: np.array([0, 1, 3]), temperature=temperature,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        return np.bincount([row[0] for row in found], minlength=4) / rows
+
+    assert np.array_equal(first(0.0), [0, 0, 0, 1])
+    np.testing.assert_allclose(first(1.0), np.array([1, 2, 0, 4]) / 7, atol=0.015)
+    np.testing.assert_allclose(first(0.5), np.array([1, 4, 0, 16]) / 21, atol=0.015)

@@ -55,6 +55,7 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
 
 def _same_world(folder: Path, world: dict[str, Any]) -> None:
     """Data of one world are never taken for another's: what they were made with is kept beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "world.json"
     if not kept.is_file():
         write_text(kept, json.dumps(world) + "\n")
