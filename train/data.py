@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fasttok.errors import InputError
+from pipelines.records import SCHEMA
 from pipelines.shards import ReadState, ShardReader
 from train.config import ModelConfig
 from train.examples import Encoder, Example
 
 NumpyBatch = dict[str, NDArray]
 PREFETCH = 4
-MEASURED_ROWS = 100_000
+MEASURED_ROWS, MEASURED_AT_ONCE = 100_000, 2048
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,16 @@ def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
 def longest_row(reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
     """Tokens of the longest row of these kinds, among all rows or an even sample of 100,000; rounded up to 8."""
     step = max(1, -(-reader.num_rows // MEASURED_ROWS))
-    longest = 0
-    for number in range(0, reader.num_rows, step):
-        row = reader.row(number)
-        if row["kind"] not in kinds:
-            continue
-        example = encoder.row(row)
-        longest = max(longest, len(example.prefix) + len(example.suffix))
+    numbers, longest = np.arange(0, reader.num_rows, step), 0
+    blind: dict[str, Any] = {f"image/{slot}": None for slot in encoder.slots}
+    columns = [name for name in SCHEMA.names if not name.startswith("image/")]
+    for first in range(0, len(numbers), MEASURED_AT_ONCE):
+        places = [reader.layout.at(int(i)) for i in numbers[first : first + MEASURED_AT_ONCE]]
+        shards, rows = np.array(places).T
+        for row in reader.take(shards, rows, columns).rows():
+            if row["kind"] in kinds:
+                example = encoder.row(row | blind)
+                longest = max(longest, len(example.prefix) + len(example.suffix))
     return -(-longest // 8) * 8
 
 

@@ -133,9 +133,11 @@ def train(spec: Spec, folder: Path) -> tuple[TrainConfig, dict[str, float]]:
     rows = [(s["kind"], s["written"]) for s in ShardReader(str(config.shards)).manifest.sources.values()]
     chosen = [(kind, n) for kind, n in rows if kind in config.data.kinds]
     share = sum(n for kind, n in chosen if kind == "robot") / max(sum(n for _, n in chosen), 1)
+    setup = prepare(config)
+    config = dataclasses.replace(config, data=setup.resolved.data)  # so that the rows are measured once
     cost = {
         "robot_samples_per_step": share * config.batch_size,
-        "tflop_per_step": per_sample(prepare(config)).total * config.batch_size / 1e12,
+        "tflop_per_step": per_sample(setup).total * config.batch_size / 1e12,
     }
     if spec.tflop is not None:
         config = dataclasses.replace(config, steps=max(1, round(spec.tflop / cost["tflop_per_step"])))
