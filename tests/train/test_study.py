@@ -64,6 +64,8 @@ arms: {ki: --preset ki, joint: --preset joint}
         (("name: s", "name: s\nreference: pi0"), "pi0"),
         (("name: s", "name: s\nspeed: 3"), "speed"),
         (("base: --preset vlm\n", ""), "base|missing"),
+        (("name: s", "name: s\nlike: ../other.yaml"), "beside it"),
+        (("name: s", "name: s\nlike: other.yaml"), "other.yaml is not there"),
         (("seeds: [0]", "seeds: [0"), "not YAML"),
         (("name: s", "name: s\nevaluate: {splits: [seen], episode: 3}"), "episode"),
     ],
@@ -76,6 +78,15 @@ def test_bad_studies_are_refused(tmp_path: Path, change: tuple[str, str], says: 
     path.write_text(GOOD.replace(*change))
     with pytest.raises(InputError, match=says):
         load_study(path)
+
+
+def test_a_study_like_another(tmp_path: Path) -> None:
+    """Takes what it does not say, and nothing that is the other's own."""
+    (tmp_path / "s.yaml").write_text(GOOD + "reference: joint\nworld: {task: reach}\n")
+    (tmp_path / "t.yaml").write_text("like: s.yaml\nname: t\nquestion: q\narms: {a: --preset pi0}\nseeds: [5]\n")
+    one, other = load_study(tmp_path / "s.yaml"), load_study(tmp_path / "t.yaml")
+    assert (other.base, other.common, other.world) == (one.base, one.common, one.world)
+    assert (other.name, other.reference, other.seeds) == ("t", "a", (5,))
 
 
 def test_a_run_is_known_by_what_is_trained() -> None:

@@ -14,6 +14,14 @@ from train.config import TrainConfig
 from train.presets import get_preset
 
 Match = Literal["robot_samples", "flops"]
+SHARED = (
+    "world",
+    "base",
+    "common",
+    "robot_samples",
+    "seeds",
+    "evaluate",
+)  # what `like: OTHER.yaml` takes from another study
 
 
 @dataclass(frozen=True)
@@ -130,20 +138,17 @@ class Study:
 
 
 def load_study(path: Path) -> Study:
-    """Reads a study.
+    """Reads a study; `like: OTHER.yaml` takes what it does not say (`SHARED`) from a study beside it.
 
     Raises:
         InputError: names the key, what was found and what was expected.
     """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is not there; the studies that come with fasttok are in train/configs") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {error}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: expected a mapping with name, question, base, common, robot_samples, seeds, arms")
-    values = dict(found)
+    values = _read(path)
+    if "like" in values:
+        other = str(values.pop("like"))
+        if Path(other).name != other:
+            raise InputError(f"{path}: like is {other!r}, expected the name of a study beside it, such as presets.yaml")
+        values = {key: value for key, value in _read(path.parent / other).items() if key in SHARED} | values
     _keys(path, values, Study)
     arms = values.get("arms")
     if not isinstance(arms, dict) or not arms:
@@ -177,6 +182,18 @@ def load_study(path: Path) -> Study:
     for arm in study.arms:  # every flag is tried before the first hour is spent
         training(study, arm, Path("DATA"), Path("OUT"), seed=study.seeds[0])
     return study
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there; the studies that come with fasttok are in train/configs") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected a mapping with name, question, base, common, robot_samples, seeds, arms")
+    return found
 
 
 def _keys(path: Path, values: dict[str, Any], kind: Any, where: str = "") -> None:
