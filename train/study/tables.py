@@ -116,9 +116,22 @@ def tables(summary: dict[str, Any]) -> list[Table]:
     return [t for t in (overview(summary), compared(summary), budgets(summary), search(summary)) if t is not None]
 
 
+def short(value: Any) -> Any:
+    """Plain values with five digits: nothing measured here has more.
+
+    >>> short({"a": [1 / 3, 7]})
+    {'a': [0.33333, 7]}
+    """
+    if isinstance(value, dict):
+        return {key: short(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [short(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 def write(summary: dict[str, Any], command: str, out: Path) -> None:
     """OUT/results.json and OUT/results.md."""
-    write_text(out / "results.json", json.dumps({"command": command} | summary, indent=1) + "\n")
+    write_text(out / "results.json", json.dumps(short({"command": command} | summary), indent=1) + "\n")
     base, seeds = summary["base"], summary["seeds"]
     text = [f"# {summary['study']}", "", summary["question"], "", f"`{command}`", ""]
     text += [
