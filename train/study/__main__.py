@@ -61,6 +61,7 @@ def main(config: StudyConfig) -> None:
         require(package, "train", "a study")
     from train.rollouts import load_factory
     from train.study import page, results, tables
+    from train.study.jobs import Pool
     from train.study.runner import Place, carry_out, prepare_data
 
     if not config.env:
@@ -69,9 +70,10 @@ def main(config: StudyConfig) -> None:
     began = time.monotonic()
     root = config.out / "smoke" if config.smoke else config.out
     out = root / config.study.stem
+    pool = Pool(root / "runs", config.jobs)
     out.mkdir(parents=True, exist_ok=True)
-    place = Place(root / "runs", prepare_data(study, config.data, root / "data", config.smoke), config.env)
-    found = carry_out(study, place, config.jobs)
+    place = Place(prepare_data(study, config.data, root / "data", config.smoke), config.env)
+    found = carry_out(study, place, pool)
     summary = results.summarize(study, found)
     tables.write(summary, shlex.join(["python", "-m", "train.study", *sys.argv[1:]]), out)
     page.write(study, summary, found["films"], out / "study.html")

@@ -19,9 +19,8 @@ HELD_OUT, VQA = "held_out", "vqa"  # folders of the data besides those of shards
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study's data come from and runs go to. Studies with the same `runs` share what they have in common."""
+    """Where a study's data lie, and the world that it acts in."""
 
-    runs: Path
     data: Path
     env: str
 
@@ -63,11 +62,11 @@ def _same_world(folder: Path, world: dict[str, Any]) -> None:
         raise InputError(f"{folder} was made with {found}, this study's world is {world}; give it another --out")
 
 
-def carry_out(study: Study, place: Place, jobs: int = 1) -> dict[str, Any]:
+def carry_out(study: Study, place: Place, pool: Pool) -> dict[str, Any]:
     """Everything that is not done yet: the VLM, the search, the reference with every seed, the other arms.
 
     Args:
-        jobs: runs at once.
+        pool: makes the runs; studies whose pools have one folder share what they have in common.
 
     Returns:
         base: its result; tuned: arm -> value -> error; runs: arm -> seed -> result; films: arm -> file of its first seed's.
@@ -79,10 +78,9 @@ def carry_out(study: Study, place: Place, jobs: int = 1) -> dict[str, Any]:
     held_out = str(place.data / HELD_OUT) if (place.data / HELD_OUT).exists() else ""
     if study.tune is not None and not held_out:
         raise InputError(f"a search needs held-out shards in {place.data / HELD_OUT}")
-    pool = Pool(place.runs, jobs)
     base_config = parse(study.base.flags, place.data / study.base.shards, Path(MODEL))
     base_job = Job("base", "base VLM", Spec(base_config.to_json(), study.evaluate, vqa=vqa, measure="vqa"))
-    (base,) = Pool(place.runs).carry_out([base_job])  # everything waits for it: all cores
+    (base,) = Pool(pool.runs).carry_out([base_job])  # everything waits for it: all cores
     start = ("--init-from", str(pool.folder(base_job) / MODEL))
 
     def spec(arm: Arm, seed: int, robot_samples: int, extra: Iterable[str] = (), **changes: Any) -> Spec:
