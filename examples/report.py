@@ -170,7 +170,7 @@ def films_section(path: Path) -> list[Markup]:
     if not path.is_file():
         raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
     strips = [
-        tag("div", *films.strip(film, where.replace("/", ", ").replace("_", " "), FILM_FRAMES), class_="card wide")
+        tag("div", *films.strip(film, films.place(where), FILM_FRAMES), class_="card wide")
         for where, shown in films.load(path).items()
         for film in shown
     ]

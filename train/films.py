@@ -41,6 +41,15 @@ def load(path: Path) -> dict[str, list[Film]]:
     return out
 
 
+def place(where: str) -> str:
+    """ "EMBODIMENT/SPLIT" as it is read.
+
+    >>> place("planar/more_objects")
+    'planar, more objects'
+    """
+    return where.replace("/", ", ").replace("_", " ")
+
+
 def strip(film: Film, about: str, frames: int, colours: int | None = None) -> list[Markup]:
     """A film's outcome and instruction, and a row of evenly spaced frames.
 

@@ -97,7 +97,7 @@ def generate(
         batch: tokens of which only the prefix (`token_ar` False) is read.
         eos_id: ends a row; not returned.
         allowed: (row, ids so far) -> sorted ids that may come next; an empty array ends the row. None allows all.
-        temperature: 0 takes the likeliest token, 1 samples from the model's distribution (over what is allowed), by `rng`.
+        temperature: 0 takes the likeliest token, 1 samples from the model's distribution (over what is allowed) and needs `rng`.
 
     Returns:
         One list of token ids per row, at most `max_tokens` long.
@@ -108,7 +108,8 @@ def generate(
     open_rows = set(range(len(rows)))
     for step in range(max_tokens):
         table = np.asarray(scores)
-        if temperature and rng is not None:
+        if temperature:
+            assert rng is not None, "sampling needs rng"
             table = table / temperature + rng.gumbel(size=table.shape)  # whose largest is a sample of the softmax
         token = np.full(len(rows), eos_id, np.int32)
         for row in sorted(open_rows):

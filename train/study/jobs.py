@@ -6,15 +6,14 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttok.console import log, write_text
+from fasttok.console import log, progress, write_text
 from fasttok.errors import InputError
 from train.study.one import LOG, Files, Spec
 
@@ -49,7 +48,7 @@ class Pool:
         self.free: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         for lane in range(lanes):
             self.free.put(cores[lane::lanes] if lanes > 1 else [])
-        self.locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self.locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.children: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
 
@@ -69,33 +68,33 @@ class Pool:
         Raises:
             InputError: a run failed, its log is named; the others are stopped, and go on next time.
         """
-        todo = [job for job in jobs if not self.files(job).result.is_file()]
-        clock = Countdown(len(todo), self.lanes)
-        with ThreadPoolExecutor(self.lanes) as threads:
-            waiting = {threads.submit(self._one, job, clock) for job in todo}
+        if todo := [job for job in jobs if not self.files(job).result.is_file()]:
+            self._make(todo)
+        return [json.loads(self.files(job).result.read_text(encoding="utf-8")) for job in jobs]
+
+    def _make(self, todo: list[Job]) -> None:
+        with ThreadPoolExecutor(self.lanes) as threads, progress("runs", len(todo), "runs") as advance:
+            running = [threads.submit(self._one, job) for job in todo]
             try:
-                done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
+                for done in as_completed(running):
+                    done.result()
+                    advance()
             except BaseException:
                 self._stop()
                 raise
-        return [json.loads(self.files(job).result.read_text(encoding="utf-8")) for job in jobs]
 
-    def _one(self, job: Job, clock: "Countdown") -> None:
-        if self.stopped:
-            return
+    def _one(self, job: Job) -> None:
         cores = self.free.get()
         try:
-            with self.locks[self.folder(job)]:  # two measurements of one training
-                self._run(job, cores, f"{clock.next()} {job.title}")
-            clock.finished()
+            with self.locks[job.spec.training_digest]:  # two measurements of one training
+                if not self.stopped:
+                    self._run(job, cores)
         finally:
             self.free.put(cores)
 
-    def _run(self, job: Job, cores: list[int], title: str) -> None:
-        files = self.files(job)
-        log(f"--- {title} -> {files.folder}")
+    def _run(self, job: Job, cores: list[int]) -> None:
+        files, lead = self.files(job), f"[{job.title}] " if self.lanes > 1 else ""
+        log(f"--- {job.title} -> {files.folder}")
         files.folder.mkdir(parents=True, exist_ok=True)
         write_text(files.spec, json.dumps(job.spec.to_json()) + "\n")
         words = [sys.executable, "-m", "train.study.one", str(files.folder), job.spec.digest]
@@ -103,46 +102,24 @@ class Pool:
                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
         child = subprocess.Popen(words, env=env | os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.children.add(child)
+        if self.stopped:  # just now
+            child.terminate()
         if cores:
             os.sched_setaffinity(child.pid, cores)  # at once: its threads are yet to come
         assert child.stdout is not None
         with (files.folder / LOG).open("ab") as file:
             for line in child.stdout:
                 file.write(line)
-                lead = f"[{job.title}] " if self.lanes > 1 else ""
-                sys.stderr.write(lead + line.decode("utf-8", "replace"))
-                sys.stderr.flush()
+                log(lead + line.decode("utf-8", "replace").rstrip("\n"))
         code = child.wait()
         self.children.discard(child)
         if code and not self.stopped:
             lines = (files.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise InputError(
-                f"{title} failed with exit status {code}: {lines[-1] if lines else ''} (all of it: {files.folder / LOG})"
+                f"{job.title} failed with exit status {code}: {lines[-1] if lines else ''} (all of it: {files.folder / LOG})"
             )
 
     def _stop(self) -> None:
         self.stopped = True
         for child in list(self.children):
             child.terminate()
-
-
-class Countdown:
-    """Which of how many, and about how long the rest takes."""
-
-    def __init__(self, total: int, lanes: int) -> None:
-        self.total, self.lanes, self.begun, self.ended = total, lanes, 0, 0
-        self.began, self.lock = time.monotonic(), threading.Lock()
-
-    def next(self) -> str:
-        """Number of the run that begins."""
-        with self.lock:
-            self.begun += 1
-            return f"{self.begun}/{self.total}"
-
-    def finished(self) -> None:
-        """One run less; says how long the others take, at the pace so far."""
-        with self.lock:
-            self.ended += 1
-            each = (time.monotonic() - self.began) / self.ended
-            if left := self.total - self.ended:
-                log(f"--- {self.ended} of {self.total} runs done, about {each * left / 60:.0f} min left")

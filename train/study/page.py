@@ -129,12 +129,7 @@ def films_section(summary: dict[str, Any], filmed: dict[str, Path]) -> list[Mark
         bad = [(where, film) for where, film in every if not film.success]
         bad = bad[:1] + [(where, film) for where, film in bad if where != bad[0][0]][:1]
         strips = [
-            tag(
-                "div",
-                *films.strip(
-                    film, f"{where.replace('/', ', ').replace('_', ' ')}, episode {film.seed}", FRAMES, COLOURS
-                ),
-            )
+            tag("div", *films.strip(film, f"{films.place(where)}, episode {film.seed}", FRAMES, COLOURS))
             for where, film in good + bad
         ]
         out.append(tag("div", tag("h3", arm["arm"]), *strips, class_="card wide"))

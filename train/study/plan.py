@@ -14,14 +14,8 @@ from train.config import TrainConfig
 from train.presets import get_preset
 
 Match = Literal["robot_samples", "flops"]
-SHARED = (
-    "world",
-    "base",
-    "common",
-    "robot_samples",
-    "seeds",
-    "evaluate",
-)  # what `like: OTHER.yaml` takes from another study
+# What `like: OTHER.yaml` takes from another study.
+SHARED = ("world", "base", "common", "robot_samples", "seeds", "evaluate")
 
 
 @dataclass(frozen=True)
