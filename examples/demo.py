@@ -37,7 +37,7 @@ class DemoConfig:
     """Episodes per embodiment."""
     samples: int = 24_000
     """Samples in the shards."""
-    vlm_steps: int = 700
+    vlm_steps: int = 1000
     """Pretraining steps of the tiny VLM on VQA and captions."""
     steps: int = 350
     """Training steps with the three losses."""
@@ -71,7 +71,7 @@ def steps(config: DemoConfig) -> list[Step]:
              f"pipelines build demo --index index --tokenizer tokenizer --out shards --samples {config.samples} {seed}"),
         Step("look at two rows", "pipelines inspect shards --rows 2"),
         Step("pretrain the tiny VLM on questions and captions",
-             f"train --preset vlm --shards shards --out vlm --steps {config.vlm_steps} --optim.learning-rate 5e-4 {seed}"),
+             f"train --preset vlm --shards shards --out vlm --steps {config.vlm_steps} --optim.learning-rate 1e-3 {seed}"),
         Step("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
              f"train --preset ki --shards shards --init-from vlm --out ki --steps {config.steps} {seed}"),
         Step("evaluate in the world",
