@@ -108,16 +108,17 @@ def generate(
     open_rows = set(range(len(rows)))
     for step in range(max_tokens):
         table = np.asarray(scores)
-        if temperature:
-            assert rng is not None, "sampling needs rng"
-            table = table / temperature + rng.gumbel(size=table.shape)  # whose largest is a sample of the softmax
         token = np.full(len(rows), eos_id, np.int32)
         for row in sorted(open_rows):
             choices = None if allowed is None else allowed(row, rows[row])
             if choices is not None and len(choices) == 0:
                 open_rows.discard(row)
                 continue
-            best = table[row].argmax() if choices is None else choices[table[row][choices].argmax()]
+            candidates = table[row] if choices is None else table[row][choices]
+            if temperature:  # the largest of scores with Gumbel noise is a sample of their softmax
+                assert rng is not None, "sampling needs rng"
+                candidates = candidates / temperature + rng.gumbel(size=candidates.shape)
+            best = candidates.argmax() if choices is None else choices[candidates.argmax()]
             if best == eos_id:
                 open_rows.discard(row)
                 continue
