@@ -16,7 +16,7 @@ from train.study import results
 from train.study.jobs import Job, Pool
 from train.study.one import Spec
 from train.study.plan import Evaluation, load_study, parse, training
-from train.study.runner import prepare_data
+from train.study.runner import Place, carry_out, prepare_data
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "train" / "configs").glob("*.yaml"))
 
@@ -222,6 +222,40 @@ def test_data_of_one_world_are_never_anothers(tmp_path: Path, monkeypatch: pytes
         assert prepare_data(study, "fake_data:prepare", made, smoke=True) == made
     with pytest.raises(InputError, match="another --out"):
         prepare_data(replace(study, world={"task": "push"}), "fake_data:prepare", made, smoke=True)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_what_each_study_asks_of_its_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Job] = []
+
+    def answer(self: Pool, jobs: list[Job]) -> list[dict[str, Any]]:
+        asked.extend(jobs)
+        error = {"0.0005": 0.9, "0.001": 0.8, "0.002": 0.7}  # of a search: the largest rate is best
+        errors = [error[str(job.spec.train["optim"]["learning_rate"])] for job in jobs]
+        return [{"steps": 7, "tflop_per_step": 3.0, "curve": [{"actions": [{"nrmse": e}]}]} for e in errors]
+
+    monkeypatch.setattr(Pool, "carry_out", answer)
+    study = load_study(path)
+    (tmp_path / "held_out").mkdir()
+    found = carry_out(study, Place(tmp_path, "module:factory"), Pool(tmp_path / "runs"))
+    base, runs = asked[0].spec, [job for job in asked[1:] if job.spec.measure == "all"]
+    assert base.measure == "vqa"
+    assert set(found["runs"]) == {arm.name for arm in study.arms}
+    assert all(set(results) == set(map(str, study.seeds)) for results in found["runs"].values())
+    for arm in study.arms:
+        specs = [job.spec for job in runs if job.title.startswith(f"{arm.name}, seed")]
+        assert [spec.train["seed"] for spec in specs] == list(study.seeds)
+        budget = (
+            (None, 21.0) if arm.match == "flops" else (study.robot_samples, None)
+        )  # 7 steps of the reference, 3 TFLOP each
+        assert {(spec.robot_samples, spec.tflop) for spec in specs} == {budget}
+        assert all(asked[0].spec.training_digest in spec.train["init_from"] for spec in specs)
+        if study.tune is not None:
+            assert {spec.train["optim"]["learning_rate"] for spec in specs} == {0.002}
+    searches = [job.spec for job in asked[1:] if job.spec.measure == "actions"]
+    tries = 0 if study.tune is None else len(study.arms) * len(study.tune.values)
+    assert len(searches) == tries
+    assert all(spec.robot_samples == 0.3 * study.robot_samples for spec in searches)
 
 
 @pytest.mark.slow

@@ -83,10 +83,10 @@ def carry_out(study: Study, place: Place, pool: Pool) -> dict[str, Any]:
     (base,) = Pool(pool.runs).carry_out([base_job])  # everything waits for it: all cores
     start = ("--init-from", str(pool.folder(base_job) / MODEL))
 
-    def spec(arm: Arm, seed: int, robot_samples: int, extra: Iterable[str] = (), **changes: Any) -> Spec:
+    def spec(arm: Arm, seed: int, extra: Iterable[str] = (), **changes: Any) -> Spec:
         config = training(study, arm, place.data, Path(MODEL), seed, (*start, *extra))
         given = Spec(
-            config.to_json(), study.evaluate, place.env, study.world, held_out, vqa, robot_samples=robot_samples
+            config.to_json(), study.evaluate, place.env, study.world, held_out, vqa, robot_samples=study.robot_samples
         )
         return dataclasses.replace(given, **changes)
 
@@ -97,7 +97,9 @@ def carry_out(study: Study, place: Place, pool: Pool) -> dict[str, Any]:
         tries = [(arm, value) for arm in study.arms for value in t.values]
         searches = [
             Job(
-                f"{arm.name}_search", f"{arm.name}, {value}", spec(arm, t.seed, few, (t.flag, value), measure="actions")
+                f"{arm.name}_search",
+                f"{arm.name}, {value}",
+                spec(arm, t.seed, (t.flag, value), robot_samples=few, measure="actions"),
             )
             for arm, value in tries
         ]
@@ -118,7 +120,7 @@ def carry_out(study: Study, place: Place, pool: Pool) -> dict[str, Any]:
                 changes: dict[str, Any] = {}
                 if arm.match == "flops":
                     changes = {"robot_samples": None, "tflop": tflop_of(runs[study.reference][str(seed)])}
-                asked = spec(arm, seed, study.robot_samples, chosen[arm.name], **changes)
+                asked = spec(arm, seed, chosen[arm.name], **changes)
                 todo.append((arm, seed, Job(f"{arm.name}_seed_{seed}", f"{arm.name}, seed {seed}", asked)))
         for (arm, seed, job), result in zip(todo, pool.carry_out([job for *_, job in todo]), strict=True):
             runs[arm.name][str(seed)] = result
