@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -86,4 +87,5 @@ def main(config: StudyConfig) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a study that is stopped stops its runs
     sys.exit(run(lambda: main(tyro.cli(StudyConfig, prog="python -m train.study"))))
