@@ -205,7 +205,8 @@ def bars(
     Args:
         share: values are shares, written in %. mark: a value to compare with, as a dashed line.
     """
-    row, left, right, top = 22, 92, 44, 4
+    longest = min(max([14, *(len(item.name) for item in items)]), 22)  # characters of a name; longer ones are cut
+    row, left, right, top = 22, 8 + 6 * longest, 44, 4
     most = max([item.high for item in items] + [max(item.dots, default=0.0) for item in items] + [mark or 0.0])
     most = min(max(most * 1.05, 0.1), 1.0) if share else max(most * 1.05, 1e-9)
     height = top + row * len(items) + 20
@@ -220,7 +221,7 @@ def bars(
         parts.append(f'<text x="{at(value):.1f}" y="{height - 5}" text-anchor="middle">{label}</text>')
     for i, item in enumerate(items):
         y, middle = top + i * row, top + i * row + row / 2
-        name = item.name if len(item.name) <= 14 else item.name[:13] + "…"
+        name = item.name if len(item.name) <= longest else item.name[: longest - 1] + "…"
         said = f"{100 * item.value:.0f} %" if share else f"{item.value:.3g}"
         parts.append(
             f'<text x="{left - 6}" y="{middle + 4}" text-anchor="end">{text(name)}<title>{text(item.name)}</title></text>'
