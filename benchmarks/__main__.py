@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 
 from benchmarks import about
-from fasttok.console import run, table
+from fasttok.common.console import run, table
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
     """The chain, part by part."""
     from examples.tabletop.generate import GenerateConfig, main
     from fasttok import ActionTokenizer
-    from fasttok.chunks import episode_chunks
+    from fasttok.actions.chunks import episode_chunks
     from fasttok.cli import Fit
     from fasttok.episodes import open_episodes
     from fasttok.episodes.tfds import tfds
-    from pipelines.index import IndexConfig, run_index
-    from pipelines.jobs import BuildConfig, run_build
+    from pipelines.builder.run import BuildConfig, run_build
+    from pipelines.index.run import IndexConfig, run_index
     from pipelines.shards import ShardReader
 
     data, index, tokenizer, shards = (folder / name for name in ("data", "index", "tokenizer", "shards"))

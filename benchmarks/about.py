@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fasttok.console import log
-from fasttok.machine import hardware
+from fasttok.common.console import log
+from fasttok.common.machine import hardware
 
 VERSIONS = (
     "fasttok",

@@ -20,7 +20,7 @@ import tyro
 from benchmarks import about
 from benchmarks.episodes import camera_images, multiply, write_questions, write_rlds
 from benchmarks.rlds import peak
-from fasttok.console import log, run, table
+from fasttok.common.console import log, run, table
 
 STEPS = 50
 PIXELS = 180
@@ -65,10 +65,10 @@ def build(mixture: str, index: str, tokenizer: str, out: str, samples: str, proc
     """Seconds of a whole build after imports and of its shards alone; peak memory of driver and workers."""
     import apache_beam  # noqa: F401  # seconds that every Beam job pays, whatever it does
 
-    from pipelines import jobs
+    from pipelines.builder import run as build
 
     flags = [] if processes == "1" else ["--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
-    real, stage = jobs.run_stage, 0.0
+    real, stage = build.run_stage, 0.0
 
     def timed(*arguments: Any) -> None:
         nonlocal stage
@@ -76,10 +76,10 @@ def build(mixture: str, index: str, tokenizer: str, out: str, samples: str, proc
         real(*arguments)
         stage = time.perf_counter() - began
 
-    jobs.run_stage = timed  # type: ignore[assignment]
+    build.run_stage = timed  # type: ignore[assignment]
     began = time.perf_counter()
-    config = jobs.BuildConfig(mixture, out, int(samples), index, tokenizer, overwrite=True, json=True)
-    result = jobs.run_build(config, flags)
+    config = build.BuildConfig(mixture, out, int(samples), index, tokenizer, overwrite=True, json=True)
+    result = build.run_build(config, flags)
     seconds = time.perf_counter() - began
     return {
         "rows": result["counts"]["written"],
@@ -120,11 +120,11 @@ def plan(samples: str, folder: str) -> dict[str, float]:
     """Seconds, memory and sizes of a plan: half from long episodes, a quarter from short ones, a quarter questions."""
     import apache_beam as beam
 
-    from mixtures.held import Held, group
+    from mixtures.index_sizes import Held, group
     from mixtures.spec import Group, Mixture, Source
-    from pipelines.beam import Stage, build_graph
-    from pipelines.materialize import list_shards, materialize_shard
-    from pipelines.plan import make_plan, save_plan
+    from pipelines.builder.plan import make_plan, save_plan
+    from pipelines.builder.worker import list_shards, materialize_shard
+    from pipelines.common.beam import Stage, build_graph
 
     n, rng, per_file = int(samples), np.random.default_rng(0), 1 << 14
 

@@ -17,12 +17,12 @@ import tyro
 from tyro.conf import Positional
 
 from benchmarks import about
-from fasttok.console import log, run, table, track
-from fasttok.dataset import Dataset
+from fasttok.actions.dataset import Dataset
+from fasttok.common.console import log, run, table, track
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
-from fasttok.fit import MEASURED, FitConfig, fit_on
-from fasttok.metrics import measure
+from fasttok.evaluation.metrics import measure
+from fasttok.fitting.fit import MEASURED, FitConfig, fit_on
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ def taken(counts: Iterator[int], seconds: float) -> float:
 
 def counting(name: str, folder: Path, cores: int) -> Iterator[int]:
     """Decodes batch by batch without end; how many images each time."""
-    from pipelines.decode_images import ImageDecoder
     from pipelines.shards import ShardReader
+    from pipelines.shards.decode_images import ImageDecoder
 
     if name.startswith("fasttok"):
         batches = ShardReader(str(folder / "shards")).batches(BATCH, name.split()[1][:-1], columns=COLUMNS)  # type: ignore[call-overload]

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtures.quota import quotas
-from pipelines.manifest import Manifest, Shard
-from pipelines.order import BlockOrder, Layout
-from pipelines.schedule import Schedule, rank_bound, window_bound
+from pipelines.shards.manifest import Manifest, Shard
+from pipelines.shards.order import BlockOrder, Layout
+from pipelines.shards.schedule import Schedule, rank_bound, window_bound
 
 WINDOW, POSITIONS, BATCH, WORLD = 1000, 200_000, 256, 8
 MIXTURES: dict[str, list[float]] = {

@@ -27,7 +27,7 @@ from tokenizers import Tokenizer
 
 from benchmarks import about, published
 from fasttok import ActionTokenizer
-from fasttok.console import log, run, table
+from fasttok.common.console import log, run, table
 
 SHAPES = ((1024, 15, 7), (1024, 50, 14), (256, 100, 32))
 FITS = ((50_000, 15, 7), (20_000, 50, 14))

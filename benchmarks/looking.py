@@ -19,12 +19,12 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks import about
-from fasttok.console import run, table
+from fasttok.common.console import run, table
 from fasttok.errors import InputError
 
 CHILD = """
 import resource, sys
-from fasttok.console import run
+from fasttok.common.console import run
 from pipelines.__main__ import main
 code = run(lambda: main(sys.argv[1:]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)

@@ -18,7 +18,7 @@ from tyro.conf import Positional
 
 from benchmarks import about
 from examples.commands import call
-from fasttok.console import log, run, table
+from fasttok.common.console import log, run, table
 
 MIXTURE = """name: {name}
 description: two robots{beside}, {part}

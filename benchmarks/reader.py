@@ -22,7 +22,7 @@ from benchmarks import about, samples
 from benchmarks.decoding import DECODERS, decode
 from benchmarks.deviation import deviations
 from benchmarks.readers import BATCH, BUFFER, CONTENDERS, installed
-from fasttok.console import log, run, table
+from fasttok.common.console import log, run, table
 
 RUNS = "Runs: load of the machine (1 minute) before and after each part"
 

@@ -21,7 +21,7 @@ import tyro
 
 from benchmarks import about
 from benchmarks.episodes import multiply
-from fasttok.console import log, run, table
+from fasttok.common.console import log, run, table
 
 STEPS = 50
 READERS = ("fasttok", "fasttok, no verify", "tf.data", "tf.data, image SkipDecoding", "tf.data, steps SkipDecoding")
@@ -171,7 +171,7 @@ def opener(kind: str, path: str) -> Callable[[], Iterator[Any]]:
 
 def statistics_of(folder: str) -> dict[str, float]:
     """Seconds and memory of an INDEX's statistics."""
-    from pipelines.statistics import of_index
+    from pipelines.index.statistics import of_index
 
     index = json.loads((Path(folder) / "index.json").read_text())
     began = time.perf_counter()
@@ -183,8 +183,8 @@ def make_index(folder: Path, frames: int, files: int = 50) -> None:
     """An INDEX with columns of so many frames, 7 + 8 dims, and nothing else."""
     import pyarrow.parquet as pq
 
-    from pipelines.index_file import _step_table
-    from pipelines.standardize import Standard
+    from pipelines.datasets.standardize import Standard
+    from pipelines.index.worker import _step_table
 
     rng, stems = np.random.default_rng(0), []
     (folder / "bench" / "train").mkdir(parents=True)
@@ -206,9 +206,9 @@ def index(path: str, out: str, processes: str) -> dict[str, float]:
     """Seconds and memory of an index job, of the driver and of its workers, and the size of its graph."""
     import apache_beam as beam
 
-    from pipelines.beam import Stage, build_graph
-    from pipelines.index import IndexConfig, run_index
-    from pipelines.index_file import index_file, list_jobs
+    from pipelines.common.beam import Stage, build_graph
+    from pipelines.index.run import IndexConfig, run_index
+    from pipelines.index.worker import index_file, list_jobs
 
     flags = [] if processes == "1" else ["--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
     began = time.perf_counter()

@@ -49,9 +49,9 @@ def samples(start: int, stop: int, pool: list[bytes]) -> Iterator[dict[str, Any]
 def write_shards(folder: Path, rows: int, shards: int, pool: list[bytes]) -> None:
     """SHARDS of three sources."""
     from mixtures.quota import interleave, quotas
-    from pipelines.manifest import Manifest, Shard
-    from pipelines.records import ROWS_PER_BATCH, SCHEMA
     from pipelines.shards import shard_name
+    from pipelines.shards.manifest import Manifest, Shard
+    from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 
     folder.mkdir()
     names, found, per = list(WEIGHTS), [], rows // shards

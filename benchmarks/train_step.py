@@ -20,7 +20,7 @@ import optax
 import tyro
 
 from benchmarks import about, joint_attention
-from fasttok.console import log, progress, run, table
+from fasttok.common.console import log, progress, run, table
 from train import flops, losses, model, sharding
 from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.presets import SIZES

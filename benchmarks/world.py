@@ -18,7 +18,7 @@ from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make_vector
 from examples.tabletop.tasks import KINDS
 from examples.tabletop.vector import VectorEnv
-from fasttok.console import run, table
+from fasttok.common.console import run, table
 
 REPEATS = 3  # the median counts
 SPLITS_MEASURED = ("seen", "uncorrelated", "unseen", "phrasings", "more_objects", "held_out", "held_out+uncorrelated")

@@ -16,7 +16,7 @@ from pathlib import Path
 import tyro
 
 from examples.commands import call
-from fasttok.console import err, log, run
+from fasttok.common.console import err, log, run
 from fasttok.errors import InputError
 
 MARKER = "steps.json"

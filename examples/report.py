@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import tyro
 
-from fasttok import ActionTokenizer, html
-from fasttok.console import log, run, write_text
+from fasttok import ActionTokenizer
+from fasttok.common import html
+from fasttok.common.console import log, run, write_text
+from fasttok.common.html import Markup, Series, tag
 from fasttok.errors import InputError
-from fasttok.html import Markup, Series, tag
 from pipelines.shards import ShardReader
-from train import films
+from train import rollout_videos
 from train.tokens import TextTokenizer, robot_prompt, state_text
 
 LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own
@@ -170,8 +171,8 @@ def films_section(path: Path) -> list[Markup]:
     if not path.is_file():
         raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
     strips = [
-        tag("div", *films.strip(film, films.place(where), FILM_FRAMES), class_="card wide")
-        for where, shown in films.load(path).items()
+        tag("div", *rollout_videos.strip(film, rollout_videos.place(where), FILM_FRAMES), class_="card wide")
+        for where, shown in rollout_videos.load(path).items()
         for film in shown
     ]
     return [

@@ -16,13 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fasttok.normalize import NormStats
+    from fasttok.actions.normalize import NormStats
     from fasttok.tokenizer import ActionTokenizer
 
 __version__ = "0.1.0"
 __all__ = ["ActionTokenizer", "NormStats", "__version__"]
 
-_HOME = {"ActionTokenizer": "fasttok.tokenizer", "NormStats": "fasttok.normalize"}
+_HOME = {"ActionTokenizer": "fasttok.tokenizer", "NormStats": "fasttok.actions.normalize"}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,19 +13,20 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from fasttok import __version__, card
-from fasttok.bpe import Mode
-from fasttok.console import emit_json, log, run, table, track, write_text
-from fasttok.dataset import ChunkConfig, Dataset, embodiment_name
-from fasttok.embodiment import Gripper
+from fasttok import __version__
+from fasttok.actions.dataset import ChunkConfig, Dataset, embodiment_name
+from fasttok.actions.embodiment import Gripper
+from fasttok.actions.normalize import Mode as NormMode
+from fasttok.codec.bpe import Mode
+from fasttok.common.console import emit_json, log, run, table, track, write_text
 from fasttok.episodes import Episode, Episodes, open_episodes
 from fasttok.errors import InputError
-from fasttok.fit import FitConfig, FitReport, fit_tokenizer, measure_group, report_rows
-from fasttok.metrics import Metrics, error_rows
-from fasttok.normalize import Mode as NormMode
-from fasttok.pages import Measured, eval_page, inspect_page
-from fasttok.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
-from fasttok.streams import Writer, read_chunks, read_ids
+from fasttok.evaluation.metrics import Metrics, error_rows
+from fasttok.evaluation.pages import Measured, eval_page, inspect_page
+from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
+from fasttok.fitting import card
+from fasttok.fitting.fit import FitConfig, FitReport, fit_tokenizer, measure_group, report_rows
+from fasttok.storage.streams import Writer, read_chunks, read_ids
 from fasttok.tokenizer import ActionTokenizer, OnRange
 
 OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
@@ -425,7 +426,7 @@ Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 def execute(command: Any) -> None:
     """Runs a parsed command."""
     if not isinstance(command, Info):
-        from fasttok import jit  # numba, which every other command needs
+        from fasttok.common import jit
 
         jit.announce(log)
     command.run()

@@ -1,7 +1,7 @@
 """The one exception that means "the input is wrong", and the helpers that make its message useful.
 
 A message says what, where, got, expected and what to do next. Command lines print it without a traceback
-(`fasttok.console.run`); every other exception is a bug and keeps its traceback.
+(`fasttok.common.console.run`); every other exception is a bug and keeps its traceback.
 """
 
 import difflib

@@ -17,15 +17,16 @@ from typing import Any, Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok import bpe, dct, folder, learn
-from fasttok.bpe import Bpe, Mode
-from fasttok.channels import Channels
-from fasttok.chunks import stacks
-from fasttok.corpus import Corpus
-from fasttok.embodiment import Embodiment
+from fasttok.actions.channels import Channels
+from fasttok.actions.chunks import stacks
+from fasttok.actions.embodiment import Embodiment
+from fasttok.actions.normalize import NormStats
+from fasttok.codec import bpe, dct, learn
+from fasttok.codec.bpe import Bpe, Mode
+from fasttok.codec.corpus import Corpus
+from fasttok.codec.grammar import Grammar
 from fasttok.errors import InputError, unknown_name
-from fasttok.grammar import Grammar
-from fasttok.normalize import NormStats
+from fasttok.storage import folder
 
 OnError = Literal["raise", "mask", "pad", "hold"]
 OnRange = Literal["clamp", "raise"]

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import tyro
 
-from fasttok.console import emit_json, log, run, table
+from fasttok.common.console import emit_json, log, run, table
 from fasttok.errors import unknown_name
 from mixtures.catalogue import catalogue
-from mixtures.page import COLUMNS, explain_page, row
+from mixtures.explain_page import COLUMNS, explain_page, row
 from mixtures.registry import find_mixture, load_mixture, preset_names
 from mixtures.shares import phases
 from mixtures.spec import Mixture, with_overrides
 from mixtures.summary import Known, from_catalogue, from_index, summarise, unknown_sizes
-from mixtures.tokens import with_fast_tokens
+from mixtures.token_estimates import with_fast_tokens
 
 CATALOGUED = ("episodes", "frames", "hz", "action_dim", "gib")
 HELP = """Mixtures: what is mixed and how much.

@@ -105,7 +105,7 @@ class Source:
         resize: None passes the encoded bytes through.
         prompts: templates with {prompt} in them, of which each row takes one; () for the prompt as it is.
         filters: which records.
-        questions: not actions but questions about the robot: these, of `pipelines/questions.yaml`.
+        questions: not actions but questions about the robot: these, of `pipelines/builder/questions.yaml`.
         subtask: its rows say what the robot is at, from its gripper, for models that predict it or are told it.
         where: file and line that ask for it, for errors found later; decides nothing.
     """

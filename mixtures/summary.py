@@ -6,7 +6,7 @@ from typing import Any
 
 from fasttok.episodes.index import open_index
 from mixtures.catalogue import catalogue
-from mixtures.held import held, split_counts
+from mixtures.index_sizes import held, split_counts
 from mixtures.shares import Budget, budget, needs_frames
 from mixtures.spec import Group, Mixture, Source, asked_for
 

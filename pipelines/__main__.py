@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from fasttok.console import run
+from fasttok.common.console import run
 from fasttok.errors import InputError, require, unknown_name
 
 HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
@@ -60,7 +60,7 @@ def datasets(argv: list[str]) -> None:
     Raises:
         InputError: none of them, or what they raise.
     """
-    from pipelines import catalogue as cli
+    from pipelines.catalogue import commands as cli
 
     actions: dict[str, tuple[Any, Any]] = {
         "list": (cli.ListConfig, cli.run_list),
@@ -96,29 +96,29 @@ def main(argv: list[str]) -> None:
         logging.getLogger().setLevel(logging.ERROR)  # Beam's import warns of optional clients that nobody asked for
         require("apache_beam", "pipelines", f"`python -m pipelines {verb}`")
     if verb == "index":
-        from pipelines.index import IndexConfig, run_index
+        from pipelines.index.run import IndexConfig, run_index
 
         run_index(*parse(verb, IndexConfig, rest))
     elif verb == "statistics":
-        from pipelines.statistics import StatisticsConfig, run_statistics
+        from pipelines.index.statistics import StatisticsConfig, run_statistics
 
         run_statistics(parse(verb, StatisticsConfig, rest)[0])
     elif verb == "datasets":
         datasets(rest)
     elif verb == "build":
-        from pipelines.jobs import BuildConfig, run_build
+        from pipelines.builder.run import BuildConfig, run_build
 
         run_build(*parse(verb, BuildConfig, rest))
     elif verb == "inspect":
-        from pipelines.inspect import InspectConfig, run_inspect
+        from pipelines.look.inspect import InspectConfig, run_inspect
 
         run_inspect(parse(verb, InspectConfig, rest)[0])
     elif verb == "stats":
-        from pipelines.stats import StatsConfig, run_stats
+        from pipelines.look.stats import StatsConfig, run_stats
 
         run_stats(parse(verb, StatsConfig, rest)[0])
     else:
-        from pipelines.lint import LintConfig, run_lint
+        from pipelines.look.lint import LintConfig, run_lint
 
         run_lint(parse(verb, LintConfig, rest)[0])
 

@@ -73,8 +73,8 @@ def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chain(tabletop: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """The generated data, indexed, with a tokenizer fitted and 700 samples built into three shards."""
     from fasttok.cli import Fit
-    from pipelines.index import IndexConfig, run_index
-    from pipelines.jobs import BuildConfig, run_build
+    from pipelines.builder.run import BuildConfig, run_build
+    from pipelines.index.run import IndexConfig, run_index
 
     out = tmp_path_factory.mktemp("chain")
     made = Chain(tabletop, out / "index", out / "tokenizer", out / "shards")

@@ -4,7 +4,7 @@ import sys
 
 import tyro
 
-from fasttok.console import run
+from fasttok.common.console import run
 from fasttok.errors import InputError, require
 from train.config import TrainConfig
 from train.presets import PRESETS, SIZES, get_preset

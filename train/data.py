@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fasttok.errors import InputError
-from pipelines.records import SCHEMA
 from pipelines.shards import ReadState, ShardReader
+from pipelines.shards.records import SCHEMA
 from train.config import ModelConfig
 from train.examples import Encoder, Example
 

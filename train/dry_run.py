@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from fasttok.console import log, table
+from fasttok.common.console import log, table
 from train import flops, model, optim, sharding
 from train.config import TrainConfig
 from train.setup import Setup, plan_weights

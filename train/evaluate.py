@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
-from fasttok.console import emit_json, log, run, table
+from fasttok.common.console import emit_json, log, run, table
 from fasttok.errors import InputError, require
 from train.rollouts import Film, load_factory, play
 
@@ -75,7 +75,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     """
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
-    from train import films
+    from train import rollout_videos
     from train.open_loop import action_errors
     from train.player import Player, answer_questions
 
@@ -102,7 +102,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         results["actions"] = action_errors(player, config.held_out, config.held_out_rows, config.decode)
     show(results, config.json)
     if config.rollouts is not None:
-        films.save(config.rollouts, shown)
+        rollout_videos.save(config.rollouts, shown)
     if config.out is not None:
         config.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results

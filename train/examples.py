@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from pipelines.records import CAMERA_SLOTS
 from pipelines.shards import ShardReader
+from pipelines.shards.records import CAMERA_SLOTS
 from train.config import DataConfig, ModelConfig
 from train.tokens import (
     BINS,

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from fasttok.console import emit_json, log, progress, run
+from fasttok.common.console import emit_json, log, progress, run
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig, load_config

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fasttok.console import log, progress
+from fasttok.common.console import log, progress
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
 from train import flops, sharding

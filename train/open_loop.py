@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.console import track
+from fasttok.common.console import track
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fasttok import ActionTokenizer
-from fasttok.console import track
+from fasttok.actions.representation import Representation
+from fasttok.common.console import track
 from fasttok.errors import InputError
-from fasttok.representation import Representation
 from pipelines.shards import ShardReader
 from train import model, policy
 from train.checkpoint import load_params

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.console import progress
+from fasttok.common.console import progress
 from fasttok.errors import InputError
 
 Observation = Mapping[str, NDArray]

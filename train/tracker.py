@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from fasttok.console import log
+from fasttok.common.console import log
 from fasttok.errors import InputError, require, unknown_name
 
 NAMES = ("tensorboard", "wandb")

@@ -22,7 +22,7 @@ from examples.tabletop.env import make, make_vector
 from examples.tabletop.expert import Expert
 from examples.tabletop.tasks import kinds_named
 from examples.tabletop.vector import VectorEnv
-from fasttok.console import emit_json, progress, run, table
+from fasttok.common.console import emit_json, progress, run, table
 from fasttok.errors import unknown_name
 
 OTHER_SCENES = 1 << 24  # seeds that no evaluation uses

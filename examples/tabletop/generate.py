@@ -22,7 +22,7 @@ from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.render import primary
 from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
-from fasttok.console import emit_json, log, progress, run, table
+from fasttok.common.console import emit_json, log, progress, run, table
 from fasttok.errors import InputError, unknown_name
 
 JPEG_QUALITY = 95  # what TFDS writes

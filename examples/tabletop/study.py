@@ -12,7 +12,7 @@ from pathlib import Path
 
 from examples.commands import call
 from examples.tabletop.scenes import CORRELATION
-from fasttok.console import err
+from fasttok.common.console import err
 from fasttok.errors import InputError
 
 EPISODES, VQA, CAPTIONS = 8000, 60_000, 4000

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import fsspec
 
-from fasttok.console import log
+from fasttok.common.console import log
 from fasttok.episodes import tfrecord
 from fasttok.episodes.decode import Mismatch, decode
 from fasttok.episodes.episode import BadRecord, Episode, Where

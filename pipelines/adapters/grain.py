@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fasttok.errors import InputError, require
-from pipelines.batch import Batch, ReadState
-from pipelines.order import GlobalOrder
-from pipelines.reader import ShardReader
-from pipelines.schedule import Weights
+from pipelines.shards.batch import Batch, ReadState
+from pipelines.shards.order import GlobalOrder
+from pipelines.shards.reader import ShardReader
+from pipelines.shards.schedule import Weights
 
 grain = require("grain", "grain", "reading shards as a Grain dataset")
 IterDataset: Any = grain.IterDataset
@@ -99,7 +99,7 @@ class ShardIterDataset(IterDataset):
         Args:
             shards: SHARDS or a reader of them.
             n: samples in a global batch, over all ranks.
-            transform: makes of a `pipelines.batch.Batch` an element; `arrays` by default.
+            transform: makes of a `pipelines.shards.batch.Batch` an element; `arrays` by default.
             order: mode, rank, world, weights, seed, epochs, window, pool, columns, workers, ahead of `ShardReader.batches`.
 
         Raises:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fasttok.errors import InputError, require
-from pipelines.batch import Batch, ReadState
-from pipelines.reader import ShardReader
+from pipelines.shards.batch import Batch, ReadState
+from pipelines.shards.reader import ShardReader
 
 torch = require("torch", "torch", "reading shards as a PyTorch dataset")
 data = require("torch.utils.data", "torch", "reading shards as a PyTorch dataset")
@@ -40,7 +40,7 @@ class ShardDataset(IterableDataset):
         Args:
             shards: SHARDS or a reader of them.
             n: samples in a global batch, over all ranks.
-            transform: makes of a `pipelines.batch.Batch` what the loader hands out, in the worker; `tensors` by default.
+            transform: makes of a `pipelines.shards.batch.Batch` what the loader hands out, in the worker; `tensors` by default.
             rank: this process's number, and `world` how many there are; those of torch.distributed where it is initialised.
             world: see `rank`.
             order: mode, weights, seed, epochs, window, pool, columns, workers, ahead of `ShardReader.batches`.

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, TypeGuard
 
 from fasttok.episodes import Where
-from pipelines.files import filesystem
+from pipelines.common.files import filesystem
 from pipelines.vlm.folder import shown
 from pipelines.vlm.json_stream import Broken, Table, elements, table, walk
 from pipelines.vlm.record import Range, SourceFile, Wrong

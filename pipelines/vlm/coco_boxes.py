@@ -1,4 +1,4 @@
-"""COCO instances as PaliGemma's detection text (`pipelines/boxes.py`): a record is an image with its boxes.
+"""COCO instances as PaliGemma's detection text (`pipelines/vlm/boxes.py`): a record is an image with its boxes.
 
 `detect: all` (the default) asks for all classes of an image at once, `detect: each` makes a record of every class; the k-th of
 image n then has the number n * PARTS + k. Boxes keep the file's order, classes that of their first box. Left out and counted:
@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes import BadRecord, Where
-from pipelines import boxes
-from pipelines.entries import DatasetEntry
-from pipelines.vlm import coco, json_stream
+from pipelines.datasets.entries import DatasetEntry
+from pipelines.vlm import boxes, coco, json_stream
 from pipelines.vlm.folder import Images, shown
 from pipelines.vlm.record import PARTS, ImagePlace, Range, SourceFile, Unwanted, VlmRecord, Wrong, id_of, rejected
 

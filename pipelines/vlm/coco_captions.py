@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fasttok.episodes import BadRecord, Where
-from pipelines.entries import DatasetEntry
+from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm import coco, json_stream
 from pipelines.vlm.folder import Images
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, text_of

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.console import progress
+from fasttok.common.console import progress
 from fasttok.episodes import Where
 from fasttok.errors import InputError
-from pipelines.files import filesystem
+from pipelines.common.files import filesystem
 from pipelines.vlm.record import Range
 
 BLOCK = 1 << 22

@@ -14,7 +14,7 @@ import fsspec
 
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
-from pipelines.entries import DatasetEntry
+from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm import folder, json_stream, jsonl
 from pipelines.vlm.folder import Images
 from pipelines.vlm.record import (

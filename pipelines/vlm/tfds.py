@@ -14,7 +14,7 @@ from fasttok.episodes import BadRecord, Where, rlds, tfrecord
 from fasttok.episodes.decode import Mismatch, decode
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
-from pipelines.entries import DatasetEntry
+from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm.folder import Directory, ReadImage, check
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
 

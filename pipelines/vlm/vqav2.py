@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from fasttok.episodes import BadRecord, Where
-from pipelines.entries import DatasetEntry
-from pipelines.files import join
+from pipelines.common.files import join
+from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm import coco, json_stream
 from pipelines.vlm.folder import Images, shown
 from pipelines.vlm.record import (

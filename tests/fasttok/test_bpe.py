@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from fasttok.bpe import Bpe
-from fasttok.corpus import Corpus
+from fasttok.codec.bpe import Bpe
+from fasttok.codec.corpus import Corpus
+from fasttok.codec.learn import MAX_TOKEN_LENGTH, learn
 from fasttok.errors import InputError
-from fasttok.learn import MAX_TOKEN_LENGTH, learn
 
 # Codes that GPT-2's pattern treats differently: white space, contractions, digits, letters, signs, two and three bytes.
 AWKWARD = [ord(c) for c in " \t\n  's'll've'd're't'm09²½azÀéŢŢ%-_।॥ก€\x00\x7f\x85\x1c"]
@@ -153,7 +153,7 @@ def test_a_fit_needs_little_memory_beside_the_files() -> None:
 import re, resource
 import numpy as np
 from fasttok import ActionTokenizer
-from fasttok.chunks import episode_chunks
+from fasttok.actions.chunks import episode_chunks
 rng = np.random.default_rng(0)
 t = np.arange(400)[:, None] / 40
 episodes = [np.sin(rng.uniform(0, 6, 14) + rng.uniform(0.3, 1, 14) * t).astype(np.float32) for _ in range(250)]

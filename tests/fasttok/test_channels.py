@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttok import ActionTokenizer
-from fasttok.embodiment import Embodiment
+from fasttok.actions.embodiment import Embodiment
+from fasttok.actions.normalize import NormStats
+from fasttok.actions.quantiles import summarize
 from fasttok.errors import InputError
-from fasttok.normalize import NormStats
-from fasttok.quantiles import summarize
 
 RNG = np.random.default_rng(1)
 ENCODING = ("absolute", "delta", "gripper")

@@ -44,7 +44,7 @@ def test_fit_and_eval(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_encode_then_decode(chain: Any, tmp_path: Path) -> None:
-    from fasttok.chunks import episode_chunks
+    from fasttok.actions.chunks import episode_chunks
     from fasttok.episodes import open_episodes
 
     episode = next(iter(open_episodes(str(chain.data / "tabletop_planar" / "1.0.0"))))

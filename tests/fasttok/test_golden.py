@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fasttok import ActionTokenizer
-from fasttok.bpe import Bpe
+from fasttok.codec.bpe import Bpe
 from fasttok.errors import InputError
 
 HERE = Path(__file__).parent / "golden"

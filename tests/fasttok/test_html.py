@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasttok import html
-from fasttok.bars import bars
+from fasttok.common import html
+from fasttok.common.histogram import bars
 
 
 def test_untrusted_text_is_escaped_everywhere() -> None:

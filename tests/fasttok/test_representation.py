@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from fasttok.actions.representation import FORMS, ROTATIONS, Piece, Representation
+from fasttok.actions.rotations import STORED, from_6d, read, width, write
 from fasttok.errors import InputError
-from fasttok.representation import FORMS, ROTATIONS, Piece, Representation
-from fasttok.rotations import STORED, from_6d, read, width, write
 from mixtures import spec
 
 N, T = 3, 6

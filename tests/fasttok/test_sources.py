@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fasttok.dataset import ChunkConfig, Dataset
+from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.episodes import BadRecord, open_episodes
 from fasttok.errors import InputError
 

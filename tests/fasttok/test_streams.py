@@ -15,7 +15,7 @@ import pytest
 from fasttok import ActionTokenizer
 from fasttok.cli import main
 from fasttok.errors import InputError
-from fasttok.streams import BATCH, Writer, read_chunks, read_ids
+from fasttok.storage.streams import BATCH, Writer, read_chunks, read_ids
 
 RNG = np.random.default_rng(2)
 CHUNKS = np.clip(np.cumsum(RNG.normal(0, 0.2, (BATCH + 40, 8, 3)), axis=1), -1, 1)

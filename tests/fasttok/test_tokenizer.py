@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttok import ActionTokenizer
-from fasttok.chunks import chunk_at, episode_chunks
+from fasttok.actions.chunks import chunk_at, episode_chunks
+from fasttok.actions.normalize import NormStats
 from fasttok.errors import InputError
-from fasttok.normalize import NormStats
 from fasttok.tokenizer import ClampWarning
 
 RNG = np.random.default_rng(0)

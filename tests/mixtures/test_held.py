@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttok.errors import InputError
-from mixtures.held import GROUP_FRAMES, group, held, place
+from mixtures.index_sizes import GROUP_FRAMES, group, held, place
 from mixtures.spec import Filters, Source
 
 EPISODES = [(50, "pick the red block", ["primary"]), (4, "push", ["primary", "wrist"]), (3, "", ["primary"]),

@@ -12,7 +12,7 @@ import yaml
 from mixtures.catalogue import FILE, catalogue
 from mixtures.registry import PRESETS, load_mixture, preset_names
 from mixtures.spec import walk
-from pipelines import entries
+from pipelines.datasets import entries
 
 KEYS = {"kind", "episodes", "frames", "frames_from", "hz", "action_dim", "gib"}
 SOURCES = {"openvla", "multinet", "lerobot", "hub", "coco", "vqav2"}

@@ -12,9 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from fasttok.errors import InputError
-from pipelines.lint import LintConfig, check
+from pipelines.look.lint import LintConfig, check
+from pipelines.look.stats import tally_rows
 from pipelines.shards import ShardReader
-from pipelines.stats import tally_rows
 
 
 def main(shards: Path, out: Path, cases: int) -> None:

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.jobs import BuildConfig, run_build
+from pipelines.builder.run import BuildConfig, run_build
 
 
 def attempt(config: BuildConfig, full: int) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from mixtures.quota import interleave
-from pipelines.manifest import Manifest, Shard
-from pipelines.records import ROWS_PER_BATCH, SCHEMA
 from pipelines.shards import shard_name
+from pipelines.shards.manifest import Manifest, Shard
+from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 
 NAMES = ("red", "green", "blue", "grün", "white", "black")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.records import ROWS_PER_BATCH, SCHEMA
 from pipelines.shards import ShardReader, write_shard
+from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 
 Change = Callable[[list[dict[str, Any]]], None]
 

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from fasttok import ActionTokenizer
-from fasttok.chunks import chunk_at
+from fasttok.actions.chunks import chunk_at
+from fasttok.actions.representation import Representation
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
-from fasttok.representation import Representation
 from mixtures.quota import quotas
 from mixtures.registry import load_mixture
 from mixtures.shares import shares
-from pipelines.jobs import BuildConfig, run_build
-from pipelines.lint import LintConfig, run_lint
+from pipelines.builder.run import BuildConfig, run_build
+from pipelines.look.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
 
 
@@ -194,7 +194,7 @@ def test_damaged_shards_are_named(chain: Any, tmp_path: Path) -> None:
 
 
 def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path, chain: Any, tmp_path: Path) -> None:
-    from pipelines.index import IndexConfig, run_index
+    from pipelines.index.run import IndexConfig, run_index
 
     directories = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
     run_index(IndexConfig(directories, tmp_path / "index"), [])

@@ -8,8 +8,8 @@ import yaml
 
 from fasttok import ActionTokenizer
 from mixtures.registry import load_mixture
-from pipelines.card import LICENCES, card
-from pipelines.manifest import Manifest
+from pipelines.builder.card import LICENCES, card
+from pipelines.shards.manifest import Manifest
 
 
 def front(text: str) -> dict[str, Any]:

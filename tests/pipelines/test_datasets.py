@@ -9,18 +9,27 @@ import numpy as np
 import pytest
 import yaml
 
+from fasttok.actions.rotations import width
 from fasttok.cli import Fit
 from fasttok.episodes import Episode, rlds
 from fasttok.errors import InputError
-from fasttok.rotations import width
-from pipelines.catalogue import DraftConfig, ListConfig, ShowConfig, entry_of, markdown, run_draft, run_list, run_show
-from pipelines.entries import DatasetEntry, from_json, packaged, parse_entry
-from pipelines.filters import Reject
-from pipelines.index import IndexConfig, run_index
-from pipelines.index_jobs import usable
-from pipelines.jobs import BuildConfig, run_build
+from pipelines.builder.run import BuildConfig, run_build
+from pipelines.catalogue.commands import (
+    DraftConfig,
+    ListConfig,
+    ShowConfig,
+    entry_of,
+    markdown,
+    run_draft,
+    run_list,
+    run_show,
+)
+from pipelines.datasets.entries import DatasetEntry, from_json, packaged, parse_entry
+from pipelines.datasets.filters import Reject
+from pipelines.datasets.standardize import dim_names, encodings, standardize
+from pipelines.index.job_list import usable
+from pipelines.index.run import IndexConfig, run_index
 from pipelines.shards import ShardReader
-from pipelines.standardize import dim_names, encodings, standardize
 from tests.pipelines.fake_oxe import INSTRUCTION, SPECS, write
 
 NAMES = sorted(packaged())

@@ -11,12 +11,12 @@ import yaml
 
 from fasttok.episodes import Episode, open_episodes
 from fasttok.errors import InputError
-from pipelines.entries import DatasetEntry, Part
-from pipelines.filters import Filters, Reject, parse_filters
-from pipelines.index import IndexConfig, parse_budget, run_index
-from pipelines.jobs import BuildConfig, run_build
+from pipelines.builder.run import BuildConfig, run_build
+from pipelines.datasets.entries import DatasetEntry, Part
+from pipelines.datasets.filters import Filters, Reject, parse_filters
+from pipelines.datasets.standardize import standardize
+from pipelines.index.run import IndexConfig, parse_budget, run_index
 from pipelines.shards import ShardReader
-from pipelines.standardize import standardize
 from tests.pipelines.test_index import balanced, first_file, rewrite
 
 PLANAR = "tabletop_planar/1.0.0"

@@ -18,8 +18,8 @@ import pytest
 from fasttok.episodes import open_episodes, rlds
 from fasttok.episodes.tfrecord import HEADER, masked_crc
 from fasttok.errors import InputError
-from pipelines.index import IndexConfig, run_index
-from pipelines.jobs import BuildConfig, run_build
+from pipelines.builder.run import BuildConfig, run_build
+from pipelines.index.run import IndexConfig, run_index
 from tests.fasttok.test_oracle import to_array_record
 
 PLANAR = "tabletop_planar/1.0.0"

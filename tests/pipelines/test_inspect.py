@@ -13,10 +13,10 @@ import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from pipelines.inspect import InspectConfig, chosen, run_inspect
-from pipelines.lint import LintConfig, run_lint
+from pipelines.look.inspect import InspectConfig, chosen, run_inspect
+from pipelines.look.lint import LintConfig, run_lint
+from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.shards import ShardReader
-from pipelines.stats import StatsConfig, run_stats
 from tests.pipelines.reshard import reshard, unchanged
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=alert(2)>"
@@ -196,7 +196,7 @@ def test_shards_on_another_file_system_are_looked_at_too(
 
 def test_answers_and_single_steps_are_drawn(chain: Any) -> None:
     """A column that later shards may have; a chunk of one step."""
-    from pipelines.inspect_page import Budget, row_card
+    from pipelines.look.inspect_page import Budget, row_card
 
     reader = ShardReader(str(chain.shards))
     tok = ActionTokenizer.load(chain.tokenizer)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from fasttok import ActionTokenizer
-from fasttok.console import run
+from fasttok.common.console import run
 from fasttok.errors import InputError
-from pipelines.findings import Finding
-from pipelines.index import IndexConfig, run_index
-from pipelines.jobs import BuildConfig, run_build
-from pipelines.lint import LintConfig, check, run_lint
+from pipelines.builder.run import BuildConfig, run_build
+from pipelines.common.findings import Finding
+from pipelines.index.run import IndexConfig, run_index
+from pipelines.look.lint import LintConfig, check, run_lint
 from pipelines.shards import ShardReader
 from tests.pipelines.reshard import reshard, unchanged
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fasttok import console
+from fasttok.common import console
 from fasttok.errors import InputError
-from pipelines.beam import Stage, run_stage
-from pipelines.index import IndexConfig, run_index
-from pipelines.live import Counts, Follower, Reporter
+from pipelines.common.beam import Stage, run_stage
+from pipelines.common.live_counts import Counts, Follower, Reporter
+from pipelines.index.run import IndexConfig, run_index
 
 
 def report(file: str, times: int) -> None:

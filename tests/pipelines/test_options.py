@@ -12,8 +12,8 @@ from PIL import Image
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
 from mixtures.spec import Resize
-from pipelines.jobs import BuildConfig, run_build
-from pipelines.resize import Unreadable, resized
+from pipelines.builder.resize import Unreadable, resized
+from pipelines.builder.run import BuildConfig, run_build
 from pipelines.shards import ShardReader
 
 
@@ -83,7 +83,7 @@ def test_resizing_keeps_proportions_pads_and_turns_channels() -> None:
 
 
 def test_images_that_cannot_be_decoded_are_rejected_not_lost(own_data: Path, chain: Any, tmp_path: Path) -> None:
-    from pipelines.index import IndexConfig, run_index
+    from pipelines.index.run import IndexConfig, run_index
 
     victims = sorted((own_data / "tabletop_vqa" / "images").rglob("*.jpg"))[:4]
     for victim in victims:  # a sound header and end marker, and nothing in between

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttok.errors import InputError
-from mixtures.held import Held, group
+from mixtures.index_sizes import Held, group
 from mixtures.spec import Group, Mixture, Source
-from pipelines import draws as draws_module
-from pipelines.draws import draw, group_takes
-from pipelines.plan import COLUMNS, load_plan, make_plan, save_plan, shard_groups
+from pipelines.builder import draws as draws_module
+from pipelines.builder.draws import draw, group_takes
+from pipelines.builder.plan import COLUMNS, load_plan, make_plan, save_plan, shard_groups
 
 
 def holding(lengths: list[int], files: int = 1) -> Held:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fasttok.errors import InputError
 from mixtures.spec import QUESTIONS
-from pipelines.questions import ask, check, gripper_column, motion_columns, scene, words
+from pipelines.builder.questions import ask, check, gripper_column, motion_columns, scene, words
 
 
 def entry(encoding: str = "delta", unit: str = "m", names: tuple[str, ...] = ("x", "y", "z")) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from pipelines.permute import permute
 from pipelines.shards import ReadState, ShardReader
+from pipelines.shards.permute import permute
 
 
 def ids(batches: Any) -> list[str]:

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttok.errors import InputError
-from pipelines.ahead import in_order
-from pipelines.columns import Damaged, arrow_array, buffers_of, python_values
-from pipelines.gather import gather
-from pipelines.records import SCHEMA
 from pipelines.shards import ShardReader
+from pipelines.shards.columns import Damaged, arrow_array, buffers_of, python_values
+from pipelines.shards.gather import gather
+from pipelines.shards.prefetch import in_order
+from pipelines.shards.records import SCHEMA
 from tests.pipelines.made_shards import make_shards
 
 COUNTS = [[400, 200], [3, 0], [130, 257]]

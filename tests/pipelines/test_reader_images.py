@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from fasttok.errors import InputError
-from pipelines.batch import Batch, ReadState
-from pipelines.columns import Column
-from pipelines.decode_images import ImageDecoder
-from pipelines.pixels import ONE_BLOCK, copy_rgb
+from pipelines.common.pixels import ONE_BLOCK, copy_rgb
 from pipelines.shards import ShardReader
+from pipelines.shards.batch import Batch, ReadState
+from pipelines.shards.columns import Column
+from pipelines.shards.decode_images import ImageDecoder
 
 
 def encoded(seed: int, size: tuple[int, int] = (40, 30), kind: str = "jpeg", mode: str = "RGB") -> bytes:
@@ -51,7 +51,7 @@ def test_another_size_is_pillows_bilinear() -> None:
 def test_pixels_are_copied_as_they_are(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.open(io.BytesIO(encoded(0, (side, side + 1))))
     for block in (ONE_BLOCK, 0):
-        monkeypatch.setattr("pipelines.pixels.ONE_BLOCK", block)
+        monkeypatch.setattr("pipelines.common.pixels.ONE_BLOCK", block)
         out = np.zeros((side + 1, side, 3), np.uint8)
         copy_rgb(image, out)
         assert (out == np.asarray(image)).all()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fasttok.errors import InputError
 from mixtures.quota import interleave, positions, sequence
-from pipelines.manifest import Manifest, Shard
-from pipelines.order import BlockOrder, GlobalOrder, Layout, alternate
-from pipelines.schedule import Phase, Schedule, drawn, rank_bound, window_bound
 from pipelines.shards import ReadState, ShardReader
+from pipelines.shards.manifest import Manifest, Shard
+from pipelines.shards.order import BlockOrder, GlobalOrder, Layout, alternate
+from pipelines.shards.schedule import Phase, Schedule, drawn, rank_bound, window_bound
 from tests.pipelines.made_shards import NAMES, make_shards
 
 COUNTS = [[300, 20, 7], [0, 513, 1], [256, 256, 0], [90, 0, 0], [1, 2, 3]]

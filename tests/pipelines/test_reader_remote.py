@@ -17,8 +17,8 @@ import fsspec
 import pytest
 
 from fasttok.errors import InputError
-from pipelines.cache import ShardCache
 from pipelines.shards import ShardReader
+from pipelines.shards.cache import ShardCache
 from tests.pipelines.made_shards import make_shards
 
 COUNTS = [[300, 300]] * 6

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.beam import Stage, build_graph
-from pipelines.index import IndexConfig, run_index
-from pipelines.index_file import index_file, list_jobs
-from pipelines.jobs import BuildConfig, run_build
+from pipelines.builder.run import BuildConfig, run_build
+from pipelines.common.beam import Stage, build_graph
+from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.worker import index_file, list_jobs
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from fasttok.chunks import chunks_at
+from fasttok.actions.chunks import chunks_at
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
-from pipelines.index import IndexConfig, run_index
-from pipelines.statistics import StatisticsConfig, of_chunks, of_index, run_statistics
+from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.statistics import StatisticsConfig, of_chunks, of_index, run_statistics
 
 
 def columns(index: Path, dataset: str) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -14,11 +14,11 @@ from PIL import Image
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from pipelines import tally as tally_module
-from pipelines.ranges import outside
+from pipelines.look import row_counts as tally_module
+from pipelines.look.ranges import outside
+from pipelines.look.row_counts import BINS, Histogram
+from pipelines.look.stats import StatsConfig, run_stats, spread, tally_rows
 from pipelines.shards import ShardReader
-from pipelines.stats import StatsConfig, run_stats, spread, tally_rows
-from pipelines.tally import BINS, Histogram
 from tests.pipelines.reshard import reshard
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fasttok.episodes import BadRecord
 from fasttok.errors import InputError
-from pipelines import entries, vlm
-from pipelines.index import IndexConfig, run_index
+from pipelines import vlm
+from pipelines.datasets import entries
+from pipelines.index.run import IndexConfig, run_index
 from pipelines.vlm import folder
 from tests.pipelines import vlm_data
 from tests.pipelines.vlm_data import MAKERS, Made

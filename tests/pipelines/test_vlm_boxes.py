@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import boxes
+from pipelines.vlm import boxes
 
 # (coordinate, bin) by `get_refcoco_mask2str` in big_vision/pp/proj/paligemma/segmentation.py: 0.5 * 1023 = 511.5 -> 512 (even),
 # 2.5 / 1023 * 1023 = 2.5 -> 2 (even), 0.25 * 1023 = 255.75 -> 256, 0.1 * 1023 = 102.3 -> 102. Taking floor(x * 1024) would

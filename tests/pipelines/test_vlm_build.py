@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fasttok.episodes.index import open_index
-from pipelines import entries, vlm
-from pipelines.index import IndexConfig, run_index
-from pipelines.jobs import BuildConfig, run_build
+from pipelines import vlm
+from pipelines.builder.run import BuildConfig, run_build
+from pipelines.datasets import entries
+from pipelines.index.run import IndexConfig, run_index
 from pipelines.shards import ShardReader
 from tests.pipelines import vlm_formats
 from tests.pipelines.vlm_formats import COUNT, FORMATS, picture

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fasttok.errors import InputError
-from pipelines.catalogue import DraftConfig, run_draft
-from pipelines.index import IndexConfig, run_index
+from pipelines.catalogue.commands import DraftConfig, run_draft
+from pipelines.index.run import IndexConfig, run_index
 from tests.pipelines import vlm_data
 
 PROMPTS = {"cap": "caption en"}

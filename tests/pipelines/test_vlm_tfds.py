@@ -12,8 +12,9 @@ from PIL import Image
 
 from fasttok.episodes.tfds import tfds
 from fasttok.errors import InputError
-from pipelines import entries, vlm
-from pipelines.index import IndexConfig, run_index
+from pipelines import vlm
+from pipelines.datasets import entries
+from pipelines.index.run import IndexConfig, run_index
 from tests.pipelines import vlm_data
 
 ENTRY = "{name: captioned, kind: vqa, format: tfds, image: image, prompt: question, target: answers, id: key}"

@@ -13,8 +13,8 @@ from PIL import Image
 
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
-from fasttok.fit import FitConfig, fit_tokenizer
-from pipelines.jobs import BuildConfig, run_build
+from fasttok.fitting.fit import FitConfig, fit_tokenizer
+from pipelines.builder.run import BuildConfig, run_build
 from pipelines.shards import ShardReader
 from train.config import DataConfig, ModelConfig
 from train.data import Batcher, decode_image, longest_row

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train import films
+from train import rollout_videos
 from train.rollouts import Film, closed_loop
 from train.study import results
-from train.study.jobs import Job, Pool
-from train.study.one import Spec
 from train.study.plan import Evaluation, load_study, parse, training
+from train.study.processes import Job, Pool
 from train.study.runner import Place, carry_out, prepare_data
+from train.study.single_run import Spec
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "train" / "configs").glob("*.yaml"))
 
@@ -184,15 +184,15 @@ def test_films_come_back(tmp_path: Path) -> None:
         ],
         "arm/held_out": [Film("sort", False, 9, frames[:1], np.array([0]))],
     }
-    films.save(tmp_path / "films.npz", made)
-    found = films.load(tmp_path / "films.npz")
+    rollout_videos.save(tmp_path / "rollout_videos.npz", made)
+    found = rollout_videos.load(tmp_path / "rollout_videos.npz")
     assert list(found) == list(made)
     for where, shown in made.items():
         for a, b in zip(shown, found[where], strict=True):
             assert (a.instruction, a.success, a.seed) == (b.instruction, b.success, b.seed)
             assert np.array_equal(a.frames, b.frames)
             assert np.array_equal(a.steps, b.steps)
-    html = "".join(films.strip(made["arm/seen"][1], "a < b", frames=3))
+    html = "".join(rollout_videos.strip(made["arm/seen"][1], "a < b", frames=3))
     assert html.count("<img") == 3
     assert "a &lt; b" in html
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from fasttok.console import emit_json, log, run, table
+from fasttok.common.console import emit_json, log, run, table
 from fasttok.errors import InputError, require
 from train.study.plan import load_study
 
@@ -61,8 +61,8 @@ def main(config: StudyConfig) -> None:
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "a study")
     from train.rollouts import load_factory
-    from train.study import page, results, tables
-    from train.study.jobs import Pool
+    from train.study import results, study_page, tables
+    from train.study.processes import Pool
     from train.study.runner import Place, carry_out, prepare_data
 
     if not config.env:
@@ -77,7 +77,7 @@ def main(config: StudyConfig) -> None:
     found = carry_out(study, place, pool)
     summary = results.summarize(study, found)
     tables.write(summary, shlex.join(["python", "-m", "train.study", *sys.argv[1:]]), out)
-    page.write(study, summary, found["films"], out / "study.html")
+    study_page.write(study, summary, found["films"], out / "study.html")
     if config.json:
         emit_json(summary)
     else:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttok.console import log, write_text
+from fasttok.common.console import log, write_text
 from fasttok.errors import InputError
-from train.study.jobs import Job, Pool
-from train.study.one import MODEL, Spec
 from train.study.plan import Arm, Study, parse, training
+from train.study.processes import Job, Pool
+from train.study.single_run import MODEL, Spec
 
 HELD_OUT, VQA = "held_out", "vqa"  # folders of the data besides those of shards
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasttok.console import write_text
+from fasttok.common.console import write_text
 
 Interval = dict[str, Any] | None  # an `Estimate` as plain values
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.console import track
+from fasttok.common.console import track
 from fasttok.errors import InputError
 from train import model
 from train.config import ModelConfig

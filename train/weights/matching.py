@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fasttok.console import table
+from fasttok.common.console import table
 from fasttok.errors import InputError
 from train import model
 from train.config import ModelConfig

@@ -1,0 +1,289 @@
+"""A data set's actions by embodiment: spooled to temporary files once, then read as chunks as often as needed.
+
+Memory does not grow with the data. Which episodes are held out is a function of each episode's place alone.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.actions.chunks import chunks_at, horizon_steps
+from fasttok.actions.embodiment import Embodiment, Gripper
+from fasttok.episodes import Episode, as_float
+from fasttok.errors import InputError
+
+if TYPE_CHECKING:
+    from fasttok.actions.representation import Representation  # brings scipy's rotations, a third of a second
+
+HELD_OUT = 0.1  # share of the episodes that is held out
+BATCH = 1024
+Part = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True)
+class ChunkConfig:
+    """How episodes become chunks.
+
+    Attributes:
+        horizon: steps of a chunk, or None: `seconds` times each embodiment's control frequency.
+        control_hz: for data that do not say theirs. action_key: step feature that holds the actions.
+        episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
+        gripper, relative, gain: what is tokenised, see Embodiment; `relative` makes every absolute dim relative to proprio.
+    """
+
+    horizon: int | None = None
+    seconds: float = 1.0
+    control_hz: float | None = None
+    action_key: str = "action"
+    gripper: Gripper = "keep"
+    relative: bool = False
+    gain: tuple[float, ...] = ()
+    episode_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.episode_share <= 1:
+            raise InputError(f"episode share is {self.episode_share}, expected more than 0 and at most 1")
+        if self.horizon is not None and self.horizon < 1:
+            raise InputError(f"horizon is {self.horizon}, expected at least 1 step")
+        if not (np.isfinite(self.seconds) and self.seconds > 0):
+            raise InputError(f"seconds is {self.seconds}, expected a positive number")
+
+
+class Spool:
+    """Matrices (n_i, D) of float32, one after the other in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+        self.lengths: list[int] = []
+        self.dim = 0
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Appends a matrix; all have the same D."""
+        self.dim = rows.shape[1]
+        self.lengths.append(len(rows))
+        self._file.write(np.ascontiguousarray(rows, np.float32).data)
+
+    @property
+    def rows(self) -> int:
+        """Of all matrices."""
+        return sum(self.lengths)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        self._file.flush()
+        self._file.seek(0)
+        for length in self.lengths:
+            raw = self._file.read(4 * length * self.dim)
+            yield np.frombuffer(raw, np.float32).reshape(length, self.dim)
+
+    def close(self) -> None:
+        """Deletes the file."""
+        self._file.close()
+
+
+@dataclass
+class Group:
+    """One embodiment's episodes: actions to learn from and held out, the proprio that goes with each, and all proprio."""
+
+    embodiment: Embodiment
+    represent: "Representation | None" = None
+    actions: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
+    references: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
+    proprio: Spool = field(default_factory=Spool)
+
+    def count(self, part: Part) -> int:
+        """Chunks there are: one begins at each step."""
+        return self.actions[self._there(part)].rows
+
+    def chunks(self, part: Part, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """Batches of (chunks (n, T, D), reference (n, D) or None), at most so many chunks, evenly spread over all."""
+        part = self._there(part)
+        actions, what = self.actions[part], self.embodiment
+        total = actions.rows
+        wanted = np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
+        encoding = what.action_encoding or ("absolute",) * what.action_dim
+        if self.represent is not None:
+            encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
+        references = iter(self.references[part]) if what.relative or self.represent is not None else None
+        start = 0
+        waiting: list[NDArray] = []
+        near: list[NDArray] = []
+        for episode in actions:
+            reference = next(references) if references is not None else None
+            steps = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + len(episode))] - start
+            start += len(episode)
+            if not len(steps):
+                continue
+            waiting.append(chunks_at(episode, steps, what.horizon, encoding))
+            if reference is not None:
+                near.append(reference[steps])
+            if sum(map(len, waiting)) >= BATCH:
+                yield self._batch(waiting, near)
+                waiting, near = [], []
+        if waiting:
+            yield self._batch(waiting, near)
+
+    def _batch(
+        self, chunks: list[NDArray], references: list[NDArray]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        if self.represent is not None:
+            return self.represent(np.concatenate(chunks), np.concatenate(references)), None
+        return np.concatenate(chunks), np.concatenate(references) if references else None
+
+    def sample(self, part: Part, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `chunks`, in one piece."""
+        chunks, references = zip(*self.chunks(part, most), strict=True)
+        return np.concatenate(chunks), np.concatenate(references) if self.embodiment.relative else None
+
+    def relative_chunks(self, part: Part, most: int) -> Iterator[NDArray[np.float32]]:
+        """As `chunks`, with the reference taken off."""
+        dims = list(self.embodiment.relative)
+        for chunks, reference in self.chunks(part, most):
+            if reference is not None:
+                chunks[..., dims] -= reference[:, None, dims]
+            yield chunks
+
+    def _there(self, part: Part) -> Part:
+        """A handful of episodes may all be held out, or none: then one part is the other."""
+        other: Part = "held_out" if part == "train" else "train"
+        return part if self.actions[part].lengths else other
+
+
+class Dataset:
+    """Groups by embodiment; a context manager whose files are gone at its end."""
+
+    def __init__(
+        self,
+        episodes: Iterable[Episode],
+        config: ChunkConfig,
+        known: Mapping[str, Embodiment] | None = None,
+        represent: "Mapping[str, Representation] | None" = None,
+        horizons: Mapping[str, int] | None = None,
+    ) -> None:
+        """Reads the episodes once; embodiments in `known` are cut as they say, but for a horizon asked for.
+
+        Chunks of embodiments in `represent` are represented so; those in `horizons` have so many steps, whatever `config` says.
+
+        Raises:
+            InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
+                no control frequency to turn seconds into steps.
+        """
+        self.groups: dict[str, Group] = {}
+        self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
+        for number, episode in enumerate(episodes):
+            if _lot(episode, number, "sample") < config.episode_share:
+                self._add(episode, number, config)
+        if not self.groups:
+            raise InputError("no episodes: nothing to learn from or to measure")
+
+    def __enter__(self) -> "Dataset":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for group in self.groups.values():
+            for spool in (*group.actions.values(), *group.references.values(), group.proprio):
+                spool.close()
+
+    def _embodiment(self, name: str, episode: Episode, action: NDArray, config: ChunkConfig) -> Embodiment:
+        if name in self._horizons:
+            config = replace(config, horizon=self._horizons[name])
+        if name not in self._known:
+            return _new_embodiment(name, episode, action, config)
+        known = self._known[name]
+        return known if config.horizon is None else replace(known, horizon=config.horizon)
+
+    def _add(self, episode: Episode, number: int, config: ChunkConfig) -> None:
+        name = embodiment_name(episode)
+        action = action_of(episode, config.action_key)
+        proprio = as_float(episode.steps["proprio"]) if "proprio" in episode.steps else None
+        represent = self._represent.get(name)
+        if name not in self.groups:
+            embodiment = self._embodiment(name, episode, action, config)
+            if represent is not None:
+                embodiment = replace(
+                    embodiment, action_dim=represent.dim, action_encoding=represent.encoding, form=represent.name
+                )
+            self.groups[name] = Group(embodiment, represent)
+        group = self.groups[name]
+        dim = group.embodiment.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
+        if action.shape[1] != dim:
+            raise InputError(f"{episode.where}: action has {action.shape[1]} dims, embodiment {name!r} has {dim}")
+        part = "held_out" if _lot(episode, number, "held out") < HELD_OUT else "train"
+        group.actions[part].add(action)
+        if proprio is not None:
+            group.proprio.add(proprio)
+        if represent is not None:
+            held = np.zeros((len(action), 0)) if proprio is None else proprio
+            group.references[part].add(represent.reference(action, held).astype(np.float32))
+        elif group.embodiment.relative:
+            if proprio is None or proprio.shape != action.shape:
+                raise InputError(
+                    f"{episode.where}: relative actions need a proprio of {action.shape[1]} dims, got "
+                    f"{'none' if proprio is None else proprio.shape[1]}"
+                )
+            group.references[part].add(proprio)
+
+
+def embodiment_name(episode: Episode) -> str:
+    """What the episode calls its robot."""
+    return str(episode.metadata.get("embodiment") or episode.metadata.get("dataset") or "robot")
+
+
+def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
+    """The action column as (T, D) float32.
+
+    Raises:
+        InputError: there is none, or it holds NaN or inf (with step and dim).
+    """
+    if key not in episode.steps:
+        raise InputError(
+            f"{episode.where}: no step feature {key!r}; there are {', '.join(sorted(episode.steps))} (--action-key)"
+        )
+    values = episode.steps[key]
+    if isinstance(values, list):
+        raise InputError(f"{episode.where}: {key!r} holds bytes, expected numbers; choose another --action-key")
+    action = as_float(values)
+    bad = np.argwhere(~np.isfinite(action))
+    if len(bad):
+        step, dim = bad[0]
+        raise InputError(
+            f"{episode.where}: {key} is {action[step, dim]} at step {step}, dim {dim}; `pipelines index` rejects such episodes"
+        )
+    return action
+
+
+def _new_embodiment(name: str, episode: Episode, action: NDArray, config: ChunkConfig) -> Embodiment:
+    hz = episode.metadata.get("control_hz") or config.control_hz
+    if config.horizon is not None:
+        horizon = config.horizon
+    elif hz is not None:
+        horizon = horizon_steps(config.seconds, float(hz))
+    else:
+        raise InputError(
+            f"{name}: the data do not say their control frequency, so {config.seconds:g} s is no number of steps; pass "
+            "--control-hz, or the chunk length in steps with --horizon"
+        )
+    encoding = tuple(episode.metadata.get("action_encoding") or ())
+    if config.gripper != "keep" and "gripper" not in encoding:
+        raise InputError(
+            f"{name}: --gripper {config.gripper}, but the data do not say which dim is the gripper; use an INDEX"
+        )
+    relative: tuple[int, ...] = ()
+    if config.relative:
+        relative = tuple(d for d, e in enumerate(encoding or ("absolute",) * action.shape[1]) if e == "absolute")
+    return Embodiment(
+        horizon, action.shape[1], None if hz is None else float(hz), encoding, config.gripper, relative, config.gain
+    )
+
+
+def _lot(episode: Episode, number: int, purpose: str) -> float:
+    """A number in [0, 1) that depends on the episode's place and the purpose, not on the order of reading."""
+    where = episode.where
+    place = f"{where.file.rsplit('/', 1)[-1]}:{where.number}" if where.file else str(number)
+    digest = hashlib.sha256((purpose + place).encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48

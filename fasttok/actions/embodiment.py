@@ -1,0 +1,75 @@
+"""What a robot's actions are, and what of them is tokenised."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from fasttok.errors import InputError
+
+Gripper = Literal["keep", "binarize", "omit"]
+GRIPPERS: tuple[str, ...] = get_args(Gripper)
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """One robot and action space.
+
+    Attributes:
+        horizon: steps of a chunk. action_dim: D. control_hz: steps a second, None where unknown.
+        action_encoding: per dim "absolute", "delta" or "gripper"; () where unknown.
+        gripper: what becomes of "gripper" dims: kept as any other; binarized (tokens and decoded actions know only the two
+            ends of their range); or omitted (not tokenised; decoded as NaN).
+        relative: dims that are tokenised as the difference to a reference given with each chunk, such as the robot's state.
+        form: what was done to the stored actions before (`fasttok.actions.representation`), "" for nothing.
+        gain: per dim factor on the tokenizer's scale (2: half the rounding error there, more tokens); () for 1.
+    """
+
+    horizon: int
+    action_dim: int
+    control_hz: float | None = None
+    action_encoding: tuple[str, ...] = ()
+    gripper: Gripper = "keep"
+    relative: tuple[int, ...] = ()
+    gain: tuple[float, ...] = ()
+    form: str = ""
+
+    def __post_init__(self) -> None:
+        if self.gripper not in GRIPPERS:
+            raise InputError(f"embodiment: gripper is {self.gripper!r}, expected one of {', '.join(GRIPPERS)}")
+        if self.gain and (len(self.gain) != self.action_dim or not all(0 < g < float("inf") for g in self.gain)):
+            raise InputError(f"embodiment: gain is {list(self.gain)}, expected {self.action_dim} positive numbers")
+        if any(not 0 <= d < self.action_dim for d in self.relative):
+            raise InputError(
+                f"embodiment: relative dims {list(self.relative)}, expected numbers below {self.action_dim}"
+            )
+
+    @property
+    def gripper_dims(self) -> list[int]:
+        """Dims whose encoding is "gripper"."""
+        return [d for d, encoding in enumerate(self.action_encoding) if encoding == "gripper"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a JSON file."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Embodiment":
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: a field is missing or not what it should be.
+        """
+        try:
+            return cls(
+                int(data["horizon"]),
+                int(data["action_dim"]),
+                data.get("control_hz"),
+                tuple(data.get("action_encoding", ())),
+                data.get("gripper", "keep"),
+                tuple(map(int, data.get("relative", ()))),
+                tuple(map(float, data.get("gain", ()))),
+                str(data.get("form", "")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"processor_config.json: not an embodiment entry: {error}") from None

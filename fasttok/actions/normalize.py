@@ -1,0 +1,182 @@
+"""NormStats: per-dimension statistics that map raw units to about [-1, 1] and back. Holds stats and JSON, nothing else."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.actions.quantiles import Batches, summarize
+from fasttok.errors import InputError
+
+Mode = Literal["quantile", "mean_std", "min_max", "none"]
+MODES: tuple[str, ...] = get_args(Mode)
+# A dimension whose range is smaller than this share of its magnitude is constant: it maps to 0 and back to its value.
+CONSTANT = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class NormStats:
+    """Statistics of one embodiment's actions (or proprio); every array is (D,) float64 in raw units.
+
+    Attributes:
+        mode: what `normalize` uses: quantile (q01..q99 -> [-1, 1]), mean_std, min_max (-> [-1, 1]) or none.
+        mask: (D,) bool, False where a dimension is left as it is.
+        clip: whether normalised values are cut to [-1, 1]; otherwise values outside the range are kept.
+
+    >>> stats = NormStats.fit(np.array([[0.0, 5.0], [10.0, 5.0]]), mode="min_max")
+    >>> stats.normalize(np.array([[0.0, 5.0], [5.0, 5.0]]))
+    array([[-1.,  0.],
+           [ 0.,  0.]])
+    >>> stats.unnormalize(np.array([[1.0, 0.3]]))
+    array([[10.,  5.]])
+    """
+
+    mode: Mode
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    min: NDArray[np.float64]
+    max: NDArray[np.float64]
+    q01: NDArray[np.float64]
+    q99: NDArray[np.float64]
+    mask: NDArray[np.bool_]
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(f"NormStats: mode is {self.mode!r}, expected one of {', '.join(MODES)}")
+        for name in ("mean", "std", "min", "max", "q01", "q99", "mask"):
+            value = np.asarray(getattr(self, name), bool if name == "mask" else np.float64)
+            if value.ndim != 1 or len(value) != len(np.asarray(self.mean)):
+                raise InputError(f"NormStats: {name} has shape {value.shape}, expected ({len(np.asarray(self.mean))},)")
+            if not np.isfinite(value).all():
+                raise InputError(f"NormStats: {name} holds NaN or inf: {value.tolist()}")
+            object.__setattr__(self, name, value)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.mean)
+
+    @classmethod
+    def fit(cls, x: NDArray, mode: Mode = "quantile", mask: NDArray | None = None, clip: bool = False) -> "NormStats":
+        """Statistics of x (n, D) in raw units.
+
+        Raises:
+            InputError: x is empty, not 2-D, or holds NaN or inf.
+        """
+        x = np.asarray(x, np.float64)
+        if x.ndim != 2 or not len(x):
+            raise InputError(f"NormStats.fit: got an array of shape {x.shape}, expected (n, dims) with n >= 1")
+        bad = np.argwhere(~np.isfinite(x))
+        if len(bad):
+            raise InputError(
+                f"NormStats.fit: NaN or inf at row {bad[0][0]}, dim {bad[0][1]} ({len(bad)} values in all)"
+            )
+        q01, q99 = np.quantile(x, [0.01, 0.99], axis=0)
+        keep = np.ones(x.shape[1], bool) if mask is None else np.asarray(mask, bool)
+        return cls(mode, x.mean(0), x.std(0), x.min(0), x.max(0), q01, q99, keep, clip)
+
+    @classmethod
+    def of(cls, batches: Batches, mode: Mode = "quantile", clip: bool = False) -> "NormStats":
+        """As `fit`, of float32 batches (n, D) that are read twice and never held; equal to it up to the mean's last bits.
+
+        Raises:
+            InputError: no rows, or NaN or inf.
+        """
+        try:
+            found = summarize(batches, [0.01, 0.99])
+        except ValueError as error:
+            raise InputError(f"NormStats.of: {error}") from None
+        keep = np.ones(len(found.mean), bool)
+        q01, q99 = found.quantiles
+        return cls(mode, found.mean, found.std, found.min, found.max, q01, q99, keep, clip)
+
+    @cached_property
+    def _affine(self) -> tuple[NDArray, NDArray, NDArray]:
+        """(centre, half range, which dims are constant): normalised = (x - centre) / half range."""
+        if self.mode == "none":
+            return np.zeros(self.dim), np.ones(self.dim), np.zeros(self.dim, bool)
+        if self.mode == "mean_std":
+            centre, half = self.mean, self.std
+        else:
+            low, high = (self.q01, self.q99) if self.mode == "quantile" else (self.min, self.max)
+            centre, half = (low + high) / 2, (high - low) / 2
+        constant = half <= CONSTANT * np.maximum(1.0, np.abs(centre))
+        centre = np.where(self.mask, centre, 0.0)
+        half = np.where(self.mask & ~constant, half, 1.0)
+        return centre, half, constant & self.mask
+
+    def normalize(self, x: NDArray) -> NDArray:
+        """Raw units -> normalised; x (..., D). float32 stays float32, everything else becomes float64."""
+        x = self._check(x)
+        centre, half, constant = self._affine
+        out = np.subtract(x, centre)
+        out /= half
+        if constant.any():
+            out[..., constant] = 0.0
+        if self.clip and self.mode != "none":
+            out = np.where(self.mask, np.clip(out, -1.0, 1.0), out)
+        return out.astype(_float(x), copy=False)
+
+    def unnormalize(self, x: NDArray) -> NDArray:
+        """Normalised -> raw units; x (..., D). The inverse of `normalize` wherever that neither clipped nor flattened."""
+        x = self._check(x)
+        centre, half, constant = self._affine
+        out = np.multiply(x, half)
+        out += centre
+        if constant.any():
+            out[..., constant] = centre[constant]
+        return out.astype(_float(x), copy=False)
+
+    def clipped_share(self, x: NDArray) -> float:
+        """Share of values of x (..., D) that lie outside the normaliser's range."""
+        centre, half, constant = self._affine
+        if self.mode in ("none", "mean_std"):
+            return 0.0
+        outside = (np.abs((self._check(x) - centre) / half) > 1 + 1e-9) & ~constant & self.mask
+        return float(outside.mean())
+
+    def _check(self, x: NDArray) -> NDArray:
+        x = np.asarray(x)
+        if x.shape[-1:] != (self.dim,):
+            raise InputError(f"NormStats: data has {x.shape[-1:] or 'no'} dims, the statistics have {self.dim}")
+        return x
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, for a JSON file."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "NormStats":
+        """The inverse of `to_json`; also takes one entry of openpi's norm_stats.json (mean, std, q01, q99).
+
+        Raises:
+            InputError: a field is missing or not numeric.
+        """
+        try:
+            mean = np.asarray(data["mean"], np.float64)
+            low, high = data.get("q01", data.get("min")), data.get("q99", data.get("max"))
+            return cls(
+                mode=data.get("mode", "quantile" if low is not None else "mean_std"),
+                mean=mean,
+                std=data["std"],
+                min=data.get("min", low if low is not None else mean),
+                max=data.get("max", high if high is not None else mean),
+                q01=low if low is not None else mean,
+                q99=high if high is not None else mean,
+                mask=data.get("mask", np.ones(len(mean), bool)),
+                clip=bool(data.get("clip", False)),
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"NormStats: not a statistics entry ({error}); expected mean, std and q01/q99") from None
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"NormStats: not numeric: {error}") from None
+
+
+def _float(x: NDArray) -> np.dtype:
+    return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float64)

@@ -1,0 +1,220 @@
+"""Actions in the form that a mixture asks for: as stored, relative to a chunk's first state, or per-step differences; and back.
+
+A chunk is first cut and padded as it is stored, then represented, so padding always means "stay where you are". A gripper is
+never made relative. Rotations compose in the base frame: relative is R_k R_0^-1, a difference R_k R_(k-1)^-1; a relative form
+of stored deltas is their running sum or product (velocities times the time of a step).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from fasttok.actions.rotations import FORMS as ROTATIONS
+from fasttok.actions.rotations import WIDTHS, from_6d, read, write
+from fasttok.errors import InputError
+
+FORMS = ("stored", "relative", "delta")
+ROTATION_NAMES = {
+    "euler": ("roll", "pitch", "yaw"),
+    "quaternion": ("qx", "qy", "qz", "qw"),
+    "6d": ("r11", "r21", "r31", "r12", "r22", "r32"),
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Columns [start, start + width) of stored actions that belong together.
+
+    Attributes:
+        encoding: absolute, delta or gripper. rotation: how they hold a rotation, "" where they hold none.
+        rate: whether they are per second. state: the columns of the proprio that hold the same thing, () where none do.
+    """
+
+    start: int
+    width: int
+    encoding: str
+    rotation: str = ""
+    rate: bool = False
+    state: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Representation:
+    """One source's form of actions. `step`: seconds, for rates.
+
+    Raises:
+        InputError: an unknown form, or one that the pieces do not allow.
+    """
+
+    pieces: tuple[Piece, ...]
+    form: str = "stored"
+    rotation: str = "stored"
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS or self.rotation not in ROTATIONS:
+            raise InputError(
+                f"action form {self.form!r} with rotation {self.rotation!r}; forms are {', '.join(FORMS)}, rotations "
+                f"{', '.join(ROTATIONS)}"
+            )
+        if self.form == "relative":
+            for piece in self.pieces:
+                if piece.encoding == "absolute" and not piece.state:
+                    stop = piece.start + piece.width
+                    raise InputError(
+                        f"form relative needs the state of action dims {piece.start} to {stop - 1}, which the proprio does not "
+                        "hold under the same names and rotation; use form: delta or stored"
+                    )
+
+    @property
+    def name(self) -> str:
+        """For people, and to tell whether a tokenizer was fitted on the same: "relative, 6d"."""
+        return f"{self.form}, {self.rotation} rotations"
+
+    @property
+    def stored(self) -> bool:
+        """Whether nothing is to be done."""
+        return self.form == "stored" and self.rotation == "stored"
+
+    @property
+    def dim(self) -> int:
+        """Columns of what is represented."""
+        return sum(self._width(piece) for piece in self.pieces)
+
+    @property
+    def encoding(self) -> tuple[str, ...]:
+        """Per column "absolute", "delta", "relative" or "gripper"."""
+        found: list[str] = []
+        for piece in self.pieces:
+            moved = self.form if self.form != "stored" and piece.encoding != "gripper" else piece.encoding
+            found += [moved] * self._width(piece)
+        return tuple(found)
+
+    def names(self, stored: Sequence[str]) -> tuple[str, ...]:
+        """Names of the columns out of those of the stored ones."""
+        found: list[str] = []
+        for piece in self.pieces:
+            same = not piece.rotation or self.rotation == "stored"
+            found += stored[piece.start : piece.start + piece.width] if same else ROTATION_NAMES[self.rotation]
+        return tuple(found)
+
+    def reference(self, actions: NDArray, proprio: NDArray) -> NDArray[np.float64]:
+        """(T, D): what the chunk that begins at each step refers to, from an episode's actions (T, D) and proprio (T, S).
+
+        Relative: the state at that step. Delta: the action before it; at the first step the state, or the first action where the
+        proprio does not hold it.
+        """
+        state = self.state(proprio, np.asarray(actions, np.float64))
+        if self.form != "delta":
+            return state
+        return np.concatenate([state[:1], np.asarray(actions[:-1], np.float64)])
+
+    def state(self, proprio: NDArray, otherwise: NDArray) -> NDArray[np.float64]:
+        """(n, D): the proprio (n, S) in the columns of the action; `otherwise` (n, D) where it does not hold them."""
+        found = np.array(otherwise, np.float64)
+        for piece in self.pieces:
+            if piece.state:
+                found[:, piece.start : piece.start + piece.width] = np.asarray(proprio)[:, list(piece.state)]
+        return found
+
+    def __call__(self, chunks: NDArray, reference: NDArray) -> NDArray[np.float32]:
+        """Stored chunks (n, T, D) and what each refers to (n, D) -> represented (n, T, dim)."""
+        parts = [self._forward(piece, *self._columns(piece, chunks, reference)) for piece in self.pieces]
+        return np.concatenate(parts, axis=-1).astype(np.float32)
+
+    def restore(self, values: NDArray, reference: NDArray) -> NDArray[np.float32]:
+        """The inverse: what a robot takes, (n, T, D)."""
+        parts, at = [], 0
+        for piece in self.pieces:
+            width = self._width(piece)
+            first = np.asarray(reference, np.float64)[:, piece.start : piece.start + piece.width]
+            parts.append(self._backward(piece, np.asarray(values[..., at : at + width], np.float64), first))
+            at += width
+        return np.concatenate(parts, axis=-1).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a manifest."""
+        pieces = [{**asdict(piece), "state": list(piece.state)} for piece in self.pieces]
+        return {"form": self.form, "rotation": self.rotation, "step": self.step, "pieces": pieces}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Representation":
+        """The inverse of `to_json`."""
+        pieces = tuple(Piece(**{**piece, "state": tuple(piece["state"])}) for piece in data["pieces"])
+        return cls(pieces, data["form"], data["rotation"], data["step"])
+
+    def _width(self, piece: Piece) -> int:
+        return WIDTHS[self.rotation] if piece.rotation and self.rotation != "stored" else piece.width
+
+    def _columns(self, piece: Piece, chunks: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:
+        columns = slice(piece.start, piece.start + piece.width)
+        return np.asarray(chunks[..., columns], np.float64), np.asarray(reference, np.float64)[:, columns]
+
+    def _forward(self, piece: Piece, values: NDArray, first: NDArray) -> NDArray:
+        moves = self.form != "stored" and piece.encoding != "gripper"
+        if not piece.rotation:
+            if not moves or (self.form == "delta" and piece.encoding == "delta"):
+                return values
+            if self.form == "relative" and piece.encoding == "delta":
+                return np.cumsum(values * (self.step if piece.rate else 1.0), axis=1)
+            before = (
+                first[:, None] if self.form == "relative" else np.concatenate([first[:, None], values[:, :-1]], axis=1)
+            )
+            return values - before
+        if not moves and self.rotation == "stored":
+            return values
+        turns = [read(values[:, k], piece.rotation) for k in range(values.shape[1])]
+        if moves and self.form == "relative":
+            start = read(first, piece.rotation) if piece.encoding == "absolute" else None
+            turns = [turn * start.inv() for turn in turns] if start is not None else _products(turns)
+        elif moves and piece.encoding == "absolute":
+            turns = _quotients(turns, read(first, piece.rotation))
+        return self._written(piece, turns)
+
+    def _backward(self, piece: Piece, values: NDArray, first: NDArray) -> NDArray:
+        moved = self.form != "stored" and piece.encoding != "gripper"
+        if not piece.rotation:
+            if not moved or (self.form == "delta" and piece.encoding == "delta"):
+                return values
+            if self.form == "relative" and piece.encoding == "delta":
+                return np.diff(values, axis=1, prepend=0.0) / (self.step if piece.rate else 1.0)
+            return first[:, None] + (values if self.form == "relative" else np.cumsum(values, axis=1))
+        if not moved and self.rotation == "stored":
+            return values
+        form = piece.rotation if self.rotation == "stored" else self.rotation
+        turns = [_read_form(values[:, k], form) for k in range(values.shape[1])]
+        if moved and self.form == "relative":
+            start = read(first, piece.rotation) if piece.encoding == "absolute" else None
+            turns = [turn * start for turn in turns] if start is not None else _quotients(turns)
+        elif moved and piece.encoding == "absolute":
+            turns = _products(turns, read(first, piece.rotation))
+        return np.stack([write(turn, piece.rotation) for turn in turns], axis=1)
+
+    def _written(self, piece: Piece, turns: list[Rotation]) -> NDArray:
+        form = piece.rotation if self.rotation == "stored" else self.rotation
+        return np.stack([write(turn, form) for turn in turns], axis=1)
+
+
+def _products(turns: list[Rotation], first: Rotation | None = None) -> list[Rotation]:
+    """Running products in the base frame: each turn comes after those before it."""
+    found: list[Rotation] = []
+    for turn in turns:
+        before = found[-1] if found else first
+        found.append(turn if before is None else turn * before)
+    return found
+
+
+def _quotients(turns: list[Rotation], first: Rotation | None = None) -> list[Rotation]:
+    """The inverse of `_products`."""
+    before = [first, *turns[:-1]]
+    return [turn if last is None else turn * last.inv() for turn, last in zip(turns, before, strict=True)]
+
+
+def _read_form(values: NDArray, form: str) -> Rotation:
+    if form == "6d":
+        return from_6d(values)
+    return read(values, {"euler": "euler_xyz", "quaternion": "quaternion_xyzw"}.get(form, form))

@@ -1,0 +1,329 @@
+"""Byte-pair encoding over codes (rounded coefficients minus `min_token`).
+
+Two alphabets, chosen at fit time and told apart when loading:
+
+- `published`: as the FAST code does it. A chunk is a string of `chr(code)`, BPE runs on its UTF-8 bytes after the GPT-2
+  regex. Files and tokens are identical to the published ones, and so is its flaw: bytes that the fit did not see have no
+  token. `encode` notices and refuses; the published code drops them.
+- `native`: BPE on the characters themselves, no regex, every code of the saved range in the alphabet. Nothing can be lost.
+
+Both directions are compiled: `fasttok.codec.merge` and `fasttok.codec.expand`, imported when first needed.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+
+if TYPE_CHECKING:
+    from fasttok.codec.expand import Pieces
+
+Mode = Literal["native", "published"]
+MODES: tuple[str, ...] = get_args(Mode)
+MAX_CODE = 0xD7FF  # the codes above are surrogates, which no string can hold
+FIRST_AFTER_SURROGATES, MAX_UNICODE = 0xE000, 0x10FFFF
+FIRST_TABLE = 1024  # codes that the tables of a published vocabulary cover before a batch asks for more
+MAX_IDS = 2**20 - 2  # ranks and a place within a block share the 32 bits of a key in fasttok.codec.merge
+UNSUPPORTED = (
+    "dropout",
+    "unk_token",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    "byte_fallback",
+    "ignore_merges",
+)
+
+
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-in for each byte: character -> byte.
+
+    >>> byte_alphabet()["A"], byte_alphabet()["Ġ"]
+    (65, 32)
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
+
+
+class NotFiniteError(Exception):
+    """A coefficient that no code could stand for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What `fasttok.codec.merge.encode_rows` needs of a vocabulary, for codes below `codes`, of which `zero` is coefficient 0."""
+
+    zero: int
+    classes: NDArray[np.uint8]
+    atom_starts: NDArray[np.int32]
+    atoms: NDArray[np.int32]
+    absorbed: NDArray[np.int32]
+    longest_atom: int
+    ladder: NDArray[np.int32]
+    base: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    made: NDArray[np.int32]
+
+    @property
+    def codes(self) -> int:
+        """How many codes the tables cover."""
+        return len(self.absorbed)
+
+
+@dataclass(frozen=True, eq=False)
+class Bpe:
+    """A learned vocabulary: codes to ids and back. Stateless but for caches, so threads may share it.
+
+    Attributes:
+        spec: the tokenizer.json. tokens: by id. merges: (m, 3) ids of left, right and merged token, in order of rank.
+        words: whether the GPT-2 pattern cuts a row into words that are encoded apart.
+    """
+
+    spec: str
+    mode: Mode
+    tokens: tuple[str, ...]
+    merges: NDArray[np.int32]
+    words: bool
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "Bpe":
+        """A tokenizer.json; the mode is read off its pre-tokenizer.
+
+        Raises:
+            InputError: it is not a BPE tokenizer whose tokens this package can repeat exactly.
+        """
+        try:
+            spec = json.loads(text)
+            model, pre = spec["model"], spec.get("pre_tokenizer") or {}
+            kind, vocab = model["type"], dict(model["vocab"])
+            pairs = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
+            merges = [(vocab[a], vocab[b], vocab[a + b]) for a, b in pairs]
+            tokens = [""] * (max(vocab.values(), default=-1) + 1)
+            for token, number in vocab.items():
+                tokens[number] = token
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise InputError(f"{where} is not a BPE tokenizer.json: {error!r}") from None
+        if kind != "BPE" or pre.get("type") not in (None, "ByteLevel") or pre.get("add_prefix_space"):
+            raise InputError(
+                f"{where}: model {kind} with pre-tokenizer {pre}; expected BPE, byte-level without prefix space or plain "
+                "characters"
+            )
+        strange = [key for key in UNSUPPORTED if model.get(key)] + (["normalizer"] if spec.get("normalizer") else [])
+        if strange or len(tokens) > MAX_IDS:
+            raise InputError(
+                f"{where}: {', '.join(strange) or f'{len(tokens)} ids'} not supported; no FAST vocabulary has that"
+            )
+        mode: Mode = "published" if pre else "native"
+        if mode == "native" and any(len(t) == 0 for t in tokens):
+            raise InputError(f"{where}: ids without a token; a native vocabulary numbers its tokens without gaps")
+        array = np.array(merges, np.int32).reshape(-1, 3)
+        return cls(text, mode, tuple(tokens), array, bool(pre) and pre.get("use_regex", True))
+
+    def truncated(self, size: int) -> "Bpe":
+        """What a fit of a smaller vocabulary on the same data would have learned: the first merges only.
+
+        Raises:
+            InputError: `size` is smaller than the alphabet, or merges create a token twice.
+        """
+        alphabet = self.size - len(self.merges)
+        if not alphabet <= size or len(set(self.merges[:, 2].tolist())) != len(self.merges):
+            raise InputError(
+                f"cannot cut a vocabulary of {alphabet} symbols and {len(self.merges)} merges to {size} ids"
+            )
+        spec = json.loads(self.spec)
+        spec["model"]["merges"] = spec["model"]["merges"][: size - alphabet]
+        spec["model"]["vocab"] = {token: i for i, token in enumerate(self.tokens) if i < size}
+        return Bpe.from_json(json.dumps(spec, ensure_ascii=False), "the cut vocabulary")
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return len(self.tokens)
+
+    def to_json(self) -> str:
+        """The tokenizer.json, byte for byte what was read or learned."""
+        return self.spec
+
+    @cached_property
+    def pieces(self) -> list[Any]:
+        """What each id stands for: UTF-8 bytes (published) or characters, one a code (native)."""
+        if self.mode == "native":
+            return list(self.tokens)
+        alphabet = byte_alphabet()
+        return [
+            bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else token.encode()
+            for token in self.tokens
+        ]
+
+    @cached_property
+    def _base(self) -> dict[Any, int]:
+        """Symbols that merging begins with: byte (published) or code (native) -> id."""
+        ids = {token: number for number, token in enumerate(self.tokens)}
+        if self.mode == "native":
+            return {ord(token): number for token, number in ids.items() if len(token) == 1}
+        return {byte: ids[char] for char, byte in byte_alphabet().items() if char in ids}
+
+    def symbols(self, code: int) -> list[int] | None:
+        """What merging begins with for a code; None where the vocabulary has no symbol for a part of it."""
+        parts = [code] if self.mode == "native" else list(chr(code).encode())
+        found = [self._base.get(part, -1) for part in parts]
+        return None if -1 in found else found
+
+    def encode(
+        self, coefs: NDArray[np.float64], min_token: int, max_token: int | None, first: int = 0
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], int]:
+        """Rounded coefficients (batch, n) to ids.
+
+        Args:
+            coefs: C-contiguous whole numbers; those outside [min_token, max_token] are moved to the edge.
+            first: number of the first row, for messages.
+
+        Returns:
+            (ids of all rows joined, (batch,) how many each row has, (batch,) how many coefficients were moved,
+            how many in all).
+
+        Raises:
+            InputError: a code has no token (only possible in a `published` vocabulary), naming row and code.
+            NotFiniteError: a coefficient is NaN or far out of any range.
+        """
+        from fasttok.codec import merge
+
+        top = MAX_UNICODE + 1 if max_token is None else max_token - min_token
+        tables = self._tables(0, -min_token)
+        while True:
+            lengths, clamped = np.empty(len(coefs), np.int64), np.empty(len(coefs), np.int64)
+            out = np.empty(coefs.size * tables.longest_atom, np.int32)
+            what, total, moved = merge.encode_rows(
+                coefs, min_token, top + min_token, tables.classes, tables.atom_starts, tables.atoms, tables.absorbed,
+                tables.longest_atom, tables.ladder, tables.base, tables.pairs, tables.made, out, lengths, clamped,
+            )  # fmt: skip
+            if what == merge.DONE:
+                return out[:total].copy(), lengths, clamped, moved
+            row, place = total, moved
+            if what == merge.NOT_FINITE:
+                raise NotFiniteError(f"row {first + row}, place {place}")
+            code = int(coefs[row, place]) - min_token
+            if what == merge.NO_SYMBOL:
+                self._refuse(first + row, code)
+            tables = self._tables(min(max(code, 0), top), -min_token)
+
+    def _refuse(self, row: int, code: int) -> None:
+        if MAX_CODE < code < FIRST_AFTER_SURROGATES or code > MAX_UNICODE:
+            raise InputError(f"row {row}: code {code}, which no token string can hold; are the actions normalised?")
+        raise InputError(
+            f"row {row}: this vocabulary has no token for code {code}, which its fit never saw (the published code would "
+            "drop it silently); refit with mode 'native', or on more data"
+        )
+
+    def _tables(self, highest: int, zero: int) -> Tables:
+        """Tables that cover `highest`, kept for the next call; two threads may both build them, either result serves."""
+        kept: Tables | None = self.__dict__.get("_kept_tables")
+        if kept is None or kept.codes <= highest or kept.zero != zero:
+            least = FIRST_TABLE if self.mode == "published" else max(self._base, default=0) + 1
+            kept = self._build(min(max(least, highest + 1), MAX_UNICODE + 2), zero)
+            self.__dict__["_kept_tables"] = kept
+        return kept
+
+    def _build(self, count: int, zero: int) -> Tables:
+        from fasttok.codec import merge
+        from fasttok.codec.shortcuts import Atom, Shortcuts, character_classes
+
+        codes: list[list[int]] = [
+            [] if MAX_CODE < code < FIRST_AFTER_SURROGATES or code > MAX_UNICODE else self.symbols(code) or []
+            for code in range(count)
+        ]
+        shortcuts = Shortcuts(self.merges, self.pieces, codes[zero] if 0 <= zero < count else [])
+        contexts = (merge.AFTER_OTHER, merge.AFTER_ZEROS, merge.AFTER_ZERO)
+        atoms = [[shortcuts.atom(symbols, after) if symbols else Atom([]) for after in contexts] for symbols in codes]
+        flat = [atom.symbols for row in atoms for atom in row]
+        return Tables(
+            zero,
+            character_classes(count) if self.words else np.zeros(0, np.uint8),
+            np.cumsum([0, *map(len, flat)]).astype(np.int32),
+            np.array([*itertools.chain.from_iterable(flat)], np.int32),
+            np.array([row[merge.AFTER_ZERO].absorb for row in atoms], np.int32),
+            max(1, *map(len, flat)),
+            np.array(shortcuts.ladder, np.int32),
+            *merge.pair_table(self.merges, self.size),
+            np.ascontiguousarray(self.merges[:, 2]),
+        )
+
+    def decode(
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int64], size: int, min_token: int, max_token: int | None
+    ) -> tuple[NDArray[np.float64], dict[int, str]]:
+        """Ids to coefficients.
+
+        Args:
+            ids: of all rows, joined. lengths: (batch,) how many belong to each row. size: coefficients of a whole row.
+
+        Returns:
+            ((batch, size) float64: the longest readable beginning of each row, then 0; row -> what is wrong with it).
+        """
+        from fasttok.codec import expand
+
+        pieces = self._expansions
+        out = np.empty((len(lengths), size))
+        counts, faults = np.empty(len(lengths), np.int64), np.empty((len(lengths), 2), np.int64)
+        top = MAX_UNICODE if max_token is None else max_token - min_token
+        whole = expand.expand_rows(
+            ids, np.cumsum(lengths), pieces.codes, pieces.parts, top, min_token, out, counts, faults
+        )  # fmt: skip
+        if whole:
+            return out, {}
+        says = {
+            expand.OUTSIDE: f"the id at position {{}} is outside the vocabulary of {self.size}",
+            expand.NOT_UTF8: "the tokens' bytes are not UTF-8 at id {}",
+            expand.TOO_HIGH: f"the coefficient at place {{}} exceeds {max_token}",
+        }
+        wrong = {row: says[int(faults[row, 0])].format(faults[row, 1]) for row in np.flatnonzero(faults[:, 0]).tolist()}
+        for row in np.flatnonzero(counts != size).tolist():
+            wrong.setdefault(row, f"{counts[row]} coefficients, expected {size}")
+        return out, wrong
+
+    @cached_property
+    def _expansions(self) -> "Pieces":
+        from fasttok.codec.expand import pieces_of
+
+        return pieces_of(self.pieces)
+
+    def spans(self, ids: NDArray) -> list[tuple[int, int]]:
+        """For each id of a row, the places of the first coefficient it takes part in, and of the first after it."""
+        out, units = [], 0
+        joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in (self.pieces[i] for i in ids))
+        begins = np.cumsum([byte & 0xC0 != 0x80 for byte in joined])  # characters begun up to each byte
+        for number in ids:
+            piece = self.pieces[number]
+            taken = len(piece) if isinstance(piece, bytes) else len(piece.encode())
+            out.append((int(begins[units]) - 1, int(begins[units + taken - 1])))
+            units += taken
+        return out
+
+
+def split(flat: NDArray, lengths: NDArray) -> list[NDArray]:
+    """The rows of a joined array, as views."""
+    if len(lengths) == 1:
+        return [flat]
+    ends = np.cumsum(lengths).tolist()
+    return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def join(rows: Sequence[Sequence[int] | NDArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of ids as one array and their lengths.
+
+    Raises:
+        InputError: an id is no whole number.
+    """
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    try:
+        if rows and isinstance(rows[0], np.ndarray):
+            return np.concatenate(rows, dtype=np.int64, casting="same_kind"), lengths
+        return np.fromiter(itertools.chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
+    except (TypeError, ValueError) as error:
+        raise InputError(f"ids must be whole numbers, one sequence a row: {error}") from None

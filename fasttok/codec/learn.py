@@ -1,0 +1,83 @@
+"""Learning a vocabulary: the library's trainer for `published` (identical files), our own for `native` (fast and small)."""
+
+from collections.abc import Callable, Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from fasttok.codec.bpe import MAX_CODE, Bpe, Mode
+from fasttok.codec.corpus import Corpus
+from fasttok.errors import InputError
+
+MAX_TOKEN_LENGTH = 10_000
+MIN_FREQUENCY = 2
+MAX_NATIVE_IDS = 2**16 - 1  # symbols are held in 16 bits
+
+Track = Callable[[Iterable[int]], Iterable[int]]  # wraps the loop over merges, to show progress
+
+
+def learn(
+    corpus: Corpus, mode: Mode, vocab_size: int, low: int, high: int, track: Track = lambda merges: merges
+) -> Bpe:
+    """A vocabulary whose alphabet is the codes 0..high - low.
+
+    Raises:
+        InputError: the alphabet alone is larger than `vocab_size`, or no string could hold it.
+    """
+    top = high - low
+    if top > MAX_CODE:
+        raise InputError(
+            f"the coefficients span {top + 1} codes, more than the {MAX_CODE + 1} that tokens can hold; "
+            "normalise the actions (--normalize quantile) or lower --scale"
+        )
+    if vocab_size <= top:
+        raise InputError(
+            f"vocab size {vocab_size} is smaller than the {top + 1} codes of the coefficient range; "
+            f"raise --vocab-size above {top + 1}, lower --scale, or normalise away outliers"
+        )
+    if mode == "published":
+        return _published(corpus, vocab_size, low, top)
+    if vocab_size > MAX_NATIVE_IDS:
+        raise InputError(f"vocab size {vocab_size}, expected at most {MAX_NATIVE_IDS} in a native fit")
+    return _native(corpus, vocab_size, low, top, track)
+
+
+def _published(corpus: Corpus, vocab_size: int, low: int, top: int) -> Bpe:
+    """What the published code does, call for call."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=MIN_FREQUENCY,
+        show_progress=False,
+        special_tokens=[],
+        initial_alphabet=[chr(code) for code in range(top + 1)],
+        max_token_length=MAX_TOKEN_LENGTH,
+    )
+    tokenizer.train_from_iterator(corpus.strings(low), trainer=trainer)
+    return Bpe.from_json(tokenizer.to_str(), "the fit")
+
+
+def _native(corpus: Corpus, vocab_size: int, low: int, top: int, track: Track) -> Bpe:
+    """BPE over characters: the most frequent pair becomes a token, the one of smaller ids where two are as frequent."""
+    from fasttok.codec.pair_counts import PairCounts
+
+    counts = PairCounts(*corpus.codes(low), alphabet=top + 1)
+    tokens = [chr(code) for code in range(top + 1)]
+    ids = {token: number for number, token in enumerate(tokens)}
+    merges: list[tuple[str, str]] = []
+    for _ in track(range(vocab_size - len(tokens))):
+        while (best := counts.best()) is not None and len(tokens[best[0]]) + len(tokens[best[1]]) > MAX_TOKEN_LENGTH:
+            counts.forbid(best)
+        if best is None or counts.count(best) < MIN_FREQUENCY:
+            break
+        left, right = tokens[best[0]], tokens[best[1]]
+        new = ids.setdefault(left + right, len(tokens))
+        if new == len(tokens):
+            tokens.append(left + right)
+        merges.append((left, right))
+        counts.merge(best, new)
+    tokenizer = Tokenizer(models.BPE(ids, merges))
+    tokenizer.decoder = decoders.Fuse()
+    return Bpe.from_json(tokenizer.to_str(), "the fit")

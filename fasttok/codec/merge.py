@@ -1,0 +1,301 @@
+"""Byte-pair merges over integers, compiled: codes of whole batches to token ids, exactly as `tokenizers` orders them.
+
+BPE merges the pair of lowest rank, the leftmost first, until no pair has a rank. Three things make that fast and keep it
+exact (`fasttok.codec.shortcuts` has the conditions of the first two, for each vocabulary):
+
+- atoms: merges inside one code that no neighbour can prevent are done ahead, once per vocabulary;
+- ladder: a run of coefficient 0 is halved by the merges (Z, Z), (ZZ, ZZ), ... before any other merge can reach it, so its
+  symbols follow from its length;
+- the rest is a search for a minimum without a branch to mispredict: each place holds `rank << 6 | place` of the pair that
+  begins there, blocks of 64 places hold their minimum (one vector scan), and a merge changes at most three blocks.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from fasttok.common.jit import compiled, inlined
+
+BLOCK_BITS = 6
+BLOCK = 1 << BLOCK_BITS
+NONE = np.int32(2**31 - 1)  # no pair here
+EMPTY = np.int64(-1)
+DONE, NOT_FINITE, NO_TABLE, NO_SYMBOL = range(4)
+LIMIT = 2.0**30  # of a coefficient: codes are 32 bits
+AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO = range(
+    3
+)  # what comes before a code: no coefficient 0, several, one that stays alone
+LETTER, NUMBER, OTHER, SPACE, BLANK, UNKNOWN = range(
+    6
+)  # BLANK is ' ', which may begin a word; SPACE any other white space
+
+
+def pair_table(merges: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(base, pairs): the rank of (left, right) is in `pairs[base[left] + right]`, as `left << 32 | rank`, if `left` is its own.
+
+    One look-up without a search: rows of a sparse (left, right) matrix are shifted until they do not collide.
+
+    Args:
+        merges: (m, 3) of left, right and new symbol, in order of rank. size: number of symbols; `size` itself may be looked up
+            and has no pair.
+    """
+    rank = {(left, right): r for r, (left, right) in enumerate(merges[:, :2].tolist())}
+    rows = np.array([(left, right, r) for (left, right), r in sorted(rank.items())], np.int32).reshape(-1, 3)
+    counts = np.bincount(rows[:, 0], minlength=size)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return _shift(rows, starts, np.argsort(-counts, kind="stable"), size)
+
+
+@compiled
+def _shift(
+    rows: NDArray[np.int32], starts: NDArray[np.int64], order: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First fit, fullest rows first."""
+    base = np.zeros(size + 1, np.int64)
+    pairs = np.full(4 * len(rows) + 2 * size + 2, EMPTY, np.int64)
+    free = 0
+    for left in order:
+        row = rows[starts[left] : starts[left + 1]]
+        if len(row) == 0:
+            break
+        while pairs[free] != EMPTY:
+            free += 1
+        at = max(0, free - row[0, 1])
+        place = 0
+        while place < len(row):
+            if at + size >= len(pairs):
+                pairs = np.concatenate((pairs, np.full(len(pairs), EMPTY, np.int64)))
+            if pairs[at + row[place, 1]] == EMPTY:
+                place += 1
+            else:
+                at, place = at + 1, 0
+        for place in range(len(row)):
+            pairs[at + row[place, 1]] = np.int64(left) << 32 | row[place, 2]
+        base[left] = at
+    return base, pairs
+
+
+@inlined
+def key_at(place: int, left: int, right: int, base: NDArray[np.int64], pairs: NDArray[np.int64]) -> np.int32:
+    """What a place holds: rank and place of the pair that begins there."""
+    entry = pairs[base[left] + right]
+    key = np.int32(entry << BLOCK_BITS | place & (BLOCK - 1))
+    return NONE if entry >> 32 != left else key
+
+
+@intrinsic
+def least_of_block(typingctx: Any, keys: Any, first: Any) -> Any:
+    """The least of keys[first:first + BLOCK], as one vector: left to itself, the compiler gathers them one by one."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, element = ir.VectorType(ir.IntType(32), BLOCK), ir.IntType(32)
+        data = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+        values = builder.load(builder.bitcast(data, ir.PointerType(vector)), align=4)
+        name = f"llvm.vector.reduce.smin.v{BLOCK}i32"
+        return builder.call(get_or_insert_function(builder.module, ir.FunctionType(element, [vector]), name), [values])
+
+    return types.int32(keys, types.int64), codegen
+
+
+@inlined
+def block_minimum(keys: NDArray[np.int32], block: int) -> np.int32:
+    """The least key of a block."""
+    return least_of_block(keys, block << BLOCK_BITS)  # type: ignore[call-arg]  # the first argument is the compiler's
+
+
+@inlined
+def merge_all(
+    symbols: NDArray[np.int32],
+    count: int,
+    before: NDArray[np.int32],
+    after: NDArray[np.int32],
+    keys: NDArray[np.int32],
+    minima: NDArray[np.int32],
+    base: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    made: NDArray[np.int32],
+) -> None:
+    """Merges `symbols[:count]` in place; what is left is the chain 0, after[0], ... `symbols[count]` must have no pair."""
+    blocks = (count + BLOCK - 1) >> BLOCK_BITS
+    for i in range(count):
+        before[i] = i - 1
+        after[i] = i + 1
+        keys[i] = key_at(i, symbols[i], symbols[i + 1], base, pairs)
+    keys[count : blocks << BLOCK_BITS] = NONE
+    for block in range(blocks):
+        minima[block] = block_minimum(keys, block)
+    while True:
+        best, at = minima[0], 0
+        for block in range(1, blocks):
+            if minima[block] >> BLOCK_BITS < best >> BLOCK_BITS:
+                best, at = minima[block], block
+        if best == NONE:
+            return
+        i = at << BLOCK_BITS | best & (BLOCK - 1)
+        j = after[i]
+        k = after[j]
+        h = before[i]
+        new = made[best >> BLOCK_BITS]
+        symbols[i] = new
+        after[i] = k
+        before[k] = i
+        keys[j] = NONE
+        keys[i] = key_at(i, new, symbols[k], base, pairs)
+        if h >= 0:
+            keys[h] = key_at(h, symbols[h], new, base, pairs)
+            if h >> BLOCK_BITS != at:
+                minima[h >> BLOCK_BITS] = block_minimum(keys, h >> BLOCK_BITS)
+        minima[at] = block_minimum(keys, at)
+        if j >> BLOCK_BITS != at:
+            minima[j >> BLOCK_BITS] = block_minimum(keys, j >> BLOCK_BITS)
+
+
+@inlined
+def contraction(codes: NDArray[np.int32], i: int) -> int:
+    """Length of 's 't 'm 'd 're 've 'll at place i, or 0."""
+    if codes[i] != ord("'") or i + 1 >= len(codes):
+        return 0
+    a = codes[i + 1]
+    if a == ord("s") or a == ord("t") or a == ord("m") or a == ord("d"):
+        return 2
+    if i + 2 < len(codes):
+        b = codes[i + 2]
+        if (b == ord("e") and (a == ord("r") or a == ord("v"))) or (a == ord("l") and b == ord("l")):
+            return 3
+    return 0
+
+
+@inlined
+def class_of(code: int, classes: NDArray[np.uint8]) -> int:
+    """A code beyond the table ends any word; `encode_rows` then asks for a larger table."""
+    return classes[code] if code < len(classes) else UNKNOWN
+
+
+@inlined
+def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> int:
+    r"""End of the word that begins at place i, by GPT-2's pattern over characters whose classes are given.
+
+    's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+    """
+    short = contraction(codes, i)
+    if short:
+        return i + short
+    n = len(codes)
+    kind = class_of(codes[i], classes)
+    end = i + 1
+    if kind == BLANK and end < n and class_of(codes[end], classes) < SPACE:
+        kind = class_of(codes[end], classes)
+    if kind < SPACE:
+        while end < n and class_of(codes[end], classes) == kind:
+            end += 1
+        return end
+    while end < n and class_of(codes[end], classes) >= SPACE:
+        end += 1
+    return end if end == n or end - i == 1 else end - 1
+
+
+@compiled
+def encode_rows(
+    coefs: NDArray[np.float64],
+    low: int,
+    high: int,
+    classes: NDArray[np.uint8],
+    atom_starts: NDArray[np.int32],
+    atoms: NDArray[np.int32],
+    absorbed: NDArray[np.int32],
+    longest_atom: int,
+    ladder: NDArray[np.int32],
+    base: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    made: NDArray[np.int32],
+    out: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    clamped: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Token ids of rounded coefficients (batch, n), all rows joined in `out`.
+
+    Args:
+        low, high: coefficients outside are moved to the edge and counted in `clamped`, (batch,).
+        classes: of each code, for a vocabulary whose fit cut words; empty: a row is one word.
+        atom_starts, atoms: code c begins as the symbols atoms[atom_starts[3 * c + k]:atom_starts[3 * c + k + 1]], where k
+            says what comes before it. absorbed: of each code after AFTER_ZERO, what that coefficient 0 becomes, or -1.
+        ladder: a run of 2**k coefficients 0 begins as ladder[k]; empty: it begins as any other codes.
+        base, pairs, made: `pair_table`, and rank to new symbol.
+        lengths: (batch,), gets how many ids each row has.
+
+    Returns:
+        (DONE, how many ids, how many coefficients were moved), or what is wrong (NOT_FINITE, NO_TABLE: the code is beyond
+        the tables, NO_SYMBOL), and at which row and place.
+    """
+    separator = len(base) - 1  # ends a word: no merge has it
+    width = coefs.shape[1]
+    zero = -low if len(ladder) else -1
+    room = width * (longest_atom + 1) + BLOCK + 1
+    symbols, before, after = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    keys, minima = np.empty(room, np.int32), np.empty(room >> BLOCK_BITS, np.int32)
+    codes = np.empty(width, np.int32)
+    total, moved = 0, 0
+    for row in range(len(coefs)):
+        outside = 0
+        for i in range(width):
+            value = coefs[row, i]
+            if not abs(value) < LIMIT:
+                return NOT_FINITE, row, i
+            kept: int = min(max(int(value), low), high)
+            outside += kept != value
+            codes[i] = kept - low
+        clamped[row] = outside
+        moved += outside
+        count, i, stop = 0, 0, width
+        while i < width:
+            if len(classes):
+                if codes[i] >= len(classes):
+                    return NO_TABLE, row, i
+                stop = word_end(codes, i, classes)
+                if i:
+                    symbols[count] = separator
+                    count += 1
+            context = AFTER_OTHER
+            while i < stop:
+                code = codes[i]
+                if code == zero:
+                    run = i + 1
+                    while run < stop and codes[run] == zero:
+                        run += 1
+                    left, level = run - i, len(ladder) - 1
+                    i = run
+                    while left:
+                        while left >> level == 0:
+                            level -= 1
+                        symbols[count] = ladder[level]
+                        count += 1
+                        left -= 1 << level
+                    context = AFTER_ZEROS if level else AFTER_ZERO
+                    continue
+                if code >= len(absorbed):
+                    return NO_TABLE, row, i
+                first, last = atom_starts[3 * code + context], atom_starts[3 * code + context + 1]
+                if context == AFTER_ZERO and absorbed[code] >= 0:
+                    symbols[count - 1] = absorbed[code]
+                elif first == last:
+                    return NO_SYMBOL, row, i
+                context = AFTER_OTHER
+                for place in range(first, last):
+                    symbols[count] = atoms[place]
+                    count += 1
+                i += 1
+        symbols[count] = separator
+        merge_all(symbols, count, before, after, keys, minima, base, pairs, made)
+        place, began = 0, total
+        while place < count:
+            if symbols[place] != separator:
+                out[total] = symbols[place]
+                total += 1
+            place = after[place]
+        lengths[row] = total - began
+    return DONE, total, moved

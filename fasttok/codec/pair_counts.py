@@ -1,0 +1,315 @@
+"""How often each pair of symbols stands side by side in a corpus, kept true while pairs are merged; compiled.
+
+The corpus is one array of 16-bit symbols, row after row, changed in place. Each pair knows the rows that may hold it, as a
+linked list, so that a merge reads only those. Memory beyond the corpus: 8 bytes for each (pair, row) that occurs.
+
+Only pairs with the newest symbol gain occurrences, so a pair that has become rare stays so: it is forgotten now and then,
+which keeps the tables within a core's cache.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.jit import compiled, inlined
+
+FREE = np.uint64(2**64 - 1)
+USED, NODES, SPARE = range(3)  # state: pairs in use, nodes ever used, first node of the list of spare ones
+START, LENGTH = 0, 1  # columns of a row
+ROW, NEXT = 0, 1  # of a node
+BLOCK = 512  # counts that are looked through at once
+HEAD, SEEN = 0, 1  # of a pair: first node of its list of rows, the row entered last
+
+
+class PairCounts:
+    """Pair counts of a corpus of rows, which it takes over and changes."""
+
+    def __init__(self, symbols: NDArray[np.uint16], lengths: NDArray[np.int64], alphabet: int) -> None:
+        self.symbols = symbols
+        self.rows = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)  # where each row starts, how long it is
+        self.room = self.live = len(symbols)
+        self.kept = 0
+        self.step = 4 * int(lengths.max(initial=0)) + 4096  # room for what a row can add, and then some
+        self.state = np.array([0, 0, -1], np.int64)
+        self.slots = np.full(1 << 12, FREE, np.uint64)  # pair << 32 | its number, a pair being left << 16 | right
+        self.pairs, self.counts = np.empty(0, np.uint32), np.empty(0, np.int64)
+        self.lists, self.nodes = np.empty((0, 2), np.int32), np.empty((0, 2), np.int32)
+        for start in range(0, len(lengths), 1024):
+            rows = self.rows[start : start + 1024]
+            most = int(rows[:, LENGTH].sum())
+            self._reserve(min(most, alphabet**2), most)  # each pair once, each (pair, row) once
+            count_rows(
+                self.symbols, rows, start, self.slots, self.pairs, self.counts, self.lists,
+                self.nodes, self.state,
+            )  # fmt: skip
+
+    def best(self) -> tuple[int, int] | None:
+        """The most frequent pair, of these the one of smallest ids; None when no pair is left."""
+        at = most_frequent(self.counts[: self.state[USED]], self.pairs)
+        if at < 0:
+            return None
+        pair = int(self.pairs[at])
+        return pair >> 16, pair & 0xFFFF
+
+    def count(self, pair: tuple[int, int]) -> int:
+        """How often a pair occurs."""
+        at = find(self.slots, pair[0] << 16 | pair[1])
+        return int(self.counts[at]) if at >= 0 else 0
+
+    def forbid(self, pair: tuple[int, int]) -> None:
+        """`best` never names this pair again."""
+        self.counts[find(self.slots, pair[0] << 16 | pair[1])] = -(2**62)
+
+    def merge(self, pair: tuple[int, int], new: int) -> None:
+        """Puts `new` in the place of a pair, everywhere."""
+        at = int(find(self.slots, pair[0] << 16 | pair[1]))
+        while self.lists[at, HEAD] >= 0:  # the kernel stops where its tables might be too small for the next row
+            self._reserve(self.step, self.step)
+            self.live -= merge_pair(
+                self.symbols, self.rows, at, pair[0], pair[1], new, self.slots, self.pairs, self.counts,
+                self.lists, self.nodes, self.state,
+            )  # fmt: skip
+        self.counts[at] = 0
+        if 2 * self.live < self.room:  # rows have shrunk: move them together, so that less memory is touched
+            self.room = move_together(self.symbols, self.rows)
+        if int(self.state[USED]) > 2 * self.kept + 1024:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drops pairs that occur less than twice."""
+        used = int(self.state[USED])
+        self.kept = forget(used, self.pairs, self.counts, self.lists, self.nodes, self.state)
+        size = self.kept + self.step
+        self.pairs, self.counts, self.lists = self.pairs[:size], self.counts[:size], self.lists[:size]
+        self.slots = np.full(1 << (2 * size).bit_length(), FREE, np.uint64)
+        enter(self.slots, self.pairs[: self.kept])
+
+    def _reserve(self, pairs: int, nodes: int) -> None:
+        """Room for so many more pairs and nodes."""
+        need = int(self.state[USED]) + pairs
+        if need > len(self.pairs):
+            size = max(need, 2 * len(self.pairs))
+            self.pairs, self.counts = _grown(self.pairs, size), _grown(self.counts, size)
+            self.lists = _grown(self.lists, size)
+        if 2 * len(self.pairs) > len(self.slots):
+            self.slots = np.full(1 << (2 * len(self.pairs)).bit_length(), FREE, np.uint64)
+            enter(self.slots, self.pairs[: self.state[USED]])
+        need = int(self.state[NODES]) + nodes
+        if need > len(self.nodes):
+            self.nodes = _grown(
+                self.nodes, max(need, len(self.nodes) * 5 // 4)
+            )  # most of the memory: grows in small steps
+
+
+def _grown(array: NDArray, size: int) -> NDArray:
+    out = np.empty((size, *array.shape[1:]), array.dtype)  # pages that are never written cost nothing
+    out[: len(array)] = array
+    return out
+
+
+@inlined
+def slot(slots: NDArray[np.uint64], pair: int) -> np.int64:
+    """Where a pair is, or would be entered."""
+    key = np.uint64(pair)
+    place = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & (len(slots) - 1)
+    while slots[place] != FREE and slots[place] >> np.uint64(32) != key:
+        place = (place + 1) & (len(slots) - 1)
+    return place
+
+
+@compiled
+def find(slots: NDArray[np.uint64], pair: int) -> np.int64:
+    """The number of a pair, or -1."""
+    entry = slots[slot(slots, pair)]
+    return np.int64(-1) if entry == FREE else np.int64(entry & np.uint64(0xFFFFFFFF))
+
+
+@compiled
+def enter(slots: NDArray[np.uint64], pairs: NDArray[np.uint32]) -> None:
+    """Fills an empty table."""
+    for number in range(len(pairs)):
+        slots[slot(slots, pairs[number])] = np.uint64(pairs[number]) << np.uint64(32) | np.uint64(number)
+
+
+@inlined
+def add(
+    left: int,
+    right: int,
+    change: int,
+    row: int,
+    slots: NDArray[np.uint64],
+    pairs: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+    lists: NDArray[np.int32],
+    nodes: NDArray[np.int32],
+    state: NDArray[np.int64],
+) -> None:
+    """Changes a pair's count, if it is not forgotten; where it grows, notes that this row holds it."""
+    pair = np.int64(left) << 16 | np.int64(right)
+    place = slot(slots, pair)
+    if slots[place] == FREE:
+        if change < 0:
+            return
+        number = state[USED]
+        state[USED] += 1
+        slots[place] = np.uint64(pair) << np.uint64(32) | np.uint64(number)
+        pairs[number], counts[number], lists[number, HEAD], lists[number, SEEN] = pair, 0, -1, -1
+    else:
+        number = np.int64(slots[place] & np.uint64(0xFFFFFFFF))
+    counts[number] += change
+    if change > 0 and lists[number, SEEN] != row:
+        lists[number, SEEN] = row
+        node = state[SPARE]
+        if node >= 0:
+            state[SPARE] = nodes[node, NEXT]
+        else:
+            node = state[NODES]
+            state[NODES] += 1
+        nodes[node, ROW] = row
+        nodes[node, NEXT] = lists[number, HEAD]
+        lists[number, HEAD] = node
+
+
+@compiled
+def count_rows(
+    symbols: NDArray[np.uint16],
+    rows: NDArray[np.int64],
+    first: int,
+    slots: NDArray[np.uint64],
+    pairs: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+    lists: NDArray[np.int32],
+    nodes: NDArray[np.int32],
+    state: NDArray[np.int64],
+) -> None:
+    """Counts the pairs of some rows, of which the first has number `first`."""
+    for i in range(len(rows)):
+        row = symbols[rows[i, START] : rows[i, START] + rows[i, LENGTH]]
+        place = 0
+        while place + 1 < len(row):
+            left, right = row[place], row[place + 1]
+            times = 1
+            place += 1
+            while left == right and place + 1 < len(row) and row[place + 1] == right:
+                times += 1
+                place += 1
+            add(left, right, times, first + i, slots, pairs, counts, lists, nodes, state)
+
+
+@compiled
+def most_frequent(counts: NDArray[np.int64], pairs: NDArray[np.uint32]) -> int:
+    """The number of the highest count above 0, of these the one of smallest pair; -1 if there is none."""
+    best, most = -1, np.int64(1)
+    for first in range(0, len(counts), BLOCK):
+        block = counts[first : first + BLOCK]
+        top = np.int64(0)
+        for count in block:  # a vector loop; most blocks have nothing for the next one
+            top = max(top, count)
+        if top < most:
+            continue
+        for i in range(len(block)):
+            if block[i] > most or (block[i] == most and (best < 0 or pairs[first + i] < pairs[best])):
+                best, most = first + i, block[i]
+    return best
+
+
+@compiled
+def merge_pair(
+    symbols: NDArray[np.uint16],
+    rows: NDArray[np.int64],
+    best: int,
+    a: int,
+    b: int,
+    new: int,
+    slots: NDArray[np.uint64],
+    pairs: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+    lists: NDArray[np.int32],
+    nodes: NDArray[np.int32],
+    state: NDArray[np.int64],
+) -> int:
+    """Merges (a, b), pair number `best`, in its rows from left to right, as far as the tables have room for new pairs.
+
+    Returns by how many symbols the rows shrank; a list that is not empty yet is to be gone on with.
+
+    In x ab ab ab y three merges end (x, a), two (b, a) and (b, y), and begin (x, new), two (new, new) and (new, y).
+    """
+    shrunk = 0
+    while lists[best, HEAD] >= 0:
+        node = np.int64(lists[best, HEAD])
+        number = nodes[node, ROW]
+        most = 2 * rows[number, LENGTH] + 2
+        if state[USED] + most > len(pairs) or state[NODES] + most > len(nodes):
+            break
+        lists[best, HEAD] = nodes[node, NEXT]
+        row = symbols[rows[number, START] : rows[number, START] + rows[number, LENGTH]]
+        read, write, inner = 0, 0, 0
+        while read + 1 < len(row) and not (row[read] == a and row[read + 1] == b):
+            read += 1
+        write = read
+        while read < len(row):
+            if read + 1 == len(row) or row[read] != a or row[read + 1] != b:
+                row[write] = row[read]
+                read, write = read + 1, write + 1
+                continue
+            if write:
+                before = row[write - 1]
+                add(before, a, -1, number, slots, pairs, counts, lists, nodes, state)
+                add(before, new, 1, number, slots, pairs, counts, lists, nodes, state)
+            while True:
+                row[write] = new
+                read, write = read + 2, write + 1
+                if read + 1 >= len(row) or row[read] != a or row[read + 1] != b:
+                    break
+                inner += 1
+            if read < len(row):
+                after = row[read]
+                add(b, after, -1, number, slots, pairs, counts, lists, nodes, state)
+                add(new, after, 1, number, slots, pairs, counts, lists, nodes, state)
+        if inner:
+            add(b, a, -inner, number, slots, pairs, counts, lists, nodes, state)
+            add(new, new, inner, number, slots, pairs, counts, lists, nodes, state)
+        shrunk += len(row) - write
+        rows[number, LENGTH] = write
+        nodes[node, NEXT] = state[SPARE]
+        state[SPARE] = node
+    return shrunk
+
+
+@compiled
+def forget(
+    used: int,
+    pairs: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+    lists: NDArray[np.int32],
+    nodes: NDArray[np.int32],
+    state: NDArray[np.int64],
+) -> int:
+    """Moves pairs that occur at least twice together, makes the nodes of the others spare; returns how many stay."""
+    kept = 0
+    for number in range(used):
+        if counts[number] >= 2:
+            pairs[kept], counts[kept] = pairs[number], counts[number]
+            lists[kept, HEAD], lists[kept, SEEN] = lists[number, HEAD], lists[number, SEEN]
+            kept += 1
+            continue
+        node = np.int64(lists[number, HEAD])
+        while node >= 0:
+            following = np.int64(nodes[node, NEXT])
+            nodes[node, NEXT] = state[SPARE]
+            state[SPARE] = node
+            node = following
+    state[USED] = kept
+    return kept
+
+
+@compiled
+def move_together(symbols: NDArray[np.uint16], rows: NDArray[np.int64]) -> int:
+    """Closes the gaps between rows; returns where the last ends."""
+    end = 0
+    for row in range(len(rows)):
+        start = rows[row, START]
+        rows[row, START] = end
+        for i in range(rows[row, LENGTH]):
+            symbols[end + i] = symbols[start + i]
+        end += rows[row, LENGTH]
+    return end

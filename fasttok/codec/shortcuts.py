@@ -1,0 +1,131 @@
+"""Which merges of a vocabulary can be done ahead without changing a single token, for `fasttok.codec.merge`.
+
+BPE always merges the pair of lowest rank. A pair (a, b) of rank r is therefore safe to merge ahead if nothing can take a or
+b away before r is due: every merge (t, a), for any t that can come to stand before a, and every merge (b, t) has a rank
+above r; and if what it makes is due for nothing before r itself. What can stand before a depends on what comes before the
+code that a begins, of which three cases are told apart.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Regex, normalizers
+
+from fasttok.codec.merge import AFTER_OTHER, AFTER_ZERO, AFTER_ZEROS, BLANK, LETTER, NUMBER, OTHER, SPACE
+
+NEVER = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Atom:
+    """What a code begins as: `absorb` is put in the place of the symbol before it (-1: none), then come `symbols`."""
+
+    symbols: list[int]
+    absorb: int = -1
+
+
+class Shortcuts:
+    """Safe merges of `merges` (m, 3): left, right, new symbol, in order of rank.
+
+    Args:
+        pieces: what each symbol stands for, bytes or characters. zero: the symbols of coefficient 0.
+    """
+
+    def __init__(self, merges: NDArray[np.int32], pieces: Sequence[Any], zero: Sequence[int]) -> None:
+        self.pieces = pieces
+        self.rank: dict[tuple[int, int], int] = {}
+        self.new = merges[:, 2].tolist()
+        size = len(pieces)
+        self.as_left = [NEVER] * size  # lowest rank of a merge (s, t), any t
+        self.as_right = [NEVER] * size  # lowest rank of a merge (t, s), any t
+        self.with_other = [NEVER] * size  # lowest rank of a merge of s with anything but s
+        self.after_other = [NEVER] * size  # lowest rank of a merge (t, s) where t does not end in a coefficient 0
+        self.after_zeros = [NEVER] * size  # lowest rank of a merge (t, s) where t ends in two of them
+        self.begun: dict[int, list[tuple[int, int]]] = {}  # s -> (rank, t) of merges (s, t)
+        end = pieces[0][:0].join(pieces[i] for i in zero)
+        for rank, (left, right) in enumerate(merges[:, :2].tolist()):
+            self.rank[left, right] = rank  # of a pair that is listed twice, the library keeps the later rank
+            self.begun.setdefault(left, []).append((rank, right))
+            tables = [(self.as_left, left), (self.as_right, right)]
+            if left != right:
+                tables += [(self.with_other, left), (self.with_other, right)]
+            if not zero or not pieces[left].endswith(end):
+                tables.append((self.after_other, right))
+            elif pieces[left].endswith(end + end):
+                tables.append((self.after_zeros, right))
+            for table, symbol in tables:
+                table[symbol] = min(table[symbol], rank)
+        self.ladder = self._ladder(zero) if zero else []
+
+    def atom(self, symbols: Sequence[int], after: int) -> Atom:
+        """What a code of these symbols begins as, given what comes before it: AFTER_OTHER, AFTER_ZEROS or AFTER_ZERO."""
+        symbols = list(symbols)
+        if after == AFTER_ZERO and len(self.ladder) > 1:
+            rank = self.rank.get((self.ladder[0], symbols[0]), NEVER)
+            if rank < min(self._before(self.ladder[0]), self._within(symbols), self._due(rank)):
+                return Atom(symbols[1:], self.new[rank])
+        before = {AFTER_OTHER: self.after_other, AFTER_ZEROS: self.after_zeros, AFTER_ZERO: self.as_right}[after]
+        return Atom(self._safe(symbols, before)[0])
+
+    def _due(self, rank: int) -> int:
+        """Lowest rank of a merge of what the merge of this rank makes."""
+        return min(self.as_left[self.new[rank]], self.as_right[self.new[rank]]) if rank != NEVER else NEVER
+
+    def _before(self, symbol: int) -> int:
+        """Lowest rank of a merge (t, symbol), t not the symbol itself."""
+        return min((rank for (a, b), rank in self.rank.items() if b == symbol and a != symbol), default=NEVER)
+
+    def _within(self, symbols: Sequence[int]) -> int:
+        """Lowest rank at which the first symbol of a code can merge with what follows it."""
+        if len(symbols) == 1:
+            return self.as_left[symbols[0]]
+        second = self.pieces[symbols[1]]
+        found = self.begun.get(symbols[0], [])
+        return min((rank for rank, t in found if self.pieces[t].startswith(second)), default=NEVER)
+
+    def _safe(self, symbols: Sequence[int], before: Sequence[int]) -> tuple[list[int], int]:
+        """(`symbols` after their safe merges, the highest rank used, -1 for none); `before`: what the first may merge with."""
+        symbols, highest = list(symbols), -1
+        while len(symbols) > 1:
+            pairs = enumerate(itertools.pairwise(symbols))
+            rank, i = min((self.rank.get(pair, NEVER), i) for i, pair in pairs)
+            least = min((before if i == 0 else self.as_right)[symbols[i]], self.as_left[symbols[i + 1]])
+            if rank == NEVER or min(least, self._due(rank)) <= max(highest, rank):
+                break
+            symbols[i : i + 2] = [self.new[rank]]
+            highest = max(highest, rank)
+        return symbols, highest
+
+    def _ladder(self, zero: Sequence[int]) -> list[int]:
+        """Symbols for 1, 2, 4, ... coefficients 0 in a row, as far as nothing else can come in between.
+
+        A step (s, s) of rank r is safe if it is due after the steps before it, no merge of any symbol so far with anything
+        else is due before it, and none of what it makes.
+        """
+        (first, *rest), highest = self._safe(zero, self.as_right)
+        if rest:
+            return []
+        steps, others = [first], self.with_other[first]
+        while True:
+            rank = self.rank.get((steps[-1], steps[-1]), NEVER)
+            if rank == NEVER or not highest < rank < min(others, self._due(rank)):
+                return steps
+            steps.append(self.new[rank])
+            highest, others = rank, min(others, self.with_other[steps[-1]])
+
+
+def character_classes(count: int) -> NDArray[np.uint8]:
+    """Class of each code below `count` in GPT-2's pattern, asked of the library that the published code uses."""
+    # Surrogates and what is beyond Unicode are no characters; a row with such a code is refused.
+    text = "".join(chr(c) if not 0xD800 <= c < 0xE000 and c <= 0x10FFFF else "x" for c in range(count))
+    classes = np.full(count, OTHER, np.uint8)
+    for pattern, kind in ((r"\p{L}", LETTER), (r"\p{N}", NUMBER), (r"\s", SPACE)):
+        marked = normalizers.Replace(Regex(pattern), "\x00").normalize_str(text)
+        hit = np.array([b == "\x00" and a != "\x00" for a, b in zip(text, marked, strict=True)])
+        classes[hit] = kind
+    classes[ord(" ") : ord(" ") + 1] = BLANK
+    return classes

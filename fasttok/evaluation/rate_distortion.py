@@ -1,0 +1,109 @@
+"""Tokens against error: over scale and vocabulary size, per dimension and frequency, and the scale for a wanted error."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.actions.dataset import Dataset, Part
+from fasttok.codec import dct
+from fasttok.errors import InputError
+from fasttok.tokenizer import ActionTokenizer
+
+SCALES = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+VOCABULARIES = (256, 512, 1024, 2048, 4096)
+LEARNED, MEASURED = 20_000, 4_000  # chunks per embodiment
+LOWEST, HIGHEST = 1e-2, 1e5  # scales that are searched
+
+
+@dataclass(frozen=True)
+class Point:
+    """One tokenizer, measured on held-out chunks: mean tokens a chunk, error in normalised units."""
+
+    embodiment: str
+    scale: float
+    vocab_size: int
+    tokens: float
+    rms: float
+
+
+def samples(data: Dataset, part: Part, most: int) -> dict[str, NDArray]:
+    """Chunks (n, T, D) of each embodiment, references taken off."""
+    return {name: np.concatenate([*group.relative_chunks(part, most)]) for name, group in data.groups.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Coefficients (n, T, C) before scale and rounding; `unit` (C,) is what 1 in normalised units is in each channel."""
+
+    coefs: NDArray
+    unit: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, tok: ActionTokenizer, chunks: NDArray, name: str) -> "Spectrum":
+        """Of chunks whose references are taken off."""
+        channels = replace(tok.channels(tok.held_name(name)), relative=())
+        x = channels.forward(chunks)
+        return cls(dct.coefficients(x, 1.0, rounded=False), channels.unit(x.shape[2]))
+
+    def rounding(self, scale: float) -> NDArray:
+        """What rounding loses, normalised units; the transform is orthonormal, so the chunks lose as much."""
+        return (self.coefs - np.rint(self.coefs * scale) / scale) / self.unit
+
+    def by_frequency(self, scale: float) -> tuple[NDArray, NDArray]:
+        """(root mean square coefficient, root mean square rounding error) of each frequency: (T,), normalised units."""
+        return rms(self.coefs / self.unit, (0, 2)), rms(self.rounding(scale), (0, 2))
+
+
+def rms(values: NDArray, axis: tuple[int, ...] | None = None) -> NDArray:
+    """Root mean square."""
+    return np.sqrt((values**2).mean(axis))
+
+
+def sweep(
+    tok: ActionTokenizer, data: Dataset, held_out: Mapping[str, NDArray], scales: Sequence[float] = SCALES
+) -> Iterator[Point]:
+    """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest."""
+    train = samples(data, "train", LEARNED)
+    spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}
+    plain = {name: replace(e, relative=()) for name, e in tok.embodiments.items()}
+    for scale in scales:
+        errors = {name: float(rms(spectrum.rounding(scale))) for name, spectrum in spectra.items()}
+        largest = None
+        for size in reversed(VOCABULARIES):
+            try:
+                if largest is None:
+                    largest = ActionTokenizer.fit(train, size, scale, "native", tok.stats, plain)
+                candidate = replace(largest, bpe=largest.bpe.truncated(min(size, largest.vocab_size)))
+            except InputError:  # fewer ids than coefficients of this scale
+                continue
+            for name, chunks in held_out.items():
+                ids = candidate.encode_report(chunks, candidate.held_name(name)).ids
+                yield Point(name, scale, size, float(np.mean([len(row) for row in ids])), errors[name])
+
+
+def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray], target: float) -> float:
+    """The smallest scale, to 1 %, whose rounding error on held-out chunks is at most `target` (root mean square, normalised).
+
+    Raises:
+        InputError: the target is not positive, or no scale searched reaches it.
+    """
+    if not target > 0:
+        raise InputError(f"target error is {target}, expected a positive number in normalised units, such as 0.01")
+    spectra = [Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()]
+
+    def error(scale: float) -> float:
+        return float(rms(np.concatenate([spectrum.rounding(scale).reshape(-1) for spectrum in spectra])))
+
+    low, high = LOWEST, HIGHEST
+    if error(low) <= target:
+        return low
+    if error(high) > target:
+        raise InputError(
+            f"no scale up to {HIGHEST:g} has an error of {target:g} or less (it is {error(high):.2g} there)"
+        )
+    while high / low > 1.01:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if error(middle) <= target else (middle, high)
+    return high

@@ -1,0 +1,57 @@
+"""The README of a saved tokenizer: data, counts, settings, metrics, how to load it."""
+
+from collections.abc import Sequence
+
+from fasttok.fitting.fit import FitConfig, FitReport, report_rows
+from fasttok.tokenizer import ActionTokenizer
+
+TEMPLATE = """# FAST action tokenizer
+
+{vocab} ids, scale {scale:g}, {mode} fit, coefficients {low}..{high}, fingerprint `{fingerprint}`.
+
+```python
+from fasttok import ActionTokenizer
+tok = ActionTokenizer.load("{example}")
+ids = tok.encode(chunks, embodiment="{embodiment}")                      # (batch, {horizon}, {dim}), raw units
+out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment="{embodiment}")  # out.actions, out.ok
+```
+
+Fitted on {data}; actions normalised by {normalize}. Measured on held-out episodes:
+
+{table}
+
+Error per dimension, root mean square in raw units:
+
+{errors}
+"""
+
+
+def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequence[str]) -> str:
+    """The card as Markdown."""
+    rows = report_rows(tok, report)
+    first = next(iter(tok.embodiments))
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
+    errors = [f"- {name}: " + ", ".join(f"{e:.3g}" for e in m.rms) for name, m in report.metrics.items()]
+    return TEMPLATE.format(
+        vocab=tok.vocab_size,
+        scale=tok.scale,
+        mode=tok.mode,
+        low=tok.min_token,
+        high=tok.max_token,
+        fingerprint=tok.fingerprint,
+        example="path/to/this/folder",
+        embodiment=first,
+        horizon=tok.embodiments[first].horizon,
+        dim=tok.embodiments[first].action_dim,
+        data=", ".join(str(path).rstrip("/").rsplit("/", 1)[-1] for path in data) or "an INDEX",
+        normalize=config.normalize,
+        table="\n".join(lines),
+        errors="\n".join(errors),
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,132 @@
+"""Episodes -> chunks -> a fitted tokenizer with a held-out report: what `fasttok fit` and `tokenizer: fit` run.
+
+Every figure reported is measured on held-out episodes. Memory does not grow with the data: actions and coefficients wait in
+temporary files, statistics are exact and read in batches.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fasttok.actions.dataset import ChunkConfig, Dataset, Group
+from fasttok.actions.normalize import Mode as NormMode
+from fasttok.actions.normalize import NormStats
+from fasttok.codec.bpe import Mode
+from fasttok.common.console import track
+from fasttok.episodes import Episode
+from fasttok.errors import InputError
+from fasttok.evaluation.metrics import Metrics, measure
+from fasttok.tokenizer import ActionTokenizer
+
+if TYPE_CHECKING:
+    from fasttok.actions.representation import Representation
+
+MEASURED = 20_000  # most held-out chunks that the report is measured on
+
+
+@dataclass(frozen=True)
+class FitConfig(ChunkConfig):
+    """How to fit.
+
+    Attributes:
+        max_chunks: most chunks per embodiment that are learned from, spread evenly over all.
+    """
+
+    vocab_size: int = 1024
+    scale: float = 10.0
+    normalize: NormMode = "quantile"
+    mode: Mode = "native"
+    max_chunks: int = 200_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_chunks < 1:
+            raise InputError(f"max chunks is {self.max_chunks}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit saw and how good it is. `metrics`: per embodiment, on held-out episodes (all, where there is only one)."""
+
+    episodes: dict[str, int]
+    chunks: dict[str, int]
+    held_out: dict[str, int]
+    metrics: dict[str, Metrics]
+
+
+def fit_tokenizer(
+    episodes: Iterable[Episode],
+    config: FitConfig,
+    represent: "Mapping[str, Representation] | None" = None,
+    horizons: Mapping[str, int] | None = None,
+) -> tuple[ActionTokenizer, FitReport]:
+    """Fits one vocabulary on all embodiments, each normalised by its own statistics of what is tokenised.
+
+    `represent`: embodiments whose actions take another form first; `horizons`: steps of the chunks of some embodiments.
+
+    Raises:
+        InputError: as `Dataset`, or the vocabulary is too small for the coefficient range.
+    """
+    with Dataset(episodes, config, represent=represent, horizons=horizons) as data:
+        tok = fit_on(data, config)
+        return tok, report(tok, data, config.max_chunks)
+
+
+def fit_on(data: Dataset, config: FitConfig) -> ActionTokenizer:
+    """Statistics of each group, one vocabulary for all."""
+    stats, state_stats = {}, {}
+    for name, group in data.groups.items():
+
+        def rows(group: Group = group) -> Iterable[Any]:
+            chunks = group.relative_chunks("train", config.max_chunks)
+            return (batch.reshape(-1, batch.shape[-1]) for batch in chunks)
+
+        stats[name] = NormStats.of(rows, config.normalize)
+        if group.proprio.lengths:
+            state_stats[name] = NormStats.of(lambda group=group: group.proprio, config.normalize)  # type: ignore[misc]
+    fitted = ActionTokenizer.fit(
+        {name: group.relative_chunks("train", config.max_chunks) for name, group in data.groups.items()},
+        config.vocab_size,
+        config.scale,
+        config.mode,
+        stats,
+        {name: group.embodiment for name, group in data.groups.items()},
+        track=lambda merges: track(merges, "learning merges", unit="merges"),
+    )
+    return replace(fitted, state_stats=state_stats)
+
+
+def report(tok: ActionTokenizer, data: Dataset, max_chunks: int) -> FitReport:
+    """Measures a tokenizer on held-out chunks."""
+    return FitReport(
+        episodes={name: sum(len(spool.lengths) for spool in g.actions.values()) for name, g in data.groups.items()},
+        chunks={name: min(max_chunks, g.count("train")) for name, g in data.groups.items()},
+        held_out={name: g.actions["held_out"].rows for name, g in data.groups.items()},
+        metrics={name: measure_group(tok, group, name, MEASURED) for name, group in data.groups.items()},
+    )
+
+
+def measure_group(tok: ActionTokenizer, group: Group, name: str | None, most: int) -> Metrics:
+    """Metrics on at most so many held-out chunks of a group."""
+    chunks, reference = group.sample("held_out", most)
+    return measure(tok, chunks, name, reference)
+
+
+def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Any]]:
+    """The report as rows: one per embodiment."""
+    rows = []
+    for name, metrics in report.metrics.items():
+        embodiment = tok.embodiments[name]
+        rows.append(
+            {
+                "embodiment": name,
+                "dims": embodiment.action_dim,
+                "Hz": embodiment.control_hz,
+                "horizon": embodiment.horizon,
+                "episodes": report.episodes[name],
+                "chunks": report.chunks[name],
+                "held out": report.held_out[name],
+                **metrics.row(),
+            }
+        )
+    return rows

@@ -1,0 +1,278 @@
+"""Chunks and ids in files, in batches: npz, Parquet, JSON lines, stdin and stdout. Several GB need a few MB.
+
+chunks: npz `actions` (n, T, D); Parquet and JSON lines `actions`, a list of T lists of D numbers a row
+ids:    npz `ids` (all rows joined) and `lengths` (n,); Parquet and JSON lines `ids`, a list a row
+Decoded rows also have `ok` and, in JSON lines, `error`.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fasttok.actions.chunks import stacks
+from fasttok.codec.bpe import split
+from fasttok.errors import InputError
+
+BATCH = 4096
+FORMATS = (".npz", ".parquet", ".jsonl")
+
+
+def kind_of(path: str) -> str:
+    """npz, parquet or jsonl; "-" (stdin, stdout) is jsonl.
+
+    Raises:
+        InputError: another suffix.
+    """
+    if path == "-":
+        return "jsonl"
+    suffix = Path(path).suffix
+    if suffix not in FORMATS:
+        raise InputError(
+            f"{path}: expected a name that ends in {', '.join(FORMATS)}, or - for JSON lines on stdin or stdout"
+        )
+    return suffix[1:]
+
+
+def read_chunks(path: str) -> Iterator[NDArray]:
+    """Batches (n, T, D); T and D may change from one batch to the next, except in npz.
+
+    Raises:
+        InputError: not such a file, or rows that are no chunks.
+    """
+    if kind_of(path) == "npz":
+        with Npz(path) as archive:
+            yield from archive.rows("actions", 3)
+        return
+    yield from stacks((_chunk(path, *row) for row in _rows(path, "actions")), BATCH)
+
+
+def _chunk(path: str, number: int, row: Any) -> NDArray[np.float64]:
+    try:
+        chunk = np.asarray(row, np.float64)
+    except (ValueError, TypeError):
+        chunk = np.zeros(0)
+    if chunk.ndim != 2:
+        raise InputError(f"{path}: row {number}: actions are not T lists of D numbers each")
+    return chunk
+
+
+def read_ids(path: str) -> Iterator[list[NDArray[np.int64]]]:
+    """Batches of rows of ids.
+
+    Raises:
+        InputError: not such a file, or rows that are no ids.
+    """
+    if kind_of(path) == "npz":
+        with Npz(path) as archive, Npz(path) as other:
+            flat = archive.values("ids")
+            for lengths in other.rows("lengths", 1):
+                if (lengths < 0).any():
+                    raise InputError(f"{path}: negative lengths")
+                yield split(flat.take(int(lengths.sum())), lengths)
+            if flat.left:
+                raise InputError(f"{path}: {flat.left} ids more than the lengths say")
+        return
+    waiting: list[NDArray[np.int64]] = []
+    for number, row in _rows(path, "ids"):
+        if not isinstance(row, list) or not all(isinstance(i, int) for i in row):
+            raise InputError(f"{path}: row {number}: ids are not a list of whole numbers")
+        waiting.append(np.array(row, np.int64))
+        if len(waiting) == BATCH:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _rows(path: str, field: str) -> Iterator[tuple[int, Any]]:
+    """(number, value of the field) of each row of Parquet or JSON lines."""
+    if kind_of(path) == "parquet":
+        try:
+            file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path} is not a readable Parquet file: {error}") from None
+        if field not in file.schema_arrow.names:
+            raise InputError(f"{path} has no column {field!r}; it has {', '.join(file.schema_arrow.names)}")
+        number = 0
+        for batch in file.iter_batches(BATCH, columns=[field]):
+            for value in batch.column(0).to_pylist():
+                yield number, value
+                number += 1
+        return
+    try:
+        stream = sys.stdin if path == "-" else open(path, encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    with stream:
+        for number, line in enumerate(stream):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)[field]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}: line {number + 1} is not a JSON object with {field!r}: {error}") from None
+
+
+class Npz:
+    """Arrays of an npz file, read piece by piece; nothing is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is not a readable npz: {error}") from None
+
+    def __enter__(self) -> "Npz":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._zip.close()
+
+    def rows(self, name: str, ndim: int) -> Iterator[NDArray]:
+        """Batches along the first axis."""
+        values = self.values(name)
+        if len(values.shape) != ndim:
+            raise InputError(f"{self.path}: {name} has shape {values.shape}, expected {ndim} axes")
+        width = int(np.prod(values.shape[1:]))
+        step = max(1, min(BATCH, (1 << 22) // max(1, width)))
+        for start in range(0, values.shape[0], step):
+            count = min(step, values.shape[0] - start)
+            yield values.take(count * width).reshape(count, *values.shape[1:])
+
+    def values(self, name: str) -> "Values":
+        """One array, to be read from its beginning.
+
+        Raises:
+            InputError: there is none, or it is not a plain C-ordered array of numbers.
+        """
+        names = [n.removesuffix(".npy") for n in self._zip.namelist()]
+        if name not in names:
+            raise InputError(f"{self.path} has no array {name!r}; it has {', '.join(names) or 'none'}")
+        stream = self._zip.open(f"{name}.npy")
+        try:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+        except ValueError as error:
+            raise InputError(f"{self.path}: {name} is not an array: {error}") from None
+        if dtype.kind not in "fiub" or (fortran and len(shape) > 1):
+            raise InputError(
+                f"{self.path}: {name} is {dtype}{', in Fortran order' if fortran else ''}; expected plain numbers"
+            )
+        return Values(stream, shape, dtype, f"{self.path}: {name}")
+
+
+class Values:
+    """The numbers of one array, in order."""
+
+    def __init__(self, stream: Any, shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
+        self._stream, self.shape, self._dtype, self._where = stream, shape, dtype, where
+        self.left = int(np.prod(shape))
+
+    def take(self, count: int) -> NDArray:
+        """The next so many.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        raw = b"" if count > self.left else self._stream.read(count * self._dtype.itemsize)
+        if len(raw) < count * self._dtype.itemsize:
+            raise InputError(f"{self._where} ends early: {count} more values expected, {self.left} there")
+        self.left -= count
+        return np.frombuffer(raw, self._dtype)
+
+
+class Writer:
+    """Rows to a file that is whole or not there; a context manager.
+
+    Args:
+        fields: of each row, with the dtype that npz stores: "ids" of varying length, others of equal shape.
+    """
+
+    def __init__(self, path: str, fields: dict[str, Any]) -> None:
+        self.path, self.kind, self.fields = path, kind_of(path), fields
+        self._parts = {name: tempfile.TemporaryFile() for name in fields} if self.kind == "npz" else {}  # noqa: SIM115
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._counts = dict.fromkeys(fields, 0)
+        self._temporary = Path(path).with_name(f".{Path(path).name}.part") if path != "-" else None
+        self._parquet: pq.ParquetWriter | None = None
+        self._lines: Any = None
+
+    def __enter__(self) -> "Writer":
+        if self.kind == "jsonl":
+            self._lines = sys.stdout if self._temporary is None else open(self._temporary, "w", encoding="utf-8")
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if self._lines is not None and self._temporary is not None:
+                self._lines.close()
+            if self._parquet is not None:
+                self._parquet.close()
+            if kind is None and self._temporary is not None:
+                if self.kind == "npz":
+                    self._join()
+                if self._temporary.exists():
+                    self._temporary.replace(self.path)
+        finally:
+            for part in self._parts.values():
+                part.close()
+            if self._temporary is not None:
+                self._temporary.unlink(missing_ok=True)
+
+    def write(self, **columns: Sequence[Any] | NDArray) -> None:
+        """A batch: one sequence of rows for each field."""
+        if self.kind == "npz":
+            for name, rows in columns.items():
+                array = np.concatenate([*rows]) if name == "ids" and len(rows) else np.asarray(rows)
+                array = np.ascontiguousarray(array, self.fields[name])
+                shape = array.shape[1:]
+                if self._shapes.setdefault(name, shape) != shape:
+                    raise InputError(f"{self.path}: chunks of {shape} after {self._shapes[name]}; write .jsonl instead")
+                self._counts[name] += len(array)
+                self._parts[name].write(array.data)
+            return
+        plain = {name: [_plain(row) for row in rows] for name, rows in columns.items() if name != "lengths"}
+        if self.kind == "parquet":
+            plain.pop("error", None)
+            table = pa.table(plain)
+            if self._parquet is None:
+                self._parquet = pq.ParquetWriter(str(self._temporary), table.schema)
+            self._parquet.write_table(table)
+            return
+        for values in zip(*plain.values(), strict=True):
+            self._lines.write(json.dumps(dict(zip(plain, values, strict=True))) + "\n")
+
+    def _join(self) -> None:
+        with zipfile.ZipFile(str(self._temporary), "w", allowZip64=True) as archive:
+            for name, part in self._parts.items():
+                if name == "error":
+                    continue
+                part.seek(0)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                    _copy_npy(
+                        part, stream, (self._counts[name], *self._shapes.get(name, ())), np.dtype(self.fields[name])
+                    )
+
+
+def _copy_npy(part: Any, stream: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    source: BinaryIO = part
+    shutil.copyfileobj(source, stream, 1 << 20)
+
+
+def _plain(row: Any) -> Any:
+    return row.tolist() if isinstance(row, np.ndarray | np.generic) else row

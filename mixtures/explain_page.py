@@ -1,0 +1,116 @@
+"""The page of `python -m mixtures explain --html`: shares as bars, curriculum, and where the numbers come from."""
+
+from typing import Any
+
+from fasttok.common import html
+from fasttok.common.html import KIND_COLOURS, PALETTE, Markup, Series, plot, table, tag, tiles
+from mixtures.shares import phases
+from mixtures.spec import Group, Mixture
+from mixtures.summary import Line
+
+KINDS: dict[str | None, str] = {None: PALETTE[7]} | dict(KIND_COLOURS)
+
+
+def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -> str:
+    """The whole page."""
+    leaves = [line for line in lines if not line.group]
+    kinds: dict[str, float] = {}
+    for line in leaves:
+        kinds[line.known.kind or "unknown"] = kinds.get(line.known.kind or "unknown", 0.0) + line.share
+    sections: list[Any] = [
+        tag("h1", f"Mixture {mixture.name}"),
+        tag("p", mixture.description),
+        tiles({"samples": f"{samples:,}", "sources": len(leaves), **{k: f"{v:.1%}" for k, v in sorted(kinds.items())}}),
+        tag("p", note, class_="soft"),
+        tag("h2", "Shares"),
+        bars(lines),
+        tag("h2", "Numbers"),
+        tag("p", f"Quotas are exact: each within one sample of its share. Policy of the mixture: {policies(mixture.root)}. Token "
+            "share counts the tokens that the cross-entropy is on; under a loss with one denominator for all tokens, gradients "
+            "follow it and not the share of samples.", class_="soft"),
+        table(COLUMNS, [row(line, lines[0]) for line in lines]),
+    ]  # fmt: skip
+    if mixture.schedule:
+        sections += [tag("h2", "Curriculum"), curriculum(mixture, samples, leaves)]
+    return html.page(f"Mixture {mixture.name}", *sections)
+
+
+COLUMNS = ("source", "kind", "share", "samples", "frames", "epochs", "chunk", "FAST ids", "token share", "MB", "note")
+
+
+def row(line: Line, whole: Line) -> list[Any]:
+    """The cells of `COLUMNS`."""
+    known = line.known
+    chunk = f"{known.horizon} x {known.action_dim}" if known.horizon and known.action_dim else None
+    return [
+        "\u2003" * line.depth + line.name,
+        known.kind,
+        f"{line.share:.2%}",
+        line.samples,
+        known.frames,
+        line.epochs,
+        chunk,
+        known.fast_tokens,
+        f"{line.tokens / whole.tokens:.2%}" if line.tokens is not None and whole.tokens else None,
+        line.bytes / 1e6 if line.bytes is not None else None,
+        notes(line),
+    ]
+
+
+def notes(line: Line) -> str:
+    """What is unusual about a source, in words."""
+    found = [f"capped by max_epochs, weights say {line.wanted:.2%}"] if line.capped else []
+    found += [f"{count:,} left out by {name}" for name, count in line.known.left_out.items()]
+    return ", ".join(found)
+
+
+def bars(lines: list[Line]) -> Markup:
+    """A bar a source, by its share of samples and, where known, of tokens; groups in between."""
+    whole, top = lines[0], max(line.share for line in lines if not line.group)
+    cells = []
+    for line in lines[1:]:
+        indent = f"padding-left:{(line.depth - 1) * 18}px"
+        share = html.bar(line.share / top, KINDS[line.known.kind]) if not line.group else ""
+        tokens = ""
+        if line.tokens is not None and whole.tokens and not line.group:
+            tokens = tag("span", f"{line.tokens / whole.tokens:.1%} of tokens", class_="soft")
+        name = tag("b", line.name) if line.group else tag("span", line.name)
+        cells.append(
+            tag(
+                "tr",
+                tag("td", tag("div", name, style=indent)),
+                tag("td", f"{line.share:.2%}", class_="num"),
+                tag("td", share, style="width:45%"),
+                tag("td", tokens),
+            )
+        )
+    keys = [
+        tag("span", tag("i", style=f"border-top:6px solid {colour}"), kind or "unknown kind")
+        for kind, colour in KINDS.items()
+        if any(line.known.kind == kind and not line.group for line in lines)
+    ]
+    return Markup(tag("div", *keys, class_="legend") + tag("table", *cells))
+
+
+def policies(group: Group) -> str:
+    """The policies of a mixture in words."""
+    own = group.policy + (f" (T = {group.temperature:g})" if group.policy == "temperature" else "")
+    inner = [f"{m.name}: {policies(m)}" for m in group.members if isinstance(m, Group) and m.policy != "as_given"]
+    return own + (f"; {'; '.join(inner)}" if inner else "")
+
+
+def curriculum(mixture: Mixture, samples: int, leaves: list[Line]) -> Markup:
+    """Shares over samples as steps, and samples per phase as a table."""
+    spans = phases(mixture, samples)
+    lines = []
+    for i, leaf in enumerate(leaves):
+        x = [float(v) for _, start, stop in spans for v in (start, stop)]
+        y = [100 * n / (b - a) for n, (_, a, b) in zip(leaf.phases, spans, strict=True) for _ in (0, 1)]
+        lines.append(Series(leaf.name, x, y, PALETTE[i % len(PALETTE)]))
+    drawing = tag(
+        "div",
+        plot(lines, width=900, height=260, x_label="samples", title="share of samples, %", zero=True),
+        class_="card",
+    )
+    columns = ["source", *[f"{start:,} to {stop:,}" for _, start, stop in spans]]
+    return Markup(drawing + table(columns, [[leaf.name, *leaf.phases] for leaf in leaves]))

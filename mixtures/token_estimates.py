@@ -1,0 +1,63 @@
+"""About how many FAST ids a chunk of each robot source takes, from a sample of the INDEX: what token shares are made of."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.actions.chunks import chunks_at
+from fasttok.actions.normalize import NormStats
+from fasttok.episodes.index import open_index, read_file
+from fasttok.errors import InputError
+from fasttok.tokenizer import ActionTokenizer
+from mixtures.spec import Mixture
+from mixtures.summary import Known
+
+EPISODES = 64  # of each source
+CHUNKS = 512
+
+
+def with_fast_tokens(mixture: Mixture, known: Mapping[str, Known], folder: str) -> dict[str, Known]:
+    """`known` with FAST ids per chunk: by the mixture's tokenizer, or for `fit` by one fitted on the sample itself.
+
+    Actions are taken as stored, whatever form a source asks for; a source that the tokenizer cannot encode stays unknown.
+    """
+    samples = {name: sample(mixture, name, folder) for name, facts in known.items() if facts.kind == "robot"}
+    samples = {name: chunks for name, chunks in samples.items() if len(chunks)}
+    if not samples:
+        return dict(known)
+    if mixture.tokenizer == "fit":
+        stats = {name: NormStats.fit(chunks.reshape(-1, chunks.shape[-1])) for name, chunks in samples.items()}
+        tok = ActionTokenizer.fit(samples, stats=stats)
+        names = {name: name for name in samples}
+    else:
+        tok = ActionTokenizer.load(mixture.tokenizer)
+        datasets = open_index(folder)["datasets"]
+        names = {s.name: datasets[s.dataset]["entry"].get("embodiment") for s in mixture.sources}
+    found = dict(known)
+    for name, chunks in samples.items():
+        try:
+            ids = tok.encode(chunks, names[name])
+        except InputError:
+            continue
+        found[name] = replace(known[name], fast_tokens=float(np.mean([len(i) for i in ids])))
+    return found
+
+
+def sample(mixture: Mixture, name: str, folder: str) -> NDArray[np.float32]:
+    """Chunks of a source's first episodes, evenly spread over them, (n, horizon, dims) float32."""
+    source = next(source for source in mixture.sources if source.name == name)
+    dataset = open_index(folder)["datasets"][source.dataset]
+    entry = dataset["entry"]
+    horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"])
+    files = dataset["splits"][source.split]["files"]
+    bases = (f"{folder.rstrip('/')}/{source.dataset}/{source.split}/{stem}" for stem in files)
+    episodes = islice((episode for base in bases for episode in read_file(base, {})), EPISODES)
+    found = []
+    for episode in episodes:
+        action = np.asarray(episode.steps["action"], np.float32)
+        steps = np.linspace(0, len(action) - 1, min(len(action), CHUNKS // EPISODES)).astype(np.int64)
+        found.append(chunks_at(action, steps, horizon, entry["action_encoding"]))
+    return np.concatenate(found) if found else np.zeros((0, horizon, entry["action_dim"]), np.float32)

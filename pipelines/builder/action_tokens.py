@@ -1,0 +1,147 @@
+"""The tokenizer of a build: checked against the data, fitted where asked, and copied into SHARDS/tokenizer."""
+
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+
+from fasttok import ActionTokenizer
+from fasttok.actions.representation import Representation
+from fasttok.common.console import log
+from fasttok.episodes.index import read as read_index_episodes
+from fasttok.errors import InputError, unknown_name
+from fasttok.fitting.fit import FitConfig, fit_tokenizer
+from mixtures.index_sizes import Held
+from mixtures.spec import Mixture
+from pipelines.builder.sources import Facts
+from pipelines.common.files import atomic_write, filesystem, is_local, join
+
+TOKENIZER = "tokenizer"
+CONFIG_LAST = "processor_config.json"  # copied last: a tokenizer folder without it does not load
+
+
+@lru_cache(maxsize=2)
+def load_tokenizer(folder: str) -> ActionTokenizer:
+    """The build's tokenizer; one on an object store is copied to a temporary folder first."""
+    fs, path = filesystem(folder)
+    if is_local(fs):
+        return ActionTokenizer.load(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        for file in fs.ls(path, detail=False):
+            Path(temporary, file.rsplit("/", 1)[-1]).write_bytes(fs.cat_file(file))
+        return ActionTokenizer.load(temporary)
+
+
+def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | None:
+    """Loads the tokenizer that the mixture names and compares it with the data; None for `fit` or without robot sources.
+
+    Raises:
+        InputError: no such tokenizer, or it lacks an embodiment or has another action_dim.
+    """
+    if mixture.tokenizer == "fit" or not any(source.robot for source in facts):
+        return None
+    tok = ActionTokenizer.load(mixture.tokenizer)
+    for source in facts:
+        if not source.robot or source.embodiment is None:
+            continue
+        if source.embodiment not in tok.stats:
+            hint = f"fit one on this data: fasttok fit INDEX --out {mixture.tokenizer}-new, or pass --tokenizer fit"
+            raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
+        shape = tok.embodiments.get(source.embodiment)
+        form = Representation.from_json(source.representation).name if source.representation else ""
+        if shape is not None and shape.form != form:
+            raise InputError(
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} was fitted on actions {shape.form or 'as stored'}, the "
+                f"mixture has them {form or 'as stored'}; pass --tokenizer fit"
+            )
+        held = len(tok.stats[source.embodiment].mean)
+        if held != source.action_dim:
+            raise InputError(
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} has action_dim {held}, dataset"
+                f" {source.dataset!r} has {source.action_dim}; fit a tokenizer on this INDEX, or pass --tokenizer fit"
+            )
+        if shape is not None and shape.relative:
+            raise InputError(
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} tokenises dims {list(shape.relative)} relative to the "
+                "state; fit it without --relative, and ask for `action: {{form: relative}}` in the mixture"
+            )
+        if shape is not None and shape.horizon != source.horizon:
+            log(
+                f"note: {source.name}: chunks of {source.horizon} steps, the tokenizer was fitted on {shape.horizon}; the"
+                " ids are exact all the same, only longer than they could be"
+            )
+    return tok
+
+
+def place_tokenizer(
+    out: str,
+    mixture: Mixture,
+    facts: list[Facts],
+    index: str,
+    given: ActionTokenizer | None,
+    holdings: Mapping[str, Held],
+) -> str | None:
+    """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
+
+    Returns:
+        Its fingerprint, None without robot sources.
+
+    Raises:
+        InputError: an earlier run of this build used another tokenizer.
+    """
+    if not any(source.robot for source in facts):
+        return None
+    folder = join(out, TOKENIZER)
+    fs, path = filesystem(folder)
+    if fs.exists(join(path, CONFIG_LAST)):
+        load_tokenizer.cache_clear()
+        held = load_tokenizer(folder)
+        if given is not None and given.fingerprint != held.fingerprint:
+            raise InputError(
+                f"{out} was begun with tokenizer {held.fingerprint}, {mixture.tokenizer} is {given.fingerprint}; resume with"
+                " the same tokenizer, or pass --overwrite"
+            )
+        return held.fingerprint
+    if given is not None:
+        copy_tokenizer(mixture.tokenizer, folder)
+        return given.fingerprint
+    fitted = fit_on_index(mixture, facts, index, holdings)
+    with tempfile.TemporaryDirectory() as temporary:
+        fitted.save(join(temporary, TOKENIZER))
+        copy_tokenizer(join(temporary, TOKENIZER), folder)
+    return fitted.fingerprint
+
+
+def fit_on_index(mixture: Mixture, facts: list[Facts], index: str, holdings: Mapping[str, Held]) -> ActionTokenizer:
+    """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns.
+
+    Episodes that every source's filters leave out are not seen, so what is held out by a filter stays held out.
+    """
+    robots = [source for source in facts if source.robot]
+    log(f"fitting a tokenizer on {', '.join(sorted({source.dataset for source in robots}))} ...")
+    rows: dict[str, dict[tuple[str, int], set[int]]] = {}
+    for source in robots:
+        held = holdings[source.name]
+        for file, row, records in zip(held.file.tolist(), held.row.tolist(), held.records.tolist(), strict=True):
+            wanted = rows.setdefault(source.split, {}).setdefault((source.dataset, file), set())
+            wanted.update(range(row, row + records))
+    episodes = (
+        episode
+        for split in sorted(rows)
+        for episode in read_index_episodes(index, split, partial(_wanted, rows[split]))
+    )
+    represent = {str(s.embodiment): Representation.from_json(s.representation) for s in robots if s.representation}
+    horizons = {str(source.embodiment): source.horizon for source in reversed(robots)}
+    return fit_tokenizer(episodes, FitConfig(), represent, horizons)[0]
+
+
+def _wanted(rows: Mapping[tuple[str, int], set[int]], dataset: str, file: int) -> set[int] | None:
+    return rows.get((dataset, file))
+
+
+def copy_tokenizer(source: str, folder: str) -> None:
+    """Copies a tokenizer's files, the one without which it does not load last."""
+    for file in sorted(Path(source).iterdir(), key=lambda file: (file.name == CONFIG_LAST, file.name)):
+        if file.is_file():
+            with atomic_write(join(folder, file.name)) as stream:
+                stream.write(file.read_bytes())

@@ -1,0 +1,86 @@
+"""Which frames of a source a build takes, and how often: a function of Philox bits, so nothing but a threshold is stored.
+
+Of F frames and a quota of n, every frame is taken n // F times, and n mod F frames once more: those with the smallest bits.
+Everything is computed in blocks, so memory does not grow with F.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.common.random_bits import words
+
+BLOCK = 1 << 22  # frames at a time: 32 MB of bits
+BINS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How often each frame of a source is taken.
+
+    Attributes:
+        key: name of the Philox stream.
+        passes: times every frame is taken.
+        threshold: frames whose bits are below are taken once more.
+        tie: and those whose bits equal the threshold, up to this frame (-1: none).
+    """
+
+    key: str
+    passes: int
+    threshold: int
+    tie: int
+
+    def takes(self, first: int, frames: int) -> NDArray[np.int64]:
+        """How often the frames first .. first + frames - 1 of the source are taken, (frames,) int64."""
+        bits = words(self.key, first, first + frames)
+        threshold = np.uint64(self.threshold)
+        tied = (bits == threshold) & (np.arange(first, first + frames) <= self.tie)
+        return self.passes + ((bits < threshold) | tied).astype(np.int64)
+
+
+def draw(key: str, frames: int, quota: int) -> Draws:
+    """The draws of `quota` samples from `frames` > 0 frames; exact, by two passes over the bits.
+
+    >>> d = draw("k", 10, 23)
+    >>> int(d.takes(0, 10).sum()), sorted(set(d.takes(0, 10).tolist()))
+    (23, [2, 3])
+    """
+    passes, chosen = divmod(quota, frames)
+    if not chosen:
+        return Draws(key, passes, 0, -1)
+    counts = np.zeros(BINS, np.int64)
+    for _, bits in _blocks(key, frames):
+        counts += np.bincount((bits >> np.uint64(48)).astype(np.int64), minlength=BINS)
+    ends = np.cumsum(counts)
+    bin_ = int(np.searchsorted(ends, chosen))  # the bin of the largest bits that are chosen
+    before = int(ends[bin_] - counts[bin_])
+    found = []
+    for first, bits in _blocks(key, frames):
+        inside = np.flatnonzero((bits >> np.uint64(48)) == bin_)
+        found.append((bits[inside], inside + first))
+    bits = np.concatenate([part for part, _ in found])
+    place = np.concatenate([part for _, part in found])
+    order = np.lexsort((place, bits))
+    last = order[chosen - before - 1]
+    return Draws(key, passes, int(bits[last]), int(place[last]))
+
+
+def group_takes(draws: Draws, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of each group of consecutive frames, (groups,) int64; all of a source's frames belong to a group."""
+    ends = np.cumsum(frames)
+    rows = np.empty(len(frames), np.int64)
+    start = 0
+    while start < len(frames):
+        base = int(ends[start] - frames[start])
+        stop = max(int(np.searchsorted(ends, base + BLOCK, side="right")), start + 1)
+        takes = draws.takes(base, int(ends[stop - 1]) - base)
+        rows[start:stop] = np.add.reduceat(takes, (ends[start:stop] - frames[start:stop]) - base)
+        start = stop
+    return rows
+
+
+def _blocks(key: str, frames: int) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+    for first in range(0, frames, BLOCK):
+        yield first, words(key, first, min(first + BLOCK, frames))

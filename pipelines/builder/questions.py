@@ -1,0 +1,189 @@
+"""Questions and captions that a robot episode answers by itself. Words are in `questions.yaml`, facts are computed here.
+
+The answer follows from the standardised episode: its instruction, commanded motion, gripper and length. A row's wording is
+chosen by its own bits, so it is the same in every build.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+
+STILL_CM = 1  # motions that round to less are none
+HALF = 0.5  # of a gripper's opening: above is open
+AXES = ("x", "y", "z")
+NEEDS = {"motion": "x, y, z in metres", "gripper": "a gripper", "subtask": "a gripper"}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """An episode at one step, as questions see it.
+
+    Attributes:
+        task: its instruction. step: place in it.
+        action: (T, D) standardised. dims: axis name -> column that moves along it; rate: seconds that a value is multiplied with.
+        absolute: whether those columns are positions rather than steps. gripper: (T,) opening, None without a gripper.
+        ahead: steps that a motion looks forward.
+    """
+
+    task: str
+    step: int
+    action: NDArray[np.float32]
+    dims: Mapping[str, int]
+    absolute: bool
+    rate: float
+    gripper: NDArray[np.float32] | None
+    ahead: int
+
+
+@cache
+def words() -> dict[str, dict[str, Any]]:
+    """questions.yaml."""
+    value: dict[str, dict[str, Any]] = yaml.safe_load(
+        files("pipelines.builder").joinpath("questions.yaml").read_text(encoding="utf-8")
+    )
+    return value
+
+
+def check(names: Sequence[str], entry: Mapping[str, Any], source: str) -> None:
+    """Whether a dataset can answer.
+
+    Raises:
+        InputError: it lacks what a question is about.
+    """
+    if "caption" in names and len(names) > 1:
+        raise InputError(f"source {source!r}: `caption` makes captions, the others questions; give them a source each")
+    for name in names:
+        able = motion_columns(entry) if name == "motion" else gripper_column(entry) is not None
+        if name in NEEDS and not able:
+            raise InputError(
+                f"source {source!r}: question {name!r} is about {NEEDS[name]}, which the actions of {entry['name']} have not "
+                f"({', '.join(entry['action_names']) or 'no names'}); leave it out"
+            )
+
+
+def motion_columns(entry: Mapping[str, Any]) -> dict[str, int]:
+    """Axis -> column of the action that moves the end effector along it; {} unless it has metres, or metres a second."""
+    columns = _columns(entry)
+    found: dict[str, int] = {}
+    for axis in AXES:
+        for column, (name, unit) in enumerate(columns):
+            if name in (axis, f"v{axis}") and unit in ("m", "m/s"):
+                found.setdefault(axis, column)
+    same = {(columns[column][1], entry["action_encoding"][column]) for column in found.values()}
+    return found if len(found) > 1 and len(same) == 1 else {}
+
+
+def gripper_column(entry: Mapping[str, Any]) -> int | None:
+    """Column of the first gripper of an action."""
+    encoding = list(entry["action_encoding"])
+    return encoding.index("gripper") if "gripper" in encoding else None
+
+
+def scene(entry: Mapping[str, Any], task: str, action: NDArray[np.float32], step: int) -> Scene:
+    """An episode's step with what its dataset's entry says of the columns."""
+    dims = motion_columns(entry)
+    first = next(iter(dims.values()), 0)
+    unit = _columns(entry)[first][1] if dims else ""
+    hz = entry["control_hz"] or 1.0
+    column = gripper_column(entry)
+    return Scene(
+        task=task,
+        step=step,
+        action=action,
+        dims=dims,
+        absolute=bool(dims) and entry["action_encoding"][first] == "absolute" and unit == "m",
+        rate=1 / hz if unit == "m/s" else 1.0,
+        gripper=None if column is None else action[:, column],
+        ahead=max(1, round(hz)),
+    )
+
+
+def ask(name: str, bits: int, at: Scene) -> tuple[str, str] | None:
+    """(prompt, answer) of one question, or None where it has no answer: an episode without an instruction.
+
+    Args:
+        bits: 64 random bits that choose the wording.
+    """
+    if not at.task.strip():
+        return None
+    said = words()[name]
+    prompts, answers = said["prompts"], said["answers"]
+    fields = {"task": at.task.strip(), **_FACTS[name](said, at)} if name in _FACTS else {"task": at.task.strip()}
+    prompt = prompts[bits % len(prompts)]
+    answer = answers[(bits >> 32) % len(answers)]
+    return _fill(prompt, fields), _fill(answer, fields)
+
+
+def subtask(at: Scene) -> str:
+    """What the robot is at, as its gripper tells: "reaching for the object", "moving the object" and so on."""
+    return _subtask(words()["subtask"], at)["subtask"]
+
+
+def _fill(template: str, fields: Mapping[str, str]) -> str:
+    """Fields in braces replaced once: what an instruction holds is never read as a field."""
+    parts = template.split("{")
+    return parts[0] + "".join(fields[name] + rest for name, rest in (part.split("}", 1) for part in parts[1:]))
+
+
+def _motion(said: dict[str, Any], at: Scene) -> dict[str, str]:
+    stop = min(at.step + at.ahead, len(at.action))
+    moved = []
+    for axis, column in at.dims.items():
+        values = at.action[at.step : stop, column].astype(np.float64)
+        metres = values[-1] - values[0] if at.absolute else float(values.sum()) * at.rate
+        cm = round(100 * abs(metres))
+        if cm >= STILL_CM:
+            moved.append((cm, said["axes"][axis][int(metres < 0)]))
+    phrases = [said["move"].format(cm=cm, direction=word) for cm, word in sorted(moved, key=lambda m: -m[0])]
+    if at.gripper is not None:
+        before, after = at.gripper[at.step] > HALF, at.gripper[stop - 1] > HALF
+        if before != after:
+            phrases.append(said["opens"] if after else said["closes"])
+    return {"motion": _listed(phrases) or said["still"]}
+
+
+def _gripper(said: dict[str, Any], at: Scene) -> dict[str, str]:
+    assert at.gripper is not None  # `check` saw to it
+    return {"gripper": said["open"] if at.gripper[at.step] > HALF else said["closed"]}
+
+
+def _progress(said: dict[str, Any], at: Scene) -> dict[str, str]:
+    return {"percent": str(10 * (10 * (at.step + 1) // len(at.action)))}
+
+
+def _subtask(said: dict[str, Any], at: Scene) -> dict[str, str]:
+    assert at.gripper is not None
+    closed = at.gripper <= HALF
+    now = at.step
+    if closed[now]:
+        lets_go = np.flatnonzero(~closed[now:])
+        near = len(lets_go) > 0 and lets_go[0] <= max(1, at.ahead // 2)
+        return {"subtask": said["release"] if near else said["hold"]}
+    return {"subtask": said["done"] if closed[:now].any() else said["reach"]}
+
+
+def _listed(phrases: list[str]) -> str:
+    if len(phrases) < 2:
+        return "".join(phrases)
+    return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def _columns(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, unit) of each column of an action."""
+    found: list[tuple[str, str]] = []
+    for part, width in zip(entry["action"], entry["action_widths"], strict=True):
+        names = part["names"] if len(part["names"]) == width else [""] * width
+        found += [(name, part["unit"]) for name in names]
+    return found
+
+
+Facts = Callable[[dict[str, Any], Scene], dict[str, str]]
+_FACTS: dict[str, Facts] = {"motion": _motion, "gripper": _gripper, "progress": _progress, "subtask": _subtask}

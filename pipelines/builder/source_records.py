@@ -1,0 +1,116 @@
+"""Records of a source, read at the places that the INDEX gives: robot episodes from their files, texts from the INDEX."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fasttok.episodes import BadRecord, Episode, Where
+from fasttok.errors import InputError
+from pipelines import vlm
+from pipelines.builder.sources import Facts
+from pipelines.common.files import filesystem
+from pipelines.datasets import entries
+from pipelines.datasets.filters import Reject
+from pipelines.datasets.standardize import standardize
+from pipelines.index.worker import open_directory
+
+OPEN_FILES = 32  # of the INDEX at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A source record, ready to be cut into rows.
+
+    Attributes:
+        action: (T, D) float32 raw units; (1, 0) for vqa and caption.
+        proprio: (T, S) float32 raw units; (1, 0) for vqa and caption.
+        prompt: instruction, question, or fixed prompt.
+        target: the answer; "" for robots. answers: all that people gave.
+        cameras: slot of the dataset -> T encoded images.
+        steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
+    """
+
+    action: NDArray[np.float32]
+    proprio: NDArray[np.float32]
+    prompt: str
+    target: str
+    cameras: dict[str, list[bytes]]
+    steps: NDArray[np.int64]
+    answers: tuple[str, ...] = ()
+
+
+class Records:
+    """Reads a source's records by their place in the INDEX; what cannot be used comes back as BadRecord."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._entry = entries.from_json(facts.entry)
+        self._held: tuple[tuple[int, int], pa.Table] | None = None
+        if facts.recorded:
+            self._directory = open_directory(facts.directory, facts.through)
+        else:
+            self._image = vlm.open_images(self._entry, facts.directory)
+
+    def load(self, indexed: dict[str, Any]) -> tuple[Where, int, Loaded | BadRecord]:
+        """(place, source bytes read, record) of which `rows` gave the row."""
+        where = Where(indexed["file"], indexed["offset"], indexed["length"], indexed["episode"])
+        if self.facts.recorded:
+            return where, max(where.length, 0), self._robot(where)
+        return where, indexed["image_length"], self._vlm(where, indexed)
+
+    def _robot(self, where: Where) -> Loaded | BadRecord:
+        episode: Episode | BadRecord = self._directory.read_at(where.file, where.offset, where.length, where.number)
+        if isinstance(episode, BadRecord):
+            return episode
+        try:
+            standard = standardize(self._entry, episode)
+        except Reject as error:
+            return BadRecord(episode.where, error.reason, str(error))
+        return Loaded(standard.action, standard.proprio, standard.language, "", standard.cameras, standard.steps)
+
+    def _vlm(self, where: Where, indexed: dict[str, Any]) -> Loaded | BadRecord:
+        """The image at its place, and the texts as they were when they were indexed."""
+        data, problem = self._image(indexed["image"], indexed["image_offset"], indexed["image_length"])
+        if problem:
+            return BadRecord(where, "image", problem)
+        nothing = np.zeros((1, 0), np.float32)
+        texts = (indexed["language"], indexed["target"])
+        answers = tuple(indexed["answers"])
+        return Loaded(nothing, nothing, *texts, {"primary": [data]}, np.zeros(1, np.int64), answers)
+
+    def rows(self, file: int, row: int, records: int) -> Iterator[dict[str, Any]]:
+        """What the INDEX has of so many neighbours; its row groups are read once as long as they are asked for in order.
+
+        Raises:
+            InputError: the INDEX is missing, damaged or shorter than the plan says.
+        """
+        facts = self.facts
+        url = f"{facts.index}/{facts.dataset}/{facts.split}/{facts.files[file]}.episodes.parquet"
+        reader, starts = _open(url)
+        while records:
+            group = int(np.searchsorted(starts, row, side="right")) - 1
+            if self._held is None or self._held[0] != (file, group):
+                if group >= reader.num_row_groups:
+                    raise InputError(f"{url}: has no row {row}; it was made again since the plan: pass --overwrite")
+                self._held = (file, group), reader.read_row_group(group)
+            table = self._held[1].slice(row - int(starts[group]), records)
+            yield from table.to_pylist()
+            row, records = row + table.num_rows, records - table.num_rows
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _open(url: str) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
+    """A Parquet file of the INDEX, and the first row of each of its row groups (and one past the last)."""
+    fs, path = filesystem(url)
+    try:
+        reader = pq.ParquetFile(fs.open(path, "rb"))
+    except (FileNotFoundError, pa.ArrowException) as error:
+        raise InputError(f"{url} is missing or damaged ({error}); run the index job again") from None
+    sizes = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
+    return reader, np.cumsum([0, *sizes])

@@ -1,0 +1,223 @@
+"""A mixture's sources, looked up in an INDEX: what each one is, and how its actions, cameras and prompts are asked for."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fasttok.actions.representation import Piece, Representation
+from fasttok.episodes.index import open_index
+from fasttok.errors import InputError, unknown_name
+from mixtures.index_sizes import split_counts
+from mixtures.spec import Mixture, Resize, Source, asked_for
+from mixtures.summary import row_kind
+from pipelines.builder import questions
+from pipelines.datasets import entries
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One source of a mixture, resolved.
+
+    Attributes:
+        name: source in the mixture; dataset, split: where in the INDEX.
+        kind: of its rows: robot, vqa or caption.
+        index: the INDEX; directory: the dataset's.
+        entry: the dataset entry, as index.json holds it.
+        files: stems of the INDEX's files, in order.
+        through: "" for the raw reader, else why it is read through TFDS.
+        cameras: slots of its rows; taken: (slot of the rows, slot of the dataset), None for all as they are.
+        bgr: slots whose images are stored with their channels reversed, as whoever decodes them must know.
+        representation: how its actions are represented (`fasttok.actions.representation`), None for as stored; action_dim,
+            action_encoding and action_names are those of what is represented.
+        horizon: steps of a chunk; 0 for vqa and caption, as are action_dim and state_dim.
+        prompts: templates of which each row takes one. resize: what images are resized to, None for as they are.
+        questions: asked about a robot's episodes instead of taking their actions. subtask: whether robot rows say theirs.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    kind: str
+    index: str
+    directory: str
+    entry: dict[str, Any]
+    files: tuple[str, ...]
+    through: str
+    embodiment: str | None
+    control_hz: float | None
+    horizon: int
+    action_dim: int
+    action_encoding: tuple[str, ...]
+    action_names: tuple[str, ...]
+    state_dim: int
+    state_names: tuple[str, ...]
+    cameras: tuple[str, ...]
+    taken: tuple[tuple[str, str], ...] | None
+    bgr: tuple[str, ...]
+    license: str
+    homepage: str
+    citation: str
+    representation: dict[str, Any] | None = None
+    prompts: tuple[str, ...] = ()
+    resize: dict[str, Any] | None = None
+    questions: tuple[str, ...] = ()
+    subtask: bool = False
+
+    @property
+    def robot(self) -> bool:
+        """Whether its rows hold actions."""
+        return self.kind == "robot"
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its records are robot episodes."""
+        return bool(self.entry["kind"] == "robot")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; not the INDEX's place, so they are the same wherever it lies."""
+        return {key: value for key, value in asdict(self).items() if key != "index"}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], index: str) -> "Facts":
+        """The inverse of `to_json`."""
+        lists = ("files", "action_encoding", "action_names", "state_names", "cameras", "bgr", "prompts", "questions")
+        taken = None if value["taken"] is None else tuple((slot, of) for slot, of in value["taken"])
+        return cls(**{**value, **{name: tuple(value[name]) for name in lists}, "taken": taken, "index": index})
+
+    def card(self) -> dict[str, Any]:
+        """What the manifest says of a source: no places."""
+        places = ("name", "index", "directory", "entry", "files", "through", "taken")
+        value = {key: v for key, v in asdict(self).items() if key not in places}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
+
+
+def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
+    """Looks a mixture's sources up in an INDEX.
+
+    Returns:
+        The sources in the mixture's order, and the INDEX's digest.
+
+    Raises:
+        InputError: no INDEX, it lacks a dataset or split, or a dataset cannot be what a source asks for.
+    """
+    index = open_index(folder)
+    found = []
+    for source in mixture.sources:
+        with asked_for(source):
+            counts = split_counts(index, source.dataset, source.split)
+            dataset = index["datasets"][source.dataset]
+            found.append(_facts(mixture, source, folder, dataset, tuple(counts["files"])))
+    _one_form(found)
+    return found, str(index["digest"])
+
+
+def _facts(mixture: Mixture, source: Source, folder: str, dataset: dict[str, Any], files: tuple[str, ...]) -> Facts:
+    entry = dataset["entry"]
+    recorded = entry["kind"] == "robot"
+    kind = row_kind(source, entry["kind"])
+    robot = kind == "robot"
+    if source.questions and not recorded:
+        raise InputError(
+            f"source {source.name!r}: questions are asked about robots, {source.dataset} is {entry['kind']} data"
+        )
+    if source.questions:
+        questions.check(source.questions, entry, source.name)
+    if source.subtask:
+        if not robot:
+            raise InputError(
+                f"source {source.name!r}: subtask goes with a robot's actions, its rows are {kind}; leave it out"
+            )
+        questions.check(("subtask",), entry, source.name)
+    try:
+        horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else 0
+    except InputError as error:
+        raise InputError(f"dataset {source.dataset!r}: {error}") from None
+    represent = representation(entry, source.name, source.form, source.rotation) if robot else None
+    encoding, names = (entry["action_encoding"], entry["action_names"]) if robot else ((), ())
+    slots = tuple(sorted(entry["cameras"])) if recorded else ("primary",)
+    cameras, bgr = _cameras(source, slots, tuple(entry["bgr"]))
+    return Facts(
+        name=source.name,
+        dataset=source.dataset,
+        split=source.split,
+        kind=kind,
+        index=folder,
+        directory=dataset["directory"],
+        entry=entry,
+        files=files,
+        through=dataset["through"],
+        embodiment=entry["embodiment"] if recorded else None,
+        control_hz=entry["control_hz"] if recorded else None,
+        horizon=horizon,
+        action_dim=represent.dim if represent else entry["action_dim"] if robot else 0,
+        action_encoding=represent.encoding if represent else tuple(encoding),
+        action_names=represent.names(names) if represent else tuple(names),
+        state_dim=entry["proprio_dim"] if robot else 0,
+        state_names=tuple(entry["proprio_names"]) if robot else (),
+        cameras=cameras,
+        taken=source.cameras,
+        bgr=() if source.resize else bgr,
+        license=entry["license"],
+        homepage=entry["homepage"],
+        citation=entry["citation"],
+        representation=represent.to_json() if represent else None,
+        prompts=source.prompts,
+        resize=None if source.resize is None else asdict(source.resize),
+        questions=source.questions,
+        subtask=source.subtask,
+    )
+
+
+def _cameras(source: Source, slots: tuple[str, ...], bgr: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The slots of a source's rows, and which of them are stored with their channels reversed."""
+    if source.cameras is None:
+        return slots, bgr
+    for _, of in source.cameras:
+        if of not in slots:
+            raise unknown_name(f"camera of {source.dataset}", of, slots, f"Asked for by source {source.name!r}.")
+    pairs = sorted(source.cameras)
+    return tuple(slot for slot, _ in pairs), tuple(slot for slot, of in pairs if of in bgr)
+
+
+def _one_form(sources: list[Facts]) -> None:
+    """A tokenizer has one set of statistics per embodiment, so all its sources are represented alike."""
+    seen: dict[str | None, Facts] = {}
+    for source in (source for source in sources if source.robot):
+        first = seen.setdefault(source.embodiment, source)
+        if first.representation != source.representation:
+            raise InputError(
+                f"sources {first.name!r} and {source.name!r} of one embodiment ({source.embodiment}) have different `action:` "
+                "forms; its statistics are of one form: give both the same"
+            )
+
+
+def resize_of(facts: Facts) -> Resize | None:
+    """What a source's images are resized to."""
+    return None if facts.resize is None else Resize(**facts.resize)
+
+
+def representation(entry: dict[str, Any], name: str, form: str, rotation: str) -> Representation | None:
+    """How the actions of a source of this name are represented, None for as stored. `entry`: as index.json holds it.
+
+    Raises:
+        InputError: the dataset does not allow it.
+    """
+    if (form, rotation) == ("stored", "stored"):
+        return None
+    parts = entries.from_json(entry)
+    columns, at = {}, 0
+    for part, width in zip(parts.proprio, entry["proprio_widths"], strict=True):
+        columns[part.rotation, part.names or part.feature, width] = tuple(range(at, at + width))
+        at += width
+    pieces, at = [], 0
+    for part, width in zip(parts.action, entry["action_widths"], strict=True):
+        same = (
+            columns.get((part.rotation, part.names or part.feature, width), ()) if part.encoding == "absolute" else ()
+        )
+        pieces.append(Piece(at, width, part.encoding, part.rotation, part.unit.endswith("/s"), same))
+        at += width
+    if any(piece.rate for piece in pieces) and not entry["control_hz"]:
+        raise InputError(f"source {name!r}: its actions are velocities, and its control frequency is not known")
+    try:
+        return Representation(tuple(pieces), form, rotation, 1 / (entry["control_hz"] or 1))
+    except InputError as error:
+        raise InputError(f"source {name!r}: {error}") from None

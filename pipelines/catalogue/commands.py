@@ -1,0 +1,181 @@
+"""`python -m pipelines datasets list | show | draft`: the catalogue of entries, and a first entry for data of one's own."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+import yaml
+
+from fasttok.common.console import emit_json, log, table
+from fasttok.episodes import rlds
+from fasttok.episodes.features import Feature
+from fasttok.errors import InputError, unknown_name
+from pipelines.catalogue import draft_rlds, draft_vlm
+from pipelines.datasets.entries import DatasetEntry, packaged, parse_entry
+
+
+@dataclass(frozen=True)
+class ListConfig:
+    """Lists every dataset that an entry comes with the package.
+
+    Example: python -m pipelines datasets list --robot franka
+    """
+
+    robot: str = ""
+    """Only robots with this in their name, whatever the case."""
+    json: bool = False
+    """Print JSON on stdout."""
+    markdown: bool = False
+    """Print the page's tables of docs/datasets.md."""
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    """Prints an entry: what a dataset's features mean here, and its known defects.
+
+    Example: python -m pipelines datasets show kuka
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """A dataset of `datasets list`."""
+    json: bool = False
+    """Print the entry as JSON, with what it takes from another one, on stdout."""
+
+
+@dataclass(frozen=True)
+class DraftConfig:
+    """Proposes an entry for an RLDS directory, or a folder of questions, captions or boxes, and says what could not be told.
+
+    Example: python -m pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
+    """
+
+    directory: Annotated[str, tyro.conf.Positional]
+    """A TFDS version folder, or a folder in one of the layouts of docs/vlm.md."""
+
+
+def entry_of(name: str) -> DatasetEntry:
+    """A packaged entry.
+
+    Raises:
+        InputError: no such dataset; names the closest.
+    """
+    known = packaged()
+    if name not in known:
+        raise unknown_name("dataset", name, known, "All: python -m pipelines datasets list. Your own: docs/datasets.md")
+    return parse_entry(known[name], f"pipelines/datasets/entries/{name}.yaml")
+
+
+def row(entry: DatasetEntry) -> dict[str, Any]:
+    """A line of the list."""
+    return {
+        "name": entry.name,
+        "robot": entry.robot,
+        "Hz": entry.control_hz,
+        "cameras": ", ".join(slot for slot, _ in entry.cameras),
+        "action": encoding(entry, "action"),
+        "state": encoding(entry, "proprio"),
+        "episodes": sum(n for _, n in entry.episodes) or None,
+        "GiB": entry.size_gib,
+        "defects": len(entry.defects),
+        "excluded": entry.exclude,
+    }
+
+
+def encoding(entry: DatasetEntry, key: str) -> str:
+    """An action or state in a few words: "delta xyz, euler_xyz, gripper"."""
+    words = []
+    for part in getattr(entry, key):
+        first = part.names[0].split()[0] if part.names else part.feature.rsplit("/", 1)[-1]
+        joined = "".join(part.names)
+        what = part.rotation or ("gripper" if part.encoding == "gripper" else "joints" if first == "joint" else "")
+        what = what or (joined if 0 < len(joined) <= 6 else first)
+        words.append(f"delta {what}" if part.encoding == "delta" else what)
+    return ", ".join(words)
+
+
+def run_list(config: ListConfig) -> None:
+    """Prints a table, or JSON."""
+    rows = [row(entry_of(name)) for name in sorted(packaged())]
+    rows = [r for r in rows if config.robot.lower() in r["robot"].lower()]
+    if config.json:
+        emit_json(rows)
+        return
+    if config.markdown:
+        print(markdown(), end="")
+        return
+    if not rows:
+        raise InputError(f"no entry's robot has {config.robot!r} in its name; see: python -m pipelines datasets list")
+    table(f"{len(rows)} entries", list(rows[0]), [list(r.values()) for r in rows])
+
+
+def markdown() -> str:
+    """The generated part of docs/datasets.md."""
+    entries = [entry_of(name) for name in sorted(packaged())]
+    lines = [
+        "| name | robot | Hz | cameras | action | state | episodes | GiB | licence | soups | known defects |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        cells = [
+            f"[{entry.name}]({entry.homepage})" if entry.homepage else entry.name,
+            entry.robot,
+            f"{entry.control_hz:g}" if entry.control_hz else "not known",
+            ", ".join(slot + (" (BGR)" if slot in entry.bgr else "") for slot, _ in entry.cameras),
+            encoding(entry, "action"),
+            encoding(entry, "proprio"),
+            ", ".join(f"{split} {count:,}" for split, count in entry.episodes),
+            f"{entry.size_gib:,.2f}" if entry.size_gib else "",
+            entry.license or "see its homepage",
+            ", ".join(entry.soups),
+            " ".join(entry.defects),
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", "Excluded, with the reason; `index` refuses them:", ""]
+    lines += [f"- `{entry.name}`: {entry.exclude}." for entry in entries if entry.exclude]
+    lines += ["", "Not tried on features, which are not known:", ""]
+    lines += [f"- `{entry.name}`: {entry.unknown}." for entry in entries if entry.unknown]
+    return "\n".join(lines) + "\n"
+
+
+def run_show(config: ShowConfig) -> None:
+    """Prints the entry as it is written, or JSON.
+
+    Raises:
+        InputError: no such dataset.
+    """
+    entry = entry_of(config.name)
+    if config.json:
+        emit_json(entry.to_json())
+        return
+    text = packaged()[config.name]
+    print(text, end="")
+    base = yaml.safe_load(text).get("same_as")
+    if base:
+        print(f"\n# {base}, of which it takes the rest:\n{packaged()[base]}", end="")
+
+
+def run_draft(config: DraftConfig) -> None:
+    """Prints the draft on stdout, what could not be told on stderr.
+
+    Raises:
+        InputError: neither an RLDS directory that the raw reader covers nor a layout of questions or captions that is known.
+    """
+    found = None if rlds.is_rlds(config.directory) else draft_vlm.propose(config.directory)
+    if found is None:
+        directory = rlds.open_raw(config.directory)
+        features: dict[str, Feature] = directory.features
+        found = draft_vlm.of_features(directory.name, features)
+        found = found or draft_rlds.propose(directory.name, features, first_steps(directory))
+    text, unclear = found
+    print(text, end="")
+    for line in unclear:
+        log(f"not clear: {line}")
+
+
+def first_steps(directory: rlds.RldsDirectory) -> dict[str, Any]:
+    """Step columns of the first episode that can be read, for ranges; {} where there is none."""
+    for file in directory.declared:
+        for record in directory.read_file(file):
+            if hasattr(record, "steps"):
+                return record.steps
+    return {}

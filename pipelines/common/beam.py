@@ -1,0 +1,170 @@
+"""Running independent jobs as one linear Beam graph: Create -> expand -> Reshuffle -> work. Sinks are the jobs' own business.
+
+Linear, because a Dask runner executes only the last branch of a graph; own sinks, because its built-in ones write nothing
+there. The graph holds one URL, from which a worker lists the jobs, so it is the same few kilobytes for ten jobs and a million.
+Results travel as files that appear by atomic rename, so any runner, any number of workers and any retry will do.
+"""
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fasttok.common.console import log, progress
+from fasttok.errors import InputError, require
+from pipelines.common.files import filesystem, is_local, join
+from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
+
+MANY_JOBS = 32  # from which starting processes is worth it
+Expand = Callable[[str], Iterable[Any]]
+Work = Callable[[Any], Counts]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the pipeline.
+
+    Attributes:
+        name: in the graph and in progress lines. source: URL that `expand` turns into picklable jobs, on a worker.
+        work: runs a job; what it returns becomes Beam's counters. Both are module-level functions.
+        unit: what a job is. records: what it reads.
+    """
+
+    name: str
+    source: str
+    expand: Expand
+    work: Work
+    unit: str
+    records: str
+
+
+def build_graph(pipeline: Any, stage: Stage) -> None:
+    """Adds the stage to a pipeline."""
+    import apache_beam as beam
+
+    _ = (
+        pipeline
+        | "Source" >> beam.Create([stage.source], reshuffle=False)
+        | "Jobs" >> beam.FlatMap(stage.expand)
+        | "Spread" >> beam.Reshuffle()
+        | stage.name.capitalize() >> beam.Map(counted, stage.work, stage.name)
+    )
+
+
+def counted(job: Any, work: Work, namespace: str) -> None:
+    """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run."""
+    from apache_beam.metrics import Metrics
+
+    for name, count in asdict(work(job)).items():
+        Metrics.counter(namespace, name).inc(count)
+
+
+def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, live: str | None = None) -> None:
+    """Runs a stage to its end and shows progress.
+
+    Args:
+        beam_args: flags for Beam, untouched. jobs: how many `expand` will give. already: jobs that were finished before.
+        live: a local file that jobs report to (`live.Reporter`); without it there is no progress but Beam's own.
+
+    Raises:
+        InputError: Beam is not installed, refuses its flags, or a worker raised InputError.
+    """
+    beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    for name in ("apache_beam", "root"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="apache_beam")
+    cores = os.cpu_count() or 1
+    if not beam_args and jobs >= MANY_JOBS and cores > 1:
+        log(f"one process; on all cores: --direct_running_mode=multi_processing --direct_num_workers={cores}")
+    with progress(stage.name, total=jobs + already, unit=stage.unit) as advance:
+        if already:
+            advance(already)
+        if not jobs:
+            return
+        try:
+            with (
+                _Watch(live, stage.records, advance),
+                beam.Pipeline(options=PipelineOptions(flags(beam_args))) as pipeline,
+            ):
+                build_graph(pipeline, stage)
+        except Exception as error:
+            known = next(_user_errors(error), None)
+            if known is None:
+                raise
+            raise InputError(known) from None
+
+
+def flags(beam_args: list[str]) -> list[str]:
+    """Beam's flags, with ours where they say nothing: the local runner, and workers that tell only what is wrong."""
+    ours = {"--runner": "DirectRunner", "--default_sdk_harness_log_level": "ERROR"}
+    given = {arg.split("=")[0] for arg in beam_args}
+    return [f"{flag}={value}" for flag, value in ours.items() if flag not in given] + beam_args
+
+
+def live_file(folder: str) -> str | None:
+    """Where jobs that write to this folder report to, if it is local."""
+    fs, path = filesystem(join(folder, WORK, LIVE))
+    return path if is_local(fs) else None
+
+
+def finish(folder: str) -> None:
+    """Removes what only the run needed, and what killed runs left half-written."""
+    fs, path = filesystem(join(folder, WORK))
+    fs.rm(path, recursive=True)
+    if is_local(fs):
+        for file in Path(folder).rglob(".*.tmp"):
+            file.unlink(missing_ok=True)
+
+
+class _Watch(threading.Thread):
+    """Reads what the jobs report while the pipeline runs."""
+
+    def __init__(self, live: str | None, records: str, advance: Callable[..., None]) -> None:
+        super().__init__(daemon=True)
+        self.follower = Follower(live) if live else None
+        self.records, self.advance = records, advance
+        self.stop, self.began = threading.Event(), time.monotonic()
+
+    def __enter__(self) -> "_Watch":
+        if self.follower:
+            self.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop.set()
+        if self.follower:
+            self.join()
+            self.poll()
+
+    def run(self) -> None:
+        while not self.stop.wait(0.5):
+            self.poll()
+
+    def poll(self) -> None:
+        assert self.follower is not None
+        new = self.follower.poll()
+        if new != Counts():
+            total, seconds = self.follower.counts, time.monotonic() - self.began
+            note = f"{total.records:,} {self.records}, {total.bytes / 1e6 / seconds:,.1f} MB/s, {total.rejected:,} rejected"
+            self.advance(new.files, note)
+
+
+def _user_errors(error: BaseException | None) -> Iterator[str]:
+    """Messages of InputErrors that a runner wrapped; portable runners hand over only the worker's traceback as text."""
+    marker = "fasttok.errors.InputError: "
+    while error is not None:
+        text = str(error)
+        if isinstance(error, InputError) or marker in text:
+            yield (
+                text[text.rfind(marker) + len(marker) if marker in text else 0 :]
+                .split("\n")[0]
+                .split(" [while running")[0]
+            )
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,147 @@
+"""An episode as stored, made what its entry says it means: action, proprio, language, cameras.
+
+A record that cannot be used raises `Reject` with the short reason under which it is counted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Episode, as_float
+from pipelines.common.images import check_header
+from pipelines.datasets.entries import DatasetEntry, Part
+from pipelines.datasets.filters import Reject, check_success, wanted_steps
+from pipelines.datasets.grippers import opening
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """A standardised episode: action (T, D) and proprio (T, S) float32 in raw units; cameras: slot -> T encoded images.
+
+    Attributes:
+        steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
+        widths: columns that each part of the action and of the proprio took.
+        left_out: how many steps were left out, by reason.
+    """
+
+    action: NDArray[np.float32]
+    proprio: NDArray[np.float32]
+    language: str
+    cameras: dict[str, list[bytes]]
+    steps: NDArray[np.int64]
+    widths: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
+    """Applies an entry to an episode.
+
+    Raises:
+        Reject: a feature named in the entry is missing, the episode is empty after `drop_first`, an action or proprio is not
+            finite, the language is missing, or an image is unreadable; or the entry's filters do not want the episode.
+    """
+    first = entry.drop_first
+    if episode.length <= first:
+        raise Reject("empty", f"{episode.length} steps, of which the entry drops the first {first}")
+    check_success(entry.filters, episode)
+    language = _language(entry, episode)
+    action, action_widths = _columns(entry.action, episode)
+    proprio, proprio_widths = _columns(entry.proprio, episode)
+    for name, values in (("action", action), ("proprio", proprio)):
+        bad = np.argwhere(~np.isfinite(values[first:]))
+        if len(bad):
+            step, dim = bad[0]
+            raise Reject(
+                f"{name} not finite", f"{name} is {values[step + first, dim]} at step {step + first}, dim {dim}"
+            )
+    wanted = wanted_steps(entry.filters, action[first:], encodings(entry.action, action_widths))
+    steps = first + np.flatnonzero(wanted)
+    cameras = {}
+    for slot, feature in entry.cameras:
+        images = _feature(episode, feature)
+        if not isinstance(images, list):
+            raise Reject("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
+        cameras[slot] = [images[step] for step in steps.tolist()]
+        for step, image in zip(steps.tolist(), cameras[slot], strict=True):
+            problem = check_header(image) if isinstance(image, bytes) else "not one image"
+            if problem:
+                raise Reject("image", f"camera {slot} ({feature}), step {step}: {problem}")
+    left_out = {"first": first, "idle": len(wanted) - len(steps)}
+    counts = {reason: count for reason, count in left_out.items() if count}
+    return Standard(action[steps], proprio[steps], language, cameras, steps, (action_widths, proprio_widths), counts)
+
+
+def encodings(parts: tuple[Part, ...], widths: Sequence[int]) -> list[str]:
+    """Per dimension "absolute", "delta" or "gripper"; `widths` are the columns that each part took."""
+    return [part.encoding for part, width in zip(parts, widths, strict=True) for _ in range(width)]
+
+
+def dim_names(parts: tuple[Part, ...], widths: Sequence[int]) -> list[str]:
+    """Per dimension of an action or proprio a name with its unit, for people."""
+    names = []
+    for part, width in zip(parts, widths, strict=True):
+        for i in range(width):
+            name = part.names[i] if i < len(part.names) else f"{part.feature}[{part.start + i}]"
+            names.append(f"{name} ({part.unit})" if part.unit else name)
+    return names
+
+
+def _columns(parts: tuple[Part, ...], episode: Episode) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """The parts' columns side by side, and how many each took."""
+    columns = []
+    for part in parts:
+        values = _feature(episode, part.feature)
+        if isinstance(values, list) or values.dtype == object:
+            raise Reject("features", f"{part.feature} holds bytes or steps of several sizes, expected numbers")
+        table = as_float(values)
+        stop = table.shape[1] if part.stop is None else part.stop
+        if stop > table.shape[1] or part.start >= stop:
+            raise Reject(
+                "dims", f"{part.feature} has {table.shape[1]} dims, the entry takes [{part.start}, {part.stop})"
+            )
+        taken = table[:, part.start : stop]
+        gripper = part.encoding == "gripper"
+        columns.append(opening(taken, part.closed, part.open, part.relative) if gripper else taken)
+    joined = np.concatenate(columns, axis=1) if columns else np.zeros((episode.length, 0), np.float32)
+    return joined, tuple(column.shape[1] for column in columns)
+
+
+def _feature(episode: Episode, name: str) -> NDArray | list[bytes]:
+    if name not in episode.steps:
+        raise Reject("features", f"no step feature {name}; there are {', '.join(sorted(episode.steps))}")
+    return episode.steps[name]
+
+
+def _language(entry: DatasetEntry, episode: Episode) -> str:
+    if entry.language is None:
+        return ""
+    if entry.language in episode.steps:
+        value = episode.steps[entry.language][entry.drop_first]
+    elif entry.language in episode.metadata:
+        value = episode.metadata[entry.language]
+    else:
+        raise Reject("language", f"no feature {entry.language}")
+    if entry.language_format == "codepoints":
+        value = _codepoints(np.asarray(value))
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.ravel()[0]
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise Reject("language", f"{entry.language} is not UTF-8") from None
+    text = " ".join(text.split())
+    if not text and entry.filters.language:
+        raise Reject("language", f"{entry.language} is empty", filtered=True)
+    return text
+
+
+def _codepoints(numbers: NDArray) -> str:
+    """Unicode numbers, up to the first zero, as text."""
+    flat = numbers.ravel().tolist()
+    stop = flat.index(0) if 0 in flat else len(flat)
+    try:
+        return "".join(map(chr, flat[:stop]))
+    except (ValueError, OverflowError, TypeError):
+        raise Reject("language", f"not unicode code points: {flat[:4]} ...") from None

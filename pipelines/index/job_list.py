@@ -1,0 +1,185 @@
+"""The jobs of stage 1: a dataset's directory -> its entry, its files, and how they are cut."""
+
+import glob
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fasttok.episodes import rlds
+from fasttok.episodes.index import FORMAT_VERSION
+from fasttok.errors import InputError
+from pipelines import vlm
+from pipelines.common.files import filesystem, join, read_json
+from pipelines.datasets import entries
+from pipelines.index.worker import Job, Source
+from pipelines.vlm import folder, tfds
+from pipelines.vlm.record import Wrong
+
+if TYPE_CHECKING:
+    from pipelines.index.run import IndexConfig
+
+SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a directory holds. `files`: split -> files. `made_from`: what says how to read them, for stamps."""
+
+    name: str
+    entry: entries.DatasetEntry
+    through: str
+    files: dict[str, list[str]]
+    made_from: list[Any]
+
+
+def plan_jobs(directory: str, config: "IndexConfig", out: str) -> tuple[Source, list[Job]]:
+    """A dataset directory and the jobs that index it.
+
+    Raises:
+        InputError: not a dataset, no entry, none of the asked splits, or files that are not what the entry says.
+    """
+    found = _in_tfds(directory, config) if rlds.is_rlds(directory) else _in_folder(directory, config)
+    chosen = [split for split in found.files if not config.splits or split in config.splits]
+    if not chosen:
+        raise InputError(
+            f"{found.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(found.files)}"
+        )
+    entry = usable(found.entry, config.control_hz)
+    source = Source(directory, found.name, entry.to_json(), config.verify, found.through)
+    settings = _digest([FORMAT_VERSION, source.entry, source.verify, found.through, found.made_from])
+    jobs = []
+    for split in chosen:
+        if entry.kind != "robot":
+            _check_images(entry, directory, split)
+        number = 0
+        for file in found.files[split]:
+            also = [join(directory, dict(entry.annotations)[split])] if entry.format == "vqav2" else []
+            stamp = _stamp([file, *also], settings)
+            robot: list[vlm.Range] = [(0, None, 0)]
+            ranges = robot if entry.kind == "robot" else vlm.ranges(vlm.SourceFile(entry, directory, split, file))
+            for start, stop, first in ranges:
+                jobs.append(Job(out, found.name, split, file, _stem(file, number), stamp, start, stop, first))
+                number += 1
+    return source, jobs
+
+
+def _in_tfds(directory: str, config: "IndexConfig") -> Found:
+    """A TFDS version folder: episodes, or examples with an image each."""
+    opened = rlds.open_directory(directory)
+    entry = entries.find_entry(directory, opened.name, config.entries)
+    if entry.kind != "robot":
+        if entry.format != "tfds":
+            raise InputError(f"{directory} is a TFDS directory; its entry needs format: tfds, not {entry.format}")
+        if opened.through:
+            raise InputError(
+                f"{directory}: the raw reader does not cover {opened.through}, and {entry.kind} data are read by no other; "
+                "store it as TFRecord files (TFDS: file_format=tfrecord) without that feature"
+            )
+        tfds.opened.cache_clear()
+    made_from = [read_json(f"{directory}/{name}", "TFDS's") for name in ("features.json", "dataset_info.json")]
+    return Found(opened.name, entry, opened.through, opened.splits, made_from)
+
+
+def _in_folder(directory: str, config: "IndexConfig") -> Found:
+    """A folder of questions or captions."""
+    fs, path = filesystem(directory)
+    if not fs.exists(path):
+        raise InputError(f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml")
+    versions = [f"{directory}/{found.rsplit('/', 1)[-1]}" for found in sorted(fs.ls(path, detail=False))]
+    versions = [found for found in versions if rlds.is_rlds(found)]
+    if versions:
+        raise InputError(f"{directory} holds versions of a dataset; give one of them: {', '.join(versions)}")
+    entry = entries.find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
+    if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
+        what = "a robot dataset" if entry.kind == "robot" else "format: tfds"
+        raise InputError(f"{directory} has no features.json and dataset_info.json, which {what} needs")
+    files = {split: _matching(directory, split, pattern) for split, pattern in entry.splits}
+    return Found(entry.name, entry, "", files, [])
+
+
+def _matching(directory: str, split: str, pattern: str) -> list[str]:
+    """The files of a split, by name: the one that it names, or those that fit a pattern such as train-*.tar.
+
+    Raises:
+        InputError: there is none, or it leads out of the directory.
+    """
+    place = folder.Directory(directory)
+    names = [pattern]
+    if glob.has_magic(pattern):
+        names = sorted(place.relative(path) for path in place.fs.glob(f"{glob.escape(place.root)}/{pattern}"))
+    present = [name for name in names if place.fs.isfile(f"{place.root}/{name}")]
+    if not present:
+        raise InputError(f"{directory}: split {split} has no file {pattern}")
+    for name in present:
+        try:
+            place.find(name)
+        except Wrong as error:
+            raise InputError(f"split {split}: {error}; a dataset's files lie in its directory ({directory})") from None
+    return [f"{directory}/{name}" for name in present]
+
+
+def _check_images(entry: entries.DatasetEntry, directory: str, split: str) -> None:
+    """Says at once what every record would fail for.
+
+    Raises:
+        InputError: no images folder, or one outside the directory; VQAv2's annotations are missing.
+    """
+    if entry.format == "vqav2":
+        _matching(directory, f"{split} (annotations)", dict(entry.annotations)[split])
+    if entry.format in vlm.IN_ARCHIVES:
+        return
+    place = folder.Directory(directory)
+    path = join(place.root, entry.images.format(split=split))
+    if not place.fs.exists(path):
+        raise InputError(
+            f"{directory}: there is no images folder {entry.images.format(split=split)!r}; `images:` names it"
+        )
+    if not place.inside(path):
+        raise InputError(
+            f"{path} is a link out of {directory}, and nothing outside a dataset's directory is read; "
+            "give the folder that holds both, with an entry for it: --entries"
+        )
+
+
+def usable(entry: entries.DatasetEntry, control_hz: tuple[str, ...]) -> entries.DatasetEntry:
+    """The entry with its control frequency.
+
+    Raises:
+        InputError: it is excluded; its frequency is not known and not given; --control-hz is no NAME=HZ.
+    """
+    if entry.exclude:
+        raise InputError(
+            f"{entry.name} is excluded: {entry.exclude}. To use it all the same, pass an entry of your own: --entries"
+        )
+    given = {}
+    for text in control_hz:
+        name, _, hz = text.partition("=")
+        try:
+            given[name] = float(hz)
+        except ValueError:
+            given[name] = 0.0
+        if not 0 < given[name] < float("inf"):
+            raise InputError(f"--control-hz {text}: expected NAME=HZ, such as {entry.name}=10")
+    known = given.get(entry.name, entry.control_hz)
+    if entry.kind == "robot" and known is None:
+        raise InputError(f"{entry.name}: its control frequency is not known; pass it: --control-hz {entry.name}=HZ")
+    return replace(entry, control_hz=known)
+
+
+def _stem(file: str, number: int) -> str:
+    name = file.rsplit("/", 1)[-1]
+    for suffix in SUFFIXES:
+        name = name.replace(suffix, "")
+    return f"{number:05d}-{name}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _stamp(files: list[str], settings: str) -> str:
+    """Digest of what a job's outputs are made from: its files' sizes and times or versions, and the settings."""
+    keys = ("size", "mtime", "ETag", "etag", "generation", "updated", "LastModified")
+    infos = [fs.info(path) for fs, path in map(filesystem, files)]
+    return _digest([[str(info.get(key)) for info in infos for key in keys], settings])

@@ -1,0 +1,163 @@
+"""`python -m pipelines lint SHARDS`: are the shards what their manifest says, and fit to be trained on?
+
+Every byte is read once for the digests and every row once for what is in it. Memory is that of one record batch, plus 18 bytes
+a row to find what stands there twice, and 24 more where a held-out split is in the same shards.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from fasttok import ActionTokenizer
+from fasttok.common.console import emit_json, log, progress
+from fasttok.errors import InputError
+from mixtures.quota import interleave
+from pipelines.common.findings import Findings
+from pipelines.look.lint_copies import Copies
+from pipelines.look.lint_rows import RowChecks
+from pipelines.look.lint_text import TextChecks, read_held_out
+from pipelines.look.scan import held_tokenizer, shard_batches, shard_starts, source_codes
+from pipelines.shards import ShardReader
+from pipelines.shards.reader import file_problem
+
+MANIFEST = "manifest.json"
+REBUILD = "build again with --resume, which keeps the shards that are sound"
+
+
+@dataclass(frozen=True)
+class LintConfig:
+    """Checks shards: digests, schema, counts, repeats, leaks of held-out data, values, FAST ids, cameras, images, texts.
+
+    Errors make it fail; warnings only with --strict.
+
+    Example: python -m pipelines lint SHARDS --held-out eval_instructions.txt
+    """
+
+    shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
+    """The folder that `python -m pipelines build` wrote."""
+    held_out: tuple[str, ...] = ()
+    """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one a line; or regular
+    expressions, which are searched for in prompts and in FILE/EPISODE, without case."""
+    outside: float = 0.1
+    """Warn where a larger share of an action or state dimension lies outside the normaliser's range (q01..q99 leaves 0.02)."""
+    strict: bool = False
+    """Fail on warnings too."""
+    json: bool = False
+    """Print the findings as JSON on stdout."""
+
+
+def run_lint(config: LintConfig) -> None:
+    """Checks everything that can be checked without the sources, and prints what it found.
+
+    Raises:
+        InputError: there are errors, or warnings under --strict; lists them.
+    """
+    reader = ShardReader(config.shards)
+    found = check(reader, config)
+    errors, warnings = found.of("error"), found.of("warning")
+    if config.json:
+        emit_json({
+            "shards": len(reader.manifest.shards), "rows": reader.num_rows,
+            "errors": [e.to_json() for e in errors], "warnings": [w.to_json() for w in warnings],
+        })  # fmt: skip
+    fatal = [*errors, *(warnings if config.strict else [])]
+    for warning in [] if config.strict else warnings:
+        log(f"warning: {warning}")
+    counts = f"{len(errors)} error(s), {len(warnings)} warning(s)"
+    if fatal:
+        raise InputError("\n".join([f"{config.shards}: {counts}", *map(str, fatal)]))
+    if not config.json:
+        print(
+            f"{config.shards}: {len(reader.manifest.shards)} shards, {reader.num_rows:,} rows, all as the manifest says; {counts}"
+        )
+
+
+def check(reader: ShardReader, config: LintConfig) -> Findings:
+    """All findings.
+
+    Raises:
+        InputError: --held-out names a file that cannot be read, or is no regular expression.
+    """
+    manifest, found = reader.manifest, Findings()
+    held_out = read_held_out(config.held_out)
+    check_counts(reader, found)
+    rows = RowChecks(manifest, check_tokenizer(reader, found), found, config.outside)
+    texts = TextChecks(manifest, held_out, found)
+    copies = Copies(manifest, found)
+    starts = shard_starts(reader).tolist()
+    with progress("checking", reader.num_rows, "rows") as advance:
+        for number, shard in enumerate(manifest.shards):
+            problem = file_problem(reader.path, shard)
+            if problem:
+                found.add("error", "shard", shard.name, problem, "the file of the manifest", REBUILD)
+                advance(shard.rows)
+                continue
+            at, order = 0, interleave(shard.rows_per_source)
+            try:
+                for batch in shard_batches(reader, number):
+                    codes = source_codes(batch, reader.sources)
+                    if not np.array_equal(codes, order[at : at + len(codes)]):
+                        what = "rows in another order than rows_per_source says, so readers find those of other sources"
+                        found.add("error", "order", shard.name, what, "the order of `interleave`", REBUILD)
+                        break
+                    rows.add(shard.name, at, batch, codes)
+                    texts.add(shard.name, at, batch, codes)
+                    copies.add(starts[number] + at, batch, codes)
+                    at += batch.num_rows
+                    advance(batch.num_rows)
+                else:
+                    if at != shard.rows:
+                        what = f"{at:,} rows"
+                        found.add("error", "order", shard.name, what, f"the manifest's {shard.rows:,}", REBUILD)
+            except InputError as error:
+                what = str(error).partition("; see: ")[0]
+                found.add("error", "schema", f"{shard.name} row {at}", what, "record batches of this version", REBUILD)
+    rows.finish()
+    copies.finish(starts)
+    return found
+
+
+def check_tokenizer(reader: ShardReader, found: Findings) -> ActionTokenizer | None:
+    """The shards' tokenizer, if it is the one that made the FAST ids."""
+    tok, problem = held_tokenizer(reader)
+    todo = "put back the folder that the build wrote, or build again with --overwrite"
+    if problem:
+        found.add("error", "tokenizer", "tokenizer/", problem, "the tokenizer of the build", todo)
+    made = (reader.manifest.tokenizer or {}).get("fingerprint")
+    if tok is None or tok.fingerprint == made:
+        return tok
+    found.add(
+        "error",
+        "tokenizer",
+        "tokenizer/",
+        f"fingerprint {tok.fingerprint}",
+        f"{made}, whose FAST ids the shards hold",
+        todo,
+    )
+    return None
+
+
+def check_counts(reader: ShardReader, found: Findings) -> None:
+    """Counts of the manifest that do not add up."""
+    manifest = reader.manifest
+
+    def add(what: str, expected: str, source: str = "") -> None:
+        todo = "the manifest was changed, or is of other shards: build again with --resume"
+        found.add("error", "counts", MANIFEST, what, expected, todo, source=source)
+
+    for i, (name, source) in enumerate(manifest.sources.items()):
+        held = sum(shard.rows_per_source[i] for shard in manifest.shards)
+        if source["written"] != held:
+            add(f"written {source['written']:,}", f"the {held:,} rows that its shards list", name)
+        if source["planned"] != source["written"] + source["rejected"]:
+            add(
+                f"planned {source['planned']:,}",
+                f"written {source['written']:,} + rejected {source['rejected']:,}",
+                name,
+            )
+    for key in ("planned", "written", "rejected"):
+        total = sum(source[key] for source in manifest.sources.values())
+        if manifest.counts[key] != total:
+            add(f"{key} {manifest.counts[key]:,} in all", f"the {total:,} that the sources add up to")

@@ -1,0 +1,246 @@
+"""Checks of single rows: shapes, kinds, numbers, FAST ids, cameras and images, a record batch at a time."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fasttok import ActionTokenizer
+from fasttok.codec import bpe
+from fasttok.errors import InputError
+from pipelines.common.findings import Findings, Level
+from pipelines.common.images import check_header
+from pipelines.look.ranges import Range, outside, ranges
+from pipelines.look.scan import lists
+from pipelines.shards.manifest import Manifest
+from pipelines.shards.records import IMAGE_COLUMNS
+
+BUILD = "the shards were changed after the build, or another version wrote them: build again with --overwrite"
+DATA = "look at the record of its file and offset, and filter it out in the dataset's entry"
+
+
+@dataclass
+class Seen:
+    """One source's running counts: of rows, of rows that have each camera, and per dim of values outside and in all."""
+
+    rows: int = 0
+    cameras: dict[str, int] = field(default_factory=dict)
+    outside: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+
+
+class RowChecks:
+    """Looks at record batches; `finish` says what only all rows together show."""
+
+    def __init__(self, manifest: Manifest, tok: ActionTokenizer | None, found: Findings, outside: float) -> None:
+        self._found, self._share = found, outside
+        self._sources = list(manifest.sources.items())
+        self._tok = tok
+        self._kinds = np.array([source["kind"] for _, source in self._sources], object)
+        self._seen = [Seen() for _ in self._sources]
+        self._ranges = [self._limits(name, source) for name, source in self._sources]
+
+    def _limits(self, name: str, source: dict[str, Any]) -> dict[str, list[Range | None]]:
+        """What the normaliser maps to [-1, 1], per dim of `action` and `state`."""
+        who = source.get("embodiment") or ""
+        if self._tok is None or source["kind"] != "robot" or not self._tok.stats:
+            return {}
+        if who not in self._tok.stats:
+            held = ", ".join(self._tok.stats)
+            self._found.add("error", "tokenizer", "tokenizer/", f"no statistics of embodiment {who!r}", f"it among {held}", BUILD,
+                            source=name)  # fmt: skip
+            return {}
+        return ranges(self._tok, who)
+
+    def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
+        """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources."""
+        kinds = np.array(batch.column("kind").to_pylist(), object)
+        wrong = kinds != self._kinds[codes]
+        for code in np.unique(codes[wrong]).tolist():
+            of = np.flatnonzero(wrong & (codes == code))
+            what, expected = f"kind {kinds[of[0]]!r}", f"{self._kinds[code]!r}, as the manifest says"
+            where, name = f"{shard} row {at + of[0]}", self._sources[code][0]
+            self._found.add("error", "kind", where, what, expected, BUILD, source=name, count=len(of))
+        for code in np.unique(codes).tolist():
+            mine = codes == code
+            self._seen[code].rows += int(mine.sum())
+            self._numbers(shard, at, batch, code, mine)
+        self._images(shard, at, batch, codes)
+
+    def _numbers(self, shard: str, at: int, batch: pa.RecordBatch, code: int, mine: NDArray[np.bool_]) -> None:
+        """Actions, states and FAST ids of one source's rows."""
+        name, source = self._sources[code]
+        rows = np.flatnonzero(mine)
+        horizon, dim = source["horizon"], source["action_dim"]
+        lengths, values = lists(batch.column("action"), mine)
+        state_lengths, states = lists(batch.column("state"), mine)
+        id_lengths, ids = lists(batch.column("action_tokens"), mine)
+        steps = batch.column("action_steps").to_numpy()[mine]
+
+        def report(
+            bad: NDArray[np.bool_], check: str, what: str, expected: str, todo: str, level: Level = "error"
+        ) -> None:
+            if bad.any():
+                where = f"{shard} row {at + rows[np.argmax(bad)]}"
+                self._found.add(level, check, where, what, expected, todo, source=name, count=int(bad.sum()))
+
+        report(
+            lengths != horizon * dim,
+            "shape",
+            "a chunk of another size",
+            f"{horizon} x {dim} = {horizon * dim} values",
+            BUILD,
+        )
+        report(
+            state_lengths != source["state_dim"],
+            "shape",
+            "a state of another size",
+            f"{source['state_dim']} values",
+            BUILD,
+        )
+        if source["kind"] != "robot":
+            report((steps != 0) | (id_lengths != 0), "shape", "action_steps or FAST ids without actions", "none", BUILD)
+            return
+        report((steps < 1) | (steps > horizon), "shape", "action_steps out of range", f"1..{horizon}", BUILD)
+        finite = _rows_where(~np.isfinite(values), lengths)
+        report(finite, "finite", "NaN or inf in an action", "numbers", DATA)
+        report(_rows_where(~np.isfinite(states), state_lengths), "finite", "NaN or inf in a state", "numbers", DATA)
+        sound = (lengths == horizon * dim) & ~finite & (steps >= 1) & (steps <= horizon)
+        if sound.any():
+            chunks = values[np.repeat(sound, lengths)].reshape(-1, horizon, dim)
+            real = np.arange(horizon) < steps[sound][:, None]
+            self._outside(code, "action", chunks[real], f"{shard} row {at + rows[np.argmax(sound)]}")
+            if source.get("representation") is None:
+                bad = np.zeros(len(rows), bool)
+                bad[sound] = _badly_padded(chunks, steps[sound], real, source["action_encoding"])
+                report(bad, "padding", "steps past the episode's end that are not padding",
+                       "absolute dims and grippers held, deltas 0", BUILD)  # fmt: skip
+            own = bpe.split(ids[np.repeat(sound, id_lengths)].astype(np.int32), id_lengths[sound])
+            for check, what, expected, bad_of in self._tokens(chunks, own, source):
+                bad = np.zeros(len(rows), bool)
+                bad[sound] = bad_of
+                report(
+                    bad,
+                    check,
+                    what,
+                    expected,
+                    "re-encode them with the shards' tokenizer, or build again with --overwrite",
+                )
+        whole = (state_lengths == source["state_dim"]) & ~_rows_where(~np.isfinite(states), state_lengths)
+        if whole.any() and source["state_dim"]:
+            kept = states[np.repeat(whole, state_lengths)].reshape(-1, source["state_dim"])
+            self._outside(code, "state", kept, f"{shard} row {at + rows[np.argmax(whole)]}")
+
+    def _outside(self, code: int, what: str, values: NDArray, where: str) -> None:
+        """Counts values (n, D) outside the normaliser's range."""
+        limits = self._ranges[code].get(what)
+        if not limits or len(limits) != values.shape[1]:
+            return
+        counts = outside(values, limits)
+        seen = self._seen[code]
+        seen.outside[what] = seen.outside.get(what, np.zeros(len(limits), np.int64)) + counts
+        seen.values[what] = seen.values.get(what, 0) + len(values)
+        seen.first.setdefault(what, where)
+
+    def _tokens(
+        self, chunks: NDArray, ids: list[NDArray[np.int32]], source: dict[str, Any]
+    ) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
+        """What is wrong with FAST ids: (check, what, expected, (rows,) bool) of each kind."""
+        tok = self._tok
+        if tok is None:
+            return []
+        n, horizon, dim = chunks.shape
+        name = tok.held_name(source.get("embodiment") or "")
+        bad, far = np.zeros(n, bool), np.zeros(n, bool)
+        try:
+            fresh = tok.encode_report(chunks, name).ids
+            other = np.array([len(a) != len(b) or bool((a != b).any()) for a, b in zip(ids, fresh, strict=True)])
+            if not other.any():
+                return []
+            # The last bit of a DCT may differ between machines, and then a coefficient by one; more is another chunk.
+            chosen = np.flatnonzero(other)
+            shape: dict[str, Any] = {"horizon": horizon, "action_dim": dim, "embodiment": name}
+            held = tok.decode([ids[i] for i in chosen], on_error="mask", **shape)
+            again = tok.decode([fresh[i] for i in chosen], on_error="mask", **shape)
+        except InputError as error:
+            return [("tokens", f"a chunk that the tokenizer refuses: {error}", "one it can encode", np.ones(n, bool))]
+        a, b = held.actions, again.actions
+        stats = tok.channels(name).stats
+        if stats is not None:
+            a, b = stats.normalize(a), stats.normalize(b)
+        bad[chosen] = ~held.ok
+        with np.errstate(invalid="ignore"):
+            far[chosen] = held.ok & (np.abs(a - b) > 2 / tok.scale).any((1, 2))
+        message = next((error for error in held.errors if error), "")
+        return [
+            ("tokens", f"FAST ids that do not decode: {message}", f"ids of a chunk of {horizon} x {dim}", bad),
+            ("tokens", "FAST ids of other actions than the row's", "what its chunk encodes to", far),
+        ]
+
+    def _images(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
+        for column in IMAGE_COLUMNS:
+            images = batch.column(column)
+            if images.null_count == batch.num_rows:
+                continue
+            slot = column.removeprefix("image/")
+            held = images.is_valid().to_numpy(zero_copy_only=False)
+            for code, count in enumerate(np.bincount(codes[held], minlength=len(self._sources)).tolist()):
+                if count:
+                    self._seen[code].cameras[slot] = self._seen[code].cameras.get(slot, 0) + count
+            for row, data in enumerate(images.to_pylist()):
+                wrong = check_header(data) if data is not None else ""
+                if wrong:
+                    name = self._sources[codes[row]][0]
+                    where, expected = f"{shard} row {at + row}", f"a picture in {column}"
+                    self._found.add("error", "image", where, f"{column}: {wrong}", expected, DATA, source=name)
+
+    def finish(self) -> None:
+        """Shares over all rows: cameras that are lacking, values outside the normaliser's range."""
+        for (name, source), seen in zip(self._sources, self._seen, strict=True):
+            if not seen.rows:
+                continue
+            for slot in sorted({*source["cameras"], *seen.cameras}):
+                have, listed = seen.cameras.get(slot, 0), slot in source["cameras"]
+                if listed and have < seen.rows:
+                    what = f"{seen.rows - have:,} of {seen.rows:,} rows ({1 - have / seen.rows:.1%}) lack the camera {slot}"
+                    todo = "the episodes may lack it: mask it in training, or take it out of the entry's `cameras`"
+                    self._found.add(
+                        "warning", "camera", "all shards", what, f"camera {slot} in every row", todo, source=name
+                    )
+                elif not listed:
+                    what, todo = (
+                        f"{have:,} rows have a camera {slot}",
+                        "add it to the entry's `cameras`, and index again",
+                    )
+                    self._found.add(
+                        "warning", "camera", "all shards", what, f"only {source['cameras']}", todo, source=name
+                    )
+            for column, counts in seen.outside.items():
+                for d in np.flatnonzero(counts > self._share * seen.values[column]).tolist():
+                    low, high, which = self._ranges[self._sources.index((name, source))][column][d] or (0.0, 0.0, "")
+                    names = source.get(f"{column}_names") or []
+                    label = names[d] if d < len(names) else f"{column}[{d}]"
+                    share = counts[d] / seen.values[column]
+                    what = f"{column} {label}: {share:.1%} of the values lie outside the normaliser's range"
+                    expected = f"at most {self._share:.0%} outside {which} = {low:.4g}..{high:.4g}"
+                    todo = "fit the tokenizer on this data (tokenizer: fit), or look for a wrong unit or dimension"
+                    self._found.add("warning", "range", seen.first[column], what, expected, todo, source=name)
+
+
+def _rows_where(bad: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(rows,): whether any of a row's joined values is bad."""
+    out = np.zeros(len(lengths), bool)
+    if bad.any():
+        out[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
+    return out
+
+
+def _badly_padded(chunks: NDArray, steps: NDArray, real: NDArray[np.bool_], encoding: list[str]) -> NDArray[np.bool_]:
+    """(n,): chunks (n, T, D) of which a padded step is not what `fasttok.actions.chunks` pads with."""
+    last = chunks[np.arange(len(chunks)), steps - 1]
+    moves = np.array([e == "delta" for e in encoding])
+    expected = np.where(moves, np.float32(0), last)[:, None]
+    return ((chunks != expected) & ~real[:, :, None]).any((1, 2))

@@ -1,0 +1,138 @@
+"""Texts of rows: empty ones, and those that --held-out forbids."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+from pipelines.common.files import filesystem
+from pipelines.common.findings import Findings, Level
+from pipelines.shards.manifest import Manifest
+
+REMEMBERED = 1 << 16  # texts of which is known whether a pattern matches
+LOOKS_LIKE_A_FILE = re.compile(r"[\w./\\:-]+\.(txt|csv|tsv|jsonl?|ya?ml)")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What must not be in the shards.
+
+    Attributes:
+        lines: instructions, files or FILE/EPISODE, lower case and without blanks around, whole.
+        patterns: searched for in prompts and in FILE/EPISODE.
+    """
+
+    lines: frozenset[str] = frozenset()
+    patterns: tuple[re.Pattern[str], ...] = ()
+
+    def matcher(self) -> Callable[[str], bool]:
+        """Whether a text is held out; remembers its answers."""
+
+        @lru_cache(REMEMBERED)
+        def match(text: str) -> bool:
+            return text.strip().lower() in self.lines or any(pattern.search(text) for pattern in self.patterns)
+
+        return match
+
+
+def read_held_out(given: Sequence[str]) -> HeldOut:
+    """Names of text files are read, the others taken as regular expressions.
+
+    Raises:
+        InputError: a file that is not there or holds nothing, or no regular expression.
+    """
+    lines: set[str] = set()
+    patterns = []
+    for value in given:
+        data = _file(value)
+        if data is not None:
+            held = [line.strip().lower() for line in data.decode("utf-8", "replace").splitlines()]
+            held = [line for line in held if line and not line.startswith("#")]
+            if not held:
+                raise InputError(
+                    f"--held-out {value}: the file holds no lines; expected an instruction or FILE/EPISODE on each"
+                )
+            lines.update(held)
+        elif LOOKS_LIKE_A_FILE.fullmatch(value):
+            raise InputError(f"--held-out {value}: no such file; expected a text file, or a regular expression")
+        else:
+            try:
+                patterns.append(re.compile(value, re.IGNORECASE))
+            except re.error as error:
+                raise InputError(f"--held-out {value!r} is neither a file nor a regular expression: {error}") from None
+    return HeldOut(frozenset(lines), tuple(patterns))
+
+
+def _file(name: str) -> bytes | None:
+    """What is in a file of this name, None if there is none."""
+    if "://" in name:
+        fs, path = filesystem(name)
+        return fs.cat_file(path) if fs.isfile(path) else None
+    try:
+        return Path(name).read_bytes() if Path(name).is_file() else None
+    except (OSError, ValueError):  # a pattern that is no name
+        return None
+
+
+class TextChecks:
+    """Looks at the texts of record batches."""
+
+    def __init__(self, manifest: Manifest, held_out: HeldOut, found: Findings) -> None:
+        self._names, self._found = list(manifest.sources), found
+        self._robot = np.array([source["kind"] == "robot" for source in manifest.sources.values()])
+        self._held_out = bool(held_out.lines or held_out.patterns)
+        self._match = held_out.matcher()
+
+    def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
+        """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources."""
+        robot = self._robot[codes]
+        checks: tuple[tuple[str, NDArray[np.bool_], Level, str], ...] = (
+            ("prompt", ~robot, "error", "give the entry a prompt, or `fixed_prompt`"),
+            (
+                "target",
+                ~robot,
+                "error",
+                "nothing can be learned from it; look at the record of its file and offset",
+            ),
+            (
+                "prompt",
+                robot,
+                "warning",
+                "a policy learns to act unasked; `filters: {language: true}` leaves such episodes out",
+            ),
+        )
+        for column, rows, level, todo in checks:
+            blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch.column(column))), 0)
+            bad = rows & blank.to_numpy(zero_copy_only=False)
+            self._rows(shard, at, codes, bad, level, "empty", f"an empty {column}", f"a {column}", todo)
+        if self._held_out:
+            what, todo = (
+                "an instruction or episode that --held-out names",
+                "filter it out of the source, and build again",
+            )
+            self._rows(shard, at, codes, self._forbidden(batch), "error", "held-out", what, "none of it", todo)
+
+    def _forbidden(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+        prompts = batch.column("prompt").dictionary_encode()
+        bad = np.array([self._match(text) for text in prompts.dictionary.to_pylist()], bool)
+        out = bad[prompts.indices.to_numpy()]
+        files = batch.column("file").dictionary_encode()
+        names, place = files.dictionary.to_pylist(), files.indices.to_numpy().astype(np.int64)
+        episodes = np.stack([place, batch.column("episode").to_numpy()], axis=1)
+        pairs, which = np.unique(episodes, axis=0, return_inverse=True)
+        hit = [self._match(f"{names[f]}/{e}") or self._match(names[f]) for f, e in pairs.tolist()]
+        return out | np.array(hit, bool)[which.reshape(-1)]
+
+    def _rows(self, shard: str, at: int, codes: NDArray, bad: NDArray, level: Level, check: str, what: str, expected: str,
+              todo: str) -> None:  # fmt: skip
+        for code in np.unique(codes[bad]).tolist():
+            of = np.flatnonzero(bad & (codes == code))
+            self._found.add(level, check, f"{shard} row {at + of[0]}", what, expected, todo, source=self._names[code],
+                            count=len(of))  # fmt: skip

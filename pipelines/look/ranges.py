@@ -1,0 +1,41 @@
+"""What a normaliser maps to [-1, 1], and which values lie outside."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok import ActionTokenizer
+from fasttok.actions.normalize import NormStats
+
+SLACK = 1e-6  # of a range: float32 values against float64 ends
+Range = tuple[float, float, str]  # low, high, what they are
+
+
+def normal_range(stats: NormStats, d: int) -> Range | None:
+    """The range of dim `d`, in raw units; None where the normaliser has none."""
+    names = {"quantile": ("q01", "q99"), "min_max": ("min", "max")}
+    if stats.mode not in names or not stats.mask[d]:
+        return None
+    low, high = names[stats.mode]
+    return float(getattr(stats, low)[d]), float(getattr(stats, high)[d]), f"{low}..{high}"
+
+
+def ranges(tok: ActionTokenizer | None, embodiment: str | None) -> dict[str, list[Range | None]]:
+    """Per dim of `action` and `state`, as far as the tokenizer holds statistics of the embodiment."""
+    if tok is None:
+        return {}
+    both = {"action": tok.stats.get(embodiment or ""), "state": tok.state_stats.get(embodiment or "")}
+    return {what: [normal_range(s, d) for d in range(s.dim)] for what, s in both.items() if s is not None}
+
+
+def outside(values: NDArray, limits: Sequence[Range | None]) -> NDArray[np.int64]:
+    """(D,): how many of values (n, D) lie outside; 0 where there is no range, and NaN lies nowhere.
+
+    >>> outside(np.array([[0.0, 5.0], [2.0, 5.0]]), [(0.0, 1.0, "q01..q99"), None])
+    array([1, 0])
+    """
+    low = np.array([limit[0] if limit else -np.inf for limit in limits])
+    high = np.array([limit[1] if limit else np.inf for limit in limits])
+    ends = np.array([max(abs(limit[0]), abs(limit[1])) if limit else 0.0 for limit in limits])
+    return ((values < low - SLACK * ends) | (values > high + SLACK * ends)).sum(0)

@@ -1,0 +1,104 @@
+"""Going once through the rows of shards, in storage order, with progress: what `stats`, `lint` and `inspect` share."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fasttok import ActionTokenizer
+from fasttok.common.console import progress
+from fasttok.errors import InputError
+from mixtures.quota import positions
+from pipelines.builder.action_tokens import load_tokenizer
+from pipelines.common.files import filesystem, is_local, join
+from pipelines.shards import ShardReader
+
+
+def shard_starts(reader: ShardReader) -> NDArray[np.int64]:
+    """(shards,): the number, in storage order, of each shard's first row."""
+    rows = np.array([shard.rows for shard in reader.manifest.shards], np.int64)
+    return np.cumsum(rows) - rows
+
+
+def rows_of(reader: ShardReader, name: str, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(m,): the numbers in storage order of a source's rows `index` (m,), which count that source alone. Reads nothing."""
+    place = reader.sources.index(name)
+    counts = np.array([shard.rows_per_source[place] for shard in reader.manifest.shards], np.int64)
+    ends = np.cumsum(counts)
+    shards = np.searchsorted(ends, index, side="right")
+    found = shard_starts(reader)[shards]
+    for number in np.unique(shards).tolist():
+        of = shards == number
+        draws = index[of] - (ends[number] - counts[number])
+        found[of] += positions(reader.manifest.shards[number].rows_per_source, np.full(len(draws), place), draws)
+    return found
+
+
+def scan(
+    reader: ShardReader, description: str, shards: Sequence[int] | None = None
+) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """(shard, row in it of the first of these rows, rows), one record batch at a time; of all shards, or of some.
+
+    Columns that are not asked for are never read from a local shard.
+    """
+    numbers = range(len(reader.manifest.shards)) if shards is None else shards
+    total = sum(reader.manifest.shards[number].rows for number in numbers)
+    with progress(description, total, "rows") as advance:
+        for number in numbers:
+            at = 0
+            for batch in shard_batches(reader, number):
+                yield number, at, batch
+                at += batch.num_rows
+                advance(batch.num_rows)
+
+
+def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
+    """The record batches of one shard. A local one is mapped only while it is read: the reader keeps its shards open, which on a
+    walk through all of them would look like (and in a container count as) all of them in memory.
+
+    Raises:
+        InputError: it is no shard, or damaged.
+    """
+    url = join(reader.path, reader.manifest.shards[number].name)
+    fs, path = filesystem(url)
+    try:
+        if not is_local(fs):
+            found = reader.record_batches(number)
+        else:
+            file = pa.ipc.open_file(pa.memory_map(path))
+            if not file.schema.equals(reader.schema):
+                raise InputError(f"{url}: its schema is not the record schema of this version")
+            found = map(file.get_batch, range(file.num_record_batches))
+        for batch in found:
+            batch.validate(full=True)  # lengths and offsets that lead out of the file would crash whoever follows them
+            yield batch
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{url}: cannot be read as a shard ({error}); see: python -m pipelines lint {reader.path}"
+        ) from None
+
+
+def source_codes(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[np.int64]:
+    """(rows,): the place of each row's source in `names`, -1 for one that is not there."""
+    found = pc.index_in(batch.column("source"), value_set=pa.array(names, pa.string()))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def lists(column: pa.ListArray, rows: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray]:
+    """(length of each chosen row, their values joined) of a list column; `rows`: (rows,) bool."""
+    lengths = np.asarray(column.value_lengths()).astype(np.int64)
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    return lengths[rows], values[np.repeat(rows, lengths)]
+
+
+def held_tokenizer(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
+    """The shards' tokenizer, and why there is none where there should be one."""
+    if reader.manifest.tokenizer is None:
+        return None, ""
+    load_tokenizer.cache_clear()  # the folder may have changed since a build in this process
+    try:
+        return load_tokenizer(reader.tokenizer_folder), ""
+    except InputError as error:
+        return None, f"the shards' tokenizer does not load: {error}"

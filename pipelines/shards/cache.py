@@ -1,0 +1,116 @@
+"""A bounded folder of shards copied from elsewhere, which several processes may share.
+
+A file's name is the sha256 of what it holds, so that copies of the same shards share it. It appears by a rename, complete
+and with its digest checked. The least recently used files are deleted when the folder grows over its bound; a process that
+still has one mapped keeps reading it.
+"""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from fasttok.errors import InputError
+from pipelines.common.files import BLOCK, filesystem
+from pipelines.shards.manifest import Shard
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: two processes may then copy the same shard at once, and the last rename counts
+    fcntl = None  # type: ignore[assignment]
+
+DEFAULT_BYTES = 32 << 30
+
+
+class ShardCache:
+    """Copies of shards in `folder`, of at most `limit` bytes, or of the shards that are being copied now if those are more."""
+
+    def __init__(self, folder: str, limit: int) -> None:
+        """Makes the folder.
+
+        Raises:
+            InputError: a bound of less than one byte.
+        """
+        if limit < 1:
+            raise InputError(f"a cache of {limit} bytes holds nothing; give cache_bytes of several shards, or no cache")
+        self.folder = Path(folder)
+        self.limit = limit
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, url: str, shard: Shard) -> str:
+        """The local path of a shard; copies it if it is not there.
+
+        Raises:
+            InputError: it cannot be read, or what came is not what the manifest says.
+        """
+        kept = self.folder / f"{shard.sha256}.arrow"
+        if _used(kept):
+            return str(kept)
+        with _locked(self.folder / f"{shard.sha256}.lock"):
+            if not _used(kept):
+                for left in self.folder.glob(f"{shard.sha256}.*.tmp"):
+                    left.unlink(missing_ok=True)  # of a process that died: whoever copies holds the lock
+                self._copy(url, shard, kept)
+        return str(kept)
+
+    def _copy(self, url: str, shard: Shard, kept: Path) -> None:
+        temporary = kept.with_name(f"{shard.sha256}.{uuid.uuid4().hex}.tmp")
+        digest, size = hashlib.sha256(), 0
+        try:
+            with _locked(self.folder / "evict.lock"):  # so that what others are copying now is counted at its full size
+                self._evict(self.limit - shard.bytes)
+                with open(temporary, "wb") as out:
+                    out.truncate(shard.bytes)
+            fs, path = filesystem(url)
+            with open(temporary, "r+b") as out, fs.open(path, "rb") as stream:
+                while block := stream.read(BLOCK):
+                    digest.update(block)
+                    size += len(block)
+                    out.write(block)
+            if (digest.hexdigest(), size) != (shard.sha256, shard.bytes):
+                raise InputError(
+                    f"{url}: {size:,} bytes with sha256 {digest.hexdigest()[:12]}... came, the manifest says {shard.bytes:,} "
+                    f"with {shard.sha256[:12]}...: the shard or the way here is damaged; check it with: python -m pipelines lint"
+                )
+            os.replace(temporary, kept)
+        except OSError as error:
+            raise InputError(f"{url}: cannot be copied to the cache {self.folder}: {error}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _evict(self, limit: int) -> None:
+        """Deletes the least recently used files until the rest is at most `limit` bytes."""
+        found = []
+        for pattern in ("*.tmp", "*.arrow"):  # in this order, a copy that is renamed meanwhile is not missed
+            for file in self.folder.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = file.stat()
+                    found.append((stat.st_mtime_ns, stat.st_size, file))
+        total = sum(size for _, size, _ in found)
+        for _, size, file in sorted(found):
+            if total <= limit:
+                return
+            if file.suffix == ".tmp":
+                continue
+            file.unlink(missing_ok=True)
+            total -= size
+
+
+def _used(file: Path) -> bool:
+    """Whether it is there; marks it as used now."""
+    try:
+        os.utime(file)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Held by one process at a time; freed by the system if that one dies."""
+    with open(file, "ab") as stream:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

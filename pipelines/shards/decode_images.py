@@ -1,0 +1,174 @@
+"""Encoded images to pixels, by threads: Pillow leaves the interpreter's lock while it decodes and resizes."""
+
+import io
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError, require
+from pipelines.common.images import MAX_PIXELS
+from pipelines.shards.batch import Batch
+
+Pixels = NDArray[np.uint8]
+Encoded = bytes | memoryview | None
+AT_ONCE = 8  # images per task: a task's overhead is shared, and no thread waits long for the last one
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The images of one column.
+
+    Attributes:
+        pixels: (rows, height, width, 3) uint8, RGB (or as stored, for a source whose channels are reversed); absent ones are 0.
+        present: (rows,) bool.
+    """
+
+    pixels: Pixels
+    present: NDArray[np.bool_]
+
+
+class ImageDecoder:
+    """Decodes JPEG and PNG to one size, in order.
+
+    Example:
+        >>> decoder = ImageDecoder((224, 224))  # doctest: +SKIP
+        >>> for batch, images in decoder.batches(reader.batches(256), ["image/primary"]):  # doctest: +SKIP
+        ...     step(images["image/primary"].pixels, batch.array("action"))
+    """
+
+    def __init__(self, size: tuple[int, int] | None = None, draft: bool = False, workers: int | None = None) -> None:
+        """Starts no thread yet.
+
+        Args:
+            size: (height, width) of the result, by bilinear resizing of what has another; None: images must have one size.
+            draft: let the JPEG library decode large images at 1/2, 1/4 or 1/8, not below `size`: about twice as fast from 640 to
+                224 pixels; the halvings are the library's own filter, so pixels differ a little.
+            workers: threads; the cores that this process may use by default.
+
+        Raises:
+            InputError: Pillow is not installed; draft without a size.
+        """
+        self._image = require("PIL.Image", "train", "decoding images")
+        if draft and size is None:
+            raise InputError("draft decodes near a size; give size=(height, width)")
+        self.size = size
+        self.draft = draft
+        self.workers = workers or cores()
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # and its process: threads do not survive a fork
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ImageDecoder, (self.size, self.draft, self.workers)
+
+    def decode(self, images: Sequence[Encoded], names: Sequence[str] | None = None) -> Decoded:
+        """Decodes images by all threads.
+
+        Args:
+            images: encoded, or None where there is none. names: of each, for messages.
+
+        Raises:
+            InputError: names the image that is neither JPEG nor PNG, is damaged, too large, or of another size.
+        """
+        return self._wait(self._start(images, names))
+
+    def batches(
+        self, batches: Iterable[Batch], columns: Sequence[str], ahead: int = 2
+    ) -> Iterator[tuple[Batch, dict[str, Decoded]]]:
+        """Each batch with the images of `columns`; `ahead` batches are decoded beyond the one that is handed out.
+
+        Raises:
+            InputError: as in `decode`.
+        """
+        waiting: deque[tuple[Batch, dict[str, Any]]] = deque()
+        for batch in batches:
+            names = batch["sample_id"] if "sample_id" in batch.data else None
+            started = {column: self._start(batch.views(column), names) for column in columns}  # type: ignore[arg-type]
+            waiting.append((batch, started))
+            if len(waiting) > ahead:
+                yield self._finished(*waiting.popleft())
+        while waiting:
+            yield self._finished(*waiting.popleft())
+
+    def _finished(self, batch: Batch, started: dict[str, Any]) -> tuple[Batch, dict[str, Decoded]]:
+        return batch, {column: self._wait(found) for column, found in started.items()}
+
+    def _start(self, images: Sequence[Encoded], names: Sequence[str] | None) -> tuple[Decoded, list[Future[None]]]:
+        from pipelines.common.pixels import copy_rgb  # compiled: only decoding waits for it
+
+        height, width = self.size or self._size_of_first(images, names)
+        present = np.array([image is not None for image in images], bool)
+        out = Decoded(np.empty((len(images), height, width, 3), np.uint8), present)
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = (os.getpid(), ThreadPoolExecutor(self.workers, thread_name_prefix="decode"))
+        tasks = [
+            self._pool[1].submit(self._some, copy_rgb, images, names, out.pixels, at)
+            for at in range(0, len(images), AT_ONCE)
+        ]
+        return out, tasks
+
+    @staticmethod
+    def _wait(started: tuple[Decoded, list[Future[None]]]) -> Decoded:
+        for task in started[1]:
+            task.result()
+        return started[0]
+
+    def _some(
+        self, copy_rgb: Any, images: Sequence[Encoded], names: Sequence[str] | None, out: Pixels, at: int
+    ) -> None:
+        for i in range(at, min(at + AT_ONCE, len(images))):
+            data = images[i]
+            if data is None:
+                out[i] = 0
+                continue
+            image = self._opened(data, i, names)
+            try:
+                if self.draft:
+                    image.draft("RGB", (out.shape[2], out.shape[1]))
+                image.load()
+                image = image if image.mode == "RGB" else image.convert("RGB")  # which copies even where it need not
+            except (OSError, SyntaxError, ValueError) as error:
+                raise undecodable(i, names, error) from None
+            if image.size != (out.shape[2], out.shape[1]):
+                if self.size is None:
+                    raise undecodable(
+                        i,
+                        names,
+                        f"{image.size[0]} x {image.size[1]} pixels, the others {out.shape[2]} x {out.shape[1]}; give a size",
+                    )
+                image = image.resize((out.shape[2], out.shape[1]), self._image.Resampling.BILINEAR)
+            copy_rgb(image, out[i])
+
+    def _opened(self, data: bytes | memoryview, i: int, names: Sequence[str] | None) -> Any:
+        try:
+            image = self._image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+        except (OSError, SyntaxError, ValueError, self._image.DecompressionBombError) as error:
+            raise undecodable(i, names, error) from None
+        if image.size[0] * image.size[1] > MAX_PIXELS:
+            raise undecodable(i, names, f"{image.size[0]} x {image.size[1]} pixels, more than {MAX_PIXELS:,}")
+        return image
+
+    def _size_of_first(self, images: Sequence[Encoded], names: Sequence[str] | None) -> tuple[int, int]:
+        for i, data in enumerate(images):
+            if data is not None:
+                width, height = self._opened(data, i, names).size
+                return height, width
+        return 0, 0
+
+
+def cores() -> int:
+    """That this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def undecodable(i: int, names: Sequence[str] | None, why: object) -> InputError:
+    """What to say about an image."""
+    which = f"image {i}" if names is None else f"the image of sample {names[i]}"
+    return InputError(f"{which} cannot be decoded: {why}; check the shards with: python -m pipelines lint SHARDS")

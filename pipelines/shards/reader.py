@@ -1,0 +1,305 @@
+"""ShardReader: rows in an order that is the same for any number of ranks and workers, resumed from one number.
+
+The order is computed from a position (`pipelines.shards.order`), the rows it names are copied out of the shards
+(`pipelines.shards.gather`), and threads may do so ahead. docs/reading.md says which mode is for what.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Collection, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError, unknown_name
+from mixtures.quota import interleave
+from pipelines.common.files import join
+from pipelines.shards.batch import Batch, ReadState
+from pipelines.shards.cache import DEFAULT_BYTES, ShardCache
+from pipelines.shards.columns import Damaged
+from pipelines.shards.manifest import Manifest
+from pipelines.shards.order import BlockOrder, GlobalOrder, Layout, Order
+from pipelines.shards.prefetch import in_order
+from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
+from pipelines.shards.schedule import Schedule, Weights
+from pipelines.shards.shard_files import ShardFiles, file_problem, unreadable
+from pipelines.shards.slices import Slice, fetched_ahead, slices
+
+IntArray = NDArray[np.int64]
+WINDOW, POOL = 8, 16  # shards and record batches that block mode mixes: 4,096 rows, some 45 MB of 11 KB images
+
+
+class ShardReader:
+    """Reads SHARDS: local ones are mapped into memory, others are cached or read by ranges, through fsspec.
+
+    Example:
+        >>> for batch in ShardReader("shards").batches(256, rank=0, world=1):  # doctest: +SKIP
+        ...     step(batch["action_tokens"])
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        verify: bool | Literal["touch"] = False,
+        cache: str | None = None,
+        cache_bytes: int = DEFAULT_BYTES,
+    ) -> None:
+        """Opens the manifest only, unless all is to be verified.
+
+        Args:
+            path: SHARDS, a folder or a URL that fsspec knows.
+            verify: True checks every shard's digest now, "touch" each one when it is first read.
+            cache: a local folder for copies of remote shards; processes and runs may share it. Local shards need none.
+            cache_bytes: bound of that folder; the shards used last are kept.
+
+        Raises:
+            InputError: `path` holds no finished shards; a shard is not what was written.
+        """
+        self.path = str(path)
+        self._options: dict[str, Any] = {
+            "verify": "touch" if verify else False,
+            "cache": cache,
+            "cache_bytes": cache_bytes,
+        }
+        self.manifest = Manifest.load(self.path)
+        self.schema = SCHEMA
+        self.sources = list(self.manifest.sources)
+        self.layout = Layout(self.manifest)
+        self.digest = self.manifest.digest
+        self.files = ShardFiles(
+            self.path, self.manifest, ShardCache(cache, cache_bytes) if cache else None, verify == "touch"
+        )
+        self._warned = False
+        if verify is True:
+            self.verify()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self._options)  # files are opened anew in another process
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all shards."""
+        return self.layout.total
+
+    @property
+    def tokenizer_folder(self) -> str:
+        """Where the tokenizer lies that made the FAST ids.
+
+        Raises:
+            InputError: the shards hold no robot rows, so there is none.
+        """
+        if self.manifest.tokenizer is None:
+            raise InputError(f"{self.path} holds no robot rows, so it has no tokenizer")
+        return join(self.path, self.manifest.tokenizer["folder"])
+
+    def row(self, i: int) -> dict[str, Any]:
+        """Row `i` in storage order, 0 <= i < num_rows, as plain values (arrays for the list columns).
+
+        Raises:
+            IndexError: no such row.
+        """
+        if not 0 <= i < self.num_rows:
+            raise IndexError(f"row {i} of {self.num_rows}")
+        shard, inside = self.layout.at(i)
+        return next(self.take(np.array([shard]), np.array([inside])).rows())
+
+    def take(self, shard: IntArray, row: IntArray, columns: Collection[str] | None = None, consumed: int = 0) -> Batch:
+        """Given rows, (m,) shard numbers and rows in them, in the given order.
+
+        Raises:
+            InputError: names the shard that cannot be read.
+        """
+        from pipelines.shards.gather import gather  # compiled: only readers of rows wait for it
+
+        names = SCHEMA.names if columns is None else columns
+        batch = row // ROWS_PER_BATCH
+        buffers, at, keep = self.files.buffers(shard, batch)
+        try:
+            data = gather(buffers, at, row - batch * ROWS_PER_BATCH, SCHEMA, names)
+        except Damaged as damaged:
+            number = damaged.number
+            where = f"{self.files.url(int(shard[number]))}: batch {int(batch[number])}"
+            raise unreadable(where, "its offsets lie outside it") from None
+        del keep
+        return Batch(data, ReadState(self.digest, consumed))
+
+    def record_batches(self, number: int) -> Iterator[pa.RecordBatch]:
+        """The record batches of one shard in storage order, as views of its file."""
+        for batch in range(-(-self.manifest.shards[number].rows // ROWS_PER_BATCH)):
+            yield self.files.record_batch(number, batch)
+
+    def batches(
+        self,
+        n: int,
+        mode: Literal["global", "block"] = "global",
+        *,
+        state: ReadState | None = None,
+        rank: int = 0,
+        world: int = 1,
+        weights: Weights | None = None,
+        seed: int = 0,
+        epochs: int | None = None,
+        window: int = WINDOW,
+        pool: int = POOL,
+        columns: Collection[str] | None = None,
+        workers: int = 0,
+        ahead: int | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[Batch]:
+        """The order, cut into global batches of `n` samples, of which this rank gets its contiguous slice.
+
+        Args:
+            n: samples in a global batch, a multiple of `world`.
+            mode: "global" mixes all rows and keeps the mixture in every window; "block" mixes `window` shards at a time
+                (see `pipelines.shards.order`) and reads each record batch once an epoch: for remote shards and for speed.
+            state: go on after this state; None starts at the beginning.
+            rank: this reader's number among `world` readers; the order does not depend on either.
+            world: number of readers.
+            weights: another mixture, as {source: weight}; sources left out give nothing. Or a curriculum: phases
+                `Phase(after, weights)`, the last of which goes on. None: as the shards hold them, so that the
+                first `num_rows` samples are each row once; shards built with a curriculum follow it. Global mode only.
+            seed: of the permutations.
+            epochs: stop after `epochs * num_rows` samples (the last batch may then be smaller, down to nothing on a rank);
+                None never stops.
+            window: block mode: shards open at a time.
+            pool: block mode: record batches of 256 rows mixed at a time.
+            columns: which columns to read; all by default. Images that are not asked for are not touched.
+            workers: threads that read ahead; 0 reads when asked. The order is the same.
+            ahead: batches read ahead, twice the workers by default.
+            part: (i, k): only the i-th of every k batches from `state` on, for k processes of one rank that take turns.
+
+        Raises:
+            InputError: numbers that do not fit, an unknown source or column, a state of other shards or another order, empty
+                shards.
+        """
+        self._check(n, rank, world, columns)
+        order, name = self._order(mode, weights, seed, window, pool)
+        self._check_state(state, name)
+        self._warn(mode)
+        at = state.consumed if state else 0
+        end = None if epochs is None else epochs * self.num_rows
+        pieces = slices(at, end, n, rank, world, part)
+        return self._iterate(order, name, pieces, columns, workers, ahead)
+
+    def verify(self) -> None:
+        """Checks size, sha256, schema and row order of every shard against the manifest; shows progress.
+
+        Raises:
+            InputError: names each shard that is missing, truncated or changed.
+        """
+        from fasttok.common.console import track
+
+        numbers = track(range(len(self.manifest.shards)), "verifying", unit="shards")
+        problems = [problem for number in numbers for problem in self.shard_problems(number)]
+        if problems:
+            raise InputError("\n".join([f"{self.path}: {len(problems)} problem(s)", *problems]))
+
+    def shard_problems(self, number: int) -> list[str]:
+        """What is wrong with one shard; empty when it is as the manifest says."""
+        shard = self.manifest.shards[number]
+        problem = file_problem(self.path, shard)
+        if problem:
+            return [f"{shard.name}: {problem}"]
+        try:
+            found = [name for batch in self.record_batches(number) for name in batch.column("source").to_pylist()]
+        except InputError as error:
+            return [str(error)]
+        expected = [self.sources[i] for i in interleave(shard.rows_per_source)]
+        return [] if found == expected else [f"{shard.name}: rows are not in the order of rows_per_source"]
+
+    def schedule(self, weights: Weights | None = None) -> Schedule:
+        """Which source stands where in the global order, and the bounds that its windows keep."""
+        if weights is None:
+            return Schedule.as_held(self.layout.held, self.manifest.phases)
+        return Schedule.of_weights(weights, self.sources, self.layout.held, self.path)
+
+    def _order(self, mode: str, weights: Weights | None, seed: int, window: int, pool: int) -> tuple[Order, str]:
+        """The order and its name, which goes into the state."""
+        if mode == "global":
+            schedule = self.schedule(weights)
+            table = np.concatenate([schedule.starts[:, None], schedule.weights], axis=1)
+            shares = "held" if weights is None else hashlib.sha256(table.astype("<i8").tobytes()).hexdigest()[:12]
+            return GlobalOrder(self.layout, schedule, seed), f"global seed={seed} weights={shares}"
+        if mode != "block":
+            raise unknown_name("mode", mode, ("global", "block"))
+        if weights is not None:
+            raise InputError(
+                'weights and curricula need mode="global": block mode reads whole record batches, in which sources stand as the '
+                "shards were built. Leave out weights=, or build shards with these weights"
+            )
+        if len(self.manifest.phases) > 1:
+            raise InputError(
+                f"{self.path} was built with a curriculum, whose phases block mode cannot follow: "
+                'read it with mode="global", or build shards of one phase'
+            )
+        if window < 1 or pool < 1:
+            raise InputError(
+                f"block mode mixes window >= 1 shards and pool >= 1 record batches; got {window} and {pool}"
+            )
+        self.files.check_window(window)
+        return BlockOrder(self.layout, seed, window, pool), f"block seed={seed} window={window} pool={pool}"
+
+    def _iterate(
+        self,
+        order: Order,
+        name: str,
+        pieces: Iterator[Slice],
+        columns: Collection[str] | None,
+        workers: int,
+        ahead: int | None,
+    ) -> Iterator[Batch]:
+        def read(job: tuple[IntArray, IntArray, int]) -> Batch:
+            shard, row, consumed = job
+            return Batch(self.take(shard, row, columns).data, ReadState(self.digest, consumed, name))
+
+        if self.files.cache is not None and isinstance(order, BlockOrder):
+            pieces = fetched_ahead(self.files, order, pieces)
+        jobs = ((*order.rows(piece.low, piece.high), piece.consumed) for piece in pieces)
+        yield from in_order(read, jobs, workers, ahead)
+
+    def _check(self, n: int, rank: int, world: int, columns: Collection[str] | None) -> None:
+        if not self.num_rows:
+            raise InputError(f"{self.path}: the shards hold no rows")
+        if n < 1 or world < 1 or n % world or not 0 <= rank < world:
+            raise InputError(
+                f"a global batch of {n} for rank {rank} of {world}: the batch must be a positive multiple of the ranks,"
+                " and 0 <= rank < world"
+            )
+        for name in columns or ():
+            if name not in SCHEMA.names:
+                raise unknown_name("column", name, SCHEMA.names)
+
+    def _check_state(self, state: ReadState | None, order: str) -> None:
+        if state is None:
+            return
+        if state.manifest != self.digest:
+            raise InputError(
+                f"{self.path}: the state to go on from belongs to other shards (manifest {state.manifest[:12]}, here"
+                f" {self.digest[:12]}); read the shards it was made with, or start without a state"
+            )
+        if state.order not in ("", order):
+            raise InputError(
+                f"{self.path}: the state to go on from counts samples of another order ({state.order}; here {order}), so samples "
+                "would be lost and doubled; read with the same mode, seed and weights, or take ReadState(manifest, consumed), "
+                "which has no order, to change it on purpose"
+            )
+
+    def _warn(self, mode: str) -> None:
+        held = sum(shard.bytes for shard in self.manifest.shards)
+        cache = self.files.cache
+        if mode == "block" or self._warned or self.files.local or (cache is not None and cache.limit >= held):
+            return
+        self._warned = True
+        what = f"a cache of {cache.limit:,} of their {held:,} bytes" if cache else "no cache"
+        warnings.warn(
+            f'{self.path}: mode="global" reads rows from all over remote shards, with {what}: each row may cost a read of its '
+            'record batch. mode="block" is meant for remote shards; or give cache=FOLDER that holds them all',
+            stacklevel=3,
+        )
+
+
+def _reopened(path: str, options: dict[str, Any]) -> ShardReader:
+    return ShardReader(path, **options)

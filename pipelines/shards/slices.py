@@ -1,0 +1,52 @@
+"""Which positions a rank reads, batch by batch; and the shards they will need, brought to the cache before."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pipelines.shards.order import BlockOrder
+from pipelines.shards.shard_files import ShardFiles
+
+FETCHERS = 2  # shards copied at a time
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A rank's part of one global batch: positions low .. high - 1, and how many are consumed after the whole batch."""
+
+    low: int
+    high: int
+    consumed: int
+
+
+def slices(at: int, end: int | None, n: int, rank: int, world: int, part: tuple[int, int] = (0, 1)) -> Iterator[Slice]:
+    """A rank's slices of the global batches from position `at` to `end`, or without end; of every k batches the i-th.
+
+    >>> [(s.low, s.high) for s in slices(0, 10, 4, rank=1, world=2)]
+    [(2, 4), (6, 8), (9, 10)]
+    """
+    number = 0
+    while end is None or at < end:
+        size = n if end is None else min(n, end - at)
+        if number % part[1] == part[0]:
+            yield Slice(at + rank * size // world, at + (rank + 1) * size // world, at + size)
+        at += size
+        number += 1
+
+
+def fetched_ahead(files: ShardFiles, order: BlockOrder, pieces: Iterator[Slice]) -> Iterator[Slice]:
+    """The same slices; threads bring a window's shards, and the next one's where the cache has room, before they are read."""
+    end = -1
+    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
+        try:
+            for piece in pieces:
+                if piece.low >= end:
+                    end = order.window_end(piece.low)
+                    wanted = [*order.window_shards(piece.low), *order.window_shards(end)]
+                    if files.held(wanted) > files.cache_limit:
+                        wanted = wanted[: len(order.window_shards(piece.low))]
+                    for number in wanted:
+                        pool.submit(files.fetch, int(number))  # an error comes when the shard is read
+                yield piece
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

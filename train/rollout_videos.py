@@ -1,0 +1,74 @@
+"""Films of episodes: kept in one npz file, shown as a row of frames."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fasttok.common import html
+from fasttok.common.html import Markup, tag
+from train.rollouts import Film
+
+
+def save(path: Path, films: dict[str, list[Film]]) -> None:
+    """One npz file.
+
+    Args:
+        films: by "EMBODIMENT/SPLIT".
+    """
+    arrays: dict[str, NDArray] = {}
+    for where, shown in films.items():
+        for i, film in enumerate(shown):
+            name = f"{where}/{i}"
+            arrays[name], arrays[f"{name}/steps"] = film.frames, film.steps
+            outcome = "success" if film.success else "failure"
+            arrays[f"{name}/text"] = np.array(f"{film.instruction}|{outcome}|{film.seed}")
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: Path) -> dict[str, list[Film]]:
+    """What `save` wrote; nothing in it is unpickled."""
+    out: dict[str, list[Film]] = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            if name.endswith(("/text", "/steps")):
+                continue
+            instruction, outcome, seed = str(archive[f"{name}/text"]).split("|")
+            film = Film(instruction, outcome == "success", int(seed), archive[name], archive[f"{name}/steps"])
+            out.setdefault(name.rsplit("/", 1)[0], []).append(film)
+    return out
+
+
+def place(where: str) -> str:
+    """ "EMBODIMENT/SPLIT" as it is read.
+
+    >>> place("planar/more_objects")
+    'planar, more objects'
+    """
+    return where.replace("/", ", ").replace("_", " ")
+
+
+def strip(film: Film, about: str, frames: int, colours: int | None = None) -> list[Markup]:
+    """A film's outcome and instruction, and a row of evenly spaced frames.
+
+    Args:
+        about: said after the instruction. frames: at most. colours: fewer make a smaller page; None: all.
+    """
+    chosen = np.unique(np.linspace(0, len(film.frames) - 1, frames).astype(int))
+    pictures = []
+    for i in chosen:
+        name = f"step {film.steps[i]}"
+        pictures.append(tag("figure", html.image(png(film.frames[i], colours), 92, name), tag("figcaption", name)))
+    badge = html.badge("success", html.PALETTE[2]) if film.success else html.badge("failure", html.PALETTE[1])
+    head = tag("p", badge, Markup(" "), tag("b", film.instruction), tag("span", f" · {about}", class_="soft"))
+    return [head, tag("div", *pictures, class_="film")]
+
+
+def png(frame: NDArray[np.uint8], colours: int | None = None) -> bytes:
+    """A frame (h, w, 3) as PNG bytes."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(frame)
+    (image if colours is None else image.quantize(colours)).save(buffer, "PNG")
+    return buffer.getvalue()

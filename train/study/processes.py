@@ -1,0 +1,125 @@
+"""Runs of a study as processes, several at once, each on cores of its own; a run that is done is not made again."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fasttok.common.console import log, progress, write_text
+from fasttok.errors import InputError
+from train.study.single_run import LOG, Files, Spec
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is asked for: `name` is of its folder, `title` for people."""
+
+    name: str
+    title: str
+    spec: Spec
+
+
+class Pool:
+    """Carries jobs out, `lanes` at a time. A lane is a share of this process's cores, which its run keeps to itself.
+
+    Small models leave most of many cores idle, so two runs on a core each finish sooner than two in turn on both.
+    """
+
+    def __init__(self, runs: Path, lanes: int = 1) -> None:
+        """`runs`: the folder of all runs.
+
+        Raises:
+            InputError: more lanes than cores.
+        """
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        if lanes < 1 or (cores and lanes > len(cores)):
+            raise InputError(f"--jobs is {lanes}, expected 1 to {len(cores)}, the cores that this process may use")
+        self.runs, self.lanes = runs, lanes
+        self.free: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+        for lane in range(lanes):
+            self.free.put(cores[lane::lanes] if lanes > 1 else [])
+        self.locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.children: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+
+    def folder(self, job: Job) -> Path:
+        """Of a run: found by the digest of what is trained, so whichever study asked for it first named it."""
+        plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in job.name)
+        digest = job.spec.training_digest
+        return next(iter(sorted(self.runs.glob(f"*-{digest}"))), self.runs / f"{plain}-{digest}")
+
+    def files(self, job: Job) -> Files:
+        """Of a job's result."""
+        return Files(self.folder(job), job.spec.digest)
+
+    def carry_out(self, jobs: Sequence[Job]) -> list[Result]:
+        """Results in the order of the jobs; those that are not there are made now.
+
+        Raises:
+            InputError: a run failed, its log is named; the others are stopped, and go on next time.
+        """
+        if todo := [job for job in jobs if not self.files(job).result.is_file()]:
+            self._make(todo)
+        return [json.loads(self.files(job).result.read_text(encoding="utf-8")) for job in jobs]
+
+    def _make(self, todo: list[Job]) -> None:
+        with ThreadPoolExecutor(self.lanes) as threads, progress("runs", len(todo), "runs") as advance:
+            running = [threads.submit(self._one, job) for job in todo]
+            try:
+                for done in as_completed(running):
+                    done.result()
+                    advance()
+            except BaseException:
+                self._stop()
+                raise
+
+    def _one(self, job: Job) -> None:
+        cores = self.free.get()
+        try:
+            with self.locks[job.spec.training_digest]:  # two measurements of one training
+                if not self.stopped:
+                    self._run(job, cores)
+        finally:
+            self.free.put(cores)
+
+    def _run(self, job: Job, cores: list[int]) -> None:
+        files, lead = self.files(job), f"[{job.title}] " if self.lanes > 1 else ""
+        log(f"--- {job.title} -> {files.folder}")
+        files.folder.mkdir(parents=True, exist_ok=True)
+        write_text(files.spec, json.dumps(job.spec.to_json()) + "\n")
+        words = [sys.executable, "-m", "train.study.single_run", str(files.folder), job.spec.digest]
+        env = {"JAX_COMPILATION_CACHE_DIR": str(self.runs / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+               "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
+        child = subprocess.Popen(words, env=env | os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.children.add(child)
+        if self.stopped:  # just now
+            child.terminate()
+        if cores:
+            os.sched_setaffinity(child.pid, cores)  # at once: its threads are yet to come
+        assert child.stdout is not None
+        with (files.folder / LOG).open("ab") as file:
+            for line in child.stdout:
+                file.write(line)
+                log(lead + line.decode("utf-8", "replace").rstrip("\n"))
+        code = child.wait()
+        self.children.discard(child)
+        if code and not self.stopped:
+            lines = (files.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise InputError(
+                f"{job.title} failed with exit status {code}: {lines[-1] if lines else ''} (all of it: {files.folder / LOG})"
+            )
+
+    def _stop(self) -> None:
+        self.stopped = True
+        for child in list(self.children):
+            child.terminate()
