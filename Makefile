@@ -15,6 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fasttok needs Python >= 3.11, this is %s" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (TensorFlow, Beam and JAX: one to three minutes) ..."
+	$(BIN)/python -m pip uninstall --quiet --yes --disable-pip-version-check fasttok 2>/dev/null  # before it was fasttok-vla
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,train,hf,hdf5,dask,dev]'
 	@touch $@
 

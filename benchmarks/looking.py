@@ -40,7 +40,7 @@ class LookingConfig:
     """
 
     shards: Annotated[Path, tyro.conf.Positional]
-    """Local SHARDS folder of `python -m pipelines build`."""
+    """Local SHARDS folder of `fasttok-pipelines build`."""
     times: tuple[int, ...] = (1, 10)
     """How often the shards stand in the folder that is read."""
     out: Path = Path("benchmarks/results")
@@ -96,7 +96,7 @@ def main(config: LookingConfig) -> None:
         InputError: no such shards, or a verb failed.
     """
     if not (config.shards / "manifest.json").is_file():
-        raise InputError(f"{config.shards} holds no finished shards; make some: python -m pipelines build demo ...")
+        raise InputError(f"{config.shards} holds no finished shards; make some: fasttok-pipelines build demo ...")
     rows = []
     for times in config.times:
         with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from fasttok import ActionTokenizer
+from fasttok._version import DISTRIBUTION
 from fasttok.common import html
 from fasttok.common.console import log, run, write_text
 from fasttok.common.html import Markup, Series, tag
@@ -27,7 +28,7 @@ from train.tokens import TextTokenizer, robot_prompt, state_text
 LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own
 SAMPLES_PER_SOURCE = 2
 FILM_FRAMES = 9
-VERSIONS = ("fasttok", "numpy", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "tensorflow-datasets", "jax")
+VERSIONS = (DISTRIBUTION, "numpy", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "tensorflow-datasets", "jax")
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ Names are imported on first use, so `fasttok.errors` and `fasttok.episodes` stay
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fasttok._version import __version__
+
 if TYPE_CHECKING:
     from fasttok.actions.normalize import NormStats
     from fasttok.tokenizer import ActionTokenizer
 
-__version__ = "0.1.0"
 __all__ = ["ActionTokenizer", "NormStats", "__version__"]
 
 _HOME = {"ActionTokenizer": "fasttok.tokenizer", "NormStats": "fasttok.actions.normalize"}

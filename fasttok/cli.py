@@ -4,21 +4,22 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from fasttok import __version__
+from fasttok._version import DISTRIBUTION, __version__
 from fasttok.actions.dataset import ChunkConfig, Dataset, embodiment_name
 from fasttok.actions.embodiment import Gripper
 from fasttok.actions.normalize import Mode as NormMode
 from fasttok.codec.bpe import Mode
-from fasttok.common.console import emit_json, log, run, table, track, write_text
+from fasttok.common import console
+from fasttok.common.console import emit_json, log, table, track, write_text
 from fasttok.episodes import Episode, Episodes, open_episodes
 from fasttok.errors import InputError
 from fasttok.evaluation.metrics import Metrics, error_rows
@@ -38,7 +39,7 @@ class Fit:
 
     Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 
-    DATA is an INDEX of `python -m pipelines index`, an RLDS version folder, a LeRobot folder (v2, v3), or npz, parquet or HDF5
+    DATA is an INDEX of `fasttok-pipelines index`, an RLDS version folder, a LeRobot folder (v2, v3), or npz, parquet or HDF5
     files (robomimic, ALOHA); local paths or fsspec URLs. Memory does not grow with it.
     """
 
@@ -300,7 +301,7 @@ class Info:
     def run(self) -> None:
         """Prints versions and tokenizers."""
         found: dict[str, Any] = {
-            "fasttok": __version__,
+            DISTRIBUTION: __version__,
             "python": sys.version.split()[0],
             "machine": platform.platform(),
         }
@@ -315,10 +316,28 @@ class Info:
                 f"{tok.mode}, {tok.vocab_size} ids, scale {tok.scale:g}, coefficients {tok.min_token}..{tok.max_token}, "
                 f"embodiments: {', '.join(tok.embodiments) or 'none'}, fingerprint {tok.fingerprint}"
             )
+        if warning := foreign_package():
+            log(f"warning: {warning}")
         if self.json:
             emit_json(found)
         else:
             table("", ["what", "value"], [[k, v] for k, v in found.items()])
+
+
+def foreign_package() -> str | None:
+    """What is wrong if another package named `fasttok` is installed: both write `fasttok/__init__.py`, and the last one wins."""
+    try:
+        other = distribution("fasttok")
+    except PackageNotFoundError:
+        return None
+    if any(point.name == "fasttok" for point in other.entry_points):  # an install of ours, from before it was renamed
+        return (
+            f"an old install of this project, named fasttok {other.version}, is still there; run: pip uninstall fasttok"
+        )
+    return (
+        f"fasttok {other.version} is installed, which is another project with the same import name; run: "
+        f"pip uninstall fasttok, then: pip install --force-reinstall --no-deps {DISTRIBUTION}"
+    )
 
 
 def read(paths: tuple[str, ...], split: str) -> Any:
@@ -432,9 +451,13 @@ def execute(command: Any) -> None:
     command.run()
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The console script."""
-    sys.exit(run(lambda: execute(tyro.cli(Command, prog="fasttok", description=DESCRIPTION, args=argv))))
+def main(argv: list[str] | None = None) -> NoReturn:
+    """The console script: parses and runs one command, and exits."""
+    console.script("fasttok", _main, argv)
+
+
+def _main(argv: list[str]) -> None:
+    execute(tyro.cli(Command, prog="fasttok", description=DESCRIPTION, args=argv))
 
 
 if __name__ == "__main__":

@@ -42,5 +42,5 @@ def require(module: str, extra: str, what: str) -> ModuleType:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise  # the module is there, something inside it is broken: not ours to reword
         raise InputError(
-            f"{what} needs the package {error.name!r}, which is not installed; run: pip install 'fasttok[{extra}]'"
+            f"{what} needs the package {error.name!r}, which is not installed; run: pip install 'fasttok-vla[{extra}]'"
         ) from None

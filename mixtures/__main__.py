@@ -1,4 +1,4 @@
-"""`python -m mixtures list | show NAME | explain FILE`: what is mixed, and what that comes to."""
+"""`fasttok-mixtures list | show NAME | explain FILE`: what is mixed, and what that comes to."""
 
 import sys
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from fasttok.common.console import emit_json, log, run, table
+from fasttok.common import console
+from fasttok.common.console import emit_json, log, table
 from fasttok.errors import unknown_name
 from mixtures.catalogue import catalogue
 from mixtures.explain_page import COLUMNS, explain_page, row
@@ -20,14 +21,14 @@ from mixtures.token_estimates import with_fast_tokens
 CATALOGUED = ("episodes", "frames", "hz", "action_dim", "gib")
 HELP = """Mixtures: what is mixed and how much.
 
-usage: python -m mixtures VERB ...
+usage: fasttok-mixtures VERB ...
 
   list               the packaged mixtures
   show NAME          a mixture's YAML and its resolved shares
   explain NAME|FILE  share, samples and epochs of each source, before anything runs
 
-example: python -m mixtures explain demo --samples 16000 --index index
-help of a verb: python -m mixtures explain --help
+example: fasttok-mixtures explain demo --samples 16000 --index index
+help of a verb: fasttok-mixtures explain --help
 """
 
 
@@ -35,7 +36,7 @@ help of a verb: python -m mixtures explain --help
 class ListConfig:
     """Lists the packaged mixtures.
 
-    Example: python -m mixtures list
+    Example: fasttok-mixtures list
     """
 
     json: bool = False
@@ -46,7 +47,7 @@ class ListConfig:
 class ShowConfig:
     """Prints a mixture's YAML, or with --json its resolved shares.
 
-    Example: python -m mixtures show demo
+    Example: fasttok-mixtures show demo
     """
 
     mixture: Annotated[str, tyro.conf.Positional]
@@ -59,13 +60,13 @@ class ShowConfig:
 class ExplainConfig:
     """Prints share, samples and effective epochs of each source, before anything runs.
 
-    Example: python -m mixtures explain demo --samples 16000 --index index
+    Example: fasttok-mixtures explain demo --samples 16000 --index index
     """
 
     mixture: Annotated[str, tyro.conf.Positional]
     """A preset (see `list`) or a YAML file."""
     index: str | None = None
-    """INDEX of `python -m pipelines index`; overrides the mixture's. Without any, sizes are estimates of the catalogue."""
+    """INDEX of `fasttok-pipelines index`; overrides the mixture's. Without any, sizes are estimates of the catalogue."""
     tokenizer: str | None = None
     """Tokenizer folder that FAST ids are counted with; overrides the mixture's. `fit` counts with one fitted on a sample."""
     samples: int = 100_000
@@ -81,7 +82,7 @@ def list_mixtures(config: ListConfig) -> None:
     if config.json:
         return emit_json([mixture.to_json() for mixture in mixtures])
     table("", ("mixture", "sources", "description"), [(m.name, len(m.sources), m.description) for m in mixtures])
-    return log("next: python -m mixtures explain NAME")
+    return log("next: fasttok-mixtures explain NAME")
 
 
 def show(config: ShowConfig) -> None:
@@ -130,7 +131,7 @@ def explain(config: ExplainConfig) -> None:
         table("\nsamples by phase of the schedule", columns, [[x.name, *x.phases] for x in lines if not x.group])
     log(note)
     index = mixture.index or "INDEX"
-    log(f"next: python -m pipelines build {config.mixture} --index {index} --out SHARDS --samples {config.samples}")
+    log(f"next: fasttok-pipelines build {config.mixture} --index {index} --out SHARDS --samples {config.samples}")
     return None
 
 
@@ -168,10 +169,15 @@ def main(argv: list[str]) -> None:
         print(HELP, end="")
         return
     if argv[0] not in VERBS:
-        raise unknown_name("verb", argv[0], VERBS, "See: python -m mixtures --help")
+        raise unknown_name("verb", argv[0], VERBS, "See: fasttok-mixtures --help")
     kind, command = VERBS[argv[0]]
-    command(tyro.cli(kind, prog=f"python -m mixtures {argv[0]}", args=argv[1:]))  # type: ignore[operator]
+    command(tyro.cli(kind, prog=f"fasttok-mixtures {argv[0]}", args=argv[1:]))  # type: ignore[operator]
+
+
+def script() -> None:
+    """The console script."""
+    console.script("fasttok-mixtures", main)
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(sys.argv[1:])))
+    script()

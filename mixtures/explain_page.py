@@ -1,4 +1,4 @@
-"""The page of `python -m mixtures explain --html`: shares as bars, curriculum, and where the numbers come from."""
+"""The page of `fasttok-mixtures explain --html`: shares as bars, curriculum, and where the numbers come from."""
 
 from typing import Any
 

@@ -59,7 +59,7 @@ def split_counts(index: dict[str, Any], dataset: str, split: str) -> dict[str, A
     known = index["datasets"]
     if dataset not in known:
         raise unknown_name(
-            "dataset", dataset, known, "Index it too: python -m pipelines index DATASET_DIR... --out INDEX"
+            "dataset", dataset, known, "Index it too: fasttok-pipelines index DATASET_DIR... --out INDEX"
         )
     splits: dict[str, dict[str, Any]] = known[dataset]["splits"]
     if split not in splits:

@@ -1,7 +1,7 @@
 """A mixture from a YAML file. Every error names file, line, what stood there and what would be valid.
 
 name: tabletop_demo
-index: index                 # INDEX of `python -m pipelines index`, relative to this file; --index overrides
+index: index                 # INDEX of `fasttok-pipelines index`, relative to this file; --index overrides
 tokenizer: fit               # or a tokenizer folder, relative to this file; --tokenizer overrides
 chunk: {seconds: 1.0}        # or {steps: 16}
 unit: samples                # what weights count

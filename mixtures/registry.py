@@ -42,7 +42,7 @@ def find_mixture(said: str, folder: Path = Path()) -> Path:
         return preset_path(said)
     path = folder / said
     if not path.is_file():
-        raise InputError(f"mixture file {path} does not exist; give a YAML file, or a preset: python -m mixtures list")
+        raise InputError(f"mixture file {path} does not exist; give a YAML file, or a preset: fasttok-mixtures list")
     return path
 
 

@@ -1,19 +1,18 @@
-"""`python -m pipelines VERB`: Beam jobs from datasets to shards, and looks at what they made."""
+"""`fasttok-pipelines VERB`: Beam jobs from datasets to shards, and looks at what they made."""
 
 import difflib
 import logging
-import sys
 from dataclasses import fields
 from typing import Any
 
 import tyro
 
-from fasttok.common.console import run
+from fasttok.common import console
 from fasttok.errors import InputError, require, unknown_name
 
 HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
 
-usage: python -m pipelines VERB ...
+usage: fasttok-pipelines VERB ...
 
   index DATASET_DIR... --out INDEX                   a row per episode, standardised actions, dead letters
   statistics INDEX                                   exact mean, std, range and quantiles of steps, or of chunks
@@ -23,8 +22,8 @@ usage: python -m pipelines VERB ...
   stats SHARDS [--html]                              counts, lengths, texts, histograms against the normaliser, pictures
   lint SHARDS [--held-out FILE]                      digests, repeats, leaks, values, FAST ids, cameras, images, texts
 
-example: python -m pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
-help of a verb: python -m pipelines build --help
+example: fasttok-pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
+help of a verb: fasttok-pipelines build --help
 
 index and build hand flags they do not know to Beam; write those as --flag=value.
 """
@@ -39,7 +38,7 @@ def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
     Raises:
         InputError: a flag that nobody knows but that is close to one of the verb's: a typo, which Beam would swallow.
     """
-    prog = f"python -m pipelines {verb}"
+    prog = f"fasttok-pipelines {verb}"
     if verb not in BEAM_VERBS:
         return tyro.cli(kind, prog=prog, args=argv), []
     config, unknown = tyro.cli(kind, prog=prog, args=argv, return_unknown_args=True)
@@ -69,12 +68,12 @@ def datasets(argv: list[str]) -> None:
     }
     if not argv or argv[0] in ("-h", "--help"):
         print(
-            "usage: python -m pipelines datasets list | show NAME | draft DIR\n\n"
-            "help of one: python -m pipelines datasets show --help"
+            "usage: fasttok-pipelines datasets list | show NAME | draft DIR\n\n"
+            "help of one: fasttok-pipelines datasets show --help"
         )
         return
     if argv[0] not in actions:
-        raise unknown_name("action", argv[0], actions, "See: python -m pipelines datasets --help")
+        raise unknown_name("action", argv[0], actions, "See: fasttok-pipelines datasets --help")
     config, action = actions[argv[0]]
     action(parse(f"datasets {argv[0]}", config, argv[1:])[0])
 
@@ -90,11 +89,11 @@ def main(argv: list[str]) -> None:
         return
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
-        raise unknown_name("verb", verb, VERBS, "See: python -m pipelines --help")
+        raise unknown_name("verb", verb, VERBS, "See: fasttok-pipelines --help")
     # Imported per verb: `inspect`, `stats` and `lint` need no Beam, and --help answers at once.
     if verb in BEAM_VERBS and not {"-h", "--help"} & set(rest):
         logging.getLogger().setLevel(logging.ERROR)  # Beam's import warns of optional clients that nobody asked for
-        require("apache_beam", "pipelines", f"`python -m pipelines {verb}`")
+        require("apache_beam", "pipelines", f"`fasttok-pipelines {verb}`")
     if verb == "index":
         from pipelines.index.run import IndexConfig, run_index
 
@@ -123,5 +122,10 @@ def main(argv: list[str]) -> None:
         run_lint(parse(verb, LintConfig, rest)[0])
 
 
+def script() -> None:
+    """The console script."""
+    console.script("fasttok-pipelines", main)
+
+
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(sys.argv[1:])))
+    script()

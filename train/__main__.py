@@ -1,10 +1,8 @@
-"""python -m train --preset ki --size debug --shards SHARDS --out RUN"""
-
-import sys
+"""fasttok-train --preset ki --size debug --shards SHARDS --out RUN"""
 
 import tyro
 
-from fasttok.common.console import run
+from fasttok.common import console
 from fasttok.errors import InputError, require
 from train.config import TrainConfig
 from train.presets import PRESETS, SIZES, get_preset
@@ -16,10 +14,10 @@ def main(argv: list[str]) -> None:
     required = [flag for flag in ("--shards", "--out") if not any(w == flag or w.startswith(flag + "=") for w in argv)]
     if required and not {"-h", "--help"} & set(argv):
         raise InputError(
-            f"{' and '.join(required)} missing; example: python -m train --preset ki --shards SHARDS --out RUN"
+            f"{' and '.join(required)} missing; example: fasttok-train --preset ki --shards SHARDS --out RUN"
         )
     description = f"{TrainConfig.__doc__}\n\nPresets: {', '.join(PRESETS)}. Sizes: {', '.join(SIZES)}."
-    config = tyro.cli(TrainConfig, default=preset, args=argv, prog="python -m train", description=description)
+    config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train", description=description)
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "training")
     from train.loop import run as train
@@ -36,5 +34,10 @@ def _flag(argv: list[str], name: str, default: str) -> str:
     return default
 
 
+def script() -> None:
+    """The console script."""
+    console.script("fasttok-train", main)
+
+
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(sys.argv[1:])))
+    script()

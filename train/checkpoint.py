@@ -86,7 +86,7 @@ class Checkpoints:
     def _newest(self) -> int:
         step = self.last_step
         if step is None:
-            raise InputError(f"{self.run} has no checkpoint; train it with: python -m train --out {self.run}")
+            raise InputError(f"{self.run} has no checkpoint; train it with: fasttok-train --out {self.run}")
         return step
 
     def close(self) -> None:

@@ -186,11 +186,11 @@ class OptimConfig:
 class TrainConfig:
     """Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.
 
-    Example: python -m train --preset ki --size debug --shards SHARDS --out RUN --steps 2000
+    Example: fasttok-train --preset ki --size debug --shards SHARDS --out RUN --steps 2000
     """
 
     shards: Path
-    """Folder of `python -m pipelines build`."""
+    """Folder of `fasttok-pipelines build`."""
     out: Path
     """Folder of the run: config.json, text_tokenizer.json, tokenizer/, metrics.jsonl, checkpoints/."""
     preset: str = "ki"
@@ -286,7 +286,7 @@ def load_config(run: Path) -> TrainConfig:
     path = run / "config.json"
     if not path.is_file():
         raise InputError(
-            f"{run} is not a run (no config.json); train one with: python -m train --shards SHARDS --out {run}"
+            f"{run} is not a run (no config.json); train one with: fasttok-train --shards SHARDS --out {run}"
         )
     try:
         return from_json(TrainConfig, json.loads(path.read_text(encoding="utf-8")))

@@ -101,7 +101,7 @@ def decode_image(data: bytes | NDArray[np.uint8], size: int, resize: str = "pad"
         image = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"an image cannot be decoded: {error}; check the shards with: python -m pipelines lint"
+            f"an image cannot be decoded: {error}; check the shards with: fasttok-pipelines lint"
         ) from None
     if image.size != (size, size):
         width, height = image.size

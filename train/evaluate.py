@@ -1,19 +1,19 @@
 """What a trained run can do: closed loop in an environment, questions, and action error on held-out shards.
 
-    python -m train.evaluate --run RUN --env examples.tabletop.env:make_vector --episodes 40
+    fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --episodes 40
 
 Success and language following are counted apart: an episode can concern the named object and still fail.
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
-from fasttok.common.console import emit_json, log, run, table
+from fasttok.common import console
+from fasttok.common.console import emit_json, log, table
 from fasttok.errors import InputError, require
 from train.rollouts import Film, load_factory, play
 
@@ -22,11 +22,11 @@ from train.rollouts import Film, load_factory, play
 class EvaluateConfig:
     """Evaluates a run: success and language following in a world, VQA accuracy, action error on held-out shards.
 
-    Example: python -m train.evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
+    Example: fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
     """
 
     run: Path
-    """Folder of `python -m train`."""
+    """Folder of `fasttok-train`."""
     env: str = ""
     """module:factory of the environment (train/rollouts.py); one that takes `n` steps all episodes at once."""
     embodiments: tuple[str, ...] = ()
@@ -133,5 +133,10 @@ def show(results: dict[str, Any], as_json: bool) -> None:
     log(f"evaluated step {results['step']} of {results['run']}")
 
 
+def script() -> None:
+    """The console script."""
+    console.script("fasttok-evaluate", lambda argv: main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv)))
+
+
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(tyro.cli(EvaluateConfig, prog="python -m train.evaluate"))))
+    script()

@@ -1,4 +1,4 @@
-"""Weights out: python -m train.export --run RUN --out DIR --layout fasttok|openpi|lerobot
+"""Weights out: fasttok-export --run RUN --out DIR --layout fasttok|openpi|lerobot
 
 Layouts (names: `train.weights.layouts`):
     fasttok  our arrays under their paths, with the model's configuration and the tokenizer's fingerprint as metadata
@@ -12,7 +12,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from fasttok.common.console import emit_json, log, progress, run
+from fasttok.common import console
+from fasttok.common.console import emit_json, log, progress
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig, load_config
@@ -48,11 +48,11 @@ THEIR_VOCAB = 257_152
 class ExportConfig:
     """Writes a run's weights as safetensors.
 
-    Example: python -m train.export --run RUN --out DIR --layout lerobot
+    Example: fasttok-export --run RUN --out DIR --layout lerobot
     """
 
     run: Path
-    """Folder of `python -m train`."""
+    """Folder of `fasttok-train`."""
     out: Path
     """Folder to write: model.safetensors, config.json, and the run's tokenizers."""
     layout: Literal["fasttok", "openpi", "lerobot"] = "fasttok"
@@ -242,16 +242,21 @@ def write(
 
 def main(argv: list[str]) -> None:
     """Exports and reports."""
-    config = tyro.cli(ExportConfig, args=argv, prog="python -m train.export", description=ExportConfig.__doc__)
+    config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export", description=ExportConfig.__doc__)
     report = export(config)
     if config.json:
         emit_json(report.to_json())
     else:
         report.show()
     log(
-        f"wrote {config.out / SINGLE}; read it back with: python -m train --weights {config.out} --shards SHARDS --out RUN"
+        f"wrote {config.out / SINGLE}; read it back with: fasttok-train --weights {config.out} --shards SHARDS --out RUN"
     )
 
 
+def script() -> None:
+    """The console script."""
+    console.script("fasttok-export", main)
+
+
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(sys.argv[1:])))
+    script()

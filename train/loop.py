@@ -94,9 +94,7 @@ def run(config: TrainConfig) -> None:
     checkpoints.close()
     if tracker is not None:
         tracker.close()
-    log(
-        f"trained {config.steps} steps -> {config.out}; next: python -m train.evaluate --run {config.out} --env MODULE:FACTORY"
-    )
+    log(f"trained {config.steps} steps -> {config.out}; next: fasttok-evaluate --run {config.out} --env MODULE:FACTORY")
 
 
 def for_step(config: TrainConfig) -> TrainConfig:
@@ -188,7 +186,7 @@ class Watch:
             np.savez_compressed(file, sample_ids=np.array(loaded.sample_ids), **loaded.batch)  # type: ignore[arg-type]
             raise InputError(
                 f"{', '.join(bad)} is not finite at step {step}; its batch and sample ids are in {file}. Lower "
-                "--optim.learning-rate or --optim.clip, and check the shards with: python -m pipelines lint"
+                "--optim.learning-rate or --optim.clip, and check the shards with: fasttok-pipelines lint"
             )
 
 

@@ -201,7 +201,7 @@ def answer_questions(player: Player, folder: Path, most: int) -> dict[str, Any]:
     entry_file = folder / "dataset.yaml"
     if not entry_file.is_file():
         raise InputError(
-            f"{folder} has no dataset.yaml; expected a VQA dataset such as `python -m pipelines index` takes"
+            f"{folder} has no dataset.yaml; expected a VQA dataset such as `fasttok-pipelines index` takes"
         )
     entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))
     if entry.get("kind") != "vqa" or "val" not in entry.get("splits", {}):

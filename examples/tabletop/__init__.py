@@ -7,7 +7,7 @@ tasks.py        instructions and success
 scenes.py       which blocks lie where; splits: what is held out, and the spurious correlation
 expert.py       a scripted demonstrator with human-like motion
 vector.py       N environments at once: reset, step, success, followed, info
-env.py          one of them: what `python -m train.evaluate` drives
+env.py          one of them: what `fasttok-evaluate` drives
 baselines.py    the expert, one that trusts the correlation, and a blind one, to compare a robot with
 questions.py    questions, answers and captions about scenes
 rlds.py         demonstrations as RLDS datasets, written by TFDS

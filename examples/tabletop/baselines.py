@@ -53,7 +53,7 @@ class BaselineConfig:
     correlation: float | None = None
     """Share of episodes whose named block is the nearest one, in splits that are not about it; 0.9 by default."""
     seed: int = FIRST_SEED
-    """Seed of the first episode: by default those of `python -m train.evaluate`."""
+    """Seed of the first episode: by default those of `fasttok-evaluate`."""
     json: bool = False
     """Print JSON on stdout."""
 

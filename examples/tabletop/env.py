@@ -1,4 +1,4 @@
-"""The closed-loop environment: what `python -m train.evaluate --env examples.tabletop.env:make` drives.
+"""The closed-loop environment: what `fasttok-evaluate --env examples.tabletop.env:make` drives.
 
 One table of a `vector.VectorEnv`. `make_vector` makes many at once.
 """

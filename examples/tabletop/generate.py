@@ -121,7 +121,7 @@ def main(config: GenerateConfig) -> None:
     columns = ["dataset", "split", "written", "demonstrations that failed and were left out"]
     table("", columns, [list(row.values()) for row in rows])
     log(
-        f"next: python -m pipelines index {config.out}/tabletop_*/1.0.0 {config.out}/tabletop_{{vqa,captions}} --out INDEX"
+        f"next: fasttok-pipelines index {config.out}/tabletop_*/1.0.0 {config.out}/tabletop_{{vqa,captions}} --out INDEX"
     )
 
 

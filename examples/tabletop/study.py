@@ -1,6 +1,6 @@
 """Data of the tabletop studies: demonstrations, questions and captions as shards, with several shares of questions.
 
-    python -m train.study STUDY --env examples.tabletop.env:make_vector --data examples.tabletop.study:prepare
+    fasttok-study STUDY --env examples.tabletop.env:make_vector --data examples.tabletop.study:prepare
 
 Every stage is the public command that a user would type.
 """

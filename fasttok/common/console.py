@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fasttok._version import __version__
 from fasttok.errors import InputError
 
 T = TypeVar("T")
@@ -56,6 +57,18 @@ def run(command: Callable[[], Any]) -> int:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.close()
         return 0
+
+
+def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None = None) -> NoReturn:
+    """A console script: runs `main` on the words after the command's name, and exits with the code of `run`.
+
+    `--version` is answered here, so that every command has it and none imports anything for it.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv == ["--version"]:
+        print(f"{name} {__version__}")
+        sys.exit(0)
+    sys.exit(run(lambda: main(argv)))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def h5py() -> Any:
     try:
         import h5py as module
     except ImportError:
-        raise InputError("reading HDF5 needs h5py: pip install 'fasttok[hdf5]'") from None
+        raise InputError("reading HDF5 needs h5py: pip install 'fasttok-vla[hdf5]'") from None
     return module
 
 

@@ -29,7 +29,7 @@ def open_index(path: str) -> dict[str, Any]:
             data = json.load(stream)
     except FileNotFoundError:
         raise InputError(
-            f"{path} is not a finished INDEX (no {FILE}); make one with: python -m pipelines index DATASET_DIR... --out {path}"
+            f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... --out {path}"
         ) from None
     except json.JSONDecodeError as error:
         raise InputError(f"{with_file} is not JSON: {error}") from None

@@ -55,9 +55,9 @@ Columns: `pipelines/shards/records.py`. Actions and states are in raw units; ima
 resize was asked for.
 
 ```
-python -m pipelines lint path/to/this/folder             # files and rows against manifest.json
-python -m pipelines inspect path/to/this/folder --html   # see rows
-python -m pipelines stats path/to/this/folder --html     # lengths, histograms, pictures
+fasttok-pipelines lint path/to/this/folder             # files and rows against manifest.json
+fasttok-pipelines inspect path/to/this/folder --html   # see rows
+fasttok-pipelines stats path/to/this/folder --html     # lengths, histograms, pictures
 ```
 """
 

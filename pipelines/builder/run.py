@@ -44,19 +44,19 @@ PROBED = 64  # groups of each source that a dry run makes rows of
 class BuildConfig:
     """Builds interleaved shards from a mixture and an INDEX: plan, then one Beam job a shard, then the manifest.
 
-    Example: python -m pipelines build demo --index INDEX --tokenizer TOKENIZER --out SHARDS --samples 16000
+    Example: fasttok-pipelines build demo --index INDEX --tokenizer TOKENIZER --out SHARDS --samples 16000
 
     Unknown flags go to Beam, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
     """
 
     mixture: Annotated[str, tyro.conf.Positional]
-    """A preset (`python -m mixtures list`) or a mixture's YAML file."""
+    """A preset (`fasttok-mixtures list`) or a mixture's YAML file."""
     out: str
     """The SHARDS folder; any fsspec URL."""
     samples: int
     """Rows in all shards together."""
     index: str | None = None
-    """INDEX of `python -m pipelines index`; overrides the mixture's."""
+    """INDEX of `fasttok-pipelines index`; overrides the mixture's."""
     tokenizer: str | None = None
     """Tokenizer folder, or `fit` to fit one on the mixture's robot data; overrides the mixture's."""
     seed: int | None = None
@@ -291,4 +291,4 @@ def report(
         log(f"rejected rows by reason: {listed}; each with file and offset in {config.out}/rejected/")
     log(f"read {result['records_read']:,} source records once each, {result['bytes_read'] / 1e6:,.1f} MB")
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
-    log(f"{config.out}: {manifest.num_rows:,} rows, {size:,.1f} MB; next: python -m pipelines inspect {config.out}")
+    log(f"{config.out}: {manifest.num_rows:,} rows, {size:,.1f} MB; next: fasttok-pipelines inspect {config.out}")

@@ -1,4 +1,4 @@
-"""`python -m pipelines datasets list | show | draft`: the catalogue of entries, and a first entry for data of one's own."""
+"""`fasttok-pipelines datasets list | show | draft`: the catalogue of entries, and a first entry for data of one's own."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from pipelines.datasets.entries import DatasetEntry, packaged, parse_entry
 class ListConfig:
     """Lists every dataset that an entry comes with the package.
 
-    Example: python -m pipelines datasets list --robot franka
+    Example: fasttok-pipelines datasets list --robot franka
     """
 
     robot: str = ""
@@ -33,7 +33,7 @@ class ListConfig:
 class ShowConfig:
     """Prints an entry: what a dataset's features mean here, and its known defects.
 
-    Example: python -m pipelines datasets show kuka
+    Example: fasttok-pipelines datasets show kuka
     """
 
     name: Annotated[str, tyro.conf.Positional]
@@ -46,7 +46,7 @@ class ShowConfig:
 class DraftConfig:
     """Proposes an entry for an RLDS directory, or a folder of questions, captions or boxes, and says what could not be told.
 
-    Example: python -m pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
+    Example: fasttok-pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
     """
 
     directory: Annotated[str, tyro.conf.Positional]
@@ -61,7 +61,7 @@ def entry_of(name: str) -> DatasetEntry:
     """
     known = packaged()
     if name not in known:
-        raise unknown_name("dataset", name, known, "All: python -m pipelines datasets list. Your own: docs/datasets.md")
+        raise unknown_name("dataset", name, known, "All: fasttok-pipelines datasets list. Your own: docs/datasets.md")
     return parse_entry(known[name], f"pipelines/datasets/entries/{name}.yaml")
 
 
@@ -104,7 +104,7 @@ def run_list(config: ListConfig) -> None:
         print(markdown(), end="")
         return
     if not rows:
-        raise InputError(f"no entry's robot has {config.robot!r} in its name; see: python -m pipelines datasets list")
+        raise InputError(f"no entry's robot has {config.robot!r} in its name; see: fasttok-pipelines datasets list")
     table(f"{len(rows)} entries", list(rows[0]), [list(r.values()) for r in rows])
 
 

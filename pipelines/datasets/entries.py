@@ -257,6 +257,6 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
     close = difflib.get_close_matches(dataset, known, n=1)
     guess = f"; did you mean {close[0]!r}?" if close else "."
     raise InputError(
-        f"no entry says what the features of {dataset!r} mean{guess} Draft one: python -m pipelines datasets draft {directory}; "
+        f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft {directory}; "
         f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
     )

@@ -29,7 +29,7 @@ from pipelines.index.worker import Job, Source, index_file, list_jobs, load_sour
 class IndexConfig:
     """Indexes RLDS data, questions and captions: a row per episode or record, standardised actions, dead letters, statistics.
 
-    Example: python -m pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX --max-bad 0.1%
+    Example: fasttok-pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX --max-bad 0.1%
 
     Unknown flags go to Beam, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
     """

@@ -1,4 +1,4 @@
-"""`python -m pipelines statistics INDEX`: exact statistics of the actions and proprio that an INDEX holds, or of chunks of them.
+"""`fasttok-pipelines statistics INDEX`: exact statistics of the actions and proprio that an INDEX holds, or of chunks of them.
 
 Read from the INDEX's columns, which is what tokenizers and shards are made from; every number is correctly rounded and does
 not depend on how the data were cut into files (`fasttok.actions.quantiles`). `pipelines index` writes INDEX/statistics.json.
@@ -35,11 +35,11 @@ Matrix = NDArray[np.float32]
 class StatisticsConfig:
     """Exact count, mean, std, min, max and quantiles per embodiment: of each step as stored, or of chunks as they are tokenised.
 
-    Example: python -m pipelines statistics INDEX --seconds 1.0 --form relative --rotation 6d
+    Example: fasttok-pipelines statistics INDEX --seconds 1.0 --form relative --rotation 6d
     """
 
     index: Annotated[str, tyro.conf.Positional]
-    """INDEX of `python -m pipelines index`."""
+    """INDEX of `fasttok-pipelines index`."""
     split: str = "train"
     """Split whose episodes count."""
     horizon: int | None = None

@@ -1,4 +1,4 @@
-"""`python -m pipelines inspect SHARDS`: rows of shards, printed, as JSON, or as a page with pictures and curves."""
+"""`fasttok-pipelines inspect SHARDS`: rows of shards, printed, as JSON, or as a page with pictures and curves."""
 
 import zlib
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ class InspectConfig:
 
     Rows are drawn at random, evenly over sources, unless --start or --sample-id says which.
 
-    Example: python -m pipelines inspect SHARDS --html
+    Example: fasttok-pipelines inspect SHARDS --html
     """
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
-    """The folder that `python -m pipelines build` wrote."""
+    """The folder that `fasttok-pipelines build` wrote."""
     rows: int | None = None
     """Rows to show; by default 8, and 16 on a page."""
     seed: int = 0
@@ -85,7 +85,7 @@ def run_inspect(config: InspectConfig) -> None:
         for name, value in item.items():
             if value not in (None, "", []):
                 print(f"  {name:<14} {value}")
-    log(f"{of}; with pictures and curves: python -m pipelines inspect {config.shards} --html")
+    log(f"{of}; with pictures and curves: fasttok-pipelines inspect {config.shards} --html")
 
 
 def described(config: InspectConfig, rows: int) -> str:

@@ -1,4 +1,4 @@
-"""The page of `python -m pipelines inspect SHARDS --html`: every shown row as a trainer gets it, and where it came from."""
+"""The page of `fasttok-pipelines inspect SHARDS --html`: every shown row as a trainer gets it, and where it came from."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`python -m pipelines lint SHARDS`: are the shards what their manifest says, and fit to be trained on?
+"""`fasttok-pipelines lint SHARDS`: are the shards what their manifest says, and fit to be trained on?
 
 Every byte is read once for the digests and every row once for what is in it. Memory is that of one record batch, plus 18 bytes
 a row to find what stands there twice, and 24 more where a held-out split is in the same shards.
@@ -32,11 +32,11 @@ class LintConfig:
 
     Errors make it fail; warnings only with --strict.
 
-    Example: python -m pipelines lint SHARDS --held-out eval_instructions.txt
+    Example: fasttok-pipelines lint SHARDS --held-out eval_instructions.txt
     """
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
-    """The folder that `python -m pipelines build` wrote."""
+    """The folder that `fasttok-pipelines build` wrote."""
     held_out: tuple[str, ...] = ()
     """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one a line; or regular
     expressions, which are searched for in prompts and in FILE/EPISODE, without case."""

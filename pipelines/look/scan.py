@@ -76,7 +76,7 @@ def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
             yield batch
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{url}: cannot be read as a shard ({error}); see: python -m pipelines lint {reader.path}"
+            f"{url}: cannot be read as a shard ({error}); see: fasttok-pipelines lint {reader.path}"
         ) from None
 
 

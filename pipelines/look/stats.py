@@ -1,4 +1,4 @@
-"""`python -m pipelines stats SHARDS`: how many rows of what, how long, and where the numbers lie against the normaliser."""
+"""`fasttok-pipelines stats SHARDS`: how many rows of what, how long, and where the numbers lie against the normaliser."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -23,11 +23,11 @@ TOP = 5  # of the most frequent texts
 class StatsConfig:
     """Counts per source against the plan, FAST ids and words per row, action and state histograms, pictures.
 
-    Example: python -m pipelines stats SHARDS --html
+    Example: fasttok-pipelines stats SHARDS --html
     """
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
-    """The folder that `python -m pipelines build` wrote."""
+    """The folder that `fasttok-pipelines build` wrote."""
     html: PagePath = None
     """Write one self-contained page too; without FILE it is NAME-OF-SHARDS.stats.html in the current folder."""
     json: bool = False
@@ -55,7 +55,7 @@ def run_stats(config: StatsConfig) -> None:
     if page is not None:
         print(page)
     else:
-        log(f"histograms of every dimension: python -m pipelines stats {config.shards} --html")
+        log(f"histograms of every dimension: fasttok-pipelines stats {config.shards} --html")
 
 
 def tally_rows(reader: ShardReader) -> dict[str, Tally]:

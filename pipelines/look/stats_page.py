@@ -1,4 +1,4 @@
-"""The page of `python -m pipelines stats SHARDS --html`."""
+"""The page of `fasttok-pipelines stats SHARDS --html`."""
 
 from typing import Any
 

@@ -72,7 +72,7 @@ class ShardCache:
             if (digest.hexdigest(), size) != (shard.sha256, shard.bytes):
                 raise InputError(
                     f"{url}: {size:,} bytes with sha256 {digest.hexdigest()[:12]}... came, the manifest says {shard.bytes:,} "
-                    f"with {shard.sha256[:12]}...: the shard or the way here is damaged; check it with: python -m pipelines lint"
+                    f"with {shard.sha256[:12]}...: the shard or the way here is damaged; check it with: fasttok-pipelines lint"
                 )
             os.replace(temporary, kept)
         except OSError as error:

@@ -171,4 +171,4 @@ def cores() -> int:
 def undecodable(i: int, names: Sequence[str] | None, why: object) -> InputError:
     """What to say about an image."""
     which = f"image {i}" if names is None else f"the image of sample {names[i]}"
-    return InputError(f"{which} cannot be decoded: {why}; check the shards with: python -m pipelines lint SHARDS")
+    return InputError(f"{which} cannot be decoded: {why}; check the shards with: fasttok-pipelines lint SHARDS")

@@ -85,7 +85,7 @@ class Manifest:
             InputError: no manifest (an unfinished build, or not SHARDS at all), another version, or fields that are wrong.
         """
         where = join(folder, NAME)
-        what = "the manifest that `python -m pipelines build` writes last (finish an interrupted build with --resume)"
+        what = "the manifest that `fasttok-pipelines build` writes last (finish an interrupted build with --resume)"
         value = read_json(where, what)
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != FORMAT_VERSION:

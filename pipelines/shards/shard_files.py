@@ -137,7 +137,7 @@ class ShardFiles:
         if self._verify and self.cache is None and number not in self._verified:
             problem = file_problem(self.folder, shard)
             if problem:
-                raise InputError(f"{url}: {problem}; check all with: python -m pipelines lint {self.folder}")
+                raise InputError(f"{url}: {problem}; check all with: fasttok-pipelines lint {self.folder}")
             self._verified.add(number)
         try:
             if self.remote:
@@ -241,7 +241,7 @@ def most_mapped() -> int:
 def unreadable(where: str, why: object) -> InputError:
     """What to say about a shard that is not as it was written."""
     folder = where.split(": ")[0].rpartition("/")[0]
-    return InputError(f"{where} cannot be read as a shard ({why}); check all with: python -m pipelines lint {folder}")
+    return InputError(f"{where} cannot be read as a shard ({why}); check all with: fasttok-pipelines lint {folder}")
 
 
 def size_problem(size: int, expected: int) -> str:

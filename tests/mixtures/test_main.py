@@ -1,4 +1,4 @@
-"""`python -m mixtures`: what the verbs print."""
+"""`fasttok-mixtures`: what the verbs print."""
 
 import json
 from pathlib import Path

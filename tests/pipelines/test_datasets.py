@@ -312,5 +312,5 @@ def test_the_page_holds_what_the_entries_say() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text()
     made = page.split("<!-- catalogue -->\n")[1]
     assert made == markdown(), (
-        "run: python -m pipelines datasets list --markdown, and put it below the mark in docs/datasets.md"
+        "run: fasttok-pipelines datasets list --markdown, and put it below the mark in docs/datasets.md"
     )

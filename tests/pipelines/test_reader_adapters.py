@@ -149,7 +149,7 @@ import pipelines.adapters.{name}
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode != 0
-    assert f"pip install 'fasttok[{name}]'" in result.stderr
+    assert f"pip install 'fasttok-vla[{name}]'" in result.stderr
 
 
 def test_reading_shards_imports_neither(shards: str) -> None:

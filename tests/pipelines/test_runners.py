@@ -69,7 +69,7 @@ def test_portable_job_service(chain: Any, tmp_path: Path, job_service: str) -> N
 
 @pytest.mark.slow
 def test_dask_cluster(chain: Any, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="needs the extra dask: pip install 'fasttok[dask]'")
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask: pip install 'fasttok-vla[dask]'")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         runner = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
         run_chain(chain, tmp_path, [runner, f"--dask_client_address={cluster.scheduler_address}"])

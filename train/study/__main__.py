@@ -1,4 +1,4 @@
-"""python -m train.study train/configs/presets.yaml --env module:factory --data module:function"""
+"""fasttok-study train/configs/presets.yaml --env module:factory --data module:function"""
 
 import dataclasses
 import shlex
@@ -11,7 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from fasttok.common.console import emit_json, log, run, table
+from fasttok.common import console
+from fasttok.common.console import emit_json, log, table
 from fasttok.errors import InputError, require
 from train.study.plan import load_study
 
@@ -20,7 +21,7 @@ from train.study.plan import load_study
 class StudyConfig:
     """Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
 
-    Example: python -m train.study train/configs/presets.yaml --env examples.tabletop.env:make_vector \\
+    Example: fasttok-study train/configs/presets.yaml --env examples.tabletop.env:make_vector \\
         --data examples.tabletop.study:prepare
     """
 
@@ -76,7 +77,7 @@ def main(config: StudyConfig) -> None:
     place = Place(prepare_data(study, config.data, root / "data", config.smoke), config.env)
     found = carry_out(study, place, pool)
     summary = results.summarize(study, found)
-    tables.write(summary, shlex.join(["python", "-m", "train.study", *sys.argv[1:]]), out)
+    tables.write(summary, shlex.join(["fasttok-study", *sys.argv[1:]]), out)
     study_page.write(study, summary, found["films"], out / "study.html")
     if config.json:
         emit_json(summary)
@@ -86,6 +87,11 @@ def main(config: StudyConfig) -> None:
     log(f"{time.monotonic() - began:.0f} s; open {out / 'study.html'}; tables: {out / 'results.md'}")
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """The console script."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a study that is stopped stops its runs
-    sys.exit(run(lambda: main(tyro.cli(StudyConfig, prog="python -m train.study"))))
+    console.script("fasttok-study", lambda argv: main(tyro.cli(StudyConfig, prog="fasttok-study", args=argv)))
+
+
+if __name__ == "__main__":
+    script()

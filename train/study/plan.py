@@ -23,7 +23,7 @@ class Arm:
     """One recipe that is compared.
 
     Attributes:
-        name: in tables and plots, and of its folder. flags: of `python -m train`, beside the study's `common`.
+        name: in tables and plots, and of its folder. flags: of `fasttok-train`, beside the study's `common`.
         shards: folder in the study's data that it learns from. match: what it has as much of as the reference.
     """
 
@@ -38,7 +38,7 @@ class Tuning:
     """A short search per arm before the study: the value with the smallest held-out action error wins.
 
     Attributes:
-        flag: of `python -m train`. values: tried. share: of the study's samples. seed: not one of the study's.
+        flag: of `fasttok-train`. values: tried. share: of the study's samples. seed: not one of the study's.
     """
 
     flag: str
@@ -146,7 +146,7 @@ def load_study(path: Path) -> Study:
     _keys(path, values, Study)
     arms = values.get("arms")
     if not isinstance(arms, dict) or not arms:
-        raise InputError(f"{path}: arms is {arms!r}, expected a mapping: name -> flags of python -m train")
+        raise InputError(f"{path}: arms is {arms!r}, expected a mapping: name -> flags of fasttok-train")
     values["arms"] = tuple(_arm(path, str(name), arm) for name, arm in arms.items())
     if "base" not in values:
         raise InputError(f"{path}: base is missing: flags of the VLM that all runs start from, such as --preset vlm")
@@ -201,7 +201,7 @@ def _arm(path: Path, name: str, arm: Any) -> Arm:
     if isinstance(arm, str):
         arm = {"flags": arm}
     if not isinstance(arm, dict) or not isinstance(arm.get("flags", ""), str):
-        raise InputError(f"{path}: arms: {name} is {arm!r}, expected flags of python -m train, such as --preset joint")
+        raise InputError(f"{path}: arms: {name} is {arm!r}, expected flags of fasttok-train, such as --preset joint")
     _keys(path, arm, Arm, f"arms: {name}: ")
     if arm.get("match", "robot_samples") not in get_args(Match):
         raise InputError(
@@ -217,13 +217,13 @@ def training(study: Study, arm: Arm, data: Path, out: Path, seed: int, extra: tu
         data: folder of the study's shards. out: folder of the run. extra: flags, which win.
 
     Raises:
-        InputError: a flag that `python -m train` does not know.
+        InputError: a flag that `fasttok-train` does not know.
     """
     return parse((*study.common, *arm.flags, "--seed", str(seed), *extra), data / arm.shards, out)
 
 
 def parse(flags: tuple[str, ...], shards: Path, out: Path) -> TrainConfig:
-    """Flags of `python -m train` as its configuration.
+    """Flags of `fasttok-train` as its configuration.
 
     Raises:
         InputError: one that it does not know, or a value that does not fit.
@@ -235,8 +235,6 @@ def parse(flags: tuple[str, ...], shards: Path, out: Path) -> TrainConfig:
 
     preset = get_preset(last("--preset", "ki"), last("--size", "debug"))
     try:
-        return tyro.cli(TrainConfig, default=preset, args=words, prog="python -m train", console_outputs=False)
+        return tyro.cli(TrainConfig, default=preset, args=words, prog="fasttok-train", console_outputs=False)
     except SystemExit:
-        raise InputError(
-            f"python -m train does not understand: {shlex.join(flags)}; see python -m train --help"
-        ) from None
+        raise InputError(f"fasttok-train does not understand: {shlex.join(flags)}; see fasttok-train --help") from None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok._version import DISTRIBUTION
 from train.study.plan import Study
 
 RESAMPLES = 4000
@@ -132,7 +133,7 @@ def summarize(study: Study, found: dict[str, Any]) -> dict[str, Any]:
         "common": shlex.join(study.common), "tuned": found["tuned"], "arms": arms,
         "seconds": sum(sum(r["seconds"].values()) for runs in found["runs"].values() for r in runs.values()),
         "hardware": found["base"]["device"], "date": date.today().isoformat(),
-        "versions": {name: version(name) for name in ("fasttok", "jax", "optax", "numpy")},
+        "versions": {name: version(name) for name in (DISTRIBUTION, "jax", "optax", "numpy")},
     }  # fmt: skip
 
 

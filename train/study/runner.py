@@ -47,7 +47,7 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
     for name in study.shards:
         if not (folder / name / "manifest.json").is_file():
             raise InputError(
-                f"{folder} has no shards {name!r}; build them with: python -m pipelines build ... --out {folder / name}"
+                f"{folder} has no shards {name!r}; build them with: fasttok-pipelines build ... --out {folder / name}"
             )
     return folder
 

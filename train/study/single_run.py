@@ -64,7 +64,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Files:
-    """A run's folder, besides `model` (of `python -m train`) and log.txt; several studies may measure one run."""
+    """A run's folder, besides `model` (of `fasttok-train`) and log.txt; several studies may measure one run."""
 
     folder: Path
     digest: str

@@ -147,7 +147,7 @@ def method_section(study: Study, summary: dict[str, Any]) -> list[Markup]:
     base = summary["base"]
     e = study.evaluate
     facts = {
-        "base VLM": f"python -m train {base['flags']}", "every arm": f"python -m train {summary['common']}",
+        "base VLM": f"fasttok-train {base['flags']}", "every arm": f"fasttok-train {summary['common']}",
         "seeds": ", ".join(map(str, summary["seeds"])), "robot samples of a run": study.robot_samples,
         "episodes": f"{e.episodes} per split and embodiment, seeds from {e.seed}, the same for all",
         "held-out chunks": e.rows, "questions": e.questions, "world": ", ".join(f"{k} {v}" for k, v in study.world.items()),

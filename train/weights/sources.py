@@ -79,7 +79,7 @@ def open_source(path: Path) -> Source:
     if (path / "checkpoints").is_dir() and (path / "config.json").is_file():
         raise InputError(
             f"{path} is a run; start from it with --init-from, or write its weights with: "
-            f"python -m train.export --run {path} --out DIR"
+            f"fasttok-export --run {path} --out DIR"
         )
     pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLES]
     if pickles:

@@ -1,0 +1,111 @@
+"""JSON that one part writes and another reads: a frozen dataclass names the keys, this module reads and writes it.
+
+msgspec checks types, closed sets of strings (`Literal`), nested dataclasses and unions in one call, and says at which path
+something is wrong. It takes plain frozen dataclasses, so artefacts need no base class; it does not refuse unknown keys of
+dataclasses, so that is added here. The text itself is the standard library's: it keeps NaN, and the layout of today's files.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from fasttok._version import __version__
+from fasttok.errors import InputError
+
+T = TypeVar("T")
+VERSION_KEY = "format_version"
+
+
+def decode(kind: type[T], raw: object, where: str, version: int | None = None) -> T:
+    """Plain JSON values as a `kind`.
+
+    Args:
+        kind: a frozen dataclass; its fields are the keys, those with a default may be missing.
+        raw: what `json.loads` gave.
+        where: path or URL of the file, for messages.
+        version: the newest format version that is understood, for files that have a `format_version`.
+
+    Raises:
+        InputError: unknown or missing keys, values of another type, or a file of a newer format.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Point:
+    ...     x: float
+    ...     y: float = 0.0
+    >>> decode(Point, {"x": 1}, "point.json")
+    Point(x=1.0, y=0.0)
+    >>> decode(Point, {"x": 1, "z": 2}, "point.json")
+    Traceback (most recent call last):
+    fasttok.errors.InputError: point.json: unknown key $.z; known there: x, y
+    """
+    if version is not None and isinstance(raw, Mapping):
+        found = raw.get(VERSION_KEY)
+        if isinstance(found, int) and found > version:
+            raise InputError(
+                f"{where}: written by a newer fasttok (format {found}; fasttok {__version__} reads up to {version}); "
+                "upgrade fasttok-vla, or make the file again with this one"
+            )
+    if unknown := next(_unknown(inspect.type_info(kind), raw, "$"), None):
+        path, known = unknown
+        raise InputError(f"{where}: unknown key {path}; known there: {', '.join(known)}")
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def read(kind: type[T], text: str | bytes, where: str, version: int | None = None) -> T:
+    """A JSON document as a `kind`; as `decode`, and InputError where it is no JSON."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error}); it is damaged, so make it again") from None
+    return decode(kind, raw, where, version)
+
+
+def encode(value: object) -> Any:
+    """A dataclass as plain JSON values, in the order of its fields.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Point:
+    ...     x: float
+    ...     names: tuple[str, ...] = ("a", "b")
+    >>> encode(Point(1.0))
+    {'x': 1.0, 'names': ['a', 'b']}
+    """
+    return json.loads(json.dumps(msgspec.to_builtins(value, str_keys=True)))
+
+
+def write(value: object) -> str:
+    """A dataclass as the text of a JSON file, for eyes too: two spaces, a newline at the end."""
+    return json.dumps(msgspec.to_builtins(value, str_keys=True), indent=2) + "\n"
+
+
+def _unknown(kind: inspect.Type, raw: object, path: str) -> Iterator[tuple[str, list[str]]]:
+    """Keys that no dataclass at their place has, each with those that it has."""
+    match kind:
+        case inspect.DataclassType(fields=fields) if isinstance(raw, Mapping):
+            known = {field.encode_name: field.type for field in fields}
+            for key, value in raw.items():
+                if key in known:
+                    yield from _unknown(known[key], value, f"{path}.{key}")
+                else:
+                    yield f"{path}.{key}", list(known)
+        case inspect.DictType(value_type=inner) if isinstance(raw, Mapping):
+            for key, value in raw.items():
+                yield from _unknown(inner, value, f"{path}.{key}")
+        case inspect.ListType(item_type=inner) | inspect.VarTupleType(item_type=inner) if isinstance(raw, list):
+            for i, value in enumerate(raw):
+                yield from _unknown(inner, value, f"{path}[{i}]")
+        case inspect.TupleType(item_types=inners) if isinstance(raw, list):
+            for i, (inner, value) in enumerate(zip(inners, raw, strict=False)):
+                yield from _unknown(inner, value, f"{path}[{i}]")
+        case inspect.UnionType(types=types):
+            # A JSON object can be only one of a union's dataclasses: that which knows most of its keys is blamed.
+            found = [list(_unknown(t, raw, path)) for t in types if not isinstance(t, inspect.NoneType)]
+            yield from min(found, key=len, default=[])
