@@ -7,6 +7,7 @@ dataclasses, so that is added here. The text itself is the standard library's: i
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -78,12 +79,34 @@ def encode(value: object) -> Any:
     >>> encode(Point(1.0))
     {'x': 1.0, 'names': ['a', 'b']}
     """
-    return json.loads(json.dumps(msgspec.to_builtins(value, str_keys=True)))
+    return json.loads(json.dumps(_plain(value)))
 
 
 def write(value: object) -> str:
     """A dataclass as the text of a JSON file, for eyes too: two spaces, a newline at the end."""
-    return json.dumps(msgspec.to_builtins(value, str_keys=True), indent=2) + "\n"
+    return json.dumps(_plain(value), indent=2) + "\n"
+
+
+def _plain(value: object) -> object:
+    """Dataclasses in it as dicts of all their fields.
+
+    `msgspec.to_builtins` would leave out every field that `decode` filled by its default: it reads an instance's own `__dict__`.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Point:
+    ...     x: float
+    ...     y: float = 0.0
+    >>> _plain({"a": (decode(Point, {"x": 1}, "point.json"),)})
+    {'a': [{'x': 1.0, 'y': 0.0}]}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _unknown(kind: inspect.Type, raw: object, path: str) -> Iterator[tuple[str, list[str]]]:
