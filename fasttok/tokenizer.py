@@ -87,7 +87,7 @@ class ActionTokenizer:
     @classmethod
     def fit(
         cls,
-        chunks: NDArray | Iterable[NDArray] | Mapping[str, Iterable[NDArray]],
+        chunks: NDArray[Any] | Iterable[NDArray[Any]] | Mapping[str, Iterable[NDArray[Any]]],
         vocab_size: int = 1024,
         scale: float = 10.0,
         mode: Mode = "native",
@@ -190,7 +190,7 @@ class ActionTokenizer:
         return Grammar(self.bpe, None if self.max_token is None else self.max_token - self.min_token)
 
     def coefficients(
-        self, chunks: NDArray, embodiment: str | None = None, reference: NDArray | None = None
+        self, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
     ) -> NDArray[np.int64]:
         """Rounded DCT coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, C) int64.
 
@@ -205,11 +205,13 @@ class ActionTokenizer:
             self._refuse(x, coefs)
         return coefs.astype(np.int64)
 
-    def _coefficients(self, x: NDArray, channels: Channels, reference: NDArray | None, first: int = 0) -> NDArray:
+    def _coefficients(
+        self, x: NDArray[Any], channels: Channels, reference: NDArray[Any] | None, first: int = 0
+    ) -> NDArray[Any]:
         """Of chunks of which the first has a number, for messages; NaN and inf are found here only if units are changed."""
         return dct.coefficients(x if channels.plain else channels.forward(_finite(x, first), reference), self.scale)
 
-    def _refuse(self, x: NDArray, coefs: NDArray, first: int = 0) -> NoReturn:
+    def _refuse(self, x: NDArray[Any], coefs: NDArray[Any], first: int = 0) -> NoReturn:
         """Says why chunks have no coefficients."""
         _finite(x, first)
         most = np.abs(coefs).max()
@@ -217,10 +219,10 @@ class ActionTokenizer:
 
     def encode(
         self,
-        chunks: NDArray,
+        chunks: NDArray[Any],
         embodiment: str | None = None,
         on_range: OnRange = "clamp",
-        reference: NDArray | None = None,
+        reference: NDArray[Any] | None = None,
     ) -> list[NDArray[np.int32]]:
         """Action chunks to FAST ids.
 
@@ -249,7 +251,7 @@ class ActionTokenizer:
         return bpe.split(ids, lengths)
 
     def encode_report(
-        self, chunks: NDArray, embodiment: str | None = None, reference: NDArray | None = None
+        self, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
     ) -> "Encoded":
         """As `encode` with on_range "clamp", but the clamped coefficients are counted per chunk instead of warned of.
 
@@ -260,7 +262,7 @@ class ActionTokenizer:
         return Encoded(bpe.split(ids, lengths), clamped)
 
     def _encode(
-        self, chunks: NDArray, embodiment: str | None, reference: NDArray | None
+        self, chunks: NDArray[Any], embodiment: str | None, reference: NDArray[Any] | None
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], str]:
         """(ids of all chunks joined, how many each has, clamped coefficients of each, the first of those in words)."""
         x = _chunks(chunks)
@@ -283,21 +285,21 @@ class ActionTokenizer:
             ids, lengths, clamped = (np.concatenate([part[i] for part in parts]) for i in range(3))
         return ids, lengths, clamped, first
 
-    def _first_outside(self, coefs: NDArray, start: int) -> str:
+    def _first_outside(self, coefs: NDArray[Any], start: int) -> str:
         limit = np.inf if self.max_token is None else self.max_token
         b, t, d = np.argwhere((coefs < self.min_token) | (coefs > limit))[0]
         return f"{coefs[b, t, d]:.0f} in chunk {start + b}, frequency {t}, dim {d}"
 
     def decode(
         self,
-        ids: Sequence[Any] | NDArray,
+        ids: Sequence[Any] | NDArray[Any],
         *,
         horizon: int,
         action_dim: int,
         embodiment: str | None = None,
         on_error: OnError = "raise",
-        hold: NDArray | None = None,
-        reference: NDArray | None = None,
+        hold: NDArray[Any] | None = None,
+        reference: NDArray[Any] | None = None,
     ) -> Decoded:
         """FAST ids to action chunks. Every row that does not decode to exactly the chunk's coefficients is an error.
 
@@ -347,7 +349,7 @@ class ActionTokenizer:
 
     def allowed_next(
         self,
-        prefix_ids: Sequence[int] | NDArray,
+        prefix_ids: Sequence[int] | NDArray[Any],
         horizon: int,
         action_dim: int,
         embodiment: str | None = None,
@@ -407,7 +409,7 @@ class ActionTokenizer:
         return cls(**fields)
 
 
-def _batches(group: NDArray | Iterable[NDArray], size: int = 1024) -> Iterator[NDArray]:
+def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:
     """(n, T, D) arrays out of one array, or of an iterable of (T, D) or (n, T, D) chunks whose T may differ."""
     parts = [group] if isinstance(group, np.ndarray) and group.ndim == 3 else group
     for ndim, alike in itertools.groupby(map(np.asarray, parts), lambda part: part.ndim):
@@ -420,7 +422,7 @@ def _batches(group: NDArray | Iterable[NDArray], size: int = 1024) -> Iterator[N
             raise InputError(f"ActionTokenizer.fit: a chunk has shape {shape}, expected (horizon, action_dim)")
 
 
-def _chunks(chunks: NDArray) -> NDArray:
+def _chunks(chunks: NDArray[Any]) -> NDArray[Any]:
     """(B, T, D) of numbers."""
     x = np.asarray(chunks)
     if x.ndim == 2:
@@ -434,7 +436,7 @@ def _chunks(chunks: NDArray) -> NDArray:
     return x
 
 
-def _finite(x: NDArray, first: int = 0) -> NDArray:
+def _finite(x: NDArray[Any], first: int = 0) -> NDArray[Any]:
     """The chunks themselves; `first` is the number of the first.
 
     Raises:

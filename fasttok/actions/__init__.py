@@ -1,0 +1,1 @@
+"""What robot actions are: embodiments, chunks, statistics, and the forms that actions can take."""

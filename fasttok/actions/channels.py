@@ -4,6 +4,7 @@ raw (B, T, D) -> minus reference -> normalised -> gripper to its two ends -> tim
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Channels:
         """C, the dims that are tokenised, of `action_dim` raw ones."""
         return action_dim if self.kept is None else len(self.kept)
 
-    def forward(self, chunks: NDArray, reference: NDArray | None = None) -> NDArray:
+    def forward(self, chunks: NDArray[Any], reference: NDArray[Any] | None = None) -> NDArray[Any]:
         """Raw (B, T, D) -> (B, T, C); float32 stays float32.
 
         Raises:
@@ -78,7 +79,7 @@ class Channels:
             x = x * self.gain.astype(x.dtype)
         return x if self.kept is None else x[..., self.kept]
 
-    def backward(self, x: NDArray, reference: NDArray | None = None) -> NDArray[np.float64]:
+    def backward(self, x: NDArray[Any], reference: NDArray[Any] | None = None) -> NDArray[np.float64]:
         """(B, T, C) -> raw (B, T, D); omitted dims are NaN."""
         if self.kept is not None and self.dim is not None:
             full = np.full((*x.shape[:-1], self.dim), np.nan)
@@ -99,7 +100,7 @@ class Channels:
         gain = np.ones(channels if self.dim is None else self.dim) if self.gain is None else self.gain
         return gain if self.kept is None else gain[self.kept]
 
-    def offset(self, reference: NDArray | None, x: NDArray) -> NDArray | float:
+    def offset(self, reference: NDArray[Any] | None, x: NDArray[Any]) -> NDArray[Any] | float:
         """What is taken off chunks (B, T, D): the reference in relative dims, 0 elsewhere.
 
         Raises:

@@ -5,6 +5,7 @@ everything with zeros would double the FAST tokens of such chunks.) `action_step
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def horizon_steps(seconds: float, control_hz: float) -> int:
     return max(1, round(seconds * control_hz))
 
 
-def chunk_at(actions: NDArray, step: int, horizon: int, encoding: Sequence[str]) -> tuple[NDArray, int]:
+def chunk_at(actions: NDArray[Any], step: int, horizon: int, encoding: Sequence[str]) -> tuple[NDArray[Any], int]:
     """The chunk that starts at `step`.
 
     Args:
@@ -44,7 +45,7 @@ def chunk_at(actions: NDArray, step: int, horizon: int, encoding: Sequence[str])
     return np.concatenate([real, np.broadcast_to(held, (horizon - len(real), len(held)))]), len(real)
 
 
-def chunks_at(actions: NDArray, steps: NDArray[np.int64], horizon: int, encoding: Sequence[str]) -> NDArray:
+def chunks_at(actions: NDArray[Any], steps: NDArray[np.int64], horizon: int, encoding: Sequence[str]) -> NDArray[Any]:
     """The chunks that start at some steps: (T, D) -> (n, horizon, D)."""
     if actions.ndim != 2 or not len(actions):
         raise InputError(f"chunks_at: actions have shape {actions.shape}, expected (steps, dims) with steps >= 1")
@@ -54,7 +55,7 @@ def chunks_at(actions: NDArray, steps: NDArray[np.int64], horizon: int, encoding
     return np.ascontiguousarray(windows[steps].transpose(0, 2, 1))
 
 
-def episode_chunks(actions: NDArray, horizon: int, encoding: Sequence[str], stride: int = 1) -> NDArray:
+def episode_chunks(actions: NDArray[Any], horizon: int, encoding: Sequence[str], stride: int = 1) -> NDArray[Any]:
     """All chunks of an episode, one from every `stride`-th step: (T, D) -> (n, horizon, D).
 
     >>> episode_chunks(np.arange(3.0)[:, None], 2, ["absolute"])[:, :, 0]
@@ -65,13 +66,13 @@ def episode_chunks(actions: NDArray, horizon: int, encoding: Sequence[str], stri
     return chunks_at(actions, np.arange(0, len(actions), stride), horizon, encoding)
 
 
-def stacks(chunks: Iterable[NDArray], most: int) -> Iterator[NDArray]:
+def stacks(chunks: Iterable[NDArray[Any]], most: int) -> Iterator[NDArray[Any]]:
     """Runs of chunks of equal shape as (n, T, D) arrays of at most `most`.
 
     >>> [stack.shape for stack in stacks([np.zeros((2, 1)), np.zeros((2, 1)), np.zeros((3, 1))], 10)]
     [(2, 2, 1), (1, 3, 1)]
     """
-    waiting: list[NDArray] = []
+    waiting: list[NDArray[Any]] = []
     for chunk in chunks:
         if waiting and (chunk.shape != waiting[0].shape or len(waiting) == most):
             yield np.stack(waiting)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,8 +111,8 @@ class Group:
             encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
         references = iter(self.references[part]) if what.relative or self.represent is not None else None
         start = 0
-        waiting: list[NDArray] = []
-        near: list[NDArray] = []
+        waiting: list[NDArray[Any]] = []
+        near: list[NDArray[Any]] = []
         for episode in actions:
             reference = next(references) if references is not None else None
             steps = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + len(episode))] - start
@@ -129,7 +129,7 @@ class Group:
             yield self._batch(waiting, near)
 
     def _batch(
-        self, chunks: list[NDArray], references: list[NDArray]
+        self, chunks: list[NDArray[Any]], references: list[NDArray[Any]]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         if self.represent is not None:
             return self.represent(np.concatenate(chunks), np.concatenate(references)), None
@@ -189,7 +189,7 @@ class Dataset:
             for spool in (*group.actions.values(), *group.references.values(), group.proprio):
                 spool.close()
 
-    def _embodiment(self, name: str, episode: Episode, action: NDArray, config: ChunkConfig) -> Embodiment:
+    def _embodiment(self, name: str, episode: Episode, action: NDArray[Any], config: ChunkConfig) -> Embodiment:
         if name in self._horizons:
             config = replace(config, horizon=self._horizons[name])
         if name not in self._known:
@@ -257,7 +257,7 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
     return action
 
 
-def _new_embodiment(name: str, episode: Episode, action: NDArray, config: ChunkConfig) -> Embodiment:
+def _new_embodiment(name: str, episode: Episode, action: NDArray[Any], config: ChunkConfig) -> Embodiment:
     hz = episode.metadata.get("control_hz") or config.control_hz
     if config.horizon is not None:
         horizon = config.horizon

@@ -60,7 +60,9 @@ class NormStats:
         return len(self.mean)
 
     @classmethod
-    def fit(cls, x: NDArray, mode: Mode = "quantile", mask: NDArray | None = None, clip: bool = False) -> "NormStats":
+    def fit(
+        cls, x: NDArray[Any], mode: Mode = "quantile", mask: NDArray[Any] | None = None, clip: bool = False
+    ) -> "NormStats":
         """Statistics of x (n, D) in raw units.
 
         Raises:
@@ -94,7 +96,7 @@ class NormStats:
         return cls(mode, found.mean, found.std, found.min, found.max, q01, q99, keep, clip)
 
     @cached_property
-    def _affine(self) -> tuple[NDArray, NDArray, NDArray]:
+    def _affine(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """(centre, half range, which dims are constant): normalised = (x - centre) / half range."""
         if self.mode == "none":
             return np.zeros(self.dim), np.ones(self.dim), np.zeros(self.dim, bool)
@@ -108,7 +110,7 @@ class NormStats:
         half = np.where(self.mask & ~constant, half, 1.0)
         return centre, half, constant & self.mask
 
-    def normalize(self, x: NDArray) -> NDArray:
+    def normalize(self, x: NDArray[Any]) -> NDArray[Any]:
         """Raw units -> normalised; x (..., D). float32 stays float32, everything else becomes float64."""
         x = self._check(x)
         centre, half, constant = self._affine
@@ -120,7 +122,7 @@ class NormStats:
             out = np.where(self.mask, np.clip(out, -1.0, 1.0), out)
         return out.astype(_float(x), copy=False)
 
-    def unnormalize(self, x: NDArray) -> NDArray:
+    def unnormalize(self, x: NDArray[Any]) -> NDArray[Any]:
         """Normalised -> raw units; x (..., D). The inverse of `normalize` wherever that neither clipped nor flattened."""
         x = self._check(x)
         centre, half, constant = self._affine
@@ -130,7 +132,7 @@ class NormStats:
             out[..., constant] = centre[constant]
         return out.astype(_float(x), copy=False)
 
-    def clipped_share(self, x: NDArray) -> float:
+    def clipped_share(self, x: NDArray[Any]) -> float:
         """Share of values of x (..., D) that lie outside the normaliser's range."""
         centre, half, constant = self._affine
         if self.mode in ("none", "mean_std"):
@@ -138,7 +140,7 @@ class NormStats:
         outside = (np.abs((self._check(x) - centre) / half) > 1 + 1e-9) & ~constant & self.mask
         return float(outside.mean())
 
-    def _check(self, x: NDArray) -> NDArray:
+    def _check(self, x: NDArray[Any]) -> NDArray[Any]:
         x = np.asarray(x)
         if x.shape[-1:] != (self.dim,):
             raise InputError(f"NormStats: data has {x.shape[-1:] or 'no'} dims, the statistics have {self.dim}")
@@ -178,5 +180,5 @@ class NormStats:
             raise InputError(f"NormStats: not numeric: {error}") from None
 
 
-def _float(x: NDArray) -> np.dtype:
+def _float(x: NDArray[Any]) -> np.dtype:
     return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float64)

@@ -9,13 +9,14 @@ counts the lower 16 bits within those bins only.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 BINS = 1 << 16
 EXPONENTS = 256
-Batches = Callable[[], Iterable[NDArray]]  # called twice; (n, D) arrays
+Batches = Callable[[], Iterable[NDArray[Any]]]  # called twice; (n, D) arrays
 
 
 @dataclass(frozen=True, eq=False)

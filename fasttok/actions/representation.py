@@ -102,7 +102,7 @@ class Representation:
             found += stored[piece.start : piece.start + piece.width] if same else ROTATION_NAMES[self.rotation]
         return tuple(found)
 
-    def reference(self, actions: NDArray, proprio: NDArray) -> NDArray[np.float64]:
+    def reference(self, actions: NDArray[Any], proprio: NDArray[Any]) -> NDArray[np.float64]:
         """(T, D): what the chunk that begins at each step refers to, from an episode's actions (T, D) and proprio (T, S).
 
         Relative: the state at that step. Delta: the action before it; at the first step the state, or the first action where the
@@ -113,7 +113,7 @@ class Representation:
             return state
         return np.concatenate([state[:1], np.asarray(actions[:-1], np.float64)])
 
-    def state(self, proprio: NDArray, otherwise: NDArray) -> NDArray[np.float64]:
+    def state(self, proprio: NDArray[Any], otherwise: NDArray[Any]) -> NDArray[np.float64]:
         """(n, D): the proprio (n, S) in the columns of the action; `otherwise` (n, D) where it does not hold them."""
         found = np.array(otherwise, np.float64)
         for piece in self.pieces:
@@ -121,12 +121,12 @@ class Representation:
                 found[:, piece.start : piece.start + piece.width] = np.asarray(proprio)[:, list(piece.state)]
         return found
 
-    def __call__(self, chunks: NDArray, reference: NDArray) -> NDArray[np.float32]:
+    def __call__(self, chunks: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
         """Stored chunks (n, T, D) and what each refers to (n, D) -> represented (n, T, dim)."""
         parts = [self._forward(piece, *self._columns(piece, chunks, reference)) for piece in self.pieces]
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
-    def restore(self, values: NDArray, reference: NDArray) -> NDArray[np.float32]:
+    def restore(self, values: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
         """The inverse: what a robot takes, (n, T, D)."""
         parts, at = [], 0
         for piece in self.pieces:
@@ -150,11 +150,13 @@ class Representation:
     def _width(self, piece: Piece) -> int:
         return WIDTHS[self.rotation] if piece.rotation and self.rotation != "stored" else piece.width
 
-    def _columns(self, piece: Piece, chunks: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:
+    def _columns(
+        self, piece: Piece, chunks: NDArray[Any], reference: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         columns = slice(piece.start, piece.start + piece.width)
         return np.asarray(chunks[..., columns], np.float64), np.asarray(reference, np.float64)[:, columns]
 
-    def _forward(self, piece: Piece, values: NDArray, first: NDArray) -> NDArray:
+    def _forward(self, piece: Piece, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
         moves = self.form != "stored" and piece.encoding != "gripper"
         if not piece.rotation:
             if not moves or (self.form == "delta" and piece.encoding == "delta"):
@@ -175,7 +177,7 @@ class Representation:
             turns = _quotients(turns, read(first, piece.rotation))
         return self._written(piece, turns)
 
-    def _backward(self, piece: Piece, values: NDArray, first: NDArray) -> NDArray:
+    def _backward(self, piece: Piece, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
         moved = self.form != "stored" and piece.encoding != "gripper"
         if not piece.rotation:
             if not moved or (self.form == "delta" and piece.encoding == "delta"):
@@ -194,7 +196,7 @@ class Representation:
             turns = _products(turns, read(first, piece.rotation))
         return np.stack([write(turn, piece.rotation) for turn in turns], axis=1)
 
-    def _written(self, piece: Piece, turns: list[Rotation]) -> NDArray:
+    def _written(self, piece: Piece, turns: list[Rotation]) -> NDArray[Any]:
         form = piece.rotation if self.rotation == "stored" else self.rotation
         return np.stack([write(turn, form) for turn in turns], axis=1)
 
@@ -214,7 +216,7 @@ def _quotients(turns: list[Rotation], first: Rotation | None = None) -> list[Rot
     return [turn if last is None else turn * last.inv() for turn, last in zip(turns, before, strict=True)]
 
 
-def _read_form(values: NDArray, form: str) -> Rotation:
+def _read_form(values: NDArray[Any], form: str) -> Rotation:
     if form == "6d":
         return from_6d(values)
     return read(values, {"euler": "euler_xyz", "quaternion": "quaternion_xyzw"}.get(form, form))

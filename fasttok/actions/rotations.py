@@ -6,7 +6,7 @@ Stored: `euler_` and three axes, as scipy writes them (lower case: extrinsic), i
 """
 
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ def width(stored: str) -> int:
     return 4 if stored.startswith("quaternion") else 3
 
 
-def read(values: NDArray, stored: str) -> "Rotation":
+def read(values: NDArray[Any], stored: str) -> "Rotation":
     """(n, 3 or 4) columns as rotations; a quaternion of zeros, as padding has it, is none.
 
     Raises:
@@ -60,7 +60,7 @@ def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
     return rotation.as_euler("xyz" if form == "euler" else form.removeprefix("euler_"))
 
 
-def from_6d(values: NDArray) -> "Rotation":
+def from_6d(values: NDArray[Any]) -> "Rotation":
     """(n, 6) -> rotations, by Gram-Schmidt: what a network gives need not be orthonormal."""
     from scipy.spatial.transform import Rotation
 

@@ -293,7 +293,7 @@ class Bpe:
 
         return pieces_of(self.pieces)
 
-    def spans(self, ids: NDArray) -> list[tuple[int, int]]:
+    def spans(self, ids: NDArray[Any]) -> list[tuple[int, int]]:
         """For each id of a row, the places of the first coefficient it takes part in, and of the first after it."""
         out, units = [], 0
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in (self.pieces[i] for i in ids))
@@ -306,7 +306,7 @@ class Bpe:
         return out
 
 
-def split(flat: NDArray, lengths: NDArray) -> list[NDArray]:
+def split(flat: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
     """The rows of a joined array, as views."""
     if len(lengths) == 1:
         return [flat]
@@ -314,7 +314,7 @@ def split(flat: NDArray, lengths: NDArray) -> list[NDArray]:
     return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def join(rows: Sequence[Sequence[int] | NDArray]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of ids as one array and their lengths.
 
     Raises:

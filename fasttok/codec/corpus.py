@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Corpus:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
 
-    def add(self, coefs: NDArray) -> None:
+    def add(self, coefs: NDArray[Any]) -> None:
         """Appends rounded coefficients (batch, ...).
 
         Raises:

@@ -5,12 +5,14 @@ Source: FAST (Pertsch et al. 2025, arXiv 2501.09747), section V; the published p
 (horizon, action_dim), so that low frequencies of all dimensions come first. The inverse runs in float64.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, idct
 
 
-def coefficients(chunks: NDArray, scale: float, rounded: bool = True) -> NDArray:
+def coefficients(chunks: NDArray[Any], scale: float, rounded: bool = True) -> NDArray[Any]:
     """DCT coefficients times scale, rounded unless told otherwise.
 
     Args:
@@ -28,7 +30,7 @@ def coefficients(chunks: NDArray, scale: float, rounded: bool = True) -> NDArray
     return np.rint(coefs, out=coefs) if rounded else coefs
 
 
-def actions(coefs: NDArray, scale: float) -> NDArray[np.float64]:
+def actions(coefs: NDArray[Any], scale: float) -> NDArray[np.float64]:
     """The inverse of `coefficients`, in float64: (batch, horizon, action_dim) -> the same shape.
 
     >>> actions(np.array([[[20.0], [0.0], [0.0], [0.0]]]), 10.0)[0, :, 0]

@@ -5,6 +5,7 @@ the unfinished character, of which a vocabulary has few, so what each id would d
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Grammar:
             fits = [top is None or all(ord(c) <= top for c in piece) for piece in bpe.pieces]
             self._needs[b""] = np.where(fits, [len(piece) for piece in bpe.pieces], NEVER)
 
-    def allowed(self, prefix: Sequence[int] | NDArray, size: int) -> NDArray[np.int32]:
+    def allowed(self, prefix: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int32]:
         """Sorted ids that may follow `prefix` in a sequence of `size` codes; none when it is complete.
 
         Raises:

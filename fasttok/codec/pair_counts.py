@@ -7,6 +7,8 @@ Only pairs with the newest symbol gain occurrences, so a pair that has become ra
 which keeps the tables within a core's cache.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -100,7 +102,7 @@ class PairCounts:
             )  # most of the memory: grows in small steps
 
 
-def _grown(array: NDArray, size: int) -> NDArray:
+def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
     out = np.empty((size, *array.shape[1:]), array.dtype)  # pages that are never written cost nothing
     out[: len(array)] = array
     return out

@@ -87,7 +87,7 @@ def _items(stored: Stored, feature: Feature, name: str, outer: tuple[int | None,
     return table.reshape(_fill(full, len(texts), name))
 
 
-def _numbers(stored: Stored, name: str, dtype: np.dtype, missing: bool = True) -> NDArray:
+def _numbers(stored: Stored, name: str, dtype: np.dtype, missing: bool = True) -> NDArray[Any]:
     """The flat numbers under a name in their dtype; none where the feature may be `missing`, as TFDS reads it."""
     flat = stored.get(name)
     if flat is None and missing:
@@ -120,7 +120,7 @@ def _fill(shape: tuple[int | None, ...], count: int, name: str) -> tuple[int, ..
     return shape  # type: ignore[return-value]
 
 
-def _rows(items: Any, lengths: NDArray, feature: Feature, expected: int | None) -> list[Any]:
+def _rows(items: Any, lengths: NDArray[Any], feature: Feature, expected: int | None) -> list[Any]:
     """Items cut into rows."""
     if len(lengths) and (lengths.min() < 0 or lengths.max() > len(items)):
         raise Mismatch(
@@ -144,7 +144,7 @@ def _shapes(stored: Stored, feature: Feature, count: int) -> list[tuple[int | No
     return [tuple(row) for row in table.reshape(count, rank).tolist()]
 
 
-def _array(data: bytes, feature: Feature, shape: tuple[int | None, ...]) -> NDArray:
+def _array(data: bytes, feature: Feature, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """A tensor stored as its bytes."""
     dtype = feature.numpy
     if feature.encoding == "zlib":
@@ -172,7 +172,7 @@ def _inflate(data: bytes, feature: Feature, shape: tuple[int | None, ...], items
     return raw
 
 
-def _stack(arrays: list[NDArray], feature: Feature) -> Any:
+def _stack(arrays: list[NDArray[Any]], feature: Feature) -> Any:
     """(T, *shape) where all shapes are equal, else the list."""
     if not arrays:
         return np.zeros((0, *[d or 0 for d in feature.shape]), feature.dtype)

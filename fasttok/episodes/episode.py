@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Steps = dict[str, NDArray | list[Any]]
+Steps = dict[str, NDArray[Any] | list[Any]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class BadRecord:
         return f"{self.where}: {self.reason}: {self.detail}"
 
 
-def as_float(values: NDArray | list[bytes]) -> NDArray[np.float32]:
+def as_float(values: NDArray[Any] | list[bytes]) -> NDArray[np.float32]:
     """A numeric step column as (T, D) float32; scalars become one dimension."""
     array = np.asarray(values, np.float32)
     return array.reshape(len(array), -1)

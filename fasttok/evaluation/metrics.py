@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from fasttok.tokenizer import ActionTokenizer
 
+Cell = str | int | float | None  # of a table
+
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
@@ -40,7 +42,7 @@ class Metrics:
         """Naive tokens per FAST token."""
         return self.naive_tokens / self.fast_tokens
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, Cell]:
         """The columns of the paper's table, and what goes with them."""
         return {
             "naive tokens": self.naive_tokens,
@@ -52,21 +54,21 @@ class Metrics:
             "vocab used %": 100 * self.vocab_used,
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; None for the error of dims that are left out."""
-        plain: dict[str, Any] = {k: v for k, v in vars(self).items() if k != "lengths"}
+    def to_json(self) -> dict[str, float | list[float | None]]:
+        """Plain values without `lengths`; None for the error of dims that are left out."""
+        plain = {name: value for name, value in vars(self).items() if name != "lengths"}
         for name in ("rms", "max_error"):
             plain[name] = [None if np.isnan(error) else float(error) for error in plain[name]]
         return plain | {"ratio": self.ratio}
 
 
-def error_rows(found: Mapping[str, Metrics]) -> list[list[Any]]:
-    """Embodiment, dim, root mean square and largest error in raw units: a row for each dim."""
-    return [[name, d, float(m.rms[d]), float(m.max_error[d])] for name, m in found.items() for d in range(len(m.rms))]
+def error_rows(metrics: Mapping[str, Metrics]) -> list[list[Cell]]:
+    """One row per dim: embodiment, dim, root mean square and largest error in raw units."""
+    return [[name, d, float(m.rms[d]), float(m.max_error[d])] for name, m in metrics.items() for d in range(len(m.rms))]
 
 
 def measure(
-    tok: ActionTokenizer, chunks: NDArray, embodiment: str | None = None, reference: NDArray | None = None
+    tok: ActionTokenizer, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
 ) -> Metrics:
     """Encodes and decodes chunks (n, T, D), raw units; dims that the embodiment leaves out have error NaN."""
     n, horizon, dim = chunks.shape

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class Point:
     rms: float
 
 
-def samples(data: Dataset, part: Part, most: int) -> dict[str, NDArray]:
+def samples(data: Dataset, part: Part, most: int) -> dict[str, NDArray[Any]]:
     """Chunks (n, T, D) of each embodiment, references taken off."""
     return {name: np.concatenate([*group.relative_chunks(part, most)]) for name, group in data.groups.items()}
 
@@ -37,32 +38,32 @@ def samples(data: Dataset, part: Part, most: int) -> dict[str, NDArray]:
 class Spectrum:
     """Coefficients (n, T, C) before scale and rounding; `unit` (C,) is what 1 in normalised units is in each channel."""
 
-    coefs: NDArray
+    coefs: NDArray[Any]
     unit: NDArray[np.float64]
 
     @classmethod
-    def of(cls, tok: ActionTokenizer, chunks: NDArray, name: str) -> "Spectrum":
+    def of(cls, tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> "Spectrum":
         """Of chunks whose references are taken off."""
         channels = replace(tok.channels(tok.held_name(name)), relative=())
         x = channels.forward(chunks)
         return cls(dct.coefficients(x, 1.0, rounded=False), channels.unit(x.shape[2]))
 
-    def rounding(self, scale: float) -> NDArray:
+    def rounding(self, scale: float) -> NDArray[Any]:
         """What rounding loses, normalised units; the transform is orthonormal, so the chunks lose as much."""
         return (self.coefs - np.rint(self.coefs * scale) / scale) / self.unit
 
-    def by_frequency(self, scale: float) -> tuple[NDArray, NDArray]:
+    def by_frequency(self, scale: float) -> tuple[NDArray[Any], NDArray[Any]]:
         """(root mean square coefficient, root mean square rounding error) of each frequency: (T,), normalised units."""
         return rms(self.coefs / self.unit, (0, 2)), rms(self.rounding(scale), (0, 2))
 
 
-def rms(values: NDArray, axis: tuple[int, ...] | None = None) -> NDArray:
+def rms(values: NDArray[Any], axis: tuple[int, ...] | None = None) -> NDArray[Any]:
     """Root mean square."""
     return np.sqrt((values**2).mean(axis))
 
 
 def sweep(
-    tok: ActionTokenizer, data: Dataset, held_out: Mapping[str, NDArray], scales: Sequence[float] = SCALES
+    tok: ActionTokenizer, data: Dataset, held_out: Mapping[str, NDArray[Any]], scales: Sequence[float] = SCALES
 ) -> Iterator[Point]:
     """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest."""
     train = samples(data, "train", LEARNED)
@@ -83,7 +84,7 @@ def sweep(
                 yield Point(name, scale, size, float(np.mean([len(row) for row in ids])), errors[name])
 
 
-def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray], target: float) -> float:
+def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]], target: float) -> float:
     """The smallest scale, to 1 %, whose rounding error on held-out chunks is at most `target` (root mean square, normalised).
 
     Raises:

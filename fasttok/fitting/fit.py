@@ -15,7 +15,7 @@ from fasttok.codec.bpe import Mode
 from fasttok.common.console import track
 from fasttok.episodes import Episode
 from fasttok.errors import InputError
-from fasttok.evaluation.metrics import Metrics, measure
+from fasttok.evaluation.metrics import Cell, Metrics, measure
 from fasttok.tokenizer import ActionTokenizer
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def measure_group(tok: ActionTokenizer, group: Group, name: str | None, most: in
     return measure(tok, chunks, name, reference)
 
 
-def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Any]]:
+def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Cell]]:
     """The report as rows: one per embodiment."""
     rows = []
     for name, metrics in report.metrics.items():

@@ -1,0 +1,1 @@
+"""Files: the tokenizer folder, and chunks and ids in npz, Parquet and JSON lines."""

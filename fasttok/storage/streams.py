@@ -44,7 +44,7 @@ def kind_of(path: str) -> str:
     return suffix[1:]
 
 
-def read_chunks(path: str) -> Iterator[NDArray]:
+def read_chunks(path: str) -> Iterator[NDArray[Any]]:
     """Batches (n, T, D); T and D may change from one batch to the next, except in npz.
 
     Raises:
@@ -140,7 +140,7 @@ class Npz:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._zip.close()
 
-    def rows(self, name: str, ndim: int) -> Iterator[NDArray]:
+    def rows(self, name: str, ndim: int) -> Iterator[NDArray[Any]]:
         """Batches along the first axis."""
         values = self.values(name)
         if len(values.shape) != ndim:
@@ -181,7 +181,7 @@ class Values:
         self._stream, self.shape, self._dtype, self._where = stream, shape, dtype, where
         self.left = int(np.prod(shape))
 
-    def take(self, count: int) -> NDArray:
+    def take(self, count: int) -> NDArray[Any]:
         """The next so many.
 
         Raises:
@@ -232,7 +232,7 @@ class Writer:
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
 
-    def write(self, **columns: Sequence[Any] | NDArray) -> None:
+    def write(self, **columns: Sequence[Any] | NDArray[Any]) -> None:
         """A batch: one sequence of rows for each field."""
         if self.kind == "npz":
             for name, rows in columns.items():

@@ -18,6 +18,29 @@ def call(*words: str) -> int:
     return int(done.value.code or 0)
 
 
+@pytest.mark.parametrize(
+    ("entry_points", "says"),
+    [
+        ("", "another project with the same import name"),
+        ("[console_scripts]\nfasttok = fasttok.cli:main\n", "an old install of this project"),
+    ],
+)
+def test_info_warns_of_a_package_that_owns_the_import_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], entry_points: str, says: str
+) -> None:
+    other = tmp_path / "fasttok-9.8.7.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: fasttok\nVersion: 9.8.7\n")
+    (other / "entry_points.txt").write_text(entry_points)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert call("info") == 0
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert "fasttok 9.8.7" in printed.err
+    assert "pip uninstall fasttok" in printed.err
+    assert "fasttok-vla" in printed.out
+
+
 @pytest.mark.parametrize("what", ["index", "rlds", "npz"])
 def test_fit_and_eval(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
     data = str(chain.index)

@@ -1,0 +1,55 @@
+"""`fasttok decode`: files of FAST ids to files of action chunks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tyro.conf import Positional
+
+from fasttok.common.console import log, track
+from fasttok.errors import InputError
+from fasttok.storage.streams import Writer, read_ids
+from fasttok.tokenizer import ActionTokenizer
+
+OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
+
+
+@dataclass(frozen=True)
+class Decode:
+    """FAST ids to action chunks, a batch at a time: files of any size.
+
+    Example: fasttok decode TOKENIZER ids.npz --horizon 16 --action-dim 7 --out actions.npz
+    """
+
+    tokenizer: Positional[Path]
+    """Tokenizer folder."""
+    data: Positional[str]
+    """.npz, .parquet, .jsonl or -, as `fasttok encode` writes it."""
+    out: str
+    """.npz, .parquet, .jsonl or -: `actions` and `ok`; JSON lines have `error` too."""
+    horizon: int | None = None
+    """Steps of a chunk; by default the tokenizer's own."""
+    action_dim: int | None = None
+    """Dims; by default the tokenizer's own."""
+    embodiment: str | None = None
+    """Whose statistics to use, where the tokenizer holds several."""
+    on_error: OnErrorInFiles = "raise"
+    """What to do with ids that are no chunk: raise, mask (NaN), pad."""
+
+    def run(self) -> None:
+        """Writes the actions."""
+        tok = ActionTokenizer.load(self.tokenizer)
+        name = tok.embodiment(self.embodiment)
+        own = tok.embodiments.get(name) if name is not None else None
+        horizon = self.horizon or (own.horizon if own else None)
+        dim = self.action_dim or (own.action_dim if own else None)
+        if horizon is None or dim is None:
+            raise InputError("this tokenizer does not hold a horizon and dims; pass --horizon and --action-dim")
+        done = failed = 0
+        with Writer(self.out, {"actions": np.float64, "ok": bool, "error": "U1"}) as writer:
+            for rows in track(read_ids(self.data), "decoding", unit="batches"):
+                out = tok.decode(rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=self.on_error)
+                done, failed = done + len(rows), failed + int((~out.ok).sum())
+                writer.write(actions=out.actions, ok=out.ok, error=out.errors)
+        log(f"{done:,} chunks, {failed:,} failed -> {self.out}")

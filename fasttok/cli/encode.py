@@ -1,0 +1,51 @@
+"""`fasttok encode`: files of action chunks to files of FAST ids."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tyro.conf import Positional
+
+from fasttok.common.console import log, track
+from fasttok.storage.streams import Writer, read_chunks
+from fasttok.tokenizer import ActionTokenizer, OnRange
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Action chunks to FAST ids, a batch at a time: files of any size.
+
+    Example: fasttok encode TOKENIZER chunks.npz --out ids.npz
+
+    An .npz input must contain `actions` of shape (n, T, D); the output contains `ids` (all rows concatenated) and `lengths`
+    (n,). Parquet (.parquet) and JSON lines (.jsonl, or - for stdin and stdout) contain one chunk per row, `actions`, T lists
+    of D numbers; the output contains one list per row, `ids`.
+    """
+
+    tokenizer: Positional[Path]
+    """Tokenizer folder."""
+    data: Positional[str]
+    """.npz, .parquet, .jsonl or -, in raw units."""
+    out: str
+    """.npz, .parquet, .jsonl or -."""
+    embodiment: str | None = None
+    """Whose statistics to use, where the tokenizer holds several."""
+    on_range: OnRange = "clamp"
+    """What to do with coefficients outside the tokenizer's range: clamp (and count) or raise."""
+
+    def run(self) -> None:
+        """Writes the ids."""
+        tok = ActionTokenizer.load(self.tokenizer)
+        chunks = tokens = clamped = 0
+        with Writer(self.out, {"ids": np.int32, "lengths": np.int64}) as writer:
+            for batch in track(read_chunks(self.data), "encoding", unit="batches"):
+                if self.on_range == "raise":
+                    ids = tok.encode(batch, self.embodiment, "raise")
+                else:
+                    report = tok.encode_report(batch, self.embodiment)
+                    ids, clamped = report.ids, clamped + int(report.clamped.sum())
+                lengths = [len(row) for row in ids]
+                chunks, tokens = chunks + len(ids), tokens + sum(lengths)
+                writer.write(ids=ids, lengths=lengths)
+        said = f", {clamped:,} coefficients clamped" if clamped else ""
+        log(f"{chunks:,} chunks, {tokens / max(1, chunks):.1f} tokens each{said} -> {self.out}")

@@ -1,0 +1,95 @@
+"""`fasttok eval`: how good a tokenizer is on given data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from fasttok.cli.error_table import print_errors
+from fasttok.cli.read_data import dataset_for
+from fasttok.common.console import emit_json, log, table, track, write_text
+from fasttok.evaluation.eval_page import Measured, eval_page
+from fasttok.evaluation.metrics import Cell
+from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
+from fasttok.fitting.fit import measure_group
+from fasttok.tokenizer import ActionTokenizer
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Measures a tokenizer: the paper's table (naive tokens, FAST tokens, ratio), error per dimension, rate against distortion.
+
+    Example: fasttok eval TOKENIZER INDEX --html eval.html
+
+    Measures on the episodes that `fit` would hold out of this data.
+    """
+
+    tokenizer: Positional[Path]
+    """Tokenizer folder."""
+    data: Positional[tuple[str, ...]]
+    """As for `fasttok fit`."""
+    split: str = "train"
+    """Split to measure on."""
+    horizon: int | None = None
+    """Steps per chunk; by default the tokenizer's own."""
+    action_key: str = "action"
+    """Step feature that holds the actions."""
+    max_chunks: int = 20_000
+    """Maximum number of chunks per embodiment."""
+    target_error: float | None = None
+    """Find the scale whose rounding error, root mean square in normalised units, is at most this."""
+    sweep: bool = False
+    """Fit other scales and vocabulary sizes too (native fits; always done for --html)."""
+    html: Path | None = None
+    """Page to write, with plots."""
+    json: bool = False
+    """Print JSON on stdout."""
+
+    def run(self) -> None:
+        """Prints the tables, writes the page."""
+        tok = ActionTokenizer.load(self.tokenizer)
+        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
+            measured: dict[str, Measured] = {}
+            rows: list[dict[str, Cell]] = []
+            held_out = samples(data, "held_out", MEASURED)
+            for name, group in data.groups.items():
+                metrics = measure_group(tok, group, tok.held_name(name), self.max_chunks)
+                spectrum = Spectrum.of(tok, held_out[name], name)
+                measured[name] = Measured(metrics, *spectrum.by_frequency(tok.scale))
+                what = group.embodiment
+                row: dict[str, Cell] = {
+                    "embodiment": name,
+                    "dims": what.action_dim,
+                    "Hz": what.control_hz,
+                    "horizon": what.horizon,
+                    "chunks": metrics.chunks,
+                }
+                rows.append(row | metrics.row())
+            points: list[Point] = []
+            if self.sweep or self.html:
+                points = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
+            scale = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
+        note = "" if scale is None else (
+            f"Scale {scale:.3g} has an error of at most {self.target_error:g}: fasttok fit DATA --scale {scale:.3g} --out OUT"
+        )  # fmt: skip
+        if self.html is not None:
+            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, points, note))
+            log(f"wrote {self.html}")
+        if self.json:
+            emit_json(
+                {
+                    "tokenizer": str(self.tokenizer),
+                    "fingerprint": tok.fingerprint,
+                    "embodiments": {name: m.metrics.to_json() for name, m in measured.items()},
+                    "sweep": [vars(point) for point in points],
+                    "scale_for_target": scale,
+                }
+            )
+            return
+        table("tokens per chunk, held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
+        print_errors({name: m.metrics for name, m in measured.items()})
+        if points:
+            columns = ["embodiment", "scale", "vocabulary", "tokens a chunk", "rms error (normalised)"]
+            table("rate against distortion", columns, [list(vars(p).values()) for p in points])
+        if note:
+            log(note)

@@ -1,0 +1,101 @@
+"""`fasttok fit`: a tokenizer from action data, with a report on held-out episodes."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from fasttok.actions.embodiment import Gripper
+from fasttok.actions.normalize import Mode as NormMode
+from fasttok.cli.error_table import print_errors
+from fasttok.cli.read_data import read
+from fasttok.codec.bpe import Mode
+from fasttok.common.console import emit_json, log, table
+from fasttok.errors import InputError
+from fasttok.fitting import card
+from fasttok.fitting.fit import FitConfig, FitReport, fit_tokenizer, report_rows
+from fasttok.tokenizer import ActionTokenizer
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fits a tokenizer on action data and reports how good it is on held-out episodes.
+
+    Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
+
+    DATA is an INDEX of `fasttok-pipelines index`, an RLDS version folder, a LeRobot folder (v2, v3), or npz, parquet or HDF5
+    files (robomimic, ALOHA); local paths or fsspec URLs. Memory does not grow with it.
+    """
+
+    data: Positional[tuple[str, ...]]
+    """INDEX, RLDS or LeRobot folders, npz, parquet or HDF5 files or folders."""
+    out: Path
+    """Folder of the tokenizer."""
+    split: str = "train"
+    """Split to fit on."""
+    horizon: int | None = None
+    """Steps per chunk; by default --seconds times the control frequency."""
+    seconds: float = 1.0
+    """Length of a chunk in seconds."""
+    control_hz: float | None = None
+    """Control frequency in Hz, for data that does not record one."""
+    vocab_size: int = 1024
+    """Number of ids."""
+    scale: float = 10.0
+    """Factor before rounding: coarse at 1, fine at 100."""
+    normalize: NormMode = "quantile"
+    """Statistics that map raw units to about [-1, 1]."""
+    mode: Mode = "native"
+    """native: lossless over its range; published: the published code's files, byte for byte."""
+    gripper: Gripper = "keep"
+    """How to tokenise gripper dimensions: `keep` like any other, `binarize` to open/closed, or `omit`."""
+    relative: bool = False
+    """Tokenise absolute dims relative to the proprio at the chunk's first step."""
+    gain: tuple[float, ...] = ()
+    """Factor on --scale for each dim: 2 halves that dim's rounding error. Default: 1 for all."""
+    action_key: str = "action"
+    """Step feature that holds the actions."""
+    episode_share: float = 1.0
+    """Share of the episodes to read, chosen by their place in the files."""
+    max_chunks: int = 200_000
+    """Maximum number of chunks per embodiment to fit on, sampled evenly."""
+    overwrite: bool = False
+    """Replace a tokenizer in OUT."""
+    dry_run: bool = False
+    """Fit and report, write nothing."""
+    json: bool = False
+    """Print the report as JSON on stdout."""
+
+    def run(self) -> None:
+        """Fits, prints the report, saves."""
+        if self.out.is_dir() and any(self.out.iterdir()) and not (self.overwrite or self.dry_run):
+            raise InputError(f"{self.out} exists and is not empty; pass --overwrite, or another --out")
+        config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
+        tok, report = fit_tokenizer(read(self.data, self.split), config)
+        print_report(tok, report, self.json)
+        if self.dry_run:
+            log("dry run: nothing written")
+            return
+        tok.save(self.out, card=card.write(tok, report, config, self.data), overwrite=self.overwrite)
+        log(f"saved {self.out} (fingerprint {tok.fingerprint}); next: fasttok eval {self.out} DATA --html eval.html")
+
+
+def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None:
+    """The summary of a fit."""
+    if as_json:
+        emit_json(
+            {
+                "vocab_size": tok.vocab_size,
+                "min_token": tok.min_token,
+                "max_token": tok.max_token,
+                "fingerprint": tok.fingerprint,
+                "embodiments": {
+                    name: m.to_json() | {"episodes": report.episodes[name], "fit_chunks": report.chunks[name]}
+                    for name, m in report.metrics.items()
+                },
+            }
+        )
+        return
+    rows = report_rows(tok, report)
+    table(f"{tok.vocab_size} ids; measured on held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
+    print_errors(report.metrics)
