@@ -131,9 +131,14 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
     tok = ActionTokenizer.load(tokenizer)
     actions = [np.asarray(e.steps["action"]) for e in open_episodes(arm)]
     chunks = np.concatenate([episode_chunks(a, 20, ["absolute"] * 6 + ["gripper"]) for a in actions])[:4000]
-    ids = tok.encode_report(chunks, "arm").ids
+    ids = tok.encode_report(chunks, embodiment="arm").ids
     lines.append(
-        rate("encode 20 x 7 chunks", "chunks/s", lambda: len(tok.encode_report(chunks, "arm").ids), config.repeats)
+        rate(
+            "encode 20 x 7 chunks",
+            "chunks/s",
+            lambda: len(tok.encode_report(chunks, embodiment="arm").ids),
+            config.repeats,
+        )
     )
 
     def decode() -> int:

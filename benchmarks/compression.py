@@ -86,7 +86,7 @@ def compare(data: Dataset, config: FitConfig, name: str) -> list[dict[str, Any]]
         theirs = np.full(len(chunks), -1)
         for i, chunk in enumerate(chunks):
             with contextlib.suppress(InputError):
-                theirs[i] = len(published.encode_report(chunk, embodiment).ids[0])
+                theirs[i] = len(published.encode_report(chunk, embodiment=embodiment).ids[0])
         both = theirs >= 0
         tokens, theirs = float(ours.lengths[both].mean()), theirs[both]
         rows.append(

@@ -190,7 +190,7 @@ class ActionTokenizer:
         return Grammar(self.bpe, None if self.max_token is None else self.max_token - self.min_token)
 
     def coefficients(
-        self, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
+        self, chunks: NDArray[Any], *, embodiment: str | None = None, reference: NDArray[Any] | None = None
     ) -> NDArray[np.int64]:
         """Rounded DCT coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, C) int64.
 
@@ -220,6 +220,7 @@ class ActionTokenizer:
     def encode(
         self,
         chunks: NDArray[Any],
+        *,
         embodiment: str | None = None,
         on_range: OnRange = "clamp",
         reference: NDArray[Any] | None = None,
@@ -251,8 +252,8 @@ class ActionTokenizer:
         return bpe.split(ids, lengths)
 
     def encode_report(
-        self, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
-    ) -> "Encoded":
+        self, chunks: NDArray[Any], *, embodiment: str | None = None, reference: NDArray[Any] | None = None
+    ) -> Encoded:
         """As `encode` with on_range "clamp", but the clamped coefficients are counted per chunk instead of warned of.
 
         Raises:
@@ -350,6 +351,7 @@ class ActionTokenizer:
     def allowed_next(
         self,
         prefix_ids: Sequence[int] | NDArray[Any],
+        *,
         horizon: int,
         action_dim: int,
         embodiment: str | None = None,

@@ -39,7 +39,7 @@ def with_fast_tokens(mixture: Mixture, known: Mapping[str, Known], folder: str) 
     found = dict(known)
     for name, chunks in samples.items():
         try:
-            ids = tok.encode(chunks, names[name])
+            ids = tok.encode(chunks, embodiment=names[name])
         except InputError:
             continue
         found[name] = replace(known[name], fast_tokens=float(np.mean([len(i) for i in ids])))

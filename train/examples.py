@@ -172,7 +172,7 @@ class Encoder:
         if self.data.discrete == "bins":
             ids: Any = np.maximum(bins(actions[:: self.data.bins_stride]), 0).ravel()
         else:
-            ids = stored if stored is not None else self.tok.encode(raw, embodiment)[0]
+            ids = stored if stored is not None else self.tok.encode(raw, embodiment=embodiment)[0]
         return [*self.layout.action(ids).tolist(), *self.text.end_of_action, self.text.eos]
 
     def action_count(self, horizon: int, dim: int) -> int | None:

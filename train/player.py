@@ -162,7 +162,7 @@ class Player:
             if count is not None:
                 return np.sort(every) if len(so_far) < count else every[:0]
             ids = encoder.layout.action_id(np.array(so_far, np.int64))
-            return np.sort(encoder.layout.action(encoder.tok.allowed_next(ids, horizon, dim)))
+            return np.sort(encoder.layout.action(encoder.tok.allowed_next(ids, horizon=horizon, action_dim=dim)))
 
         most = count if count is not None else horizon * dim
         rows = policy.generate(

@@ -40,9 +40,9 @@ class Encode:
         with Writer(self.out, {"ids": np.int32, "lengths": np.int64}) as writer:
             for batch in track(read_chunks(self.data), "encoding", unit="batches"):
                 if self.on_range == "raise":
-                    ids = tok.encode(batch, self.embodiment, "raise")
+                    ids = tok.encode(batch, embodiment=self.embodiment, on_range="raise")
                 else:
-                    report = tok.encode_report(batch, self.embodiment)
+                    report = tok.encode_report(batch, embodiment=self.embodiment)
                     ids, clamped = report.ids, clamped + int(report.clamped.sum())
                 lengths = [len(row) for row in ids]
                 chunks, tokens = chunks + len(ids), tokens + sum(lengths)

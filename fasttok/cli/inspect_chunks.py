@@ -56,8 +56,8 @@ class Inspect:
 
 def show_chunk(tok: ActionTokenizer, name: str | None, chunk: NDArray[Any], title: str) -> None:
     """One chunk as text: ids with their coefficients, then raw and decoded actions."""
-    ids = tok.encode(chunk, name)[0]
-    values = tok.coefficients(chunk, name).reshape(-1)
+    ids = tok.encode(chunk, embodiment=name)[0]
+    values = tok.coefficients(chunk, embodiment=name).reshape(-1)
     rows = []
     for place, (token, (start, stop)) in enumerate(zip(ids.tolist(), tok.bpe.spans(ids), strict=True)):
         rows.append([place, token, f"{start}..{stop - 1}", " ".join(map(str, values[start:stop]))])

@@ -29,9 +29,9 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[tuple[str, str
 
 def chunk_section(tok: ActionTokenizer, embodiment: str | None, chunk: NDArray[Any]) -> list[Markup]:
     """One chunk."""
-    ids = tok.encode_report(chunk, embodiment).ids[0]
+    ids = tok.encode_report(chunk, embodiment=embodiment).ids[0]
     back = tok.decode([ids], horizon=chunk.shape[0], action_dim=chunk.shape[1], embodiment=embodiment).actions[0]
-    coefs = tok.coefficients(chunk, embodiment)[0]
+    coefs = tok.coefficients(chunk, embodiment=embodiment)[0]
     spans = tok.bpe.spans(ids)
     steps = np.arange(len(chunk))
     stats = tok.channels(embodiment).stats

@@ -72,8 +72,8 @@ def measure(
 ) -> Metrics:
     """Encodes and decodes chunks (n, T, D), raw units; dims that the embodiment leaves out have error NaN."""
     n, horizon, dim = chunks.shape
-    coefs = tok.coefficients(chunks, embodiment, reference)
-    report = tok.encode_report(chunks, embodiment, reference)
+    coefs = tok.coefficients(chunks, embodiment=embodiment, reference=reference)
+    report = tok.encode_report(chunks, embodiment=embodiment, reference=reference)
     back = tok.decode(report.ids, horizon=horizon, action_dim=dim, embodiment=embodiment, reference=reference).actions
     error = back - chunks
     lengths = np.array([len(row) for row in report.ids])

@@ -80,7 +80,7 @@ def sweep(
             except InputError:  # fewer ids than coefficients of this scale
                 continue
             for name, chunks in held_out.items():
-                ids = candidate.encode_report(chunks, candidate.held_name(name)).ids
+                ids = candidate.encode_report(chunks, embodiment=candidate.held_name(name)).ids
                 yield Point(name, scale, size, float(np.mean([len(row) for row in ids])), errors[name])
 
 

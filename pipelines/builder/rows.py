@@ -102,7 +102,7 @@ class Maker:
 
     def _ids(self, chunks: NDArray[np.float32]) -> list[NDArray[np.int32]]:
         assert self.tok is not None
-        encoded = self.tok.encode_report(chunks, self.facts.embodiment)
+        encoded = self.tok.encode_report(chunks, embodiment=self.facts.embodiment)
         self.part.clamped += int((encoded.clamped > 0).sum())
         return encoded.ids
 

@@ -156,7 +156,7 @@ class RowChecks:
         name = tok.held_name(source.get("embodiment") or "")
         bad, far = np.zeros(n, bool), np.zeros(n, bool)
         try:
-            fresh = tok.encode_report(chunks, name).ids
+            fresh = tok.encode_report(chunks, embodiment=name).ids
             other = np.array([len(a) != len(b) or bool((a != b).any()) for a, b in zip(ids, fresh, strict=True)])
             if not other.any():
                 return []

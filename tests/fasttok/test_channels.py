@@ -49,9 +49,9 @@ def test_an_omitted_gripper_costs_nothing_and_comes_back_as_nan(tmp_path: Path) 
     assert np.isfinite(out.actions[..., :2]).all()
     assert sum(map(len, ids)) < sum(map(len, fitted().encode(CHUNKS)))
     for named in ("a", None):  # as decode, which takes the only embodiment where none is named
-        assert len(tok.allowed_next([], 10, 3, named)) > 0
+        assert len(tok.allowed_next([], horizon=10, action_dim=3, embodiment=named)) > 0
         prefix: list[int] = []
-        while len(choices := tok.allowed_next(prefix, 10, 3, named)):
+        while len(choices := tok.allowed_next(prefix, horizon=10, action_dim=3, embodiment=named)):
             prefix.append(int(choices[len(prefix) % len(choices)]))
         assert tok.decode([prefix], horizon=10, action_dim=3, embodiment=named).ok.all()
 

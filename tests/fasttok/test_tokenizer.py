@@ -134,7 +134,7 @@ def test_every_walk_through_allowed_next_decodes(what: str, request: pytest.Fixt
     for number in range(2500 if what == "wide" else 10_000):
         horizon, dims = ((12, 3), (1, 1), (2, 5))[number % 3]
         ids: list[int] = []
-        while len(choices := walker.allowed_next(ids, horizon, dims)):
+        while len(choices := walker.allowed_next(ids, horizon=horizon, action_dim=dims)):
             ids.append(int(rng.choice(choices)))
         out = walker.decode([ids], horizon=horizon, action_dim=dims, on_error="mask")
         assert out.ok.all(), (ids, out.errors)
@@ -143,15 +143,15 @@ def test_every_walk_through_allowed_next_decodes(what: str, request: pytest.Fixt
 def test_allowed_next_refuses_what_cannot_be_completed(tok: ActionTokenizer) -> None:
     """And says why."""
     ids = tok.encode(SMOOTH[0])[0].tolist()
-    assert len(tok.allowed_next(ids, 12, 3)) == 0
+    assert len(tok.allowed_next(ids, horizon=12, action_dim=3)) == 0
     with pytest.raises(InputError, match="36"):
-        tok.allowed_next([*ids, ids[0]], 12, 3)
+        tok.allowed_next([*ids, ids[0]], horizon=12, action_dim=3)
     with pytest.raises(InputError, match="outside the vocabulary"):
-        tok.allowed_next([10**6], 12, 3)
+        tok.allowed_next([10**6], horizon=12, action_dim=3)
     published = ActionTokenizer.fit(SMOOTH, vocab_size=1500, scale=100, mode="published")
     lone = next(i for i, piece in enumerate(published.bpe.pieces) if piece[0] & 0xC0 == 0x80)
     with pytest.raises(InputError, match="no coefficients"):
-        published.allowed_next([lone], 12, 3)
+        published.allowed_next([lone], horizon=12, action_dim=3)
 
 
 def test_save_and_load_are_the_same_tokenizer(two: ActionTokenizer, tmp_path: Path) -> None:
@@ -159,7 +159,9 @@ def test_save_and_load_are_the_same_tokenizer(two: ActionTokenizer, tmp_path: Pa
     loaded = ActionTokenizer.load(tmp_path / "tok")
     assert loaded.fingerprint == two.fingerprint
     chunk = SMOOTH[:5] * 3 + 1
-    assert [i.tolist() for i in loaded.encode(chunk, "a")] == [i.tolist() for i in two.encode(chunk, "a")]
+    assert [i.tolist() for i in loaded.encode(chunk, embodiment="a")] == [
+        i.tolist() for i in two.encode(chunk, embodiment="a")
+    ]
     with pytest.raises(InputError, match="overwrite"):
         two.save(tmp_path / "tok")
     (tmp_path / "tok" / "processor_config.json").write_text("{")
@@ -183,12 +185,12 @@ def test_a_published_folder_can_be_given_its_range(shared_data: Path) -> None:
 
 def test_embodiments_have_their_own_units(two: ActionTokenizer) -> None:
     small = SMOOTH[:4, :5, :2] * 0.01
-    out = two.decode(two.encode(small, "b"), horizon=5, action_dim=2, embodiment="b")
+    out = two.decode(two.encode(small, embodiment="b"), horizon=5, action_dim=2, embodiment="b")
     assert np.abs(out.actions - small).max() < 0.003
     with pytest.raises(InputError, match="several embodiments"):
         two.encode(small)
     with pytest.raises(InputError, match="embodiment"):
-        two.encode(small, "c")
+        two.encode(small, embodiment="c")
     with pytest.raises(InputError, match="2 dims"):
         two.decode([[0]], horizon=5, action_dim=3, embodiment="b")
 

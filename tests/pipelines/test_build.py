@@ -70,7 +70,7 @@ def test_rows_are_the_chunks_of_their_episodes(chain: Any) -> None:
         chunk, real = chunk_at(episode.steps["action"], row["step"], source["horizon"], source["action_encoding"])
         assert np.array_equal(row["action"].reshape(chunk.shape), chunk)
         assert row["action_steps"] == real
-        assert row["action_tokens"].tolist() == tok.encode(chunk, source["embodiment"])[0].tolist()
+        assert row["action_tokens"].tolist() == tok.encode(chunk, embodiment=source["embodiment"])[0].tolist()
         assert row["image/primary"] == episode.steps["observation/image"][row["step"]]
         assert np.array_equal(row["state"], episode.steps["observation/state"][row["step"]])
         assert row["prompt"].encode() == episode.steps["language_instruction"][0]
@@ -294,7 +294,7 @@ def test_actions_in_the_form_that_the_mixture_asks_for(
         real = row["action_steps"]
         again = represent.restore(values, reference)[0, :real]
         assert np.allclose(again, action[row["step"] : row["step"] + real], atol=1e-4)
-        assert row["action_tokens"].tolist() == tok.encode(values[0], "arm")[0].tolist()
+        assert row["action_tokens"].tolist() == tok.encode(values[0], embodiment="arm")[0].tolist()
     with pytest.raises(InputError, match=r"was fitted on actions as stored"):
         run_build(BuildConfig(str(file), str(tmp_path / "b"), 120, str(chain.index), str(chain.tokenizer)), [])
 

@@ -208,6 +208,6 @@ def test_answers_and_single_steps_are_drawn(chain: Any) -> None:
     (number,) = numbers(chain.shards, rows=1, source=("tabletop_planar",))
     row = reader.row(number)
     row["action"], row["action_steps"] = row["action"][:3], 1
-    row["action_tokens"] = tok.encode_report(row["action"].reshape(1, 3), "planar").ids[0]
+    row["action_tokens"] = tok.encode_report(row["action"].reshape(1, 3), embodiment="planar").ids[0]
     body = row_card(number, row, {**reader.manifest.sources[row["source"]], "horizon": 1}, tok, Budget(1e6))
     assert len(re.findall(r'<path class="line" d="M[^"]*L', body)) == 6

@@ -168,7 +168,7 @@ def test_values_outside_the_normaliser_are_a_warning(chain: Any, tmp_path: Path)
         for row in rows:
             if row["source"] == "tabletop_planar":
                 row["action"] = (row["action"].reshape(-1, 3) * np.array([39.37, 1, 1], np.float32)).reshape(-1)
-                row["action_tokens"] = tok.encode_report(row["action"].reshape(-1, 3), "planar").ids[0]
+                row["action_tokens"] = tok.encode_report(row["action"].reshape(-1, 3), embodiment="planar").ids[0]
 
     out = reshard(chain.shards, tmp_path / "shards", inches)
     (one,) = findings(out)

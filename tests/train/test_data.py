@@ -77,7 +77,7 @@ def test_another_tokenizer_re_encodes(chain: Any, encoder: Encoder) -> None:
     ids = fresh.row(row).suffix[: -1 - len(encoder.text.end_of_action)]
     assert (
         encoder.layout.action_id(np.array(ids)).tolist()
-        == other.encode(row["action"].reshape(10, 3), "planar")[0].tolist()
+        == other.encode(row["action"].reshape(10, 3), embodiment="planar")[0].tolist()
     )
 
 
