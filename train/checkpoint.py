@@ -12,10 +12,9 @@ import orbax.checkpoint as ocp
 
 from fasttok.errors import InputError
 from train import model, optim
-from train.config import TrainConfig, load_config
+from train.config import TrainConfig
+from train.run_folder import CHECKPOINTS, load_config
 from train.step import State, shown
-
-FOLDER = "checkpoints"
 
 
 class Checkpoints:
@@ -25,7 +24,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
         )
-        self.manager = ocp.CheckpointManager((run / FOLDER).resolve(), options=options)
+        self.manager = ocp.CheckpointManager((run / CHECKPOINTS).resolve(), options=options)
         self.run = run
 
     @property

@@ -1,11 +1,10 @@
 """What a run is: frozen dataclasses that are configuration, command line and saved record at once. Imports no JAX."""
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from fasttok.common import json_files
 from fasttok.errors import InputError, unknown_name
 
 KINDS = ("robot", "vqa", "caption")
@@ -273,42 +272,5 @@ class TrainConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for config.json."""
-        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
-
-
-def load_config(run: Path) -> TrainConfig:
-    """The resolved configuration of a run, from its config.json.
-
-    Raises:
-        InputError: not a run's folder, or one of another version.
-    """
-    path = run / "config.json"
-    if not path.is_file():
-        raise InputError(
-            f"{run} is not a run (no config.json); train one with: fasttok-train --shards SHARDS --out {run}"
-        )
-    try:
-        return from_json(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is not a configuration of this version: {error}") from None
-
-
-def from_json(kind: Any, values: dict[str, Any]) -> Any:
-    """A dataclass of `kind`; its defaults and annotations say what a string or list stands for."""
-    out = {}
-    for f in dataclasses.fields(kind):
-        if f.name not in values:
-            continue
-        value = values[f.name]
-        if dataclasses.is_dataclass(f.type):
-            value = from_json(f.type, value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        elif value is not None and "Path" in str(f.type):
-            value = Path(value)
-        out[f.name] = value
-    unknown = set(values) - set(out)
-    if unknown:
-        raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
-    return kind(**out)
+        """Plain values, as config.json has them."""
+        return cast(dict[str, Any], json_files.encode(self))

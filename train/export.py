@@ -27,14 +27,14 @@ from fasttok.common import console
 from fasttok.common.console import emit_json, log, progress
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
-from train.config import ModelConfig, load_config
+from train.config import ModelConfig
+from train.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config
 from train.tokens import TextTokenizer
 from train.weights.layouts import EXPERT_HEAD, Piece, flatten, pieces, spelled
 from train.weights.matching import EMBEDDING, Report, Row, our_shapes
 from train.weights.sources import SINGLE
 
 LAYOUTS = ("fasttok", "openpi", "lerobot")
-TEXT_TOKENIZER, TOKENIZER = "text_tokenizer.json", "tokenizer"  # what a run keeps them under
 DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16))}
 # The only sizes that openpi's PI0Pytorch and lerobot's PI05Policy build (gemma_2b, gemma_300m, So400m/14 at 224).
 THEIR_SIZES = {

@@ -1,7 +1,6 @@
 """Training: the loop, in the order things happen."""
 
 import dataclasses
-import json
 import shutil
 import time
 from pathlib import Path
@@ -20,7 +19,8 @@ from train.checkpoint import Checkpoints
 from train.config import TrainConfig
 from train.data import Loaded, prefetch
 from train.dry_run import per_sample, print_memory, print_plan
-from train.setup import TEXT_TOKENIZER, TOKENIZER, Setup, initial_params, prepare
+from train.run_folder import CONFIG
+from train.setup import Setup, initial_params, prepare
 from train.step import begin, probe, train_step
 from train.tracker import open_trackers
 
@@ -47,7 +47,7 @@ def run(config: TrainConfig) -> None:
         print_memory(setup, step_config, mesh)
         return
     if first:
-        save_setup(setup)
+        setup.saved.save(config.out)
     together("the run's folder is ready")
     state = begin(initial_params(setup), config, mesh)
     checkpoints = Checkpoints(config.out, config.keep)
@@ -138,7 +138,7 @@ def open_run(config: TrainConfig) -> None:
     """
     if config.dry_run or not config.out.exists() or not any(config.out.iterdir()):
         return
-    if not (config.out / "config.json").is_file():
+    if not (config.out / CONFIG).is_file():
         raise InputError(f"{config.out} exists and is not a run; choose another --out")
     if config.overwrite:
         shutil.rmtree(config.out)
@@ -146,15 +146,6 @@ def open_run(config: TrainConfig) -> None:
         raise InputError(
             f"{config.out} holds a run; pass --resume to go on, --overwrite to replace it, or another --out"
         )
-
-
-def save_setup(setup: Setup) -> None:
-    """What a run is besides its checkpoints: configuration and tokenizers."""
-    out = setup.config.out
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(setup.resolved.to_json(), indent=2) + "\n", encoding="utf-8")
-    setup.encoder.text.save(out / TEXT_TOKENIZER)
-    setup.encoder.tok.save(out / TOKENIZER, overwrite=True)
 
 
 class Watch:

@@ -13,7 +13,6 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from fasttok import ActionTokenizer
 from fasttok.actions.representation import Representation
 from fasttok.common.console import track
 from fasttok.errors import InputError
@@ -24,8 +23,8 @@ from train.config import ModelConfig
 from train.data import Batcher
 from train.examples import Encoder, Example
 from train.rollouts import Observation
-from train.setup import TEXT_TOKENIZER, TOKENIZER
-from train.tokens import TextTokenizer, text_prompt
+from train.run_folder import SavedRun
+from train.tokens import text_prompt
 
 JPEG_QUALITY = 95  # training images were JPEGs; TFDS writes quality 95
 ANSWER_TOKENS = 12
@@ -67,9 +66,9 @@ class Player:
             InputError: not a run, no checkpoint, or its shards are gone.
         """
         config, params, step = load_params(run, step)
-        text, tok = TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER)
-        encoder = Encoder(ShardReader(str(config.shards)), text, config.model, config.data, tok)
-        batcher = Batcher(config.model, encoder.slots, config.data.text_length, text.pad, config.data.resize)
+        saved = SavedRun.load(run)
+        encoder = Encoder(ShardReader(str(config.shards)), saved.text, config.model, config.data, saved.tok)
+        batcher = Batcher(config.model, encoder.slots, config.data.text_length, saved.text.pad, config.data.resize)
         return cls(
             config.model, params, encoder, batcher, step, flow_steps, batch, jax.random.key(seed), np.random.default_rng(seed),
             temperature,

@@ -18,10 +18,10 @@ from train.checkpoint import load_params
 from train.config import ModelConfig, TrainConfig
 from train.data import Batcher, decode_image, longest_row
 from train.examples import Encoder
+from train.run_folder import TEXT_TOKENIZER, TOKENIZER, SavedRun
 from train.tokens import END_OF_ACTION, TextTokenizer, robot_prompt, state_text
 from train.weights import matching
 
-TEXT_TOKENIZER, TOKENIZER = "text_tokenizer.json", "tokenizer"  # what a run keeps them under
 TEXTS_MEASURED = 20_000
 CALIBRATION_IMAGES = 128
 
@@ -51,6 +51,11 @@ class Setup:
         """The configuration with nothing left to the shards, as it is saved."""
         data = dataclasses.replace(self.config.data, text_length=self.batcher.length)
         return dataclasses.replace(self.config, model=self.model, data=data)
+
+    @property
+    def saved(self) -> SavedRun:
+        """What the run's folder keeps of it."""
+        return SavedRun(self.resolved, self.encoder.text, self.encoder.tok)
 
 
 def prepare(config: TrainConfig) -> Setup:

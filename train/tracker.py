@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fasttok.common.console import log
 from fasttok.errors import InputError, require, unknown_name
+from train.run_folder import METRICS
 
 NAMES = ("tensorboard", "wandb")
 
@@ -23,7 +24,7 @@ class JsonLines:
     """Appends lines to RUN/metrics.jsonl."""
 
     def __init__(self, run: Path, from_step: int) -> None:
-        self.path = run / "metrics.jsonl"
+        self.path = run / METRICS
         kept = []
         if self.path.is_file():
             for line in self.path.read_text(encoding="utf-8").splitlines():

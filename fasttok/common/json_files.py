@@ -8,6 +8,7 @@ dataclasses, so that is added here. The text itself is the standard library's: i
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,7 +28,8 @@ def decode(kind: type[T], raw: object, where: str, version: int | None = None) -
         kind: a frozen dataclass; its fields are the keys, those with a default may be missing.
         raw: what `json.loads` gave.
         where: path or URL of the file, for messages.
-        version: the newest format version that is understood, for files that have a `format_version`.
+        version: the newest format version that is understood, for files that have a `format_version`. That key belongs to the
+            file, so `kind` need not have it.
 
     Raises:
         InputError: unknown or missing keys, values of another type, or a file of a newer format.
@@ -50,11 +52,13 @@ def decode(kind: type[T], raw: object, where: str, version: int | None = None) -
                 f"{where}: written by a newer fasttok (format {found}; fasttok {__version__} reads up to {version}); "
                 "upgrade fasttok-vla, or make the file again with this one"
             )
+        if VERSION_KEY not in getattr(kind, "__dataclass_fields__", (VERSION_KEY,)):
+            raw = {key: value for key, value in raw.items() if key != VERSION_KEY}
     if unknown := next(_unknown(inspect.type_info(kind), raw, "$"), None):
         path, known = unknown
         raise InputError(f"{where}: unknown key {path}; known there: {', '.join(known)}")
     try:
-        return msgspec.convert(raw, kind)
+        return msgspec.convert(raw, kind, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise InputError(f"{where}: {error}") from None
 
@@ -88,7 +92,7 @@ def write(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Dataclasses in it as dicts of all their fields.
+    """Dataclasses in it as dicts of all their fields, paths as text.
 
     `msgspec.to_builtins` would leave out every field that `decode` filled by its default: it reads an instance's own `__dict__`.
 
@@ -106,7 +110,14 @@ def _plain(value: object) -> object:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _path(kind: type, value: object) -> object:
+    """A path from its text: of the types that msgspec does not know, the one that artefacts have."""
+    if issubclass(kind, PurePath) and isinstance(value, str):
+        return kind(value)
+    raise NotImplementedError(f"{kind.__name__} is not read from JSON")
 
 
 def _unknown(kind: inspect.Type, raw: object, path: str) -> Iterator[tuple[str, list[str]]]:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig, load_config
+from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from train.loop import run
 from train.presets import get_preset
+from train.run_folder import load_config
 
 TINY = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
         "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip

@@ -18,10 +18,11 @@ import pytest
 
 from fasttok.errors import InputError
 from train.checkpoint import load_params
-from train.config import OptimConfig, TrainConfig, load_config
+from train.config import OptimConfig, TrainConfig
 from train.data import prefetch
 from train.loop import Clock, join_processes, run
 from train.presets import PRESETS
+from train.run_folder import load_config
 from train.setup import initial_params, prepare
 from train.tracker import open_trackers
 
@@ -264,6 +265,31 @@ def test_saved_configuration_is_the_run(chain: Any, tmp_path: Path) -> None:
     assert saved == prepare(asked).resolved
     assert (saved.model.cameras, saved.model.state, saved.optim.freeze) == (2, "special", ("vision",))
     path = tmp_path / "run" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"bathc_size": 3}))
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(written | {"bathc_size": 3}))
     with pytest.raises(InputError, match="bathc_size"):
         load_config(tmp_path / "run")
+
+
+def test_run_folders_of_other_versions(tmp_path: Path) -> None:
+    """Those before `format_version` read as they did, without keys that came later too; newer ones say so."""
+    asked = TrainConfig(Path("SHARDS"), tmp_path, optim=OptimConfig(freeze=("vision",)))
+    path, values = tmp_path / "config.json", asked.to_json()
+    assert "format_version" not in values  # studies find their runs by a digest of these
+    path.write_text(json.dumps(values, indent=2))
+    assert load_config(tmp_path) == asked
+    path.write_text(json.dumps({key: value for key, value in values.items() if key != "augment"}))
+    assert load_config(tmp_path) == asked
+    for wrong, says in (
+        (values | {"format_version": 2, "speed": 3}, "written by a newer fasttok"),
+        (values | {"optim": values["optim"] | {"frezee": []}}, r"config\.json: unknown key \$\.optim\.frezee"),
+        ({key: value for key, value in values.items() if key != "shards"}, r"missing required field `shards`"),
+        (values | {"steps": "many"}, r"\$\.steps"),
+        (values | {"steps": 0}, "expected at least 1"),
+    ):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=says):
+            load_config(tmp_path)
+    path.write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        load_config(tmp_path)

@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fasttok.common import json_files
 from fasttok.common.console import log, run, write_text
 from fasttok.common.machine import hardware
 from fasttok.errors import InputError
-from train.config import TrainConfig, from_json, load_config
+from train.config import TrainConfig
 from train.rollouts import Film
+from train.run_folder import CONFIG, METRICS, load_config
 from train.study.plan import Evaluation
 
 MODEL, LOG = "model", "log.txt"
@@ -103,7 +105,7 @@ def main(files: Files) -> None:
         InputError: as training and evaluation do.
     """
     found = json.loads(files.spec.read_text(encoding="utf-8"))
-    spec = Spec(**found | {"evaluate": from_json(Evaluation, found["evaluate"])})
+    spec = Spec(**found | {"evaluate": json_files.decode(Evaluation, found["evaluate"], str(files.spec))})
     config, cost = train(spec, files.folder)
     began = time.monotonic()
     result = {
@@ -129,7 +131,7 @@ def train(spec: Spec, folder: Path) -> tuple[TrainConfig, dict[str, float]]:
     from train.setup import prepare
 
     out = folder / MODEL
-    config = dataclasses.replace(from_json(TrainConfig, spec.train), out=out)
+    config = dataclasses.replace(json_files.decode(TrainConfig, spec.train, f"{folder}: spec"), out=out)
     rows = [(s["kind"], s["written"]) for s in ShardReader(str(config.shards)).manifest.sources.values()]
     chosen = [(kind, n) for kind, n in rows if kind in config.data.kinds]
     share = sum(n for kind, n in chosen if kind == "robot") / max(sum(n for _, n in chosen), 1)
@@ -149,7 +151,7 @@ def train(spec: Spec, folder: Path) -> tuple[TrainConfig, dict[str, float]]:
         config = dataclasses.replace(config, steps=max(1, round(spec.robot_samples / cost["robot_samples_per_step"])))
     every = max(1, -(-config.steps // spec.evaluate.checkpoints))
     config = dataclasses.replace(config, checkpoint_every=every, keep=spec.evaluate.checkpoints + 1)
-    started = (out / "config.json").is_file()
+    started = (out / CONFIG).is_file()
     if started and dataclasses.replace(load_config(out), resume=False).steps != config.steps:
         raise InputError(f"{out} is a run of other steps; remove it, or give the study another --out")
     if started:
@@ -158,14 +160,14 @@ def train(spec: Spec, folder: Path) -> tuple[TrainConfig, dict[str, float]]:
         checkpoints.close()
         if last == config.steps:
             return config, cost
-        config = dataclasses.replace(config, **({"overwrite": True} if last is None else {"resume": True}))
+        config = dataclasses.replace(config, overwrite=last is None, resume=last is not None)
     train_run(config)
     return config, cost
 
 
 def seconds_of(config: TrainConfig) -> float:
     """How long all steps took by the run's own log, over all the processes that it took if it was interrupted."""
-    lines = (config.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (config.out / METRICS).read_text(encoding="utf-8").splitlines()
     rows = {row["step"]: row["samples_per_second"] for row in map(json.loads, lines)}
     steps = sorted(rows)
     return sum(
