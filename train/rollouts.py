@@ -1,6 +1,5 @@
 """Closed loop: a policy acts in many environments side by side, and what comes of it is counted."""
 
-import importlib
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.console import progress
 from fasttok.errors import InputError
+from train.user_modules import load_attribute
 
 Observation = Mapping[str, NDArray]
 Act = Callable[
@@ -147,9 +147,8 @@ def load_factory(name: str) -> Any:
     Raises:
         InputError: it cannot be imported.
     """
-    module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return load_attribute(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make_vector"

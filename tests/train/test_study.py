@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from train.study.processes import Job, Pool
 from train.study.runner import Place, carry_out, prepare_data
 from train.study.single_run import Spec
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "train" / "configs").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "train" / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -206,6 +209,59 @@ def test_a_run_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("result-*.json"))
     with pytest.raises(InputError, match="--jobs is 1000"):
         Pool(tmp_path, 1000)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A user's folder: its train.py, pipelines.py, ... are not ours, and its world and data are modules in it."""
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    for name in ("fasttok", "mixtures", "pipelines", "train"):
+        (folder / f"{name}.py").write_text(f"raise RuntimeError('this is the {name}.py of the lab')\n")
+    (folder / "my_world.py").write_text("from examples.tabletop.env import make_vector as make\n")
+    (folder / "my_data.py").write_text("from examples.tabletop.study import prepare\n")
+    return folder
+
+
+def in_lab(lab: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Python as a console script starts it, in the user's folder: that folder is not on the path."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = os.environ | {"PYTHONPATH": path}
+    return subprocess.run([sys.executable, "-P", *words], cwd=lab, env=env, capture_output=True, text=True, check=False)
+
+
+def test_modules_of_the_users_folder_are_found_and_replace_none_of_ours(lab: Path) -> None:
+    done = in_lab(
+        lab, "-c", "import train.rollouts as r; r.load_factory('my_world:make'); import pipelines, mixtures, fasttok"
+    )
+    assert done.returncode == 0, done.stderr
+    done = in_lab(lab, "-c", "import train.rollouts as r; r.load_factory('my_world:absent')")
+    assert "has no attribute 'absent'; expected module:factory" in done.stderr
+
+
+def test_runs_start_in_a_folder_that_holds_other_modules_of_our_names(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lab)
+    config = parse(("--preset", "vlm"), tmp_path / "no_shards", Path("model"))
+    with pytest.raises(InputError, match="no_shards"):
+        Pool(tmp_path / "runs").carry_out([Job("arm", "arm", Spec(config.to_json(), Evaluation()))])
+    (said,) = (tmp_path / "runs").rglob("log.txt")
+    assert "of the lab" not in said.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_from_a_folder_that_holds_other_modules_of_our_names(lab: Path) -> None:
+    (lab / "study.yaml").write_text(
+        "name: s\nquestion: q\nbase: {flags: --preset vlm, shards: web}\ncommon: --batch-size 8\nrobot_samples: 100\n"
+        "seeds: [0]\narms: {ki: --preset ki}\n"
+    )
+    words = ("study.yaml", "--env", "my_world:make", "--data", "my_data:prepare", "--smoke")
+    done = in_lab(lab, "-m", "train.study", *words)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (lab / "studies" / "smoke" / "study" / "study.html").is_file()
+    assert "of the lab" not in done.stderr
 
 
 def test_data_of_one_world_are_never_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import queue
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -97,10 +98,9 @@ class Pool:
         log(f"--- {job.title} -> {files.folder}")
         files.folder.mkdir(parents=True, exist_ok=True)
         write_text(files.spec, json.dumps(job.spec.to_json()) + "\n")
-        words = [sys.executable, "-m", "train.study.single_run", str(files.folder), job.spec.digest]
-        env = {"JAX_COMPILATION_CACHE_DIR": str(self.runs / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-               "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
-        child = subprocess.Popen(words, env=env | os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # -P: the run starts in the user's folder, and a train.py there must not be taken for ours.
+        words = [sys.executable, "-P", "-m", "train.study.single_run", str(files.folder), job.spec.digest]
+        child = subprocess.Popen(words, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.children.add(child)
         if self.stopped:  # just now
             child.terminate()
@@ -118,6 +118,19 @@ class Pool:
             raise InputError(
                 f"{job.title} failed with exit status {code}: {lines[-1] if lines else ''} (all of it: {files.folder / LOG})"
             )
+
+    def _environment(self) -> dict[str, str]:
+        """Environment variables of a run; those of this process win, but for the path on which the run finds this package."""
+        ours = {"JAX_COMPILATION_CACHE_DIR": str(self.runs / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
+        environment = ours | os.environ
+        root = str(Path(__file__).resolve().parents[2])
+        if root not in map(
+            sysconfig.get_path, ("purelib", "platlib")
+        ):  # a checkout, found by this process in its own folder
+            path = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+            environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
+        return environment
 
     def _stop(self) -> None:
         self.stopped = True

@@ -1,7 +1,6 @@
 """Carries a study out: the pretrained VLM, the search, then every arm with every seed."""
 
 import dataclasses
-import importlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from fasttok.errors import InputError
 from train.study.plan import Arm, Study, parse, training
 from train.study.processes import Job, Pool
 from train.study.single_run import MODEL, Spec
+from train.user_modules import load_attribute
 
 HELD_OUT, VQA = "held_out", "vqa"  # folders of the data besides those of shards
 
@@ -36,9 +36,8 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
     """
     folder = Path(data)
     if ":" in data and not folder.exists():
-        module, _, name = data.partition(":")
         try:
-            prepare = getattr(importlib.import_module(module), name)
+            prepare = load_attribute(data)
         except (ImportError, AttributeError) as error:
             raise InputError(f"--data {data!r}: {error}; expected a folder or module:function") from None
         folder = made

@@ -1,0 +1,30 @@
+"""Objects of the user's own modules, named `module:attribute`: the environment of --env, the function of --data."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def load_attribute(name: str) -> Any:
+    """The attribute that `module:attribute` names.
+
+    A module of the folder in which the command runs is found too. That folder comes last on the path: a file `train.py` or
+    `queue.py` in it must not replace the module of that name that we import.
+
+    Args:
+        name: module and attribute, such as "examples.tabletop.env:make_vector".
+
+    Raises:
+        ImportError: there is no such module.
+        AttributeError: the module has no such attribute.
+        ValueError: no module is named.
+
+    >>> load_attribute("math:floor")(2.5)
+    2
+    """
+    module, _, attribute = name.partition(":")
+    folder = str(Path.cwd())
+    if not {"", folder} & set(sys.path):
+        sys.path.append(folder)
+    return getattr(importlib.import_module(module), attribute)
