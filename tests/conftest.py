@@ -6,11 +6,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.chain import Chain
 
 settings.register_profile("fasttok", deadline=None)  # time is for benchmarks, not for tests
 settings.load_profile("fasttok")
@@ -21,8 +22,6 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 ROOT = Path(__file__).resolve().parents[1]
-ROBOTS = ("tabletop_planar/1.0.0", "tabletop_arm/1.0.0")
-WEB = ("tabletop_vqa", "tabletop_captions")
 
 
 @pytest.fixture(scope="session")
@@ -42,21 +41,6 @@ def forget_compiled() -> Iterator[None]:
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
         gc.collect()
-
-
-@dataclass(frozen=True)
-class Chain:
-    """What the stages left: do not write into it."""
-
-    data: Path
-    index: Path
-    tokenizer: Path
-    shards: Path
-
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """The four dataset directories."""
-        return tuple(str(self.data / name) for name in (*ROBOTS, *WEB))
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fasttok.cli import main
+from tests.chain import Chain
 
 
 def call(*words: str) -> int:
@@ -42,7 +42,7 @@ def test_info_warns_of_a_package_that_owns_the_import_name(
 
 
 @pytest.mark.parametrize("what", ["index", "rlds", "npz"])
-def test_fit_and_eval(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_fit_and_eval(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
     data = str(chain.index)
     more: list[str] = []
     if what == "rlds":
@@ -66,7 +66,7 @@ def test_fit_and_eval(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (tmp_path / "tok" / "README.md").is_file()
 
 
-def test_encode_then_decode(chain: Any, tmp_path: Path) -> None:
+def test_encode_then_decode(chain: Chain, tmp_path: Path) -> None:
     from fasttok.actions.chunks import episode_chunks
     from fasttok.episodes import open_episodes
 
@@ -81,7 +81,7 @@ def test_encode_then_decode(chain: Any, tmp_path: Path) -> None:
         assert np.abs(back["actions"] - chunks)[:, :, :2].max() < 0.01
 
 
-def test_dry_run_writes_nothing(chain: Any, tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(chain: Chain, tmp_path: Path) -> None:
     assert call("fit", str(chain.index), "--out", str(tmp_path / "tok"), "--vocab-size", "300", "--dry-run") == 0
     assert not (tmp_path / "tok").exists()
 
@@ -103,7 +103,7 @@ def test_dry_run_writes_nothing(chain: Any, tmp_path: Path) -> None:
         (["encode", "{tokenizer}", "{tmp}/a.txt", "--out", "{tmp}/x.npz"], ".parquet"),
     ],
 )
-def test_mistakes_are_explained_without_a_traceback(chain: Any, tmp_path: Path, words: list[str], says: str) -> None:
+def test_mistakes_are_explained_without_a_traceback(chain: Chain, tmp_path: Path, words: list[str], says: str) -> None:
     places = {"index": chain.index, "tokenizer": chain.tokenizer, "tmp": tmp_path, "data": chain.data}
     command = [sys.executable, "-m", "fasttok.cli", *[w.format(**places) for w in words]]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -8,7 +8,7 @@ import pytest
 
 from fasttok.episodes import BadRecord, Episode, open_episodes, rlds
 from fasttok.episodes.tfds import flatten, keep_images, open_through_tfds, tfds
-from fasttok.episodes.tfrecord import read_records
+from tests.fasttok.array_records import to_array_record
 from tests.fasttok.random_features import Maker, write, write_directory
 
 STEPS = "steps"
@@ -110,22 +110,6 @@ def test_through_tfds_gives_the_same_episodes(tabletop: Path) -> None:
             again = through.read_at(file, -1, -1, a.where.number)
             assert isinstance(again, Episode)
             same(again.steps["action"], a.steps["action"], "action")
-
-
-def to_array_record(folder: Path) -> None:
-    """Turns a directory's TFRecord files into array_record files, which the raw reader does not cover."""
-    pytest.importorskip("array_record", reason="needs the package array_record to write such files")
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    for file in rlds.open_raw(str(folder)).declared:
-        writer = ArrayRecordWriter(file.replace("tfrecord", "array_record"), "group_size:1")
-        for record in read_records(file):
-            assert not isinstance(record, BadRecord)
-            writer.write(record[1])
-        writer.close()
-        Path(file).unlink()
-    info = folder / "dataset_info.json"
-    info.write_text(info.read_text().replace('"tfrecord"', '"array_record"'))
 
 
 def test_array_record_goes_through_tfds_and_says_so(tabletop: Path, own_data: Path, capfd: Any) -> None:

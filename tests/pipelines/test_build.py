@@ -25,6 +25,7 @@ from mixtures.shares import shares
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.look.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
+from tests.chain import Chain
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -33,12 +34,12 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def config(chain: Any, out: Path, **more: Any) -> BuildConfig:
+def config(chain: Chain, out: Path, **more: Any) -> BuildConfig:
     given = {"samples": 700, "index": str(chain.index), "tokenizer": str(chain.tokenizer), "shards": 3, **more}
     return BuildConfig("demo", str(out), **given)
 
 
-def test_quotas_are_exact_and_all_is_written(chain: Any) -> None:
+def test_quotas_are_exact_and_all_is_written(chain: Chain) -> None:
     manifest = ShardReader(str(chain.shards)).manifest
     expected = quotas(shares(load_mixture("demo")), 700).tolist()
     assert [s["planned"] for s in manifest.sources.values()] == expected == [280, 210, 140, 70]
@@ -50,7 +51,7 @@ def test_quotas_are_exact_and_all_is_written(chain: Any) -> None:
     assert len({row["sample_id"] for row in rows}) == 700
 
 
-def test_rows_are_the_chunks_of_their_episodes(chain: Any) -> None:
+def test_rows_are_the_chunks_of_their_episodes(chain: Chain) -> None:
     """Provenance leads back: same actions, same FAST ids, same picture as the raw data hold."""
     reader = ShardReader(str(chain.shards))
     tok = ActionTokenizer.load(chain.tokenizer)
@@ -78,7 +79,7 @@ def test_rows_are_the_chunks_of_their_episodes(chain: Any) -> None:
     assert seen == 490
 
 
-def test_same_arguments_same_bytes_other_seed_others(chain: Any, tmp_path: Path) -> None:
+def test_same_arguments_same_bytes_other_seed_others(chain: Chain, tmp_path: Path) -> None:
     run_build(config(chain, tmp_path / "again"), [])
     assert digests(tmp_path / "again") == digests(chain.shards)
     run_build(config(chain, tmp_path / "other", seed=1), [])
@@ -86,7 +87,7 @@ def test_same_arguments_same_bytes_other_seed_others(chain: Any, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_several_workers_write_the_same_bytes(chain: Any, tmp_path: Path) -> None:
+def test_several_workers_write_the_same_bytes(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     beam = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     arguments = ["--samples", "700", "--index", str(chain.index), "--tokenizer", str(chain.tokenizer), "--shards", "3"]
@@ -98,7 +99,7 @@ def test_several_workers_write_the_same_bytes(chain: Any, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("full", [0, 60_000])
-def test_killed_and_resumed_writes_the_same_bytes(chain: Any, tmp_path: Path, full: int) -> None:
+def test_killed_and_resumed_writes_the_same_bytes(chain: Chain, tmp_path: Path, full: int) -> None:
     """20 SIGKILLs at random moments, also mid-write; with every other attempt on a disk that is full; see killed.py."""
     given = {
         "mixture": "demo",
@@ -125,7 +126,7 @@ def test_killed_and_resumed_writes_the_same_bytes(chain: Any, tmp_path: Path, fu
     assert digests(out) == whole
 
 
-def test_a_full_disk_says_what_to_do(chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_says_what_to_do(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     real = os.fsync
@@ -146,7 +147,7 @@ def test_a_full_disk_says_what_to_do(chain: Any, tmp_path: Path, monkeypatch: py
     assert digests(tmp_path / "out") == digests(chain.shards)
 
 
-def test_resume_redoes_damaged_and_missing_shards(chain: Any, tmp_path: Path) -> None:
+def test_resume_redoes_damaged_and_missing_shards(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     shutil.copytree(chain.shards, out)
     first, second, third = sorted(out.glob("*.arrow"))
@@ -161,7 +162,7 @@ def test_resume_redoes_damaged_and_missing_shards(chain: Any, tmp_path: Path) ->
         run_build(config(chain, out, resume=True, seed=5), [])
 
 
-def test_resume_checks_digests_where_the_work_is_done(chain: Any, tmp_path: Path) -> None:
+def test_resume_checks_digests_where_the_work_is_done(chain: Chain, tmp_path: Path) -> None:
     """One flipped bit in a shard or in its dead letters, sizes unchanged: it is made again, the others are kept."""
     out = tmp_path / "shards"
     shutil.copytree(chain.shards, out)
@@ -173,7 +174,7 @@ def test_resume_checks_digests_where_the_work_is_done(chain: Any, tmp_path: Path
     assert digests(out) == digests(chain.shards)
 
 
-def test_damaged_shards_are_named(chain: Any, tmp_path: Path) -> None:
+def test_damaged_shards_are_named(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     shutil.copytree(chain.shards, out)
     first, second, third = sorted(out.glob("*.arrow"))
@@ -193,7 +194,7 @@ def test_damaged_shards_are_named(chain: Any, tmp_path: Path) -> None:
         ShardReader(str(out))
 
 
-def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path, chain: Any, tmp_path: Path) -> None:
+def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path, chain: Chain, tmp_path: Path) -> None:
     from pipelines.index.run import IndexConfig, run_index
 
     directories = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
@@ -215,7 +216,7 @@ def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path,
     assert {letter["reason"] for letter in letters} == {"crc", "image"}
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_written(chain: Any, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_before_anything_is_written(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     with pytest.raises(InputError, match="demo"):
         run_build(BuildConfig("demmo", str(out), 10, str(chain.index)), [])
@@ -236,7 +237,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(chain: Any, tmp
     assert not out.exists()
 
 
-def test_tokenizer_of_other_dims_is_refused(chain: Any, tmp_path: Path) -> None:
+def test_tokenizer_of_other_dims_is_refused(chain: Chain, tmp_path: Path) -> None:
     shutil.copytree(chain.tokenizer, tmp_path / "tok")
     for name, path in (("norm_stats.json", ["norm_stats"]), ("processor_config.json", ["fasttok", "embodiments"])):
         file = tmp_path / "tok" / name
@@ -249,7 +250,7 @@ def test_tokenizer_of_other_dims_is_refused(chain: Any, tmp_path: Path) -> None:
         run_build(config(chain, tmp_path / "out", tokenizer=str(tmp_path / "tok")), [])
 
 
-def test_fit_inside_the_build(chain: Any, tmp_path: Path) -> None:
+def test_fit_inside_the_build(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     run_build(config(chain, out, tokenizer="fit"), [])
     tok = ActionTokenizer.load(out / "tokenizer")
@@ -261,7 +262,7 @@ def test_fit_inside_the_build(chain: Any, tmp_path: Path) -> None:
     ("form", "rotation", "dim"), [("relative", "6d", 10), ("delta", "euler", 7), ("stored", "quaternion", 8)]
 )
 def test_actions_in_the_form_that_the_mixture_asks_for(
-    chain: Any, tmp_path: Path, form: str, rotation: str, dim: int
+    chain: Chain, tmp_path: Path, form: str, rotation: str, dim: int
 ) -> None:
     """Rows hold the represented chunk, the tokenizer was fitted on it, and it leads back to what was recorded."""
     file = tmp_path / "mine.yaml"
@@ -299,7 +300,7 @@ def test_actions_in_the_form_that_the_mixture_asks_for(
         run_build(BuildConfig(str(file), str(tmp_path / "b"), 120, str(chain.index), str(chain.tokenizer)), [])
 
 
-def test_forms_that_a_dataset_does_not_allow(chain: Any, tmp_path: Path) -> None:
+def test_forms_that_a_dataset_does_not_allow(chain: Chain, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: m\nsources:\n  - {dataset: tabletop_arm, action: {form: relativ}}\n")
     with pytest.raises(InputError, match=r"line 3: unknown form 'relativ'; did you mean 'relative'"):

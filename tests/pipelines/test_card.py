@@ -10,6 +10,7 @@ from fasttok import ActionTokenizer
 from mixtures.registry import load_mixture
 from pipelines.builder.card import LICENCES, card
 from pipelines.shards.manifest import Manifest
+from tests.chain import Chain
 
 
 def front(text: str) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def front(text: str) -> dict[str, Any]:
     return value
 
 
-def test_the_built_card_has_counts_licences_and_tokenizer(chain: Any) -> None:
+def test_the_built_card_has_counts_licences_and_tokenizer(chain: Chain) -> None:
     text = (chain.shards / "README.md").read_text()
     manifest, tok = Manifest.load(str(chain.shards)), ActionTokenizer.load(chain.tokenizer)
     assert front(text) == {
@@ -39,7 +40,7 @@ def test_the_built_card_has_counts_licences_and_tokenizer(chain: Any) -> None:
     assert "Rejected rows" not in text
 
 
-def test_licences_are_grouped_and_the_missing_ones_called_out(chain: Any) -> None:
+def test_licences_are_grouped_and_the_missing_ones_called_out(chain: Chain) -> None:
     manifest = Manifest.load(str(chain.shards))
     given = {
         "tabletop_planar": "CC BY 4.0",
@@ -58,7 +59,7 @@ def test_licences_are_grouped_and_the_missing_ones_called_out(chain: Any) -> Non
     assert "cc-by-4.0" in LICENCES
 
 
-def test_names_from_data_stay_text(chain: Any, tmp_path: Path) -> None:
+def test_names_from_data_stay_text(chain: Chain, tmp_path: Path) -> None:
     manifest = Manifest.load(str(chain.shards))
     bad = "a|b`c`\n---\n<script>alert(1)</script>"
     sources = {f"{name}{bad}": {**source, "license": bad, "citation": bad} for name, source in manifest.sources.items()}

@@ -17,7 +17,8 @@ from pipelines.datasets.filters import Filters, Reject, parse_filters
 from pipelines.datasets.standardize import standardize
 from pipelines.index.run import IndexConfig, parse_budget, run_index
 from pipelines.shards import ShardReader
-from tests.pipelines.test_index import balanced, first_file, rewrite
+from tests.chain import Chain
+from tests.pipelines.indexing import balanced, first_file, rewrite
 
 PLANAR = "tabletop_planar/1.0.0"
 
@@ -110,7 +111,7 @@ def no_language(feature: Any) -> None:
         values[i] = b""
 
 
-def test_filtered_is_counted_apart_and_built_from(own_data: Path, chain: Any, tmp_path: Path) -> None:
+def test_filtered_is_counted_apart_and_built_from(own_data: Path, chain: Chain, tmp_path: Path) -> None:
     rewrite(first_file(own_data), no_language)
     filters = {"min_steps": 22, "idle_below": 0.004, "idle": "all", "success": "episode_metadata/success"}
     set_entry(own_data, filters=filters)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -12,50 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from fasttok.episodes import open_episodes, rlds
-from fasttok.episodes.tfrecord import HEADER, masked_crc
 from fasttok.errors import InputError
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.index.run import IndexConfig, run_index
-from tests.fasttok.test_oracle import to_array_record
-
-PLANAR = "tabletop_planar/1.0.0"
-
-
-def rewrite(file: Path, change: Any) -> None:
-    """Rewrites the first record of a TFRecord file with valid checksums; `change` gets a tf.train.Example."""
-    import tensorflow as tf
-
-    data = file.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    example = tf.train.Example.FromString(data[HEADER : HEADER + length])
-    change(example.features.feature)
-    body = example.SerializeToString()
-    head = struct.pack("<Q", len(body))
-    record = head + struct.pack("<I", masked_crc(head)) + body + struct.pack("<I", masked_crc(body))
-    file.write_bytes(record + data[HEADER + length + 4 :])
+from tests.chain import Chain
+from tests.fasttok.array_records import to_array_record
+from tests.pipelines.indexing import PLANAR, balanced, first_file, rejected, rewrite
 
 
-def first_file(data: Path) -> Path:
-    return sorted((data / PLANAR).glob("*train*tfrecord*"))[0]
-
-
-def rejected(index: Path) -> list[dict[str, Any]]:
-    return [row for file in sorted(index.glob("*/*/*.rejected.parquet")) for row in pq.read_table(file).to_pylist()]
-
-
-def balanced(result: dict[str, Any]) -> None:
-    for dataset in result["datasets"].values():
-        for counts in dataset["splits"].values():
-            assert counts["read"] == counts["indexed"] + sum(counts["filtered"].values()) + sum(
-                counts["rejected"].values()
-            )
-
-
-def test_index_holds_what_the_data_hold(chain: Any) -> None:
+def test_index_holds_what_the_data_hold(chain: Chain) -> None:
     index = json.loads((chain.index / "index.json").read_text())
     balanced(index)
     assert set(index["datasets"]) == {"tabletop_planar", "tabletop_arm", "tabletop_vqa", "tabletop_captions"}
@@ -146,7 +113,7 @@ def test_nothing_usable_is_an_error(own_data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "index" / "index.json").exists()
 
 
-def test_output_that_exists_is_left_alone(chain: Any, tmp_path: Path) -> None:
+def test_output_that_exists_is_left_alone(chain: Chain, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--overwrite"):
         run_index(IndexConfig(chain.datasets, chain.index), [])
     (tmp_path / "thesis.tex").write_text("years of work")
@@ -161,7 +128,7 @@ def test_output_that_exists_is_left_alone(chain: Any, tmp_path: Path) -> None:
         run_index(IndexConfig(chain.datasets, tmp_path / "index", splits=("test",)), [])
 
 
-def test_same_digest_again_and_elsewhere(chain: Any, own_data: Path, tmp_path: Path) -> None:
+def test_same_digest_again_and_elsewhere(chain: Chain, own_data: Path, tmp_path: Path) -> None:
     digest = json.loads((chain.index / "index.json").read_text())["digest"]
     moved = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
     assert run_index(IndexConfig(moved, tmp_path / "moved"), [])["digest"] == digest
@@ -170,7 +137,7 @@ def test_same_digest_again_and_elsewhere(chain: Any, own_data: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(chain: Any, tmp_path: Path) -> None:
+def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(chain: Chain, tmp_path: Path) -> None:
     """Killed at random moments, in two processes' middle too, until a run gets through: no trace of the others."""
     out, rng = tmp_path / "index", np.random.default_rng(0)
     command = [sys.executable, "-m", "pipelines", "index", *chain.datasets, "--out", str(out)]
@@ -233,7 +200,7 @@ def test_reader_and_index_agree_on_real_bridge(shared_data: Path, tmp_path: Path
     shutil.rmtree(tmp_path / "index")
 
 
-def test_remote_data_and_a_remote_index(chain: Any) -> None:
+def test_remote_data_and_a_remote_index(chain: Chain) -> None:
     """Everything over fsspec: what works on its memory store works on gs:// and s3://."""
     import fsspec
 
@@ -257,7 +224,7 @@ def test_remote_data_and_a_remote_index(chain: Any) -> None:
 
 @pytest.mark.slow
 def test_what_the_raw_reader_does_not_cover_is_indexed_and_built_through_tfds(
-    chain: Any, own_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    chain: Chain, own_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The same data as array_record files: other places, the same columns and rows."""
     to_array_record(own_data / PLANAR)

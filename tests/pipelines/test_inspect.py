@@ -17,6 +17,7 @@ from pipelines.look.inspect import InspectConfig, chosen, run_inspect
 from pipelines.look.lint import LintConfig, run_lint
 from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.shards import ShardReader
+from tests.chain import Chain
 from tests.pipelines.reshard import reshard, unchanged
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=alert(2)>"
@@ -32,7 +33,7 @@ def page_of(shards: Path, tmp_path: Path, **more: Any) -> str:
     return file.read_text()
 
 
-def test_rows_are_drawn_evenly_over_sources_and_by_seed(chain: Any) -> None:
+def test_rows_are_drawn_evenly_over_sources_and_by_seed(chain: Chain) -> None:
     reader = ShardReader(str(chain.shards))
     found = numbers(chain.shards, rows=10)
     counts = Counter(reader.row(i)["source"] for i in found)
@@ -45,7 +46,7 @@ def test_rows_are_drawn_evenly_over_sources_and_by_seed(chain: Any) -> None:
     assert {reader.row(i)["kind"] for i in numbers(chain.shards, kind="caption")} == {"caption"}
 
 
-def test_start_and_ids_choose_rows(chain: Any) -> None:
+def test_start_and_ids_choose_rows(chain: Chain) -> None:
     reader = ShardReader(str(chain.shards))
     assert numbers(chain.shards, start=250, rows=4) == [250, 251, 252, 253]
     arms = [i for i in range(700) if reader.row(i)["source"] == "tabletop_arm" and i >= 230]
@@ -54,7 +55,7 @@ def test_start_and_ids_choose_rows(chain: Any) -> None:
     assert numbers(chain.shards, sample_id=ids) == [3, 650]
 
 
-def test_what_is_not_there_is_refused(chain: Any, tmp_path: Path) -> None:
+def test_what_is_not_there_is_refused(chain: Chain, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tabletop_arm"):
         numbers(chain.shards, source=("tabletop_arms",))
     with pytest.raises(InputError, match=r"no row has the sample_id 'nope'.*tabletop"):
@@ -70,7 +71,7 @@ def test_what_is_not_there_is_refused(chain: Any, tmp_path: Path) -> None:
 
 
 def test_the_page_has_its_name_and_place(
-    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipelines.__main__ import main
 
@@ -84,7 +85,7 @@ def test_the_page_has_its_name_and_place(
     assert [file.name for file in tmp_path.iterdir()] == ["shards.inspect.html"]
 
 
-def test_the_page_shows_all_of_a_row(chain: Any, tmp_path: Path) -> None:
+def test_the_page_shows_all_of_a_row(chain: Chain, tmp_path: Path) -> None:
     """Each picture's bytes, each FAST id, each dimension with the error that its ids really make, and the provenance."""
     reader = ShardReader(str(chain.shards))
     tok = ActionTokenizer.load(chain.tokenizer)
@@ -111,7 +112,7 @@ def test_the_page_shows_all_of_a_row(chain: Any, tmp_path: Path) -> None:
         assert f"<h3>{name}</h3>" in body
 
 
-def test_text_from_data_is_text_and_the_page_loads_nothing(chain: Any, tmp_path: Path) -> None:
+def test_text_from_data_is_text_and_the_page_loads_nothing(chain: Chain, tmp_path: Path) -> None:
     def hostile(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             row |= {"prompt": HOSTILE, "target": HOSTILE, "file": HOSTILE, "sample_id": f"{HOSTILE}{row['sample_id']}"}
@@ -130,7 +131,7 @@ def test_text_from_data_is_text_and_the_page_loads_nothing(chain: Any, tmp_path:
     assert not re.search(r"url\((?!#)", text)
 
 
-def test_channels_stored_blue_first_are_shown_right(chain: Any, tmp_path: Path) -> None:
+def test_channels_stored_blue_first_are_shown_right(chain: Chain, tmp_path: Path) -> None:
     def swapped(value: dict[str, Any]) -> None:
         value["sources"]["tabletop_arm"]["bgr"] = ["primary"]
 
@@ -142,7 +143,7 @@ def test_channels_stored_blue_first_are_shown_right(chain: Any, tmp_path: Path) 
     assert 'style="filter' not in page_of(chain.shards, tmp_path, rows=4)
 
 
-def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_damaged_is_said_not_hidden(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def damage(rows: list[dict[str, Any]]) -> None:
         row = next(row for row in rows if row["source"] == "tabletop_planar")
         row["action_tokens"] = row["action_tokens"][:-1]
@@ -164,7 +165,7 @@ def test_what_is_damaged_is_said_not_hidden(chain: Any, tmp_path: Path, capsys: 
     assert "tokenizer does not load" in page_of(out, tmp_path, rows=4)
 
 
-def test_a_small_budget_leaves_pictures_out_and_says_so(chain: Any, tmp_path: Path) -> None:
+def test_a_small_budget_leaves_pictures_out_and_says_so(chain: Chain, tmp_path: Path) -> None:
     text = page_of(chain.shards, tmp_path, rows=8, max_mb=0.01)
     shown, left = text.count("<img"), text.count("left out")
     assert shown >= 1
@@ -176,7 +177,7 @@ def test_a_small_budget_leaves_pictures_out_and_says_so(chain: Any, tmp_path: Pa
 
 
 def test_shards_on_another_file_system_are_looked_at_too(
-    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     memory = fsspec.filesystem("memory")
     memory.put(str(chain.shards), "/looking/shards", recursive=True)
@@ -194,7 +195,7 @@ def test_shards_on_another_file_system_are_looked_at_too(
     memory.rm("/looking", recursive=True)
 
 
-def test_answers_and_single_steps_are_drawn(chain: Any) -> None:
+def test_answers_and_single_steps_are_drawn(chain: Chain) -> None:
     """A column that later shards may have; a chunk of one step."""
     from pipelines.look.inspect_page import Budget, row_card
 

@@ -18,6 +18,7 @@ from pipelines.common.findings import Finding
 from pipelines.index.run import IndexConfig, run_index
 from pipelines.look.lint import LintConfig, check, run_lint
 from pipelines.shards import ShardReader
+from tests.chain import Chain
 from tests.pipelines.reshard import reshard, unchanged
 
 Row = dict[str, Any]
@@ -116,7 +117,7 @@ FAULTS: list[tuple[Callable[[list[Row]], None], str, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "name", "says"), FAULTS, ids=[fault.__name__ for fault, _, _ in FAULTS])
-def test_each_fault_is_found_at_its_row(chain: Any, tmp_path: Path, fault: Any, name: str, says: str) -> None:
+def test_each_fault_is_found_at_its_row(chain: Chain, tmp_path: Path, fault: Any, name: str, says: str) -> None:
     before = ShardReader(str(chain.shards))
     out = reshard(chain.shards, tmp_path / "shards", fault)
     after = ShardReader(str(out))
@@ -136,14 +137,14 @@ def test_each_fault_is_found_at_its_row(chain: Any, tmp_path: Path, fault: Any, 
         run_lint(LintConfig(str(out)))
 
 
-def test_sound_shards_have_nothing_to_find(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sound_shards_have_nothing_to_find(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert findings(chain.shards) == []
     assert findings(reshard(chain.shards, tmp_path / "same", unchanged)) == []
     run_lint(LintConfig(str(chain.shards), strict=True))
     assert "0 error(s), 0 warning(s)" in capsys.readouterr().out
 
 
-def test_cameras_that_lack_are_a_warning_with_their_share(chain: Any, tmp_path: Path) -> None:
+def test_cameras_that_lack_are_a_warning_with_their_share(chain: Chain, tmp_path: Path) -> None:
     def blind(rows: list[Row]) -> None:
         for row in [row for row in rows if row["source"] == "tabletop_planar"][:70]:
             row["image/primary"] = None
@@ -161,7 +162,7 @@ def test_cameras_that_lack_are_a_warning_with_their_share(chain: Any, tmp_path: 
         run_lint(LintConfig(str(out), strict=True))
 
 
-def test_values_outside_the_normaliser_are_a_warning(chain: Any, tmp_path: Path) -> None:
+def test_values_outside_the_normaliser_are_a_warning(chain: Chain, tmp_path: Path) -> None:
     tok = ActionTokenizer.load(chain.tokenizer)
 
     def inches(rows: list[Row]) -> None:
@@ -179,7 +180,7 @@ def test_values_outside_the_normaliser_are_a_warning(chain: Any, tmp_path: Path)
     assert findings(out, outside=1.0) == []
 
 
-def test_manifest_counts_and_tokenizer_are_checked(chain: Any, tmp_path: Path) -> None:
+def test_manifest_counts_and_tokenizer_are_checked(chain: Chain, tmp_path: Path) -> None:
     def less(value: dict[str, Any]) -> None:
         value["sources"]["tabletop_vqa"]["written"] -= 1
         value["tokenizer"]["fingerprint"] = "0" * 16
@@ -190,7 +191,7 @@ def test_manifest_counts_and_tokenizer_are_checked(chain: Any, tmp_path: Path) -
     assert len([one for one in found if one.check == "counts"]) == 3  # held, planned and the sum
 
 
-def test_held_out_texts_and_episodes_are_named(chain: Any, tmp_path: Path) -> None:
+def test_held_out_texts_and_episodes_are_named(chain: Chain, tmp_path: Path) -> None:
     reader = ShardReader(str(chain.shards))
     rows = [reader.row(i) for i in range(reader.num_rows)]
     task, other = first(rows, "robot"), first(rows, "robot", 40)
@@ -217,7 +218,7 @@ def test_held_out_texts_and_episodes_are_named(chain: Any, tmp_path: Path) -> No
         findings(chain.shards, held_out=("(",))
 
 
-def build(chain: Any, out: Path, sources: str) -> Path:
+def build(chain: Chain, out: Path, sources: str) -> Path:
     """Shards of a mixture with these sources."""
     (out / "mixture.yaml").write_text(f"name: mixed\nchunk: {{seconds: 1.0}}\nunit: samples\nsources:\n{sources}")
     run_build(
@@ -226,7 +227,7 @@ def build(chain: Any, out: Path, sources: str) -> Path:
     return out / "shards"
 
 
-def test_a_held_out_split_in_the_same_shards(chain: Any, tmp_path: Path) -> None:
+def test_a_held_out_split_in_the_same_shards(chain: Chain, tmp_path: Path) -> None:
     """Other episodes are no leak; the same ones are, whatever the split or the source is called."""
     val = "name: planar_val, split: val, weight: 1"
     sources = f"  - {{dataset: tabletop_planar, weight: 1}}\n  - {{dataset: tabletop_planar, {val}}}\n"
@@ -253,7 +254,7 @@ def test_a_held_out_split_in_the_same_shards(chain: Any, tmp_path: Path) -> None
     assert "tabletop_planar" in found["leak"].what
 
 
-def test_steps_that_two_sources_took_are_a_warning(chain: Any, tmp_path: Path) -> None:
+def test_steps_that_two_sources_took_are_a_warning(chain: Chain, tmp_path: Path) -> None:
     sources = "  - {dataset: tabletop_vqa, weight: 1}\n  - {dataset: tabletop_vqa, name: again, weight: 1}\n"
     out = build(chain, tmp_path, sources)
     reader = ShardReader(str(out))
@@ -278,7 +279,7 @@ def test_bridge_val_repeats_train_and_is_caught(shared_data: Path, tmp_path: Pat
     assert one.count == 80
 
 
-def test_scripts_get_json_and_an_exit_code(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scripts_get_json_and_an_exit_code(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pipelines.__main__ import main
 
     out = reshard(chain.shards, tmp_path / "shards", no_answer)
@@ -290,7 +291,7 @@ def test_scripts_get_json_and_an_exit_code(chain: Any, tmp_path: Path, capsys: p
     assert set(error) == {"level", "check", "where", "what", "expected", "todo", "source", "count"}
 
 
-def test_rows_in_another_order_than_readers_expect(chain: Any, tmp_path: Path) -> None:
+def test_rows_in_another_order_than_readers_expect(chain: Chain, tmp_path: Path) -> None:
     def swap(rows: list[Row]) -> None:
         a, b = (next(i for i, row in enumerate(rows) if row["kind"] == kind) for kind in ("robot", "vqa"))
         rows[a], rows[b] = rows[b], rows[a]
@@ -300,7 +301,7 @@ def test_rows_in_another_order_than_readers_expect(chain: Any, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_damage_that_the_manifest_does_not_know_of_never_crashes(chain: Any, tmp_path: Path) -> None:
+def test_damage_that_the_manifest_does_not_know_of_never_crashes(chain: Chain, tmp_path: Path) -> None:
     """Bytes changed at random under a manifest that fits them, as whoever writes shards by hand might leave."""
     command = [sys.executable, "-m", "tests.pipelines.fuzz_shards", str(chain.shards), str(tmp_path / "shards"), "60"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, cwd=ROOT)
@@ -311,7 +312,7 @@ def test_damage_that_the_manifest_does_not_know_of_never_crashes(chain: Any, tmp
     assert counts["stats refused"] > 10
 
 
-def test_a_shard_that_is_no_arrow_file_is_named_and_the_rest_is_read(chain: Any, tmp_path: Path) -> None:
+def test_a_shard_that_is_no_arrow_file_is_named_and_the_rest_is_read(chain: Chain, tmp_path: Path) -> None:
     out = reshard(chain.shards, tmp_path / "shards", no_answer)
     last = sorted(out.glob("*.arrow"))[-1]
     last.write_bytes(b"ARROW1 but not really")

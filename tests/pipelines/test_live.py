@@ -2,7 +2,6 @@
 
 import multiprocessing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from fasttok.errors import InputError
 from pipelines.common.beam import Stage, run_stage
 from pipelines.common.live_counts import Counts, Follower, Reporter
 from pipelines.index.run import IndexConfig, run_index
+from tests.chain import Chain
 
 
 def report(file: str, times: int) -> None:
@@ -54,7 +54,7 @@ def test_without_a_file_there_are_only_totals() -> None:
 
 
 def test_progress_tells_files_records_speed_and_rejects(
-    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "PLAIN_LINE_SECONDS", 0.0)
     run_index(IndexConfig(chain.datasets, str(tmp_path / "index")), [])

@@ -15,10 +15,11 @@ from mixtures.spec import Resize
 from pipelines.builder.resize import Unreadable, resized
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.shards import ShardReader
+from tests.chain import Chain
 
 
 def build(
-    chain: Any, folder: Path, text: str, samples: int = 200, **more: Any
+    chain: Chain, folder: Path, text: str, samples: int = 200, **more: Any
 ) -> tuple[ShardReader, list[dict[str, Any]]]:
     (folder / "mine.yaml").write_text("name: mine\n" + text)
     given = {"tokenizer": str(chain.tokenizer), "shards": 3, **more}
@@ -33,7 +34,7 @@ def jpeg(width: int, height: int, colour: tuple[int, int, int] = (200, 30, 40)) 
     return out.getvalue()
 
 
-def test_cameras_are_chosen_and_renamed(chain: Any, tmp_path: Path) -> None:
+def test_cameras_are_chosen_and_renamed(chain: Chain, tmp_path: Path) -> None:
     text = (
         "sources:\n  - {dataset: tabletop_arm, weight: 1, cameras: {primary: wrist}}\n"
         "  - {dataset: tabletop_planar, weight: 1, cameras: [primary]}\n"
@@ -48,7 +49,7 @@ def test_cameras_are_chosen_and_renamed(chain: Any, tmp_path: Path) -> None:
         build(chain, tmp_path / "b", "sources:\n  - {dataset: tabletop_planar, cameras: [wrist]}\n")
 
 
-def test_images_are_resized_once_and_only_when_asked(chain: Any, tmp_path: Path) -> None:
+def test_images_are_resized_once_and_only_when_asked(chain: Chain, tmp_path: Path) -> None:
     text = (
         "sources:\n  - {dataset: tabletop_arm, weight: 1, resize: {height: 32, width: 48, fit: pad}}\n"
         "  - {dataset: tabletop_planar, weight: 1, resize: {height: 64, width: 64}}\n"
@@ -82,7 +83,7 @@ def test_resizing_keeps_proportions_pads_and_turns_channels() -> None:
         resized(red[:300], Resize(40, 40))
 
 
-def test_images_that_cannot_be_decoded_are_rejected_not_lost(own_data: Path, chain: Any, tmp_path: Path) -> None:
+def test_images_that_cannot_be_decoded_are_rejected_not_lost(own_data: Path, chain: Chain, tmp_path: Path) -> None:
     from pipelines.index.run import IndexConfig, run_index
 
     victims = sorted((own_data / "tabletop_vqa" / "images").rglob("*.jpg"))[:4]
@@ -101,7 +102,7 @@ def test_images_that_cannot_be_decoded_are_rejected_not_lost(own_data: Path, cha
     assert all("cannot be decoded" in letter["detail"] for letter in letters)
 
 
-def test_prompts_take_a_template_by_their_own_bits(chain: Any, tmp_path: Path) -> None:
+def test_prompts_take_a_template_by_their_own_bits(chain: Chain, tmp_path: Path) -> None:
     text = (
         'sources:\n  - {dataset: tabletop_planar, weight: 1, prompt: ["Task: {prompt}.", "{prompt}, please"]}\n'
         '  - {dataset: tabletop_planar, weight: 1, name: plain, prompt: "Now {prompt}!"}\n'
@@ -115,7 +116,7 @@ def test_prompts_take_a_template_by_their_own_bits(chain: Any, tmp_path: Path) -
     assert reader.manifest.sources["plain"]["prompts"] == ["Now {prompt}!"]
 
 
-def test_filters_hold_for_rows_and_for_the_tokenizer(chain: Any, tmp_path: Path) -> None:
+def test_filters_hold_for_rows_and_for_the_tokenizer(chain: Chain, tmp_path: Path) -> None:
     text = 'sources:\n  - {dataset: tabletop_planar, filters: {excludes: "red", min_steps: 5}}\n'
     reader, rows = build(chain, tmp_path, text, tokenizer="fit")
     assert rows
@@ -127,7 +128,7 @@ def test_filters_hold_for_rows_and_for_the_tokenizer(chain: Any, tmp_path: Path)
     assert not np.array_equal(every.mean, own.mean)  # statistics of what passes the filters alone
 
 
-def test_questions_about_robots_are_answered_from_their_episodes(chain: Any, tmp_path: Path) -> None:
+def test_questions_about_robots_are_answered_from_their_episodes(chain: Chain, tmp_path: Path) -> None:
     text = (
         "sources:\n  - {dataset: tabletop_arm, weight: 1}\n"
         "  - {dataset: tabletop_arm, name: about, weight: 2, questions: [task, motion, gripper, progress, subtask]}\n"
@@ -156,7 +157,7 @@ def test_questions_about_robots_are_answered_from_their_episodes(chain: Any, tmp
     assert sum(state["records_read"] for state in states) == len(records)
 
 
-def test_robot_rows_that_say_what_the_robot_is_at(chain: Any, tmp_path: Path) -> None:
+def test_robot_rows_that_say_what_the_robot_is_at(chain: Chain, tmp_path: Path) -> None:
     """`subtask: true`: the word follows the gripper; the commanded one is the action's last dimension, 1 = open."""
     _, rows = build(chain, tmp_path, "sources:\n  - {dataset: tabletop_arm, subtask: true}\n", 300)
     words = ("reaching for the object", "moving the object", "letting go of the object", "moving away after letting go")
@@ -167,7 +168,7 @@ def test_robot_rows_that_say_what_the_robot_is_at(chain: Any, tmp_path: Path) ->
         assert row["target"] in (words[1:3] if closed else (words[0], words[3]))
 
 
-def test_questions_that_a_dataset_cannot_answer(chain: Any, tmp_path: Path) -> None:
+def test_questions_that_a_dataset_cannot_answer(chain: Chain, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="subtask goes with a robot's actions"):
         build(chain, tmp_path, "sources:\n  - {dataset: tabletop_vqa, subtask: true}\n")
     with pytest.raises(InputError, match="questions are asked about robots"):
@@ -176,7 +177,7 @@ def test_questions_that_a_dataset_cannot_answer(chain: Any, tmp_path: Path) -> N
         build(chain, tmp_path, "sources:\n  - {dataset: tabletop_arm, questions: [caption, task]}\n")
 
 
-def test_a_source_may_have_its_own_chunk(chain: Any, tmp_path: Path) -> None:
+def test_a_source_may_have_its_own_chunk(chain: Chain, tmp_path: Path) -> None:
     text = (
         "chunk: {seconds: 1}\nsources:\n  - {dataset: tabletop_arm, weight: 1, chunk: {steps: 6}}\n"
         "  - {dataset: tabletop_planar, weight: 1}\n"
@@ -188,7 +189,7 @@ def test_a_source_may_have_its_own_chunk(chain: Any, tmp_path: Path) -> None:
     assert {name: e.horizon for name, e in tok.embodiments.items()} == {"arm": 6, "planar": 10}
 
 
-def test_a_curriculum_is_planned_and_recorded(chain: Any, tmp_path: Path) -> None:
+def test_a_curriculum_is_planned_and_recorded(chain: Chain, tmp_path: Path) -> None:
     text = (
         "sources:\n  - {dataset: tabletop_arm, weight: 3}\n  - {dataset: tabletop_vqa, weight: 1}\n"
         "schedule:\n  - {after: 100, weights: {tabletop_vqa: 3}}\n"

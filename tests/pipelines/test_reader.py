@@ -8,6 +8,7 @@ import pytest
 from fasttok.errors import InputError
 from pipelines.shards import ReadState, ShardReader
 from pipelines.shards.permute import permute
+from tests.chain import Chain
 
 
 def ids(batches: Any) -> list[str]:
@@ -15,7 +16,7 @@ def ids(batches: Any) -> list[str]:
 
 
 @pytest.fixture
-def reader(chain: Any) -> ShardReader:
+def reader(chain: Chain) -> ShardReader:
     return ShardReader(str(chain.shards))
 
 

@@ -21,7 +21,7 @@ from pipelines.shards.columns import Damaged, arrow_array, buffers_of, python_va
 from pipelines.shards.gather import gather
 from pipelines.shards.prefetch import in_order
 from pipelines.shards.records import SCHEMA
-from tests.pipelines.made_shards import make_shards
+from tests.pipelines.made_shards import make_shards, read_all
 
 COUNTS = [[400, 200], [3, 0], [130, 257]]
 ITEM = pa.field("item", pa.string(), nullable=False)
@@ -174,20 +174,6 @@ def test_work_ahead_keeps_order_and_raises_in_its_place() -> None:
     assert len(started) <= 4
 
 
-def read_all(path: Path, **options: Any) -> int:
-    reader = ShardReader(str(path), **options)
-    count = 0
-    for mode in ("global", "block"):
-        for batch in reader.batches(99, mode, epochs=1):  # type: ignore[call-overload]
-            for name in ("sample_id", "image/primary", "action", "prompt"):
-                try:
-                    batch[name]
-                except UnicodeDecodeError:
-                    continue  # a flipped bit in a text: only its digest tells
-            count += len(batch)
-    return count
-
-
 def truncate(path: Path, rng: random.Random) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: rng.randrange(len(data))])
@@ -228,7 +214,7 @@ def test_bit_flips_never_crash_an_unverified_reader(shards: Path, tmp_path: Path
 import random, sys
 from pathlib import Path
 from fasttok.errors import InputError
-from tests.pipelines.test_reader_batch import read_all
+from tests.pipelines.made_shards import read_all
 folder, victim = Path(sys.argv[1]), Path(sys.argv[1]) / "shard-00001-of-00003.arrow"
 whole, rng, named = victim.read_bytes(), random.Random(1), 0
 for i in range(150):

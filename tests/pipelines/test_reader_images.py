@@ -14,6 +14,7 @@ from pipelines.shards import ShardReader
 from pipelines.shards.batch import Batch, ReadState
 from pipelines.shards.columns import Column
 from pipelines.shards.decode_images import ImageDecoder
+from tests.chain import Chain
 
 
 def encoded(seed: int, size: tuple[int, int] = (40, 30), kind: str = "jpeg", mode: str = "RGB") -> bytes:
@@ -65,7 +66,7 @@ def test_draft_decodes_near_the_size() -> None:
     assert np.abs(near.astype(int) - exact.astype(int)).mean() < 4
 
 
-def test_batches_come_in_order_with_their_images(chain: Any) -> None:
+def test_batches_come_in_order_with_their_images(chain: Chain) -> None:
     reader = ShardReader(str(chain.shards))
     decoder = ImageDecoder((64, 64), workers=2)
     columns = ["image/primary", "image/wrist"]

@@ -15,6 +15,7 @@ from pipelines.builder.run import BuildConfig, run_build
 from pipelines.common.beam import Stage, build_graph
 from pipelines.index.run import IndexConfig, run_index
 from pipelines.index.worker import index_file, list_jobs
+from tests.chain import Chain
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -22,7 +23,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-def run_chain(chain: Any, folder: Path, flags: list[str]) -> None:
+def run_chain(chain: Chain, folder: Path, flags: list[str]) -> None:
     """Indexes and builds once more, on another runner, and compares every byte."""
     run_index(IndexConfig(chain.datasets, str(folder / "index")), flags)
     index, expected = tree(folder / "index"), tree(chain.index)
@@ -57,18 +58,18 @@ def job_service(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_several_processes(chain: Any, tmp_path: Path) -> None:
+def test_several_processes(chain: Chain, tmp_path: Path) -> None:
     run_chain(chain, tmp_path, ["--direct_num_workers=2", "--direct_running_mode=multi_processing"])
 
 
 @pytest.mark.slow
-def test_portable_job_service(chain: Any, tmp_path: Path, job_service: str) -> None:
+def test_portable_job_service(chain: Chain, tmp_path: Path, job_service: str) -> None:
     flags = ["--runner=PortableRunner", f"--job_endpoint={job_service}", "--environment_type=LOOPBACK"]
     run_chain(chain, tmp_path, flags)
 
 
 @pytest.mark.slow
-def test_dask_cluster(chain: Any, tmp_path: Path) -> None:
+def test_dask_cluster(chain: Chain, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="needs the extra dask: pip install 'fasttok-vla[dask]'")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         runner = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"

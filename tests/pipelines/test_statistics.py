@@ -13,6 +13,7 @@ from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from pipelines.index.run import IndexConfig, run_index
 from pipelines.index.statistics import StatisticsConfig, of_chunks, of_index, run_statistics
+from tests.chain import Chain
 
 
 def columns(index: Path, dataset: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -31,7 +32,7 @@ def close(found: dict[str, Any], values: np.ndarray) -> None:
     assert np.allclose(found["std"], wide.std(0), rtol=1e-9, atol=1e-12)
 
 
-def test_statistics_are_numpys(chain: Any) -> None:
+def test_statistics_are_numpys(chain: Chain) -> None:
     found = json.loads((chain.index / "statistics.json").read_text())
     assert set(found["embodiments"]) == {"planar", "arm"}
     for embodiment, value in found["embodiments"].items():
@@ -42,7 +43,7 @@ def test_statistics_are_numpys(chain: Any) -> None:
     assert found["datasets"]["tabletop_arm"]["action"] == found["embodiments"]["arm"]["action"]
 
 
-def test_statistics_of_relative_chunks(chain: Any) -> None:
+def test_statistics_of_relative_chunks(chain: Chain) -> None:
     index = json.loads((chain.index / "index.json").read_text())
     config = StatisticsConfig(str(chain.index), horizon=5, form="relative", rotation="6d")
     arm = of_chunks(config, index)["embodiments"]["arm"]
@@ -61,7 +62,7 @@ def test_statistics_of_relative_chunks(chain: Any) -> None:
     close(arm["action"], np.concatenate(parts))
 
 
-def test_the_same_bits_however_the_data_are_cut(own_data: Path, chain: Any, tmp_path: Path) -> None:
+def test_the_same_bits_however_the_data_are_cut(own_data: Path, chain: Chain, tmp_path: Path) -> None:
     folder = own_data / "tabletop_arm" / "1.0.0"
     info = json.loads((folder / "dataset_info.json").read_text())
     for split in info["splits"]:
@@ -78,7 +79,7 @@ def test_the_same_bits_however_the_data_are_cut(own_data: Path, chain: Any, tmp_
     assert found["embodiments"]["arm"] == expected["embodiments"]["arm"]
 
 
-def test_embodiments_of_several_datasets(chain: Any) -> None:
+def test_embodiments_of_several_datasets(chain: Chain) -> None:
     index = json.loads((chain.index / "index.json").read_text())
     for name in ("tabletop_planar", "tabletop_arm"):
         index["datasets"][name]["entry"]["embodiment"] = "robot"
@@ -89,7 +90,7 @@ def test_embodiments_of_several_datasets(chain: Any) -> None:
     assert one["datasets"] == ["tabletop_planar"]
 
 
-def test_the_command(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_statistics(StatisticsConfig(str(chain.index)))
     steps = sum(len(action) for action, _ in columns(chain.index, "tabletop_arm"))
     assert f"arm: {steps:,} steps of tabletop_arm" in capsys.readouterr().out

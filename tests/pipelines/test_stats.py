@@ -19,6 +19,7 @@ from pipelines.look.ranges import outside
 from pipelines.look.row_counts import BINS, Histogram
 from pipelines.look.stats import StatsConfig, run_stats, spread, tally_rows
 from pipelines.shards import ShardReader
+from tests.chain import Chain
 from tests.pipelines.reshard import reshard
 
 
@@ -27,7 +28,7 @@ def rows_of(shards: Path) -> list[dict[str, Any]]:
     return [reader.row(i) for i in range(reader.num_rows)]
 
 
-def test_numbers_are_those_of_a_loop_over_the_rows(chain: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_are_those_of_a_loop_over_the_rows(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     run_stats(StatsConfig(str(chain.shards), json=True))
     value = json.loads(capsys.readouterr().out)
     tok = ActionTokenizer.load(chain.tokenizer)
@@ -95,7 +96,7 @@ def test_every_value_is_in_its_bin_and_the_ends_of_the_range_are_inside(
 
 
 def test_no_numbers_no_ranges_and_many_texts(
-    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def worse(rows: list[dict[str, Any]]) -> None:
         row = next(row for row in rows if row["source"] == "tabletop_arm")
@@ -120,7 +121,7 @@ def test_no_numbers_no_ranges_and_many_texts(
 
 
 def test_the_page_holds_a_histogram_for_every_dimension_and_loads_nothing(
-    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def hostile(rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -143,7 +144,7 @@ def test_the_page_holds_a_histogram_for_every_dimension_and_loads_nothing(
         run_stats(StatsConfig(str(out), html=(str(out / "manifest.json"),)))
 
 
-def test_sizes_are_read_from_large_headers_too(tmp_path: Path, chain: Any) -> None:
+def test_sizes_are_read_from_large_headers_too(tmp_path: Path, chain: Chain) -> None:
     import io
 
     buffer = io.BytesIO()

@@ -16,6 +16,7 @@ from fasttok.errors import InputError
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.shards import ShardReader
+from tests.chain import Chain
 from train.config import DataConfig, ModelConfig
 from train.data import Batcher, decode_image, longest_row
 from train.examples import Encoder
@@ -25,7 +26,7 @@ MODEL = ModelConfig(horizon=20, action_dim=7, state_dim=7)
 
 
 @pytest.fixture(scope="module")
-def encoder(chain: Any) -> Encoder:
+def encoder(chain: Chain) -> Encoder:
     reader = ShardReader(str(chain.shards))
     rows = [reader.row(i) for i in range(200)]
     text = TextTokenizer.train([r["prompt"] for r in rows] + [r["target"] for r in rows], 600)
@@ -33,12 +34,12 @@ def encoder(chain: Any) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def batcher(chain: Any, encoder: Encoder) -> Batcher:
+def batcher(chain: Chain, encoder: Encoder) -> Batcher:
     length = longest_row(ShardReader(str(chain.shards)), encoder, ("robot", "vqa", "caption"))
     return Batcher(MODEL, encoder.slots, length, encoder.text.pad)
 
 
-def test_batch_says_what_the_rows_say(chain: Any, encoder: Encoder, batcher: Batcher) -> None:
+def test_batch_says_what_the_rows_say(chain: Chain, encoder: Encoder, batcher: Batcher) -> None:
     reader = ShardReader(str(chain.shards))
     rows = [reader.row(i) for i in range(40)]
     batch = batcher([encoder.row(row) for row in rows])
@@ -68,7 +69,7 @@ def test_batch_says_what_the_rows_say(chain: Any, encoder: Encoder, batcher: Bat
         assert batch["image_mask"][i].tolist() == [True, source["embodiment"] == "arm"]
 
 
-def test_another_tokenizer_re_encodes(chain: Any, encoder: Encoder) -> None:
+def test_another_tokenizer_re_encodes(chain: Chain, encoder: Encoder) -> None:
     reader = ShardReader(str(chain.shards))
     row = next(r for r in map(reader.row, range(50)) if r["source"] == "tabletop_planar")
     other = fit_tokenizer(open_episodes(str(chain.index)), FitConfig(vocab_size=350, scale=20))[0]
@@ -81,7 +82,7 @@ def test_another_tokenizer_re_encodes(chain: Any, encoder: Encoder) -> None:
     )
 
 
-def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Any, encoder: Encoder, tmp_path: Path) -> None:
+def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Chain, encoder: Encoder, tmp_path: Path) -> None:
     """Other statistics in SHARDS/tokenizer would change every action: the fingerprint in the manifest tells."""
     shutil.copytree(chain.shards, tmp_path / "shards")
     file = tmp_path / "shards" / "tokenizer" / "norm_stats.json"
@@ -96,7 +97,7 @@ def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Any, encoder: E
         run_build(replace(given, tokenizer=str(chain.tokenizer)), [])
 
 
-def test_too_long_and_broken_rows_are_refused(chain: Any, encoder: Encoder) -> None:
+def test_too_long_and_broken_rows_are_refused(chain: Chain, encoder: Encoder) -> None:
     reader = ShardReader(str(chain.shards))
     short = Batcher(MODEL, encoder.slots, 8, encoder.text.pad)
     with pytest.raises(InputError, match=r"--data\.text-length"):
@@ -127,12 +128,12 @@ def test_text_tokenizer_round_trip(encoder: Encoder, tmp_path: Any) -> None:
         TextTokenizer.load(tmp_path / "bad.json")
 
 
-def of_kind(chain: Any, source: str) -> dict[str, Any]:
+def of_kind(chain: Chain, source: str) -> dict[str, Any]:
     reader = ShardReader(str(chain.shards))
     return next(row for row in map(reader.row, range(200)) if row["source"] == source)
 
 
-def test_state_is_text_special_tokens_or_a_vector(chain: Any, encoder: Encoder) -> None:
+def test_state_is_text_special_tokens_or_a_vector(chain: Chain, encoder: Encoder) -> None:
     row, reader = of_kind(chain, "tabletop_arm"), ShardReader(str(chain.shards))
     state = encoder.tok.state_stats["arm"].normalize(row["state"])
     special = Encoder(reader, encoder.text, replace(MODEL, state="special"), DataConfig())
@@ -152,7 +153,7 @@ def test_state_is_text_special_tokens_or_a_vector(chain: Any, encoder: Encoder) 
 
 
 @pytest.mark.parametrize("stride", [1, 3])
-def test_bins_go_there_and_back_within_half_a_bin(chain: Any, encoder: Encoder, stride: int) -> None:
+def test_bins_go_there_and_back_within_half_a_bin(chain: Chain, encoder: Encoder, stride: int) -> None:
     row, reader = of_kind(chain, "tabletop_planar"), ShardReader(str(chain.shards))
     binned = Encoder(reader, encoder.text, MODEL, DataConfig(discrete="bins", bins_stride=stride))
     example = binned.row(row)
@@ -168,7 +169,7 @@ def test_bins_go_there_and_back_within_half_a_bin(chain: Any, encoder: Encoder, 
     assert Encoder(reader, encoder.text, MODEL, DataConfig(discrete="none")).row(row).suffix == []
 
 
-def test_fast_tokens_of_a_row_decode_to_its_chunk(chain: Any, encoder: Encoder) -> None:
+def test_fast_tokens_of_a_row_decode_to_its_chunk(chain: Chain, encoder: Encoder) -> None:
     row = of_kind(chain, "tabletop_planar")
     ids = encoder.row(row).suffix[: -1 - len(encoder.text.end_of_action)]
     chunk, whole = encoder.chunk(ids, "planar", 10, 3)
@@ -178,7 +179,7 @@ def test_fast_tokens_of_a_row_decode_to_its_chunk(chain: Any, encoder: Encoder) 
     assert not encoder.chunk([], "planar", 10, 3)[1]
 
 
-def test_subtask_rows_ask_or_know(chain: Any, encoder: Encoder) -> None:
+def test_subtask_rows_ask_or_know(chain: Chain, encoder: Encoder) -> None:
     """A row with a subtask either predicts it and does not act, or has it in its prompt and acts; the share is as asked for."""
     row = of_kind(chain, "tabletop_planar") | {"target": "grasp the star"}
     rows = [row | {"sample_id": f"s{i}"} for i in range(400)]

@@ -10,36 +10,10 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
+from tests.train.small import SMALL, make_batch
 from train import insulation, losses, model, sharding
 from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.step import begin, train_step
-
-SMALL = ModelConfig(
-    image_size=32, vision_width=32, vision_depth=1, vision_heads=2, vision_mlp=48, width=32, depth=3, heads=2, head_dim=16,
-    mlp=48, expert_width=24, expert_mlp=32, vocab_size=50, horizon=4, action_dim=3, cameras=2,
-)  # fmt: skip
-
-
-def make_batch(rows: int = 6, length: int = 12, seed: int = 0) -> dict[str, Any]:
-    """Robot rows, and a last row that is VQA; the second camera is absent on odd rows; one padded step and dim."""
-    rng = np.random.default_rng(seed)
-    n = np.arange(length)[None]
-    prefix, total = rng.integers(3, 6, (rows, 1)), rng.integers(7, length + 1, (rows, 1))
-    robot = np.arange(rows) < rows - 1
-    action_mask = np.ones((rows, 4, 3), bool) & robot[:, None, None]
-    action_mask[0, 3:], action_mask[1, :, 2] = False, False
-    return {
-        "images": rng.uniform(-1, 1, (rows, 2, 32, 32, 3)).astype(np.float32),
-        "image_mask": np.stack([np.ones(rows, bool), np.arange(rows) % 2 == 0], axis=1),
-        "tokens": rng.integers(3, 50, (rows, length)).astype(np.int32) * (n < total),
-        "token_mask": n < total,
-        "token_ar": (n >= prefix) & (n < total),
-        "loss_mask": (n >= prefix) & (n < total),
-        "is_action": robot,
-        "actions": rng.normal(size=(rows, 4, 3)).astype(np.float32),
-        "action_mask": action_mask,
-        "embodiment_mask": np.ones((rows, 4, 3), bool),
-    }
 
 
 def compute(

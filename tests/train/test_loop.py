@@ -7,39 +7,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from tests.chain import Chain
+from tests.train.tiny_runs import TINY, FakeEnv, config, losses
+from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.loop import run
 from train.presets import get_preset
 from train.run_folder import load_config
 
-TINY = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
-        "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip
-
-
-def config(chain: Any, out: Path, **more: Any) -> TrainConfig:
-    model = ModelConfig(**TINY | more.pop("model", {}))
-    data = DataConfig(**{"text_vocab": 600, **more.pop("data", {})})
-    return TrainConfig(
-        chain.shards, out, model=model, data=data, **{"steps": 4, "batch_size": 8, "log_every": 1, **more}
-    )
-
-
-def losses(out: Path) -> list[tuple[float, ...]]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [
-        tuple(row[k] for k in ("step", "loss", "loss_vlm", "loss_fast", "loss_flow", "grad_norm_backbone"))
-        for row in rows
-    ]
-
 
 @pytest.fixture(scope="module")
-def trained(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "ki"
     run(config(chain, out))
     return out
@@ -53,7 +35,7 @@ def test_three_losses_are_logged_and_all_count(trained: Path) -> None:
         assert np.isclose(total, vlm + fast + flow)
 
 
-def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Any, trained: Path, tmp_path: Path) -> None:
+def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Chain, trained: Path, tmp_path: Path) -> None:
     """`stop after 2` is a checkpoint taken out of the middle of a run of 4."""
     out = tmp_path / "run"
     run(config(chain, out, checkpoint_every=2, keep=5))
@@ -64,7 +46,7 @@ def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Any, trained: Pat
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_training_repeats_its_losses(chain: Any, tmp_path: Path) -> None:
+def test_killed_and_resumed_training_repeats_its_losses(chain: Chain, tmp_path: Path) -> None:
     flags = [f"--model.{k.replace('_', '-')}={v}" for k, v in TINY.items()]
     command = [sys.executable, "-m", "train", "--shards", str(chain.shards), "--batch-size=8", "--steps=60", "--log-every=1",
                "--checkpoint-every=5", "--data.text-vocab=600", *flags]  # fmt: skip
@@ -82,13 +64,13 @@ def test_killed_and_resumed_training_repeats_its_losses(chain: Any, tmp_path: Pa
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
-def test_training_learns(chain: Any, tmp_path: Path) -> None:
+def test_training_learns(chain: Chain, tmp_path: Path) -> None:
     run(config(chain, tmp_path / "run", steps=60, optim=OptimConfig(learning_rate=3e-3, warmup=5)))
     rows = np.array(losses(tmp_path / "run"))
     assert rows[-5:, 1].mean() < 0.75 * rows[:2, 1].mean()
 
 
-def test_vlm_first_then_ki(chain: Any, tmp_path: Path) -> None:
+def test_vlm_first_then_ki(chain: Chain, tmp_path: Path) -> None:
     preset = get_preset("vlm")
     assert not preset.model.flow
     run(config(chain, tmp_path / "vlm", model={"flow": False}, data={"kinds": preset.data.kinds}, steps=2))
@@ -100,7 +82,7 @@ def test_vlm_first_then_ki(chain: Any, tmp_path: Path) -> None:
         run(config(chain, tmp_path / "bad", init_from=tmp_path / "vlm", model={"patch": 8}, steps=1))
 
 
-def test_what_does_not_fit_is_refused(chain: Any, trained: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused(chain: Chain, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--resume"):
         run(config(chain, trained))
     (tmp_path / "mine").mkdir()
@@ -119,37 +101,12 @@ def test_what_does_not_fit_is_refused(chain: Any, trained: Path, tmp_path: Path)
         run(config(chain, tmp_path / "short", data={"text_length": 16}))
 
 
-class FakeEnv:
-    """One step is enough when the action is near the state; remembers what it was given."""
-
-    control_hz, action_dim, max_steps, instruction = 10.0, 3, 6, "reach the red circle"
-
-    def __init__(self, split: str) -> None:
-        self.split, self.steps = split, 0
-
-    def reset(self, seed: int) -> dict[str, np.ndarray]:
-        self.seed = seed
-        return {"image/primary": np.full((64, 64, 3), seed % 255, np.uint8), "state": np.zeros(3, np.float32)}
-
-    def step(self, action: np.ndarray) -> dict[str, np.ndarray]:
-        assert action.shape == (3,)
-        assert np.isfinite(action).all()
-        self.steps += 1
-        return self.reset(self.seed)
-
-    def success(self) -> bool:
-        return self.seed % 2 == 0 and self.steps >= 3
-
-    def followed(self) -> bool:
-        return self.split == "seen"
-
-
 def make_fake(embodiment: str, split: str) -> FakeEnv:
     return FakeEnv(split)
 
 
 def test_evaluation_counts_and_questions(
-    chain: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: Chain, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from train import evaluate
 
@@ -171,7 +128,7 @@ def test_evaluation_counts_and_questions(
         assert films["planar/seen/1"].shape == (3, 64, 64, 3)
 
 
-def test_evaluation_refuses_clearly(chain: Any, trained: Path, tmp_path: Path) -> None:
+def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path) -> None:
     from train.evaluate import EvaluateConfig, load_factory, main
 
     with pytest.raises(InputError, match="--env"):

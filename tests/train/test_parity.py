@@ -4,7 +4,6 @@ Bounds are those of the reference data's README: 1e-5 for the backbone, 1e-4 aft
 """
 
 import dataclasses
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.train.parity import TINY, tree
 from train import losses, model, policy, siglip
-
-sys.path.insert(0, str(Path(__file__).parent))
-from parity import TINY, tree
 
 jax.config.update("jax_default_matmul_precision", "highest")
 BACKBONE, EXPERT = 1e-5, 1e-4

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
+from tests.chain import Chain
+from tests.train.tiny_runs import TINY, FakeEnv, config, losses
 from train.checkpoint import load_params
 from train.config import OptimConfig, TrainConfig
 from train.data import prefetch
@@ -26,19 +28,16 @@ from train.run_folder import load_config
 from train.setup import initial_params, prepare
 from train.tracker import open_trackers
 
-sys.path.insert(0, str(Path(__file__).parent))
-from test_loop import TINY, FakeEnv, config, losses
-
 FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
 
 
-def command(chain: Any, out: Path, *more: str) -> list[str]:
+def command(chain: Chain, out: Path, *more: str) -> list[str]:
     """A small run, as typed."""
     return [sys.executable, "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8", "--log-every=1",
             "--data.text-vocab=600", *FLAGS, *more]  # fmt: skip
 
 
-def preset(chain: Any, out: Path, name: str, **more: Any) -> TrainConfig:
+def preset(chain: Chain, out: Path, name: str, **more: Any) -> TrainConfig:
     """A preset at the tests' size."""
     base = PRESETS[name]
     plain = config(chain, out, steps=2, **more)
@@ -53,7 +52,7 @@ def preset(chain: Any, out: Path, name: str, **more: Any) -> TrainConfig:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_trains(chain: Any, tmp_path: Path, name: str) -> None:
+def test_every_preset_trains(chain: Chain, tmp_path: Path, name: str) -> None:
     """Each loss is there exactly where the preset has it, and what is frozen stays to the bit."""
     asked = preset(chain, tmp_path / "run", name)
     run(asked)
@@ -68,7 +67,7 @@ def test_every_preset_trains(chain: Any, tmp_path: Path, name: str) -> None:
         assert all(same) if part in still else not all(same), part
 
 
-def test_what_is_frozen_stays_and_the_moving_average_resumes(chain: Any, tmp_path: Path) -> None:
+def test_what_is_frozen_stays_and_the_moving_average_resumes(chain: Chain, tmp_path: Path) -> None:
     """The average lags behind the parameters, is what is loaded, and goes on where it was."""
     optim = OptimConfig(ema=0.9, freeze=("vision", "backbone/embedding"), warmup=0)
     whole = config(chain, tmp_path / "whole", optim=optim, steps=4, checkpoint_every=2)
@@ -89,7 +88,7 @@ def test_what_is_frozen_stays_and_the_moving_average_resumes(chain: Any, tmp_pat
 
 
 @pytest.mark.slow
-def test_killed_while_a_checkpoint_is_written(chain: Any, tmp_path: Path) -> None:
+def test_killed_while_a_checkpoint_is_written(chain: Chain, tmp_path: Path) -> None:
     """What is half-written is neither seen nor in the way; the resumed run repeats the undisturbed one."""
     more = ("--steps=40", "--checkpoint-every=1")
     subprocess.run(command(chain, tmp_path / "whole", *more), check=True, capture_output=True)
@@ -113,7 +112,7 @@ def test_killed_while_a_checkpoint_is_written(chain: Any, tmp_path: Path) -> Non
     assert not writing()
 
 
-def test_sample_order_does_not_depend_on_the_number_of_ranks(chain: Any, tmp_path: Path) -> None:
+def test_sample_order_does_not_depend_on_the_number_of_ranks(chain: Chain, tmp_path: Path) -> None:
     setup = prepare(config(chain, tmp_path / "run"))
 
     def some(rank: int, world: int, state: Any = None) -> list[Any]:
@@ -133,7 +132,7 @@ def test_sample_order_does_not_depend_on_the_number_of_ranks(chain: Any, tmp_pat
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(chain: Any, tmp_path: Path) -> None:
+def test_two_processes_are_one(chain: Chain, tmp_path: Path) -> None:
     """jax.distributed over two processes: the losses of one, and both resume after one checkpoint."""
     more = ("--steps=4", "--checkpoint-every=2", "--keep=5")
     subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
@@ -160,7 +159,7 @@ def test_who_joins_must_say_whom() -> None:
         join_processes("localhost,2")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(chain: Any, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(chain: Chain, tmp_path: Path) -> None:
     asked = config(chain, tmp_path / "run", optim=OptimConfig(learning_rate=1e38, warmup=0), steps=6)
     with pytest.raises(InputError, match=r"is not finite at step \d.*sample ids are in .*Lower --optim\.learning-rate"):
         run(asked)
@@ -172,7 +171,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(chain: Any,
 
 
 def test_dry_run_says_the_cost_and_writes_nothing(
-    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(config(chain, tmp_path / "run", dry_run=True, accumulate=2))
     said = capsys.readouterr().out
@@ -181,7 +180,7 @@ def test_dry_run_says_the_cost_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_trackers_get_every_row(chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_get_every_row(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboardX")
     rows: list[tuple[dict[str, float], int]] = []
     kept: dict[str, Any] = {}
@@ -213,7 +212,7 @@ def test_trackers_get_every_row(chain: Any, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
-    chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -227,7 +226,7 @@ def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
     assert capsys.readouterr().err.count("the loader is the bottleneck: 75 %") == 1
 
 
-def test_acting_by_tokens(chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acting_by_tokens(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAST and bins: whatever the backbone says decodes to one chunk; a run without tokens, or without an expert, says so."""
     from train import evaluate
 
@@ -258,7 +257,7 @@ def test_acting_by_tokens(chain: Any, tmp_path: Path, monkeypatch: pytest.Monkey
                 evaluate.main(replace(asked, decode="flow"))
 
 
-def test_saved_configuration_is_the_run(chain: Any, tmp_path: Path) -> None:
+def test_saved_configuration_is_the_run(chain: Chain, tmp_path: Path) -> None:
     asked = config(chain, tmp_path / "run", steps=1, model={"state": "special"}, optim=OptimConfig(freeze=("vision",)))
     run(asked)
     saved = load_config(tmp_path / "run")

@@ -12,31 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch, one_step
 from train import augment, flops, losses, model, optim, sharding
-from train.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from train.config import AugmentConfig, ModelConfig, OptimConfig
 from train.presets import SIZES
-from train.step import begin, probe, ready, shown, train_step
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_insulation import SMALL, make_batch
-
-ROWS = 16
-
-
-def config(**more: Any) -> TrainConfig:
-    return TrainConfig(Path("s"), Path("r"), **{"model": SMALL, "batch_size": ROWS, "steps": 10, **more})
-
-
-def one_step(config: TrainConfig, batch: dict[str, Any] | None = None, mesh: Any = None) -> Any:
-    mesh = mesh or sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
-    state = begin(model.init(jax.random.key(0), config.model), config, mesh)
-    rows = sharding.put_rows(batch or make_batch(ROWS), mesh)
-    return train_step(state, rows, jnp.int32(1), config=config, model_config=config.model, mesh=mesh)
-
-
-def gradient_norms_and_losses(metrics: dict[str, Any]) -> np.ndarray:
-    names = sorted(n for n in metrics if n.startswith(("loss", "ce", "grad_norm", "n_")))
-    return np.array([float(metrics[n]) for n in names])
+from train.step import probe, ready, shown
 
 
 @pytest.mark.parametrize("parts", [2, 8])
@@ -50,10 +30,10 @@ def test_accumulated_parts_are_the_whole_batch(parts: int, norm: str) -> None:
 
 
 EIGHT = """
-import sys; sys.path.insert(0, {tests!r})
+import sys; sys.path.insert(0, {root!r})
 import jax, numpy as np
 jax.config.update("jax_default_matmul_precision", "highest")
-from test_step import *
+from tests.train.small import *
 assert jax.device_count() == 8
 out = {{}}
 devices = jax.devices()
@@ -85,7 +65,7 @@ print("equal")
 def test_eight_devices_are_one() -> None:
     """Loss and (clipped) gradients on data x fsdp meshes equal those of one device within 1e-5; fsdp really divides."""
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    script = EIGHT.format(tests=str(Path(__file__).parent))
+    script = EIGHT.format(root=str(Path(__file__).parents[2]))
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["equal"]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from fasttok.errors import InputError
+from tests.chain import Chain
+from tests.train.parity import TINY
 from train import export, model, weights
 from train.config import ModelConfig, TrainConfig
 from train.weights.layouts import canonical, flatten, pieces, spelled, unflatten
 from train.weights.matching import PI0_WHY, Report, our_shapes, plan
-
-sys.path.insert(0, str(Path(__file__).parent))
-from parity import TINY
 
 # Every axis has its own length, so that two that were swapped do not fit.
 SMALL = ModelConfig(
@@ -588,7 +586,7 @@ def test_exported_file_is_safetensors(tmp_path: Path) -> None:
     assert not padded[70:].any()
 
 
-def test_a_run_out_and_in_again(chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Train, export in each layout, start from it: the first step's losses are those of the run's own parameters."""
     from train.checkpoint import load_params
     from train.config import DataConfig

@@ -1,0 +1,54 @@
+"""Runs of a few steps on the chain's shards, what they logged, and a world that is easy to act in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.chain import Chain
+from train.config import DataConfig, ModelConfig, TrainConfig
+
+TINY = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
+        "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip
+
+
+def config(chain: Chain, out: Path, **more: Any) -> TrainConfig:
+    model = ModelConfig(**TINY | more.pop("model", {}))
+    data = DataConfig(**{"text_vocab": 600, **more.pop("data", {})})
+    return TrainConfig(
+        chain.shards, out, model=model, data=data, **{"steps": 4, "batch_size": 8, "log_every": 1, **more}
+    )
+
+
+def losses(out: Path) -> list[tuple[float, ...]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [
+        tuple(row[k] for k in ("step", "loss", "loss_vlm", "loss_fast", "loss_flow", "grad_norm_backbone"))
+        for row in rows
+    ]
+
+
+class FakeEnv:
+    """One step is enough when the action is near the state; remembers what it was given."""
+
+    control_hz, action_dim, max_steps, instruction = 10.0, 3, 6, "reach the red circle"
+
+    def __init__(self, split: str) -> None:
+        self.split, self.steps = split, 0
+
+    def reset(self, seed: int) -> dict[str, np.ndarray]:
+        self.seed = seed
+        return {"image/primary": np.full((64, 64, 3), seed % 255, np.uint8), "state": np.zeros(3, np.float32)}
+
+    def step(self, action: np.ndarray) -> dict[str, np.ndarray]:
+        assert action.shape == (3,)
+        assert np.isfinite(action).all()
+        self.steps += 1
+        return self.reset(self.seed)
+
+    def success(self) -> bool:
+        return self.seed % 2 == 0 and self.steps >= 3
+
+    def followed(self) -> bool:
+        return self.split == "seen"
