@@ -21,6 +21,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## the whole chain on generated data; writes demo/report.html
 	$(BIN)/python -m examples.demo --out demo --overwrite
+	@echo 'To run these commands yourself, here, first: source $(VENV)/bin/activate'
 
 test: $(READY)  ## every test, the slow ones too
 	$(BIN)/python -m pytest

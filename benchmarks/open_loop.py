@@ -102,18 +102,18 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
     )
     samples = config.steps * config.batch
     stages = {
-        "index": f"pipelines index {shlex.join([bridge, metaworld, vqa, captions])} --out index",
-        "shards": f"pipelines build train.yaml --index index --out shards --samples {samples}",
-        "held_out": f"pipelines build held_out.yaml --index index --tokenizer shards/tokenizer "
+        "index": f"fasttok-pipelines index {shlex.join([bridge, metaworld, vqa, captions])} --out index",
+        "shards": f"fasttok-pipelines build train.yaml --index index --out shards --samples {samples}",
+        "held_out": f"fasttok-pipelines build held_out.yaml --index index --tokenizer shards/tokenizer "
         f"--out held_out --samples {HELD_OUT}",
-        "run": f"train --preset {config.preset} --size {config.size} --shards {shlex.quote(str(work / 'shards'))} "
+        "run": f"fasttok-train --preset {config.preset} --size {config.size} --shards {shlex.quote(str(work / 'shards'))} "
         f"--out run --steps {config.steps} "
         f"--batch-size {config.batch} --optim.learning-rate {config.learning_rate} --optim.warmup 50"
         + (f" --optim.expert-learning-rate {config.expert_learning_rate}" if config.expert_learning_rate else ""),
     }
     for made, command in stages.items():
         if not (work / made).exists():
-            log(f"$ python -m {command}")
+            log(f"$ {command}")
             call(command, work)
     from train.open_loop import action_errors
     from train.player import Player

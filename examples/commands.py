@@ -8,21 +8,53 @@ from pathlib import Path
 
 from fasttok.errors import InputError
 
+MODULES = {
+    "fasttok": "fasttok.cli",
+    "fasttok-pipelines": "pipelines",
+    "fasttok-mixtures": "mixtures",
+    "fasttok-train": "train",
+    "fasttok-evaluate": "train.evaluate",
+    "fasttok-export": "train.export",
+    "fasttok-study": "train.study",
+}
 
-def call(command: str, folder: Path) -> None:
-    """Runs `python -m COMMAND` in a folder.
+
+def call(command: str, folder: Path = Path()) -> None:
+    """Runs a command as a shell in that folder would, but with this interpreter's packages.
+
+    Args:
+        command: a console script, or `python -m MODULE`, with its arguments.
+        folder: where it runs.
 
     Raises:
         InputError: it failed; its own message stands above.
     """
-    words = [sys.executable, "-m", *shlex.split(command)]
-    if code := subprocess.run(words, cwd=folder, env=environment(), check=False).returncode:
-        raise InputError(f"failed with exit status {code}: python -m {command} (in {folder})")
+    if code := subprocess.run(words(command), cwd=folder, env=environment(), check=False).returncode:
+        where = "" if folder == Path() else f" (in {folder})"
+        raise InputError(f"failed with exit status {code}: {command}{where}")
+
+
+def words(command: str) -> list[str]:
+    """The command's words. The console script beside this interpreter runs, or its module where none is installed.
+
+    `-P` keeps files of the current folder, such as a `train.py`, from being run instead.
+
+    >>> words("python -m examples.report --demo demo")[1:]
+    ['-P', '-m', 'examples.report', '--demo', 'demo']
+    """
+    name, *rest = shlex.split(command)
+    if name == "python":
+        return [sys.executable, "-P", *rest]
+    script = Path(sys.executable).with_name(name)
+    return [str(script), *rest] if script.is_file() else [sys.executable, "-P", "-m", MODULES[name], *rest]
 
 
 def environment() -> dict[str, str]:
-    """Of the commands: they find this checkout, native code is quiet, and glibc asks for huge pages, with which training on a
-    CPU is a quarter faster."""
+    """The commands' environment variables.
+
+    With them commands find this checkout, native code is quiet, and glibc asks for huge pages, with which training on a CPU is
+    a quarter faster.
+    """
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     ours = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}

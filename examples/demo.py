@@ -7,6 +7,7 @@ all of it.
 """
 
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -49,35 +50,53 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the chain: what for, and the words after `python -m`, with paths relative to OUT."""
+    """One command of the chain.
+
+    Attributes:
+        title: what it is for.
+        command: as a user would type it in the folder from which the demo is run.
+    """
 
     title: str
     command: str
 
 
 def steps(config: DemoConfig) -> list[Step]:
-    """The chain in order."""
-    robots = "data/tabletop_planar/1.0.0 data/tabletop_arm/1.0.0"
-    web = "data/tabletop_vqa data/tabletop_captions"
+    """The chain in order.
+
+    >>> steps(DemoConfig(out=Path("demo")))[-1].command
+    'python -m examples.report --demo demo'
+    """
+
+    def at(name: str) -> str:
+        return shlex.quote(str(config.out / name))
+
+    robots = f"{at('data/tabletop_planar/1.0.0')} {at('data/tabletop_arm/1.0.0')}"
+    web = f"{at('data/tabletop_vqa')} {at('data/tabletop_captions')}"
     seed = f"--seed {config.seed}"
     return [
         Step("generate episodes, questions and captions",
-             f"examples.tabletop.generate --out data --episodes {config.episodes} {seed}"),
-        Step("index: one row per episode, standardised actions", f"pipelines index {robots} {web} --out index"),
+             f"python -m examples.tabletop.generate --out {at('data')} --episodes {config.episodes} {seed}"),
+        Step("index: one row per episode, standardised actions",
+             f"fasttok-pipelines index {robots} {web} --out {at('index')}"),
         Step("fit the FAST tokenizer on the indexed actions",
-             "fasttok.cli fit index --out tokenizer --seconds 1.0 --vocab-size 512"),
-        Step("explain the mixture", f"mixtures explain demo --index index --samples {config.samples}"),
+             f"fasttok fit {at('index')} --out {at('tokenizer')} --seconds 1.0 --vocab-size 512"),
+        Step("explain the mixture",
+             f"fasttok-mixtures explain demo --index {at('index')} --samples {config.samples}"),
         Step("build interleaved shards",
-             f"pipelines build demo --index index --tokenizer tokenizer --out shards --samples {config.samples} {seed}"),
-        Step("look at two rows", "pipelines inspect shards --rows 2"),
+             f"fasttok-pipelines build demo --index {at('index')} --tokenizer {at('tokenizer')} --out {at('shards')} "
+             f"--samples {config.samples} {seed}"),
+        Step("look at two rows", f"fasttok-pipelines inspect {at('shards')} --rows 2"),
         Step("pretrain the tiny VLM on questions and captions",
-             f"train --preset vlm --shards shards --out vlm --steps {config.vlm_steps} --optim.learning-rate 1e-3 {seed}"),
+             f"fasttok-train --preset vlm --shards {at('shards')} --out {at('vlm')} --steps {config.vlm_steps} "
+             f"--optim.learning-rate 1e-3 {seed}"),
         Step("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
-             f"train --preset ki --shards shards --init-from vlm --out ki --steps {config.steps} {seed}"),
+             f"fasttok-train --preset ki --shards {at('shards')} --init-from {at('vlm')} --out {at('ki')} "
+             f"--steps {config.steps} {seed}"),
         Step("evaluate in the world",
-             f"train.evaluate --run ki --env examples.tabletop.env:make_vector --episodes {config.eval_episodes} "
-             "--vqa data/tabletop_vqa --out eval.json --rollouts rollouts.npz"),
-        Step("write the report", "examples.report --demo ."),
+             f"fasttok-evaluate --run {at('ki')} --env examples.tabletop.env:make_vector --episodes {config.eval_episodes} "
+             f"--vqa {at('data/tabletop_vqa')} --out {at('eval.json')} --rollouts {at('rollouts.npz')}"),
+        Step("write the report", f"python -m examples.report --demo {shlex.quote(str(config.out))}"),
     ]  # fmt: skip
 
 
@@ -113,10 +132,10 @@ def main(config: DemoConfig) -> None:
     (config.out / MARKER).write_text("[]\n", encoding="utf-8")
     for number, step in enumerate(plan, 1):
         err.rule(f"[bold]{number}/{len(plan)} {step.title}", align="left")
-        log(f"$ python -m {step.command}")
+        log(f"$ {step.command}")
         began = time.monotonic()
         try:
-            call(step.command, config.out)
+            call(step.command)
         except InputError as error:
             raise InputError(f"step {number} {error}") from None
         done.append({**asdict(step), "seconds": round(time.monotonic() - began, 1)})

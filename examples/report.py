@@ -19,7 +19,7 @@ from fasttok import ActionTokenizer
 from fasttok._version import DISTRIBUTION
 from fasttok.common import html
 from fasttok.common.console import log, run, write_text
-from fasttok.common.html import Markup, Series, tag
+from fasttok.common.html import Axes, Markup, Series, tag
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train import rollout_videos
@@ -113,8 +113,8 @@ def chunk_curves(row: dict[str, Any], source: dict[str, Any], tok: ActionTokeniz
         steps = np.arange(horizon) / (source.get("control_hz") or 1.0)
         lines = [Series("raw", steps, raw[:, d], html.PALETTE[0]),
                  Series("decoded", steps, decoded[:, d], html.PALETTE[1], dashed=True)]  # fmt: skip
-        plots.append(html.plot(lines, width=220, height=130, title=names[d], legend=d == 0,
-                               x_label="s", least=0.2 * float(usual[d])))  # fmt: skip
+        plots.append(html.plot(lines, Axes("s", least=0.2 * float(usual[d])), width=220, height=130, title=names[d],
+                               legend=d == 0))  # fmt: skip
     return tag("div", *plots, style="display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:12px")
 
 
@@ -148,7 +148,7 @@ def loss_section(runs: dict[str, dict[str, np.ndarray]]) -> list[Markup]:
             keep = np.isfinite(log_[key])
             x, y = log_["step"][keep], log_[key][keep]
             lines += [Series("", x, y, colour, faint=True), Series(title, x, smooth(y), colour, dashed=dashed)]
-        plots.append(tag("div", html.plot(lines, title=name, x_label="step", zero=True), class_="card"))
+        plots.append(tag("div", html.plot(lines, Axes("step", zero=True), title=name), class_="card"))
     return [
         tag("h2", "Training"),
         tag("p", "Each loss per token or chunk element of its own. Dashed: the VLM's pretraining on VQA and captions; solid: "
@@ -220,7 +220,7 @@ def percent(share: float, n: int) -> str:
 
 def steps_section(steps: list[dict[str, Any]]) -> list[Markup]:
     """The commands of the demo, with the time each took here."""
-    rows = [[i, s["title"], tag("code", "python -m " + s["command"]), s["seconds"]] for i, s in enumerate(steps, 1)]
+    rows = [[i, s["title"], tag("code", s["command"]), s["seconds"]] for i, s in enumerate(steps, 1)]
     found = {name: version(name) for name in VERSIONS}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return [

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fasttok.common import html
-from fasttok.common.html import KIND_COLOURS, PALETTE, Markup, Series, plot, table, tag, tiles
+from fasttok.common.html import KIND_COLOURS, PALETTE, Axes, Markup, Series, plot, table, tag, tiles
 from mixtures.shares import phases
 from mixtures.spec import Group, Mixture
 from mixtures.summary import Line
@@ -65,12 +65,12 @@ def notes(line: Line) -> str:
 
 
 def bars(lines: list[Line]) -> Markup:
-    """A bar a source, by its share of samples and, where known, of tokens; groups in between."""
-    whole, top = lines[0], max(line.share for line in lines if not line.group)
+    """For each source a bar, full at 100 % of the samples, and its share of tokens if that is known; groups in between."""
+    whole = lines[0]
     cells = []
     for line in lines[1:]:
         indent = f"padding-left:{(line.depth - 1) * 18}px"
-        share = html.bar(line.share / top, KINDS[line.known.kind]) if not line.group else ""
+        share = html.bar(line.share, KINDS[line.known.kind]) if not line.group else ""
         tokens = ""
         if line.tokens is not None and whole.tokens and not line.group:
             tokens = tag("span", f"{line.tokens / whole.tokens:.1%} of tokens", class_="soft")
@@ -109,7 +109,7 @@ def curriculum(mixture: Mixture, samples: int, leaves: list[Line]) -> Markup:
         lines.append(Series(leaf.name, x, y, PALETTE[i % len(PALETTE)]))
     drawing = tag(
         "div",
-        plot(lines, width=900, height=260, x_label="samples", title="share of samples, %", zero=True),
+        plot(lines, Axes("samples", zero=True), width=900, height=260, title="share of samples, %"),
         class_="card",
     )
     columns = ["source", *[f"{start:,} to {stop:,}" for _, start, stop in spans]]

@@ -56,7 +56,7 @@ def prepare(
     _generate(out, "world", episodes, vqa, captions, how)
     _index(out, "world", "world", "index")
     if not (out / "tokenizer").exists():
-        _run(out, "fasttok.cli fit index --out tokenizer --seconds 1.0 --vocab-size 512")
+        _run(out, "fasttok fit index --out tokenizer --seconds 1.0 --vocab-size 512")
     if not (out / "vqa").exists():
         (out / "vqa").symlink_to(Path("world") / "tabletop_vqa")
     for name in shards:
@@ -82,7 +82,7 @@ def _generate(out: Path, world: str, episodes: int, vqa: int, captions: int, how
     hidden = out / f".{world}.part"
     shutil.rmtree(hidden, ignore_errors=True)
     counts = f"--embodiments planar --episodes {episodes} --vqa {vqa} --captions {captions}"
-    _run(out, f"examples.tabletop.generate --out {hidden.name} {counts} {how}")
+    _run(out, f"python -m examples.tabletop.generate --out {hidden.name} {counts} {how}")
     hidden.rename(out / world)
 
 
@@ -90,7 +90,7 @@ def _index(out: Path, robots: str, web: str, index: str) -> None:
     if not (out / index / "index.json").is_file():
         _run(
             out,
-            f"pipelines index {robots}/tabletop_planar/1.0.0 {web}/tabletop_vqa {web}/tabletop_captions --out {index}",
+            f"fasttok-pipelines index {robots}/tabletop_planar/1.0.0 {web}/tabletop_vqa {web}/tabletop_captions --out {index}",
         )
 
 
@@ -102,10 +102,10 @@ def _build(out: Path, name: str, index: str, weights: dict[str, int], samples: i
     (out / f"{name}.yaml").write_text(MIXTURE.format(name=name, what=what) + "".join(sources), encoding="utf-8")
     _run(
         out,
-        f"pipelines build {name}.yaml --index {index} --tokenizer tokenizer --out {name} --samples {samples} --shards 4",
+        f"fasttok-pipelines build {name}.yaml --index {index} --tokenizer tokenizer --out {name} --samples {samples} --shards 4",
     )
 
 
 def _run(folder: Path, command: str) -> None:
-    err.rule(f"[bold]python -m {command}", align="left")
+    err.rule(f"[bold]{command}", align="left")
     call(command, folder)

@@ -5,14 +5,17 @@ Results go to stdout, everything else to stderr. On a terminal progress is a bar
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,7 +24,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from fasttok._version import __version__
 from fasttok.errors import InputError
@@ -29,6 +32,9 @@ from fasttok.errors import InputError
 T = TypeVar("T")
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_LINE_SECONDS = 5.0
+UNFOLDED = 100_000  # characters: wider than any table
+NARROWEST = 8  # characters that a column of texts keeps on a narrow terminal
+NUMBERS = re.compile(r"[-+~(\[]?\.?\d[^A-Za-wyz]*[A-Za-z%]{0,3}|-")  # begins as a number, has no letters but a unit
 
 
 def log(message: str) -> None:
@@ -73,7 +79,12 @@ def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None =
 
 @contextlib.contextmanager
 def progress(description: str, total: int | None = None, unit: str = "items") -> Iterator[Callable[..., None]]:
-    """A progress display; yields `advance(n=1, note="")`.
+    """A progress display; yields `advance(n=1, note=None)`, whose note is shown until the next one.
+
+    Args:
+        description: what is done.
+        total: how many items there are, if that is known.
+        unit: what is counted.
 
     >>> with progress("reading", total=3, unit="episodes") as advance:
     ...     for _ in range(3):
@@ -90,23 +101,26 @@ def progress(description: str, total: int | None = None, unit: str = "items") ->
         with Progress(*columns, console=err) as bar:
             task = bar.add_task(description, total=total, note="")
 
-            def advance_bar(n: int = 1, note: str = "") -> None:
-                bar.update(task, advance=n, note=note)
+            def advance_bar(n: int = 1, note: str | None = None) -> None:
+                bar.update(task, advance=n)
+                if note is not None:
+                    bar.update(task, note=note)
 
             yield advance_bar
         return
     start = last = time.monotonic()
-    done = 0
+    done, latest = 0, ""
 
-    def advance(n: int = 1, note: str = "") -> None:
-        nonlocal done, last
+    def advance(n: int = 1, note: str | None = None) -> None:
+        nonlocal done, last, latest
         done += n
+        latest = latest if note is None else note
         now = time.monotonic()
         if now - last >= PLAIN_LINE_SECONDS:
             last = now
             eta = f", eta {(now - start) / done * (total - done):.0f} s" if total and done else ""
             of = f"/{total}" if total else ""
-            log(f"{description}: {done}{of} {unit}, {now - start:.0f} s{eta}{f', {note}' if note else ''}")
+            log(f"{description}: {done}{of} {unit}, {now - start:.0f} s{eta}{f', {latest}' if latest else ''}")
 
     yield advance
 
@@ -121,18 +135,43 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
             advance()
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Any = None) -> None:
-    """Prints an aligned table to stdout; numbers are right-aligned, None is shown as a dash."""
-    out = Console(file=file or sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
-    rows = [list(row) for row in rows]
-    if title:
-        out.print(title, style="bold", markup=False)
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], file: TextIO | None = None) -> None:
+    """Prints an aligned table; numbers are right-aligned, None is shown as a dash.
+
+    On a terminal that is too narrow, texts and headers fold, numbers never do. Into a file or a pipe nothing folds.
+
+    Args:
+        title: a line above the table, "" for none.
+        columns: headers.
+        rows: the cells of each line, as many as there are columns.
+        file: where it goes, stdout by default.
+
+    >>> table("", ["source", "rows"], [["planar", 9600], ["arm", None]])
+    source   rows
+    planar  9,600
+    arm         -
+    """
+    stream = file or sys.stdout
+    values = [list(row) for row in rows]
     grid = Table(box=None, pad_edge=False)
+    fixed: list[tuple[Column, int]] = []  # the columns of numbers, and their widest cells
     for i, name in enumerate(columns):
-        numeric = all(isinstance(row[i], int | float | np.number) or row[i] is None for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*[_cell(value) for value in row])
+        column = [row[i] for row in values]
+        right = all(isinstance(value, int | float | np.number) or value is None for value in column)
+        grid.add_column(name, justify="right" if right else "left", overflow="fold")
+        if all(NUMBERS.fullmatch(_cell(value)) for value in column):
+            fixed.append((grid.columns[-1], max((len(_cell(value)) for value in column), default=1)))
+    for row in values:
+        grid.add_row(*[escape(_cell(value)) for value in row])
+    out = Console(file=stream, highlight=False, width=None if stream.isatty() else UNFOLDED)
+    if Measurement.get(out, out.options.update(width=UNFOLDED), grid).maximum > out.width:
+        needed = sum(width for _, width in fixed) + NARROWEST * (len(columns) - len(fixed)) + 2 * (len(columns) - 1)
+        if needed > out.width:
+            out = Console(file=stream, highlight=False, width=needed)  # the terminal wraps whole lines
+        for numbers, width in fixed:
+            numbers.width = width
+    if title:
+        out.print(title, style="bold", markup=False, soft_wrap=True)
     out.print(grid)
 
 
@@ -146,7 +185,7 @@ def _cell(value: Any) -> str:
         return f"{real:.4g}" if abs(real) < 1000 else f"{real:,.0f}"
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value).replace("[", "\\[")
+    return str(value)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common import html
-from fasttok.common.html import PALETTE, Markup, Series, plot, table, tag, tiles
+from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, table, tag, tiles
 from fasttok.evaluation.metrics import Cell, Metrics, error_rows
 from fasttok.evaluation.rate_distortion import Point
 from fasttok.tokenizer import ActionTokenizer
@@ -59,7 +59,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
             Series("rounding error", frequencies, result.error, PALETTE[1]),
         ]
         cards.append(
-            tag("div", plot(lines, log_y=True, x_label="frequency (0 is the chunk's mean)",
+            tag("div", plot(lines, Axes("frequency (0 is the chunk's mean)", log_y=True),
                             title=f"{embodiment}: root mean square by frequency, normalised"), class_="card")
         )  # fmt: skip
     sections += [tag("div", *cards, class_="cards"), tag("h2", "Error per dimension, raw units")]
@@ -87,7 +87,7 @@ def rate_plots(points: Sequence[Point]) -> Markup:
         cards.append(
             tag(
                 "div",
-                plot(lines, log_y=True, x_label="tokens a chunk", title=f"{embodiment}: error, normalised"),
+                plot(lines, Axes("tokens a chunk", log_y=True), title=f"{embodiment}: error, normalised"),
                 class_="card",
             )
         )
@@ -108,5 +108,5 @@ def histogram(values: NDArray[Any], counts: NDArray[Any], title: str, colour: st
         x += [float(left), float(right)]
         y += [float(height), float(height)]
     return plot(
-        [Series("", [*x, float(edges[-1])], [*y, 0.0], colour)], zero=True, title=title, x_label="tokens", legend=False
+        [Series("", [*x, float(edges[-1])], [*y, 0.0], colour)], Axes("tokens", zero=True), title=title, legend=False
     )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common import html
-from fasttok.common.html import PALETTE, Markup, Series, plot, tag
+from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, tag
 from fasttok.tokenizer import ActionTokenizer
 
 
@@ -42,7 +42,7 @@ def chunk_section(tok: ActionTokenizer, embodiment: str | None, chunk: NDArray[A
         raw = Series("raw", steps, chunk[:, d], PALETTE[0])
         decoded = Series("decoded", steps, back[:, d], PALETTE[1], dashed=True)
         curves.append(
-            tag("div", plot([raw, decoded], title=f"dim {d}", x_label="step", least=0.4 * span[d]), class_="card")
+            tag("div", plot([raw, decoded], Axes("step", least=0.4 * span[d]), title=f"dim {d}"), class_="card")
         )
     hues = [f"hsl({(47 * place) % 360} 70% 50% / .30)" for place in range(len(ids))]
     owner = np.zeros(coefs.size, int)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.common import html
-from fasttok.common.html import CHANNEL_SWAP, PALETTE, Markup, Series, plot, tag
+from fasttok.common.html import CHANNEL_SWAP, PALETTE, Axes, Markup, Series, plot, tag
 from fasttok.errors import InputError
 from pipelines.common.images import check_header, jpeg_size, png_size
 from pipelines.look.page_parts import anchor, chunk_words, clip, encodings, kind_badge, mixture_section
@@ -261,7 +261,7 @@ def action_part(
             note = "not tokenised"
         within = limits[d]
         least = 0.2 * (within[1] - within[0]) if within else 0.0
-        figure = plot(lines, width=230, height=120, title=title, legend=False, shade=shade, least=least)
+        figure = plot(lines, Axes(least=least), width=230, height=120, title=title, legend=False, shade=shade)
         plots.append(tag("div", figure, tag("div", note, class_="soft")))
     padded = f"{real} of {horizon} steps are real" + (", the rest is padding" if real < horizon else "")
     unit = "seconds" if hz else "steps"

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from fasttok.common import html
-from fasttok.common.histogram import bars
 from fasttok.common.html import KIND_COLOURS, PALETTE, Markup, tag
+from fasttok.common.html.histogram import histogram
 from pipelines.look.page_parts import anchor, chunk_words, clip, kind_badge, mixture_section
 from pipelines.look.row_counts import TEXTS, Histogram, Tally
 from pipelines.look.stats import counted, spread
@@ -85,7 +85,7 @@ def lengths(counts: dict[int, int], title: str, colour: str) -> Markup:
     low, high = float(values[0]), float(values[-1])
     edges = np.arange(low, high + 2) - 0.5 if high - low < 60 else np.linspace(low, high + 1, 41)
     heights, _ = np.histogram(values, edges, weights=rows)
-    return bars(edges, heights.astype(np.int64), title=title, colour=colour, width=340, height=140)
+    return histogram(edges, heights.astype(np.int64), title=title, colour=colour, width=340, height=140)
 
 
 def dims(held: Histogram, what: str, source: dict[str, Any]) -> Markup:
@@ -95,7 +95,7 @@ def dims(held: Histogram, what: str, source: dict[str, Any]) -> Markup:
     for d, limit in enumerate(held.limits):
         title = names[d] if d < len(names) else f"{what}[{d}]"
         inside = limit[:2] if limit else None
-        drawing = bars(held.edges(d), held.counts[d], title=title, inside=inside, width=250, height=120)
+        drawing = histogram(held.edges(d), held.counts[d], title=title, inside=inside, width=250, height=120)
         share = f"{held.beyond[d] / max(held.values, 1):.1%} outside; " if limit else ""
         note = f"{share}{held.least[d]:.2g} to {held.most[d]:.2g}"
         cells.append(tag("div", drawing, tag("div", note, class_="soft")))

@@ -1,13 +1,17 @@
 """The demo, small: every step runs as the command it prints, and the page shows all of it without a network."""
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from examples.commands import MODULES
 from examples.demo import DemoConfig, prepare, steps
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
@@ -47,9 +51,42 @@ def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
     }
     recorded = json.loads((out / "steps.json").read_text())
     assert len(recorded) == len(steps(DemoConfig()))
+    for step in recorded:
+        assert f"$ {step['command']}" in result.stderr.replace("\n", " ")
+    path = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ["PATH"]]
+    )  # what `source .venv/bin/activate` does
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(root)}
+    for name in ("fasttok-mixtures", "fasttok-pipelines inspect", "python -m examples.report"):
+        (typed,) = [step["command"] for step in recorded if step["command"].startswith(name)]
+        done = subprocess.run(typed, shell=True, cwd=root, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
     again = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60, check=False)
     assert again.returncode == 1
     assert "--overwrite" in again.stderr
+
+
+def test_the_demo_prints_commands_that_run_from_where_it_was_started() -> None:
+    for step in steps(DemoConfig(out=Path("my demo"))):
+        first, *rest = shlex.split(step.command)
+        assert first in MODULES or [first, *rest][:2] == ["python", "-m"]
+        assert any(word.startswith("my demo") for word in rest)
+        flags = ("--out", "--index", "--shards", "--tokenizer", "--run", "--init-from", "--vqa", "--rollouts", "--demo")
+        given = [value for flag, value in pairwise(rest) if flag in flags]
+        assert all(value.split("/")[0] == "my demo" for value in given)
+
+
+def test_commands_are_our_console_scripts() -> None:
+    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    scripts = re.findall(r'^(fasttok[\w-]*) = "([\w.]+):', text, re.MULTILINE)
+    assert {name: module.removesuffix(".__main__") for name, module in scripts} == MODULES
+
+
+def test_make_demo_ends_by_telling_how_to_enter_the_environment() -> None:
+    text = (Path(__file__).resolve().parents[2] / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
+    assert recipe is not None
+    assert "source $(VENV)/bin/activate" in recipe[1].splitlines()[-1]
 
 
 def test_only_a_demo_is_ever_replaced(tmp_path: Path) -> None:

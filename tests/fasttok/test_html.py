@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttok.common import html
-from fasttok.common.histogram import bars
+from fasttok.common.html.histogram import histogram
 
 
 def test_untrusted_text_is_escaped_everywhere() -> None:
@@ -27,7 +27,7 @@ def test_page_loads_nothing_from_outside() -> None:
 
 
 def test_bars_are_as_high_as_their_counts_and_coloured_by_the_range() -> None:
-    drawing = bars([0, 1, 2, 3, 4], [5, 10, 0, 1], inside=(1.0, 4.0), height=128, title="<b>")
+    drawing = histogram([0, 1, 2, 3, 4], [5, 10, 0, 1], inside=(1.0, 4.0), height=128, title="<b>")
     found = re.findall(r'height="([\d.]+)" fill="([^"]+)"><title>([^<]*)</title>', drawing)
     assert [count for _, _, count in found] == ["0 to 1: 5", "1 to 2: 10", "3 to 4: 1"]
     heights = [float(height) for height, _, _ in found]
@@ -35,7 +35,7 @@ def test_bars_are_as_high_as_their_counts_and_coloured_by_the_range() -> None:
     assert [colour for _, colour, _ in found] == [html.PALETTE[1], html.PALETTE[0], html.PALETTE[0]]
     assert drawing.count('class="range"') == 1
     assert "<b>" not in drawing
-    assert bars([0.0, 1.0], [0]).count("<title>") == 0  # nothing to draw is no division by zero
+    assert histogram([0.0, 1.0], [0]).count("<title>") == 0  # nothing to draw is no division by zero
 
 
 def test_facts_leave_out_what_is_not_known() -> None:
@@ -75,3 +75,17 @@ def test_ticks_span_the_range(low: float, width: float) -> None:
     slack = 1e-6 * max(1.0, abs(low), width)
     assert values[0] <= low + slack
     assert values[-1] >= low + width - slack
+
+
+@pytest.mark.parametrize("cells", [["40.00 %", "5 %"], ["12.5%", None], ["-1.5 %", "+2 %"]])
+def test_percent_cells_are_right_aligned(cells: list[str | None]) -> None:
+    assert html.table(["share"], [[cell] for cell in cells]).count('<td class="num">') == len(cells)
+    assert '<td class="num">' not in html.table(["share"], [["53 % of all"]])
+
+
+def test_token_chips_stay_whole() -> None:
+    """A chip is a box of its own that goes to the next line as a whole, and its text has one line."""
+    (style,) = re.findall(r"\.tok \{([^}]*)\}", html.page("t"))
+    assert "display:inline-block" in style
+    assert "white-space:nowrap" in style
+    assert "max-width:100%" in style

@@ -5,7 +5,7 @@ from typing import Any
 
 from fasttok.common import html
 from fasttok.common.console import write_text
-from fasttok.common.html import Band, Markup, Series, tag
+from fasttok.common.html import Axes, Band, Markup, Series, tag
 from train import rollout_videos
 from train.study import results, tables
 from train.study.plan import Study
@@ -109,7 +109,7 @@ def curves_section(summary: dict[str, Any]) -> list[Markup]:
                 bands.append(Band(at, [p[name]["low"] for p in points], [p[name]["high"] for p in points], colour))
             if series:
                 panels.append(
-                    tag("div", html.plot(series, bands=bands, x_label=label, title=title, zero=True), class_="card")
+                    tag("div", html.plot(series, Axes(label, zero=True), bands=bands, title=title), class_="card")
                 )
     if not panels:
         return []

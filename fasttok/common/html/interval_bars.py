@@ -1,0 +1,86 @@
+"""Horizontal bars with their intervals: what the arms of a study are compared by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fasttok.common.html.axes import drawing, figure
+from fasttok.common.html.markup import Markup, text
+from fasttok.common.html.scale import Scale, tick_label, ticks
+
+ROW, TOP, RIGHT = 22, 4, 44  # pixels: of a bar with its margins, above all of them, and to the right for the values
+SHORTEST, LONGEST = 14, 22  # characters of a name; longer ones are cut
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        name: to its left.
+        value: its length.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        colour: of the bar.
+        dots: single values, such as those of each seed.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    colour: str
+    dots: tuple[float, ...] = ()
+
+
+def bars(
+    items: Sequence[Bar], *, title: str = "", share: bool = False, mark: float | None = None, width: int = 340
+) -> Markup:
+    """Horizontal bars from 0, each with its interval.
+
+    Args:
+        items: the bars, from above.
+        title: above them.
+        share: values are shares, written in %.
+        mark: a value to compare with, as a dashed line.
+        width: pixels.
+
+    >>> "50 %" in bars([Bar("ki", 0.5, 0.4, 0.6, "red")], share=True)
+    True
+    """
+    longest = min(max([SHORTEST, *(len(item.name) for item in items)]), LONGEST)
+    left = 8 + 6 * longest
+    most = max([item.high for item in items] + [max(item.dots, default=0.0) for item in items] + [mark or 0.0])
+    most = min(max(most * 1.05, 0.1), 1.0) if share else max(most * 1.05, 1e-9)
+    height = TOP + ROW * len(items) + 20
+    scale = Scale(0.0, most, left, width - left - RIGHT)
+
+    def at(value: float) -> float:
+        return scale.at(min(max(value, 0.0), most))
+
+    parts = []
+    for value in [v for v in ticks(0.0, most, 3) if v <= most * 1.001]:
+        label = f"{100 * value:g}" if share else tick_label(value)
+        parts.append(f'<line class="grid" x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{TOP}" y2="{height - 18}"/>')
+        parts.append(f'<text x="{at(value):.1f}" y="{height - 5}" text-anchor="middle">{label}</text>')
+    for i, item in enumerate(items):
+        y, middle = TOP + i * ROW, TOP + i * ROW + ROW / 2
+        name = item.name if len(item.name) <= longest else item.name[: longest - 1] + "…"
+        said = f"{100 * item.value:.0f} %" if share else f"{item.value:.3g}"
+        parts.append(
+            f'<text x="{left - 6}" y="{middle + 4}" text-anchor="end">{text(name)}<title>{text(item.name)}</title></text>'
+        )
+        parts.append(
+            f'<rect x="{left}" y="{y + 4}" width="{at(item.value) - left:.1f}" height="{ROW - 8}" rx="2" opacity=".75" '
+            f'fill="{item.colour}"/>'
+        )
+        parts.append(
+            f'<line class="whisker" x1="{at(item.low):.1f}" x2="{at(item.high):.1f}" y1="{middle}" y2="{middle}"/>'
+        )
+        parts += [f'<circle class="dot" cx="{at(dot):.1f}" cy="{middle}" r="2"/>' for dot in item.dots]
+        parts.append(f'<text x="{width - RIGHT + 6}" y="{middle + 4}">{said}</text>')
+    if mark is not None:
+        parts.append(
+            f'<line class="whisker" stroke-dasharray="4 3" x1="{at(mark):.1f}" x2="{at(mark):.1f}" y1="{TOP}" '
+            f'y2="{height - 18}"/>'
+        )
+    return figure(title, drawing(parts, width, height, title))

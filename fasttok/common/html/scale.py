@@ -1,0 +1,65 @@
+"""Scales: from values to pixels, and which round values to write beside an axis."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis: `low` is drawn at pixel `start`, `low + span` at `start + length`.
+
+    Attributes:
+        low: value at the start.
+        span: values that the axis covers, not 0.
+        start: pixel at which the axis begins.
+        length: pixels, negative for an axis that points up.
+    """
+
+    low: float
+    span: float
+    start: float
+    length: float
+
+    def at(self, value: float) -> float:
+        """The pixel of a value.
+
+        >>> Scale(low=10.0, span=10.0, start=100.0, length=-50.0).at(15.0)
+        75.0
+        """
+        return self.start + (value - self.low) / self.span * self.length
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round tick values that span [low, high].
+
+    >>> ticks(0.0, 0.93)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if not high - low > 1e-12:  # below what tick values are rounded to
+        pad = 0.5 * max(abs(low), abs(high)) if max(abs(low), abs(high)) > 1e-12 else 0.5
+        low, high = low - pad, high + pad
+    raw = (high - low) / count
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def ticks_within(low: float, high: float, count: int = 4) -> list[float]:
+    """Round tick values that lie in [low, high].
+
+    >>> ticks_within(0.0, 0.93)
+    [0.0, 0.25, 0.5, 0.75]
+    """
+    return [value for value in ticks(low, high, count) if low <= value <= high]
+
+
+def tick_label(value: float) -> str:
+    """A tick's value, short.
+
+    >>> tick_label(12000), tick_label(0.25)
+    ('12k', '0.25')
+    """
+    if abs(value) >= 10_000:
+        return f"{value / 1000:g}k"
+    return f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"

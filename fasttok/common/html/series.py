@@ -1,0 +1,181 @@
+"""Plots of lines: series of points, and bands behind them, over shared axes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.html.axes import LEFT, RIGHT, Frame, drawing, figure
+from fasttok.common.html.markup import Markup, tag
+from fasttok.common.html.scale import tick_label, ticks
+
+Points = Sequence[float] | NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a plot.
+
+    Attributes:
+        name: for the legend; "" leaves it out there.
+        x: (n,) values; those that are not finite leave gaps.
+        y: (n,) values, as x.
+        colour: of the line.
+        dashed: for what is reconstructed or smoothed away.
+        faint: drawn behind, and not in the legend.
+    """
+
+    name: str
+    x: Points
+    y: Points
+    colour: str
+    dashed: bool = False
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """What lies between two lines of a plot, tinted.
+
+    Attributes:
+        x: (n,) values.
+        low: (n,) values of the lower line.
+        high: (n,) values of the upper line.
+        colour: of the tint.
+    """
+
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    colour: str
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the axes of a plot show.
+
+    Attributes:
+        x_label: what the x axis shows.
+        zero: the y axis includes 0.
+        log_y: logarithmic y axis (values <= 0 are left out).
+        least: smallest span of the y axis, so that a line that hardly moves looks flat.
+    """
+
+    x_label: str = ""
+    zero: bool = False
+    log_y: bool = False
+    least: float = 0.0
+
+    def heights(self, y: Points) -> NDArray[np.float64]:
+        """Values as the y axis counts them: themselves, or their decimal logarithms."""
+        values = np.asarray(y, float)
+        if not self.log_y:
+            return values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(values > 0, np.log10(values), np.nan)
+
+    def y_range(self, low: float, high: float) -> tuple[float, float]:
+        """The range of the y axis for values from `low` to `high`.
+
+        >>> Axes(zero=True).y_range(1.0, 2.0), Axes(least=4.0).y_range(1.0, 2.0)
+        ((0.0, 2.0), (-0.5, 3.5))
+        """
+        if self.zero:
+            low, high = min(low, 0.0), max(high, 0.0)
+        if high - low < self.least:
+            low, high = (low + high - self.least) / 2, (low + high + self.least) / 2
+        return low, high
+
+    def y_ticks(self, low: float, high: float) -> list[float]:
+        """Where the y axis has tick values, as it counts: decades of a logarithmic axis, if there are several."""
+        if self.log_y and high - low > 1.2:
+            return [float(v) for v in range(math.floor(low), math.ceil(high) + 1)]
+        return ticks(low, high)
+
+
+def plot(
+    series: Sequence[Series],
+    axes: Axes = Axes(),
+    *,
+    width: int = 340,
+    height: int = 190,
+    title: str = "",
+    legend: bool = True,
+    shade: tuple[float, float] | None = None,
+    bands: Sequence[Band] = (),
+) -> Markup:
+    """Lines over shared axes with round tick values; points that are not finite leave gaps.
+
+    Args:
+        series: the lines.
+        axes: what the axes show.
+        width: pixels.
+        height: pixels.
+        title: above the plot.
+        legend: whether the names of the series stand below.
+        shade: a part of the x axis that is tinted, such as the padded steps of a chunk.
+        bands: intervals behind the lines (not on a logarithmic axis).
+
+    >>> 'd="M44.0 162.0L332.0 8.0"' in plot([Series("a", [0, 1], [0, 1], "red")], height=182)
+    True
+    """
+    points = [(np.asarray(s.x, float), axes.heights(s.y)) for s in series]
+    xs = np.concatenate([x for x, _ in points] or [np.zeros(1)])
+    edges = [np.asarray(edge, float) for band in bands for edge in (band.low, band.high)]
+    ys = np.concatenate([y[np.isfinite(y)] for y in [*(y for _, y in points), *edges]] or [np.zeros(1)])
+    x0, x1 = (float(xs.min()), float(xs.max())) if xs.size else (0.0, 1.0)
+    y0, y1 = axes.y_range(*((float(ys.min()), float(ys.max())) if ys.size else (0.0, 1.0)))
+    y_ticks = axes.y_ticks(y0, y1)
+    y0, y1 = min(y0, y_ticks[0]), max(y1, y_ticks[-1])
+    frame = Frame(width, height, axes.x_label)
+    x_scale, y_scale = frame.x_scale(x0, (x1 - x0) or 1.0), frame.y_scale(y0, (y1 - y0) or 1.0)
+
+    def path(x: Points, y: Points) -> str:
+        return _path([(x_scale.at(float(a)), y_scale.at(float(b))) for a, b in zip(x, y, strict=True)])
+
+    parts = []
+    if shade is not None:
+        parts.append(frame.shade(x_scale.at(max(shade[0], x0)), x_scale.at(min(shade[1], x1)), "shade"))
+    for value in y_ticks:
+        row = y_scale.at(value)
+        label = tick_label(10**value if axes.log_y else value)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{row + 4:.1f}" text-anchor="end">{label}</text>')
+    parts += frame.x_axis(x_scale, x0, x1)
+    for band in bands:
+        around = path([*band.x, *band.x[::-1]], [*band.low, *band.high[::-1]])
+        parts.append(f'<path d="{around}Z" fill="{band.colour}" opacity=".13"/>')
+    for s, (x, y) in zip(series, points, strict=True):
+        style = (
+            f'stroke="{s.colour}"'
+            + (' stroke-dasharray="4 3"' if s.dashed else "")
+            + (' opacity=".28"' if s.faint else "")
+        )
+        parts.append(f'<path class="line" d="{path(x, y)}" {style}/>')
+    keys = _legend(series) if legend else Markup("")
+    return figure(title, drawing(parts, width, height, title or axes.x_label), keys)
+
+
+def _legend(series: Sequence[Series]) -> Markup:
+    """The names of the lines beside a piece of each; nothing if none has a name."""
+    keys = [
+        tag("span", tag("i", style=f"border-top:3px {'dashed' if s.dashed else 'solid'} {s.colour}"), s.name)
+        for s in series
+        if s.name and not s.faint
+    ]
+    return tag("div", *keys, class_="legend") if keys else Markup("")
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """A line through points, as SVG writes it; it is broken where a point is not finite."""
+    parts: list[str] = []
+    pen_down = False
+    for x, y in points:
+        if not (math.isfinite(x) and math.isfinite(y)):
+            pen_down = False
+            continue
+        parts.append(f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}")
+        pen_down = True
+    return "".join(parts)

@@ -1,0 +1,75 @@
+"""Numbers and words in order: tables, tiles and lists of facts."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fasttok.common.html.markup import Markup, tag
+
+CellValue = Markup | str | int | float | np.integer[Any] | np.floating[Any] | np.bool_ | None
+SHARE = re.compile(r"[+-]?[\d.,]+\s?%")
+
+
+def tiles(values: Mapping[str, CellValue]) -> Markup:
+    """The few numbers a reader wants first: label -> value.
+
+    >>> tiles({"rows": 3})
+    '<div class="tiles"><div class="tile"><b>3</b><span>rows</span></div></div>'
+    """
+    boxes = [tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in values.items()]
+    return tag("div", *boxes, class_="tiles")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
+    """A table; columns that hold only numbers, shares such as "12.5%" or "40.00 %", or None are right-aligned.
+
+    >>> table(["share"], [["40.00 %"]])
+    '<table><tr><th class="num">share</th></tr><tr><td class="num">40.00 %</td></tr></table>'
+    """
+
+    def numeric(i: int) -> bool:
+        return all(
+            row[i] is None or isinstance(row[i], int | float | np.number) or SHARE.fullmatch(str(row[i]))
+            for row in rows
+        )
+
+    kinds = ["num" if numeric(i) else None for i in range(len(columns))]
+    head = tag("tr", *[tag("th", name, class_=kind) for name, kind in zip(columns, kinds, strict=True)])
+    body = [
+        tag("tr", *[tag("td", number(cell), class_=kind) for cell, kind in zip(row, kinds, strict=True)])
+        for row in rows
+    ]
+    return tag("table", head, *body)
+
+
+def number(value: object) -> str:
+    """Numbers as people read them; text and markup unchanged.
+
+    >>> number(12345), number(0.12345), number(None), number("x")
+    ('12,345', '0.123', '–', 'x')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        real = float(value)
+        if math.isnan(real):
+            return "–"
+        return f"{real:,.0f}" if abs(real) >= 1000 else f"{real:.3g}"
+    return value if isinstance(value, str) else str(value)
+
+
+def facts(values: Mapping[str, CellValue]) -> Markup:
+    """Names and values in columns; None and "" are left out.
+
+    >>> facts({"Hz": 5.0, "licence": None})
+    '<dl class="facts"><div><dt>Hz</dt><dd>5</dd></div></dl>'
+    """
+    shown = {name: value for name, value in values.items() if value is not None and value != ""}
+    return tag("dl", *[tag("div", tag("dt", name), tag("dd", number(v))) for name, v in shown.items()], class_="facts")

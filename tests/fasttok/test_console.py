@@ -1,0 +1,78 @@
+"""What commands print: numbers stay whole, nothing folds in a pipe, progress keeps what it was last told."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from fasttok.common import console
+
+COLUMNS = ["dataset", "rows", "share", "range", "what it is"]
+ROWS = [
+    ["tabletop_planar_with_a_long_name", 123_456_789, "40.00 %", "0.1234..5.678", "a robot that moves in a plane " * 8],
+    ["b", 1, "5 %", "1..2", "text"],
+]
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+def printed(stream: io.StringIO, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The table, on a terminal of so many columns or in a file."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    console.table("a title", COLUMNS, ROWS, file=stream)
+    return re.sub(r"\x1b\[[^m]*m", "", stream.getvalue())
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 20])
+def test_numbers_never_wrap(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(Terminal(), width, monkeypatch)
+    for number in ("123,456,789", "40.00 %", "0.1234..5.678", "5 %", "1..2"):
+        assert number in text
+
+
+def test_a_narrow_terminal_folds_texts_into_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(Terminal(), 70, monkeypatch).splitlines()
+    assert len(lines) > 5
+    assert max(map(len, lines)) <= 70
+
+
+def test_output_into_a_pipe_is_never_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(io.StringIO(), 40, monkeypatch).splitlines()
+    assert len(lines) == 2 + len(ROWS)
+    assert str(ROWS[0][-1]).strip() in lines[2]
+
+
+def test_progress_keeps_its_note_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(console, "err", Console(file=stream, force_terminal=True, width=160, highlight=False))
+    with console.progress("training", 3, "steps") as advance:
+        advance(0, "loss 1.5")
+        advance()
+        advance()
+    last = stream.getvalue().rpartition("training")[2]
+    assert "loss 1.5" in last
+
+
+def test_progress_keeps_its_note_in_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=stream, highlight=False, soft_wrap=True))
+    monkeypatch.setattr(console, "PLAIN_LINE_SECONDS", 0.0)
+    with console.progress("training", 3, "steps") as advance:
+        advance(1, "loss 1.5")
+        advance()
+        advance(1, "")
+    said = [re.sub(r", \d+ s, eta \d+ s", "", line) for line in stream.getvalue().splitlines()]
+    assert said == ["training: 1/3 steps, loss 1.5", "training: 2/3 steps, loss 1.5", "training: 3/3 steps"]
+
+
+def test_table_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("", ["a"], [["[bold]"]])
+    assert capsys.readouterr().out.split() == ["a", "[bold]"]
