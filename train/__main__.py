@@ -5,12 +5,12 @@ import tyro
 from fasttok.common import console
 from fasttok.errors import InputError, require
 from train.config import TrainConfig
-from train.presets import PRESETS, SIZES, get_preset
+from train.presets import PRESETS, SIZES, preset_from
 
 
 def main(argv: list[str]) -> None:
     """Reads --preset and --size first: the other flags change what they say."""
-    preset = get_preset(_flag(argv, "--preset", "ki"), _flag(argv, "--size", "debug"))
+    preset = preset_from(argv)
     required = [flag for flag in ("--shards", "--out") if not any(w == flag or w.startswith(flag + "=") for w in argv)]
     if required and not {"-h", "--help"} & set(argv):
         raise InputError(
@@ -23,15 +23,6 @@ def main(argv: list[str]) -> None:
     from train.loop import run as train
 
     train(config)
-
-
-def _flag(argv: list[str], name: str, default: str) -> str:
-    for i, word in enumerate(argv):
-        if word == name and i + 1 < len(argv):
-            default = argv[i + 1]
-        elif word.startswith(f"{name}="):
-            default = word.partition("=")[2]
-    return default
 
 
 def script() -> None:

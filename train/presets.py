@@ -1,5 +1,7 @@
 """Starting points: what is trained (each a line's difference from `ki`), and how large the model is."""
 
+import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,28 @@ def get_preset(preset: str = "ki", size: str = "debug") -> TrainConfig:
         raise unknown_name("size", size, SIZES)
     base = PRESETS[preset]
     return replace(base, preset=preset, size=size, model=replace(base.model, **SIZES[size]))
+
+
+def preset_from(words: Sequence[str]) -> TrainConfig:
+    """The preset and size that a command line asks for, as `--preset joint` or `--preset=joint`; of several the last counts.
+
+    The other flags change what the preset says, so it has to be known before they are read. This is the only reader of the two
+    flags: the name that config.json and tables show is that of what was trained.
+
+    Args:
+        words: flags of `fasttok-train`; those other than --preset and --size are passed over.
+
+    Raises:
+        InputError: an unknown preset or size.
+
+    >>> preset_from(["--steps", "8", "--preset=joint"]) == preset_from(["--preset", "ki", "--preset", "joint"])
+    True
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preset", default=KI.preset)
+    parser.add_argument("--size", default=KI.size)
+    try:
+        asked, _ = parser.parse_known_args(words)
+    except argparse.ArgumentError:  # a flag without a value: who reads all flags next says so
+        return get_preset()
+    return get_preset(asked.preset, asked.size)

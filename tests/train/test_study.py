@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train import rollout_videos
+from train import loop, rollout_videos
+from train.__main__ import main as train_main
+from train.config import TrainConfig
 from train.rollouts import Film, closed_loop
 from train.study import results
 from train.study.plan import Evaluation, load_study, parse, training
@@ -81,6 +83,25 @@ def test_bad_studies_are_refused(tmp_path: Path, change: tuple[str, str], says: 
     path.write_text(GOOD.replace(*change))
     with pytest.raises(InputError, match=says):
         load_study(path)
+
+
+@pytest.mark.parametrize(
+    "flags", ["--preset=joint", "--preset joint", "--preset pi0 --preset=joint", "--preset=ki --preset joint"]
+)
+def test_an_arm_trains_the_preset_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
+    """However it is spelt, in a study as at the command line: what config.json and tables call joint is joint training."""
+    path = tmp_path / "s.yaml"
+    path.write_text(GOOD.replace("joint: --preset joint", f"joint: {flags} --size=small"))
+    study = load_study(path)
+    config = training(study, study.arm("joint"), Path("D"), Path("O"), seed=0)
+    assert (config.preset, config.size, config.model.insulation, config.model.width) == ("joint", "small", (1.0,), 384)
+    written = config.to_json()
+    assert (written["preset"], written["size"], written["model"]["insulation"]) == ("joint", "small", [1.0])
+    typed: list[TrainConfig] = []
+    monkeypatch.setattr(loop, "run", typed.append)
+    train_main([*study.common, *flags.split(), "--size=small", "--seed=0", "--shards=D/shards", "--out", "O"])
+    assert typed == [config]
+    assert Spec(written, Evaluation()).training_digest == Spec(typed[0].to_json(), Evaluation()).training_digest
 
 
 def test_a_study_like_another(tmp_path: Path) -> None:

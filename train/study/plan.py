@@ -11,7 +11,7 @@ import yaml
 
 from fasttok.errors import InputError, unknown_name
 from train.config import TrainConfig
-from train.presets import get_preset
+from train.presets import preset_from
 
 Match = Literal["robot_samples", "flops"]
 # What `like: OTHER.yaml` takes from another study.
@@ -229,11 +229,7 @@ def parse(flags: tuple[str, ...], shards: Path, out: Path) -> TrainConfig:
         InputError: one that it does not know, or a value that does not fit.
     """
     words = ["--shards", str(shards), "--out", str(out), *flags]
-
-    def last(flag: str, default: str) -> str:
-        return next((words[i + 1] for i in range(len(words) - 2, -1, -1) if words[i] == flag), default)
-
-    preset = get_preset(last("--preset", "ki"), last("--size", "debug"))
+    preset = preset_from(words)
     try:
         return tyro.cli(TrainConfig, default=preset, args=words, prog="fasttok-train", console_outputs=False)
     except SystemExit:
