@@ -1,82 +1,124 @@
-"""Where FAST ids sit in a language model's vocabulary, and rows of them as rectangular batches with an end and padding."""
+"""Where FAST ids stand in a language model's vocabulary, and rows of them as rectangular batches with an end and padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError
 
+Ids = Sequence[int] | NDArray[np.integer[Any]]
+
 
 @dataclass(frozen=True)
 class Placement:
-    """The last ids of a language model's vocabulary stand for actions: id -> vocab_size - 1 - skip - id.
+    """Which tokens of a language model stand for actions, and after them for states.
 
-    So does pi0-FAST with PaliGemma (openpi: vocab_size 257152, skip 128, since the last 128 are special); arXiv 2501.09747.
+    They take the place of a pretrained vocabulary's last tokens: id -> vocab_size - 1 - skip - id. So does pi0-FAST with
+    PaliGemma (openpi: vocab_size 257152, skip 128, since the last 128 are special); arXiv 2501.09747. Or, with `skip=None`, they
+    are rows of their own after the vocabulary: id -> vocab_size + id.
 
     Attributes:
-        vocab_size: of the language model. skip: ids at its end that stay as they are. action_vocab: number of FAST ids.
+        vocab_size: number of tokens of the language model.
+        skip: tokens at its end that stay as they are; None appends rows instead.
+        action_vocab: number of FAST ids.
+        state_vocab: number of state ids, for models that read the robot's state as tokens; they follow the FAST ids.
 
     >>> lm = Placement(257_152, skip=128, action_vocab=2048)
-    >>> lm.place([0, 5]), lm.ids_of([257023, 257018])
-    (array([257023, 257018]), array([0, 5]))
+    >>> lm.place([0, 5]), lm.ids_of([257023, 257018]), lm.size
+    (array([257023, 257018]), array([0, 5]), 257152)
+    >>> own = Placement(600, skip=None, action_vocab=512, state_vocab=256)
+    >>> own.place([0, 511]), own.place_state([0, 255]), own.size
+    (array([ 600, 1111]), array([1112, 1367]), 1368)
     """
 
     vocab_size: int
-    skip: int = 128
+    skip: int | None = 128
     action_vocab: int = 1024
+    state_vocab: int = 0
 
     def __post_init__(self) -> None:
-        if self.skip < 0 or self.action_vocab < 1 or self.skip + self.action_vocab > self.vocab_size:
+        skip, ids = self.skip or 0, self.action_vocab + self.state_vocab
+        if min(skip, self.action_vocab, self.state_vocab) < 0 or (
+            self.skip is not None and skip + ids > self.vocab_size
+        ):
+            states = f", {self.state_vocab} state ids" if self.state_vocab else ""
             raise InputError(
-                f"{self.action_vocab} action ids and {self.skip} skipped ones do not fit into a vocabulary of {self.vocab_size}"
+                f"{self.action_vocab} action ids{states} and {skip} skipped ones do not fit into a vocabulary of "
+                f"{self.vocab_size}"
             )
 
-    def place(self, ids: Sequence[int] | NDArray) -> NDArray[np.int64]:
-        """FAST ids -> language-model ids.
+    @property
+    def size(self) -> int:
+        """Number of rows that the model's embedding needs."""
+        return self.vocab_size + (self.action_vocab + self.state_vocab if self.skip is None else 0)
+
+    def place(self, ids: Ids) -> NDArray[np.int64]:
+        """FAST ids -> language-model ids, of the same shape.
 
         Raises:
             InputError: an id outside [0, action_vocab).
         """
         array = np.asarray(ids, np.int64)
-        self._check(array, array, "FAST id")
-        return self.vocab_size - 1 - self.skip - array
+        _check(array, array, self.action_vocab, "FAST id", "actions")
+        return self._token(array)
 
-    def ids_of(self, tokens: Sequence[int] | NDArray) -> NDArray[np.int64]:
-        """The inverse.
+    def place_state(self, ids: Ids) -> NDArray[np.int64]:
+        """State ids -> language-model ids, of the same shape.
+
+        Raises:
+            InputError: an id outside [0, state_vocab).
+        """
+        array = np.asarray(ids, np.int64)
+        _check(array, array, self.state_vocab, "state id", "states")
+        return self._token(self.action_vocab + array)
+
+    def ids_of(self, tokens: Ids, *, check: bool = True) -> NDArray[np.int64]:
+        """The inverse of `place`.
+
+        Args:
+            tokens: language-model ids.
+            check: False lets tokens that stand for no action pass; their ids are negative, or `action_vocab` and more.
 
         Raises:
             InputError: a token that stands for no action.
         """
         array = np.asarray(tokens, np.int64)
-        ids = self.vocab_size - 1 - self.skip - array
-        self._check(ids, array, "token")
+        ids = array - self.vocab_size if self.skip is None else self.vocab_size - 1 - self.skip - array
+        if check:
+            _check(ids, array, self.action_vocab, "token", "actions")
         return ids
 
-    def is_action(self, tokens: Sequence[int] | NDArray) -> NDArray[np.bool_]:
+    def is_action(self, tokens: Ids) -> NDArray[np.bool_]:
         """Which tokens stand for FAST ids."""
-        ids = self.vocab_size - 1 - self.skip - np.asarray(tokens, np.int64)
+        ids = self.ids_of(tokens, check=False)
         return (ids >= 0) & (ids < self.action_vocab)
 
-    def _check(self, ids: NDArray, shown: NDArray, what: str) -> None:
-        bad = np.flatnonzero((ids < 0) | (ids >= self.action_vocab))
-        if len(bad):
-            raise InputError(
-                f"{what} {shown.reshape(-1)[bad[0]]} at position {bad[0]} is none of {self.action_vocab} actions"
-            )
+    def _token(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.vocab_size + ids if self.skip is None else self.vocab_size - 1 - self.skip - ids
+
+
+def _check(ids: NDArray[np.int64], shown: NDArray[np.int64], count: int, what: str, whole: str) -> None:
+    bad = np.flatnonzero((ids < 0) | (ids >= count))
+    if len(bad):
+        raise InputError(f"{what} {shown.reshape(-1)[bad[0]]} at position {bad[0]} is none of {count} {whole}")
 
 
 def pad(
-    rows: Sequence[Sequence[int] | NDArray], length: int, *, pad_id: int, eos_id: int | None = None
+    rows: Sequence[Ids], length: int, *, pad_id: int, eos_id: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows of ids as one array.
 
     Args:
-        length: of every row. eos_id: put after each row's ids.
+        rows: ids of each row.
+        length: columns of the array.
+        pad_id: fills the rest of a row.
+        eos_id: put after each row's ids; None puts nothing.
 
     Returns:
-        (ids (rows, length), which of them are no padding).
+        Ids (rows, length), and which of them are no padding (rows, length).
 
     Raises:
         InputError: a row does not fit; nothing is cut.
@@ -95,7 +137,7 @@ def pad(
     return out, mask
 
 
-def unpad(batch: NDArray, *, pad_id: int, eos_id: int | None = None) -> list[NDArray[np.int64]]:
+def unpad(batch: NDArray[np.integer[Any]], *, pad_id: int, eos_id: int | None = None) -> list[NDArray[np.int64]]:
     """The inverse of `pad`: each row up to its first end, or without the padding behind it.
 
     >>> unpad(np.array([[7, 8, 1, 0], [9, 1, 0, 0]]), pad_id=0, eos_id=1)

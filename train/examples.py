@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
+from fasttok.placement import Placement
 from pipelines.shards import ShardReader
 from pipelines.shards.records import CAMERA_SLOTS
 from train.config import DataConfig, ModelConfig
@@ -17,7 +18,6 @@ from train.tokens import (
     BINS,
     PALIGEMMA,
     PALIGEMMA_SKIP,
-    Layout,
     TextTokenizer,
     bins,
     centres,
@@ -57,7 +57,7 @@ class Encoder:
 
     Attributes:
         slots: camera slots that rows of the chosen kinds have, in order: what the model sees.
-        horizon, action_dim, state_dim: the largest of the shards. layout: of the model's vocabulary.
+        horizon, action_dim, state_dim: the largest of the shards. placement: of action and state ids in the vocabulary.
     """
 
     def __init__(
@@ -91,7 +91,10 @@ class Encoder:
         skip = data.action_skip
         if skip is None and text.size == PALIGEMMA:
             skip = PALIGEMMA_SKIP
-        self.layout = Layout(text.size, actions, BINS if model.state == "special" else 0, skip)
+        try:
+            self.placement = Placement(text.size, skip, actions, BINS if model.state == "special" else 0)
+        except InputError as error:
+            raise InputError(f"{error}; leave --data.action-skip out, and they get rows of their own") from None
         seen = {slot for s in self.sources.values() if s["kind"] in data.kinds for slot in s["cameras"]}
         self.slots = tuple(slot for slot in CAMERA_SLOTS if slot in seen)
         robots = [source for source in self.sources.values() if source["kind"] == "robot"]
@@ -160,7 +163,7 @@ class Encoder:
         if self.form == "continuous":
             return self.prefix(robot_prompt(task, None, subtask, ask)), np.asarray(normalized, np.float32)
         before, after = robot_prompt(task, "\0", subtask, ask).split("\0")
-        ids = self.layout.state(bins(normalized)).tolist()
+        ids = self.placement.place_state(np.maximum(bins(normalized), 0)).tolist()
         return [*self.prefix(before), *ids, *self.text.encode([after])[0]], NOTHING
 
     def action_suffix(
@@ -173,7 +176,7 @@ class Encoder:
             ids: Any = np.maximum(bins(actions[:: self.data.bins_stride]), 0).ravel()
         else:
             ids = stored if stored is not None else self.tok.encode(raw, embodiment=embodiment)[0]
-        return [*self.layout.action(ids).tolist(), *self.text.end_of_action, self.text.eos]
+        return [*self.placement.place(ids).tolist(), *self.text.end_of_action, self.text.eos]
 
     def action_count(self, horizon: int, dim: int) -> int | None:
         """Bins in a chunk's suffix; None for FAST, whose number varies."""
@@ -184,7 +187,7 @@ class Encoder:
 
         What they do not say is 0 in normalised units; between strided bins the last one is held.
         """
-        ids = self.layout.action_id(np.asarray(tokens, np.int64))
+        ids = self.placement.ids_of(tokens, check=False)
         if self.data.discrete == "bins":
             count = self.action_count(horizon, dim)
             whole = np.zeros(count or 0, np.float32)
@@ -192,7 +195,7 @@ class Encoder:
             whole[: len(good)] = centres(np.clip(good, 0, BINS - 1))
             normalized = whole.reshape(-1, dim).repeat(self.data.bins_stride, axis=0)[:horizon]
             return self.tok.stats[embodiment].unnormalize(normalized).astype(np.float32), len(ids) == count
-        ids = ids[(ids >= 0) & (ids < self.layout.actions)]
+        ids = ids[(ids >= 0) & (ids < self.placement.action_vocab)]
         decoded = self.tok.decode(
             [ids.astype(np.int32)], horizon=horizon, action_dim=dim, embodiment=embodiment, on_error="pad"
         )

@@ -155,13 +155,14 @@ class Player:
             raise InputError(
                 "this run predicts no action tokens; act by flow (--decode flow), or train with --preset ki"
             )
-        count, every = encoder.action_count(horizon, dim), encoder.layout.action(np.arange(encoder.layout.actions))
+        count = encoder.action_count(horizon, dim)
+        every = encoder.placement.place(np.arange(encoder.placement.action_vocab))
 
         def allowed(_: int, so_far: list[int]) -> NDArray:
             if count is not None:
                 return np.sort(every) if len(so_far) < count else every[:0]
-            ids = encoder.layout.action_id(np.array(so_far, np.int64))
-            return np.sort(encoder.layout.action(encoder.tok.allowed_next(ids, horizon=horizon, action_dim=dim)))
+            ids = encoder.placement.ids_of(so_far)
+            return np.sort(encoder.placement.place(encoder.tok.allowed_next(ids, horizon=horizon, action_dim=dim)))
 
         most = count if count is not None else horizon * dim
         rows = policy.generate(

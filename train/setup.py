@@ -73,7 +73,7 @@ def prepare(config: TrainConfig) -> Setup:
     encoder = Encoder(reader, text, config.model, config.data)
     length = config.data.text_length or longest_row(reader, encoder, kinds)
     found = {
-        "vocab_size": encoder.layout.size,
+        "vocab_size": encoder.placement.size,
         "horizon": encoder.horizon,
         "action_dim": encoder.action_dim,
         "cameras": len(encoder.slots),

@@ -60,7 +60,7 @@ def test_batch_says_what_the_rows_say(chain: Chain, encoder: Encoder, batcher: B
             continue
         state = encoder.tok.state_stats[source["embodiment"]].normalize(row["state"])
         assert encoder.text.decode(prefix) == robot_prompt(row["prompt"], state_text(state))
-        assert encoder.layout.action_id(suffix[: len(row["action_tokens"])]).tolist() == row["action_tokens"].tolist()
+        assert encoder.placement.ids_of(suffix[: len(row["action_tokens"])]).tolist() == row["action_tokens"].tolist()
         assert batch["action_mask"][i].sum() == row["action_steps"] * source["action_dim"]
         raw = encoder.tok.stats[source["embodiment"]].unnormalize(
             batch["actions"][i, : source["horizon"], : source["action_dim"]]
@@ -77,7 +77,7 @@ def test_another_tokenizer_re_encodes(chain: Chain, encoder: Encoder) -> None:
     assert not fresh.cached
     ids = fresh.row(row).suffix[: -1 - len(encoder.text.end_of_action)]
     assert (
-        encoder.layout.action_id(np.array(ids)).tolist()
+        encoder.placement.ids_of(np.array(ids)).tolist()
         == other.encode(row["action"].reshape(10, 3), embodiment="planar")[0].tolist()
     )
 
@@ -138,9 +138,9 @@ def test_state_is_text_special_tokens_or_a_vector(chain: Chain, encoder: Encoder
     state = encoder.tok.state_stats["arm"].normalize(row["state"])
     special = Encoder(reader, encoder.text, replace(MODEL, state="special"), DataConfig())
     prefix = np.array(special.row(row).prefix)
-    found = prefix[prefix >= encoder.layout.size] - encoder.layout.size
+    found = prefix[prefix >= encoder.placement.size] - encoder.placement.size
     assert found.tolist() == np.maximum(bins(state), 0).tolist()
-    assert special.layout.size == encoder.layout.size + 256
+    assert special.placement.size == encoder.placement.size + 256
     vector = Encoder(reader, encoder.text, replace(MODEL, state="continuous"), DataConfig())
     example = vector.row(row)
     assert np.array_equal(example.state, state.astype(np.float32))
