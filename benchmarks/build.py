@@ -104,7 +104,7 @@ def distinct_bytes(out: str, index: str) -> int:
     for number in range(len(reader.manifest.shards)):
         for batch in reader.record_batches(number):
             columns = [batch.column(name).to_pylist() for name in ("source", "file", "episode")]
-            taken |= {(reader.manifest.sources[s]["dataset"], f, e) for s, f, e in zip(*columns, strict=True)}
+            taken |= {(reader.manifest.sources[s].dataset, f, e) for s, f, e in zip(*columns, strict=True)}
     total = 0
     for name, dataset in open_index(index)["datasets"].items():
         for split, counts in dataset["splits"].items():

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtures.quota import quotas
-from pipelines.shards.manifest import Manifest, Shard
-from pipelines.shards.order import BlockOrder, Layout
+from pipelines.shards.manifest import Shard
+from pipelines.shards.order import BlockOrder, StorageLayout
 from pipelines.shards.schedule import Schedule, rank_bound, window_bound
 
 WINDOW, POSITIONS, BATCH, WORLD = 1000, 200_000, 256, 8
@@ -32,7 +32,7 @@ def block_sources(weights: NDArray[np.int64], rows: int = 12_500, shards: int = 
     """Sources of an epoch in block mode, of shards with this mixture."""
     counts = tuple(quotas(weights, rows).tolist())
     made = tuple(Shard(str(i), rows, counts, 0, "") for i in range(shards))
-    layout = Layout(Manifest({str(i): {} for i in range(len(weights))}, {}, 0, "", "", None, made, {}))
+    layout = StorageLayout([str(i) for i in range(len(weights))], made)
     shard, row = BlockOrder(layout, 0, 8, 16).rows(0, layout.total)
     found = np.empty(len(row), np.int64)
     for number in range(shards):

@@ -50,7 +50,7 @@ def write_shards(folder: Path, rows: int, shards: int, pool: list[bytes]) -> Non
     """SHARDS of three sources."""
     from mixtures.quota import interleave, quotas
     from pipelines.shards import shard_name
-    from pipelines.shards.manifest import Manifest, Shard
+    from pipelines.shards.manifest import Manifest, ManifestSource, RowCounts, Shard
     from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 
     folder.mkdir()
@@ -79,9 +79,16 @@ def write_shards(folder: Path, rows: int, shards: int, pool: list[bytes]) -> Non
         found.append(Shard(path.name, per, tuple(counts.tolist()), len(data), hashlib.sha256(data).hexdigest()))
     total = np.sum([shard.rows_per_source for shard in found], axis=0).tolist()
     sources_of = {
-        n: {"kind": "robot", "planned": t, "written": t, "rejected": 0} for n, t in zip(names, total, strict=True)
-    }
-    amounts = {"planned": rows, "written": rows, "rejected": 0}
+        name: ManifestSource(
+            kind="robot", dataset=name, split="train", embodiment=name, control_hz=None, horizon=0, action_dim=0,
+            action_encoding=(), action_names=(), state_dim=0, state_names=(), cameras=("primary",), bgr=(), license="",
+            homepage="", citation="", representation=None, prompts=(), resize=None, questions=(), share=1.0, planned=count,
+            written=count, rejected=0, steps_held=count, left_out={}, capped=False, images_resized=0, clamped_chunks=0,
+            mean_action_tokens=None,
+        )
+        for name, count in zip(names, total, strict=True)
+    }  # fmt: skip
+    amounts = RowCounts(planned=rows, written=rows, rejected=0)
     Manifest(sources_of, {}, 0, "", "", None, tuple(found), amounts).save(str(folder))
 
 

@@ -22,6 +22,7 @@ from fasttok.common.console import log, run, write_text
 from fasttok.common.html import Axes, Markup, Series, tag
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import ManifestSource
 from train import rollout_videos
 from train.tokens import TextTokenizer, robot_prompt, state_text
 
@@ -62,13 +63,13 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
 
 def mixture_section(manifest: Any) -> list[Markup]:
     """What was asked for, what was planned, what was written."""
-    total = sum(source["written"] for source in manifest.sources.values())
+    total = sum(source.written for source in manifest.sources.values())
     rows = []
     for name, source in manifest.sources.items():
-        share = source["written"] / max(total, 1)
-        rows.append([name, html.badge(source["kind"], html.KIND_COLOURS[source["kind"]]), source["control_hz"],
-                     source["horizon"] or None, source["action_dim"] or None, source["planned"], source["written"],
-                     source["rejected"], f"{100 * share:.2f} %", html.bar(share, html.KIND_COLOURS[source["kind"]])])  # fmt: skip
+        share = source.written / max(total, 1)
+        rows.append([name, html.badge(source.kind, html.KIND_COLOURS[source.kind]), source.control_hz,
+                     source.horizon or None, source.action_dim or None, source.planned, source.written,
+                     source.rejected, f"{100 * share:.2f} %", html.bar(share, html.KIND_COLOURS[source.kind])])  # fmt: skip
     columns = ["source", "kind", "Hz", "horizon", "action dim", "planned", "written", "rejected", "share", ""]
     return [
         tag("h2", "The mixture"),
@@ -78,7 +79,7 @@ def mixture_section(manifest: Any) -> list[Markup]:
     ]  # fmt: skip
 
 
-def sample_card(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenizer, text: TextTokenizer) -> Markup:
+def sample_card(row: dict[str, Any], source: ManifestSource, tok: ActionTokenizer, text: TextTokenizer) -> Markup:
     """One shard row as a trainer sees it: images, the prefix in grey, what is predicted in colour, the chunk as curves."""
     images = [tag("figure", html.image(row[key], 128, key), tag("figcaption", key.removeprefix("image/")), style="margin:0")
               for key in sorted(row) if key.startswith("image/") and row[key]]  # fmt: skip
@@ -90,27 +91,29 @@ def sample_card(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenize
         curves = Markup("")
     else:
         ids = np.asarray(row["action_tokens"])
-        prompt = robot_prompt(row["prompt"], state_text(tok.state_stats[source["embodiment"]].normalize(row["state"])))
+        prompt = robot_prompt(row["prompt"], state_text(tok.state_stats[source.embodiment].normalize(row["state"])))
         pieces = [(p, False) for p in text.pieces(prompt)] + [(str(i), True) for i in ids]
-        loss = f"L_FAST on {len(ids)} FAST ids (naive binning: {source['horizon'] * source['action_dim']}), L_FLOW on the chunk"
+        loss = (
+            f"L_FAST on {len(ids)} FAST ids (naive binning: {source.horizon * source.action_dim}), L_FLOW on the chunk"
+        )
         curves = chunk_curves(row, source, tok)
     return tag("div", tag("div", *head), tag("div", *images, class_="images"), html.tokens(pieces),
                tag("div", loss, class_="soft"), curves, tag("div", where, class_="soft mono"),
                class_="card wide" if row["kind"] == "robot" else "card")  # fmt: skip
 
 
-def chunk_curves(row: dict[str, Any], source: dict[str, Any], tok: ActionTokenizer) -> Markup:
+def chunk_curves(row: dict[str, Any], source: ManifestSource, tok: ActionTokenizer) -> Markup:
     """Raw against decoded actions, a small plot a dimension; its axis spans at least a fifth of the dimension's usual range."""
-    horizon, dim = source["horizon"], source["action_dim"]
+    horizon, dim = source.horizon, source.action_dim
     raw = np.asarray(row["action"], float).reshape(horizon, dim)
     ids = [np.asarray(row["action_tokens"])]
-    decoded = tok.decode(ids, horizon=horizon, action_dim=dim, embodiment=source["embodiment"]).actions[0]
-    names = source.get("action_names") or [f"action[{d}]" for d in range(dim)]
-    stats = tok.stats[source["embodiment"]]
+    decoded = tok.decode(ids, horizon=horizon, action_dim=dim, embodiment=source.embodiment).actions[0]
+    names = source.action_names or [f"action[{d}]" for d in range(dim)]
+    stats = tok.stats[source.embodiment]
     usual = np.asarray(stats.q99) - np.asarray(stats.q01)
     plots = []
     for d in range(dim):
-        steps = np.arange(horizon) / (source.get("control_hz") or 1.0)
+        steps = np.arange(horizon) / (source.control_hz or 1.0)
         lines = [Series("raw", steps, raw[:, d], html.PALETTE[0]),
                  Series("decoded", steps, decoded[:, d], html.PALETTE[1], dashed=True)]  # fmt: skip
         plots.append(html.plot(lines, Axes("s", least=0.2 * float(usual[d])), width=220, height=130, title=names[d],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import RowCounts
 
 
 @pytest.mark.slow
@@ -38,8 +39,8 @@ def test_bridge_and_metaworld_through_the_whole_chain(shared_data: Path, tableto
         for counts in index["datasets"][name]["splits"].values():
             assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values()) > 0
     reader = ShardReader(str(tmp_path / "shards"))
-    assert reader.manifest.counts == {"planned": 240, "written": 240, "rejected": 0}
+    assert reader.manifest.counts == RowCounts(planned=240, written=240, rejected=0)
     bridge = reader.manifest.sources["bridge_dataset"]
-    assert (bridge["control_hz"], bridge["horizon"], bridge["action_dim"], bridge["planned"]) == (5, 5, 7, 120)
+    assert (bridge.control_hz, bridge.horizon, bridge.action_dim, bridge.planned) == (5, 5, 7, 120)
     log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert all(row["loss_fast"] > 0 and row["loss_flow"] > 0 for row in log)

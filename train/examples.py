@@ -79,7 +79,7 @@ class Encoder:
         self.sources = reader.manifest.sources
         given = tok is not None or data.tokenizer is not None
         self.tok = tok or ActionTokenizer.load(data.tokenizer or reader.tokenizer_folder)
-        stored = (reader.manifest.tokenizer or {}).get("fingerprint")
+        stored = reader.manifest.tokenizer.fingerprint if reader.manifest.tokenizer else None
         self.cached = stored == self.tok.fingerprint
         if not given and not self.cached:
             raise InputError(
@@ -95,18 +95,18 @@ class Encoder:
             self.placement = Placement(text.size, skip, actions, BINS if model.state == "special" else 0)
         except InputError as error:
             raise InputError(f"{error}; leave --data.action-skip out, and they get rows of their own") from None
-        seen = {slot for s in self.sources.values() if s["kind"] in data.kinds for slot in s["cameras"]}
+        seen = {slot for s in self.sources.values() if s.kind in data.kinds for slot in s.cameras}
         self.slots = tuple(slot for slot in CAMERA_SLOTS if slot in seen)
-        robots = [source for source in self.sources.values() if source["kind"] == "robot"]
+        robots = [source for source in self.sources.values() if source.kind == "robot"]
         for source in robots:
-            if source["embodiment"] not in self.tok.stats:
+            if source.embodiment not in self.tok.stats:
                 raise InputError(
-                    f"the tokenizer has no statistics for embodiment {source['embodiment']!r} of source {source['dataset']}; "
+                    f"the tokenizer has no statistics for embodiment {source.embodiment_name!r} of source {source.dataset}; "
                     f"it has {', '.join(self.tok.stats) or 'none'}. Fit it on the INDEX that the shards were built from"
                 )
-        self.horizon = max((source["horizon"] for source in robots), default=1)
-        self.action_dim = max((source["action_dim"] for source in robots), default=1)
-        self.state_dim = max((source.get("state_dim") or 0 for source in robots), default=0)
+        self.horizon = max((source.horizon for source in robots), default=1)
+        self.action_dim = max((source.action_dim for source in robots), default=1)
+        self.state_dim = max((source.state_dim for source in robots), default=0)
 
     def row(self, row: dict[str, Any]) -> Example:
         """A shard row as an example to learn from."""
@@ -114,11 +114,11 @@ class Encoder:
         if row["kind"] != "robot":
             return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]))
         source, subtask = self.sources[row["source"]], row["target"].strip()
-        bgr = tuple(source.get("bgr", ()))
+        bgr = source.bgr
         if subtask and _share(row["sample_id"]) < self.data.subtasks:
-            prefix, state = self.robot_prefix(source["embodiment"], row["prompt"], row["state"], ask="Subtask")
+            prefix, state = self.robot_prefix(source.embodiment_name, row["prompt"], row["state"], ask="Subtask")
             return Example(images, prefix, self.answer(subtask), state=state, bgr=bgr)
-        embodiment, horizon, dim = source["embodiment"], source["horizon"], source["action_dim"]
+        embodiment, horizon, dim = source.embodiment_name, source.horizon, source.action_dim
         raw = np.asarray(row["action"], np.float32).reshape(horizon, dim)
         actions = self.tok.stats[embodiment].normalize(raw).astype(np.float32)
         prefix, state = self.robot_prefix(embodiment, row["prompt"], row["state"], subtask)
@@ -131,10 +131,10 @@ class Encoder:
         """A robot row as a running robot would see it: prefix and images, nothing to learn from. `steps`: how many are real."""
         source = self.sources[row["source"]]
         subtask = row["target"].strip()
-        prefix, state = self.robot_prefix(source["embodiment"], row["prompt"], row["state"], subtask)
+        prefix, state = self.robot_prefix(source.embodiment_name, row["prompt"], row["state"], subtask)
         return Example(
-            self._images(row), prefix, [], True, None, int(row["action_steps"]), source["horizon"], source["action_dim"], state,
-            tuple(source.get("bgr", ())),
+            self._images(row), prefix, [], True, None, int(row["action_steps"]), source.horizon, source.action_dim, state,
+            source.bgr,
         )  # fmt: skip
 
     def _images(self, row: dict[str, Any]) -> dict[str, bytes | NDArray[np.uint8]]:

@@ -39,18 +39,18 @@ def action_errors(player: Player, shards: Path, most: int, decode: str, draws: i
     ours = player.encoder
     encoder = Encoder(reader, ours.text, player.config, ours.data, ours.tok)
     chosen: dict[str, list[int]] = {}
-    kinds = [source for source in encoder.sources.values() if source["kind"] == "robot"]
+    kinds = [source for source in encoder.sources.values() if source.kind == "robot"]
     for source in kinds:
-        known = player.source(source["embodiment"])
+        known = player.source(source.embodiment_name)
         for name in ("horizon", "action_dim", "representation"):
-            if source[name] != known[name]:
+            if getattr(source, name) != getattr(known, name):
                 raise InputError(
-                    f"{shards}: {name} of {source['embodiment']} is {source[name]}, the run's {known[name]}"
+                    f"{shards}: {name} of {source.embodiment_name} is {getattr(source, name)}, the run's {getattr(known, name)}"
                 )
     parts = (part for shard in range(len(reader.manifest.shards)) for part in reader.record_batches(shard))
     for number, name in enumerate(name for part in parts for name in part.column("source").to_pylist()):
-        if encoder.sources[name]["kind"] == "robot":
-            chosen.setdefault(encoder.sources[name]["embodiment"], []).append(number)
+        if encoder.sources[name].kind == "robot":
+            chosen.setdefault(encoder.sources[name].embodiment_name, []).append(number)
     if not chosen:
         raise InputError(f"{shards} holds no robot rows")
     out = []
@@ -84,7 +84,7 @@ def _of_embodiment(
         "decode": decode,
         "draws": draws,
         "rows": len(numbers),
-        "names": player.source(embodiment)["action_names"],
+        "names": list(player.source(embodiment).action_names),
         "rmse": rmse.tolist(),
         "mae": np.mean(np.abs(errors), axis=0).tolist(),
         "spread": spread.tolist(),

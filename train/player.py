@@ -13,10 +13,10 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from fasttok.actions.representation import Representation
 from fasttok.common.console import track
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import ManifestSource
 from train import model, policy
 from train.checkpoint import load_params
 from train.config import ModelConfig
@@ -77,16 +77,16 @@ class Player:
     @property
     def embodiments(self) -> list[str]:
         """Embodiments that the shards hold, in their order."""
-        return list(dict.fromkeys(s["embodiment"] for s in self.encoder.sources.values() if s["kind"] == "robot"))
+        return list(dict.fromkeys(s.embodiment_name for s in self.encoder.sources.values() if s.kind == "robot"))
 
-    def source(self, embodiment: str) -> dict[str, Any]:
+    def source(self, embodiment: str) -> ManifestSource:
         """The manifest's source of an embodiment.
 
         Raises:
             InputError: the run was not trained on it.
         """
         for source in self.encoder.sources.values():
-            if source["kind"] == "robot" and source["embodiment"] == embodiment:
+            if source.kind == "robot" and source.embodiment_name == embodiment:
                 return source
         raise InputError(
             f"the run was not trained on embodiment {embodiment!r}; it knows {', '.join(self.embodiments)}"
@@ -94,7 +94,7 @@ class Player:
 
     def horizon(self, embodiment: str) -> int:
         """Steps of an embodiment's chunk."""
-        return self.source(embodiment)["horizon"]
+        return self.source(embodiment).horizon
 
     def act(
         self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str = "flow"
@@ -115,16 +115,16 @@ class Player:
         self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str
     ) -> NDArray[np.float32]:
         source = self.source(embodiment)
-        horizon, dim = source["horizon"], source["action_dim"]
+        horizon, dim = source.horizon, source.action_dim
         examples = []
         for task, seen in zip(tasks, observations, strict=True):
             prefix, state = self.encoder.robot_prefix(embodiment, task, seen["state"])
-            images: dict[str, Any] = {slot: jpeg(seen[f"image/{slot}"]) for slot in source["cameras"]}
+            images: dict[str, Any] = {slot: jpeg(seen[f"image/{slot}"]) for slot in source.cameras}
             examples.append(Example(images, prefix, [], True, horizon=horizon, dim=dim, state=state))
         raw = self.predict(examples, embodiment, decode)
-        if source.get("representation") is None:
+        if source.representation is None:
             return raw
-        represent = Representation.from_json(source["representation"])
+        represent = source.representation
         states = np.stack([o["state"] for o in observations])
         stored = sum(piece.width for piece in represent.pieces)
         return represent.restore(raw, represent.state(states, np.zeros((len(states), stored))))

@@ -65,8 +65,8 @@ def prepare(config: TrainConfig) -> Setup:
         InputError: the shards are not usable, hold none of the kinds, or do not fit the model asked for.
     """
     reader, kinds = ShardReader(str(config.shards)), config.data.kinds
-    rows = {name: source["written"] for name, source in reader.manifest.sources.items()}
-    chosen = {n: float(rows[n]) for n, s in reader.manifest.sources.items() if s["kind"] in kinds and rows[n]}
+    rows = {name: source.written for name, source in reader.manifest.sources.items()}
+    chosen = {n: float(rows[n]) for n, s in reader.manifest.sources.items() if s.kind in kinds and rows[n]}
     if not chosen:
         raise InputError(f"{config.shards} holds no rows of kind {', '.join(kinds)}; choose others with --data.kinds")
     text = text_tokenizer(config, reader)

@@ -6,14 +6,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from fasttok import ActionTokenizer
-from fasttok.actions.representation import Representation
 from fasttok.common.console import log
 from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from mixtures.index_sizes import Held
 from mixtures.spec import Mixture
-from pipelines.builder.sources import Facts
+from pipelines.builder.sources import ResolvedSource
 from pipelines.common.files import atomic_write, filesystem, is_local, join
 
 TOKENIZER = "tokenizer"
@@ -32,7 +31,7 @@ def load_tokenizer(folder: str) -> ActionTokenizer:
         return ActionTokenizer.load(temporary)
 
 
-def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | None:
+def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionTokenizer | None:
     """Loads the tokenizer that the mixture names and compares it with the data; None for `fit` or without robot sources.
 
     Raises:
@@ -48,7 +47,7 @@ def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | N
             hint = f"fit one on this data: fasttok fit INDEX --out {mixture.tokenizer}-new, or pass --tokenizer fit"
             raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
         shape = tok.embodiments.get(source.embodiment)
-        form = Representation.from_json(source.representation).name if source.representation else ""
+        form = source.representation.name if source.representation else ""
         if shape is not None and shape.form != form:
             raise InputError(
                 f"{mixture.tokenizer}: embodiment {source.embodiment!r} was fitted on actions {shape.form or 'as stored'}, the "
@@ -76,7 +75,7 @@ def check_tokenizer(mixture: Mixture, facts: list[Facts]) -> ActionTokenizer | N
 def place_tokenizer(
     out: str,
     mixture: Mixture,
-    facts: list[Facts],
+    facts: list[ResolvedSource],
     index: str,
     given: ActionTokenizer | None,
     holdings: Mapping[str, Held],
@@ -112,7 +111,9 @@ def place_tokenizer(
     return fitted.fingerprint
 
 
-def fit_on_index(mixture: Mixture, facts: list[Facts], index: str, holdings: Mapping[str, Held]) -> ActionTokenizer:
+def fit_on_index(
+    mixture: Mixture, facts: list[ResolvedSource], index: str, holdings: Mapping[str, Held]
+) -> ActionTokenizer:
     """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns.
 
     Episodes that every source's filters leave out are not seen, so what is held out by a filter stays held out.
@@ -130,7 +131,7 @@ def fit_on_index(mixture: Mixture, facts: list[Facts], index: str, holdings: Map
         for split in sorted(rows)
         for episode in read_index_episodes(index, split, partial(_wanted, rows[split]))
     )
-    represent = {str(s.embodiment): Representation.from_json(s.representation) for s in robots if s.representation}
+    represent = {str(s.embodiment): s.representation for s in robots if s.representation}
     horizons = {str(source.embodiment): source.horizon for source in reversed(robots)}
     return fit_tokenizer(episodes, FitConfig(), represent, horizons)[0]
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from fasttok import ActionTokenizer
 from mixtures.spec import Mixture
 from pipelines.builder.action_tokens import load_tokenizer
+from pipelines.builder.sidecar import ShardSidecar
 from pipelines.common.files import atomic_write, join
 from pipelines.shards.manifest import Manifest
 
@@ -62,14 +64,12 @@ fasttok-pipelines stats path/to/this/folder --html     # lengths, histograms, pi
 """
 
 
-def write_card(
-    folder: str, manifest: Manifest, mixture: Mixture, states: Iterable[Mapping[str, Any] | None] = ()
-) -> None:
+def write_card(folder: str, manifest: Manifest, mixture: Mixture, states: Iterable[ShardSidecar | None] = ()) -> None:
     """Writes README.md into SHARDS, whose tokenizer lies there already; `states`: the shards' sidecars."""
     reasons: Counter[str] = Counter()
     for state in states:
-        reasons.update((state or {}).get("rejected_by_reason", {}))
-    tok = None if manifest.tokenizer is None else load_tokenizer(join(folder, manifest.tokenizer["folder"]))
+        reasons.update(state.rejected_by_reason if state else {})
+    tok = None if manifest.tokenizer is None else load_tokenizer(join(folder, manifest.tokenizer.folder))
     with atomic_write(join(folder, "README.md")) as stream:
         stream.write(card(manifest, mixture, reasons, tok).encode())
 
@@ -88,8 +88,8 @@ def card(
         front_matter(manifest, mixture.name),
         f"# Shards: {plain(mixture.name)}",
         plain(mixture.description),
-        f"{counts['written']:,} rows in {len(manifest.shards)} shards ({size / 1e6:,.1f} MB): planned {counts['planned']:,} ="
-        f" written {counts['written']:,} + rejected {counts['rejected']:,}.",
+        f"{counts.written:,} rows in {len(manifest.shards)} shards ({size / 1e6:,.1f} MB): planned {counts.planned:,} ="
+        f" written {counts.written:,} + rejected {counts.rejected:,}.",
         "## Sources",
         sources(manifest),
         rejected(reasons or {}),
@@ -104,8 +104,8 @@ def card(
 
 def front_matter(manifest: Manifest, name: str) -> str:
     """What huggingface.co reads of a card."""
-    kinds = [source["kind"] for source in manifest.sources.values()]
-    found = sorted({identifier(source.get("license") or "") for source in manifest.sources.values()})
+    kinds = [source.kind for source in manifest.sources.values()]
+    found = sorted({identifier(source.license) for source in manifest.sources.values()})
     value = {
         "pretty_name": " ".join(name.split()),
         "license": found[0] if len(found) == 1 else found,
@@ -128,15 +128,15 @@ def identifier(licence: str) -> str:
 
 def sources(manifest: Manifest) -> str:
     """A line each."""
-    written = max(manifest.counts["written"], 1)
+    written = max(manifest.counts.written, 1)
     rows = []
     for name, s in manifest.sources.items():
-        held = s.get("steps_held")
+        held = s.steps_held
         rows.append([
-            name, f"{s['dataset']}, {s['split']}", s["kind"], f"{s['planned']:,}", f"{s['written']:,}", f"{s['rejected']:,}",
-            f"{s['share']:.2%}" if "share" in s else "-", f"{s['written'] / written:.2%}",
-            f"{s['planned'] / held:.3g}" if held else "-", s.get("embodiment") or "-", f"{s.get('control_hz') or '-'}",
-            f"{s['horizon']} x {s['action_dim']}" if s["kind"] == "robot" else "-", ", ".join(s["cameras"]),
+            name, f"{s.dataset}, {s.split}", s.kind, f"{s.planned:,}", f"{s.written:,}", f"{s.rejected:,}",
+            f"{s.share:.2%}", f"{s.written / written:.2%}",
+            f"{s.planned / held:.3g}" if held else "-", s.embodiment or "-", f"{s.control_hz or '-'}",
+            f"{s.horizon} x {s.action_dim}" if s.kind == "robot" else "-", ", ".join(s.cameras),
         ])  # fmt: skip
     columns = ["source", "dataset, split", "kind", "planned", "written", "rejected", "share asked", "share written", "epochs",
                "embodiment", "Hz", "chunk", "cameras"]  # fmt: skip
@@ -155,12 +155,12 @@ def licences(manifest: Manifest) -> str:
     """Sources by licence, those that state none last and called out."""
     groups: dict[str, list[str]] = {}
     for name, s in manifest.sources.items():
-        facts = [f"cite `{plain(s['citation'])}`" if s.get("citation") else "", plain(s.get("homepage") or "")]
+        facts = [f"cite `{plain(s.citation)}`" if s.citation else "", plain(s.homepage)]
         known = "; ".join(fact for fact in facts if fact)
-        groups.setdefault(s.get("license") or NOT_STATED, []).append(plain(name) + (f" ({known})" if known else ""))
+        groups.setdefault(s.license or NOT_STATED, []).append(plain(name) + (f" ({known})" if known else ""))
     lines = []
     for licence in sorted(groups, key=lambda name: (name == NOT_STATED, name)):
-        share = sum(s["written"] for s in manifest.sources.values() if (s.get("license") or NOT_STATED) == licence)
+        share = sum(s.written for s in manifest.sources.values() if (s.license or NOT_STATED) == licence)
         warning = " - find out before you pass these rows on" if licence == NOT_STATED else ""
         lines.append(f"- **{plain(licence)}**{warning}: {', '.join(groups[licence])}; {share:,} rows")
     return "\n".join(lines)
@@ -173,7 +173,7 @@ def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
     lines = [
         "## Tokenizer",
         "",
-        f"`{manifest.tokenizer['folder']}/`, fingerprint `{manifest.tokenizer['fingerprint']}`.",
+        f"`{manifest.tokenizer.folder}/`, fingerprint `{manifest.tokenizer.fingerprint}`.",
     ]
     if tok is not None:
         modes = ", ".join(sorted({stats.mode for stats in tok.stats.values()})) or "none"
@@ -183,16 +183,16 @@ def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
         )
     rows = []
     for name, s in manifest.sources.items():
-        mean, values = s.get("mean_action_tokens"), s["horizon"] * s["action_dim"]
+        mean, values = s.mean_action_tokens, s.horizon * s.action_dim
         if mean:
             rows.append(
                 [
                     name,
-                    s["embodiment"],
+                    s.embodiment,
                     f"{mean:.1f}",
                     f"{values}",
                     f"{values / mean:.1f}",
-                    f"{s.get('clamped_chunks', 0):,}",
+                    f"{s.clamped_chunks:,}",
                 ]
             )
     columns = ["source", "embodiment", "FAST ids a row", "naive tokens", "ratio", "chunks with clamped coefficients"]
@@ -204,9 +204,9 @@ def settings(manifest: Manifest) -> str:
     chunk = manifest.mixture.get("chunk") or {}
     said = ", ".join(f"{value:g} {unit}" for unit, value in chunk.items() if isinstance(value, int | float))
     resizes = [
-        f"- images of {plain(name)} were resized: {', '.join(f'{key} {value}' for key, value in s['resize'].items())}"
+        f"- images of {plain(name)} were resized: {', '.join(f'{key} {value}' for key, value in asdict(s.resize).items())}"
         for name, s in manifest.sources.items()
-        if s.get("resize")
+        if s.resize
     ]
     return "\n".join([
         "## Made from",

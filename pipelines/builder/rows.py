@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.actions.chunks import chunks_at
-from fasttok.actions.representation import Representation
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
 from pipelines.builder import questions
@@ -18,7 +17,7 @@ from pipelines.builder.plan import Plan, SourcePlan
 from pipelines.builder.resize import Unreadable, resized
 from pipelines.builder.source_columns import NO_IDS, Part
 from pipelines.builder.source_records import Loaded, Records
-from pipelines.builder.sources import Facts, resize_of
+from pipelines.builder.sources import ResolvedSource
 from pipelines.common.random_bits import words
 
 ENCODE_CHUNKS = 4096  # at a time: bounds the memory of the DCT's float64 copies
@@ -27,12 +26,11 @@ ENCODE_CHUNKS = 4096  # at a time: bounds the memory of the DCT's float64 copies
 class Maker:
     """Makes a source's part of a shard."""
 
-    def __init__(self, plan: SourcePlan, facts: Facts, tok: ActionTokenizer | None) -> None:
+    def __init__(self, plan: SourcePlan, facts: ResolvedSource, tok: ActionTokenizer | None) -> None:
         self.plan, self.facts, self.tok = plan, facts, tok
         self.part = Part(images={slot: [] for slot in facts.cameras})
-        represent = facts.representation
-        self.represent = None if represent is None else Representation.from_json(represent)
-        self.resize = resize_of(facts)
+        self.represent = facts.representation
+        self.resize = facts.resize
         self.turned = set(facts.entry["bgr"]) if self.resize else set()
         self.worded = bool(facts.questions or len(facts.prompts) > 1)
 
@@ -182,15 +180,21 @@ class Maker:
 
 def make_parts(
     plan: Plan,
-    facts: Sequence[Facts],
+    facts: Sequence[ResolvedSource],
     tok: ActionTokenizer | None,
     groups: Sequence[pa.Table],
+    index: str,
     done: Callable[[int, int], None],
 ) -> tuple[list[Part], int, int]:
     """All sources' parts of a shard. Sources that take the same records of a dataset read each of them once together.
 
     Args:
-        groups: of each source. done: told (rows, bytes) of each record read.
+        plan: of the build.
+        facts: its sources, in the plan's order.
+        tok: encodes the actions; None makes no ids.
+        groups: of each source: which of its records belong to the shard.
+        index: the INDEX.
+        done: called with the rows and bytes of each record that was read.
 
     Returns:
         The parts, and how many records and bytes were read.
@@ -203,7 +207,7 @@ def make_parts(
     for bundle in sorted({source.bundle for source in plan.sources}):
         members = [i for i, source in enumerate(plan.sources) if source.bundle == bundle]
         together = [makers[i] for i in members]
-        records = Records(facts[members[0]])
+        records = Records(facts[members[0]], index)
         for file, row, count, first, frames in _union([groups[i] for i in members]):
             takes = [maker.plan.draws.takes(first, frames) for maker in together]
             bits = [maker.bits(first, frames) for maker in together]

@@ -1,7 +1,7 @@
 """Whole builds: mixture + INDEX + tokenizer -> plan -> Beam -> shards, manifest, card."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import tyro
 
 from fasttok import ActionTokenizer
+from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.errors import InputError
 from mixtures.index_sizes import Held, held
@@ -21,7 +22,8 @@ from pipelines.builder.action_tokens import TOKENIZER, check_tokenizer, place_to
 from pipelines.builder.card import write_card
 from pipelines.builder.plan import Plan, load_plan, make_plan, save_plan
 from pipelines.builder.rows import make_parts
-from pipelines.builder.sources import Facts, resolve
+from pipelines.builder.sidecar import ShardSidecar
+from pipelines.builder.sources import BuildSources, ResolvedSource, resolve
 from pipelines.builder.worker import (
     INDEX,
     PLAN,
@@ -29,12 +31,13 @@ from pipelines.builder.worker import (
     left_state,
     list_shards,
     materialize_shard,
+    write_sources,
 )
 from pipelines.common.beam import Stage, finish, live_file, run_stage
 from pipelines.common.files import absolute, exists, filesystem, join, write_json
 from pipelines.common.live_counts import JOBS, WORK
 from pipelines.shards import shard_name
-from pipelines.shards.manifest import NAME, Manifest, Shard
+from pipelines.shards.manifest import NAME, Manifest, ManifestSource, RowCounts, Shard, ShardTokenizer
 
 T = TypeVar("T")
 PROBED = 64  # groups of each source that a dry run makes rows of
@@ -91,12 +94,12 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     facts, index_digest = resolve(mixture, index)
     given = check_tokenizer(mixture, facts)
     holdings = read_holdings(mixture, facts, index)
-    settings = {source.name: source.card() for source in facts}
+    settings = {source.name: json_files.encode(source.facts()) for source in facts}
     plan, placed = make_plan(mixture, holdings, index_digest, config.samples, mixture.seed, config.shards, settings)
     if not config.json:
         print_plan(plan, facts)
     if config.dry_run:
-        rate = probe(plan, facts, placed, given)
+        rate = probe(plan, facts, placed, given, index)
         if config.json:
             emit_json({**asdict(plan), "bytes": plan.bytes, "rows_per_second": rate})
         log(
@@ -108,7 +111,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     prepare(out, config, plan)
     save_plan(join(out, PLAN), plan, placed)
     fingerprint = place_tokenizer(out, mixture, facts, index, given, holdings)
-    write_json(join(out, PLAN, "sources.json"), {"tokenizer": fingerprint, "sources": [f.to_json() for f in facts]})
+    write_sources(out, BuildSources(fingerprint, tuple(facts)))
     sidecars = partial(each_shard, plan, lambda k: left_state(out, k, plan, fingerprint))
     left = [k for k, state in enumerate(sidecars()) if state is not None] if config.resume else []
     if config.resume:
@@ -127,21 +130,21 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     finish(out)
     reasons: dict[str, int] = {}
     for state in states:
-        for reason, rows in (state or {})["rejected_by_reason"].items():
+        for reason, rows in (state.rejected_by_reason if state else {}).items():
             reasons[reason] = reasons.get(reason, 0) + rows
     whole = [state for state in states if state is not None]
     result = {
         **manifest.to_json(),
         "skipped": skipped,
         "rejected_by_reason": reasons,
-        "bytes_read": sum(state["bytes_read"] for state in whole),
-        "records_read": sum(state["records_read"] for state in whole),
+        "bytes_read": sum(state.bytes_read for state in whole),
+        "records_read": sum(state.records_read for state in whole),
     }
     report(config, manifest, plan, reasons, result)
     return result
 
 
-def read_holdings(mixture: Mixture, facts: list[Facts], index: str) -> dict[str, Held]:
+def read_holdings(mixture: Mixture, facts: list[ResolvedSource], index: str) -> dict[str, Held]:
     """What the INDEX holds of each source; sources that take the same records of a dataset share one object."""
     found: dict[tuple[Any, ...], Held] = {}
     names: dict[str, Held] = {}
@@ -154,11 +157,13 @@ def read_holdings(mixture: Mixture, facts: list[Facts], index: str) -> dict[str,
     return names
 
 
-def probe(plan: Plan, facts: list[Facts], placed: list[pa.Table], tok: ActionTokenizer | None) -> float:
+def probe(
+    plan: Plan, facts: list[ResolvedSource], placed: list[pa.Table], tok: ActionTokenizer | None, index: str
+) -> float:
     """Rows a second of one process, measured on the first groups of the first shard; ids are encoded if there is a tokenizer."""
     began = time.perf_counter()
     groups = [table.filter(pc.equal(table.column("shard"), 0)).sort_by("first").slice(0, PROBED) for table in placed]
-    parts, _, _ = make_parts(plan, facts, tok, groups, lambda rows, size: None)
+    parts, _, _ = make_parts(plan, facts, tok, groups, index, lambda rows, size: None)
     return max(sum(part.rows for part in parts), 1) / (time.perf_counter() - began)
 
 
@@ -206,10 +211,10 @@ def each_shard(plan: Plan, look: Callable[[int], T]) -> list[T]:
 def assemble(
     mixture: Mixture,
     plan: Plan,
-    facts: list[Facts],
+    facts: list[ResolvedSource],
     fingerprint: str | None,
     index_digest: str,
-    states: list[dict[str, Any] | None],
+    states: Sequence[ShardSidecar | None],
 ) -> Manifest:
     """The manifest out of the shards' sidecars.
 
@@ -220,44 +225,44 @@ def assemble(
     if lost:
         raise InputError(f"{len(lost)} shards were not written, the first {lost[0]}; run again with --resume")
     whole = [state for state in states if state is not None]
-    sources: dict[str, dict[str, Any]] = {}
+    sources: dict[str, ManifestSource] = {}
     for i, (source, fact) in enumerate(zip(plan.sources, facts, strict=True)):
-        written = sum(state["rows_per_source"][i] for state in whole)
-        rejected = sum(state["rejected_per_source"][i] for state in whole)
-        if source.quota != written + rejected or source.quota != sum(s["planned_per_source"][i] for s in whole):
+        written = sum(state.rows_per_source[i] for state in whole)
+        rejected = sum(state.rejected_per_source[i] for state in whole)
+        if source.quota != written + rejected or source.quota != sum(s.planned_per_source[i] for s in whole):
             raise InputError(f"{source.name}: planned {source.quota} != written {written} + rejected {rejected}")
-        tokens = sum(state["action_tokens_per_source"][i] for state in whole)
-        sources[source.name] = {
-            **fact.card(),
-            "share": source.share,
-            "planned": source.quota,
-            "written": written,
-            "rejected": rejected,
-            "steps_held": source.frames,
-            "left_out": source.left_out,
-            "capped": source.capped,
-            "images_resized": sum(state["resized_per_source"][i] for state in whole),
-            "clamped_chunks": sum(state["clamped_per_source"][i] for state in whole),
-            "mean_action_tokens": round(tokens / written, 3) if fact.robot and written else None,
-        }
+        tokens = sum(state.action_tokens_per_source[i] for state in whole)
+        sources[source.name] = ManifestSource(
+            **fact.facts(),
+            share=source.share,
+            planned=source.quota,
+            written=written,
+            rejected=rejected,
+            steps_held=source.frames,
+            left_out=source.left_out,
+            capped=source.capped,
+            images_resized=sum(state.resized_per_source[i] for state in whole),
+            clamped_chunks=sum(state.clamped_per_source[i] for state in whole),
+            mean_action_tokens=round(tokens / written, 3) if fact.robot and written else None,
+        )
     return Manifest(
         sources=sources,
         mixture=mixture.to_json(),
         seed=plan.seed,
         index_digest=index_digest,
         plan_digest=plan.digest,
-        tokenizer=None if fingerprint is None else {"folder": TOKENIZER, "fingerprint": fingerprint},
-        shards=tuple(Shard(s["name"], s["rows"], tuple(s["rows_per_source"]), s["bytes"], s["sha256"]) for s in whole),
-        counts={
-            "planned": plan.samples,
-            "written": sum(source["written"] for source in sources.values()),
-            "rejected": sum(source["rejected"] for source in sources.values()),
-        },
+        tokenizer=None if fingerprint is None else ShardTokenizer(TOKENIZER, fingerprint),
+        shards=tuple(Shard(s.name, s.rows, s.rows_per_source, s.bytes, s.sha256) for s in whole),
+        counts=RowCounts(
+            planned=plan.samples,
+            written=sum(source.written for source in sources.values()),
+            rejected=sum(source.rejected for source in sources.values()),
+        ),
         phases=tuple(zip(*(source.phases for source in plan.sources), strict=True)),
     )
 
 
-def print_plan(plan: Plan, facts: list[Facts]) -> None:
+def print_plan(plan: Plan, facts: list[ResolvedSource]) -> None:
     """What will be written, before it is."""
     rows: list[list[Any]] = []
     for source, fact in zip(plan.sources, facts, strict=True):
@@ -280,10 +285,10 @@ def report(
     rows: list[list[Any]] = []
     for source in plan.sources:
         s = manifest.sources[source.name]
-        rows.append([source.name, s["kind"], s["planned"], s["written"], s["rejected"], source.epochs, s["mean_action_tokens"],
-                     s["clamped_chunks"]])  # fmt: skip
+        rows.append([source.name, s.kind, s.planned, s.written, s.rejected, source.epochs, s.mean_action_tokens,
+                     s.clamped_chunks])  # fmt: skip
     c = manifest.counts
-    rows.append(["total", "", c["planned"], c["written"], c["rejected"], None, None, None])
+    rows.append(["total", "", c.planned, c.written, c.rejected, None, None, None])
     columns = ["source", "kind", "planned", "written", "rejected", "epochs", "FAST ids/row", "clamped"]
     table("planned = written + rejected", columns, rows)
     if reasons:

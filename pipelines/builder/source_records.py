@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.errors import InputError
 from pipelines import vlm
-from pipelines.builder.sources import Facts
+from pipelines.builder.sources import ResolvedSource
 from pipelines.common.files import filesystem
 from pipelines.datasets import entries
 from pipelines.datasets.filters import Reject
@@ -48,8 +48,8 @@ class Loaded:
 class Records:
     """Reads a source's records by their place in the INDEX; what cannot be used comes back as BadRecord."""
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
+    def __init__(self, facts: ResolvedSource, index: str) -> None:
+        self.facts, self.index = facts, index
         self._entry = entries.from_json(facts.entry)
         self._held: tuple[tuple[int, int], pa.Table] | None = None
         if facts.recorded:
@@ -91,7 +91,7 @@ class Records:
             InputError: the INDEX is missing, damaged or shorter than the plan says.
         """
         facts = self.facts
-        url = f"{facts.index}/{facts.dataset}/{facts.split}/{facts.files[file]}.episodes.parquet"
+        url = f"{self.index}/{facts.dataset}/{facts.split}/{facts.files[file]}.episodes.parquet"
         reader, starts = _open(url)
         while records:
             group = int(np.searchsorted(starts, row, side="right")) - 1

@@ -1,96 +1,65 @@
 """A mixture's sources, looked up in an INDEX: what each one is, and how its actions, cameras and prompts are asked for."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 from fasttok.actions.representation import Piece, Representation
 from fasttok.episodes.index import open_index
 from fasttok.errors import InputError, unknown_name
 from mixtures.index_sizes import split_counts
-from mixtures.spec import Mixture, Resize, Source, asked_for
+from mixtures.spec import Mixture, Source, asked_for
 from mixtures.summary import row_kind
 from pipelines.builder import questions
 from pipelines.datasets import entries
+from pipelines.shards.manifest import SourceFacts
+from pipelines.shards.records import RecordKind
 
 
-@dataclass(frozen=True)
-class Facts:
-    """One source of a mixture, resolved.
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSource(SourceFacts):
+    """One source of a mixture, looked up in an INDEX: its facts, and where its records are.
 
     Attributes:
-        name: source in the mixture; dataset, split: where in the INDEX.
-        kind: of its rows: robot, vqa or caption.
-        index: the INDEX; directory: the dataset's.
-        entry: the dataset entry, as index.json holds it.
-        files: stems of the INDEX's files, in order.
+        name: source in the mixture.
+        directory: the dataset's.
+        entry: the dataset entry, as index.json has it.
+        files: stems of the INDEX's files of its split, in order.
         through: "" for the raw reader, else why it is read through TFDS.
-        cameras: slots of its rows; taken: (slot of the rows, slot of the dataset), None for all as they are.
-        bgr: slots whose images are stored with their channels reversed, as whoever decodes them must know.
-        representation: how its actions are represented (`fasttok.actions.representation`), None for as stored; action_dim,
-            action_encoding and action_names are those of what is represented.
-        horizon: steps of a chunk; 0 for vqa and caption, as are action_dim and state_dim.
-        prompts: templates of which each row takes one. resize: what images are resized to, None for as they are.
-        questions: asked about a robot's episodes instead of taking their actions. subtask: whether robot rows say theirs.
+        taken: (slot of the rows, slot of the dataset) of each camera; None for all as they are.
     """
 
     name: str
-    dataset: str
-    split: str
-    kind: str
-    index: str
     directory: str
     entry: dict[str, Any]
     files: tuple[str, ...]
     through: str
-    embodiment: str | None
-    control_hz: float | None
-    horizon: int
-    action_dim: int
-    action_encoding: tuple[str, ...]
-    action_names: tuple[str, ...]
-    state_dim: int
-    state_names: tuple[str, ...]
-    cameras: tuple[str, ...]
     taken: tuple[tuple[str, str], ...] | None
-    bgr: tuple[str, ...]
-    license: str
-    homepage: str
-    citation: str
-    representation: dict[str, Any] | None = None
-    prompts: tuple[str, ...] = ()
-    resize: dict[str, Any] | None = None
-    questions: tuple[str, ...] = ()
-    subtask: bool = False
-
-    @property
-    def robot(self) -> bool:
-        """Whether its rows hold actions."""
-        return self.kind == "robot"
 
     @property
     def recorded(self) -> bool:
         """Whether its records are robot episodes."""
         return bool(self.entry["kind"] == "robot")
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; not the INDEX's place, so they are the same wherever it lies."""
-        return {key: value for key, value in asdict(self).items() if key != "index"}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any], index: str) -> "Facts":
-        """The inverse of `to_json`."""
-        lists = ("files", "action_encoding", "action_names", "state_names", "cameras", "bgr", "prompts", "questions")
-        taken = None if value["taken"] is None else tuple((slot, of) for slot, of in value["taken"])
-        return cls(**{**value, **{name: tuple(value[name]) for name in lists}, "taken": taken, "index": index})
-
-    def card(self) -> dict[str, Any]:
-        """What the manifest says of a source: no places."""
-        places = ("name", "index", "directory", "entry", "files", "through", "taken")
-        value = {key: v for key, v in asdict(self).items() if key not in places}
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
+    def facts(self) -> dict[str, Any]:
+        """The fields of `SourceFacts` by name: what the manifest says of a source, which is nothing about places."""
+        return {field.name: getattr(self, field.name) for field in fields(SourceFacts)}
 
 
-def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
+@dataclass(frozen=True)
+class BuildSources:
+    """SHARDS/plan/sources.json: what workers need besides the plan. It does not say where the INDEX is, so that its bytes are
+    the same wherever that lies.
+
+    Attributes:
+        tokenizer: fingerprint of SHARDS/tokenizer, None without robot sources.
+        sources: in the mixture's order.
+    """
+
+    tokenizer: str | None
+    sources: tuple[ResolvedSource, ...]
+
+
+def resolve(mixture: Mixture, folder: str) -> tuple[list[ResolvedSource], str]:
     """Looks a mixture's sources up in an INDEX.
 
     Returns:
@@ -105,15 +74,15 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[Facts], str]:
         with asked_for(source):
             counts = split_counts(index, source.dataset, source.split)
             dataset = index["datasets"][source.dataset]
-            found.append(_facts(mixture, source, folder, dataset, tuple(counts["files"])))
+            found.append(_resolved(mixture, source, dataset, tuple(counts["files"])))
     _one_form(found)
     return found, str(index["digest"])
 
 
-def _facts(mixture: Mixture, source: Source, folder: str, dataset: dict[str, Any], files: tuple[str, ...]) -> Facts:
+def _resolved(mixture: Mixture, source: Source, dataset: dict[str, Any], files: tuple[str, ...]) -> ResolvedSource:
     entry = dataset["entry"]
     recorded = entry["kind"] == "robot"
-    kind = row_kind(source, entry["kind"])
+    kind = cast(RecordKind, row_kind(source, entry["kind"]))
     robot = kind == "robot"
     if source.questions and not recorded:
         raise InputError(
@@ -135,12 +104,11 @@ def _facts(mixture: Mixture, source: Source, folder: str, dataset: dict[str, Any
     encoding, names = (entry["action_encoding"], entry["action_names"]) if robot else ((), ())
     slots = tuple(sorted(entry["cameras"])) if recorded else ("primary",)
     cameras, bgr = _cameras(source, slots, tuple(entry["bgr"]))
-    return Facts(
+    return ResolvedSource(
         name=source.name,
         dataset=source.dataset,
         split=source.split,
         kind=kind,
-        index=folder,
         directory=dataset["directory"],
         entry=entry,
         files=files,
@@ -159,9 +127,9 @@ def _facts(mixture: Mixture, source: Source, folder: str, dataset: dict[str, Any
         license=entry["license"],
         homepage=entry["homepage"],
         citation=entry["citation"],
-        representation=represent.to_json() if represent else None,
+        representation=represent,
         prompts=source.prompts,
-        resize=None if source.resize is None else asdict(source.resize),
+        resize=source.resize,
         questions=source.questions,
         subtask=source.subtask,
     )
@@ -178,9 +146,9 @@ def _cameras(source: Source, slots: tuple[str, ...], bgr: tuple[str, ...]) -> tu
     return tuple(slot for slot, _ in pairs), tuple(slot for slot, of in pairs if of in bgr)
 
 
-def _one_form(sources: list[Facts]) -> None:
+def _one_form(sources: list[ResolvedSource]) -> None:
     """A tokenizer has one set of statistics per embodiment, so all its sources are represented alike."""
-    seen: dict[str | None, Facts] = {}
+    seen: dict[str | None, ResolvedSource] = {}
     for source in (source for source in sources if source.robot):
         first = seen.setdefault(source.embodiment, source)
         if first.representation != source.representation:
@@ -188,11 +156,6 @@ def _one_form(sources: list[Facts]) -> None:
                 f"sources {first.name!r} and {source.name!r} of one embodiment ({source.embodiment}) have different `action:` "
                 "forms; its statistics are of one form: give both the same"
             )
-
-
-def resize_of(facts: Facts) -> Resize | None:
-    """What a source's images are resized to."""
-    return None if facts.resize is None else Resize(**facts.resize)
 
 
 def representation(entry: dict[str, Any], name: str, form: str, rotation: str) -> Representation | None:

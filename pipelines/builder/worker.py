@@ -11,20 +11,22 @@ run again writes the same bytes. A row that cannot be made becomes a dead letter
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from fasttok.common import json_files
 from fasttok.errors import InputError
 from mixtures.quota import interleave
 from pipelines.builder.action_tokens import TOKENIZER, load_tokenizer
 from pipelines.builder.plan import Plan, load_plan, shard_groups
 from pipelines.builder.rows import make_parts
+from pipelines.builder.sidecar import ShardSidecar, read_sidecar, write_sidecar
 from pipelines.builder.source_columns import Part, table
-from pipelines.builder.sources import Facts
+from pipelines.builder.sources import BuildSources, ResolvedSource
 from pipelines.common.files import atomic_write, filesystem, join, read_json, sha256_file, write_json
 from pipelines.common.live_counts import JOBS, LIVE, WORK, Counts, Reporter
 from pipelines.common.random_bits import shuffled
@@ -32,6 +34,7 @@ from pipelines.shards import shard_name, write_shard
 from pipelines.shards.records import IMAGE_COLUMNS, ROWS_PER_BATCH, SCHEMA
 
 PLAN = "plan"
+SOURCES = "sources.json"  # in PLAN
 INDEX = "index.json"  # in WORK: where the INDEX is
 
 
@@ -45,11 +48,6 @@ class ShardJob:
     folder: str
     shard: int
     check: bool = False
-
-
-def state_path(folder: str, shard: int, total: int) -> str:
-    """Where a shard's sidecar is."""
-    return join(folder, "state", shard_name(shard, total).replace(".arrow", ".json"))
 
 
 def rejected_path(folder: str, shard: int, total: int) -> str:
@@ -75,52 +73,68 @@ def materialize_shard(job: ShardJob) -> Counts:
         InputError: plan, tokenizer or a dataset's description cannot be read, or the disk is full. Bad records never raise.
     """
     plan = load_plan(join(job.folder, PLAN))
-    build = read_json(join(job.folder, PLAN, "sources.json"), "the sources of a build")
-    if job.check and left_state(job.folder, job.shard, plan, build["tokenizer"], digests=True) is not None:
+    build = read_sources(job.folder)
+    if job.check and left_state(job.folder, job.shard, plan, build.tokenizer, digests=True) is not None:
         write_json(kept_path(job.folder, job.shard), True)
         return Counts(files=1)
     index = read_json(join(job.folder, WORK, INDEX), "where the INDEX of a build is")
-    facts = [Facts.from_json(value, index) for value in build["sources"]]
-    tok = load_tokenizer(join(job.folder, TOKENIZER)) if build["tokenizer"] else None
-    if tok is not None and tok.fingerprint != build["tokenizer"]:
+    tok = load_tokenizer(join(job.folder, TOKENIZER)) if build.tokenizer else None
+    if tok is not None and tok.fingerprint != build.tokenizer:
         raise InputError(
-            f"{job.folder}/{TOKENIZER} has fingerprint {tok.fingerprint}, the build began with {build['tokenizer']}; "
+            f"{job.folder}/{TOKENIZER} has fingerprint {tok.fingerprint}, the build began with {build.tokenizer}; "
             "build again with --overwrite"
         )
     groups = shard_groups(join(job.folder, PLAN), plan, job.shard)
     with Reporter(join(job.folder, WORK, LIVE)) as live:
-        parts, read, size = make_parts(plan, facts, tok, groups, lambda rows, read: live.add(records=rows, bytes=read))
+        parts, read, size = make_parts(
+            plan, build.sources, tok, groups, index, lambda rows, read: live.add(records=rows, bytes=read)
+        )
         dead = [letter for part in parts for letter in part.rejected]
         lines = "".join(json.dumps(letter, sort_keys=True, ensure_ascii=False) + "\n" for letter in dead)
         if dead:
             with atomic_write(rejected_path(job.folder, job.shard, plan.shards)) as stream:
                 stream.write(lines.encode())
         name = shard_name(job.shard, plan.shards)
-        written = write_shard(join(job.folder, name), batches(plan, job.shard, facts, parts))
-        state = {
-            "plan_digest": plan.digest,
-            "tokenizer": build["tokenizer"],
-            "name": name,
-            "rows": written.rows,
-            "bytes": written.bytes,
-            "sha256": written.sha256,
-            "rows_per_source": [part.rows for part in parts],
-            "planned_per_source": [part.planned for part in parts],
-            "rejected_per_source": [sum(letter["rows"] for letter in part.rejected) for part in parts],
-            "rejected_sha256": hashlib.sha256(lines.encode()).hexdigest() if dead else None,
-            "rejected_by_reason": _by_reason(dead),
-            "action_tokens_per_source": [_count_tokens(part) for part in parts],
-            "clamped_per_source": [part.clamped for part in parts],
-            "resized_per_source": [part.resized for part in parts],
-            "records_read": read,
-            "bytes_read": size,
-        }
-        write_json(state_path(job.folder, job.shard, plan.shards), state)
+        written = write_shard(join(job.folder, name), batches(plan, job.shard, build.sources, parts))
+        sidecar = ShardSidecar(
+            plan_digest=plan.digest,
+            tokenizer=build.tokenizer,
+            name=name,
+            rows=written.rows,
+            bytes=written.bytes,
+            sha256=written.sha256,
+            rows_per_source=tuple(part.rows for part in parts),
+            planned_per_source=tuple(part.planned for part in parts),
+            rejected_per_source=tuple(sum(letter["rows"] for letter in part.rejected) for part in parts),
+            rejected_sha256=hashlib.sha256(lines.encode()).hexdigest() if dead else None,
+            rejected_by_reason=_by_reason(dead),
+            action_tokens_per_source=tuple(_count_tokens(part) for part in parts),
+            clamped_per_source=tuple(part.clamped for part in parts),
+            resized_per_source=tuple(part.resized for part in parts),
+            records_read=read,
+            bytes_read=size,
+        )
+        write_sidecar(job.folder, job.shard, plan.shards, sidecar)
         live.add(files=1, rejected=sum(letter["rows"] for letter in dead))
     return live.total
 
 
-def batches(plan: Plan, shard: int, facts: list[Facts], parts: list[Part]) -> Iterator[pa.RecordBatch]:
+def write_sources(folder: str, sources: BuildSources) -> None:
+    """Writes SHARDS/plan/sources.json."""
+    write_json(join(folder, PLAN, SOURCES), json_files.encode(sources))
+
+
+def read_sources(folder: str) -> BuildSources:
+    """Reads SHARDS/plan/sources.json.
+
+    Raises:
+        InputError: it is missing, or its keys are not those of this version.
+    """
+    path = join(folder, PLAN, SOURCES)
+    return json_files.decode(BuildSources, read_json(path, "the sources of a build"), path)
+
+
+def batches(plan: Plan, shard: int, facts: Sequence[ResolvedSource], parts: list[Part]) -> Iterator[pa.RecordBatch]:
     """All rows of a shard in low-discrepancy source order, each source's in a seeded one, in batches of 256."""
     tables, images = [], []
     for source, fact, part in zip(plan.sources, facts, parts, strict=True):
@@ -147,23 +161,23 @@ def batches(plan: Plan, shard: int, facts: list[Facts], parts: list[Part]) -> It
 
 def left_state(
     folder: str, shard: int, plan: Plan, tokenizer: str | None, digests: bool = False
-) -> dict[str, Any] | None:
+) -> ShardSidecar | None:
     """A shard's sidecar if it is of this plan and tokenizer, and its files have their sizes and, if asked, digests; else None."""
     name = shard_name(shard, plan.shards)
     fs, path = filesystem(join(folder, name))
     try:
-        state: dict[str, Any] = read_json(state_path(folder, shard, plan.shards), "a shard's sidecar")
-        if (state["plan_digest"], state["tokenizer"], state["bytes"]) != (plan.digest, tokenizer, fs.size(path)):
+        sidecar = read_sidecar(folder, shard, plan.shards)
+        if (sidecar.plan_digest, sidecar.tokenizer, sidecar.bytes) != (plan.digest, tokenizer, fs.size(path)):
             return None
         if digests:
-            files = [(join(folder, name), state["sha256"])]
-            if state["rejected_sha256"] is not None:
-                files.append((rejected_path(folder, shard, plan.shards), state["rejected_sha256"]))
+            files = [(join(folder, name), sidecar.sha256)]
+            if sidecar.rejected_sha256 is not None:
+                files.append((rejected_path(folder, shard, plan.shards), sidecar.rejected_sha256))
             if any(sha256_file(file)[0] != expected for file, expected in files):
                 return None
-    except (InputError, FileNotFoundError, KeyError, TypeError):
+    except (InputError, FileNotFoundError):
         return None
-    return state
+    return sidecar
 
 
 def _count_tokens(part: Part) -> int:

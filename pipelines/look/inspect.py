@@ -17,6 +17,7 @@ from pipelines.common.images import jpeg_size, png_size
 from pipelines.look.page_parts import PagePath, page_path, write_page
 from pipelines.look.scan import rows_of, scan, shard_starts
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import ManifestSource
 from pipelines.shards.records import IMAGE_COLUMNS
 
 IDS_SHOWN = 24
@@ -111,7 +112,7 @@ def chosen(reader: ShardReader, config: InspectConfig) -> list[int]:
     wanted = [
         name
         for name, source in reader.manifest.sources.items()
-        if (not config.source or name in config.source) and config.kind in (None, source["kind"])
+        if (not config.source or name in config.source) and config.kind in (None, source.kind)
     ]
     if config.sample_id:
         return sorted(find_ids(reader, config.sample_id))
@@ -121,7 +122,7 @@ def chosen(reader: ShardReader, config: InspectConfig) -> list[int]:
         raise InputError(f"--rows must be >= 1 and --start in [0, {reader.num_rows}); got {count} and {start}")
     found = draw(reader, wanted, count, config.seed) if start is None else following(reader, wanted, start, count)
     if not found:
-        held = ", ".join(f"{n} ({s['kind']}, {s['written']:,} rows)" for n, s in reader.manifest.sources.items())
+        held = ", ".join(f"{n} ({s.kind}, {s.written:,} rows)" for n, s in reader.manifest.sources.items())
         raise InputError(f"{config.shards}: no such rows; the sources are {held or 'none'}")
     return found
 
@@ -180,7 +181,7 @@ def find_ids(reader: ShardReader, ids: Sequence[str]) -> list[int]:
     return list(found.values())
 
 
-def summary(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+def summary(row: dict[str, Any], source: ManifestSource) -> dict[str, Any]:
     """A row in words: image sizes instead of bytes, the chunk's shape and range per dimension instead of its numbers."""
     out: dict[str, Any] = {
         "kind": row["kind"],
@@ -199,8 +200,8 @@ def summary(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
     return out | {"from": f"{row['file']} byte {row['offset']}, episode {row['episode']}, step {row['step']}"}
 
 
-def _chunk(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-    shape = (source["horizon"], source["action_dim"])
+def _chunk(row: dict[str, Any], source: ManifestSource) -> dict[str, Any]:
+    shape = (source.horizon, source.action_dim)
     if row["action"].size != shape[0] * shape[1] or not row["action"].size:
         return {"action": f"{row['action'].size} values, expected {shape[0]} x {shape[1]}; see lint"}
     chunk = row["action"].reshape(shape)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from fasttok import ActionTokenizer
 from fasttok.common import html
 from fasttok.common.html import CHANNEL_SWAP, PALETTE, Axes, Markup, Series, plot, tag
 from fasttok.errors import InputError
+from mixtures.spec import Resize
 from pipelines.common.images import check_header, jpeg_size, png_size
 from pipelines.look.page_parts import anchor, chunk_words, clip, encodings, kind_badge, mixture_section
 from pipelines.look.ranges import Range, ranges
 from pipelines.look.scan import held_tokenizer
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import ManifestSource
 from pipelines.shards.records import IMAGE_COLUMNS
 
 SHOWN_WIDTH = 220  # pixels: a smaller picture is enlarged to at most this, by a whole factor
@@ -62,9 +64,9 @@ def inspect_page(
     for name, source in manifest.sources.items():
         mine = [(number, row) for number, row in rows if row["source"] == name]
         if mine:
-            head = tag("h2", name, Markup(" "), kind_badge(source["kind"]), id=anchor(manifest, name))
+            head = tag("h2", name, Markup(" "), kind_badge(source.kind), id=anchor(manifest, name))
             cards = [row_card(number, row, source, tok, budget) for number, row in mine]
-            wide = source["kind"] == "robot"  # the others are short, and stand side by side
+            wide = source.kind == "robot"  # the others are short, and stand side by side
             sections += [head, source_facts(source), *(cards if wide else [tag("div", *cards, class_="cards")])]
     name = str(manifest.mixture.get("name", "shards"))
     size = sum(shard.bytes for shard in manifest.shards)
@@ -82,7 +84,7 @@ def inspect_page(
         *[tag("p", note, class_="warn") for note in notes],
         html.tiles({
             "rows": f"{reader.num_rows:,}", "sources": len(manifest.sources), "shards": len(manifest.shards),
-            "MB": f"{size / 1e6:,.1f}", "rejected rows": f"{manifest.counts['rejected']:,}",
+            "MB": f"{size / 1e6:,.1f}", "rejected rows": f"{manifest.counts.rejected:,}",
         }),
         *mixture_section(manifest, {row["source"] for _, row in rows}),
         tag("p", LEGEND, class_="soft"),
@@ -90,38 +92,38 @@ def inspect_page(
     )  # fmt: skip
 
 
-def source_facts(s: dict[str, Any]) -> Markup:
+def source_facts(s: ManifestSource) -> Markup:
     """What the manifest says of a source."""
-    represent = s.get("representation")
-    reversed_ = [slot for slot in s.get("bgr") or [] if slot in s["cameras"]]
+    represent = s.representation
+    reversed_ = [slot for slot in s.bgr if slot in s.cameras]
     return html.facts({
-        "dataset, split": f"{s['dataset']}, {s['split']}",
-        "embodiment": s.get("embodiment"),
-        "control frequency, Hz": s.get("control_hz"),
+        "dataset, split": f"{s.dataset}, {s.split}",
+        "embodiment": s.embodiment,
+        "control frequency, Hz": s.control_hz,
         "chunk, steps x dims": chunk_words(s),
-        "action encoding": encodings(s.get("action_encoding") or []),
-        "actions represented": f"{represent['form']}, {represent['rotation']} rotations" if represent else None,
-        "cameras": ", ".join(s["cameras"]) + (f" (stored blue first: {', '.join(reversed_)})" if reversed_ else ""),
-        "images resized to": resized(s.get("resize")),
-        "questions asked": ", ".join(s.get("questions") or []),
-        "prompt templates": len(s.get("prompts") or []) or None,
-        "rows written of planned": f"{s['written']:,} of {s['planned']:,}",
-        "rejected": s["rejected"] or None,
-        "FAST ids a row": s.get("mean_action_tokens"),
-        "chunks with clamped coefficients": s.get("clamped_chunks") or None,
-        "licence": s.get("license") or "not stated",
-        "citation": s.get("citation"),
-        "homepage": s.get("homepage"),
+        "action encoding": encodings(s.action_encoding),
+        "actions represented": f"{represent.form}, {represent.rotation} rotations" if represent else None,
+        "cameras": ", ".join(s.cameras) + (f" (stored blue first: {', '.join(reversed_)})" if reversed_ else ""),
+        "images resized to": resized(s.resize),
+        "questions asked": ", ".join(s.questions),
+        "prompt templates": len(s.prompts) or None,
+        "rows written of planned": f"{s.written:,} of {s.planned:,}",
+        "rejected": s.rejected or None,
+        "FAST ids a row": s.mean_action_tokens,
+        "chunks with clamped coefficients": s.clamped_chunks or None,
+        "licence": s.license or "not stated",
+        "citation": s.citation,
+        "homepage": s.homepage,
     })  # fmt: skip
 
 
-def resized(resize: dict[str, Any] | None) -> str | None:
+def resized(resize: Resize | None) -> str | None:
     """What a source's images were resized to, if they were."""
-    return ", ".join(f"{name} {value}" for name, value in resize.items()) if resize else None
+    return ", ".join(f"{name} {value}" for name, value in asdict(resize).items()) if resize else None
 
 
 def row_card(
-    number: int, row: dict[str, Any], source: dict[str, Any], tok: ActionTokenizer | None, budget: Budget
+    number: int, row: dict[str, Any], source: ManifestSource, tok: ActionTokenizer | None, budget: Budget
 ) -> Markup:
     """One row."""
     robot = row["kind"] == "robot"
@@ -139,14 +141,14 @@ def row_card(
     if robot:
         values = row["action"].astype(np.float64)
         parts += state_part(row["state"], source, tok)
-        if len(values) == source["horizon"] * source["action_dim"] > 0:
-            parts += action_part(values.reshape(source["horizon"], -1), row, source, tok)
+        if len(values) == source.horizon * source.action_dim > 0:
+            parts += action_part(values.reshape(source.horizon, -1), row, source, tok)
         else:
             what = f"The action has {len(values)} values, its source {chunk_words(source)}; see lint."
             parts.append(tag("p", what, class_="warn"))
         pieces += [(f"state: {len(row['state'])} numbers", False)] if len(row["state"]) else []
         pieces += [(str(number), True) for number in row["action_tokens"].tolist()]
-        titles = coefficient_titles(row["action_tokens"], source["action_dim"], source, tok)
+        titles = coefficient_titles(row["action_tokens"], source.action_dim, source, tok)
         loss = f"{len(row['action_tokens'])} FAST ids for {len(values)} values"
     else:
         answer = words(row["target"])
@@ -165,18 +167,18 @@ def words(text: str) -> list[str]:
     return found if more <= 0 else [*found[:WORDS_SHOWN], f" … {more:,} more words"]
 
 
-def cameras(row: dict[str, Any], source: dict[str, Any], budget: Budget) -> Markup:
+def cameras(row: dict[str, Any], source: ManifestSource, budget: Budget) -> Markup:
     """Every camera that the row has, or that its source should have."""
     figures = []
     for column in (name for name in row if name in IMAGE_COLUMNS or name.startswith("image/")):
         slot, data = column.removeprefix("image/"), row[column]
         if not data:
-            if slot in source["cameras"]:
+            if slot in source.cameras:
                 figures.append(tag("figure", tag("div", "absent", class_="none"), tag("figcaption", slot)))
             continue
         wrong = check_header(data)
         width, height = (png_size if html.image_kind(data) == "png" else jpeg_size)(data) if not wrong else (0, 0)
-        swapped = slot in (source.get("bgr") or [])
+        swapped = slot in source.bgr
         size = f"{width} x {height} {html.image_kind(data).upper()}, {len(data) / 1000:,.1f} kB"
         notes = [slot, BREAK, f"not a picture: {wrong}" if wrong else size]
         if swapped:
@@ -194,12 +196,12 @@ def cameras(row: dict[str, Any], source: dict[str, Any], budget: Budget) -> Mark
     return tag("div", *figures, class_="cameras")
 
 
-def state_part(state: NDArray, source: dict[str, Any], tok: ActionTokenizer | None) -> list[Markup]:
+def state_part(state: NDArray, source: ManifestSource, tok: ActionTokenizer | None) -> list[Markup]:
     """The state's values, each on a line from q01 to q99 where the tokenizer holds its statistics."""
     if not len(state):
         return []
-    limits = ranges(tok, source.get("embodiment")).get("state", [])
-    names = source.get("state_names") or []
+    limits = ranges(tok, source.embodiment).get("state", [])
+    names = source.state_names
     cells = []
     for d, value in enumerate(np.asarray(state, np.float64).tolist()):
         name = names[d] if d < len(names) else f"state[{d}]"
@@ -225,25 +227,25 @@ def gauge(value: float, within: Range) -> Markup:
 
 
 def action_part(
-    chunk: NDArray, row: dict[str, Any], source: dict[str, Any], tok: ActionTokenizer | None
+    chunk: NDArray, row: dict[str, Any], source: ManifestSource, tok: ActionTokenizer | None
 ) -> list[Markup]:
     """Raw against decoded actions, a small plot a dimension."""
     horizon, dim = chunk.shape
     decoded, problem = None, ""
     if tok is not None:
         try:
-            name = tok.held_name(source.get("embodiment") or "")
+            name = tok.held_name(source.embodiment or "")
             back = tok.decode([row["action_tokens"]], horizon=horizon, action_dim=dim, embodiment=name, on_error="mask")
             decoded, problem = (back.actions[0], "") if back.ok[0] else (None, back.errors[0])
         except InputError as error:
             problem = str(error)
-    limits = ranges(tok, source.get("embodiment")).get("action", [])
+    limits = ranges(tok, source.embodiment).get("action", [])
     limits = limits if len(limits) == dim else [None] * dim
-    hz = source.get("control_hz")
+    hz = source.control_hz
     x = np.arange(horizon) / (hz or 1.0)
     real = int(row["action_steps"])
     shade = (x[max(real - 1, 0)], x[-1]) if real < horizon else None
-    names = source.get("action_names") or []
+    names = source.action_names
     plots, worst = [], (0.0, "")
     for d in range(dim):
         title = names[d] if d < len(names) else f"action[{d}]"
@@ -282,12 +284,12 @@ def steps(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
     return (x, y) if len(x) > 1 else (np.array([x[0], x[0] + 1]), np.repeat(y, 2))
 
 
-def coefficient_titles(ids: NDArray, dim: int, source: dict[str, Any], tok: ActionTokenizer | None) -> list[str]:
+def coefficient_titles(ids: NDArray, dim: int, source: ManifestSource, tok: ActionTokenizer | None) -> list[str]:
     """For each FAST id, the coefficients it stands for, by frequency and dimension; none where it cannot be said."""
     if tok is None or not len(ids) or ids.min() < 0 or ids.max() >= tok.vocab_size:
         return []
     try:
-        width = tok.channels(tok.held_name(source.get("embodiment") or "")).count(dim)
+        width = tok.channels(tok.held_name(source.embodiment or "")).count(dim)
     except InputError:
         return []
     found = []

@@ -125,7 +125,7 @@ def check_tokenizer(reader: ShardReader, found: Findings) -> ActionTokenizer | N
     todo = "put back the folder that the build wrote, or build again with --overwrite"
     if problem:
         found.add("error", "tokenizer", "tokenizer/", problem, "the tokenizer of the build", todo)
-    made = (reader.manifest.tokenizer or {}).get("fingerprint")
+    made = reader.manifest.tokenizer.fingerprint if reader.manifest.tokenizer else None
     if tok is None or tok.fingerprint == made:
         return tok
     found.add(
@@ -149,15 +149,15 @@ def check_counts(reader: ShardReader, found: Findings) -> None:
 
     for i, (name, source) in enumerate(manifest.sources.items()):
         held = sum(shard.rows_per_source[i] for shard in manifest.shards)
-        if source["written"] != held:
-            add(f"written {source['written']:,}", f"the {held:,} rows that its shards list", name)
-        if source["planned"] != source["written"] + source["rejected"]:
+        if source.written != held:
+            add(f"written {source.written:,}", f"the {held:,} rows that its shards list", name)
+        if source.planned != source.written + source.rejected:
             add(
-                f"planned {source['planned']:,}",
-                f"written {source['written']:,} + rejected {source['rejected']:,}",
+                f"planned {source.planned:,}",
+                f"written {source.written:,} + rejected {source.rejected:,}",
                 name,
             )
     for key in ("planned", "written", "rejected"):
-        total = sum(source[key] for source in manifest.sources.values())
-        if manifest.counts[key] != total:
-            add(f"{key} {manifest.counts[key]:,} in all", f"the {total:,} that the sources add up to")
+        total = sum(getattr(source, key) for source in manifest.sources.values())
+        if getattr(manifest.counts, key) != total:
+            add(f"{key} {getattr(manifest.counts, key):,} in all", f"the {total:,} that the sources add up to")

@@ -41,9 +41,9 @@ class Copies:
         n = manifest.num_rows
         self._found, self._names = found, list(manifest.sources)
         self._shards = [shard.name for shard in manifest.shards]
-        self._kinds = np.array([source["kind"] for source in manifest.sources.values()], object)
-        self._datasets = [str(source["dataset"]) for source in manifest.sources.values()]
-        self._held = np.array([is_held_out(str(source["split"])) for source in manifest.sources.values()])
+        self._kinds = np.array([source.kind for source in manifest.sources.values()], object)
+        self._datasets = [str(source.dataset) for source in manifest.sources.values()]
+        self._held = np.array([is_held_out(str(source.split)) for source in manifest.sources.values()])
         self._leaks = bool(self._held.any() and not self._held.all())
         self._codes = np.full(n, -1, np.int16)
         self._ids, self._places = np.zeros(n, np.int64), np.zeros(n, np.uint64)

@@ -1,5 +1,6 @@
 """Checks of single rows: shapes, kinds, numbers, FAST ids, cameras and images, a record batch at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipelines.common.findings import Findings, Level
 from pipelines.common.images import check_header
 from pipelines.look.ranges import Range, outside, ranges
 from pipelines.look.scan import lists
-from pipelines.shards.manifest import Manifest
+from pipelines.shards.manifest import Manifest, ManifestSource
 from pipelines.shards.records import IMAGE_COLUMNS
 
 BUILD = "the shards were changed after the build, or another version wrote them: build again with --overwrite"
@@ -39,14 +40,14 @@ class RowChecks:
         self._found, self._share = found, outside
         self._sources = list(manifest.sources.items())
         self._tok = tok
-        self._kinds = np.array([source["kind"] for _, source in self._sources], object)
+        self._kinds = np.array([source.kind for _, source in self._sources], object)
         self._seen = [Seen() for _ in self._sources]
         self._ranges = [self._limits(name, source) for name, source in self._sources]
 
-    def _limits(self, name: str, source: dict[str, Any]) -> dict[str, list[Range | None]]:
+    def _limits(self, name: str, source: ManifestSource) -> dict[str, list[Range | None]]:
         """What the normaliser maps to [-1, 1], per dim of `action` and `state`."""
-        who = source.get("embodiment") or ""
-        if self._tok is None or source["kind"] != "robot" or not self._tok.stats:
+        who = source.embodiment or ""
+        if self._tok is None or source.kind != "robot" or not self._tok.stats:
             return {}
         if who not in self._tok.stats:
             held = ", ".join(self._tok.stats)
@@ -74,7 +75,7 @@ class RowChecks:
         """Actions, states and FAST ids of one source's rows."""
         name, source = self._sources[code]
         rows = np.flatnonzero(mine)
-        horizon, dim = source["horizon"], source["action_dim"]
+        horizon, dim = source.horizon, source.action_dim
         lengths, values = lists(batch.column("action"), mine)
         state_lengths, states = lists(batch.column("state"), mine)
         id_lengths, ids = lists(batch.column("action_tokens"), mine)
@@ -95,13 +96,13 @@ class RowChecks:
             BUILD,
         )
         report(
-            state_lengths != source["state_dim"],
+            state_lengths != source.state_dim,
             "shape",
             "a state of another size",
-            f"{source['state_dim']} values",
+            f"{source.state_dim} values",
             BUILD,
         )
-        if source["kind"] != "robot":
+        if source.kind != "robot":
             report((steps != 0) | (id_lengths != 0), "shape", "action_steps or FAST ids without actions", "none", BUILD)
             return
         report((steps < 1) | (steps > horizon), "shape", "action_steps out of range", f"1..{horizon}", BUILD)
@@ -113,9 +114,9 @@ class RowChecks:
             chunks = values[np.repeat(sound, lengths)].reshape(-1, horizon, dim)
             real = np.arange(horizon) < steps[sound][:, None]
             self._outside(code, "action", chunks[real], f"{shard} row {at + rows[np.argmax(sound)]}")
-            if source.get("representation") is None:
+            if source.representation is None:
                 bad = np.zeros(len(rows), bool)
-                bad[sound] = _badly_padded(chunks, steps[sound], real, source["action_encoding"])
+                bad[sound] = _badly_padded(chunks, steps[sound], real, source.action_encoding)
                 report(bad, "padding", "steps past the episode's end that are not padding",
                        "absolute dims and grippers held, deltas 0", BUILD)  # fmt: skip
             own = bpe.split(ids[np.repeat(sound, id_lengths)].astype(np.int32), id_lengths[sound])
@@ -129,9 +130,9 @@ class RowChecks:
                     expected,
                     "re-encode them with the shards' tokenizer, or build again with --overwrite",
                 )
-        whole = (state_lengths == source["state_dim"]) & ~_rows_where(~np.isfinite(states), state_lengths)
-        if whole.any() and source["state_dim"]:
-            kept = states[np.repeat(whole, state_lengths)].reshape(-1, source["state_dim"])
+        whole = (state_lengths == source.state_dim) & ~_rows_where(~np.isfinite(states), state_lengths)
+        if whole.any() and source.state_dim:
+            kept = states[np.repeat(whole, state_lengths)].reshape(-1, source.state_dim)
             self._outside(code, "state", kept, f"{shard} row {at + rows[np.argmax(whole)]}")
 
     def _outside(self, code: int, what: str, values: NDArray, where: str) -> None:
@@ -146,14 +147,14 @@ class RowChecks:
         seen.first.setdefault(what, where)
 
     def _tokens(
-        self, chunks: NDArray, ids: list[NDArray[np.int32]], source: dict[str, Any]
+        self, chunks: NDArray, ids: list[NDArray[np.int32]], source: ManifestSource
     ) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
         """What is wrong with FAST ids: (check, what, expected, (rows,) bool) of each kind."""
         tok = self._tok
         if tok is None:
             return []
         n, horizon, dim = chunks.shape
-        name = tok.held_name(source.get("embodiment") or "")
+        name = tok.held_name(source.embodiment or "")
         bad, far = np.zeros(n, bool), np.zeros(n, bool)
         try:
             fresh = tok.encode_report(chunks, embodiment=name).ids
@@ -202,8 +203,8 @@ class RowChecks:
         for (name, source), seen in zip(self._sources, self._seen, strict=True):
             if not seen.rows:
                 continue
-            for slot in sorted({*source["cameras"], *seen.cameras}):
-                have, listed = seen.cameras.get(slot, 0), slot in source["cameras"]
+            for slot in sorted({*source.cameras, *seen.cameras}):
+                have, listed = seen.cameras.get(slot, 0), slot in source.cameras
                 if listed and have < seen.rows:
                     what = f"{seen.rows - have:,} of {seen.rows:,} rows ({1 - have / seen.rows:.1%}) lack the camera {slot}"
                     todo = "the episodes may lack it: mask it in training, or take it out of the entry's `cameras`"
@@ -216,12 +217,12 @@ class RowChecks:
                         "add it to the entry's `cameras`, and index again",
                     )
                     self._found.add(
-                        "warning", "camera", "all shards", what, f"only {source['cameras']}", todo, source=name
+                        "warning", "camera", "all shards", what, f"only {list(source.cameras)}", todo, source=name
                     )
             for column, counts in seen.outside.items():
                 for d in np.flatnonzero(counts > self._share * seen.values[column]).tolist():
                     low, high, which = self._ranges[self._sources.index((name, source))][column][d] or (0.0, 0.0, "")
-                    names = source.get(f"{column}_names") or []
+                    names = source.column_names(column)
                     label = names[d] if d < len(names) else f"{column}[{d}]"
                     share = counts[d] / seen.values[column]
                     what = f"{column} {label}: {share:.1%} of the values lie outside the normaliser's range"
@@ -238,7 +239,9 @@ def _rows_where(bad: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[n
     return out
 
 
-def _badly_padded(chunks: NDArray, steps: NDArray, real: NDArray[np.bool_], encoding: list[str]) -> NDArray[np.bool_]:
+def _badly_padded(
+    chunks: NDArray, steps: NDArray, real: NDArray[np.bool_], encoding: Sequence[str]
+) -> NDArray[np.bool_]:
     """(n,): chunks (n, T, D) of which a padded step is not what `fasttok.actions.chunks` pads with."""
     last = chunks[np.arange(len(chunks)), steps - 1]
     moves = np.array([e == "delta" for e in encoding])

@@ -86,7 +86,7 @@ class TextChecks:
 
     def __init__(self, manifest: Manifest, held_out: HeldOut, found: Findings) -> None:
         self._names, self._found = list(manifest.sources), found
-        self._robot = np.array([source["kind"] == "robot" for source in manifest.sources.values()])
+        self._robot = np.array([source.kind == "robot" for source in manifest.sources.values()])
         self._held_out = bool(held_out.lines or held_out.patterns)
         self._match = held_out.matcher()
 

@@ -1,8 +1,7 @@
 """Where `inspect` and `stats` put their pages, and the parts that both draw."""
 
-import math
 import posixpath
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -11,7 +10,7 @@ from fasttok.common import html
 from fasttok.common.html import Markup, tag
 from fasttok.errors import InputError
 from pipelines.common.files import atomic_write, filesystem
-from pipelines.shards.manifest import Manifest
+from pipelines.shards.manifest import Manifest, ManifestSource
 
 BEGINS = b"<!doctype html>"
 # A flag whose value may be left out: None: not given, (): given alone.
@@ -51,7 +50,7 @@ def write_page(path: str, page: str) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); give --html another FILE") from None
 
 
-def encodings(values: list[str]) -> str:
+def encodings(values: Sequence[str]) -> str:
     """Equal neighbours counted.
 
     >>> encodings(["delta", "delta", "gripper"])
@@ -82,14 +81,14 @@ def clip(text: str, most: int = 2000) -> str:
 
 def mixture_section(manifest: Manifest, linked: Container[str]) -> list[Markup]:
     """Sources, asked for and written; `linked`: those that have a section on the page."""
-    total = max(manifest.counts["written"], 1)
+    total = max(manifest.counts.written, 1)
     rows = []
     for name, s in manifest.sources.items():
-        share, held = s["written"] / total, s.get("steps_held")
+        share, held = s.written / total, s.steps_held
         label = tag("a", name, href=f"#{anchor(manifest, name)}") if name in linked else name
-        counts = [s["planned"], s["written"], s["rejected"], f"{s.get('share', math.nan):.2%}", f"{share:.2%}"]
-        bar = html.bar(share, html.KIND_COLOURS.get(s["kind"], html.PALETTE[-1]))
-        rows.append([label, kind_badge(s["kind"]), *counts, s["planned"] / held if held else None, bar])
+        counts = [s.planned, s.written, s.rejected, f"{s.share:.2%}", f"{share:.2%}"]
+        bar = html.bar(share, html.KIND_COLOURS.get(s.kind, html.PALETTE[-1]))
+        rows.append([label, kind_badge(s.kind), *counts, s.planned / held if held else None, bar])
     columns = ["source", "kind", "planned", "written", "rejected", "share asked", "share written", "epochs", ""]
     return [html.table(columns, rows)]
 
@@ -99,9 +98,9 @@ def anchor(manifest: Manifest, name: str) -> str:
     return f"source-{list(manifest.sources).index(name)}"
 
 
-def chunk_words(source: dict[str, Any]) -> str | None:
+def chunk_words(source: ManifestSource) -> str | None:
     """A source's chunk: "5 x 7 (1 s)"."""
-    if not source.get("horizon"):
+    if not source.horizon:
         return None
-    hz = source.get("control_hz")
-    return f"{source['horizon']} x {source['action_dim']}" + (f" ({source['horizon'] / hz:.3g} s)" if hz else "")
+    hz = source.control_hz
+    return f"{source.horizon} x {source.action_dim}" + (f" ({source.horizon / hz:.3g} s)" if hz else "")

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ from fasttok.common.html import image_kind
 from pipelines.common.images import jpeg_size, png_size
 from pipelines.look.ranges import Range, outside
 from pipelines.look.scan import lists
+from pipelines.shards.manifest import ManifestSource
 from pipelines.shards.records import IMAGE_COLUMNS
 
 BINS = 36  # with this margin, both ends of the normaliser's range are edges of bins
@@ -100,7 +100,7 @@ class Tally:
         histograms: of `action` (real steps only) and `state`.
     """
 
-    source: dict[str, Any]
+    source: ManifestSource
     limits: dict[str, list[Range | None]]
     rows: int = 0
     padded: int = 0
@@ -115,7 +115,7 @@ class Tally:
 
     def numbers(self, batch: pa.RecordBatch, mine: NDArray[np.bool_]) -> None:
         """Adds the actions, states and FAST ids of the rows `mine` (rows,) bool of a robot source."""
-        horizon, dim = self.source["horizon"], self.source["action_dim"]
+        horizon, dim = self.source.horizon, self.source.action_dim
         steps = batch.column("action_steps").to_numpy()[mine]
         self.padded += int((steps < horizon).sum())
         id_lengths, _ = lists(batch.column("action_tokens"), mine)
@@ -125,7 +125,7 @@ class Tally:
             real = np.arange(horizon) < steps[:, None]
             self._count("action", values.reshape(-1, horizon, dim)[real])
         lengths, values = lists(batch.column("state"), mine)
-        width = self.source.get("state_dim") or 0
+        width = self.source.state_dim
         if width and (lengths == width).all():
             self._count("state", values.reshape(-1, width))
 

@@ -63,7 +63,7 @@ def tally_rows(reader: ShardReader) -> dict[str, Tally]:
     tok, problem = held_tokenizer(reader)
     if problem:
         log(f"warning: no shares outside the normaliser's range: {problem}")
-    tallies = {name: Tally(s, ranges(tok, s.get("embodiment"))) for name, s in reader.manifest.sources.items()}
+    tallies = {name: Tally(s, ranges(tok, s.embodiment)) for name, s in reader.manifest.sources.items()}
     names, values = list(tallies), list(tallies.values())
     for _, _, batch in scan(reader, "reading rows"):
         codes = source_codes(batch, names)
@@ -72,7 +72,7 @@ def tally_rows(reader: ShardReader) -> dict[str, Tally]:
             codes = codes[codes >= 0]
         for code, rows in enumerate(np.bincount(codes, minlength=len(names)).tolist()):
             values[code].rows += rows
-            if rows and values[code].source["kind"] == "robot":
+            if rows and values[code].source.kind == "robot":
                 values[code].numbers(batch, codes == code)
         add_texts(batch, codes, values)
         add_pictures(batch, codes, values)
@@ -98,11 +98,11 @@ def line(name: str, tally: Tally) -> dict[str, Any]:
     }
     return {
         "source": name,
-        "kind": source["kind"],
-        "share_planned": source.get("share"),
-        "planned": source["planned"],
+        "kind": source.kind,
+        "share_planned": source.share,
+        "planned": source.planned,
         "rows": tally.rows,
-        "rejected": source["rejected"],
+        "rejected": source.rejected,
         "padded": tally.padded,
         "image_bytes": sum(tally.picture_bytes.values()),
         "pictures": pictures,
@@ -118,7 +118,7 @@ def dimensions(tally: Tally, what: str) -> list[dict[str, Any]]:
     held = tally.histograms.get(what)
     if held is None:
         return []
-    names = tally.source.get(f"{what}_names") or []
+    names = tally.source.column_names(what)
     return [
         {
             "name": names[d] if d < len(names) else f"{what}[{d}]",

@@ -11,6 +11,7 @@ from pipelines.look.page_parts import anchor, chunk_words, clip, kind_badge, mix
 from pipelines.look.row_counts import TEXTS, Histogram, Tally
 from pipelines.look.stats import counted, spread
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import ManifestSource
 
 TOP = 8
 LEAD = (
@@ -45,23 +46,23 @@ def stats_page(reader: ShardReader, tallies: dict[str, Tally]) -> str:
 def section(ident: str, name: str, tally: Tally) -> Markup:
     """One source."""
     source = tally.source
-    robot = source["kind"] == "robot"
-    parts: list[Any] = [tag("h2", name, Markup(" "), kind_badge(source["kind"]), id=ident)]
+    robot = source.kind == "robot"
+    parts: list[Any] = [tag("h2", name, Markup(" "), kind_badge(source.kind), id=ident)]
     known: dict[str, Any] = {"rows": tally.rows}
     if robot:
         found = spread(tally.lengths)
         known |= {
-            "embodiment": source.get("embodiment"),
+            "embodiment": source.embodiment,
             "chunk, steps x dims": chunk_words(source),
             "padded rows": f"{tally.padded / max(tally.rows, 1):.1%}",
             "FAST ids a row": f"{found['mean']:.1f} ({found['p5']} to {found['p95']})" if found else None,
-            "values per FAST id": source["horizon"] * source["action_dim"] / found["mean"]
+            "values per FAST id": source.horizon * source.action_dim / found["mean"]
             if found and found["mean"]
             else None,
         }
     parts.append(html.facts(known))
     parts.append(pictures_table(tally))
-    colour = KIND_COLOURS.get(source["kind"], PALETTE[-1])
+    colour = KIND_COLOURS.get(source.kind, PALETTE[-1])
     small = []
     if tally.lengths:
         small.append(tag("div", lengths(tally.lengths, "FAST ids a row", colour)))
@@ -88,9 +89,9 @@ def lengths(counts: dict[int, int], title: str, colour: str) -> Markup:
     return histogram(edges, heights.astype(np.int64), title=title, colour=colour, width=340, height=140)
 
 
-def dims(held: Histogram, what: str, source: dict[str, Any]) -> Markup:
+def dims(held: Histogram, what: str, source: ManifestSource) -> Markup:
     """A histogram a dimension."""
-    names = source.get(f"{what}_names") or []
+    names = source.column_names(what)
     cells = []
     for d, limit in enumerate(held.limits):
         title = names[d] if d < len(names) else f"{what}[{d}]"
@@ -110,7 +111,7 @@ def dims(held: Histogram, what: str, source: dict[str, Any]) -> Markup:
 def pictures_table(tally: Tally) -> Markup:
     """Cameras: how many rows have them, formats and sizes."""
     rows = []
-    for slot in dict.fromkeys([*tally.source["cameras"], *(key[0] for key in tally.pictures)]):
+    for slot in dict.fromkeys([*tally.source.cameras, *(key[0] for key in tally.pictures)]):
         kinds = sorted(
             ((key, count) for key, count in tally.pictures.items() if key[0] == slot), key=lambda item: -item[1]
         )

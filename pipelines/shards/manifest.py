@@ -2,11 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fasttok.actions.representation import Representation
+from fasttok.common import json_files
 from fasttok.errors import InputError
+from mixtures.spec import Resize
 from pipelines.common.files import join, read_json, safe_name, write_json
+from pipelines.shards.records import RecordKind
 
 FORMAT_VERSION = 2
 NAME = "manifest.json"
@@ -32,32 +36,161 @@ class Shard:
     sha256: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceFacts:
+    """What the rows of a source are, which decides how to read and train on them.
+
+    Attributes:
+        kind: of its rows.
+        dataset: dataset of the INDEX.
+        split: split of that dataset.
+        embodiment: the robot; None for images and texts from the web.
+        control_hz: steps per second of the robot, None if that is not known. A whole number stays one, so files do not change.
+        horizon: steps of an action chunk; 0 for vqa and caption.
+        action_dim: columns of `action`, as it is represented; 0 for vqa and caption.
+        action_encoding: "absolute", "delta", "relative" or "gripper" for each column of `action`.
+        action_names: name of each column of `action`, with its unit.
+        state_dim: columns of `state`; 0 for vqa and caption, and for robots that record none.
+        state_names: name of each column of `state`, with its unit.
+        cameras: slots of the images that its rows may have.
+        bgr: slots whose images are stored with their channels reversed, as whoever decodes them must know.
+        license: of the dataset, "" if it is not stated.
+        homepage: of the dataset, "" if it is not known.
+        citation: BibTeX key or text to cite, "" if there is none.
+        representation: how its actions are represented, None for as stored.
+        prompts: templates, of which each row takes one; () for the instruction as it is.
+        resize: what images were resized to, None for the very bytes of the dataset.
+        questions: what was asked about a robot's episodes instead of taking their actions; () for nothing.
+        subtask: whether `target` of robot rows says what the robot is doing. The first files of this format lack the key.
+    """
+
+    kind: RecordKind
+    dataset: str
+    split: str
+    embodiment: str | None
+    control_hz: int | float | None
+    horizon: int
+    action_dim: int
+    action_encoding: tuple[str, ...]
+    action_names: tuple[str, ...]
+    state_dim: int
+    state_names: tuple[str, ...]
+    cameras: tuple[str, ...]
+    bgr: tuple[str, ...]
+    license: str
+    homepage: str
+    citation: str
+    representation: Representation | None
+    prompts: tuple[str, ...]
+    resize: Resize | None
+    questions: tuple[str, ...]
+    subtask: bool = False
+
+    @property
+    def robot(self) -> bool:
+        """Whether its rows hold actions."""
+        return self.kind == "robot"
+
+    @property
+    def embodiment_name(self) -> str:
+        """The robot; "" for images and texts from the web."""
+        return self.embodiment or ""
+
+    def column_names(self, column: str) -> tuple[str, ...]:
+        """Names of the columns of "action" or of "state"."""
+        return {"action": self.action_names, "state": self.state_names}[column]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestSource(SourceFacts):
+    """What the manifest says of a source: its facts, what was asked for, and what came of it.
+
+    Attributes:
+        share: of all samples, as the mixture's weights ask; in [0, 1].
+        planned: rows that the plan asked for; planned = written + rejected.
+        written: rows in the shards.
+        rejected: rows that could not be made, each of which is listed in `rejected/`.
+        steps_held: steps (or VLM records) that the INDEX has of it after its filters; planned / steps_held is the epochs.
+        left_out: records that its filters left out, by filter.
+        capped: whether max_epochs kept the quota below the share.
+        images_resized: images that were encoded again.
+        clamped_chunks: chunks of which a coefficient lay outside the tokenizer's range.
+        mean_action_tokens: FAST ids of a row on average, None without actions.
+    """
+
+    share: float
+    planned: int
+    written: int
+    rejected: int
+    steps_held: int
+    left_out: dict[str, int]
+    capped: bool
+    images_resized: int
+    clamped_chunks: int
+    mean_action_tokens: float | None
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Rows of all sources; planned = written + rejected.
+
+    Attributes:
+        planned: rows that the plan asked for.
+        written: rows in the shards.
+        rejected: rows that could not be made.
+    """
+
+    planned: int
+    written: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class ShardTokenizer:
+    """The tokenizer that made the FAST ids.
+
+    Attributes:
+        folder: where it is, within SHARDS.
+        fingerprint: `ActionTokenizer.fingerprint`, hex.
+    """
+
+    folder: str
+    fingerprint: str
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The shards' table of contents; the same build gives the same bytes, so it names no times and no places.
 
+    The file also has the key `source_order`, as JSON objects do not keep theirs: the names of the sources in their order.
+
     Attributes:
-        sources: per source, in order: kind, dataset, split, embodiment, control_hz, horizon, action_dim, action_encoding,
-            action_names, state_dim, cameras, license, share, planned, written, rejected.
-        mixture: the resolved mixture.
-        tokenizer: {"folder": "tokenizer", "fingerprint": hex} or None when no robot rows are held.
-        counts: {"planned", "written", "rejected"}; planned = written + rejected.
+        sources: what each source is and how many rows it has, in order.
+        mixture: the resolved mixture (`mixtures.spec.Mixture.to_json`).
+        seed: of every choice of the build.
+        index_digest: digest of the INDEX that the shards were made from.
+        plan_digest: digest of the plan: which record became which rows of which shard.
+        tokenizer: made the FAST ids; None if there are no robot rows.
+        shards: the files, in order.
+        counts: rows of all sources together.
         phases: samples planned of each source in each phase of a curriculum, (phases, sources); one phase without any.
+        format_version: of this file.
     """
 
-    sources: dict[str, dict[str, Any]]
+    sources: dict[str, ManifestSource]
     mixture: dict[str, Any]
     seed: int
     index_digest: str
     plan_digest: str
-    tokenizer: dict[str, str] | None
+    tokenizer: ShardTokenizer | None
     shards: tuple[Shard, ...]
-    counts: dict[str, int]
+    counts: RowCounts
     phases: tuple[tuple[int, ...], ...] = ()
     format_version: int = field(default=FORMAT_VERSION)
 
     @property
     def num_rows(self) -> int:
+        """Rows in all shards."""
         return sum(shard.rows for shard in self.shards)
 
     @property
@@ -66,15 +199,11 @@ class Manifest:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        value = asdict(self)
-        for shard in value["shards"]:
-            shard["rows_per_source"] = list(shard["rows_per_source"])
-        value["shards"] = list(value["shards"])
-        value["phases"] = [list(phase) for phase in self.phases]
-        value["source_order"] = list(self.sources)
-        return value
+        """What the file holds, as plain values."""
+        return {**json_files.encode(self), "source_order": list(self.sources)}
 
     def save(self, folder: str) -> None:
+        """Writes SHARDS/manifest.json."""
         write_json(join(folder, NAME), self.to_json())
 
     @classmethod
@@ -86,22 +215,17 @@ class Manifest:
         """
         where = join(folder, NAME)
         what = "the manifest that `fasttok-pipelines build` writes last (finish an interrupted build with --resume)"
-        value = read_json(where, what)
-        version = value.get("format_version") if isinstance(value, dict) else None
-        if version != FORMAT_VERSION:
+        raw = read_json(where, what)
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if not isinstance(version, int) or version < FORMAT_VERSION:
             raise InputError(
                 f"{where}: format_version is {version!r}, this code reads {FORMAT_VERSION}; rebuild the shards"
             )
-        try:
-            order = value.pop("source_order")
-            value["sources"] = {name: value["sources"][name] for name in order}
-            value["phases"] = tuple(tuple(phase) for phase in value["phases"])
-            value["shards"] = tuple(
-                Shard(**{**shard, "rows_per_source": tuple(shard["rows_per_source"])}) for shard in value["shards"]
-            )
-            manifest = cls(**{f.name: value[f.name] for f in fields(cls)})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{where}: not a manifest: {error!r}; rebuild the shards") from None
+        order = raw.pop("source_order", None)
+        manifest = json_files.decode(cls, raw, where, FORMAT_VERSION)
+        if not isinstance(order, list) or sorted(map(str, order)) != sorted(manifest.sources):
+            raise InputError(f"{where}: source_order does not list the sources; rebuild the shards")
+        manifest = replace(manifest, sources={name: manifest.sources[name] for name in order})
         for shard in manifest.shards:
             safe_name(shard.name, where)
             if len(shard.rows_per_source) != len(manifest.sources) or sum(shard.rows_per_source) != shard.rows:

@@ -10,13 +10,14 @@ once, at most `window` shards are open, and every window of samples inside a poo
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.common.random_bits import shuffled
-from pipelines.shards.manifest import Manifest
+from pipelines.shards.manifest import Shard
 from pipelines.shards.permute import order_key, permute
 from pipelines.shards.records import ROWS_PER_BATCH
 from pipelines.shards.schedule import Schedule
@@ -48,19 +49,25 @@ def alternate(counts: NDArray[np.int64]) -> NDArray[np.int16]:
     return source[np.argsort((2 * draw + 1) / (2 * counts[source]), kind="stable")]
 
 
-class Layout:
+class StorageLayout:
     """Where rows lie: shards in the manifest's order; inside a shard, `mixtures.quota.interleave` of its counts.
 
     Attributes:
-        counts: (shards, k) rows per source. ends: (shards, k) rows of a source up to and with a shard.
-        held: (k,) rows per source. rows: (shards,). row_ends: (shards,).
+        names: (k,) sources.
+        counts: (shards, k) rows of each source in each shard.
+        ends: (shards, k) rows of a source up to and with a shard.
+        source_rows: (k,) rows of each source in all shards.
+        rows: (shards,) rows of each shard.
+        row_ends: (shards,) rows up to and with a shard.
+        total: rows in all shards.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
-        self.names = list(manifest.sources)
-        self.counts = np.array([s.rows_per_source for s in manifest.shards], np.int64).reshape(-1, len(self.names))
+    def __init__(self, names: Sequence[str], shards: Sequence[Shard]) -> None:
+        """Takes the manifest's sources and shards, in its order."""
+        self.names = list(names)
+        self.counts = np.array([s.rows_per_source for s in shards], np.int64).reshape(-1, len(self.names))
         self.ends = np.cumsum(self.counts, axis=0)
-        self.held = self.counts.sum(axis=0)
+        self.source_rows = self.counts.sum(axis=0)
         self.rows = self.counts.sum(axis=1)
         self.row_ends = np.cumsum(self.rows)
         self.total = int(self.rows.sum())
@@ -99,7 +106,7 @@ class Layout:
 class GlobalOrder:
     """See the module."""
 
-    def __init__(self, layout: Layout, schedule: Schedule, seed: int) -> None:
+    def __init__(self, layout: StorageLayout, schedule: Schedule, seed: int) -> None:
         self.layout = layout
         self.schedule = schedule
         self._keys = [order_key(seed, name) for name in layout.names]
@@ -124,7 +131,7 @@ class GlobalOrder:
         index = np.empty(len(draw), np.int64)
         for i in np.unique(source):
             of = source == i
-            size = int(self.layout.held[i])
+            size = int(self.layout.source_rows[i])
             epoch, place = np.divmod(draw[of], size)
             found = np.empty(len(place), np.int64)
             for e in np.unique(epoch):
@@ -136,7 +143,7 @@ class GlobalOrder:
 class BlockOrder:
     """See the module."""
 
-    def __init__(self, layout: Layout, seed: int, window: int, pool: int) -> None:
+    def __init__(self, layout: StorageLayout, seed: int, window: int, pool: int) -> None:
         self.layout = layout
         self.window = window
         self.pool = pool

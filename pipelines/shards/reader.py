@@ -20,7 +20,7 @@ from pipelines.shards.batch import Batch, ReadState
 from pipelines.shards.cache import DEFAULT_BYTES, ShardCache
 from pipelines.shards.columns import Damaged
 from pipelines.shards.manifest import Manifest
-from pipelines.shards.order import BlockOrder, GlobalOrder, Layout, Order
+from pipelines.shards.order import BlockOrder, GlobalOrder, Order, StorageLayout
 from pipelines.shards.prefetch import in_order
 from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 from pipelines.shards.schedule import Schedule, Weights
@@ -67,7 +67,7 @@ class ShardReader:
         self.manifest = Manifest.load(self.path)
         self.schema = SCHEMA
         self.sources = list(self.manifest.sources)
-        self.layout = Layout(self.manifest)
+        self.layout = StorageLayout(self.sources, self.manifest.shards)
         self.digest = self.manifest.digest
         self.files = ShardFiles(
             self.path, self.manifest, ShardCache(cache, cache_bytes) if cache else None, verify == "touch"
@@ -93,7 +93,7 @@ class ShardReader:
         """
         if self.manifest.tokenizer is None:
             raise InputError(f"{self.path} holds no robot rows, so it has no tokenizer")
-        return join(self.path, self.manifest.tokenizer["folder"])
+        return join(self.path, self.manifest.tokenizer.folder)
 
     def row(self, i: int) -> dict[str, Any]:
         """Row `i` in storage order, 0 <= i < num_rows, as plain values (arrays for the list columns).
@@ -213,8 +213,8 @@ class ShardReader:
     def schedule(self, weights: Weights | None = None) -> Schedule:
         """Which source stands where in the global order, and the bounds that its windows keep."""
         if weights is None:
-            return Schedule.as_held(self.layout.held, self.manifest.phases)
-        return Schedule.of_weights(weights, self.sources, self.layout.held, self.path)
+            return Schedule.as_held(self.layout.source_rows, self.manifest.phases)
+        return Schedule.of_weights(weights, self.sources, self.layout.source_rows, self.path)
 
     def _order(self, mode: str, weights: Weights | None, seed: int, window: int, pool: int) -> tuple[Order, str]:
         """The order and its name, which goes into the state."""

@@ -44,7 +44,7 @@ def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
     manifest = ShardReader(str(out / "shards")).manifest
     for name, source in manifest.sources.items():
         assert name in page
-        assert f">{source['planned']:,}<" in page
+        assert f">{source.planned:,}<" in page
     results = json.loads((out / "eval.json").read_text())
     assert {(w["embodiment"], w["split"]) for w in results["world"]} == {
         (e, s) for e in ("planar", "arm") for s in ("seen", "held_out")

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mixtures.quota import interleave
 from pipelines.shards import ShardReader, shard_name
-from pipelines.shards.manifest import Manifest, Shard
+from pipelines.shards.manifest import Manifest, ManifestSource, RowCounts, Shard
 from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 
 NAMES = ("red", "green", "blue", "grün", "white", "black")
@@ -33,6 +33,17 @@ def value(field: pa.Field, source: str, number: int, horizon: int) -> Any:
     return number
 
 
+def robot_source(dataset: str, rows: int, horizon: int) -> ManifestSource:
+    """What the manifest says of a robot's `rows` rows of one action dimension."""
+    return ManifestSource(
+        kind="robot", dataset=dataset, split="train", embodiment="arm", control_hz=10, horizon=horizon, action_dim=1,
+        action_encoding=("absolute",), action_names=("x",), state_dim=1, state_names=("x",), cameras=("primary", "wrist"), bgr=(),
+        license="", homepage="", citation="", representation=None, prompts=(), resize=None, questions=(), share=1.0, planned=rows,
+        written=rows, rejected=0, steps_held=rows, left_out={}, capped=False, images_resized=0, clamped_chunks=0,
+        mean_action_tokens=None,
+    )  # fmt: skip
+
+
 def make_shards(folder: Path, counts: list[list[int]], horizon: int = 6, **options: Any) -> Manifest:
     """Writes shards of (shards, sources) rows into `folder`, and their manifest; `options` replace its fields."""
     names = NAMES[: len(counts[0])]
@@ -52,10 +63,8 @@ def make_shards(folder: Path, counts: list[list[int]], horizon: int = 6, **optio
         data = path.read_bytes()
         shards.append(Shard(path.name, len(rows), tuple(row), len(data), hashlib.sha256(data).hexdigest()))
     total = np.sum(counts, axis=0).tolist()
-    sources = {
-        name: {"kind": "robot", "planned": n, "written": n, "rejected": 0} for name, n in zip(names, total, strict=True)
-    }
-    amounts = {"planned": sum(total), "written": sum(total), "rejected": 0}
+    sources = {name: robot_source(name, n, horizon) for name, n in zip(names, total, strict=True)}
+    amounts = RowCounts(planned=sum(total), written=sum(total), rejected=0)
     fields = {"sources": sources, "mixture": {}, "seed": 0, "index_digest": "", "plan_digest": "", "tokenizer": None}
     manifest = Manifest(**{**fields, "shards": tuple(shards), "counts": amounts, **options})
     manifest.save(str(folder))

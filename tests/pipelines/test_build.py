@@ -25,6 +25,7 @@ from mixtures.shares import shares
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.look.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import ShardTokenizer
 from tests.chain import Chain
 
 
@@ -42,12 +43,12 @@ def config(chain: Chain, out: Path, **more: Any) -> BuildConfig:
 def test_quotas_are_exact_and_all_is_written(chain: Chain) -> None:
     manifest = ShardReader(str(chain.shards)).manifest
     expected = quotas(shares(load_mixture("demo")), 700).tolist()
-    assert [s["planned"] for s in manifest.sources.values()] == expected == [280, 210, 140, 70]
+    assert [s.planned for s in manifest.sources.values()] == expected == [280, 210, 140, 70]
     for source in manifest.sources.values():
-        assert source["planned"] == source["written"] + source["rejected"]
+        assert source.planned == source.written + source.rejected
     reader = ShardReader(str(chain.shards))
     rows = [reader.row(i) for i in range(reader.num_rows)]
-    assert Counter(row["source"] for row in rows) == {n: s["written"] for n, s in manifest.sources.items()}
+    assert Counter(row["source"] for row in rows) == {n: s.written for n, s in manifest.sources.items()}
     assert len({row["sample_id"] for row in rows}) == 700
 
 
@@ -67,11 +68,11 @@ def test_rows_are_the_chunks_of_their_episodes(chain: Chain) -> None:
             assert row["action_steps"] == 0
             continue
         source = reader.manifest.sources[row["source"]]
-        episode = raw[source["dataset"], row["file"], row["episode"]]
-        chunk, real = chunk_at(episode.steps["action"], row["step"], source["horizon"], source["action_encoding"])
+        episode = raw[source.dataset, row["file"], row["episode"]]
+        chunk, real = chunk_at(episode.steps["action"], row["step"], source.horizon, source.action_encoding)
         assert np.array_equal(row["action"].reshape(chunk.shape), chunk)
         assert row["action_steps"] == real
-        assert row["action_tokens"].tolist() == tok.encode(chunk, embodiment=source["embodiment"])[0].tolist()
+        assert row["action_tokens"].tolist() == tok.encode(chunk, embodiment=source.embodiment)[0].tolist()
         assert row["image/primary"] == episode.steps["observation/image"][row["step"]]
         assert np.array_equal(row["state"], episode.steps["observation/state"][row["step"]])
         assert row["prompt"].encode() == episode.steps["language_instruction"][0]
@@ -208,11 +209,11 @@ def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path,
     out = tmp_path / "shards"
     run_build(BuildConfig("demo", str(out), 700, str(tmp_path / "index"), str(chain.tokenizer), shards=3), [])
     manifest = ShardReader(str(out)).manifest
-    assert manifest.counts["planned"] == 700 == manifest.counts["written"] + manifest.counts["rejected"]
-    assert manifest.sources["tabletop_arm"]["rejected"] > 0
-    assert manifest.sources["tabletop_vqa"]["rejected"] > 0
+    assert manifest.counts.planned == 700 == manifest.counts.written + manifest.counts.rejected
+    assert manifest.sources["tabletop_arm"].rejected > 0
+    assert manifest.sources["tabletop_vqa"].rejected > 0
     letters = [json.loads(line) for f in (out / "rejected").glob("*.jsonl") for line in f.read_text().splitlines()]
-    assert sum(letter["rows"] for letter in letters) == manifest.counts["rejected"]
+    assert sum(letter["rows"] for letter in letters) == manifest.counts.rejected
     assert {letter["reason"] for letter in letters} == {"crc", "image"}
 
 
@@ -255,7 +256,7 @@ def test_fit_inside_the_build(chain: Chain, tmp_path: Path) -> None:
     run_build(config(chain, out, tokenizer="fit"), [])
     tok = ActionTokenizer.load(out / "tokenizer")
     assert set(tok.stats) == {"planar", "arm"}
-    assert ShardReader(str(out)).manifest.tokenizer == {"folder": "tokenizer", "fingerprint": tok.fingerprint}
+    assert ShardReader(str(out)).manifest.tokenizer == ShardTokenizer("tokenizer", tok.fingerprint)
 
 
 @pytest.mark.parametrize(

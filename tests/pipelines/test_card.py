@@ -32,7 +32,7 @@ def test_the_built_card_has_counts_licences_and_tokenizer(chain: Chain) -> None:
     assert f"{tok.vocab_size} ids, scale 10, native fit" in text
     assert f"fingerprint `{tok.fingerprint}`" in text
     arm = manifest.sources["tabletop_arm"]
-    assert f"| tabletop_arm | arm | {arm['mean_action_tokens']:.1f} | 140 |" in text
+    assert f"| tabletop_arm | arm | {arm.mean_action_tokens:.1f} | 140 |" in text
     assert "planned 700 = written 700 + rejected 0" in text
     assert "30.00% | 30.00%" in text
     assert "**Apache-2.0**: tabletop_planar" in text
@@ -48,8 +48,8 @@ def test_licences_are_grouped_and_the_missing_ones_called_out(chain: Chain) -> N
         "tabletop_vqa": "CC-BY-4.0",
         "tabletop_captions": "ask us",
     }
-    sources = {name: {**source, "license": given[name]} for name, source in manifest.sources.items()}
-    sources["tabletop_vqa"] |= {"citation": "who2025what", "homepage": "https://example.org"}
+    sources = {name: replace(source, license=given[name]) for name, source in manifest.sources.items()}
+    sources["tabletop_vqa"] = replace(sources["tabletop_vqa"], citation="who2025what", homepage="https://example.org")
     text = card(replace(manifest, sources=sources), load_mixture("demo"), {"crc": 3, "image": 1})
     assert front(text)["license"] == ["cc-by-4.0", "other", "unknown"]
     assert "**not stated** - find out before you pass these rows on: tabletop_arm; 210 rows" in text
@@ -62,7 +62,7 @@ def test_licences_are_grouped_and_the_missing_ones_called_out(chain: Chain) -> N
 def test_names_from_data_stay_text(chain: Chain, tmp_path: Path) -> None:
     manifest = Manifest.load(str(chain.shards))
     bad = "a|b`c`\n---\n<script>alert(1)</script>"
-    sources = {f"{name}{bad}": {**source, "license": bad, "citation": bad} for name, source in manifest.sources.items()}
+    sources = {f"{name}{bad}": replace(source, license=bad, citation=bad) for name, source in manifest.sources.items()}
     mixture = replace(load_mixture("demo"), name=bad, description=bad)
     text = card(replace(manifest, sources=sources), mixture)
     assert front(text)["pretty_name"] == "a|b`c` --- <script>alert(1)</script>"

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def test_the_page_shows_all_of_a_row(chain: Chain, tmp_path: Path) -> None:
     assert row["sample_id"] in body
     assert ("rest is padding" in body) == (row["action_steps"] < 20)
     assert ('class="shade"' in body) == (row["action_steps"] < 20)
-    for name in reader.manifest.sources["tabletop_arm"]["action_names"]:
+    for name in reader.manifest.sources["tabletop_arm"].action_names:
         assert f"<h3>{name}</h3>" in body
 
 
@@ -210,5 +211,5 @@ def test_answers_and_single_steps_are_drawn(chain: Chain) -> None:
     row = reader.row(number)
     row["action"], row["action_steps"] = row["action"][:3], 1
     row["action_tokens"] = tok.encode_report(row["action"].reshape(1, 3), embodiment="planar").ids[0]
-    body = row_card(number, row, {**reader.manifest.sources[row["source"]], "horizon": 1}, tok, Budget(1e6))
+    body = row_card(number, row, replace(reader.manifest.sources[row["source"]], horizon=1), tok, Budget(1e6))
     assert len(re.findall(r'<path class="line" d="M[^"]*L', body)) == 6

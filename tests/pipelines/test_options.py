@@ -40,7 +40,7 @@ def test_cameras_are_chosen_and_renamed(chain: Chain, tmp_path: Path) -> None:
         "  - {dataset: tabletop_planar, weight: 1, cameras: [primary]}\n"
     )
     reader, rows = build(chain, tmp_path, text)
-    assert [s["cameras"] for s in reader.manifest.sources.values()] == [["primary"], ["primary"]]
+    assert [s.cameras for s in reader.manifest.sources.values()] == [("primary",), ("primary",)]
     assert all(row["image/primary"] and row["image/wrist"] is None for row in rows)
     (tmp_path / "b").mkdir()
     with pytest.raises(
@@ -57,12 +57,12 @@ def test_images_are_resized_once_and_only_when_asked(chain: Chain, tmp_path: Pat
     )
     reader, rows = build(chain, tmp_path, text)
     sources = reader.manifest.sources
-    assert sources["tabletop_arm"]["resize"] == {"height": 32, "width": 48, "fit": "pad", "quality": 95}
+    assert sources["tabletop_arm"].resize == Resize(height=32, width=48, fit="pad", quality=95)
     arm = [row for row in rows if row["source"] == "tabletop_arm"]
     assert {Image.open(io.BytesIO(row["image/primary"])).size for row in arm} == {(48, 32)}
-    assert sources["tabletop_arm"]["images_resized"] >= len(arm)  # two cameras a frame
-    assert sources["tabletop_planar"]["images_resized"] == 0  # they have that size: the very bytes pass
-    assert sources["tabletop_vqa"]["images_resized"] == 0
+    assert sources["tabletop_arm"].images_resized >= len(arm)  # two cameras a frame
+    assert sources["tabletop_planar"].images_resized == 0  # they have that size: the very bytes pass
+    assert sources["tabletop_vqa"].images_resized == 0
 
 
 def test_resizing_keeps_proportions_pads_and_turns_channels() -> None:
@@ -95,8 +95,8 @@ def test_images_that_cannot_be_decoded_are_rejected_not_lost(own_data: Path, cha
     out = tmp_path / "out"
     run_build(BuildConfig(str(tmp_path / "mine.yaml"), str(out), 120, str(tmp_path / "index"), shards=2), [])
     manifest = ShardReader(str(out)).manifest
-    assert manifest.counts["rejected"] > 0
-    assert manifest.counts["planned"] == 120 == manifest.counts["written"] + manifest.counts["rejected"]
+    assert manifest.counts.rejected > 0
+    assert manifest.counts.planned == 120 == manifest.counts.written + manifest.counts.rejected
     letters = [json.loads(line) for f in (out / "rejected").glob("*.jsonl") for line in f.read_text().splitlines()]
     assert {letter["reason"] for letter in letters} == {"image"}
     assert all("cannot be decoded" in letter["detail"] for letter in letters)
@@ -113,7 +113,7 @@ def test_prompts_take_a_template_by_their_own_bits(chain: Chain, tmp_path: Path)
     assert sum(counts) == len(first)
     assert min(counts) > 25
     assert all(r["prompt"].startswith("Now ") and r["prompt"].endswith("!") for r in rows if r["source"] == "plain")
-    assert reader.manifest.sources["plain"]["prompts"] == ["Now {prompt}!"]
+    assert reader.manifest.sources["plain"].prompts == ("Now {prompt}!",)
 
 
 def test_filters_hold_for_rows_and_for_the_tokenizer(chain: Chain, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_filters_hold_for_rows_and_for_the_tokenizer(chain: Chain, tmp_path: Pat
     reader, rows = build(chain, tmp_path, text, tokenizer="fit")
     assert rows
     assert all("red" not in row["prompt"] for row in rows)
-    left = reader.manifest.sources["tabletop_planar"]["left_out"]
+    left = reader.manifest.sources["tabletop_planar"].left_out
     assert left["excludes"] > 0
     every = ActionTokenizer.load(chain.tokenizer).stats["planar"]
     own = ActionTokenizer.load(tmp_path / "out" / "tokenizer").stats["planar"]
@@ -136,7 +136,7 @@ def test_questions_about_robots_are_answered_from_their_episodes(chain: Chain, t
     )
     reader, rows = build(chain, tmp_path, text, 400)
     sources = reader.manifest.sources
-    assert [s["kind"] for s in sources.values()] == ["robot", "vqa", "caption"]
+    assert [s.kind for s in sources.values()] == ["robot", "vqa", "caption"]
     about = [row for row in rows if row["source"] == "about"]
     assert all(
         row["kind"] == "vqa" and row["target"] and len(row["action"]) == 0 and row["image/primary"] for row in about
@@ -183,7 +183,7 @@ def test_a_source_may_have_its_own_chunk(chain: Chain, tmp_path: Path) -> None:
         "  - {dataset: tabletop_planar, weight: 1}\n"
     )
     reader, rows = build(chain, tmp_path, text, tokenizer="fit")
-    assert [s["horizon"] for s in reader.manifest.sources.values()] == [6, 10]
+    assert [s.horizon for s in reader.manifest.sources.values()] == [6, 10]
     assert {len(row["action"]) for row in rows} == {42, 30}
     tok = ActionTokenizer.load(tmp_path / "out" / "tokenizer")
     assert {name: e.horizon for name, e in tok.embodiments.items()} == {"arm": 6, "planar": 10}
@@ -197,7 +197,7 @@ def test_a_curriculum_is_planned_and_recorded(chain: Chain, tmp_path: Path) -> N
     reader, rows = build(chain, tmp_path, text, 200)
     assert reader.manifest.phases == ((75, 25), (50, 50))
     assert sum(row["source"] == "tabletop_vqa" for row in rows) == 75
-    assert reader.manifest.sources["tabletop_vqa"]["share"] == pytest.approx(0.375)
+    assert reader.manifest.sources["tabletop_vqa"].share == pytest.approx(0.375)
     sources = [s for batch in reader.batches(50, epochs=1) for s in batch["source"]]
     assert [sources[:100].count("tabletop_vqa"), sources[100:].count("tabletop_vqa")] == [25, 50]
     assert len({i for batch in reader.batches(50, epochs=1) for i in batch["sample_id"]}) == 200

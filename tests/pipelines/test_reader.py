@@ -50,7 +50,7 @@ def test_ranks_share_one_order(reader: ShardReader, world: int) -> None:
 def test_every_window_is_near_the_shares(reader: ShardReader) -> None:
     sources = [s for batch in reader.batches(100, epochs=1) for s in batch.columns["source"]]
     for name, source in reader.manifest.sources.items():
-        share = source["written"] / 700
+        share = source.written / 700
         for start in range(0, 600, 17):
             count = sources[start : start + 100].count(name)
             assert abs(count - 100 * share) <= 1 + 2 * share

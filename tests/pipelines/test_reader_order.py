@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fasttok.errors import InputError
 from mixtures.quota import interleave, positions, sequence
 from pipelines.shards import ReadState, ShardReader
-from pipelines.shards.manifest import Manifest, Shard
-from pipelines.shards.order import BlockOrder, GlobalOrder, Layout, alternate
+from pipelines.shards.manifest import Shard
+from pipelines.shards.order import BlockOrder, GlobalOrder, StorageLayout, alternate
 from pipelines.shards.schedule import Phase, Schedule, drawn, rank_bound, window_bound
 from tests.pipelines.made_shards import NAMES, make_shards
 
@@ -22,10 +22,10 @@ COUNTS = [[300, 20, 7], [0, 513, 1], [256, 256, 0], [90, 0, 0], [1, 2, 3]]
 WEIGHTS = st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any)
 
 
-def layout(counts: list[list[int]]) -> Layout:
+def layout(counts: list[list[int]]) -> StorageLayout:
     """Of shards that are nowhere: orders read nothing."""
     shards = tuple(Shard(str(i), sum(row), tuple(row), 0, "") for i, row in enumerate(counts))
-    return Layout(Manifest({n: {} for n in NAMES[: len(counts[0])]}, {}, 0, "", "", None, shards, {}))
+    return StorageLayout(NAMES[: len(counts[0])], shards)
 
 
 COUNT_TABLES = st.integers(1, 4).flatmap(
@@ -45,7 +45,7 @@ def test_an_epoch_is_each_row_once_in_both_modes(counts: list[list[int]], seed: 
     place = layout(counts)
     every = [(s, r) for s, row in enumerate(counts) for r in range(sum(row))]
     for order in (
-        GlobalOrder(place, Schedule.as_held(place.held), seed),
+        GlobalOrder(place, Schedule.as_held(place.source_rows), seed),
         BlockOrder(place, seed, window, pool),
     ):
         epochs = []
@@ -62,10 +62,10 @@ def test_orders_are_random_access(counts: list[list[int]], data: Any) -> None:
     place = layout(counts)
     end = 3 * place.total
     weights = data.draw(st.lists(st.integers(1, 9), min_size=len(counts[0]), max_size=len(counts[0])))
-    held = np.where(place.held > 0, weights, 0)
+    held = np.where(place.source_rows > 0, weights, 0)
     for make in (
-        lambda: GlobalOrder(place, Schedule.as_held(place.held), 1),
-        lambda: GlobalOrder(place, Schedule([0, 7, 50], [held, place.held, held]), 1),
+        lambda: GlobalOrder(place, Schedule.as_held(place.source_rows), 1),
+        lambda: GlobalOrder(place, Schedule([0, 7, 50], [held, place.source_rows, held]), 1),
         lambda: BlockOrder(place, 1, 2, 3),
     ):
         whole = np.stack(make().rows(0, end))

@@ -38,11 +38,10 @@ def test_numbers_are_those_of_a_loop_over_the_rows(chain: Chain, capsys: pytest.
         rows = [row for row in rows_of(chain.shards) if row["source"] == found["source"]]
         source = manifest.sources[found["source"]]
         assert found["rows"] == len(rows) == found["planned"]
-        assert found["share_planned"] == source["share"]
-        assert found["image_bytes"] == sum(len(row[f"image/{slot}"]) for row in rows for slot in source["cameras"])
+        assert found["share_planned"] == source.share
+        assert found["image_bytes"] == sum(len(row[f"image/{slot}"]) for row in rows for slot in source.cameras)
         assert found["pictures"] == [
-            {"camera": slot, "format": "jpeg", "width": 64, "height": 64, "count": len(rows)}
-            for slot in source["cameras"]
+            {"camera": slot, "format": "jpeg", "width": 64, "height": 64, "count": len(rows)} for slot in source.cameras
         ]
         for column in ("prompt", "target"):
             texts = [row[column] for row in rows]
@@ -51,19 +50,19 @@ def test_numbers_are_those_of_a_loop_over_the_rows(chain: Chain, capsys: pytest.
             assert said["words"]["total"] == sum(len(text.split()) for text in texts)
             assert said["different"] == len(set(texts))
             assert next(iter(said["most frequent"].values())) == Counter(texts).most_common(1)[0][1]
-        if source["kind"] != "robot":
+        if source.kind != "robot":
             assert (found["fast_ids"], found["action"], found["state"]) == (None, [], [])
             continue
         lengths = [len(row["action_tokens"]) for row in rows]
         assert found["fast_ids"]["total"] == sum(lengths)
         assert (found["fast_ids"]["max"], found["padded"]) == (
             max(lengths),
-            sum(row["action_steps"] < source["horizon"] for row in rows),
+            sum(row["action_steps"] < source.horizon for row in rows),
         )
-        real = np.concatenate([row["action"].reshape(-1, source["action_dim"])[: row["action_steps"]] for row in rows])
-        stats = tok.stats[source["embodiment"]]
+        real = np.concatenate([row["action"].reshape(-1, source.action_dim)[: row["action_steps"]] for row in rows])
+        stats = tok.stats[source.embodiment]
         for d, dim in enumerate(found["action"]):
-            assert dim["name"] == source["action_names"][d]
+            assert dim["name"] == source.action_names[d]
             assert (dim["min"], dim["max"]) == (real[:, d].min(), real[:, d].max())
             assert dim["range"] == [stats.q01[d], stats.q99[d]]
             assert sum(dim["counts"]) == len(real)
@@ -137,7 +136,7 @@ def test_the_page_holds_a_histogram_for_every_dimension_and_loads_nothing(
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "http" not in text
     for source in ShardReader(str(out)).manifest.sources.values():
-        for name in source["action_names"]:
+        for name in source.action_names:
             assert f"<h3>{name}</h3>" in text
     assert text.count("<svg") == 4 * 2 - 2 + 2 + 2 * (3 + 7)  # words and FAST ids; actions and states
     with pytest.raises(InputError, match="not a page"):

@@ -76,7 +76,7 @@ def test_every_format_becomes_shards(tmp_path: Path, name: str) -> None:
     assert all(row["prompt"] and row["target"] and not len(row["action"]) for row in rows)
     if name == "vqav2":
         assert list(rows[0]["answers"]) == ["two", "2", "2", "two", "3"]
-    assert reader.manifest.sources[dataset]["license"] == "CC-BY-4.0"
+    assert reader.manifest.sources[dataset].license == "CC-BY-4.0"
 
 
 def test_images_that_change_after_the_index_are_dead_letters(tmp_path: Path) -> None:
@@ -87,4 +87,4 @@ def test_images_that_change_after_the_index_are_dead_letters(tmp_path: Path) -> 
     (tmp_path / "m.yaml").write_text("sources:\n  - {dataset: jsonl}\n")
     run_build(BuildConfig(str(tmp_path / "m.yaml"), str(tmp_path / "out"), 12, str(tmp_path / "index"), shards=1), [])
     source = ShardReader(str(tmp_path / "out")).manifest.sources["jsonl"]
-    assert (source["planned"], source["written"], source["rejected"]) == (12, 8, 4)
+    assert (source.planned, source.written, source.rejected) == (12, 8, 4)

@@ -58,15 +58,15 @@ def test_batch_says_what_the_rows_say(chain: Chain, encoder: Encoder, batcher: B
             assert not batch["is_action"][i]
             assert not batch["action_mask"][i].any()
             continue
-        state = encoder.tok.state_stats[source["embodiment"]].normalize(row["state"])
+        state = encoder.tok.state_stats[source.embodiment].normalize(row["state"])
         assert encoder.text.decode(prefix) == robot_prompt(row["prompt"], state_text(state))
         assert encoder.placement.ids_of(suffix[: len(row["action_tokens"])]).tolist() == row["action_tokens"].tolist()
-        assert batch["action_mask"][i].sum() == row["action_steps"] * source["action_dim"]
-        raw = encoder.tok.stats[source["embodiment"]].unnormalize(
-            batch["actions"][i, : source["horizon"], : source["action_dim"]]
+        assert batch["action_mask"][i].sum() == row["action_steps"] * source.action_dim
+        raw = encoder.tok.stats[source.embodiment].unnormalize(
+            batch["actions"][i, : source.horizon, : source.action_dim]
         )
         assert np.allclose(raw, row["action"].reshape(raw.shape), atol=1e-5)
-        assert batch["image_mask"][i].tolist() == [True, source["embodiment"] == "arm"]
+        assert batch["image_mask"][i].tolist() == [True, source.embodiment == "arm"]
 
 
 def test_another_tokenizer_re_encodes(chain: Chain, encoder: Encoder) -> None:

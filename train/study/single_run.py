@@ -132,7 +132,7 @@ def train(spec: Spec, folder: Path) -> tuple[TrainConfig, dict[str, float]]:
 
     out = folder / MODEL
     config = dataclasses.replace(json_files.decode(TrainConfig, spec.train, f"{folder}: spec"), out=out)
-    rows = [(s["kind"], s["written"]) for s in ShardReader(str(config.shards)).manifest.sources.values()]
+    rows = [(s.kind, s.written) for s in ShardReader(str(config.shards)).manifest.sources.values()]
     chosen = [(kind, n) for kind, n in rows if kind in config.data.kinds]
     share = sum(n for kind, n in chosen if kind == "robot") / max(sum(n for _, n in chosen), 1)
     setup = prepare(config)

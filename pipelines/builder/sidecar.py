@@ -1,0 +1,71 @@
+"""SHARDS/state/shard-....json: what one shard became; the manifest adds them up.
+
+A shard whose sidecar is missing is made again.
+"""
+
+from dataclasses import dataclass
+
+from fasttok.common import json_files
+from pipelines.common.files import join, read_json, write_json
+from pipelines.shards.writer import shard_name
+
+
+@dataclass(frozen=True)
+class ShardSidecar:
+    """One finished shard. Lists have a number for each source, in the plan's order.
+
+    Attributes:
+        plan_digest: digest of the plan that the shard belongs to.
+        tokenizer: fingerprint of the tokenizer that made its FAST ids, None without robot rows.
+        name: file name of the shard, within SHARDS.
+        rows: rows in it.
+        bytes: its size.
+        sha256: hex digest of the file.
+        rows_per_source: rows in it.
+        planned_per_source: rows that the plan asked for.
+        rejected_per_source: rows that could not be made.
+        rejected_sha256: hex digest of the file with its dead letters, None if there are none.
+        rejected_by_reason: rows that could not be made, by reason.
+        action_tokens_per_source: FAST ids in all of its rows.
+        clamped_per_source: chunks of which a coefficient lay outside the tokenizer's range.
+        resized_per_source: images that were encoded again.
+        records_read: source records that were read for it.
+        bytes_read: bytes of those records.
+    """
+
+    plan_digest: str
+    tokenizer: str | None
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    rows_per_source: tuple[int, ...]
+    planned_per_source: tuple[int, ...]
+    rejected_per_source: tuple[int, ...]
+    rejected_sha256: str | None
+    rejected_by_reason: dict[str, int]
+    action_tokens_per_source: tuple[int, ...]
+    clamped_per_source: tuple[int, ...]
+    resized_per_source: tuple[int, ...]
+    records_read: int
+    bytes_read: int
+
+
+def state_path(folder: str, shard: int, total: int) -> str:
+    """Where a shard's sidecar is."""
+    return join(folder, "state", shard_name(shard, total).replace(".arrow", ".json"))
+
+
+def write_sidecar(folder: str, shard: int, total: int, sidecar: ShardSidecar) -> None:
+    """Writes a shard's sidecar, after the shard."""
+    write_json(state_path(folder, shard, total), json_files.encode(sidecar))
+
+
+def read_sidecar(folder: str, shard: int, total: int) -> ShardSidecar:
+    """Reads a shard's sidecar.
+
+    Raises:
+        InputError: it is missing, or its keys are not those of this version.
+    """
+    path = state_path(folder, shard, total)
+    return json_files.decode(ShardSidecar, read_json(path, "a shard's sidecar"), path)
