@@ -27,6 +27,7 @@ from fasttok.codec.corpus import Corpus
 from fasttok.codec.grammar import Grammar
 from fasttok.errors import InputError, unknown_name
 from fasttok.storage import folder
+from fasttok.storage.folder import TokenizerFolder
 
 OnError = Literal["raise", "mask", "pad", "hold"]
 OnRange = Literal["clamp", "raise"]
@@ -392,7 +393,10 @@ class ActionTokenizer:
         Raises:
             InputError: the folder exists and is not empty, and `overwrite` is False.
         """
-        folder.save(self, Path(path), card, overwrite)
+        content = TokenizerFolder(
+            self.bpe, self.scale, self.min_token, self.max_token, self.stats, self.state_stats, self.embodiments
+        )
+        folder.save(content, Path(path), card, overwrite)
 
     @classmethod
     def load(cls, path: str | Path, max_token: int | None = None) -> "ActionTokenizer":
@@ -405,10 +409,16 @@ class ActionTokenizer:
         Raises:
             InputError: a file is missing or not what it should be.
         """
-        fields = folder.load(Path(path))
-        if fields["max_token"] is None:
-            fields["max_token"] = max_token
-        return cls(**fields)
+        content = folder.load(Path(path))
+        return cls(
+            content.bpe,
+            content.scale,
+            content.min_token,
+            max_token if content.max_token is None else content.max_token,
+            content.stats,
+            content.state_stats,
+            content.embodiments,
+        )
 
 
 def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:

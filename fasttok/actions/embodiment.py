@@ -1,7 +1,7 @@
 """What a robot's actions are, and what of them is tokenised."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from fasttok.errors import InputError
 
@@ -46,30 +46,3 @@ class Embodiment:
     def gripper_dims(self) -> list[int]:
         """Dims whose encoding is "gripper"."""
         return [d for d, encoding in enumerate(self.action_encoding) if encoding == "gripper"]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for a JSON file."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Embodiment":
-        """The inverse of `to_json`.
-
-        Raises:
-            InputError: a field is missing or not what it should be.
-        """
-        try:
-            return cls(
-                int(data["horizon"]),
-                int(data["action_dim"]),
-                data.get("control_hz"),
-                tuple(data.get("action_encoding", ())),
-                data.get("gripper", "keep"),
-                tuple(map(int, data.get("relative", ()))),
-                tuple(map(float, data.get("gain", ()))),
-                str(data.get("form", "")),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"processor_config.json: not an embodiment entry: {error}") from None

@@ -1,5 +1,6 @@
 """NormStats: per-dimension statistics that map raw units to about [-1, 1] and back. Holds stats and JSON, nothing else."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -8,12 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.actions.quantiles import Batches, summarize
+from fasttok.common import json_files
 from fasttok.errors import InputError
 
 Mode = Literal["quantile", "mean_std", "min_max", "none"]
 MODES: tuple[str, ...] = get_args(Mode)
 # A dimension whose range is smaller than this share of its magnitude is constant: it maps to 0 and back to its value.
 CONSTANT = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormStatsEntry:
+    """Statistics as a JSON file holds them: D numbers each, in raw units. openpi's entries have mean, std, q01 and q99.
+
+    Attributes:
+        mode: see `NormStats`; None for quantile if there are quantiles (or ranges), else mean_std.
+        mean: mean.
+        std: standard deviation.
+        min: smallest value; None for q01.
+        max: largest value; None for q99.
+        q01: 1st percentile; None for `min`, else `mean`.
+        q99: 99th percentile; None for `max`, else `mean`.
+        mask: False where a dimension is left as it is; None for True everywhere.
+        clip: whether normalised values are cut to [-1, 1].
+    """
+
+    mode: Mode | None = None
+    mean: list[float]
+    std: list[float]
+    min: list[float] | None = None
+    max: list[float] | None = None
+    q01: list[float] | None = None
+    q99: list[float] | None = None
+    mask: list[bool] | None = None
+    clip: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +76,14 @@ class NormStats:
         if self.mode not in MODES:
             raise InputError(f"NormStats: mode is {self.mode!r}, expected one of {', '.join(MODES)}")
         for name in ("mean", "std", "min", "max", "q01", "q99", "mask"):
-            value = np.asarray(getattr(self, name), bool if name == "mask" else np.float64)
-            if value.ndim != 1 or len(value) != len(np.asarray(self.mean)):
-                raise InputError(f"NormStats: {name} has shape {value.shape}, expected ({len(np.asarray(self.mean))},)")
+            value, dtype = getattr(self, name), np.dtype(bool if name == "mask" else np.float64)
+            if not isinstance(value, np.ndarray) or value.dtype != dtype:
+                kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+                raise InputError(f"NormStats: {name} is {kind}, expected an array of {dtype}")
+            if value.shape != self.mean.shape or value.ndim != 1:
+                raise InputError(f"NormStats: {name} has shape {value.shape}, expected ({self.mean.size},)")
             if not np.isfinite(value).all():
-                raise InputError(f"NormStats: {name} holds NaN or inf: {value.tolist()}")
-            object.__setattr__(self, name, value)
+                raise InputError(f"NormStats: {name} contains NaN or inf: {value.tolist()}")
 
     @property
     def dim(self) -> int:
@@ -146,38 +177,40 @@ class NormStats:
             raise InputError(f"NormStats: data has {x.shape[-1:] or 'no'} dims, the statistics have {self.dim}")
         return x
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists, for a JSON file."""
+    def to_entry(self) -> NormStatsEntry:
+        """What a JSON file says of these statistics."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
+        return NormStatsEntry(**{name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()})
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "NormStats":
-        """The inverse of `to_json`; also takes one entry of openpi's norm_stats.json (mean, std, q01, q99).
+    def from_entry(cls, entry: NormStatsEntry) -> "NormStats":
+        """The inverse of `to_entry`; also takes an entry of openpi's norm_stats.json (mean, std, q01, q99).
 
         Raises:
-            InputError: a field is missing or not numeric.
+            InputError: arrays of different lengths, NaN or inf.
         """
-        try:
-            mean = np.asarray(data["mean"], np.float64)
-            low, high = data.get("q01", data.get("min")), data.get("q99", data.get("max"))
-            return cls(
-                mode=data.get("mode", "quantile" if low is not None else "mean_std"),
-                mean=mean,
-                std=data["std"],
-                min=data.get("min", low if low is not None else mean),
-                max=data.get("max", high if high is not None else mean),
-                q01=low if low is not None else mean,
-                q99=high if high is not None else mean,
-                mask=data.get("mask", np.ones(len(mean), bool)),
-                clip=bool(data.get("clip", False)),
-            )
-        except (KeyError, TypeError) as error:
-            raise InputError(f"NormStats: not a statistics entry ({error}); expected mean, std and q01/q99") from None
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"NormStats: not numeric: {error}") from None
+        low = entry.min if entry.q01 is None else entry.q01
+        high = entry.max if entry.q99 is None else entry.q99
+        mode: Mode = "mean_std" if low is None else "quantile"
+        low, high = low or entry.mean, high or entry.mean
+        wanted = (entry.std, entry.min or low, entry.max or high, low, high)
+        mean, std, least, most, q01, q99 = (np.asarray(values, np.float64) for values in (entry.mean, *wanted))
+        mask = np.ones(len(mean), bool) if entry.mask is None else np.asarray(entry.mask, bool)
+        return cls(entry.mode or mode, mean, std, least, most, q01, q99, mask, entry.clip)
+
+    def to_json(self) -> dict[str, str | bool | list[float] | list[bool]]:
+        """Plain lists, for a JSON file."""
+        plain: dict[str, str | bool | list[float] | list[bool]] = json_files.encode(self.to_entry())
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str | bool | Sequence[float] | None]) -> "NormStats":
+        """The inverse of `to_json`, and as `from_entry`.
+
+        Raises:
+            InputError: a key is missing, unknown or not numeric.
+        """
+        return cls.from_entry(json_files.decode(NormStatsEntry, data, "NormStats"))
 
 
 def _float(x: NDArray[Any]) -> np.dtype:

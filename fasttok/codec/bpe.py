@@ -224,12 +224,17 @@ class Bpe:
 
     def _tables(self, highest: int, zero: int) -> Tables:
         """Tables that cover `highest`, kept for the next call; two threads may both build them, either result serves."""
-        kept: Tables | None = self.__dict__.get("_kept_tables")
-        if kept is None or kept.codes <= highest or kept.zero != zero:
+        tables = self._widest_tables.get(zero)
+        if tables is None or tables.codes <= highest:
             least = FIRST_TABLE if self.mode == "published" else max(self._base, default=0) + 1
-            kept = self._build(min(max(least, highest + 1), MAX_UNICODE + 2), zero)
-            self.__dict__["_kept_tables"] = kept
-        return kept
+            tables = self._build(min(max(least, highest + 1), MAX_UNICODE + 2), zero)
+            self._widest_tables[zero] = tables
+        return tables
+
+    @cached_property
+    def _widest_tables(self) -> dict[int, Tables]:
+        """Code of coefficient 0 -> the tables that cover most codes so far."""
+        return {}
 
     def _build(self, count: int, zero: int) -> Tables:
         from fasttok.codec import merge

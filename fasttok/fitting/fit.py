@@ -4,6 +4,7 @@ Every figure reported is measured on held-out episodes. Memory does not grow wit
 temporary files, statistics are exact and read in batches.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def fit_on(data: Dataset, config: FitConfig) -> ActionTokenizer:
 
         stats[name] = NormStats.of(rows, config.normalize)
         if group.proprio.lengths:
-            state_stats[name] = NormStats.of(lambda group=group: group.proprio, config.normalize)  # type: ignore[misc]
+            state_stats[name] = NormStats.of(functools.partial(iter, group.proprio), config.normalize)
     fitted = ActionTokenizer.fit(
         {name: group.relative_chunks("train", config.max_chunks) for name, group in data.groups.items()},
         config.vocab_size,

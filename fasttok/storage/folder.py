@@ -1,43 +1,122 @@
 """The tokenizer folder: plain JSON, loadable without network, pickle or remote code.
 
 tokenizer.json          merges and alphabet, as the `tokenizers` library writes them
-processor_config.json   the published processor's fields (scale, min_token, vocab_size, ...) and a `fasttok` block: range,
-                        embodiments (horizon, dims, Hz, encoding, what is tokenised)
+processor_config.json   the published processor's fields and a `fasttok` block, see `ProcessorConfig`
 tokenizer_config.json   what transformers asks for beside tokenizer.json
-norm_stats.json         action and state statistics as openpi writes and reads them: "actions" and "state", or
-                        "NAME/actions" and "NAME/state" where there are several embodiments
+norm_stats.json         action and state statistics, see `NormStatsFile`
 README.md               the card
 """
 
 import json
-import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from fasttok.actions.embodiment import Embodiment
-from fasttok.actions.normalize import NormStats
-from fasttok.codec.bpe import Bpe
+from fasttok.actions.normalize import NormStats, NormStatsEntry
+from fasttok.codec.bpe import Bpe, Mode
+from fasttok.common import json_files
 from fasttok.errors import InputError
-
-if TYPE_CHECKING:
-    from fasttok.tokenizer import ActionTokenizer
 
 FORMAT_VERSION = 2
 # Where AutoProcessor finds the class, if its user trusts remote code; nothing here ever loads it.
 SUBFOLDER = "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer
 PUBLISHED_CODE = "physical-intelligence/fast--processing_action_tokenizer.UniversalActionProcessor"
+PROCESSOR = "UniversalActionProcessor"
 # The published processor's own, but for the class: the library's backend, which reads tokenizer.json as it stands.
 TOKENIZER_CONFIG = {
     "clean_up_tokenization_spaces": False,
     "model_max_length": 10**30,
-    "processor_class": "UniversalActionProcessor",
+    "processor_class": PROCESSOR,
     "tokenizer_class": "PreTrainedTokenizerFast",
 }
 
 
-def save(tok: "ActionTokenizer", path: Path, card: str, overwrite: bool) -> None:
+@dataclass(frozen=True)
+class FasttokBlock:
+    """The `fasttok` block of processor_config.json, which published folders do not have.
+
+    Attributes:
+        format_version: of the folder.
+        mode: the fit's alphabet, `native` or `published`; for readers, as tokenizer.json decides it.
+        max_token: largest coefficient that has a code; None if it is unknown.
+        embodiments: what each embodiment is: horizon, dims, Hz, encoding, and what is tokenised.
+    """
+
+    format_version: int
+    mode: Mode | None = None
+    max_token: int | None = None
+    embodiments: dict[str, Embodiment] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessorConfig:
+    """processor_config.json: the fields of the published processor, and ours in a block of their own.
+
+    Attributes:
+        action_dim: dims of the only embodiment; None if there are several, or none.
+        time_horizon: steps per chunk of the only embodiment; None if there are several, or none.
+        auto_map: class that AutoProcessor loads, if its user trusts remote code.
+        processor_class: name of that class.
+        min_token: smallest coefficient that has a code.
+        scale: factor before rounding.
+        vocab_size: number of ids.
+        fasttok: None in published folders.
+    """
+
+    action_dim: int | None = None
+    time_horizon: int | None = None
+    auto_map: dict[str, str] = field(default_factory=lambda: {"AutoProcessor": PUBLISHED_CODE})
+    processor_class: str = PROCESSOR
+    min_token: int
+    scale: float
+    vocab_size: int | None = None
+    fasttok: FasttokBlock | None = None
+
+
+NEEDED = (
+    "min_token",
+    "scale",
+)  # what is read of the published fields; other versions of the processor have more of them
+
+
+@dataclass(frozen=True)
+class NormStatsFile:
+    """norm_stats.json as openpi writes and reads it; our entries have more keys, which it ignores.
+
+    Attributes:
+        norm_stats: "actions" and "state", or "NAME/actions" and "NAME/state" if there are several embodiments.
+    """
+
+    norm_stats: dict[str, NormStatsEntry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizerFolder:
+    """What a folder contains and a tokenizer is made of.
+
+    Attributes:
+        bpe: the vocabulary.
+        scale: factor before rounding.
+        min_token: smallest coefficient that has a code.
+        max_token: largest coefficient that has a code; None if the folder does not record it.
+        stats: action statistics by embodiment.
+        state_stats: proprio statistics by embodiment.
+        embodiments: what each embodiment is.
+    """
+
+    bpe: Bpe
+    scale: float
+    min_token: int
+    max_token: int | None
+    stats: Mapping[str, NormStats]
+    state_stats: Mapping[str, NormStats]
+    embodiments: Mapping[str, Embodiment]
+
+
+def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool) -> None:
     """Writes beside `path`, then renames; see `ActionTokenizer.save`."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} exists and is not a folder; choose another path for the tokenizer")
@@ -46,29 +125,13 @@ def save(tok: "ActionTokenizer", path: Path, card: str, overwrite: bool) -> None
             raise InputError(f"{path} exists and is not empty; pass --overwrite (overwrite=True), or another path")
         if not (path / "processor_config.json").is_file():
             raise InputError(f"{path} is not a tokenizer folder, so it is not overwritten; choose another path")
-    only = next(iter(tok.embodiments.values())) if len(tok.embodiments) == 1 else None
+    bpe = content.bpe
     files = {
-        "tokenizer.json": tok.bpe.to_json(),
-        "processor_config.json": _pretty(
-            {
-                "action_dim": only.action_dim if only else None,
-                "time_horizon": only.horizon if only else None,
-                "auto_map": {"AutoProcessor": PUBLISHED_CODE},
-                "processor_class": "UniversalActionProcessor",
-                "min_token": tok.min_token,
-                "scale": tok.scale,
-                "vocab_size": tok.vocab_size,
-                "fasttok": {
-                    "format_version": FORMAT_VERSION,
-                    "mode": tok.mode,
-                    "max_token": tok.max_token,
-                    "embodiments": {name: what.to_json() for name, what in sorted(tok.embodiments.items())},
-                },
-            }
-        ),
-        "tokenizer_config.json": _pretty(TOKENIZER_CONFIG),
-        "norm_stats.json": _pretty({"norm_stats": _stats_entries(tok)}),
-        "README.md": card or f"# FAST action tokenizer\n\n{tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit.\n",
+        "tokenizer.json": bpe.to_json(),
+        "processor_config.json": json_files.write(_config(content)),
+        "tokenizer_config.json": json.dumps(TOKENIZER_CONFIG, indent=2) + "\n",
+        "norm_stats.json": json_files.write(NormStatsFile(_stats_entries(content))),
+        "README.md": card or f"# FAST action tokenizer\n\n{bpe.size} ids, scale {content.scale:g}, {bpe.mode} fit.\n",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -78,83 +141,90 @@ def save(tok: "ActionTokenizer", path: Path, card: str, overwrite: bool) -> None
             (temporary / name).write_text(text, encoding="utf-8")
         if path.is_dir():
             shutil.rmtree(path)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The fields of an ActionTokenizer; see `ActionTokenizer.load`."""
+def _config(content: TokenizerFolder) -> ProcessorConfig:
+    only = next(iter(content.embodiments.values())) if len(content.embodiments) == 1 else None
+    return ProcessorConfig(
+        action_dim=only.action_dim if only else None,
+        time_horizon=only.horizon if only else None,
+        min_token=content.min_token,
+        scale=content.scale,
+        vocab_size=content.bpe.size,
+        fasttok=FasttokBlock(
+            FORMAT_VERSION, content.bpe.mode, content.max_token, dict(sorted(content.embodiments.items()))
+        ),
+    )
+
+
+def load(path: Path) -> TokenizerFolder:
+    """Reads a folder that `save` or the published processor wrote; see `ActionTokenizer.load`."""
     if not path.is_dir():
         raise InputError(
             f"{path} is not a tokenizer folder: no such folder; make one with: fasttok fit DATA --out {path}"
         )
-    config = read_json(path / "processor_config.json")
-    own = config.get("fasttok") or {}
-    if own and own.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: format version {own.get('format_version')}, this fasttok reads {FORMAT_VERSION}; upgrade fasttok"
-        )
-    try:
-        fields: dict[str, Any] = {
-            "scale": float(config["scale"]),
-            "min_token": int(config["min_token"]),
-            "max_token": None if own.get("max_token") is None else int(own["max_token"]),
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}/processor_config.json: {error!r}; expected scale and min_token, as a FAST processor saves them"
-        ) from None
+    config = _read_config(path / "processor_config.json")
+    own = config.fasttok or FasttokBlock(FORMAT_VERSION)
     vocabulary = path / "tokenizer.json"
     if not vocabulary.is_file() and (path / SUBFOLDER / "tokenizer.json").is_file():
         vocabulary = path / SUBFOLDER / "tokenizer.json"
     if not vocabulary.is_file():
         raise InputError(f"{vocabulary} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
-    fields["bpe"] = Bpe.from_json(vocabulary.read_text(encoding="utf-8"), str(vocabulary))
-    embodiments = own.get("embodiments") or {}
-    if not isinstance(embodiments, dict):
-        raise InputError(f"{path}/processor_config.json: embodiments is {embodiments!r}, expected an object")
-    fields["embodiments"] = {name: Embodiment.from_json(entry) for name, entry in embodiments.items()}
+    bpe = Bpe.from_json(vocabulary.read_text(encoding="utf-8"), str(vocabulary))
     stats_file = path / "norm_stats.json"
-    entries = read_json(stats_file).get("norm_stats", {}) if stats_file.is_file() else {}
-    alone = next(iter(embodiments)) if len(embodiments) == 1 else ""
-    for key, part in (("stats", "actions"), ("state_stats", "state")):
-        named = {
-            alone if name == part else name.removesuffix(f"/{part}"): entry
-            for name, entry in entries.items()
-            if name == part or name.endswith(f"/{part}")
-        }
-        fields[key] = {name: NormStats.from_json(entry) for name, entry in named.items()}
-    return fields
+    stats = NormStatsFile()
+    if stats_file.is_file():
+        stats = json_files.read(NormStatsFile, stats_file.read_bytes(), str(stats_file))
+    alone = next(iter(own.embodiments)) if len(own.embodiments) == 1 else ""
+    return TokenizerFolder(
+        bpe,
+        config.scale,
+        config.min_token,
+        own.max_token,
+        _named(stats.norm_stats, "actions", alone),
+        _named(stats.norm_stats, "state", alone),
+        own.embodiments,
+    )
 
 
-def _stats_entries(tok: "ActionTokenizer") -> dict[str, Any]:
-    """norm_stats.json's entries: flat, so that openpi's loader takes them; ours have more fields, which it ignores."""
-    names = sorted({*tok.stats, *tok.state_stats, *tok.embodiments})
-    entries = {}
-    for name in names:
-        for part, stats in (("actions", tok.stats), ("state", tok.state_stats)):
-            if name in stats:
-                entries[part if len(names) == 1 else f"{name}/{part}"] = stats[name].to_json()
-    return entries
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        InputError: missing, or not a JSON object.
-    """
-    if not path.is_file():
-        raise InputError(f"{path} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
+def _read_config(file: Path) -> ProcessorConfig:
+    if not file.is_file():
+        raise InputError(f"{file} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path} holds a {type(data).__name__}, expected a JSON object")
-    return data
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{file} holds a {type(raw).__name__}, expected a JSON object")
+    block = raw.get("fasttok")
+    own = json_files.decode(FasttokBlock, block, f"{file}: fasttok", FORMAT_VERSION) if block else None
+    if own is not None and own.format_version != FORMAT_VERSION:
+        raise InputError(f"{file}: format version {own.format_version}, this fasttok reads {FORMAT_VERSION}; fit again")
+    try:
+        config = json_files.decode(ProcessorConfig, {key: raw[key] for key in NEEDED if key in raw}, str(file))
+    except InputError as error:
+        raise InputError(f"{error}; expected scale and min_token, as a FAST processor saves them") from None
+    return replace(config, fasttok=own)
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"
+def _named(entries: Mapping[str, NormStatsEntry], what: str, alone: str) -> dict[str, NormStats]:
+    """Statistics by embodiment: of `actions` or of `state`; `alone` is the name of the only embodiment."""
+    return {
+        alone if key == what else key.removesuffix(f"/{what}"): NormStats.from_entry(entry)
+        for key, entry in entries.items()
+        if key == what or key.endswith(f"/{what}")
+    }
+
+
+def _stats_entries(content: TokenizerFolder) -> dict[str, NormStatsEntry]:
+    """norm_stats.json's entries: flat, so that openpi's loader takes them."""
+    names = sorted({*content.stats, *content.state_stats, *content.embodiments})
+    return {
+        (what if len(names) == 1 else f"{name}/{what}"): stats[name].to_entry()
+        for name in names
+        for what, stats in (("actions", content.stats), ("state", content.state_stats))
+        if name in stats
+    }

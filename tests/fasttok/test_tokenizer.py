@@ -1,5 +1,6 @@
 """ActionTokenizer: lossless over its range, exact shapes, clear refusals, decoding that never leaves the rails."""
 
+import json
 import threading
 import warnings
 from pathlib import Path
@@ -169,6 +170,30 @@ def test_save_and_load_are_the_same_tokenizer(two: ActionTokenizer, tmp_path: Pa
         ActionTokenizer.load(tmp_path / "tok")
     with pytest.raises(InputError):
         ActionTokenizer.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format_version": 3}, "written by a newer fasttok"),
+        ({"format_version": 1}, "format version 1"),
+        ({"gripper": "keep"}, r"processor_config\.json: fasttok: unknown key \$\.gripper"),
+        ({"max_token": "high"}, r"processor_config\.json: fasttok: .*\$\.max_token"),
+        ({"embodiments": {"a": {"action_dim": 3}}}, r"missing required field `horizon`"),
+        ({"embodiments": {"a": {"action_dim": 3, "horizon": 1, "gripper": "open"}}}, r"gripper"),
+    ],
+)
+def test_our_block_of_the_folder_is_checked(
+    two: ActionTokenizer, tmp_path: Path, change: dict[str, object], says: str
+) -> None:
+    two.save(tmp_path / "tok")
+    file = tmp_path / "tok" / "processor_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"fasttok": config["fasttok"] | change}))
+    with pytest.raises(InputError, match=says):
+        ActionTokenizer.load(tmp_path / "tok")
+    file.write_text(json.dumps(config | {"a key of another processor": 1}))
+    assert ActionTokenizer.load(tmp_path / "tok").fingerprint == two.fingerprint
 
 
 def test_a_published_folder_can_be_given_its_range(shared_data: Path) -> None:
