@@ -11,7 +11,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 from tyro.conf import Positional
@@ -115,26 +115,27 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
         if not (work / made).exists():
             log(f"$ {command}")
             call(command, work)
+    from train.measurements import Decoding
     from train.open_loop import action_errors
     from train.player import Player
 
     player = Player.load(work / "run", batch=32)
     sources = {s.embodiment: s for s in player.encoder.sources.values() if s.kind == "robot"}
     found = {
-        (where, decode): {e["embodiment"]: e for e in action_errors(player, work / folder, config.rows, decode)}
+        (where, decode): {e.embodiment: e for e in action_errors(player, work / folder, config.rows, decode)}
         for where, folder in (("held out", "held_out"), ("trained on", "shards"))
-        for decode in ("flow", "tokens")
+        for decode in get_args(Decoding)
     }
     rows = []
     for embodiment, held in found["held out", "flow"].items():
         source = sources[embodiment]
-        robot = {"data": LABELS.get(source.dataset, source.dataset), "held-out chunks": held["rows"]}
+        robot = {"data": LABELS.get(source.dataset, source.dataset), "held-out chunks": held.rows}
         robot |= {"chunk": f"{source.horizon} steps at {source.control_hz:g} Hz"}
-        for i, name in enumerate(held["names"]):
-            errors = {"dimension": name, "always the mean": held["spread"][i]}
-            errors |= {f"{decode}, {where}": of[embodiment]["rmse"][i] for (where, decode), of in found.items()}
+        for i, name in enumerate(held.names):
+            errors = {"dimension": name, "always the mean": held.spread[i]}
+            errors |= {f"{decode}, {where}": of[embodiment].rmse[i] for (where, decode), of in found.items()}
             rows.append(robot | errors)
-        ms = {decode: found["held out", decode][embodiment]["ms_per_chunk"] for decode in ("flow", "tokens")}
+        ms = {decode: found["held out", decode][embodiment].ms_per_chunk for decode in ("flow", "tokens")}
         log(f"{robot['data']}: {ms['flow']:.1f} ms per chunk by flow, {ms['tokens']:.1f} by tokens")
     return rows
 

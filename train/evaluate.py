@@ -5,17 +5,17 @@
 Success and language following are counted apart: an episode can concern the named object and still fail.
 """
 
-import json
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import tyro
 
-from fasttok.common import console
+from fasttok.common import console, json_files
 from fasttok.common.console import emit_json, log, table
 from fasttok.errors import InputError, require
-from train.rollouts import Film, load_factory, play
+from train.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
+from train.rollouts import Film, RolloutOptions, load_factory, play
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EvaluateConfig:
     """Episodes that run side by side, and rows of a prediction."""
     execute: float = 0.5
     """Share of each predicted chunk that is executed before the next prediction."""
-    decode: Literal["flow", "tokens"] = "flow"
+    decode: Decoding = "flow"
     """Act by sampling the expert's flow, or by the backbone's action tokens."""
     flow_steps: int = 10
     """Euler steps."""
@@ -67,7 +67,26 @@ class EvaluateConfig:
     """Print JSON on stdout."""
 
 
-def main(config: EvaluateConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What `fasttok-evaluate` writes to --out and prints with --json.
+
+    Attributes:
+        run: the run's folder.
+        step: of the checkpoint.
+        world: one entry per embodiment and split; empty without --env.
+        vqa: None without --vqa.
+        actions: one entry per embodiment; empty without --held-out.
+    """
+
+    run: str
+    step: int
+    world: tuple[WorldResult, ...]
+    vqa: VqaResult | None
+    actions: tuple[ActionErrors, ...]
+
+
+def main(config: EvaluateConfig) -> EvaluationResult:
     """Runs what was asked for and prints a table.
 
     Raises:
@@ -84,53 +103,52 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     player = Player.load(
         config.run, config.flow_steps, config.batch, step=config.checkpoint, temperature=config.temperature
     )
-    results: dict[str, Any] = {"run": str(config.run), "step": player.step, "world": [], "vqa": None, "actions": []}
-    shown: dict[str, list[Film]] = {}
+    world: list[WorldResult] = []
+    filmed: dict[str, list[Film]] = {}
     seeds = range(config.seed, config.seed + config.episodes)
     if config.env:
         factory = load_factory(config.env)
+        options = RolloutOptions(config.decode, config.execute, config.batch, config.films if config.rollouts else 0)
         for embodiment in config.embodiments or player.embodiments:
             for split in config.splits:
-                found, shown[f"{embodiment}/{split}"] = play(
-                    player, factory, embodiment, split, seeds, decode=config.decode, execute=config.execute,
-                    batch=config.batch, films=config.films if config.rollouts else 0,
-                )  # fmt: skip
-                results["world"].append(found | {"batch": config.batch})
+                result, filmed[f"{embodiment}/{split}"] = play(player, factory, embodiment, split, seeds, options)
+                world.append(dataclasses.replace(result, batch=config.batch))
+    vqa, actions = None, []
     if config.vqa is not None:
-        results["vqa"] = answer_questions(player, config.vqa, config.vqa_questions)
+        vqa = answer_questions(player, config.vqa, config.vqa_questions)
     if config.held_out is not None:
-        results["actions"] = action_errors(player, config.held_out, config.held_out_rows, config.decode)
+        actions = action_errors(player, config.held_out, config.held_out_rows, config.decode)
+    results = EvaluationResult(str(config.run), player.step, tuple(world), vqa, tuple(actions))
     show(results, config.json)
     if config.rollouts is not None:
-        rollout_videos.save(config.rollouts, shown)
+        rollout_videos.save(config.rollouts, filmed)
     if config.out is not None:
-        config.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        config.out.write_text(json_files.write(results), encoding="utf-8")
     return results
 
 
-def show(results: dict[str, Any], as_json: bool) -> None:
+def show(results: EvaluationResult, as_json: bool) -> None:
     """The results on stdout."""
     if as_json:
-        emit_json(results)
+        emit_json(json_files.encode(results))
         return
-    if results["world"]:
-        told = [name for name in ("success", "followed", "shortcut") if any(name in w for w in results["world"])]
-        rows = [
-            [w["embodiment"], w["split"], w["episodes"]]
-            + [f"{100 * w[name]:.0f} %" if name in w else "-" for name in told]
-            + [w["ms_per_prediction"]]
-            for w in results["world"]
-        ]
+    if results.world:
+        told = [name for name in SHARES if any(name in w.each for w in results.world)]
+        rows = []
+        for w in results.world:
+            shares = {"success": w.success, "followed": w.followed, "shortcut": w.shortcut}
+            cells = ["-" if (share := shares[name]) is None else f"{100 * share:.0f} %" for name in told]
+            rows.append([w.embodiment, w.split, w.episodes, *cells, w.ms_per_prediction])
         table("closed loop", ["embodiment", "split", "episodes", *told, "ms per prediction"], rows)
-    if results["vqa"]:
-        v = results["vqa"]
-        row = [v["questions"], f"{100 * v['accuracy']:.1f} %", f"{100 * v['baseline']:.1f} %"]
+    if results.vqa:
+        v = results.vqa
+        row = [v.questions, f"{100 * v.accuracy:.1f} %", f"{100 * v.baseline:.1f} %"]
         table("VQA, exact match", ["questions", "accuracy", "most common answer of the question's kind"], [row])
-    for found in results["actions"]:
+    for errors in results.actions:
         columns = ["dimension", "rmse", "mean absolute error", "spread (rmse of the mean)"]
-        rows = [list(row) for row in zip(found["names"], found["rmse"], found["mae"], found["spread"], strict=True)]
-        table(f"{found['embodiment']}: held-out actions by {found['decode']}, {found['rows']} chunks", columns, rows)
-    log(f"evaluated step {results['step']} of {results['run']}")
+        lines = zip(errors.names, errors.rmse, errors.mae, errors.spread, strict=True)
+        table(f"{errors.embodiment}: held-out actions by {errors.decode}, {errors.rows} chunks", columns, lines)
+    log(f"evaluated step {results.step} of {results.run}")
 
 
 def script() -> None:

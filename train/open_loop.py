@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,26 +10,24 @@ from fasttok.common.console import track
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder
+from train.measurements import ActionErrors, Decoding
 from train.player import Player
 
 DRAWS = 4  # samples per chunk, whose mean is compared
 
 
-def action_errors(player: Player, shards: Path, most: int, decode: str, draws: int = DRAWS) -> list[dict[str, Any]]:
+def action_errors(player: Player, shards: Path, most: int, decode: Decoding, draws: int = DRAWS) -> list[ActionErrors]:
     """Errors on robot rows of `shards`, evenly taken, per embodiment.
 
     What is demonstrated is one of many things that could have been done. A policy that samples them all rightly errs by sqrt(2)
     of their spread with one sample, by sqrt(1 + 1 / draws) with the mean of some; so it is the mean that is compared.
 
     Args:
+        player: the run.
         shards: rows that the run was not trained on, such as a mixture of `split: val` sources.
         most: rows per embodiment.
-        decode: "flow" or "tokens". draws: samples per chunk; one where tokens are decoded greedily.
-
-    Returns:
-        A dict per embodiment: embodiment, decode, draws, rows; names, rmse, mae (D,) in raw units, over the steps of the chunks
-        that lie in the episode; spread (D,), the standard deviation of what was demonstrated, which is the rmse of always
-        predicting the mean; nrmse, the root of the mean over dimensions of (rmse / spread)^2; ms_per_chunk.
+        decode: how actions are predicted.
+        draws: samples per chunk; one is taken where tokens are decoded greedily.
 
     Raises:
         InputError: not shards, no robot rows, or rows of embodiments or chunks that the run does not know.
@@ -61,10 +58,16 @@ def action_errors(player: Player, shards: Path, most: int, decode: str, draws: i
 
 
 def _of_embodiment(
-    player: Player, encoder: Encoder, reader: ShardReader, embodiment: str, numbers: list[int], decode: str, draws: int
-) -> dict[str, Any]:
-    wrong: list[NDArray] = []
-    right: list[NDArray] = []
+    player: Player,
+    encoder: Encoder,
+    reader: ShardReader,
+    embodiment: str,
+    numbers: list[int],
+    decode: Decoding,
+    draws: int,
+) -> ActionErrors:
+    wrong: list[NDArray[np.float32]] = []
+    right: list[NDArray[np.float32]] = []
     seconds, draws = [], draws if decode == "flow" or player.temperature else 1
     for first in track(range(0, len(numbers), player.batch), f"held-out actions of {embodiment}", unit="batches"):
         rows = [reader.row(number) for number in numbers[first : first + player.batch]]
@@ -79,15 +82,15 @@ def _of_embodiment(
     errors, spread = np.concatenate(wrong).astype(np.float64), np.concatenate(right).astype(np.float64).std(0)
     rmse = np.sqrt(np.mean(errors**2, axis=0))
     moving = spread > 1e-9
-    return {
-        "embodiment": embodiment,
-        "decode": decode,
-        "draws": draws,
-        "rows": len(numbers),
-        "names": list(player.source(embodiment).action_names),
-        "rmse": rmse.tolist(),
-        "mae": np.mean(np.abs(errors), axis=0).tolist(),
-        "spread": spread.tolist(),
-        "nrmse": float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else 0.0,
-        "ms_per_chunk": 1000 * float(np.median(seconds)),
-    }
+    return ActionErrors(
+        embodiment=embodiment,
+        decode=decode,
+        draws=draws,
+        rows=len(numbers),
+        names=tuple(player.source(embodiment).action_names),
+        rmse=tuple(rmse.tolist()),
+        mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
+        spread=tuple(spread.tolist()),
+        nrmse=float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else 0.0,
+        ms_per_chunk=1000 * float(np.median(seconds)),
+    )

@@ -22,6 +22,7 @@ from train.checkpoint import load_params
 from train.config import ModelConfig
 from train.data import Batcher
 from train.examples import Encoder, Example
+from train.measurements import VqaResult
 from train.rollouts import Observation
 from train.run_folder import SavedRun
 from train.tokens import text_prompt
@@ -192,7 +193,7 @@ def jpeg(frame: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def answer_questions(player: Player, folder: Path, most: int) -> dict[str, Any]:
+def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     """Exact-match accuracy on a VQA dataset's val split, beside always giving the most common answer of a question's kind.
 
     Raises:
@@ -221,4 +222,4 @@ def answer_questions(player: Player, folder: Path, most: int) -> dict[str, Any]:
             kinds[item.get("kind", "")][item[entry["target"]].strip()] += 1
     common = sum(counts.most_common(1)[0][1] for counts in kinds.values())
     total = max(len(items), 1)
-    return {"questions": len(items), "accuracy": sum(right) / total, "baseline": common / total, "each": right}
+    return VqaResult(len(items), sum(right) / total, common / total, tuple(right))

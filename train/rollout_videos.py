@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,15 @@ from train.rollouts import Film
 
 
 def save(path: Path, films: dict[str, list[Film]]) -> None:
-    """One npz file.
+    """Writes one npz file.
 
     Args:
+        path: of the file.
         films: by "EMBODIMENT/SPLIT".
     """
-    arrays: dict[str, NDArray] = {}
-    for where, shown in films.items():
-        for i, film in enumerate(shown):
+    arrays: dict[str, NDArray[Any]] = {}
+    for where, filmed in films.items():
+        for i, film in enumerate(filmed):
             name = f"{where}/{i}"
             arrays[name], arrays[f"{name}/steps"] = film.frames, film.steps
             outcome = "success" if film.success else "failure"
@@ -42,7 +44,7 @@ def load(path: Path) -> dict[str, list[Film]]:
 
 
 def place(where: str) -> str:
-    """ "EMBODIMENT/SPLIT" as it is read.
+    """The name of a group of films, "EMBODIMENT/SPLIT", as people read it.
 
     >>> place("planar/more_objects")
     'planar, more objects'
@@ -54,7 +56,10 @@ def strip(film: Film, about: str, frames: int, colours: int | None = None) -> li
     """A film's outcome and instruction, and a row of evenly spaced frames.
 
     Args:
-        about: said after the instruction. frames: at most. colours: fewer make a smaller page; None: all.
+        film: to show.
+        about: said after the instruction.
+        frames: at most so many are shown.
+        colours: of each picture; fewer make a smaller page; None: all.
     """
     chosen = np.unique(np.linspace(0, len(film.frames) - 1, frames).astype(int))
     pictures = []

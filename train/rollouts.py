@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from fasttok.common.console import progress
 from fasttok.errors import InputError
+from train.measurements import Decoding, Share, WorldResult
 from train.user_modules import load_attribute
 
-Observation = Mapping[str, NDArray]
-Act = Callable[
-    [list[str], list[Observation]], NDArray
-]  # instructions, observations -> chunks (n, horizon, D) in raw units
+Observation = Mapping[str, NDArray[Any]]
+Act = Callable[[list[str], list[Observation]], NDArray[Any]]
+"""A policy: instructions and observations -> chunks (n, horizon, D) in raw units."""
+EnvFactory = Callable[..., Any]
+"""`make(embodiment=, split=) -> Env`, or `make(embodiment=, split=, n=) -> ManyEnvs`."""
 FRAME_EVERY = 3  # steps between the frames of a film
 
 
@@ -35,7 +37,7 @@ class Env(Protocol):
         """Starts an episode: {"image/<slot>": (h, w, 3) uint8, "state": (S,) float32 raw units}."""
         ...
 
-    def step(self, action: NDArray) -> Observation:
+    def step(self, action: NDArray[Any]) -> Observation:
         """Takes one action (D,) in raw units."""
         ...
 
@@ -44,10 +46,72 @@ class Env(Protocol):
         ...
 
 
-class Group:
-    """Single environments, stepped one after the other, as a factory of vectors (`make(..., n=)`) would step them at once."""
+class ChunkPolicy(Protocol):
+    """What a loaded run (`train.player.Player`) is to the evaluation."""
 
-    def __init__(self, envs: Sequence[Any]) -> None:
+    def horizon(self, embodiment: str) -> int:
+        """Steps of an embodiment's chunk."""
+        ...
+
+    def act(
+        self, embodiment: str, tasks: list[str], observations: list[Observation], decode: Decoding = "flow"
+    ) -> NDArray[Any]:
+        """Chunks (n, horizon, D) in raw units for n instructions and observations."""
+        ...
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """How a run is played in a world.
+
+    Attributes:
+        decode: how actions are predicted.
+        execute: share of each predicted chunk that is carried out before the next prediction.
+        batch: episodes side by side.
+        films: how many of the first episodes to film.
+    """
+
+    decode: Decoding = "flow"
+    execute: float = 0.5
+    batch: int = 20
+    films: int = 0
+
+
+class ManyEnvs(Protocol):
+    """Several environments that are stepped at once; a factory that takes `n` is `make(embodiment=..., split=..., n=...)`.
+
+    Attributes:
+        max_steps: steps after which an episode ends.
+    """
+
+    max_steps: int
+
+    @property
+    def instructions(self) -> Sequence[str]:
+        """What is asked of each, (N,)."""
+        ...
+
+    def reset(self, seeds: Sequence[int]) -> Observation:
+        """Starts an episode in each; what all see, (N, ...) per name."""
+        ...
+
+    def step(self, actions: NDArray[Any], active: NDArray[np.bool_]) -> Observation:
+        """Takes an action (N, D) in those that are active (N,); what all see."""
+        ...
+
+    def success(self) -> NDArray[np.bool_]:
+        """Whether the instruction of each is fulfilled, (N,)."""
+        ...
+
+    def info(self) -> Mapping[str, NDArray[Any]]:
+        """Of the current episodes, (N,) each: what it tells of "followed", "shortcut" and "task"."""
+        ...
+
+
+class SteppedEnvs:
+    """Single environments as one vector, stepped one after the other."""
+
+    def __init__(self, envs: Sequence[Env]) -> None:
         self.envs = list(envs)
         self.max_steps = envs[0].max_steps
         self.seen: list[Observation] = []
@@ -57,36 +121,46 @@ class Group:
         """What is asked of each."""
         return [env.instruction for env in self.envs]
 
-    def reset(self, seeds: Sequence[int]) -> dict[str, NDArray]:
+    def reset(self, seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
         """New episodes; what all see, (N, ...) each."""
         self.seen = [env.reset(seed) for env, seed in zip(self.envs, seeds, strict=True)]
         return self._stacked()
 
-    def step(self, actions: NDArray, active: NDArray) -> dict[str, NDArray]:
+    def step(self, actions: NDArray[Any], active: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """A step of those that are active."""
         for i in np.flatnonzero(active):
             self.seen[i] = self.envs[i].step(actions[i])
         return self._stacked()
 
     def success(self) -> NDArray[np.bool_]:
-        """(N,)"""
+        """Whether the instruction of each is fulfilled, (N,)."""
         return np.array([bool(env.success()) for env in self.envs])
 
-    def info(self) -> dict[str, NDArray]:
+    def info(self) -> dict[str, NDArray[Any]]:
         """Of the current episodes, (N,) each: what the environments tell."""
         told = [dict(env.info()) if hasattr(env, "info") else {} for env in self.envs]
         out = {key: np.array([t[key] for t in told]) for key in ("task", "shortcut") if all(key in t for t in told)}
-        if all(hasattr(env, "followed") for env in self.envs):
-            out["followed"] = np.array([bool(env.followed()) for env in self.envs])
+        followed = [bool(env.followed()) for env in self.envs if hasattr(env, "followed")]
+        if len(followed) == len(self.envs):
+            out["followed"] = np.array(followed)
         return out
 
-    def _stacked(self) -> dict[str, NDArray]:
+    def _stacked(self) -> dict[str, NDArray[Any]]:
         return {name: np.stack([o[name] for o in self.seen]) for name in self.seen[0]}
 
 
 @dataclass
-class Episodes:
-    """What came of some episodes, one entry each; a list is empty where the environment does not tell."""
+class EpisodeOutcomes:
+    """What came of some episodes.
+
+    Attributes:
+        success: of each episode, whether the instruction was fulfilled.
+        followed: whether the behaviour concerned the object that the instruction names; empty if the environment does not tell.
+        shortcut: whether the shortcut was taken; empty if the environment does not tell.
+        task: kind of task; empty if the environment does not tell.
+        seconds: wall time of all predictions.
+        predictions: how many there were, each for all episodes side by side.
+    """
 
     success: list[bool] = field(default_factory=list)
     followed: list[bool] = field(default_factory=list)
@@ -95,20 +169,39 @@ class Episodes:
     seconds: float = 0.0
     predictions: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def result(self, embodiment: str, split: str) -> WorldResult:
         """Shares, and the episodes one by one (0 or 1), so that they can be compared in pairs."""
-        told = {n: getattr(self, n) for n in ("success", "followed", "shortcut") if getattr(self, n)}
+        counted: dict[Share, list[bool]] = {
+            "success": self.success,
+            "followed": self.followed,
+            "shortcut": self.shortcut,
+        }
+        told = {name: values for name, values in counted.items() if values}
         shares = {name: float(np.mean(values)) for name, values in told.items()}
-        each = {name: [int(v) for v in values] for name, values in told.items()}
-        out: dict[str, Any] = {"episodes": len(self.success), **shares, "each": each}
-        if self.task:
-            out["task"] = self.task
-        return out | {"ms_per_prediction": 1000 * self.seconds / max(self.predictions, 1)}
+        return WorldResult(
+            embodiment=embodiment,
+            split=split,
+            episodes=len(self.success),
+            success=shares.get("success"),
+            followed=shares.get("followed"),
+            shortcut=shares.get("shortcut"),
+            each={name: tuple(int(v) for v in values) for name, values in told.items()},
+            task=tuple(self.task) or None,
+            ms_per_prediction=1000 * self.seconds / max(self.predictions, 1),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """One episode to look at: frames (n, h, w, 3) uint8 of the first camera, and the step (n,) of each."""
+    """One episode to look at.
+
+    Attributes:
+        instruction: what was asked.
+        success: whether it was fulfilled.
+        seed: of the episode.
+        frames: (n, h, w, 3) of the first camera.
+        steps: (n,) at which step each frame was taken.
+    """
 
     instruction: str
     success: bool
@@ -117,14 +210,14 @@ class Film:
     steps: NDArray[np.int64]
 
 
-class Reels:
-    """The frames of some episodes, taken while they are played: every third step, and the end."""
+class FilmRecorder:
+    """Takes the frames of some episodes while they are played: every third step, and the end."""
 
     def __init__(self, count: int) -> None:
-        self.frames: list[list[NDArray]] = [[] for _ in range(count)]
+        self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(count)]
         self.steps: list[list[int]] = [[] for _ in range(count)]
 
-    def expose(self, step: int, seen: Observation, active: NDArray[np.bool_], ended: NDArray[np.bool_]) -> None:
+    def record(self, step: int, seen: Observation, active: NDArray[np.bool_], ended: NDArray[np.bool_]) -> None:
         """Takes a frame of episodes that act, when it is time, and of those that ended with this step."""
         rows = [i for i in range(len(self.frames)) if (active[i] and step % FRAME_EVERY == 0) or ended[i]]
         if rows:
@@ -133,46 +226,65 @@ class Reels:
                 self.frames[i].append(np.asarray(pictures[i]))
                 self.steps[i].append(step)
 
-    def films(self, tasks: Sequence[str], success: NDArray[np.bool_], seeds: range) -> list[Film]:
-        """What was taken."""
+    def finished(self, tasks: Sequence[str], success: NDArray[np.bool_], seeds: range) -> list[Film]:
+        """What was taken, as one film per episode."""
         return [
             Film(tasks[i], bool(success[i]), seeds[i], np.stack(frames), np.array(self.steps[i]))
             for i, frames in enumerate(self.frames)
         ]
 
 
-def load_factory(name: str) -> Any:
-    """The factory named module:attribute.
+def load_factory(name: str) -> EnvFactory:
+    """The factory of environments that the user names.
+
+    Args:
+        name: module:attribute.
 
     Raises:
         InputError: it cannot be imported.
     """
     try:
-        return load_attribute(name)
+        factory: EnvFactory = load_attribute(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make_vector"
         ) from None
+    return factory
 
 
-def open_envs(factory: Any, embodiment: str, split: str, n: int) -> Any:
-    """`n` environments as one: the factory's own vector where it takes `n`, else a Group.
+def open_envs(factory: EnvFactory, embodiment: str, split: str, n: int) -> ManyEnvs:
+    """`n` environments as one: the factory's own vector if it takes `n`, else single ones, stepped one after the other.
 
     Raises:
         TypeError: the factory takes neither.
     """
     if "n" in inspect.signature(factory).parameters:
-        return factory(embodiment=embodiment, split=split, n=n)
-    return Group([factory(embodiment=embodiment, split=split) for _ in range(n)])
+        vector: ManyEnvs = factory(embodiment=embodiment, split=split, n=n)
+        return vector
+    return SteppedEnvs([factory(embodiment=embodiment, split=split) for _ in range(n)])
 
 
 def closed_loop(
-    act: Act, factory: Any, embodiment: str, split: str, seeds: range, *, execute: int, batch: int = 20, films: int = 0
-) -> tuple[Episodes, list[Film]]:
+    act: Act,
+    factory: EnvFactory,
+    embodiment: str,
+    split: str,
+    seeds: range,
+    *,
+    execute: int,
+    batch: int = 20,
+    films: int = 0,
+) -> tuple[EpisodeOutcomes, list[Film]]:
     """One episode per seed, `batch` of them side by side. An episode ends with its success, or with its time.
 
     Args:
+        act: the policy.
+        factory: makes the environments.
+        embodiment: passed to the factory.
+        split: passed to the factory.
+        seeds: of the episodes.
         execute: steps of each predicted chunk that are taken before the next prediction.
+        batch: episodes side by side.
         films: how many of the first episodes to film.
 
     Returns:
@@ -181,54 +293,55 @@ def closed_loop(
     Raises:
         ValueError: the environment's, of an action that it refuses.
     """
-    out, shown = Episodes(), []
+    out, filmed = EpisodeOutcomes(), []
     with progress(f"{embodiment}, {split}", len(seeds), "episodes") as advance:
         for first in range(0, len(seeds), batch):
-            part = seeds[first : first + batch]
-            envs = open_envs(factory, embodiment, split, len(part))
-            seen, tasks = envs.reset(part), list(envs.instructions)
-            reels = Reels(min(len(part), max(0, films - first)))
-            active, taken = np.ones(len(part), bool), 0
-            reels.expose(0, seen, active, ~active)
+            chosen = seeds[first : first + batch]
+            envs = open_envs(factory, embodiment, split, len(chosen))
+            seen, tasks = envs.reset(chosen), list(envs.instructions)
+            recorder = FilmRecorder(min(len(chosen), max(0, films - first)))
+            active, taken = np.ones(len(chosen), bool), 0
+            recorder.record(0, seen, active, ~active)
             while taken < envs.max_steps and active.any():
                 rows, began = np.flatnonzero(active), time.monotonic()
                 chunks = act([tasks[i] for i in rows], [{name: seen[name][i] for name in seen} for i in rows])
                 out.seconds, out.predictions = out.seconds + time.monotonic() - began, out.predictions + 1
-                actions = np.zeros((len(part), *chunks.shape[1:]), chunks.dtype)
+                actions = np.zeros((len(chosen), *chunks.shape[1:]), chunks.dtype)
                 actions[rows] = chunks
                 for k in range(min(execute, envs.max_steps - taken)):
                     seen, before, taken = envs.step(actions[:, k], active), active, taken + 1
                     active = before & ~np.asarray(envs.success()) & (taken < envs.max_steps)
-                    reels.expose(taken, seen, active, before & ~active)
+                    recorder.record(taken, seen, active, before & ~active)
                     if not active.any():
                         break
             info, success = envs.info(), np.asarray(envs.success())
             out.success += success.tolist()
             for name in ("followed", "shortcut", "task"):
                 getattr(out, name).extend(np.asarray(info[name]).tolist() if name in info else [])
-            shown += reels.films(tasks, success, part)
-            advance(len(part))
-    return out, shown
+            filmed += recorder.finished(tasks, success, chosen)
+            advance(len(chosen))
+    return out, filmed
 
 
 def play(
-    player: Any,
-    factory: Any,
-    embodiment: str,
-    split: str,
-    seeds: range,
-    *,
-    decode: str,
-    execute: float,
-    batch: int,
-    films: int,
-) -> tuple[dict[str, Any], list[Film]]:
-    """`closed_loop` of a loaded run (`train.player.Player`), as plain values.
+    player: ChunkPolicy, factory: EnvFactory, embodiment: str, split: str, seeds: range, options: RolloutOptions
+) -> tuple[WorldResult, list[Film]]:
+    """`closed_loop` of a loaded run.
 
     Args:
-        execute: share of each predicted chunk that is carried out before the next prediction.
+        player: a loaded run (`train.player.Player`).
+        factory: makes the environments.
+        embodiment: who acts; the run was trained on it.
+        split: of the environment.
+        seeds: of the episodes.
+        options: how it is done.
+
+    Returns:
+        What came of the episodes, and the films.
     """
-    steps = max(1, round(execute * player.horizon(embodiment)))
-    act = partial(player.act, embodiment, decode=decode)
-    done, shown = closed_loop(act, factory, embodiment, split, seeds, execute=steps, batch=batch, films=films)
-    return {"embodiment": embodiment, "split": split, **done.to_json()}, shown
+    steps = max(1, round(options.execute * player.horizon(embodiment)))
+    act = partial(player.act, embodiment, decode=options.decode)
+    done, filmed = closed_loop(
+        act, factory, embodiment, split, seeds, execute=steps, batch=options.batch, films=options.films
+    )
+    return done.result(embodiment, split), filmed

@@ -19,6 +19,8 @@ from fasttok.errors import InputError
 
 T = TypeVar("T")
 VERSION_KEY = "format_version"
+LEFT_OUT = {"left_out_if_none": True}
+"""Metadata of a field whose key is not written when its value is None: `field(default=None, metadata=LEFT_OUT)`."""
 
 
 def decode(kind: type[T], raw: object, where: str, version: int | None = None) -> T:
@@ -103,9 +105,17 @@ def _plain(value: object) -> object:
     ...     y: float = 0.0
     >>> _plain({"a": (decode(Point, {"x": 1}, "point.json"),)})
     {'a': [{'x': 1.0, 'y': 0.0}]}
+    >>> from dataclasses import field
+    >>> @dataclass(frozen=True)
+    ... class Sparse:
+    ...     x: float
+    ...     y: float | None = field(default=None, metadata=LEFT_OUT)
+    >>> _plain([Sparse(1.0), Sparse(1.0, 2.0)])
+    [{'x': 1.0}, {'x': 1.0, 'y': 2.0}]
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        written = [f for f in fields(value) if f.metadata != LEFT_OUT or getattr(value, f.name) is not None]
+        return {f.name: _plain(getattr(value, f.name)) for f in written}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -116,11 +116,12 @@ def test_evaluation_counts_and_questions(
         out=tmp_path / "out.json", rollouts=tmp_path / "films.npz",
     )  # fmt: skip
     results = evaluate.main(asked)
-    seen, held = results["world"]
-    assert (seen["episodes"], seen["success"], seen["followed"]) == (6, 0.5, 1.0)
-    assert (held["split"], held["success"], held["followed"]) == ("held_out", 0.5, 0.0)
-    assert results["vqa"]["questions"] == 6
-    assert 0 <= results["vqa"]["accuracy"] <= 1
+    seen, held = results.world
+    assert (seen.episodes, seen.success, seen.followed) == (6, 0.5, 1.0)
+    assert (held.split, held.success, held.followed) == ("held_out", 0.5, 0.0)
+    assert results.vqa is not None
+    assert results.vqa.questions == 6
+    assert 0 <= results.vqa.accuracy <= 1
     assert json.loads((tmp_path / "out.json").read_text())["step"] == 4
     with np.load(tmp_path / "films.npz") as films:
         assert films["planar/seen/0/steps"].tolist() == [0, 3]  # success at the third step

@@ -250,8 +250,8 @@ def test_acting_by_tokens(chain: Chain, tmp_path: Path, monkeypatch: pytest.Monk
             with pytest.raises(InputError, match="predicts no action tokens"):
                 evaluate.main(asked)
             continue
-        (seen,) = evaluate.main(asked)["world"]
-        assert seen["episodes"] == 2
+        (seen,) = evaluate.main(asked).world
+        assert seen.episodes == 2
         if name == "fast":
             with pytest.raises(InputError, match="no action expert"):
                 evaluate.main(replace(asked, decode="flow"))

@@ -20,6 +20,7 @@ from fasttok.common.console import log, run, write_text
 from fasttok.common.machine import hardware
 from fasttok.errors import InputError
 from train.config import TrainConfig
+from train.measurements import Decoding
 from train.rollouts import Film
 from train.run_folder import CONFIG, METRICS, load_config
 from train.study.plan import Evaluation
@@ -181,14 +182,14 @@ def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: File
     from train.checkpoint import Checkpoints
     from train.open_loop import action_errors
     from train.player import Player, answer_questions
-    from train.rollouts import load_factory, play
+    from train.rollouts import RolloutOptions, load_factory, play
 
     e = spec.evaluate
     checkpoints = Checkpoints(config.out, config.keep)
     steps = [step for step in checkpoints.steps if step <= config.steps]
     checkpoints.close()
     robot = "robot" in config.data.kinds
-    decode = "flow" if config.model.flow else "tokens"
+    decode: Decoding = "flow" if config.model.flow else "tokens"
     factory = partial(load_factory(spec.env), **spec.world) if spec.env else None
     shown: dict[str, list[Film]] = {}
     curve = []
@@ -198,23 +199,22 @@ def measure(spec: Spec, config: TrainConfig, cost: dict[str, float], files: File
         log(f"measuring step {step} of {config.steps}")
         point: dict[str, Any] = {"step": step, "world": [], "actions": [], "vqa": None}
         point |= {name.removesuffix("_per_step"): step * value for name, value in cost.items()}
-        if robot and spec.env and spec.measure == "all":
+        if robot and factory is not None and spec.measure == "all":
             episodes = e.episodes if last else e.curve_episodes
             for split in e.splits if last else e.splits[:1]:
                 for embodiment in player.embodiments:
-                    found, filmed = play(
-                        player, factory, embodiment, split, range(e.seed, e.seed + episodes), decode=decode, execute=EXECUTE,
-                        batch=episodes, films=e.films if last else 0,
-                    )  # fmt: skip
-                    point["world"].append(found)
+                    options = RolloutOptions(decode, EXECUTE, batch=episodes, films=e.films if last else 0)
+                    seeds = range(e.seed, e.seed + episodes)
+                    result, filmed = play(player, factory, embodiment, split, seeds, options)
+                    point["world"].append(json_files.encode(result))
                     if filmed:
                         shown[f"{embodiment}/{split}"] = filmed
         if robot and spec.held_out:
-            point["actions"] += action_errors(player, Path(spec.held_out), e.rows, decode)
+            point["actions"] += json_files.encode(action_errors(player, Path(spec.held_out), e.rows, decode))
             if last and decode == "flow" and config.data.discrete != "none" and spec.measure == "all":
-                point["actions"] += action_errors(player, Path(spec.held_out), e.rows, "tokens")
+                point["actions"] += json_files.encode(action_errors(player, Path(spec.held_out), e.rows, "tokens"))
         if last and spec.vqa and spec.measure != "actions":
-            point["vqa"] = answer_questions(player, Path(spec.vqa), e.questions)
+            point["vqa"] = json_files.encode(answer_questions(player, Path(spec.vqa), e.questions))
         curve.append(point)
     if shown:
         rollout_videos.save(files.films, shown)
