@@ -120,7 +120,7 @@ def plan(samples: str, folder: str) -> dict[str, float]:
     """Seconds, memory and sizes of a plan: half from long episodes, a quarter from short ones, a quarter questions."""
     import apache_beam as beam
 
-    from mixtures.index_sizes import Held, group
+    from mixtures.index_sizes import Holding, group
     from mixtures.spec import Group, Mixture, Source
     from pipelines.builder.plan import make_plan, save_plan
     from pipelines.builder.worker import list_shards, materialize_shard
@@ -128,7 +128,7 @@ def plan(samples: str, folder: str) -> dict[str, float]:
 
     n, rng, per_file = int(samples), np.random.default_rng(0), 1 << 14
 
-    def held(frames: float, length: int) -> Held:
+    def held(frames: float, length: int) -> Holding:
         parts, total = [], 0
         while total < frames:
             steps = (
@@ -138,7 +138,7 @@ def plan(samples: str, folder: str) -> dict[str, float]:
             total += int(steps.sum())
         file = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part[0]) for part in parts])
         first, records, sizes = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        return Held(file, first, records.astype(np.int32), sizes, total * 11_000, 0, {})
+        return Holding(file, first, records.astype(np.int32), sizes, total * 11_000, 0, {})
 
     sources = {"long": (2.0, held(n * 0.5, 120)), "short": (1.0, held(n * 0.25, 40)), "ask": (1.0, held(n * 0.35, 1))}
     mixture = Mixture("plan", Group("plan", tuple(Source(name, name, weight=w) for name, (w, _) in sources.items())))

@@ -15,7 +15,7 @@ from mixtures.explain_page import COLUMNS, explain_page, row
 from mixtures.registry import find_mixture, load_mixture, preset_names
 from mixtures.shares import phases
 from mixtures.spec import Mixture, with_overrides
-from mixtures.summary import Known, from_catalogue, from_index, summarise, unknown_sizes
+from mixtures.summary import SourceSizes, from_catalogue, from_index, summarise, unknown_sizes
 from mixtures.token_estimates import with_fast_tokens
 
 CATALOGUED = ("episodes", "frames", "hz", "action_dim", "gib")
@@ -33,7 +33,7 @@ help of a verb: fasttok-mixtures explain --help
 
 
 @dataclass(frozen=True)
-class ListConfig:
+class ListMixtures:
     """Lists the packaged mixtures.
 
     Example: fasttok-mixtures list
@@ -44,7 +44,7 @@ class ListConfig:
 
 
 @dataclass(frozen=True)
-class ShowConfig:
+class ShowMixture:
     """Prints a mixture's YAML, or with --json its resolved shares.
 
     Example: fasttok-mixtures show demo
@@ -57,7 +57,7 @@ class ShowConfig:
 
 
 @dataclass(frozen=True)
-class ExplainConfig:
+class ExplainMixture:
     """Prints share, samples and effective epochs of each source, before anything runs.
 
     Example: fasttok-mixtures explain demo --samples 16000 --index index
@@ -77,7 +77,8 @@ class ExplainConfig:
     """Print JSON on stdout."""
 
 
-def list_mixtures(config: ListConfig) -> None:
+def list_mixtures(config: ListMixtures) -> None:
+    """Prints names, sizes and descriptions of the packaged mixtures."""
     mixtures = [load_mixture(name) for name in preset_names()]
     if config.json:
         return emit_json([mixture.to_json() for mixture in mixtures])
@@ -85,20 +86,24 @@ def list_mixtures(config: ListConfig) -> None:
     return log("next: fasttok-mixtures explain NAME")
 
 
-def show(config: ShowConfig) -> None:
+def show(config: ShowMixture) -> None:
+    """Prints a mixture's YAML, or what it resolves to."""
     mixture = load_mixture(config.mixture)
     if config.json:
         return emit_json(mixture.to_json())
-    path = find_mixture(config.mixture)
-    with open(path, encoding="utf-8") as stream:
-        sys.stdout.write(stream.read())
+    sys.stdout.write(find_mixture(config.mixture).read_text(encoding="utf-8"))
     return None
 
 
-def explain(config: ExplainConfig) -> None:
+def explain(config: ExplainMixture) -> None:
+    """Prints what a mixture comes to, and writes its page if asked to.
+
+    Raises:
+        InputError: a mistake in the mixture, or an INDEX that lacks one of its sources.
+    """
     mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer)
     if mixture.index:
-        known: dict[str, Known] = with_fast_tokens(mixture, from_index(mixture, mixture.index), mixture.index)
+        known: dict[str, SourceSizes] = with_fast_tokens(mixture, from_index(mixture, mixture.index), mixture.index)
         by = "one fitted on a sample of its chunks" if mixture.tokenizer == "fit" else mixture.tokenizer
         note = f"Sizes are those of {mixture.index}; FAST ids a chunk are estimated with {by}; answers count 4 bytes a token."
     else:
@@ -115,9 +120,9 @@ def explain(config: ExplainConfig) -> None:
         config.html.write_text(explain_page(mixture, config.samples, lines, note), encoding="utf-8")
         log(f"wrote {config.html}")
     if config.json:
-        found = [line.to_json() for line in lines]
+        plain = [line.to_json() for line in lines]
         return emit_json(
-            {"mixture": mixture.name, "samples": config.samples, "estimates": not mixture.index, "lines": found}
+            {"mixture": mixture.name, "samples": config.samples, "estimates": not mixture.index, "lines": plain}
         )
     rows = [row(line, lines[0]) for line in lines]
     shown = [i for i in range(len(COLUMNS)) if i in (0, 2, 3) or any(cells[i] not in (None, "") for cells in rows)]
@@ -135,12 +140,18 @@ def explain(config: ExplainConfig) -> None:
     return None
 
 
-def explain_without_sizes(mixture: Mixture, missing: list[str], config: ExplainConfig) -> None:
-    """What can be said of a mixture whose shares follow from sizes that nobody published: weights, and what is known."""
+def explain_without_sizes(mixture: Mixture, missing: list[str], config: ExplainMixture) -> None:
+    """Prints what can be said of a mixture whose shares depend on sizes that nobody published.
+
+    Args:
+        mixture: the mixture.
+        missing: sources whose sizes are not known.
+        config: what the command line says.
+    """
     rows = []
     for source in mixture.sources:
-        facts = catalogue().get(source.dataset, {})
-        rows.append([source.name, source.weight, *(facts.get(key) for key in CATALOGUED)])
+        published = catalogue().get(source.dataset)
+        rows.append([source.name, source.weight, *(getattr(published, key, None) for key in CATALOGUED)])
     if config.json:
         columns = ("name", "weight", *CATALOGUED)
         sources = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -156,7 +167,7 @@ def explain_without_sizes(mixture: Mixture, missing: list[str], config: ExplainC
     )
 
 
-VERBS = {"list": (ListConfig, list_mixtures), "show": (ShowConfig, show), "explain": (ExplainConfig, explain)}
+VERBS = {"list": (ListMixtures, list_mixtures), "show": (ShowMixture, show), "explain": (ExplainMixture, explain)}
 
 
 def main(argv: list[str]) -> None:

@@ -1,23 +1,28 @@
 """The page of `fasttok-mixtures explain --html`: shares as bars, curriculum, and where the numbers come from."""
 
-from typing import Any
-
 from fasttok.common import html
 from fasttok.common.html import KIND_COLOURS, PALETTE, Axes, Markup, Series, plot, table, tag, tiles
 from mixtures.shares import phases
 from mixtures.spec import Group, Mixture
 from mixtures.summary import Line
 
-KINDS: dict[str | None, str] = {None: PALETTE[7]} | dict(KIND_COLOURS)
+COLOURS: dict[str | None, str] = {None: PALETTE[7]} | dict(KIND_COLOURS)
 
 
 def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -> str:
-    """The whole page."""
+    """The whole page.
+
+    Args:
+        mixture: what is explained.
+        samples: size of the build that is asked about.
+        lines: what the mixture comes to, the whole of it first.
+        note: where the numbers come from.
+    """
     leaves = [line for line in lines if not line.group]
     kinds: dict[str, float] = {}
     for line in leaves:
-        kinds[line.known.kind or "unknown"] = kinds.get(line.known.kind or "unknown", 0.0) + line.share
-    sections: list[Any] = [
+        kinds[line.sizes.kind or "unknown"] = kinds.get(line.sizes.kind or "unknown", 0.0) + line.share
+    sections = [
         tag("h1", f"Mixture {mixture.name}"),
         tag("p", mixture.description),
         tiles({"samples": f"{samples:,}", "sources": len(leaves), **{k: f"{v:.1%}" for k, v in sorted(kinds.items())}}),
@@ -38,19 +43,29 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -
 COLUMNS = ("source", "kind", "share", "samples", "frames", "epochs", "chunk", "FAST ids", "token share", "MB", "note")
 
 
-def row(line: Line, whole: Line) -> list[Any]:
-    """The cells of `COLUMNS`."""
-    known = line.known
-    chunk = f"{known.horizon} x {known.action_dim}" if known.horizon and known.action_dim else None
+def row(line: Line, whole: Line) -> list[str | int | float | None]:
+    """The cells of `COLUMNS`.
+
+    Args:
+        line: a source or group.
+        whole: the line of the whole mixture.
+
+    >>> from mixtures.summary import SourceSizes
+    >>> line = Line("web", 1, True, 0.4, 0.4, 40, (40,), SourceSizes(), None, None, None)
+    >>> row(line, line)[:4]
+    ['\u2003web', None, '40.00%', 40]
+    """
+    sizes = line.sizes
+    chunk = f"{sizes.horizon} x {sizes.action_dim}" if sizes.horizon and sizes.action_dim else None
     return [
         "\u2003" * line.depth + line.name,
-        known.kind,
+        sizes.kind,
         f"{line.share:.2%}",
         line.samples,
-        known.frames,
+        sizes.frames,
         line.epochs,
         chunk,
-        known.fast_tokens,
+        sizes.fast_tokens,
         f"{line.tokens / whole.tokens:.2%}" if line.tokens is not None and whole.tokens else None,
         line.bytes / 1e6 if line.bytes is not None else None,
         notes(line),
@@ -58,10 +73,16 @@ def row(line: Line, whole: Line) -> list[Any]:
 
 
 def notes(line: Line) -> str:
-    """What is unusual about a source, in words."""
-    found = [f"capped by max_epochs, weights say {line.wanted:.2%}"] if line.capped else []
-    found += [f"{count:,} left out by {name}" for name, count in line.known.left_out.items()]
-    return ", ".join(found)
+    """What is unusual about a source, in words.
+
+    >>> from mixtures.summary import SourceSizes
+    >>> sizes = SourceSizes(left_out={"language": 1200})
+    >>> notes(Line("arm", 1, False, 0.4, 0.4, 40, (40,), sizes, None, None, None))
+    '1,200 left out by language'
+    """
+    words = [f"capped by max_epochs, weights say {line.wanted:.2%}"] if line.capped else []
+    words += [f"{count:,} left out by {name}" for name, count in line.sizes.left_out.items()]
+    return ", ".join(words)
 
 
 def bars(lines: list[Line]) -> Markup:
@@ -70,7 +91,7 @@ def bars(lines: list[Line]) -> Markup:
     cells = []
     for line in lines[1:]:
         indent = f"padding-left:{(line.depth - 1) * 18}px"
-        share = html.bar(line.share, KINDS[line.known.kind]) if not line.group else ""
+        share = html.bar(line.share, COLOURS[line.sizes.kind]) if not line.group else ""
         tokens = ""
         if line.tokens is not None and whole.tokens and not line.group:
             tokens = tag("span", f"{line.tokens / whole.tokens:.1%} of tokens", class_="soft")
@@ -86,14 +107,18 @@ def bars(lines: list[Line]) -> Markup:
         )
     keys = [
         tag("span", tag("i", style=f"border-top:6px solid {colour}"), kind or "unknown kind")
-        for kind, colour in KINDS.items()
-        if any(line.known.kind == kind and not line.group for line in lines)
+        for kind, colour in COLOURS.items()
+        if any(line.sizes.kind == kind and not line.group for line in lines)
     ]
     return Markup(tag("div", *keys, class_="legend") + tag("table", *cells))
 
 
 def policies(group: Group) -> str:
-    """The policies of a mixture in words."""
+    """The policies of a mixture in words.
+
+    >>> policies(Group("m", (Group("web", (), policy="proportional"),)))
+    'as_given; web: proportional'
+    """
     own = group.policy + (f" (T = {group.temperature:g})" if group.policy == "temperature" else "")
     inner = [f"{m.name}: {policies(m)}" for m in group.members if isinstance(m, Group) and m.policy != "as_given"]
     return own + (f"; {'; '.join(inner)}" if inner else "")

@@ -6,7 +6,7 @@ A group is what a plan places, so a plan of a hundred million questions stays sm
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 
 from fasttok.episodes.index import read_parquet
 from fasttok.errors import InputError, unknown_name
-from mixtures.spec import Filters, Source
+from mixtures.spec import Source, SourceFilters
 
 GROUP_FRAMES = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
-    """A source's records, by file and place in it.
+class Holding:
+    """What an INDEX holds of a source: its records in groups of neighbours, by file and row.
 
     Attributes:
         file: (g,) int32, number of each group's file among the split's.
-        row: (g,) int64, place of its first record among the file's.
-        records: (g,) int32, how many neighbours it has.
-        frames: (g,) int64, steps (or questions, captions) in all of them.
-        image_bytes: encoded images of all its frames.
-        text_bytes: targets of all its records.
+        row: (g,) int64, row of each group's first record among the file's.
+        records: (g,) int32, records of each group.
+        frames: (g,) int64, steps (or questions, captions) of each group.
+        image_bytes: encoded images of all frames.
+        text_bytes: targets of all records.
         left_out: records that the filters left out, by filter.
     """
 
@@ -67,16 +67,22 @@ def split_counts(index: dict[str, Any], dataset: str, split: str) -> dict[str, A
     return splits[split]
 
 
-def episode_files(folder: str, source: Source, files: list[str] | tuple[str, ...]) -> list[str]:
-    """The INDEX's episode tables of a source, one a source file."""
+def episode_files(folder: str, source: Source, files: Sequence[str]) -> list[str]:
+    """The INDEX's episode tables of a source, one for each source file.
+
+    >>> episode_files("INDEX/", Source("arm", "tabletop_arm"), ["a-00000"])
+    ['INDEX/tabletop_arm/train/a-00000.episodes.parquet']
+    """
     return [f"{folder.rstrip('/')}/{source.dataset}/{source.split}/{stem}.episodes.parquet" for stem in files]
 
 
-def held(folder: str, source: Source, files: list[str] | tuple[str, ...]) -> Held:
-    """Reads what a source holds: a few columns, file after file.
+def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
+    """Reads what an INDEX holds of a source: a few columns, file after file.
 
     Args:
-        folder: the INDEX. files: stems of the split's files, in order.
+        folder: the INDEX.
+        source: which dataset, split and filters.
+        files: stems of the split's files, in order.
 
     Raises:
         InputError: a file of the INDEX is missing or damaged, or a pattern is not one.
@@ -88,10 +94,10 @@ def held(folder: str, source: Source, files: list[str] | tuple[str, ...]) -> Hel
         if every
         else 0
     )
-    parts: list[tuple[NDArray, ...]] = []
+    groups: list[tuple[NDArray[np.int64], ...]] = []
     images = texts = seen = 0
     left_out: Counter[str] = Counter()
-    for number, (table, mask, reasons) in enumerate(tables):
+    for table, mask, reasons in tables:
         left_out.update(reasons)
         rows = np.flatnonzero(mask)
         if every:
@@ -103,24 +109,25 @@ def held(folder: str, source: Source, files: list[str] | tuple[str, ...]) -> Hel
         steps = table.column("steps").to_numpy().astype(np.int64)[rows]
         images += int(table.column("image_bytes").to_numpy()[rows].sum())
         texts += int(_lengths(table.column("target"))[rows].sum())
-        parts.append((np.full(1, number), *group(rows, steps)))
-    sizes = [len(part[1]) for part in parts]
-    joined = [np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, np.int64) for i in (1, 2, 3)]
-    file = np.repeat(np.arange(len(parts), dtype=np.int32), sizes)
+        groups.append(group(rows, steps))
+    sizes = [len(first) for first, _, _ in groups]
+    joined = [np.concatenate(columns) for columns in zip(*groups, strict=True)] or [np.zeros(0, np.int64)] * 3
+    file = np.repeat(np.arange(len(groups), dtype=np.int32), sizes)
     dropped = {reason: count for reason, count in left_out.items() if count}
-    return Held(file, joined[0], joined[1].astype(np.int32), joined[2], images, texts, dropped)
+    return Holding(file, joined[0], joined[1].astype(np.int32), joined[2], images, texts, dropped)
 
 
 def group(rows: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     """Neighbouring records as groups: those that begin within the same 32 frames, without a gap between their rows.
 
     Args:
-        rows: (n,) places of the records, ascending. steps: (n,) frames of each; records without any are left out.
+        rows: (n,) row numbers of the records, ascending.
+        steps: (n,) frames of each; records without any are left out.
 
     Returns:
         (first row, records, frames) of each group, int64.
 
-    >>> [part.tolist() for part in group(np.arange(5), np.array([20, 20, 40, 1, 1]))]
+    >>> [column.tolist() for column in group(np.arange(5), np.array([20, 20, 40, 1, 1]))]
     [[0, 2, 3], [2, 1, 2], [40, 40, 2]]
     """
     rows, steps = rows[steps > 0], steps[steps > 0]
@@ -132,7 +139,7 @@ def group(rows: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np
     return rows[first], np.diff(np.append(first, len(rows))), np.add.reduceat(steps, first)
 
 
-def _tables(files: list[str], filters: Filters) -> Iterator[tuple[pa.Table, NDArray[np.bool_], Counter[str]]]:
+def _tables(files: list[str], filters: SourceFilters) -> Iterator[tuple[pa.Table, NDArray[np.bool_], Counter[str]]]:
     """(columns, which rows pass, how many fail by filter) of each file; a row counts for the first filter that it fails."""
     texts = filters.language or filters.matches is not None or filters.excludes is not None
     columns = [
@@ -152,7 +159,7 @@ def _tables(files: list[str], filters: Filters) -> Iterator[tuple[pa.Table, NDAr
         yield table, mask, reasons
 
 
-def _passes(table: pa.Table, filters: Filters) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _passes(table: pa.Table, filters: SourceFilters) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     steps = table.column("steps").to_numpy()
     if filters.min_steps is not None:
         yield "min_steps", steps >= filters.min_steps
@@ -163,24 +170,24 @@ def _passes(table: pa.Table, filters: Filters) -> Iterator[tuple[str, NDArray[np
     for name, pattern in (("matches", filters.matches), ("excludes", filters.excludes)):
         if pattern is not None:
             try:
-                found = pc.match_substring_regex(table.column("language"), pattern)
+                matching = pc.match_substring_regex(table.column("language"), pattern)
             except pa.ArrowInvalid as error:
                 raise InputError(f"filters: {name}: {pattern!r} is not a pattern: {error}") from None
-            yield name, found.to_numpy(zero_copy_only=False).astype(bool) == (name == "matches")
+            yield name, matching.to_numpy(zero_copy_only=False).astype(bool) == (name == "matches")
     if filters.cameras:
         wanted = set(filters.cameras)
-        yield "cameras", np.array([wanted <= set(held) for held in table.column("cameras").to_pylist()], bool)
+        yield "cameras", np.array([wanted <= set(slots) for slots in table.column("cameras").to_pylist()], bool)
     if filters.part is not None:
         low, high = filters.part
         names = zip(table.column("file").to_pylist(), table.column("id").to_pylist(), strict=True)
-        places = np.array([place(file, record) for file, record in names], np.float64)
-        yield "part", (places >= low) & (places < high)
+        hashes = np.array([hashed_place(file, record) for file, record in names], np.float64)
+        yield "part", (hashes >= low) & (hashes < high)
 
 
-def place(file: str, record: str) -> float:
+def hashed_place(file: str, record: str) -> float:
     """Where a record lies in [0, 1): a hash of its file's name, without folders, and its id.
 
-    >>> 0 <= place("/data/a.tfrecord", "7") < 1
+    >>> 0 <= hashed_place("/data/a.tfrecord", "7") < 1
     True
     """
     key = f"{file.rsplit('/', 1)[-1]}\0{record}".encode()
@@ -188,4 +195,5 @@ def place(file: str, record: str) -> float:
 
 
 def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    return pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+    lengths: NDArray[np.int64] = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+    return lengths

@@ -24,28 +24,27 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
 from fasttok.errors import InputError, unknown_name
 from mixtures.spec import (
     CAMERA_SLOTS,
     FITS,
-    FORMS,
     POLICIES,
     QUESTIONS,
-    ROTATIONS,
     UNITS,
     Chunk,
-    Filters,
+    CurriculumPhase,
     Group,
     Mixture,
-    Phase,
     Resize,
     Source,
+    SourceFilters,
+    Unit,
     walk,
 )
 from mixtures.yaml_lines import Keys, load
-from mixtures.yaml_values import Values
+from mixtures.yaml_values import CheckedValues
 
 POLICY_KEYS = ("policy", "temperature")
 MIXTURE_KEYS = (
@@ -66,21 +65,20 @@ def read_mixture(path: Path, find: Find | None = None, within: tuple[Path, ...] 
     """Reads and validates a mixture file.
 
     Args:
-        find: (what `include:` says, folder of the file that says it) -> the file; None: paths only.
+        path: the file.
+        find: (what `include:` says, folder of the file that says it) -> the file; None finds files by their paths only.
         within: files that are being read, which include this one.
 
     Raises:
         InputError: naming file, line, what stood there and what was expected.
     """
     top = load(path)
-    reader = _Reader(path, find or _as_path, (*within, path.resolve()))
+    reader = _MixtureReader(path, find or _as_path, (*within, path.resolve()))
     reader.check_keys(top, MIXTURE_KEYS, "mixture")
     name = reader.text(top, "name", path.stem)
     tokenizer = reader.text(top, "tokenizer", "fit")
     index = reader.text(top, "index", "") or None
-    unit = reader.text(top, "unit", "samples")
-    if unit not in UNITS:
-        raise reader.error(top, "unit", f"{unknown_name('unit', unit, UNITS)}: weights are shares of samples drawn")
+    unit = reader.unit(top)
     seed = top.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise reader.error(top, "seed", f"seed must be an integer >= 0, got {seed!r}")
@@ -100,12 +98,19 @@ def read_mixture(path: Path, find: Find | None = None, within: tuple[Path, ...] 
     )
 
 
-class _Reader(Values):
+class _MixtureReader(CheckedValues):
     """Turns `Keys` into dataclasses."""
 
     def __init__(self, path: Path, find: Find, within: tuple[Path, ...]) -> None:
         super().__init__(path)
         self.find, self.within = find, within
+
+    def unit(self, top: Keys) -> Unit:
+        said = self.text(top, "unit", "samples")
+        for unit in UNITS:
+            if unit == said:
+                return unit
+        raise self.error(top, "unit", f"{unknown_name('unit', said, UNITS)}: weights are shares of samples drawn")
 
     def check_names(self, top: Keys, root: Group) -> None:
         names = Counter(source.name for _, source in walk(root))
@@ -140,7 +145,7 @@ class _Reader(Values):
         members = tuple(self.member(item, keys, shell, len(items), depth) for item in items)
         return replace(shell, members=members)
 
-    def member(self, item: Any, keys: Keys, group: Group, siblings: int, depth: int) -> Group | Source:
+    def member(self, item: object, keys: Keys, group: Group, siblings: int, depth: int) -> Group | Source:
         if not isinstance(item, Keys):
             raise self.error(keys, "sources", f"a source is {{dataset: NAME, weight: W}}, got {item!r}")
         kinds = [kind for kind in ("dataset", "group", "include") if kind in item]
@@ -158,9 +163,9 @@ class _Reader(Values):
         weight = self.positive(item, "weight", item.get("weight", 1))
         if kind == "group":
             return self.group(item, self.text(item, "group", ""), weight, depth + 1)
-        return self.include(item, weight, depth) if kind == "include" else self.source(item, weight)
+        return self.include(item, weight) if kind == "include" else self.source(item, weight)
 
-    def include(self, item: Keys, weight: float, depth: int) -> Group:
+    def include(self, item: Keys, weight: float) -> Group:
         """Another mixture's tree as a group; sources keep the chunk that their file asks for."""
         said = self.text(item, "include", "")
         try:
@@ -186,8 +191,8 @@ class _Reader(Values):
             split=self.text(item, "split", "train"),
             weight=weight,
             max_epochs=None if most is None else self.positive(item, "max_epochs", most),
-            form=self.choice(action, "form", FORMS, "stored"),
-            rotation=self.choice(action, "rotation", ROTATIONS, "stored"),
+            form=self.choice(action, "form", ACTION_FORMS, "stored"),
+            rotation=self.choice(action, "rotation", ROTATION_FORMS, "stored"),
             chunk=self.chunk(item),
             cameras=self.cameras(item),
             resize=self.resize(item),
@@ -234,38 +239,49 @@ class _Reader(Values):
                 raise self.error(item, "prompt", f"the only field of a template is {{prompt}}, got {template!r}")
         return tuple(templates)
 
-    def filters(self, item: Keys) -> Filters:
-        known = tuple(Filters.__dataclass_fields__)
+    def filters(self, item: Keys) -> SourceFilters:
+        known = tuple(SourceFilters.__dataclass_fields__)
         value = self.mapping(item, "filters", known, "such as {min_steps: 10, matches: block}")
         if value is None:
-            return Filters()
+            return SourceFilters()
         numbers = {k: self.whole(value, k, 1) for k in ("min_steps", "max_steps", "records") if k in value}
-        texts = {k: self.text(value, k, "") for k in ("matches", "excludes") if k in value}
+        patterns = {k: self.text(value, k, "") for k in ("matches", "excludes") if k in value}
         cameras = self.names(value, "cameras", CAMERA_SLOTS) if "cameras" in value else ()
         if numbers.get("min_steps", 1) > numbers.get("max_steps", numbers.get("min_steps", 1)):
             raise self.error(value, "max_steps", "max_steps is less than min_steps: no episode passes")
-        part = None
-        if "part" in value:
-            part = value["part"]
-            numeric = isinstance(part, list) and len(part) == 2 and all(type(x) in (int, float) for x in part)
-            if not numeric or not 0 <= part[0] < part[1] <= 1:
-                raise self.error(value, "part", f"part is [low, high] with 0 <= low < high <= 1, got {part!r}")
-            part = (float(part[0]), float(part[1]))
-        return Filters(**numbers, **texts, language=self.flag(value, "language"), cameras=cameras, part=part)  # type: ignore[arg-type]
+        return SourceFilters(
+            min_steps=numbers.get("min_steps"),
+            max_steps=numbers.get("max_steps"),
+            language=self.flag(value, "language"),
+            matches=patterns.get("matches"),
+            excludes=patterns.get("excludes"),
+            cameras=cameras,
+            part=self.part(value),
+            records=numbers.get("records"),
+        )
 
-    def schedule(self, top: Keys, root: Group) -> tuple[Phase, ...]:
+    def part(self, item: Keys) -> tuple[float, float] | None:
+        if "part" not in item:
+            return None
+        ends = item["part"]
+        numeric = isinstance(ends, list) and len(ends) == 2 and all(type(x) in (int, float) for x in ends)
+        if not numeric or not 0 <= ends[0] < ends[1] <= 1:
+            raise self.error(item, "part", f"part is [low, high] with 0 <= low < high <= 1, got {ends!r}")
+        return float(ends[0]), float(ends[1])
+
+    def schedule(self, top: Keys, root: Group) -> tuple[CurriculumPhase, ...]:
         items = top.get("schedule", [])
         if not isinstance(items, list):
             raise self.error(
                 top, "schedule", f"schedule must be a list of {{after: N, weights: {{...}}}}, got {items!r}"
             )
         parents = _parents(root)
-        found: list[Phase] = []
+        phases: list[CurriculumPhase] = []
         for item in items:
             if not isinstance(item, Keys) or set(item) != {"after", "weights"} or not isinstance(item["weights"], Keys):
                 where = item if isinstance(item, Keys) else top
                 raise self.error(where, None, f"a phase is {{after: SAMPLES, weights: {{NAME: W}}}}, got {item!r}")
-            after = self.whole(item, "after", found[-1].after + 1 if found else 0)
+            after = self.whole(item, "after", phases[-1].after + 1 if phases else 0)
             weights: Keys = item["weights"]
             for name, weight in weights.items():
                 if name not in parents:
@@ -276,10 +292,10 @@ class _Reader(Values):
                     raise self.error(weights, name, f"{name!r} has no weight: its policy is {parents[name][0].policy}")
                 if weight != 0 or isinstance(weight, bool):
                     self.positive(weights, name, weight)
-            found.append(Phase(after, tuple((name, float(weight)) for name, weight in weights.items())))
-        if found and found[0].after:
-            found.insert(0, Phase(0, ()))
-        return tuple(found)
+            phases.append(CurriculumPhase(after, tuple((name, float(weight)) for name, weight in weights.items())))
+        if phases and phases[0].after:
+            phases.insert(0, CurriculumPhase(0, ()))
+        return tuple(phases)
 
 
 def _with_chunk(node: Group, chunk: Chunk | None) -> Group:

@@ -38,7 +38,7 @@ def quotas(shares: ArrayLike, n: int) -> IntArray:
         raise InputError(f"cannot split {n} samples; give a number >= 0")
     weights = weights / weights.max()  # so that the sum of huge weights cannot overflow
     exact = weights / weights.sum() * n
-    counts = np.floor(exact).astype(np.int64)
+    counts: IntArray = np.floor(exact).astype(np.int64)
     order = np.argsort(np.where(weights > 0, counts - exact, np.inf), kind="stable")
     counts[order[: n - int(counts.sum())]] += 1
     return counts

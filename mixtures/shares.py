@@ -26,13 +26,13 @@ Frames = Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Budget:
+class Allocation:
     """How many samples each source gives.
 
     Attributes:
-        counts: (phases, sources) int64, exact: each within one sample of its share, unless a cap holds it or frees it.
+        counts: (phases, sources) int64, exact: each within one sample of its share, unless max_epochs takes or gives samples.
         shares: (phases, sources) float64, each row sums to 1.
-        capped: (sources,) whether max_epochs holds a source below its shares.
+        capped: (sources,) bool, whether max_epochs holds a source below its shares.
     """
 
     counts: IntArray
@@ -42,11 +42,16 @@ class Budget:
     @property
     def quotas(self) -> IntArray:
         """(sources,) samples in all phases."""
-        return self.counts.sum(axis=0)
+        total: IntArray = self.counts.sum(axis=0)
+        return total
 
 
 def needs_frames(group: Group) -> list[str]:
-    """The sources on whose sizes shares depend, in order."""
+    """The sources on whose sizes shares depend, in order.
+
+    >>> needs_frames(Group("m", (Source("a", "a"), Source("b", "b")), policy="proportional"))
+    ['a', 'b']
+    """
     if group.sized:
         return [source.name for _, source in walk(group)]
     return [name for member in group.members if isinstance(member, Group) for name in needs_frames(member)]
@@ -56,46 +61,59 @@ def shares(mixture: Mixture, frames: Frames | None = None, phase: int = -1) -> N
     """The share of each source, (k,) float64 in the order of `mixture.sources`, summing to 1.
 
     Args:
-        frames: of each source by name, for the policies that read sizes.
-        phase: of the curriculum; -1 for the weights as the tree has them.
+        mixture: whose sources share.
+        frames: frames of each source by name, for the policies that read sizes.
+        phase: number of the curriculum's phase; -1 for the weights as the tree has them.
 
     Raises:
         InputError: a policy needs sizes that are not known, or all weights of a group are 0.
+
+    >>> shares(Mixture("m", Group("m", (Source("a", "a", weight=3.0), Source("b", "b"))))).tolist()
+    [0.75, 0.25]
     """
     weights: dict[str, float] = {}
     for change in mixture.schedule[: phase + 1]:
         weights |= dict(change.weights)
-    found: list[float] = []
-    _split(mixture.root, 1.0, frames, weights, found)
-    total = math.fsum(found)
-    return np.array([share / total for share in found])
+    leaves: list[float] = []
+    _split(mixture.root, 1.0, frames, weights, leaves)
+    total = math.fsum(leaves)
+    return np.array([share / total for share in leaves])
 
 
-def budget(mixture: Mixture, samples: int, frames: Frames | None = None) -> Budget:
+def allocate(mixture: Mixture, samples: int, frames: Frames | None = None) -> Allocation:
     """Exact quotas of a build, phase by phase.
 
     Args:
-        samples: of the build. A phase that begins later is not reached, and has no row.
-        frames: of each source; where they are not known, `max_epochs` cannot be checked and does not hold.
+        mixture: what is built.
+        samples: samples of the build. A phase that begins later is not reached, and has no row.
+        frames: frames of each source by name; `max_epochs` has no effect on a source whose frames are not known.
 
     Raises:
-        InputError: as `shares`; caps that cannot hold the samples.
+        InputError: as `shares`; max_epochs allows fewer samples than asked for.
+
+    >>> allocate(Mixture("m", Group("m", (Source("a", "a", weight=3.0), Source("b", "b")))), 10).quotas
+    array([8, 2])
     """
     names = [source.name for source in mixture.sources]
     left: list[int | None] = [cap(source.max_epochs, (frames or {}).get(source.name)) for source in mixture.sources]
-    counts, parts = [], []
+    counts, shared = [], []
     for number, start, stop in phases(mixture, samples):
-        parts.append(shares(mixture, frames, number))
-        counts.append(capped_quotas(parts[-1], stop - start, left, names))
+        shared.append(shares(mixture, frames, number))
+        counts.append(capped_quotas(shared[-1], stop - start, left, names))
         left = [None if most is None else most - n for most, n in zip(left, counts[-1].tolist(), strict=True)]
     table = np.stack(counts)
-    wanted = sum(part * n for part, n in zip(parts, table.sum(axis=1), strict=True))
-    held = np.array([most == 0 for most in left]) & (table.sum(axis=0) < wanted)
-    return Budget(table, np.stack(parts), held)
+    wanted = sum(share * n for share, n in zip(shared, table.sum(axis=1), strict=True))
+    capped = np.array([most == 0 for most in left]) & (table.sum(axis=0) < wanted)
+    return Allocation(table, np.stack(shared), capped)
 
 
 def phases(mixture: Mixture, samples: int) -> list[tuple[int, int, int]]:
-    """(number of the phase, -1 without a curriculum; first sample; one past its last) of the phases that a build reaches."""
+    """(number of the phase, -1 without a curriculum; first sample; one past its last) of the phases that a build reaches.
+
+    >>> from mixtures.spec import CurriculumPhase
+    >>> phases(Mixture("m", Group("m", ()), schedule=(CurriculumPhase(0, ()), CurriculumPhase(60, ()))), 100)
+    [(0, 0, 60), (1, 60, 100)]
+    """
     if not mixture.schedule:
         return [(-1, 0, samples)]
     starts = [phase.after for phase in mixture.schedule]
@@ -113,33 +131,35 @@ def cap(max_epochs: float | None, frames: int | None) -> int | None:
 
 
 def _split(
-    node: Group | Source, share: float, frames: Frames | None, weights: Mapping[str, float], found: list[float]
+    node: Group | Source, share: float, frames: Frames | None, weights: Mapping[str, float], leaves: list[float]
 ) -> None:
     """Appends the shares of all sources below a node, in order."""
     if isinstance(node, Source):
-        found.append(share)
+        leaves.append(share)
         return
-    parts = [_part(node, member, frames, weights) for member in node.members]
-    total = math.fsum(parts)
+    sizes = [_relative_share(node, member, frames, weights) for member in node.members]
+    total = math.fsum(sizes)
     if not total and share:
         raise InputError(
             f"all weights of group {node.name!r} are 0; give one of its members a weight, or the group none"
         )
-    for member, part in zip(node.members, parts, strict=True):
-        _split(member, share * (part / total) if total else 0.0, frames, weights, found)
+    for member, size in zip(node.members, sizes, strict=True):
+        _split(member, share * (size / total) if total else 0.0, frames, weights, leaves)
 
 
-def _part(group: Group, member: Group | Source, frames: Frames | None, weights: Mapping[str, float]) -> float:
+def _relative_share(group: Group, member: Group | Source, frames: Frames | None, weights: Mapping[str, float]) -> float:
+    """What a member's share of its group is proportional to."""
     weight = weights.get(member.name, member.weight)
     if not group.sized:
         return weight if group.weighted else 1.0
     size = _size(member, frames, group)
     if group.policy == "weight_times_frames":
         return weight * size
-    return float(size) ** (1 / group.temperature if group.policy == "temperature" else 1.0)
+    return math.pow(size, 1 / group.temperature if group.policy == "temperature" else 1.0)
 
 
 def _size(node: Group | Source, frames: Frames | None, policy: Group) -> int:
+    """Frames of a source, or of all below a group."""
     if isinstance(node, Group):
         return sum(_size(member, frames, policy) for member in node.members)
     if frames is None or node.name not in frames:

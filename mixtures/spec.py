@@ -9,22 +9,40 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
+from fasttok.common.action_forms import ActionForm, RotationForm
 from fasttok.errors import InputError
 
-FORMS = ("stored", "relative", "delta")
-ROTATIONS = ("stored", "euler", "quaternion", "6d")
-UNITS = ("samples",)
-POLICIES = ("as_given", "proportional", "temperature", "weight_times_frames")
-FITS = ("inside", "pad", "stretch")
+Unit = Literal["samples"]
+"""What weights count."""
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+Policy = Literal["as_given", "proportional", "temperature", "weight_times_frames"]
+"""How shares follow from a group's members (see `shares.py`): their weights; their frames; their frames to the power
+1 / temperature; weight times frames."""
+POLICIES: tuple[Policy, ...] = get_args(Policy)
+
+Fit = Literal["inside", "pad", "stretch"]
+"""How a picture gets another size: the largest that fits, in its own proportions, never enlarged; that, centred on black; or
+with other proportions."""
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+Question = Literal["task", "motion", "gripper", "progress", "subtask", "caption"]
+"""What can be asked about a robot."""
+QUESTIONS: tuple[Question, ...] = get_args(Question)
+
 CAMERA_SLOTS = ("primary", "secondary", "wrist", "wrist_secondary")
-QUESTIONS = ("task", "motion", "gripper", "progress", "subtask", "caption")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """How long an action chunk is: one of the two, never both."""
+    """How long an action chunk is: one of the two, never both.
+
+    Attributes:
+        seconds: length in time; a dataset's control frequency turns it into steps.
+        steps: number of steps, at whatever frequency.
+    """
 
     seconds: float | None = None
     steps: int | None = None
@@ -53,29 +71,32 @@ class Resize:
     """Images of another size, the only reason for which a build encodes them again.
 
     Attributes:
-        height, width: pixels.
-        fit: inside: the largest that fits, in its own proportions, never enlarged; pad: that, centred on black; stretch.
-        quality: of the JPEGs written, in [1, 100].
+        height: pixels.
+        width: pixels.
+        fit: what happens to pictures of other proportions (see `Fit`).
+        quality: quality of the JPEGs written, in [1, 100].
     """
 
     height: int
     width: int
-    fit: str = "inside"
+    fit: Fit = "inside"
     quality: int = 95
 
 
 @dataclass(frozen=True)
-class Filters:
+class SourceFilters:
     """Which records of the INDEX a source takes; None, empty and False where a filter is not asked for.
 
     Attributes:
-        min_steps, max_steps: of an episode.
-        language: an instruction must be there.
-        matches, excludes: RE2 patterns that the instruction or question must, or must not, match somewhere.
+        min_steps: the least steps of an episode.
+        max_steps: the most steps of an episode.
+        language: whether an instruction must be there.
+        matches: RE2 pattern that the instruction or question must match somewhere.
+        excludes: RE2 pattern that the instruction or question must not match anywhere.
         cameras: slots that must be there.
         part: (low, high) in [0, 1]: records whose hash lies in it. (0, 0.9) and (0.9, 1) hold out a tenth of a dataset without a
-            split of its own; what a record's part is depends on its file's name and its id alone.
-        records: only so many, evenly spread over all that pass the rest.
+            split of its own; a record's hash depends on its file's name and its id alone.
+        records: the number of records to take, evenly spread over all that pass the other filters.
     """
 
     min_steps: int | None = None
@@ -98,16 +119,16 @@ class Source:
         split: split of that dataset.
         weight: relative to its siblings; what it means is its group's policy.
         max_epochs: most passes over the source, or None; a cap, the freed samples go to the others.
-        form, rotation: how its actions are represented: as stored, relative to the chunk's first state, or per-step differences;
-            with rotations as stored, Euler angles, quaternions or 6-D.
+        form: how its actions are represented.
+        rotation: how the rotations in its actions are represented.
         chunk: its own chunk, None for the mixture's.
         cameras: (slot in the rows, slot of the dataset) pairs; None for all as they are.
         resize: None passes the encoded bytes through.
         prompts: templates with {prompt} in them, of which each row takes one; () for the prompt as it is.
-        filters: which records.
-        questions: not actions but questions about the robot: these, of `pipelines/builder/questions.yaml`.
-        subtask: its rows say what the robot is at, from its gripper, for models that predict it or are told it.
-        where: file and line that ask for it, for errors found later; decides nothing.
+        filters: which records it takes.
+        questions: its rows are not actions but questions about the robot: these, of `pipelines/builder/questions.yaml`.
+        subtask: whether its rows say what the robot is doing, from its gripper, for models that predict it or are told it.
+        where: file and line that ask for it, for errors found later; it decides nothing.
     """
 
     name: str
@@ -115,14 +136,14 @@ class Source:
     split: str = "train"
     weight: float = 1.0
     max_epochs: float | None = None
-    form: str = "stored"
-    rotation: str = "stored"
+    form: ActionForm = "stored"
+    rotation: RotationForm = "stored"
     chunk: Chunk | None = None
     cameras: tuple[tuple[str, str], ...] | None = None
     resize: Resize | None = None
     prompts: tuple[str, ...] = ()
-    filters: Filters = Filters()
-    questions: tuple[str, ...] = ()
+    filters: SourceFilters = SourceFilters()
+    questions: tuple[Question, ...] = ()
     subtask: bool = False
     where: str = field(default="", compare=False)
 
@@ -132,14 +153,17 @@ class Group:
     """Members that share the weight of their group.
 
     Attributes:
-        policy: how shares follow from the members (see `shares.py`): as_given: their weights; proportional: their frames;
-            temperature: their frames to the power 1 / temperature; weight_times_frames: weight times frames.
+        name: unique among the names that a schedule mentions.
+        members: groups and sources, in the order of the file.
+        weight: relative to its siblings.
+        policy: how shares follow from the members.
+        temperature: of the policy `temperature`; the larger, the more alike are the shares.
     """
 
     name: str
     members: "tuple[Group | Source, ...]"
     weight: float = 1.0
-    policy: str = "as_given"
+    policy: Policy = "as_given"
     temperature: float = 1.0
 
     @property
@@ -154,8 +178,13 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A part of a curriculum: from sample `after` on, these (name of a source or group, weight) replace the weights."""
+class CurriculumPhase:
+    """A stretch of a curriculum with weights of its own.
+
+    Attributes:
+        after: the first sample of the phase.
+        weights: (name of a source or group, weight) pairs that replace the weights in the tree from there on.
+    """
 
     after: int
     weights: tuple[tuple[str, float], ...]
@@ -163,11 +192,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class Mixture:
-    """A named blend of sources. `index` and `tokenizer` are resolved against the file's folder.
+    """A named blend of sources.
 
     Attributes:
-        root: the tree.
-        schedule: a curriculum, phases in order; () where the weights never change.
+        name: the mixture's name.
+        root: the tree of groups and sources.
+        chunk: for sources that have no chunk of their own.
+        description: one line of prose.
+        index: INDEX that it is made from, resolved against the file's folder; None if the command line names one.
+        tokenizer: tokenizer folder, resolved against the file's folder; or `fit`, to fit one on the INDEX.
+        unit: what weights count.
+        seed: seed of a build, if the command line gives none.
+        schedule: a curriculum, phases in order; () if the weights never change.
     """
 
     name: str
@@ -176,9 +212,9 @@ class Mixture:
     description: str = ""
     index: str | None = None
     tokenizer: str = "fit"
-    unit: str = "samples"
+    unit: Unit = "samples"
     seed: int = 0
-    schedule: tuple[Phase, ...] = ()
+    schedule: tuple[CurriculumPhase, ...] = ()
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -210,7 +246,11 @@ class Mixture:
 
 
 def walk(group: Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Source]]:
-    """(names of the groups around it, source) of every source below a group, in order."""
+    """(names of the groups around it, source) of every source below a group, in order.
+
+    >>> [(path, source.name) for path, source in walk(Group("m", (Source("a", "a"), Group("web", (Source("b", "b"),)))))]
+    [((), 'a'), (('web',), 'b')]
+    """
     for member in group.members:
         if isinstance(member, Group):
             yield from walk(member, (*path, member.name))
@@ -219,7 +259,11 @@ def walk(group: Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def tree(node: Group | Source) -> dict[str, Any]:
-    """A node as plain data; what is as by default is left out."""
+    """A node as plain data; what is as by default is left out.
+
+    >>> tree(Source("a", "tabletop_arm", max_epochs=2.0))
+    {'name': 'a', 'dataset': 'tabletop_arm', 'weight': 1.0, 'max_epochs': 2.0}
+    """
     if isinstance(node, Source):
         plain, default = asdict(node), asdict(Source("", ""))
         shown = {k: v for k, v in plain.items() if k in ("name", "dataset", "weight") or v != default[k]}
@@ -235,7 +279,13 @@ def tree(node: Group | Source) -> dict[str, Any]:
 
 @contextmanager
 def asked_for(source: Source) -> Iterator[None]:
-    """Puts the file and line of a source before an InputError that its data cause."""
+    """Puts the file and line of a source before an InputError that its data cause.
+
+    >>> with asked_for(Source("a", "a", where="mix.yaml: line 4")):
+    ...     raise InputError("no such split")
+    Traceback (most recent call last):
+    fasttok.errors.InputError: mix.yaml: line 4: no such split
+    """
     try:
         yield
     except InputError as error:
@@ -245,6 +295,14 @@ def asked_for(source: Source) -> Iterator[None]:
 def with_overrides(
     mixture: Mixture, index: str | None = None, tokenizer: str | None = None, seed: int | None = None
 ) -> Mixture:
-    """The mixture with what a command line overrides."""
-    changed = {k: v for k, v in {"index": index, "tokenizer": tokenizer, "seed": seed}.items() if v is not None}
-    return replace(mixture, **changed)  # type: ignore[arg-type]
+    """The mixture with what a command line overrides; None overrides nothing.
+
+    >>> with_overrides(Mixture("m", Group("m", ()), seed=3), index="INDEX").seed
+    3
+    """
+    return replace(
+        mixture,
+        index=mixture.index if index is None else index,
+        tokenizer=mixture.tokenizer if tokenizer is None else tokenizer,
+        seed=mixture.seed if seed is None else seed,
+    )

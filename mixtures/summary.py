@@ -6,8 +6,8 @@ from typing import Any
 
 from fasttok.episodes.index import open_index
 from mixtures.catalogue import catalogue
-from mixtures.index_sizes import held, split_counts
-from mixtures.shares import Budget, budget, needs_frames
+from mixtures.index_sizes import read_holding, split_counts
+from mixtures.shares import Allocation, allocate, needs_frames
 from mixtures.spec import Group, Mixture, Source, asked_for
 
 TEXT_BYTES_PER_TOKEN = 4.0  # of English text under a vocabulary of 256k; only estimates use it
@@ -16,17 +16,18 @@ ROW_BYTES = 512  # of a row that are not images: texts, chunk, ids, provenance
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of a source; None where it is not.
+class SourceSizes:
+    """What is known of a source's sizes; None for what is not known.
 
     Attributes:
         kind: robot, vqa or caption.
         frames: steps (robot) or records (vqa, caption) that it has after its filters.
-        horizon, action_dim: shape of its chunks.
-        image_bytes: encoded images of a sample.
-        target_bytes: text that a sample's loss is on.
-        fast_tokens: FAST ids of a chunk, as a given tokenizer makes them, or one fitted on a sample.
-        left_out: records that the filters left out, by filter.
+        horizon: steps of its chunks.
+        action_dim: dims of its actions.
+        image_bytes: encoded images of a sample, on average.
+        target_bytes: text of a sample that the loss is on, on average.
+        fast_tokens: FAST ids per chunk, as a given tokenizer makes them, or one fitted on a sample.
+        left_out: number of records that the filters left out, by filter.
     """
 
     kind: str | None = None
@@ -40,12 +41,20 @@ class Known:
 
     @property
     def naive_tokens(self) -> int | None:
-        """What binning needs per sample, and FAST is measured against."""
+        """Tokens per sample if every value were binned, which FAST is measured against.
+
+        >>> SourceSizes(horizon=20, action_dim=7).naive_tokens
+        140
+        """
         return self.horizon * self.action_dim if self.horizon and self.action_dim else None
 
     @property
     def loss_tokens(self) -> float | None:
-        """Tokens of a sample on which the cross-entropy is: FAST ids, `|` and eos; or the answer and eos."""
+        """Tokens per sample that the cross-entropy is on: FAST ids, `|` and eos; or the answer and eos.
+
+        >>> SourceSizes(kind="vqa", target_bytes=8.0).loss_tokens
+        3.0
+        """
         if self.kind == "robot":
             return None if self.fast_tokens is None else self.fast_tokens + 2
         return None if self.target_bytes is None else self.target_bytes / TEXT_BYTES_PER_TOKEN + 1
@@ -56,11 +65,18 @@ class Line:
     """One source, or all below one group.
 
     Attributes:
-        name: in the mixture. depth: of groups around it. group: whether it is one.
-        share: of all samples, in fact; wanted: as the weights say, from which a cap may keep it.
-        samples: quota, exact. phases: of each phase of a curriculum.
-        epochs: samples / frames. tokens: all its loss tokens. bytes: all its rows, about.
-        capped: max_epochs holds the samples below the share.
+        name: name in the mixture.
+        depth: number of groups around it.
+        group: whether it is a group.
+        share: share of all samples that it gives.
+        wanted: share that the weights ask for; max_epochs may allow less.
+        samples: quota, exact.
+        phases: samples in each phase of a curriculum.
+        sizes: what is known of the source's sizes.
+        epochs: samples / frames.
+        tokens: loss tokens of all its samples.
+        bytes: size of all its rows, about.
+        capped: whether max_epochs holds the samples below the share.
     """
 
     name: str
@@ -70,7 +86,7 @@ class Line:
     wanted: float
     samples: int
     phases: tuple[int, ...]
-    known: Known
+    sizes: SourceSizes
     epochs: float | None
     tokens: float | None
     bytes: float | None
@@ -78,98 +94,114 @@ class Line:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        known = self.known
+        sizes = self.sizes
         return {
             "name": self.name,
             "depth": self.depth,
             "group": self.group,
-            "kind": known.kind,
+            "kind": sizes.kind,
             "share": self.share,
             "wanted": self.wanted,
             "samples": self.samples,
             "phases": list(self.phases),
-            "frames": known.frames,
+            "frames": sizes.frames,
             "epochs": self.epochs,
-            "horizon": known.horizon,
-            "action_dim": known.action_dim,
-            "naive_tokens": known.naive_tokens,
-            "fast_tokens": known.fast_tokens,
+            "horizon": sizes.horizon,
+            "action_dim": sizes.action_dim,
+            "naive_tokens": sizes.naive_tokens,
+            "fast_tokens": sizes.fast_tokens,
             "loss_tokens": self.tokens,
             "bytes": self.bytes,
             "capped": self.capped,
-            "left_out": dict(known.left_out),
+            "left_out": dict(sizes.left_out),
         }
 
 
-def from_index(mixture: Mixture, folder: str) -> dict[str, Known]:
+def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
     """What an INDEX knows of each source.
 
     Raises:
         InputError: no finished INDEX, or it lacks a dataset or a split.
     """
     index = open_index(folder)
-    found = {}
+    sizes = {}
     for source in mixture.sources:
         with asked_for(source):
             counts = split_counts(index, source.dataset, source.split)
             entry = index["datasets"][source.dataset]["entry"]
             kind = row_kind(source, entry["kind"])
-            have = held(folder, source, counts["files"])
+            holding = read_holding(folder, source, counts["files"])
             robot = kind == "robot"
             horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else None
-        records = int(have.records.sum())
-        found[source.name] = Known(
+        records = int(holding.records.sum())
+        sizes[source.name] = SourceSizes(
             kind=kind,
-            frames=have.total,
+            frames=holding.total,
             horizon=horizon,
             action_dim=entry["action_dim"] if robot else None,
-            image_bytes=have.image_bytes / have.total if have.total else None,
-            target_bytes=ANSWER_BYTES if source.questions else have.text_bytes / records if records else None,
-            left_out=have.left_out,
+            image_bytes=holding.image_bytes / holding.total if holding.total else None,
+            target_bytes=ANSWER_BYTES if source.questions else holding.text_bytes / records if records else None,
+            left_out=holding.left_out,
         )
-    return found
+    return sizes
 
 
-def from_catalogue(mixture: Mixture) -> dict[str, Known]:
+def from_catalogue(mixture: Mixture) -> dict[str, SourceSizes]:
     """What is published of each source; filters are not counted."""
-    found = {}
+    sizes = {}
     for source in mixture.sources:
-        facts = catalogue().get(source.dataset, {})
+        published = catalogue().get(source.dataset)
+        if published is None:
+            sizes[source.name] = SourceSizes()
+            continue
         chunk = source.chunk or mixture.chunk
-        kind = row_kind(source, facts["kind"]) if facts else None
-        hz = facts.get("hz")
-        horizon = chunk.horizon(hz) if kind == "robot" and (hz or chunk.steps) else None
-        dim = facts.get("action_dim") if kind == "robot" else None
-        found[source.name] = Known(kind, facts.get("frames"), horizon, dim)
-    return found
+        kind = row_kind(source, published.kind)
+        robot = kind == "robot"
+        horizon = chunk.horizon(published.hz) if robot and (published.hz or chunk.steps) else None
+        sizes[source.name] = SourceSizes(kind, published.frames, horizon, published.action_dim if robot else None)
+    return sizes
 
 
 def row_kind(source: Source, dataset_kind: str) -> str:
-    """The kind of a source's rows: questions about a robot are no robot rows."""
+    """The kind of a source's rows: questions about a robot are no robot rows.
+
+    >>> row_kind(Source("a", "a"), "robot"), row_kind(Source("a", "a", questions=("task",)), "robot")
+    ('robot', 'vqa')
+    """
     if not source.questions:
         return dataset_kind
     return "caption" if source.questions == ("caption",) else "vqa"
 
 
-def unknown_sizes(mixture: Mixture, known: Mapping[str, Known]) -> list[str]:
-    """Sources whose sizes the shares follow from, and are not known."""
+def unknown_sizes(mixture: Mixture, known: Mapping[str, SourceSizes]) -> list[str]:
+    """Sources whose sizes decide the shares and are not known.
+
+    >>> unknown_sizes(Mixture("m", Group("m", (Source("a", "a"),))), {})
+    []
+    """
     return [name for name in needs_frames(mixture.root) if not known[name].frames]
 
 
-def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tuple[list[Line], Budget]:
+def summarise(mixture: Mixture, samples: int, known: Mapping[str, SourceSizes]) -> tuple[list[Line], Allocation]:
     """Lines in the order of the file, each group before its members, the whole mixture first.
 
     Args:
+        mixture: what is asked about.
         samples: size of the build that is asked about.
-        known: of each source, by name.
+        known: sizes of each source, by name.
 
     Returns:
-        The lines, and the budget.
+        The lines, and how many samples each source gives.
 
     Raises:
-        InputError: caps that cannot hold the samples, or a policy that needs sizes that are not known.
+        InputError: max_epochs allows fewer samples than asked for, or a policy needs sizes that are not known.
+
+    >>> mixture = Mixture("m", Group("m", (Source("a", "a", weight=3.0), Source("b", "b"))))
+    >>> lines, _ = summarise(mixture, 8, {"a": SourceSizes(frames=3), "b": SourceSizes()})
+    >>> [(line.name, line.samples, line.epochs) for line in lines]
+    [('m', 8, None), ('a', 6, 2.0), ('b', 2, None)]
     """
-    plan = budget(mixture, samples, {name: facts.frames for name, facts in known.items() if facts.frames})
+    plan = allocate(mixture, samples, {name: sizes.frames for name, sizes in known.items() if sizes.frames})
     names = [source.name for source in mixture.sources]
     wanted = (plan.shares * plan.counts.sum(axis=1, keepdims=True)).sum(axis=0) / max(samples, 1)
     lines: list[Line] = []
@@ -178,7 +210,7 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tup
         place = len(lines)
         if isinstance(node, Source):
             i = names.index(node.name)
-            facts, n = known[node.name], int(plan.quotas[i])
+            sizes, n = known[node.name], int(plan.quotas[i])
             lines.append(
                 Line(
                     name=node.name,
@@ -188,15 +220,15 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tup
                     wanted=float(wanted[i]),
                     samples=n,
                     phases=tuple(plan.counts[:, i].tolist()),
-                    known=facts,
-                    epochs=n / facts.frames if facts.frames else None,
-                    tokens=None if facts.loss_tokens is None else n * facts.loss_tokens,
-                    bytes=None if facts.image_bytes is None else n * (facts.image_bytes + ROW_BYTES),
+                    sizes=sizes,
+                    epochs=n / sizes.frames if sizes.frames else None,
+                    tokens=None if sizes.loss_tokens is None else n * sizes.loss_tokens,
+                    bytes=None if sizes.image_bytes is None else n * (sizes.image_bytes + ROW_BYTES),
                     capped=bool(plan.capped[i]),
                 )
             )
             return lines[-1]
-        lines.append(Line(node.name, depth, True, 0.0, 0.0, 0, (), Known(), None, None, None))
+        lines.append(Line(node.name, depth, True, 0.0, 0.0, 0, (), SourceSizes(), None, None, None))
         below = [add(member, depth + 1) for member in node.members]
         lines[place] = replace(
             lines[place],
@@ -214,5 +246,6 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, Known]) -> tup
 
 
 def _sum(values: list[float | None]) -> float | None:
+    """The sum, None if a value is not known."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None

@@ -13,18 +13,23 @@ from fasttok.episodes.index import open_index, read_file
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 from mixtures.spec import Mixture
-from mixtures.summary import Known
+from mixtures.summary import SourceSizes
 
 EPISODES = 64  # of each source
 CHUNKS = 512
 
 
-def with_fast_tokens(mixture: Mixture, known: Mapping[str, Known], folder: str) -> dict[str, Known]:
-    """`known` with FAST ids per chunk: by the mixture's tokenizer, or for `fit` by one fitted on the sample itself.
+def with_fast_tokens(mixture: Mixture, known: Mapping[str, SourceSizes], folder: str) -> dict[str, SourceSizes]:
+    """The sizes with FAST ids per chunk: by the mixture's tokenizer, or for `fit` by one fitted on the sample itself.
 
     Actions are taken as stored, whatever form a source asks for; a source that the tokenizer cannot encode stays unknown.
+
+    Args:
+        mixture: whose sources are estimated.
+        known: sizes of each source, by name.
+        folder: the INDEX.
     """
-    samples = {name: sample(mixture, name, folder) for name, facts in known.items() if facts.kind == "robot"}
+    samples = {name: sample(mixture, name, folder) for name, sizes in known.items() if sizes.kind == "robot"}
     samples = {name: chunks for name, chunks in samples.items() if len(chunks)}
     if not samples:
         return dict(known)
@@ -36,14 +41,14 @@ def with_fast_tokens(mixture: Mixture, known: Mapping[str, Known], folder: str) 
         tok = ActionTokenizer.load(mixture.tokenizer)
         datasets = open_index(folder)["datasets"]
         names = {s.name: datasets[s.dataset]["entry"].get("embodiment") for s in mixture.sources}
-    found = dict(known)
+    estimated = dict(known)
     for name, chunks in samples.items():
         try:
             ids = tok.encode(chunks, embodiment=names[name])
         except InputError:
             continue
-        found[name] = replace(known[name], fast_tokens=float(np.mean([len(i) for i in ids])))
-    return found
+        estimated[name] = replace(known[name], fast_tokens=float(np.mean([len(i) for i in ids])))
+    return estimated
 
 
 def sample(mixture: Mixture, name: str, folder: str) -> NDArray[np.float32]:
@@ -55,9 +60,9 @@ def sample(mixture: Mixture, name: str, folder: str) -> NDArray[np.float32]:
     files = dataset["splits"][source.split]["files"]
     bases = (f"{folder.rstrip('/')}/{source.dataset}/{source.split}/{stem}" for stem in files)
     episodes = islice((episode for base in bases for episode in read_file(base, {})), EPISODES)
-    found = []
+    chunks = []
     for episode in episodes:
         action = np.asarray(episode.steps["action"], np.float32)
         steps = np.linspace(0, len(action) - 1, min(len(action), CHUNKS // EPISODES)).astype(np.int64)
-        found.append(chunks_at(action, steps, horizon, entry["action_encoding"]))
-    return np.concatenate(found) if found else np.zeros((0, horizon, entry["action_dim"]), np.float32)
+        chunks.append(chunks_at(action, steps, horizon, entry["action_encoding"]))
+    return np.concatenate(chunks) if chunks else np.zeros((0, horizon, entry["action_dim"]), np.float32)

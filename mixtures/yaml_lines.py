@@ -9,7 +9,12 @@ from fasttok.errors import InputError
 
 
 class Keys(dict[str, Any]):
-    """A YAML mapping; `lines[key]` is the line of each key and `line` that of the mapping, counted from 1."""
+    """A YAML mapping that knows where it stands.
+
+    Attributes:
+        line: line of the mapping, counted from 1.
+        lines: line of each key, counted from 1.
+    """
 
     line: int = 0
     lines: dict[str, int]
@@ -51,9 +56,9 @@ def load(path: Path) -> Keys:
 
 
 def loads(text: str, where: str = "text") -> Keys:
-    """Parses YAML text whose top level is a mapping; `where` names it in errors.
+    r"""Parses YAML text whose top level is a mapping; `where` names it in errors.
 
-    >>> keys = loads("name: demo\\nseed: 3")
+    >>> keys = loads("name: demo\nseed: 3")
     >>> keys["seed"], keys.lines["seed"]
     (3, 2)
     """

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fasttok.actions.rotations import FORMS as ROTATIONS
 from fasttok.actions.rotations import WIDTHS, from_6d, read, write
+from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
 from fasttok.errors import InputError
 
-FORMS = ("stored", "relative", "delta")
 ROTATION_NAMES = {
     "euler": ("roll", "pitch", "yaw"),
     "quaternion": ("qx", "qy", "qz", "qw"),
@@ -56,10 +55,10 @@ class Representation:
     step: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS or self.rotation not in ROTATIONS:
+        if self.form not in ACTION_FORMS or self.rotation not in ROTATION_FORMS:
             raise InputError(
-                f"action form {self.form!r} with rotation {self.rotation!r}; forms are {', '.join(FORMS)}, rotations "
-                f"{', '.join(ROTATIONS)}"
+                f"action form {self.form!r} with rotation {self.rotation!r}; forms are {', '.join(ACTION_FORMS)}, rotations "
+                f"{', '.join(ROTATION_FORMS)}"
             )
         if self.form == "relative":
             for piece in self.pieces:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # imported where it is used: the names below are wanted by ma
 
 EULER = tuple(f"euler_{''.join(axes)}" for axes in permutations("xyz"))
 STORED = (*EULER, "quaternion_xyzw", "quaternion_wxyz", "rotation_vector")
-FORMS = ("stored", "euler", "quaternion", "6d")
 WIDTHS = {"euler": 3, "quaternion": 4, "6d": 6}
 
 

@@ -10,7 +10,7 @@ from fasttok.common.console import log
 from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
-from mixtures.index_sizes import Held
+from mixtures.index_sizes import Holding
 from mixtures.spec import Mixture
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.files import atomic_write, filesystem, is_local, join
@@ -78,7 +78,7 @@ def place_tokenizer(
     facts: list[ResolvedSource],
     index: str,
     given: ActionTokenizer | None,
-    holdings: Mapping[str, Held],
+    holdings: Mapping[str, Holding],
 ) -> str | None:
     """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
 
@@ -112,7 +112,7 @@ def place_tokenizer(
 
 
 def fit_on_index(
-    mixture: Mixture, facts: list[ResolvedSource], index: str, holdings: Mapping[str, Held]
+    mixture: Mixture, facts: list[ResolvedSource], index: str, holdings: Mapping[str, Holding]
 ) -> ActionTokenizer:
     """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns.
 

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError
-from mixtures.index_sizes import Held
-from mixtures.shares import Budget, budget
+from mixtures.index_sizes import Holding
+from mixtures.shares import Allocation, allocate
 from mixtures.spec import Mixture
 from pipelines.builder.draws import Draws, draw, group_takes
 from pipelines.common.files import atomic_write, filesystem, join, read_json, write_json
@@ -114,7 +114,7 @@ class Plan:
 
 def make_plan(
     mixture: Mixture,
-    holdings: Mapping[str, Held],
+    holdings: Mapping[str, Holding],
     index_digest: str,
     samples: int,
     seed: int,
@@ -150,7 +150,7 @@ def make_plan(
                 f"source {source.name!r}: the INDEX holds no usable record of {source.dataset}/{source.split}"
                 f"{f' that passes its filters ({left})' if left else '; look at its rejected records'}; or take it out"
             )
-    amounts = budget(mixture, samples, frames)
+    amounts = allocate(mixture, samples, frames)
     number = shards or _default_shards(mixture, holdings, amounts)
     key = hashlib.sha256(f"{seed}/{index_digest}/{mixture.digest}".encode()).hexdigest()
     plans: list[SourcePlan] = []
@@ -218,7 +218,7 @@ def shard_groups(folder: str, plan: Plan, shard: int) -> list[pa.Table]:
     return tables
 
 
-def _default_shards(mixture: Mixture, holdings: Mapping[str, Held], amounts: Budget) -> int:
+def _default_shards(mixture: Mixture, holdings: Mapping[str, Holding], amounts: Allocation) -> int:
     """Shards of about 128 MB, from the image bytes that the INDEX has per frame."""
     size = 0.0
     for source, count in zip(mixture.sources, amounts.quotas.tolist(), strict=True):
@@ -228,7 +228,7 @@ def _default_shards(mixture: Mixture, holdings: Mapping[str, Held], amounts: Bud
     return min(max(1, -(-int(size) // SHARD_BYTES), few), MOST_SHARDS)
 
 
-def _place(plans: list[SourcePlan], held: Held, shards: int) -> list[pa.Table]:
+def _place(plans: list[SourcePlan], held: Holding, shards: int) -> list[pa.Table]:
     """Counts each group's rows, shuffles the groups and cuts them into one run a shard, of about as many rows of a bundle."""
     first = np.cumsum(held.frames) - held.frames
     rows = [group_takes(plan.draws, held.frames) for plan in plans]

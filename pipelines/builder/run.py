@@ -15,7 +15,7 @@ from fasttok import ActionTokenizer
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.errors import InputError
-from mixtures.index_sizes import Held, held
+from mixtures.index_sizes import Holding, read_holding
 from mixtures.registry import load_mixture
 from mixtures.spec import Mixture, asked_for, with_overrides
 from pipelines.builder.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
@@ -144,15 +144,15 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
     return result
 
 
-def read_holdings(mixture: Mixture, facts: list[ResolvedSource], index: str) -> dict[str, Held]:
+def read_holdings(mixture: Mixture, facts: list[ResolvedSource], index: str) -> dict[str, Holding]:
     """What the INDEX holds of each source; sources that take the same records of a dataset share one object."""
-    found: dict[tuple[Any, ...], Held] = {}
-    names: dict[str, Held] = {}
+    found: dict[tuple[Any, ...], Holding] = {}
+    names: dict[str, Holding] = {}
     for source, fact in track(list(zip(mixture.sources, facts, strict=True)), "reading the INDEX", unit="sources"):
         key = (source.dataset, source.split, source.filters)
         if key not in found:
             with asked_for(source):
-                found[key] = held(index, source, fact.files)
+                found[key] = read_holding(index, source, fact.files)
         names[source.name] = found[key]
     return names
 

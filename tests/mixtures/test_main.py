@@ -82,6 +82,8 @@ def test_explain_with_an_index(capsys: pytest.CaptureFixture[str], index: str, t
     assert lines["demo"]["samples"] == sum(line["samples"] for line in lines.values() if not line["group"]) == 10000
     text = page.read_text()
     assert text.count('class="bar"') == 4
+    for share in ("40.0", "30.0", "20.0", "10.0"):  # of all samples, not of the largest
+        assert f'class="bar"><i style="width:{share}%' in text
     assert "20 x 7" in text
     main(["explain", "demo", "--samples", "10000", "--index", index])
     out, err = capsys.readouterr()

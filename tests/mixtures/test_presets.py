@@ -51,7 +51,7 @@ def test_the_recipe_holds_all_kinds_of_data() -> None:
     ki = load_mixture("ki")
     groups = {path[0] for path, _ in walk(ki.root)}
     assert groups == {"robots", "web"}
-    kinds = {catalogue()[source.dataset]["kind"] for source in ki.sources}
+    kinds = {catalogue()[source.dataset].kind for source in ki.sources}
     assert kinds == {"robot", "vqa", "caption"}
 
 
@@ -63,7 +63,7 @@ def test_no_dataset_is_catalogued_twice() -> None:
 
 @pytest.mark.parametrize("name", sorted(catalogue()))
 def test_catalogue_lines(name: str) -> None:
-    facts = catalogue()[name]
+    facts = {key: value for key, value in vars(catalogue()[name]).items() if value is not None}
     assert set(facts) <= KEYS
     assert facts["kind"] in ("robot", "vqa", "caption")
     assert ("frames" in facts) == ("frames_from" in facts)
@@ -79,10 +79,10 @@ def test_catalogue_lines(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(catalogue()) & set(entries.packaged())))
 def test_catalogue_agrees_with_the_entries(name: str) -> None:
     facts, entry = catalogue()[name], entries.parse_entry(entries.packaged()[name], name)
-    assert facts["kind"] == entry.kind
-    assert facts.get("hz") == entry.control_hz
+    assert facts.kind == entry.kind
+    assert facts.hz == entry.control_hz
     widths = [None if part.stop is None else part.stop - part.start for part in entry.action]
-    assert facts.get("action_dim") == (None if not widths or None in widths else sum(w or 0 for w in widths))
+    assert facts.action_dim == (None if not widths or None in widths else sum(w or 0 for w in widths))
 
 
 def test_catalogue_agrees_with_the_fact_tables(shared_data: Path) -> None:
@@ -90,8 +90,6 @@ def test_catalogue_agrees_with_the_fact_tables(shared_data: Path) -> None:
     assert set(facts) <= set(catalogue())
     for name, table in facts.items():
         ours = catalogue()[name]
-        assert (ours.get("episodes"), ours.get("gib")) == ((table["splits"] or {}).get("train"), table["size_gib"]), (
-            name
-        )
-        if "frames" in ours and ours["frames_from"].endswith("all splits"):
+        assert (ours.episodes, ours.gib) == ((table["splits"] or {}).get("train"), table["size_gib"]), name
+        if ours.frames_from is not None and ours.frames_from.endswith("all splits"):
             assert len(table["splits"]) > 1, name

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fasttok.errors import InputError
 from mixtures.parse import read_mixture
-from mixtures.shares import budget, needs_frames, phases, shares
-from mixtures.spec import Group, Mixture, Phase, Source
+from mixtures.shares import allocate, needs_frames, phases, shares
+from mixtures.spec import CurriculumPhase, Group, Mixture, Source
 
 
 def mixture(text: str, folder: Path) -> Mixture:
@@ -19,7 +19,9 @@ def mixture(text: str, folder: Path) -> Mixture:
     return read_mixture(path)
 
 
-def flat(policy: str, weights: list[float], temperature: float = 1.0, schedule: tuple[Phase, ...] = ()) -> Mixture:
+def flat(
+    policy: str, weights: list[float], temperature: float = 1.0, schedule: tuple[CurriculumPhase, ...] = ()
+) -> Mixture:
     members = tuple(Source(f"s{i}", "d", weight=w) for i, w in enumerate(weights))
     return Mixture("m", Group("m", members, 1.0, policy, temperature), schedule=schedule)
 
@@ -78,23 +80,27 @@ def test_octos_weights_mean_weight_times_frames() -> None:
 
 
 def test_a_curriculum_changes_weights_and_counts_exactly() -> None:
-    m = flat("as_given", [3.0, 1.0], schedule=(Phase(0, ()), Phase(100, (("s1", 3.0),)), Phase(150, (("s0", 0.0),))))
-    plan = budget(m, 1000, {"s0": 50, "s1": 50})
+    m = flat(
+        "as_given",
+        [3.0, 1.0],
+        schedule=(CurriculumPhase(0, ()), CurriculumPhase(100, (("s1", 3.0),)), CurriculumPhase(150, (("s0", 0.0),))),
+    )
+    plan = allocate(m, 1000, {"s0": 50, "s1": 50})
     assert plan.counts.tolist() == [[75, 25], [25, 25], [0, 850]]
     assert plan.shares.tolist() == [[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]]
     assert plan.quotas.tolist() == [100, 900]
     assert phases(m, 120) == [(0, 0, 100), (1, 100, 120)]  # the third is not reached
-    assert budget(m, 120).counts.tolist() == [[75, 25], [10, 10]]
+    assert allocate(m, 120).counts.tolist() == [[75, 25], [10, 10]]
 
 
 @given(st.lists(st.floats(0.1, 9), min_size=2, max_size=5), st.data())
 def test_caps_hold_over_all_phases(weights: list[float], data: st.DataObject) -> None:
     samples = data.draw(st.integers(1, 3000))
     cut = data.draw(st.integers(1, 2999))
-    m = flat("as_given", weights, schedule=(Phase(0, ()), Phase(cut, (("s0", 5.0),))))
+    m = flat("as_given", weights, schedule=(CurriculumPhase(0, ()), CurriculumPhase(cut, (("s0", 5.0),))))
     members = (Source("s0", "d", weight=weights[0], max_epochs=2.0), *m.sources[1:])
     m = Mixture("m", Group("m", members), schedule=m.schedule)
-    plan = budget(m, samples, {source.name: 100 for source in members})
+    plan = allocate(m, samples, {source.name: 100 for source in members})
     assert plan.counts.sum() == samples
     assert plan.quotas[0] <= 200
     assert plan.counts.sum(axis=1).tolist() == [stop - start for _, start, stop in phases(m, samples)]
@@ -104,6 +110,6 @@ def test_caps_hold_over_all_phases(weights: list[float], data: st.DataObject) ->
 
 
 def test_all_weights_zero_is_refused() -> None:
-    m = flat("as_given", [1.0, 1.0], schedule=(Phase(0, (("s0", 0.0), ("s1", 0.0))),))
+    m = flat("as_given", [1.0, 1.0], schedule=(CurriculumPhase(0, (("s0", 0.0), ("s1", 0.0))),))
     with pytest.raises(InputError, match="all weights of group 'm' are 0"):
-        budget(m, 10)
+        allocate(m, 10)

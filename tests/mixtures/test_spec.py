@@ -7,7 +7,7 @@ import pytest
 from fasttok.errors import InputError
 from mixtures.registry import load_mixture, preset_names
 from mixtures.shares import shares
-from mixtures.spec import Chunk, Filters, Resize, with_overrides
+from mixtures.spec import Chunk, Resize, SourceFilters, with_overrides
 
 NESTED = """\
 name: test
@@ -188,9 +188,9 @@ sources:
     assert a.resize == Resize(224, 320, "pad", 90)
     assert a.prompts == ("do: {prompt}", "{prompt}!")
     assert a.questions == ("task", "motion")
-    assert a.filters == Filters(5, None, True, "red", "blue", ("wrist",), (0.0, 0.8), 10)
+    assert a.filters == SourceFilters(5, None, True, "red", "blue", ("wrist",), (0.0, 0.8), 10)
     assert b.cameras == (("primary", "primary"), ("wrist", "wrist"))
-    assert (b.filters, b.resize, b.chunk, b.prompts) == (Filters(), None, None, ("just {prompt}",))
+    assert (b.filters, b.resize, b.chunk, b.prompts) == (SourceFilters(), None, None, ("just {prompt}",))
 
 
 def test_includes_are_groups_that_keep_their_own_chunks(tmp_path: Path) -> None:

@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasttok.errors import InputError
-from mixtures.index_sizes import Held, group
+from mixtures.index_sizes import Holding, group
 from mixtures.spec import Group, Mixture, Source
 from pipelines.builder import draws as draws_module
 from pipelines.builder.draws import draw, group_takes
 from pipelines.builder.plan import COLUMNS, load_plan, make_plan, save_plan, shard_groups
 
 
-def holding(lengths: list[int], files: int = 1) -> Held:
+def holding(lengths: list[int], files: int = 1) -> Holding:
     """Records of these lengths, in each of some files."""
     parts = [group(np.arange(len(lengths)), np.array(lengths, np.int64)) for _ in range(files)]
     file = np.repeat(np.arange(files, dtype=np.int32), [len(part[0]) for part in parts])
     first, records, frames = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    return Held(file, first, records.astype(np.int32), frames, int(frames.sum()) * 1000, 0, {})
+    return Holding(file, first, records.astype(np.int32), frames, int(frames.sum()) * 1000, 0, {})
 
 
 def mixture(*weights: float) -> Mixture:
@@ -122,6 +122,6 @@ def test_numbers_that_cannot_be(samples: int, shards: int | None, says: str) -> 
 
 
 def test_a_source_without_records_says_why() -> None:
-    empty = Held(*[np.zeros(0, np.int64)] * 4, 0, 0, {"matches": 7})  # type: ignore[arg-type]
+    empty = Holding(*[np.zeros(0, np.int64)] * 4, 0, 0, {"matches": 7})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"passes its filters .*7 left out by matches"):
         make_plan(mixture(1), {"s0": empty}, "i", 5, 0)

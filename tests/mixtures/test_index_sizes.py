@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttok.errors import InputError
-from mixtures.index_sizes import GROUP_FRAMES, group, held, place
-from mixtures.spec import Filters, Source
+from mixtures.index_sizes import GROUP_FRAMES, group, hashed_place, read_holding
+from mixtures.spec import Source, SourceFilters
 
 EPISODES = [(50, "pick the red block", ["primary"]), (4, "push", ["primary", "wrist"]), (3, "", ["primary"]),
             (40, "pick the blue block", ["primary", "wrist"]), (0, "empty", ["primary"])]  # fmt: skip
@@ -53,7 +53,7 @@ def test_groups_are_neighbours_and_hold_everything(steps: list[int], data: st.Da
 
 
 def test_all_records_without_filters(tmp_path: Path) -> None:
-    found = held(str(tmp_path), Source("d", "d"), write(tmp_path))
+    found = read_holding(str(tmp_path), Source("d", "d"), write(tmp_path))
     assert found.total == 2 * 97
     assert found.image_bytes == 2 * 970
     assert found.records.sum() == 8  # the empty ones have no frame
@@ -64,7 +64,10 @@ def test_all_records_without_filters(tmp_path: Path) -> None:
 def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
     """Two parts share no record and leave none out, whatever the folder is called."""
     stems = write(tmp_path, files=40)
-    parts = [held(str(tmp_path), Source("d", "d", filters=Filters(part=p)), stems) for p in ((0.0, 0.7), (0.7, 1.0))]
+    parts = [
+        read_holding(str(tmp_path), Source("d", "d", filters=SourceFilters(part=p)), stems)
+        for p in ((0.0, 0.7), (0.7, 1.0))
+    ]
     assert sum(p.total for p in parts) == 40 * 97
     taken = [
         {
@@ -77,26 +80,30 @@ def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
     assert not taken[0] & taken[1]
     assert len(taken[0] | taken[1]) == 160
     assert 0.6 < len(taken[0]) / 160 < 0.8
-    assert place("/a/b/x.tfrecord", "7") == place("x.tfrecord", "7")
+    assert hashed_place("/a/b/x.tfrecord", "7") == hashed_place("x.tfrecord", "7")
 
 
 @pytest.mark.parametrize(
     ("filters", "frames", "left_out"),
     [
-        (Filters(min_steps=4), 188, {"min_steps": 4}),
-        (Filters(max_steps=40), 94, {"max_steps": 2}),
-        (Filters(language=True), 188, {"language": 2}),
-        (Filters(matches="(?i)BLOCK"), 180, {"matches": 6}),
-        (Filters(excludes="red|blue"), 14, {"excludes": 4}),
-        (Filters(cameras=("wrist",)), 88, {"cameras": 6}),
-        (Filters(min_steps=4, matches="pick", cameras=("wrist",)), 80, {"min_steps": 4, "matches": 2, "cameras": 2}),
-        (Filters(matches="pick", records=2), 100, {"matches": 6, "records": 2}),
+        (SourceFilters(min_steps=4), 188, {"min_steps": 4}),
+        (SourceFilters(max_steps=40), 94, {"max_steps": 2}),
+        (SourceFilters(language=True), 188, {"language": 2}),
+        (SourceFilters(matches="(?i)BLOCK"), 180, {"matches": 6}),
+        (SourceFilters(excludes="red|blue"), 14, {"excludes": 4}),
+        (SourceFilters(cameras=("wrist",)), 88, {"cameras": 6}),
+        (
+            SourceFilters(min_steps=4, matches="pick", cameras=("wrist",)),
+            80,
+            {"min_steps": 4, "matches": 2, "cameras": 2},
+        ),
+        (SourceFilters(matches="pick", records=2), 100, {"matches": 6, "records": 2}),
     ],
 )
 def test_filters_count_what_they_leave_out(
-    tmp_path: Path, filters: Filters, frames: int, left_out: dict[str, int]
+    tmp_path: Path, filters: SourceFilters, frames: int, left_out: dict[str, int]
 ) -> None:
-    found = held(str(tmp_path), Source("d", "d", filters=filters), write(tmp_path))
+    found = read_holding(str(tmp_path), Source("d", "d", filters=filters), write(tmp_path))
     assert (found.total, found.left_out) == (frames, left_out)
 
 
@@ -105,8 +112,8 @@ def test_records_are_evenly_spread_and_exact(records: int, files: int) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        source = Source("d", "d", filters=Filters(records=records))
-        found = held(folder, source, write(Path(folder), files))
+        source = Source("d", "d", filters=SourceFilters(records=records))
+        found = read_holding(folder, source, write(Path(folder), files))
         total = 5 * files
         kept = min(records, total)
         assert found.left_out.get("records", 0) == total - kept
@@ -114,6 +121,6 @@ def test_records_are_evenly_spread_and_exact(records: int, files: int) -> None:
 
 def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a pattern"):
-        held(str(tmp_path), Source("d", "d", filters=Filters(matches="(")), write(tmp_path))
+        read_holding(str(tmp_path), Source("d", "d", filters=SourceFilters(matches="(")), write(tmp_path))
     with pytest.raises(InputError, match="missing or damaged"):
-        held(str(tmp_path), Source("d", "d"), ["nothing"])
+        read_holding(str(tmp_path), Source("d", "d"), ["nothing"])
