@@ -8,7 +8,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fasttok.episodes.index import read_parquet
+from fasttok.episodes.index_file import IndexFile, SplitCounts
 from fasttok.errors import InputError, unknown_name
 from mixtures.spec import Source, SourceFilters
 
@@ -50,18 +50,18 @@ class Holding:
         return int(self.frames.sum())
 
 
-def split_counts(index: dict[str, Any], dataset: str, split: str) -> dict[str, Any]:
+def split_counts(index: IndexFile, dataset: str, split: str) -> SplitCounts:
     """The counts of a dataset's split in an index.json.
 
     Raises:
         InputError: the INDEX lacks the dataset or the split; names what it has.
     """
-    known = index["datasets"]
+    known = index.datasets
     if dataset not in known:
         raise unknown_name(
             "dataset", dataset, known, "Index it too: fasttok-pipelines index DATASET_DIR... --out INDEX"
         )
-    splits: dict[str, dict[str, Any]] = known[dataset]["splits"]
+    splits = known[dataset].splits
     if split not in splits:
         raise unknown_name(f"split of {dataset}", split, splits)
     return splits[split]

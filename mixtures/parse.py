@@ -26,9 +26,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
+from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.errors import InputError, unknown_name
 from mixtures.spec import (
-    CAMERA_SLOTS,
     FITS,
     POLICIES,
     QUESTIONS,

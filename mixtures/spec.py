@@ -32,8 +32,6 @@ Question = Literal["task", "motion", "gripper", "progress", "subtask", "caption"
 """What can be asked about a robot."""
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
-CAMERA_SLOTS = ("primary", "secondary", "wrist", "wrist_secondary")
-
 
 @dataclass(frozen=True)
 class Chunk:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fasttok.episodes.index import open_index
+from fasttok.episodes.index_file import open_index
 from mixtures.catalogue import catalogue
 from mixtures.index_sizes import read_holding, split_counts
 from mixtures.shares import Allocation, allocate, needs_frames
@@ -128,17 +128,17 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
     for source in mixture.sources:
         with asked_for(source):
             counts = split_counts(index, source.dataset, source.split)
-            entry = index["datasets"][source.dataset]["entry"]
-            kind = row_kind(source, entry["kind"])
-            holding = read_holding(folder, source, counts["files"])
+            entry = index.datasets[source.dataset].entry
+            kind = row_kind(source, entry.kind)
+            holding = read_holding(folder, source, counts.files)
             robot = kind == "robot"
-            horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else None
+            horizon = (source.chunk or mixture.chunk).horizon(entry.control_hz) if robot else None
         records = int(holding.records.sum())
         sizes[source.name] = SourceSizes(
             kind=kind,
             frames=holding.total,
             horizon=horizon,
-            action_dim=entry["action_dim"] if robot else None,
+            action_dim=entry.action_dim if robot else None,
             image_bytes=holding.image_bytes / holding.total if holding.total else None,
             target_bytes=ANSWER_BYTES if source.questions else holding.text_bytes / records if records else None,
             left_out=holding.left_out,

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fasttok.actions.chunks import chunks_at
 from fasttok.actions.normalize import NormStats
-from fasttok.episodes.index import open_index, read_file
+from fasttok.episodes.index import read_file
+from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 from mixtures.spec import Mixture
@@ -39,8 +40,8 @@ def with_fast_tokens(mixture: Mixture, known: Mapping[str, SourceSizes], folder:
         names = {name: name for name in samples}
     else:
         tok = ActionTokenizer.load(mixture.tokenizer)
-        datasets = open_index(folder)["datasets"]
-        names = {s.name: datasets[s.dataset]["entry"].get("embodiment") for s in mixture.sources}
+        datasets = open_index(folder).datasets
+        names = {s.name: datasets[s.dataset].entry.embodiment for s in mixture.sources}
     estimated = dict(known)
     for name, chunks in samples.items():
         try:
@@ -54,15 +55,15 @@ def with_fast_tokens(mixture: Mixture, known: Mapping[str, SourceSizes], folder:
 def sample(mixture: Mixture, name: str, folder: str) -> NDArray[np.float32]:
     """Chunks of a source's first episodes, evenly spread over them, (n, horizon, dims) float32."""
     source = next(source for source in mixture.sources if source.name == name)
-    dataset = open_index(folder)["datasets"][source.dataset]
-    entry = dataset["entry"]
-    horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"])
-    files = dataset["splits"][source.split]["files"]
+    dataset = open_index(folder).datasets[source.dataset]
+    entry = dataset.entry
+    horizon = (source.chunk or mixture.chunk).horizon(entry.control_hz)
+    files = dataset.splits[source.split].files
     bases = (f"{folder.rstrip('/')}/{source.dataset}/{source.split}/{stem}" for stem in files)
     episodes = islice((episode for base in bases for episode in read_file(base, {})), EPISODES)
     chunks = []
     for episode in episodes:
         action = np.asarray(episode.steps["action"], np.float32)
         steps = np.linspace(0, len(action) - 1, min(len(action), CHUNKS // EPISODES)).astype(np.int64)
-        chunks.append(chunks_at(action, steps, horizon, entry["action_encoding"]))
-    return np.concatenate(chunks) if chunks else np.zeros((0, horizon, entry["action_dim"]), np.float32)
+        chunks.append(chunks_at(action, steps, horizon, entry.action_encoding))
+    return np.concatenate(chunks) if chunks else np.zeros((0, horizon, entry.action_dim), np.float32)

@@ -95,11 +95,13 @@ def main(argv: list[str]) -> None:
         logging.getLogger().setLevel(logging.ERROR)  # Beam's import warns of optional clients that nobody asked for
         require("apache_beam", "pipelines", f"`fasttok-pipelines {verb}`")
     if verb == "index":
-        from pipelines.index.run import IndexConfig, run_index
+        from pipelines.index.config import IndexConfig
+        from pipelines.index.run import run_index
 
         run_index(*parse(verb, IndexConfig, rest))
     elif verb == "statistics":
-        from pipelines.index.statistics import StatisticsConfig, run_statistics
+        from pipelines.index.statistics_command import run_statistics
+        from pipelines.index.statistics_config import StatisticsConfig
 
         run_statistics(parse(verb, StatisticsConfig, rest)[0])
     elif verb == "datasets":

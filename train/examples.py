@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
+from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.errors import InputError
 from fasttok.placement import Placement
 from pipelines.shards import ShardReader
-from pipelines.shards.records import CAMERA_SLOTS
 from train.config import DataConfig, ModelConfig
 from train.tokens import (
     BINS,

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.kinds import ENCODINGS
 from fasttok.errors import InputError
-
-ENCODINGS = ("absolute", "delta", "gripper")
 
 
 def horizon_steps(seconds: float, control_hz: float) -> int:

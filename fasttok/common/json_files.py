@@ -7,7 +7,7 @@ dataclasses, so that is added here. The text itself is the standard library's: i
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -21,6 +21,8 @@ T = TypeVar("T")
 VERSION_KEY = "format_version"
 LEFT_OUT = {"left_out_if_none": True}
 """Metadata of a field whose key is not written when its value is None: `field(default=None, metadata=LEFT_OUT)`."""
+WRITTEN_IF = "written_if"
+"""Metadata of a field whose key is written only for some: `metadata={WRITTEN_IF: has_it}`, `has_it` gets the dataclass."""
 
 
 def decode(kind: type[T], raw: object, where: str, version: int | None = None) -> T:
@@ -114,13 +116,18 @@ def _plain(value: object) -> object:
     [{'x': 1.0}, {'x': 1.0, 'y': 2.0}]
     """
     if is_dataclass(value) and not isinstance(value, type):
-        written = [f for f in fields(value) if f.metadata != LEFT_OUT or getattr(value, f.name) is not None]
-        return {f.name: _plain(getattr(value, f.name)) for f in written}
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if _is_written(f, value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, PurePath) else value
+
+
+def _is_written(what: Field[Any], owner: object) -> bool:
+    if WRITTEN_IF in what.metadata:
+        return bool(what.metadata[WRITTEN_IF](owner))
+    return what.metadata != LEFT_OUT or getattr(owner, what.name) is not None
 
 
 def _path(kind: type, value: object) -> object:

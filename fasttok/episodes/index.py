@@ -1,7 +1,6 @@
 """Episodes of an INDEX (docs/design.md "INDEX"): the standardised action and proprio columns, exactly what shards hold."""
 
-import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import fsspec
@@ -11,76 +10,61 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.episodes.episode import Episode, Where
+from fasttok.episodes.index_file import FILE, FORMAT_VERSION, IndexedDataset, open_index
 from fasttok.errors import InputError, unknown_name
 
-FILE = "index.json"
-FORMAT_VERSION = 3
+__all__ = ["FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "read", "read_file", "read_parquet", "robots"]
 
 
-def open_index(path: str) -> dict[str, Any]:
-    """index.json.
-
-    Raises:
-        InputError: missing (the job did not finish), or of another format version.
-    """
-    with_file = f"{str(path).rstrip('/')}/{FILE}"
-    try:
-        with fsspec.open(with_file, "r", encoding="utf-8") as stream:
-            data = json.load(stream)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... --out {path}"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{with_file} is not JSON: {error}") from None
-    if data.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{with_file} has format version {data.get('format_version')}, this fasttok reads {FORMAT_VERSION}"
-        )
-    return data
-
-
-def robots(path: str, split: str) -> dict[str, dict[str, Any]]:
-    """Robot datasets of the INDEX that have this split: name -> its entry in index.json.
+def robots(path: str, split: str) -> dict[str, IndexedDataset]:
+    """Robot datasets of the INDEX that have this split, by name.
 
     Raises:
         InputError: none has it.
     """
-    datasets = open_index(path)["datasets"]
-    found = {n: d for n, d in datasets.items() if d["entry"]["kind"] == "robot" and split in d["splits"]}
-    if not found:
-        known = {s for d in datasets.values() if d["entry"]["kind"] == "robot" for s in d["splits"]}
+    every = {name: d for name, d in open_index(path).datasets.items() if d.entry.kind == "robot"}
+    having = {name: dataset for name, dataset in every.items() if split in dataset.splits}
+    if not having:
+        known = {name for dataset in every.values() for name in dataset.splits}
         raise unknown_name("split", split, known, f"of the robot datasets in {path}")
-    return found
+    return having
 
 
 def count(path: str, split: str) -> int:
     """Indexed robot episodes of a split."""
-    return sum(d["splits"][split]["indexed"] for d in robots(path, split).values())
+    return sum(dataset.splits[split].indexed for dataset in robots(path, split).values())
 
 
 def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | None] | None = None) -> Iterator[Episode]:
     """Robot episodes of a split, by dataset and file.
 
-    `keep`: (dataset, number of its file) -> which rows of that file are wanted, None for none of the file.
+    Args:
+        path: the INDEX.
+        split: of the datasets.
+        keep: (dataset, number of its file) -> which rows of that file are wanted, None for none of the file.
     """
     for name, dataset in robots(path, split).items():
-        entry = dataset["entry"]
         shared = {
             "dataset": name,
             "split": split,
-            "embodiment": entry["embodiment"],
-            "control_hz": entry["control_hz"],
-            "action_encoding": entry["action_encoding"],
+            "embodiment": dataset.entry.embodiment,
+            "control_hz": dataset.entry.control_hz,
+            "action_encoding": list(dataset.entry.action_encoding),
         }
-        for number, stem in enumerate(dataset["splits"][split]["files"]):
+        for number, stem in enumerate(dataset.splits[split].files):
             rows = None if keep is None else keep(name, number)
             if keep is None or rows is not None:
                 yield from read_file(f"{path}/{name}/{split}/{stem}", shared, rows)
 
 
-def read_file(base: str, shared: dict[str, Any], keep: Collection[int] | None = None) -> Iterator[Episode]:
-    """Episodes of one indexed source file, all or the rows in `keep`; `base` is its path without `.episodes.parquet`."""
+def read_file(base: str, shared: Mapping[str, Any], keep: Collection[int] | None = None) -> Iterator[Episode]:
+    """Episodes of one indexed source file.
+
+    Args:
+        base: path of the file's outputs, without `.episodes.parquet`.
+        shared: metadata of every episode.
+        keep: rows that are wanted; all by default.
+    """
     episodes = read_parquet(f"{base}.episodes.parquet")
     columns = read_parquet(f"{base}.steps.parquet")
     action, proprio = columns["action"].combine_chunks(), columns["proprio"].combine_chunks()
@@ -90,11 +74,11 @@ def read_file(base: str, shared: dict[str, Any], keep: Collection[int] | None = 
         if keep is not None and number not in keep:
             start = stop
             continue
-        steps: dict[str, Any] = {"action": matrix(action, start, stop)}
+        steps = {"action": matrix(action, start, stop)}
         if row["proprio_dim"]:
             steps["proprio"] = matrix(proprio, start, stop)
         where = Where(row["file"], row["offset"], row["length"], row["episode"])
-        yield Episode(steps, shared | {"language": row["language"]}, where)
+        yield Episode({**steps}, {**shared, "language": row["language"]}, where)
         start = stop
 
 
@@ -113,5 +97,5 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
 
 def matrix(column: pa.Array, start: int, stop: int) -> NDArray[np.float32]:
     """Rows [start, stop) of a list<float> column of equal lengths as (rows, dim)."""
-    part = column.slice(start, stop - start)
-    return part.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(stop - start, -1)
+    rows = column.slice(start, stop - start)
+    return rows.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(stop - start, -1)

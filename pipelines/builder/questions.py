@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
 
 STILL_CM = 1  # motions that round to less are none
@@ -52,7 +53,7 @@ def words() -> dict[str, dict[str, Any]]:
     return value
 
 
-def check(names: Sequence[str], entry: Mapping[str, Any], source: str) -> None:
+def check(names: Sequence[str], entry: IndexedEntry, source: str) -> None:
     """Whether a dataset can answer.
 
     Raises:
@@ -64,12 +65,12 @@ def check(names: Sequence[str], entry: Mapping[str, Any], source: str) -> None:
         able = motion_columns(entry) if name == "motion" else gripper_column(entry) is not None
         if name in NEEDS and not able:
             raise InputError(
-                f"source {source!r}: question {name!r} is about {NEEDS[name]}, which the actions of {entry['name']} have not "
-                f"({', '.join(entry['action_names']) or 'no names'}); leave it out"
+                f"source {source!r}: question {name!r} is about {NEEDS[name]}, which the actions of {entry.name} have not "
+                f"({', '.join(entry.action_names) or 'no names'}); leave it out"
             )
 
 
-def motion_columns(entry: Mapping[str, Any]) -> dict[str, int]:
+def motion_columns(entry: IndexedEntry) -> dict[str, int]:
     """Axis -> column of the action that moves the end effector along it; {} unless it has metres, or metres a second."""
     columns = _columns(entry)
     found: dict[str, int] = {}
@@ -77,29 +78,29 @@ def motion_columns(entry: Mapping[str, Any]) -> dict[str, int]:
         for column, (name, unit) in enumerate(columns):
             if name in (axis, f"v{axis}") and unit in ("m", "m/s"):
                 found.setdefault(axis, column)
-    same = {(columns[column][1], entry["action_encoding"][column]) for column in found.values()}
+    same = {(columns[column][1], entry.action_encoding[column]) for column in found.values()}
     return found if len(found) > 1 and len(same) == 1 else {}
 
 
-def gripper_column(entry: Mapping[str, Any]) -> int | None:
+def gripper_column(entry: IndexedEntry) -> int | None:
     """Column of the first gripper of an action."""
-    encoding = list(entry["action_encoding"])
+    encoding = list(entry.action_encoding)
     return encoding.index("gripper") if "gripper" in encoding else None
 
 
-def scene(entry: Mapping[str, Any], task: str, action: NDArray[np.float32], step: int) -> Scene:
+def scene(entry: IndexedEntry, task: str, action: NDArray[np.float32], step: int) -> Scene:
     """An episode's step with what its dataset's entry says of the columns."""
     dims = motion_columns(entry)
     first = next(iter(dims.values()), 0)
     unit = _columns(entry)[first][1] if dims else ""
-    hz = entry["control_hz"] or 1.0
+    hz = entry.control_hz or 1.0
     column = gripper_column(entry)
     return Scene(
         task=task,
         step=step,
         action=action,
         dims=dims,
-        absolute=bool(dims) and entry["action_encoding"][first] == "absolute" and unit == "m",
+        absolute=bool(dims) and entry.action_encoding[first] == "absolute" and unit == "m",
         rate=1 / hz if unit == "m/s" else 1.0,
         gripper=None if column is None else action[:, column],
         ahead=max(1, round(hz)),
@@ -176,12 +177,12 @@ def _listed(phrases: list[str]) -> str:
     return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def _columns(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _columns(entry: IndexedEntry) -> list[tuple[str, str]]:
     """(name, unit) of each column of an action."""
     found: list[tuple[str, str]] = []
-    for part, width in zip(entry["action"], entry["action_widths"], strict=True):
-        names = part["names"] if len(part["names"]) == width else [""] * width
-        found += [(name, part["unit"]) for name in names]
+    for piece, width in zip(entry.action, entry.action_widths, strict=True):
+        names = piece.names if len(piece.names) == width else ("",) * width
+        found += [(name, piece.unit) for name in names]
     return found
 
 

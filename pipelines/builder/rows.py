@@ -31,7 +31,7 @@ class Maker:
         self.part = Part(images={slot: [] for slot in facts.cameras})
         self.represent = facts.representation
         self.resize = facts.resize
-        self.turned = set(facts.entry["bgr"]) if self.resize else set()
+        self.turned = set(facts.entry.bgr) if self.resize else set()
         self.worded = bool(facts.questions or len(facts.prompts) > 1)
 
     def bits(self, first: int, frames: int) -> NDArray[np.uint64]:
@@ -109,7 +109,7 @@ class Maker:
         horizon, length = self.facts.horizon, len(loaded.action)
         if not len(steps):
             return
-        chunks = chunks_at(loaded.action, steps, horizon, self.facts.entry["action_encoding"])
+        chunks = chunks_at(loaded.action, steps, horizon, self.facts.entry.action_encoding)
         if self.represent is not None:
             chunks = self.represent(chunks, self.represent.reference(loaded.action, loaded.proprio)[steps])
         part.chunks.append(chunks)
@@ -157,7 +157,7 @@ class Maker:
             return None
         if len(loaded.action) != frames:
             return "changed", f"{len(loaded.action)} steps, the INDEX has {frames}; index again"
-        held = self.facts.entry["action_dim"] if self.facts.recorded else 0
+        held = self.facts.entry.action_dim if self.facts.recorded else 0
         if loaded.action.shape[1] != held:
             return "changed", f"action of {loaded.action.shape[1]} dims, the INDEX has {held}; index again"
         return None

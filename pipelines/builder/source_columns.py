@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.shards.records import CAMERA_SLOTS, SCHEMA
+from fasttok.common.kinds import CAMERA_SLOTS
+from pipelines.shards.records import SCHEMA
 
 NO_IDS: NDArray[np.int32] = np.zeros(0, np.int32)
 

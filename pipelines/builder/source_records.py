@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +10,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.episodes import BadRecord, Episode, Where
+from fasttok.episodes.index_tables import EpisodeRow
 from fasttok.errors import InputError
 from pipelines import vlm
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.files import filesystem
-from pipelines.datasets import entries
-from pipelines.datasets.filters import Reject
+from pipelines.datasets.filters import RejectedError
+from pipelines.datasets.opening import open_directory
 from pipelines.datasets.standardize import standardize
-from pipelines.index.worker import open_directory
 
 OPEN_FILES = 32  # of the INDEX at a time
 
@@ -50,14 +49,14 @@ class Records:
 
     def __init__(self, facts: ResolvedSource, index: str) -> None:
         self.facts, self.index = facts, index
-        self._entry = entries.from_json(facts.entry)
+        self._entry = facts.entry
         self._held: tuple[tuple[int, int], pa.Table] | None = None
         if facts.recorded:
             self._directory = open_directory(facts.directory, facts.through)
         else:
             self._image = vlm.open_images(self._entry, facts.directory)
 
-    def load(self, indexed: dict[str, Any]) -> tuple[Where, int, Loaded | BadRecord]:
+    def load(self, indexed: EpisodeRow) -> tuple[Where, int, Loaded | BadRecord]:
         """(place, source bytes read, record) of which `rows` gave the row."""
         where = Where(indexed["file"], indexed["offset"], indexed["length"], indexed["episode"])
         if self.facts.recorded:
@@ -70,11 +69,11 @@ class Records:
             return episode
         try:
             standard = standardize(self._entry, episode)
-        except Reject as error:
+        except RejectedError as error:
             return BadRecord(episode.where, error.reason, str(error))
         return Loaded(standard.action, standard.proprio, standard.language, "", standard.cameras, standard.steps)
 
-    def _vlm(self, where: Where, indexed: dict[str, Any]) -> Loaded | BadRecord:
+    def _vlm(self, where: Where, indexed: EpisodeRow) -> Loaded | BadRecord:
         """The image at its place, and the texts as they were when they were indexed."""
         data, problem = self._image(indexed["image"], indexed["image_offset"], indexed["image_length"])
         if problem:
@@ -84,7 +83,7 @@ class Records:
         answers = tuple(indexed["answers"])
         return Loaded(nothing, nothing, *texts, {"primary": [data]}, np.zeros(1, np.int64), answers)
 
-    def rows(self, file: int, row: int, records: int) -> Iterator[dict[str, Any]]:
+    def rows(self, file: int, row: int, records: int) -> Iterator[EpisodeRow]:
         """What the INDEX has of so many neighbours; its row groups are read once as long as they are asked for in order.
 
         Raises:

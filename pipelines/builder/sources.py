@@ -3,16 +3,15 @@
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from fasttok.actions.representation import Piece, Representation
-from fasttok.episodes.index import open_index
+from fasttok.common.kinds import RecordKind
+from fasttok.episodes.index_file import IndexedDataset, IndexedEntry, open_index
 from fasttok.errors import InputError, unknown_name
 from mixtures.index_sizes import split_counts
 from mixtures.spec import Mixture, Source, asked_for
 from mixtures.summary import row_kind
 from pipelines.builder import questions
-from pipelines.datasets import entries
+from pipelines.datasets.actions import representation
 from pipelines.shards.manifest import SourceFacts
-from pipelines.shards.records import RecordKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class ResolvedSource(SourceFacts):
 
     name: str
     directory: str
-    entry: dict[str, Any]
+    entry: IndexedEntry
     files: tuple[str, ...]
     through: str
     taken: tuple[tuple[str, str], ...] | None
@@ -38,7 +37,7 @@ class ResolvedSource(SourceFacts):
     @property
     def recorded(self) -> bool:
         """Whether its records are robot episodes."""
-        return bool(self.entry["kind"] == "robot")
+        return self.entry.kind == "robot"
 
     def facts(self) -> dict[str, Any]:
         """The fields of `SourceFacts` by name: what the manifest says of a source, which is nothing about places."""
@@ -73,20 +72,19 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[ResolvedSource], str]:
     for source in mixture.sources:
         with asked_for(source):
             counts = split_counts(index, source.dataset, source.split)
-            dataset = index["datasets"][source.dataset]
-            found.append(_resolved(mixture, source, dataset, tuple(counts["files"])))
+            found.append(_resolved(mixture, source, index.datasets[source.dataset], counts.files))
     _one_form(found)
-    return found, str(index["digest"])
+    return found, index.digest
 
 
-def _resolved(mixture: Mixture, source: Source, dataset: dict[str, Any], files: tuple[str, ...]) -> ResolvedSource:
-    entry = dataset["entry"]
-    recorded = entry["kind"] == "robot"
-    kind = cast(RecordKind, row_kind(source, entry["kind"]))
+def _resolved(mixture: Mixture, source: Source, dataset: IndexedDataset, files: tuple[str, ...]) -> ResolvedSource:
+    entry = dataset.entry
+    recorded = entry.kind == "robot"
+    kind = cast(RecordKind, row_kind(source, entry.kind))
     robot = kind == "robot"
     if source.questions and not recorded:
         raise InputError(
-            f"source {source.name!r}: questions are asked about robots, {source.dataset} is {entry['kind']} data"
+            f"source {source.name!r}: questions are asked about robots, {source.dataset} is {entry.kind} data"
         )
     if source.questions:
         questions.check(source.questions, entry, source.name)
@@ -97,36 +95,36 @@ def _resolved(mixture: Mixture, source: Source, dataset: dict[str, Any], files: 
             )
         questions.check(("subtask",), entry, source.name)
     try:
-        horizon = (source.chunk or mixture.chunk).horizon(entry["control_hz"]) if robot else 0
+        horizon = (source.chunk or mixture.chunk).horizon(entry.control_hz) if robot else 0
     except InputError as error:
         raise InputError(f"dataset {source.dataset!r}: {error}") from None
     represent = representation(entry, source.name, source.form, source.rotation) if robot else None
-    encoding, names = (entry["action_encoding"], entry["action_names"]) if robot else ((), ())
-    slots = tuple(sorted(entry["cameras"])) if recorded else ("primary",)
-    cameras, bgr = _cameras(source, slots, tuple(entry["bgr"]))
+    names = entry.action_names if robot else ()
+    slots = tuple(sorted(entry.cameras)) if recorded else ("primary",)
+    cameras, bgr = _cameras(source, slots, entry.bgr)
     return ResolvedSource(
         name=source.name,
         dataset=source.dataset,
         split=source.split,
         kind=kind,
-        directory=dataset["directory"],
+        directory=dataset.directory,
         entry=entry,
         files=files,
-        through=dataset["through"],
-        embodiment=entry["embodiment"] if recorded else None,
-        control_hz=entry["control_hz"] if recorded else None,
+        through=dataset.through,
+        embodiment=entry.embodiment if recorded else None,
+        control_hz=entry.control_hz if recorded else None,
         horizon=horizon,
-        action_dim=represent.dim if represent else entry["action_dim"] if robot else 0,
-        action_encoding=represent.encoding if represent else tuple(encoding),
-        action_names=represent.names(names) if represent else tuple(names),
-        state_dim=entry["proprio_dim"] if robot else 0,
-        state_names=tuple(entry["proprio_names"]) if robot else (),
+        action_dim=represent.dim if represent else entry.action_dim if robot else 0,
+        action_encoding=represent.encoding if represent else entry.action_encoding if robot else (),
+        action_names=represent.names(names) if represent else names,
+        state_dim=entry.proprio_dim if robot else 0,
+        state_names=entry.proprio_names if robot else (),
         cameras=cameras,
         taken=source.cameras,
         bgr=() if source.resize else bgr,
-        license=entry["license"],
-        homepage=entry["homepage"],
-        citation=entry["citation"],
+        license=entry.license,
+        homepage=entry.homepage,
+        citation=entry.citation,
         representation=represent,
         prompts=source.prompts,
         resize=source.resize,
@@ -156,31 +154,3 @@ def _one_form(sources: list[ResolvedSource]) -> None:
                 f"sources {first.name!r} and {source.name!r} of one embodiment ({source.embodiment}) have different `action:` "
                 "forms; its statistics are of one form: give both the same"
             )
-
-
-def representation(entry: dict[str, Any], name: str, form: str, rotation: str) -> Representation | None:
-    """How the actions of a source of this name are represented, None for as stored. `entry`: as index.json holds it.
-
-    Raises:
-        InputError: the dataset does not allow it.
-    """
-    if (form, rotation) == ("stored", "stored"):
-        return None
-    parts = entries.from_json(entry)
-    columns, at = {}, 0
-    for part, width in zip(parts.proprio, entry["proprio_widths"], strict=True):
-        columns[part.rotation, part.names or part.feature, width] = tuple(range(at, at + width))
-        at += width
-    pieces, at = [], 0
-    for part, width in zip(parts.action, entry["action_widths"], strict=True):
-        same = (
-            columns.get((part.rotation, part.names or part.feature, width), ()) if part.encoding == "absolute" else ()
-        )
-        pieces.append(Piece(at, width, part.encoding, part.rotation, part.unit.endswith("/s"), same))
-        at += width
-    if any(piece.rate for piece in pieces) and not entry["control_hz"]:
-        raise InputError(f"source {name!r}: its actions are velocities, and its control frequency is not known")
-    try:
-        return Representation(tuple(pieces), form, rotation, 1 / (entry["control_hz"] or 1))
-    except InputError as error:
-        raise InputError(f"source {name!r}: {error}") from None

@@ -6,12 +6,15 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
+from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table
 from fasttok.episodes import rlds
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
 from pipelines.catalogue import draft_rlds, draft_vlm
-from pipelines.datasets.entries import DatasetEntry, packaged, parse_entry
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.datasets.packaged_entries import packaged
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,10 @@ def row(entry: DatasetEntry) -> dict[str, Any]:
         "name": entry.name,
         "robot": entry.robot,
         "Hz": entry.control_hz,
-        "cameras": ", ".join(slot for slot, _ in entry.cameras),
+        "cameras": ", ".join(entry.cameras),
         "action": encoding(entry, "action"),
         "state": encoding(entry, "proprio"),
-        "episodes": sum(n for _, n in entry.episodes) or None,
+        "episodes": sum(entry.episodes.values()) or None,
         "GiB": entry.size_gib,
         "defects": len(entry.defects),
         "excluded": entry.exclude,
@@ -120,10 +123,10 @@ def markdown() -> str:
             f"[{entry.name}]({entry.homepage})" if entry.homepage else entry.name,
             entry.robot,
             f"{entry.control_hz:g}" if entry.control_hz else "not known",
-            ", ".join(slot + (" (BGR)" if slot in entry.bgr else "") for slot, _ in entry.cameras),
+            ", ".join(slot + (" (BGR)" if slot in entry.bgr else "") for slot in entry.cameras),
             encoding(entry, "action"),
             encoding(entry, "proprio"),
-            ", ".join(f"{split} {count:,}" for split, count in entry.episodes),
+            ", ".join(f"{split} {count:,}" for split, count in entry.episodes.items()),
             f"{entry.size_gib:,.2f}" if entry.size_gib else "",
             entry.license or "see its homepage",
             ", ".join(entry.soups),
@@ -145,7 +148,7 @@ def run_show(config: ShowConfig) -> None:
     """
     entry = entry_of(config.name)
     if config.json:
-        emit_json(entry.to_json())
+        emit_json(json_files.encode(entry))
         return
     text = packaged()[config.name]
     print(text, end="")

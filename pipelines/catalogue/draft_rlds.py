@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.episodes.features import Feature
 
 STEPS = "steps/"
-SLOTS = ("primary", "secondary", "wrist", "wrist_secondary")
 WRIST = re.compile(r"wrist|hand|gripper")
 NOT_CAMERAS = re.compile(r"depth|segment|mask")
 GRIPPER = re.compile(r"grip|open|close")
@@ -51,10 +51,10 @@ def _cameras(inside: dict[str, Feature], unclear: list[str]) -> list[str]:
     ]
     outer = [key for key in names if not WRIST.search(key)]
     inner = [key for key in names if WRIST.search(key)]
-    chosen = dict(zip(SLOTS[:2], outer, strict=False)) | dict(zip(SLOTS[2:], inner, strict=False))
+    chosen = dict(zip(CAMERA_SLOTS[:2], outer, strict=False)) | dict(zip(CAMERA_SLOTS[2:], inner, strict=False))
     left = [key for key in names if key not in chosen.values()]
     if left:
-        unclear.append(f"cameras: {', '.join(left)} have no slot; there are {', '.join(SLOTS)}")
+        unclear.append(f"cameras: {', '.join(left)} have no slot; there are {', '.join(CAMERA_SLOTS)}")
     if not chosen:
         unclear.append("cameras: no feature of steps is an image")
     return ["cameras:", *[f"  {slot}: {key}" for slot, key in chosen.items()]]

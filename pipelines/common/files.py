@@ -181,3 +181,12 @@ def sha256_file(url: str) -> tuple[str, int]:
             digest.update(block)
             size += len(block)
     return digest.hexdigest(), size
+
+
+def file_version(url: str) -> str:
+    """Changes whenever the file does, "" if there is none: a key for what is made from it."""
+    fs, path = filesystem(url)
+    try:
+        return str(fs.ukey(path))
+    except FileNotFoundError:
+        return ""

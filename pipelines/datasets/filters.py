@@ -9,22 +9,23 @@ filters:
   max_idle: 0.9                       # leave out an episode of which a larger share is idle
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes import Episode
+from fasttok.episodes.dataset_entry import IDLE_STEPS, EntryFilters
 from fasttok.errors import InputError, unknown_name
 
-IDLE = ("ends", "all", "none")
 
+class RejectedError(ValueError):
+    """A record that is left out; the message says what was found.
 
-class Reject(ValueError):
-    """A record that is left out: `reason` is for counting, the message says what was found.
-
-    `filtered`: nothing is wrong with it, its dataset's filters do not want it.
+    Attributes:
+        reason: a short phrase for counting.
+        filtered: whether nothing is wrong with it, but its dataset's filters do not want it.
     """
 
     def __init__(self, reason: str, detail: str, filtered: bool = False) -> None:
@@ -33,27 +34,19 @@ class Reject(ValueError):
         self.filtered = filtered
 
 
-@dataclass(frozen=True)
-class Filters:
-    """See the module; None where a filter is not asked for."""
-
-    success: str | None = None
-    language: bool = True
-    min_steps: int = 1
-    idle_below: float | None = None
-    idle: str = "ends"
-    max_idle: float = 1.0
-
-
-def parse_filters(data: Any, where: str) -> Filters:
+def parse_filters(data: object, where: str) -> EntryFilters:
     """The `filters` of an entry.
+
+    Args:
+        data: as YAML gave them.
+        where: what to call them in messages.
 
     Raises:
         InputError: not a mapping, an unknown key, or a value that cannot be.
     """
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected a mapping such as {{min_steps: 10}}, got {type(data).__name__}")
-    known = {f.name for f in fields(Filters)}
+    known = {f.name for f in fields(EntryFilters)}
     for key in data:
         if key not in known:
             raise InputError(f"{where}: {unknown_name('filter', str(key), known)}")
@@ -68,9 +61,9 @@ def parse_filters(data: Any, where: str) -> Filters:
     for key, value in data.items():
         if not isinstance(value, kinds[key]) or (isinstance(value, bool) and key != "language"):
             raise InputError(f"{where}: {key} is {value!r}, expected {getattr(kinds[key], '__name__', 'a number')}")
-    filters = Filters(**data)
-    if filters.idle not in IDLE:
-        raise InputError(f"{where}: {unknown_name('idle', filters.idle, IDLE)}")
+    filters = EntryFilters(**data)
+    if filters.idle not in IDLE_STEPS:
+        raise InputError(f"{where}: {unknown_name('idle', filters.idle, IDLE_STEPS)}")
     if not 0 <= filters.max_idle <= 1:
         raise InputError(f"{where}: max_idle is {filters.max_idle}, expected a share between 0 and 1")
     if ("idle" in data or "max_idle" in data) and filters.idle_below is None:
@@ -78,9 +71,11 @@ def parse_filters(data: Any, where: str) -> Filters:
     return filters
 
 
-def check_success(filters: Filters, episode: Episode) -> None:
-    """Raises:
-    Reject: the feature is missing, or the episode did not succeed.
+def check_success(filters: EntryFilters, episode: Episode) -> None:
+    """Holds an episode to the filter `success`.
+
+    Raises:
+        RejectedError: the feature is missing, or the episode did not succeed.
     """
     name = filters.success
     if name is None:
@@ -90,24 +85,24 @@ def check_success(filters: Filters, episode: Episode) -> None:
     elif name in episode.steps:
         value = episode.steps[name]
     else:
-        raise Reject("features", f"no feature {name}, by which filters.success goes")
+        raise RejectedError("features", f"no feature {name}, by which filters.success goes")
     if isinstance(value, list | bytes):
-        raise Reject("features", f"{name} holds bytes, expected true or false")
+        raise RejectedError("features", f"{name} holds bytes, expected true or false")
     if not np.any(np.asarray(value) > 0):
-        raise Reject("success", f"{name} is never true", filtered=True)
+        raise RejectedError("success", f"{name} is never true", filtered=True)
 
 
-def wanted_steps(filters: Filters, action: NDArray[np.float32], encoding: list[str]) -> NDArray[np.bool_]:
+def wanted_steps(filters: EntryFilters, action: NDArray[np.float32], encoding: Sequence[str]) -> NDArray[np.bool_]:
     """(T,) bool, False for the idle steps that are left out.
 
     Raises:
-        Reject: too much of the episode is idle, or too few steps remain.
+        RejectedError: too much of the episode is idle, or too few steps remain.
     """
     keep = np.ones(len(action), bool)
     if filters.idle_below is not None:
         idle = idle_steps(action, encoding, filters.idle_below)
         if idle.mean() > filters.max_idle:
-            raise Reject("idle", f"{idle.sum()} of {len(idle)} steps are idle", filtered=True)
+            raise RejectedError("idle", f"{idle.sum()} of {len(idle)} steps are idle", filtered=True)
         if filters.idle == "all":
             keep = ~idle
         elif filters.idle == "ends":
@@ -115,11 +110,13 @@ def wanted_steps(filters: Filters, action: NDArray[np.float32], encoding: list[s
             keep[:] = False
             keep[moving[0] if len(moving) else 0 : moving[-1] + 1 if len(moving) else 0] = True
     if keep.sum() < filters.min_steps:
-        raise Reject("short", f"{keep.sum()} steps of {len(keep)}, fewer than {filters.min_steps}", filtered=True)
+        raise RejectedError(
+            "short", f"{keep.sum()} steps of {len(keep)}, fewer than {filters.min_steps}", filtered=True
+        )
     return keep
 
 
-def idle_steps(action: NDArray[np.float32], encoding: list[str], below: float) -> NDArray[np.bool_]:
+def idle_steps(action: NDArray[np.float32], encoding: Sequence[str], below: float) -> NDArray[np.bool_]:
     """(T,) bool: steps in which no delta is larger than `below`, and nothing else changes by more than it.
 
     >>> idle_steps(np.array([[0.0, 1], [0, 1], [0, 0], [0.2, 0]]), ["delta", "gripper"], 0.1)

@@ -1,6 +1,6 @@
 """An episode as stored, made what its entry says it means: action, proprio, language, cameras.
 
-A record that cannot be used raises `Reject` with the short reason under which it is counted.
+A record that cannot be used raises `RejectedError` with the short reason under which it is counted.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode, as_float
+from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from pipelines.common.images import check_header
-from pipelines.datasets.entries import DatasetEntry, Part
-from pipelines.datasets.filters import Reject, check_success, wanted_steps
+from pipelines.datasets.filters import RejectedError, check_success, wanted_steps
 from pipelines.datasets.grippers import opening
 
 
@@ -39,12 +40,12 @@ def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
     """Applies an entry to an episode.
 
     Raises:
-        Reject: a feature named in the entry is missing, the episode is empty after `drop_first`, an action or proprio is not
-            finite, the language is missing, or an image is unreadable; or the entry's filters do not want the episode.
+        RejectedError: a feature named in the entry is missing, the episode is empty after `drop_first`, an action or proprio
+            is not finite, the language is missing, or an image is unreadable; or the entry's filters do not want the episode.
     """
     first = entry.drop_first
     if episode.length <= first:
-        raise Reject("empty", f"{episode.length} steps, of which the entry drops the first {first}")
+        raise RejectedError("empty", f"{episode.length} steps, of which the entry drops the first {first}")
     check_success(entry.filters, episode)
     language = _language(entry, episode)
     action, action_widths = _columns(entry.action, episode)
@@ -53,32 +54,32 @@ def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
         bad = np.argwhere(~np.isfinite(values[first:]))
         if len(bad):
             step, dim = bad[0]
-            raise Reject(
+            raise RejectedError(
                 f"{name} not finite", f"{name} is {values[step + first, dim]} at step {step + first}, dim {dim}"
             )
     wanted = wanted_steps(entry.filters, action[first:], encodings(entry.action, action_widths))
     steps = first + np.flatnonzero(wanted)
-    cameras = {}
-    for slot, feature in entry.cameras:
+    cameras: dict[str, list[bytes]] = {}
+    for slot, feature in entry.cameras.items():
         images = _feature(episode, feature)
         if not isinstance(images, list):
-            raise Reject("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
+            raise RejectedError("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
         cameras[slot] = [images[step] for step in steps.tolist()]
         for step, image in zip(steps.tolist(), cameras[slot], strict=True):
             problem = check_header(image) if isinstance(image, bytes) else "not one image"
             if problem:
-                raise Reject("image", f"camera {slot} ({feature}), step {step}: {problem}")
+                raise RejectedError("image", f"camera {slot} ({feature}), step {step}: {problem}")
     left_out = {"first": first, "idle": len(wanted) - len(steps)}
     counts = {reason: count for reason, count in left_out.items() if count}
     return Standard(action[steps], proprio[steps], language, cameras, steps, (action_widths, proprio_widths), counts)
 
 
-def encodings(parts: tuple[Part, ...], widths: Sequence[int]) -> list[str]:
+def encodings(parts: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[Encoding]:
     """Per dimension "absolute", "delta" or "gripper"; `widths` are the columns that each part took."""
     return [part.encoding for part, width in zip(parts, widths, strict=True) for _ in range(width)]
 
 
-def dim_names(parts: tuple[Part, ...], widths: Sequence[int]) -> list[str]:
+def dim_names(parts: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[str]:
     """Per dimension of an action or proprio a name with its unit, for people."""
     names = []
     for part, width in zip(parts, widths, strict=True):
@@ -88,17 +89,17 @@ def dim_names(parts: tuple[Part, ...], widths: Sequence[int]) -> list[str]:
     return names
 
 
-def _columns(parts: tuple[Part, ...], episode: Episode) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+def _columns(parts: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDArray[np.float32], tuple[int, ...]]:
     """The parts' columns side by side, and how many each took."""
     columns = []
     for part in parts:
         values = _feature(episode, part.feature)
         if isinstance(values, list) or values.dtype == object:
-            raise Reject("features", f"{part.feature} holds bytes or steps of several sizes, expected numbers")
+            raise RejectedError("features", f"{part.feature} holds bytes or steps of several sizes, expected numbers")
         table = as_float(values)
         stop = table.shape[1] if part.stop is None else part.stop
         if stop > table.shape[1] or part.start >= stop:
-            raise Reject(
+            raise RejectedError(
                 "dims", f"{part.feature} has {table.shape[1]} dims, the entry takes [{part.start}, {part.stop})"
             )
         taken = table[:, part.start : stop]
@@ -110,7 +111,7 @@ def _columns(parts: tuple[Part, ...], episode: Episode) -> tuple[NDArray[np.floa
 
 def _feature(episode: Episode, name: str) -> NDArray | list[bytes]:
     if name not in episode.steps:
-        raise Reject("features", f"no step feature {name}; there are {', '.join(sorted(episode.steps))}")
+        raise RejectedError("features", f"no step feature {name}; there are {', '.join(sorted(episode.steps))}")
     return episode.steps[name]
 
 
@@ -122,7 +123,7 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
     elif entry.language in episode.metadata:
         value = episode.metadata[entry.language]
     else:
-        raise Reject("language", f"no feature {entry.language}")
+        raise RejectedError("language", f"no feature {entry.language}")
     if entry.language_format == "codepoints":
         value = _codepoints(np.asarray(value))
     if isinstance(value, np.ndarray) and value.size == 1:
@@ -130,10 +131,10 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:
-        raise Reject("language", f"{entry.language} is not UTF-8") from None
+        raise RejectedError("language", f"{entry.language} is not UTF-8") from None
     text = " ".join(text.split())
     if not text and entry.filters.language:
-        raise Reject("language", f"{entry.language} is empty", filtered=True)
+        raise RejectedError("language", f"{entry.language} is empty", filtered=True)
     return text
 
 
@@ -144,4 +145,4 @@ def _codepoints(numbers: NDArray) -> str:
     try:
         return "".join(map(chr, flat[:stop]))
     except (ValueError, OverflowError, TypeError):
-        raise Reject("language", f"not unicode code points: {flat[:4]} ...") from None
+        raise RejectedError("language", f"not unicode code points: {flat[:4]} ...") from None

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Any
 
+from fasttok.episodes.dataset_entry import DETECT, TURNS, VlmFormat
 from fasttok.errors import InputError, unknown_name
 
 TEXTS = ("prompt", "fixed_prompt", "target", "answers", "id")
 # format -> keys that it must have, and ones that it may have
-KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+KEYS: dict[VlmFormat, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "jsonl": (("splits",), ("images", "image", *TEXTS)),
     "llava": (("splits",), ("images", "image", "turns", "id")),
     "coco_captions": (("splits", "fixed_prompt"), ("images",)),
@@ -19,8 +20,7 @@ KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "webdataset": (("splits",), ("image", *TEXTS)),
     "tfds": (("image",), TEXTS),
 }
-TEXTS_FROM_KEYS = ("jsonl", "parquet", "webdataset", "tfds")
-TURNS, DETECT = ("each", "first"), ("all", "each")
+TEXTS_FROM_KEYS: tuple[VlmFormat, ...] = ("jsonl", "parquet", "webdataset", "tfds")
 OWN = frozenset(key for required, more in KEYS.values() for key in (*required, *more))
 
 

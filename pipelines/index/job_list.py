@@ -4,70 +4,96 @@ import glob
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fasttok.common import json_files
 from fasttok.episodes import rlds
-from fasttok.episodes.index import FORMAT_VERSION
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.errors import InputError
 from pipelines import vlm
 from pipelines.common.files import filesystem, join, read_json
-from pipelines.datasets import entries
-from pipelines.index.worker import Job, Source
-from pipelines.vlm import folder, tfds
+from pipelines.datasets.find_entry import find_entry
+from pipelines.index.config import IndexConfig
+from pipelines.index.job import DatasetSource, IndexJob
+from pipelines.vlm import folder
 from pipelines.vlm.record import Wrong
-
-if TYPE_CHECKING:
-    from pipelines.index.run import IndexConfig
 
 SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a directory holds. `files`: split -> files. `made_from`: what says how to read them, for stamps."""
+class DirectoryContents:
+    """What a dataset directory contains.
+
+    Attributes:
+        name: of the dataset.
+        entry: what its features mean.
+        through: "" for the raw reader, else why it is read through TFDS.
+        files: split -> files.
+        made_from: contents of the JSON files that say how to read them, for stamps.
+    """
 
     name: str
-    entry: entries.DatasetEntry
+    entry: DatasetEntry
     through: str
     files: dict[str, list[str]]
     made_from: list[Any]
 
 
-def plan_jobs(directory: str, config: "IndexConfig", out: str) -> tuple[Source, list[Job]]:
+def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSource, list[IndexJob]]:
     """A dataset directory and the jobs that index it.
+
+    Args:
+        directory: path or URL.
+        config: of the command.
+        out: the INDEX.
 
     Raises:
         InputError: not a dataset, no entry, none of the asked splits, or files that are not what the entry says.
     """
-    found = _in_tfds(directory, config) if rlds.is_rlds(directory) else _in_folder(directory, config)
-    chosen = [split for split in found.files if not config.splits or split in config.splits]
+    contents = _in_tfds(directory, config) if rlds.is_rlds(directory) else _in_folder(directory, config)
+    chosen = [split for split in contents.files if not config.splits or split in config.splits]
     if not chosen:
         raise InputError(
-            f"{found.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(found.files)}"
+            f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.files)}"
         )
-    entry = usable(found.entry, config.control_hz)
-    source = Source(directory, found.name, entry.to_json(), config.verify, found.through)
-    settings = _digest([FORMAT_VERSION, source.entry, source.verify, found.through, found.made_from])
+    entry = usable(contents.entry, config.control_hz)
+    source = DatasetSource(directory, contents.name, entry, config.verify, contents.through)
+    settings = _digest([FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from])
     jobs = []
     for split in chosen:
         if entry.kind != "robot":
             _check_images(entry, directory, split)
         number = 0
-        for file in found.files[split]:
-            also = [join(directory, dict(entry.annotations)[split])] if entry.format == "vqav2" else []
+        for file in contents.files[split]:
+            also = [join(directory, entry.annotations[split])] if entry.format == "vqav2" else []
             stamp = _stamp([file, *also], settings)
             robot: list[vlm.Range] = [(0, None, 0)]
             ranges = robot if entry.kind == "robot" else vlm.ranges(vlm.SourceFile(entry, directory, split, file))
             for start, stop, first in ranges:
-                jobs.append(Job(out, found.name, split, file, _stem(file, number), stamp, start, stop, first))
+                jobs.append(
+                    IndexJob(
+                        out=out,
+                        dataset=contents.name,
+                        split=split,
+                        file=file,
+                        stem=_stem(file, number),
+                        stamp=stamp,
+                        source=source.digest,
+                        start=start,
+                        stop=stop,
+                        first=first,
+                    )
+                )
                 number += 1
     return source, jobs
 
 
-def _in_tfds(directory: str, config: "IndexConfig") -> Found:
+def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
     """A TFDS version folder: episodes, or examples with an image each."""
     opened = rlds.open_directory(directory)
-    entry = entries.find_entry(directory, opened.name, config.entries)
+    entry = find_entry(directory, opened.name, config.entries)
     if entry.kind != "robot":
         if entry.format != "tfds":
             raise InputError(f"{directory} is a TFDS directory; its entry needs format: tfds, not {entry.format}")
@@ -76,12 +102,11 @@ def _in_tfds(directory: str, config: "IndexConfig") -> Found:
                 f"{directory}: the raw reader does not cover {opened.through}, and {entry.kind} data are read by no other; "
                 "store it as TFRecord files (TFDS: file_format=tfrecord) without that feature"
             )
-        tfds.opened.cache_clear()
     made_from = [read_json(f"{directory}/{name}", "TFDS's") for name in ("features.json", "dataset_info.json")]
-    return Found(opened.name, entry, opened.through, opened.splits, made_from)
+    return DirectoryContents(opened.name, entry, opened.through, opened.splits, made_from)
 
 
-def _in_folder(directory: str, config: "IndexConfig") -> Found:
+def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     """A folder of questions or captions."""
     fs, path = filesystem(directory)
     if not fs.exists(path):
@@ -90,12 +115,12 @@ def _in_folder(directory: str, config: "IndexConfig") -> Found:
     versions = [found for found in versions if rlds.is_rlds(found)]
     if versions:
         raise InputError(f"{directory} holds versions of a dataset; give one of them: {', '.join(versions)}")
-    entry = entries.find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
+    entry = find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
     if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
         what = "a robot dataset" if entry.kind == "robot" else "format: tfds"
         raise InputError(f"{directory} has no features.json and dataset_info.json, which {what} needs")
-    files = {split: _matching(directory, split, pattern) for split, pattern in entry.splits}
-    return Found(entry.name, entry, "", files, [])
+    files = {split: _matching(directory, split, pattern) for split, pattern in entry.splits.items()}
+    return DirectoryContents(entry.name, entry, "", files, [])
 
 
 def _matching(directory: str, split: str, pattern: str) -> list[str]:
@@ -119,14 +144,14 @@ def _matching(directory: str, split: str, pattern: str) -> list[str]:
     return [f"{directory}/{name}" for name in present]
 
 
-def _check_images(entry: entries.DatasetEntry, directory: str, split: str) -> None:
+def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
     """Says at once what every record would fail for.
 
     Raises:
         InputError: no images folder, or one outside the directory; VQAv2's annotations are missing.
     """
     if entry.format == "vqav2":
-        _matching(directory, f"{split} (annotations)", dict(entry.annotations)[split])
+        _matching(directory, f"{split} (annotations)", entry.annotations[split])
     if entry.format in vlm.IN_ARCHIVES:
         return
     place = folder.Directory(directory)
@@ -142,7 +167,7 @@ def _check_images(entry: entries.DatasetEntry, directory: str, split: str) -> No
         )
 
 
-def usable(entry: entries.DatasetEntry, control_hz: tuple[str, ...]) -> entries.DatasetEntry:
+def usable(entry: DatasetEntry, control_hz: tuple[str, ...]) -> DatasetEntry:
     """The entry with its control frequency.
 
     Raises:

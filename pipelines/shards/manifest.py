@@ -7,10 +7,10 @@ from typing import Any
 
 from fasttok.actions.representation import Representation
 from fasttok.common import json_files
+from fasttok.common.kinds import RecordKind
 from fasttok.errors import InputError
 from mixtures.spec import Resize
 from pipelines.common.files import join, read_json, safe_name, write_json
-from pipelines.shards.records import RecordKind
 
 FORMAT_VERSION = 2
 NAME = "manifest.json"

@@ -25,13 +25,10 @@
 Steps past an episode's end are padded in raw units: absolute dimensions and grippers hold their last value, deltas are 0.
 """
 
-from typing import Literal, get_args
-
 import pyarrow as pa
 
-RecordKind = Literal["robot", "vqa", "caption"]
-KINDS: tuple[RecordKind, ...] = get_args(RecordKind)
-CAMERA_SLOTS = ("primary", "secondary", "wrist", "wrist_secondary")
+from fasttok.common.kinds import CAMERA_SLOTS
+
 IMAGE_COLUMNS = tuple(f"image/{slot}" for slot in CAMERA_SLOTS)
 ROWS_PER_BATCH = 256
 

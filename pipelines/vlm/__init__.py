@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from fasttok.episodes import BadRecord
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import unknown_name
-from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm import coco_boxes, coco_captions, folder, jsonl, llava, parquet, tfds, vqav2, webdataset
 from pipelines.vlm.folder import ReadImage
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, Unwanted, VlmRecord

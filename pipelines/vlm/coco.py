@@ -5,20 +5,13 @@ from functools import lru_cache
 from typing import Any, TypeGuard
 
 from fasttok.episodes import Where
-from pipelines.common.files import filesystem
 from pipelines.vlm.folder import shown
 from pipelines.vlm.json_stream import Broken, Table, elements, table, walk
 from pipelines.vlm.record import Range, SourceFile, Wrong
 
 
-def version(file: str) -> str:
-    """What changes when a file does."""
-    fs, path = filesystem(file)
-    return str(fs.ukey(path))
-
-
 @lru_cache(maxsize=2)
-def image_table(file: str, version: str) -> Table:
+def image_table(file: str, _version: str) -> Table:
     """The "images" of a file by their id."""
     rows = []
     try:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes import BadRecord, Where
-from pipelines.datasets.entries import DatasetEntry
+from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.common.files import file_version
 from pipelines.vlm import boxes, coco, json_stream
 from pipelines.vlm.folder import Images, shown
 from pipelines.vlm.record import PARTS, ImagePlace, Range, SourceFile, Unwanted, VlmRecord, Wrong, id_of, rejected
@@ -61,7 +62,7 @@ def ranges(source: SourceFile) -> list[Range]:
 
 
 @lru_cache(maxsize=1)
-def instances(file: str, version: str) -> Instances:
+def instances(file: str, _version: str) -> Instances:
     """Reads a file's boxes and classes."""
     names: dict[int, str] = {}
     images, categories, crowd, corners = array("q"), array("q"), array("b"), array("d")
@@ -92,7 +93,7 @@ def _numbers(value: Any) -> list[float]:
 
 def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of images."""
-    found = instances(source.file, coco.version(source.file))
+    found = instances(source.file, file_version(source.file))
     images = Images(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, part):
         start = replace(where, number=where.number * PARTS)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from fasttok.episodes import BadRecord, Where
-from pipelines.datasets.entries import DatasetEntry
+from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.common.files import file_version
 from pipelines.vlm import coco, json_stream
 from pipelines.vlm.folder import Images
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, text_of
@@ -22,7 +23,7 @@ def ranges(source: SourceFile) -> list[Range]:
 
 def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of captions."""
-    table = coco.image_table(source.file, coco.version(source.file))
+    table = coco.image_table(source.file, file_version(source.file))
     images = Images(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, part):
         yield rejected(where, row) if isinstance(row, Wrong) else _record(source.entry, table, images, where, row)

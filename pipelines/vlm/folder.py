@@ -8,9 +8,9 @@ import stat
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
+from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import filesystem, is_local
 from pipelines.common.images import MAX_BYTES, check_extension, check_header
-from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm.record import Wrong
 
 ReadImage = Callable[[str, int, int], tuple[bytes, str]]

@@ -7,7 +7,7 @@ from typing import Any
 import fsspec
 
 from fasttok.episodes import BadRecord, Where
-from pipelines.datasets.entries import DatasetEntry
+from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.vlm.folder import Images, shown
 from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
 

@@ -13,8 +13,8 @@ from typing import Any
 import fsspec
 
 from fasttok.episodes import BadRecord, Where
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
-from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm import folder, json_stream, jsonl
 from pipelines.vlm.folder import Images
 from pipelines.vlm.record import (

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fasttok.episodes import BadRecord, Where
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError, unknown_name
 from pipelines.common.files import filesystem
-from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm import llava
 from pipelines.vlm.folder import Directory, ReadImage, check, shown, unchanged
 from pipelines.vlm.record import PARTS, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, text_of, texts

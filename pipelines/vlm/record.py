@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fasttok.episodes import BadRecord, Where
-from pipelines.datasets.entries import DatasetEntry
+from fasttok.episodes.dataset_entry import DatasetEntry
 
 MAX_TEXT = 1 << 20  # bytes of an annotation, or of a text
 PARTS = 1000  # records that one annotation may become: the k-th of annotation n has the number n * PARTS + k

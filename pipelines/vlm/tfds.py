@@ -5,16 +5,16 @@ target. Directories that the raw reader does not cover (array_record files, feat
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fasttok.episodes import BadRecord, Where, rlds, tfrecord
+from fasttok.episodes import BadRecord, Where, tfrecord
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.decode import Mismatch, decode
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
-from pipelines.datasets.entries import DatasetEntry
+from pipelines.datasets.opening import open_raw
 from pipelines.vlm.folder import Directory, ReadImage, check
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
 
@@ -25,14 +25,8 @@ def ranges(source: SourceFile) -> list[Range]:
     Raises:
         InputError: a key of the entry is no feature, or not one that can be read as what it should be.
     """
-    check_features(source.entry, opened(source.directory).features)
+    check_features(source.entry, open_raw(source.directory).features)
     return [(0, None, 0)]
-
-
-@lru_cache(maxsize=16)
-def opened(directory: str) -> rlds.RldsDirectory:
-    """The directory."""
-    return rlds.open_raw(directory)
 
 
 def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
@@ -62,7 +56,7 @@ def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
 
 def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a file."""
-    directory = opened(source.directory)
+    directory = open_raw(source.directory)
     path = Directory(source.directory).relative(source.file)
     for found in directory.read_examples(source.file):
         if isinstance(found, BadRecord):
@@ -85,7 +79,7 @@ def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, Any]
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
     """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for records of TFRecord files."""
-    files, features = Directory(directory), {entry.image: opened(directory).features[entry.image]}
+    files, features = Directory(directory), {entry.image: open_raw(directory).features[entry.image]}
     root = directory.rstrip("/")
 
     def read(path: str, offset: int, length: int) -> tuple[bytes, str]:

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from fasttok.episodes import BadRecord, Where
-from pipelines.common.files import join
-from pipelines.datasets.entries import DatasetEntry
+from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.common.files import file_version, join
 from pipelines.vlm import coco, json_stream
 from pipelines.vlm.folder import Images, shown
 from pipelines.vlm.record import (
@@ -36,11 +36,11 @@ def ranges(source: SourceFile) -> list[Range]:
 
 def annotations_file(source: SourceFile) -> str:
     """The annotations of a split."""
-    return join(source.directory, dict(source.entry.annotations)[source.split])
+    return join(source.directory, source.entry.annotations[source.split])
 
 
 @lru_cache(maxsize=2)
-def annotations(file: str, version: str) -> json_stream.Table:
+def annotations(file: str, _version: str) -> json_stream.Table:
     """The annotations of a file by their question's id."""
     rows = []
     try:
@@ -57,7 +57,7 @@ def annotations(file: str, version: str) -> json_stream.Table:
 def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of questions."""
     file = annotations_file(source)
-    table = annotations(file, coco.version(file))
+    table = annotations(file, file_version(file))
     images = Images(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, part):
         yield rejected(where, row) if isinstance(row, Wrong) else _record(source, table, images, where, row)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from fasttok.episodes import BadRecord, Where
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
 from pipelines.common.images import CLAIMS, FORMATS, MAX_BYTES
-from pipelines.datasets.entries import DatasetEntry
 from pipelines.vlm.folder import Directory, ReadImage, check, check_name, shown, unchanged
 from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
 

@@ -1,0 +1,158 @@
+"""A dataset entry: what the features of one dataset mean (docs/design.md "Dataset entries").
+
+People write it as YAML (`pipelines.datasets.entry_parser` reads that); an INDEX holds it as JSON with the same keys.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from fasttok.common.kinds import CameraSlot, Encoding, RecordKind
+
+Number = (
+    int | float
+)  # a whole number stays one: what people write as 5 is not written back as 5.0, and digests stay the same
+IdleSteps = Literal["ends", "all", "none"]
+IDLE_STEPS: tuple[IdleSteps, ...] = get_args(IdleSteps)
+LanguageFormat = Literal["text", "codepoints"]
+LANGUAGE_FORMATS: tuple[LanguageFormat, ...] = get_args(LanguageFormat)
+VlmFormat = Literal["jsonl", "llava", "coco_captions", "coco_boxes", "vqav2", "parquet", "webdataset", "tfds"]
+VLM_FORMATS: tuple[VlmFormat, ...] = get_args(VlmFormat)
+Turns = Literal["each", "first"]
+TURNS: tuple[Turns, ...] = get_args(Turns)
+Detect = Literal["all", "each"]
+DETECT: tuple[Detect, ...] = get_args(Detect)
+
+
+@dataclass(frozen=True)
+class FeatureColumns:
+    """Some columns of a step feature, as a piece of an action or of a proprio.
+
+    Attributes:
+        feature: path below steps/.
+        start: first column.
+        stop: one past the last column, None for all that follow `start`.
+        encoding: what the columns hold, for padding; a velocity is a delta, whose unit tells.
+        closed: of a gripper, the stored value that becomes 0; values beyond it are clipped.
+        open: of a gripper, the stored value that becomes 1; values beyond it are clipped.
+        relative: whether values are gripper commands of which those near 0 change nothing (`pipelines.datasets.grippers`).
+        rotation: how the columns hold a rotation (`fasttok.actions.rotations`), "" if they hold none.
+        unit: for people and plots.
+        names: of the columns, for people and plots.
+    """
+
+    feature: str
+    start: int = 0
+    stop: int | None = None
+    encoding: Encoding = "absolute"
+    closed: Number = 0.0
+    open: Number = 1.0
+    relative: bool = False
+    rotation: str = ""
+    unit: str = ""
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EntryFilters:
+    """Which episodes and steps of a robot dataset are wanted; `pipelines.datasets.filters` applies it.
+
+    Attributes:
+        success: feature that must be true, of the episode or of any of its steps; None to take every episode.
+        language: whether an episode must have an instruction.
+        min_steps: fewest steps of an episode, counted after idle ones are gone.
+        idle_below: a step is idle if no action moves by more than this, in raw units; None to look for none.
+        idle: which idle steps are left out.
+        max_idle: an episode is left out if a larger share of its steps is idle.
+    """
+
+    success: str | None = None
+    language: bool = True
+    min_steps: int = 1
+    idle_below: Number | None = None
+    idle: IdleSteps = "ends"
+    max_idle: Number = 1.0
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A dataset's meaning. Robot fields are empty on VQA and caption entries, and the other way round.
+
+    Attributes:
+        name: of the dataset.
+        kind: of its records.
+        license: SPDX name or a sentence.
+        citation: how to cite it.
+        homepage: where it comes from.
+        version: of the copy that the entry was written for.
+        episodes: split -> how many that copy has.
+        size_gib: size of that copy.
+        embodiment: whose statistics it shares; its own name unless given.
+        robot: the robot's name, for people.
+        control_hz: steps per second; None if unknown, and then `index --control-hz` must say it.
+        cameras: slot -> step feature.
+        bgr: slots whose images are stored with their channels reversed.
+        language: step or metadata feature, None if episodes have no instruction.
+        language_format: text, or codepoints for arrays of unicode numbers.
+        action: its columns, side by side.
+        proprio: its columns, side by side.
+        drop_first: steps to leave out at the start of every episode (a known defect of some datasets).
+        filters: which episodes and steps are wanted.
+        exclude: why the dataset must not be used; `index` then refuses it.
+        unknown: why its features are not known, so that the mapping could not be tried on them.
+        defects: what its users should know.
+        notes: where loaders or sources disagree.
+        soups: published mixtures that name it.
+        format: VLM only: how it is stored (`pipelines/vlm/`, docs/vlm.md).
+        splits: VLM only: split -> its file, or files by a pattern.
+        annotations: VQAv2 only: split -> file of annotations.
+        images: VLM only: folder of its images; `{split}` in it is the split's name.
+        image_name: VQAv2 only: template for names of images.
+        image: VLM only: JSON key, column or feature of the image.
+        prompt: the same of the prompt; None: `fixed_prompt` for all records.
+        fixed_prompt: prompt that all records share.
+        target: JSON key, column or feature of the answer or caption.
+        answers: the same of all answers that people gave.
+        conversations: column of turns, instead of a prompt and a target.
+        turns: `each` pair of turns, or the `first`.
+        detect: `all` classes of an image at once, or `each`.
+        id: JSON key, column or feature of a record's id.
+    """
+
+    name: str
+    kind: RecordKind
+    license: str = ""
+    citation: str = ""
+    homepage: str = ""
+    version: str = ""
+    episodes: dict[str, int] = field(default_factory=dict)
+    size_gib: Number | None = None
+    embodiment: str = ""
+    robot: str = ""
+    control_hz: Number | None = None
+    cameras: dict[CameraSlot, str] = field(default_factory=dict)
+    bgr: tuple[CameraSlot, ...] = ()
+    language: str | None = None
+    language_format: LanguageFormat = "text"
+    action: tuple[FeatureColumns, ...] = ()
+    proprio: tuple[FeatureColumns, ...] = ()
+    drop_first: int = 0
+    filters: EntryFilters = field(default_factory=EntryFilters)
+    exclude: str = ""
+    unknown: str = ""
+    defects: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    soups: tuple[str, ...] = ()
+    format: VlmFormat = "jsonl"
+    splits: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    images: str = "images"
+    image_name: str = ""
+    image: str = "image"
+    prompt: str | None = None
+    fixed_prompt: str = ""
+    target: str = ""
+    answers: str = ""
+    conversations: str = ""
+    turns: Turns = "each"
+    detect: Detect = "all"
+    id: str = "id"

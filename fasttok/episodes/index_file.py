@@ -1,0 +1,150 @@
+"""index.json: what an INDEX holds, by dataset and split (docs/design.md "INDEX")."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+import fsspec
+
+from fasttok.common import json_files
+from fasttok.common.kinds import Encoding
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.errors import InputError
+
+FILE = "index.json"
+FORMAT_VERSION = 3
+T = TypeVar("T")
+
+
+def _of_robots(default: T) -> T:
+    """A field of which other datasets than robots' have not even the key."""
+    return field(default=default, metadata={json_files.WRITTEN_IF: lambda entry: entry.kind == "robot"})
+
+
+@dataclass(frozen=True)
+class IndexedEntry(DatasetEntry):
+    """A dataset's entry as it was when the dataset was indexed, and of a robot what its columns turned out to be.
+
+    Attributes:
+        action_dim: columns of an action.
+        proprio_dim: columns of a proprio.
+        action_widths: columns that each piece of the action took.
+        proprio_widths: columns that each piece of the proprio took.
+        action_encoding: what each column of the action holds.
+        action_names: name of each column of the action, with its unit, for people.
+        proprio_names: name of each column of the proprio, with its unit, for people.
+    """
+
+    action_dim: int = _of_robots(0)
+    proprio_dim: int = _of_robots(0)
+    action_widths: tuple[int, ...] = _of_robots(())
+    proprio_widths: tuple[int, ...] = _of_robots(())
+    action_encoding: tuple[Encoding, ...] = _of_robots(())
+    action_names: tuple[str, ...] = _of_robots(())
+    proprio_names: tuple[str, ...] = _of_robots(())
+
+
+OF_ROBOTS = tuple(f.name for f in fields(IndexedEntry) if json_files.WRITTEN_IF in f.metadata)
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What became of a split's records: read = indexed + filtered + rejected.
+
+    Attributes:
+        files: stems of the split's indexed files, in order: INDEX/dataset/split/STEM.episodes.parquet and others.
+        read: records read.
+        indexed: episodes, questions or captions that are there to use.
+        steps: of all indexed episodes; a question or caption is one.
+        bytes: of all records read.
+        filtered: records that the entry's filters do not want, by reason.
+        rejected: records that cannot be used, by reason.
+        left_out: steps, or pieces of records, that are missing from indexed ones, by reason.
+    """
+
+    files: tuple[str, ...]
+    read: int
+    indexed: int
+    steps: int
+    bytes: int
+    filtered: dict[str, int]
+    rejected: dict[str, int]
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
+class IndexedDataset:
+    """One dataset of an INDEX.
+
+    Attributes:
+        directory: where its source files are.
+        entry: what its features mean.
+        through: "" for the raw reader, else why it is read through TFDS.
+        splits: split -> its files and counts.
+    """
+
+    directory: str
+    entry: IndexedEntry
+    through: str
+    splits: dict[str, SplitCounts]
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """index.json.
+
+    Attributes:
+        format_version: of the INDEX.
+        digest: of what all its files hold.
+        datasets: by name.
+    """
+
+    format_version: int
+    digest: str
+    datasets: dict[str, IndexedDataset]
+
+
+def open_index(path: str) -> IndexFile:
+    """Reads index.json.
+
+    Args:
+        path: folder or URL of the INDEX.
+
+    Raises:
+        InputError: missing (the job did not finish), damaged, or of another format version.
+    """
+    where = f"{str(path).rstrip('/')}/{FILE}"
+    try:
+        with fsspec.open(where, "r", encoding="utf-8") as stream:
+            text = stream.read()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... --out {path}"
+        ) from None
+    return parse_index(text, where)
+
+
+def parse_index(text: str, where: str) -> IndexFile:
+    """The text of an index.json.
+
+    Args:
+        text: the whole file.
+        where: its path, for messages.
+
+    Raises:
+        InputError: not JSON, of another format version, or with unknown or missing keys.
+    """
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON: {error}") from None
+    version = raw.get(json_files.VERSION_KEY) if isinstance(raw, Mapping) else None
+    if not isinstance(version, int) or version < FORMAT_VERSION:
+        raise InputError(f"{where} has format version {version}, this fasttok reads {FORMAT_VERSION}")
+    index = json_files.decode(IndexFile, raw, where, FORMAT_VERSION)
+    for name, dataset in index.datasets.items():
+        for key in OF_ROBOTS:
+            if dataset.entry.kind == "robot" and key not in raw["datasets"][name]["entry"]:
+                raise InputError(f"{where}: missing key $.datasets.{name}.entry.{key}")
+    return index

@@ -1,0 +1,116 @@
+"""The Parquet tables of an INDEX, three for every job: episodes (or questions, captions), their steps, and dead letters."""
+
+from typing import TypedDict
+
+import pyarrow as pa
+
+EPISODES = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("file", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("episode", pa.int64()),
+        ("steps", pa.int32()),
+        ("language", pa.string()),
+        ("cameras", pa.list_(pa.string())),
+        ("action_dim", pa.int32()),
+        ("proprio_dim", pa.int32()),
+        ("image_bytes", pa.int64()),
+        ("id", pa.string()),
+        ("target", pa.string()),
+        ("answers", pa.list_(pa.string())),
+        ("image", pa.string()),
+        ("image_offset", pa.int64()),
+        ("image_length", pa.int64()),
+    ]
+)
+STEPS = pa.schema(
+    [
+        ("episode", pa.int64()),
+        ("step", pa.int32()),
+        ("action", pa.list_(pa.float32())),
+        ("proprio", pa.list_(pa.float32())),
+    ]
+)
+REJECTED = pa.schema(
+    [
+        ("file", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("episode", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("records", pa.int64()),
+        ("filtered", pa.bool_()),
+    ]
+)
+
+
+class EpisodeRow(TypedDict):
+    """A row of `EPISODES`: a robot episode, a question or a caption.
+
+    Attributes:
+        dataset: its name.
+        split: of the dataset.
+        file: path or URL of the source file.
+        offset: bytes before the source record, or its row.
+        length: bytes of the source record; -1 if not known.
+        episode: number of the record in its file.
+        steps: of a robot episode; 1 otherwise.
+        language: instruction, question, or the prompt of a caption.
+        cameras: slots that have images, sorted.
+        action_dim: columns of its action; 0 without one.
+        proprio_dim: columns of its proprio; 0 without one.
+        image_bytes: of all its encoded images.
+        id: the record's own id, or its number.
+        target: answer or caption; "" of robots.
+        answers: all answers that people gave, if several are known.
+        image: path of its image, relative to the dataset's directory; "" of robots.
+        image_offset: where the image lies in that file.
+        image_length: bytes of the image.
+    """
+
+    dataset: str
+    split: str
+    file: str
+    offset: int
+    length: int
+    episode: int
+    steps: int
+    language: str
+    cameras: list[str]
+    action_dim: int
+    proprio_dim: int
+    image_bytes: int
+    id: str
+    target: str
+    answers: list[str]
+    image: str
+    image_offset: int
+    image_length: int
+
+
+class RejectedRow(TypedDict):
+    """A row of `REJECTED`: a record that was left out.
+
+    Attributes:
+        file: path or URL of the source file.
+        offset: bytes before the source record, or its row.
+        length: bytes of the source record; -1 if not known.
+        episode: number of the record in its file.
+        reason: a short phrase for counting.
+        detail: what was found.
+        records: how many records it stands for.
+        filtered: whether the entry's filters do not want it; nothing is wrong with it then.
+    """
+
+    file: str
+    offset: int
+    length: int
+    episode: int
+    reason: str
+    detail: str
+    records: int
+    filtered: bool

@@ -1,0 +1,37 @@
+"""How a dataset's actions can be represented, as its entry says what their columns are."""
+
+from fasttok.actions.representation import Piece, Representation
+from fasttok.episodes.index_file import IndexedEntry
+from fasttok.errors import InputError
+
+
+def representation(entry: IndexedEntry, name: str, form: str, rotation: str) -> Representation | None:
+    """How the actions of a source are represented, None for as stored.
+
+    Args:
+        entry: of its dataset.
+        name: of the source, for messages.
+        form: of `fasttok.actions.representation.FORMS`.
+        rotation: of `fasttok.actions.rotations.FORMS`.
+
+    Raises:
+        InputError: the dataset does not allow it.
+    """
+    if (form, rotation) == ("stored", "stored"):
+        return None
+    columns, at = {}, 0
+    for piece, width in zip(entry.proprio, entry.proprio_widths, strict=True):
+        columns[piece.rotation, piece.names or piece.feature, width] = tuple(range(at, at + width))
+        at += width
+    pieces, at = [], 0
+    for piece, width in zip(entry.action, entry.action_widths, strict=True):
+        key = piece.rotation, piece.names or piece.feature, width
+        same = columns.get(key, ()) if piece.encoding == "absolute" else ()
+        pieces.append(Piece(at, width, piece.encoding, piece.rotation, piece.unit.endswith("/s"), same))
+        at += width
+    if any(made.rate for made in pieces) and not entry.control_hz:
+        raise InputError(f"source {name!r}: its actions are velocities, and its control frequency is not known")
+    try:
+        return Representation(tuple(pieces), form, rotation, 1 / (entry.control_hz or 1))
+    except InputError as error:
+        raise InputError(f"source {name!r}: {error}") from None

@@ -1,0 +1,47 @@
+"""Which entry is a dataset's: --entries, `dataset.yaml` in the dataset's own folder, the packaged ones, in this order."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.errors import InputError
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.datasets.packaged_entries import packaged
+
+OWN_ENTRY = "dataset.yaml"
+
+
+def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> DatasetEntry:
+    """The entry of a dataset directory.
+
+    Args:
+        directory: path or URL of the dataset.
+        dataset: its name (TFDS name, or the folder's).
+        extra: YAML files or folders of them, which come first.
+
+    Raises:
+        InputError: none found, or the one found is wrong.
+    """
+    for place in extra:
+        path = Path(place)
+        if not path.exists():
+            raise InputError(f"--entries {place}: no such file or folder")
+        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+            entry = parse_entry(file.read_text(encoding="utf-8"), str(file))
+            if entry.name == dataset:
+                return entry
+    filesystem, root = fsspec.core.url_to_fs(directory)
+    if filesystem.isfile(f"{root}/{OWN_ENTRY}"):
+        return parse_entry(filesystem.cat_file(f"{root}/{OWN_ENTRY}").decode(), f"{directory}/{OWN_ENTRY}")
+    known = packaged()
+    if dataset in known:
+        return parse_entry(known[dataset], f"pipelines/datasets/entries/{dataset}.yaml")
+    close = difflib.get_close_matches(dataset, known, n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else "."
+    raise InputError(
+        f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft {directory}; "
+        f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
+    )

@@ -1,0 +1,35 @@
+"""What `fasttok-pipelines index` can be asked."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """Indexes RLDS data, questions and captions: a row per episode or record, standardised actions, dead letters, statistics.
+
+    Example: fasttok-pipelines index bridge_dataset/1.0.0 my_vqa --out INDEX --max-bad 0.1%
+
+    Beam gets the flags that are not known here, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
+    """
+
+    datasets: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Dataset directories: TFDS version folders, or folders with a dataset.yaml that says what is in them; any fsspec URL."""
+    out: str
+    """The INDEX folder; any fsspec URL. An unfinished one is continued."""
+    entries: tuple[str, ...] = ()
+    """Entry YAML files, or folders of them, that come before the packaged ones."""
+    splits: tuple[str, ...] = ()
+    """Only these splits; all by default."""
+    control_hz: tuple[str, ...] = ()
+    """NAME=HZ: control frequency of a dataset whose entry leaves it unset."""
+    max_bad: str = "100%"
+    """Fail if any dataset has more bad records than this, a percentage (0.1%) or a count. Filtered records are not counted."""
+    overwrite: bool = False
+    """Replace a finished INDEX."""
+    verify: bool = True
+    """Check the checksum of every record."""
+    json: bool = False
+    """Print the summary as JSON on stdout."""

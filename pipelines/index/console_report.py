@@ -1,0 +1,38 @@
+"""What `index` prints: a row per dataset and split, and why records were left out."""
+
+from collections import Counter
+
+from fasttok.common import json_files
+from fasttok.common.console import emit_json, table
+from fasttok.common.kinds import RecordKind
+from fasttok.episodes.index_file import IndexFile, SplitCounts
+
+
+def report(index: IndexFile, as_json: bool) -> None:
+    """Prints the summary.
+
+    Args:
+        index: all of it.
+        as_json: as one JSON document instead of a table.
+    """
+    if as_json:
+        emit_json(json_files.encode(index))
+        return
+    rows = []
+    for name, dataset in index.datasets.items():
+        entry = dataset.entry
+        for split, counts in dataset.splits.items():
+            rows.append([name, split, entry.kind, len(counts.files), counts.bytes / 1e6, counts.read, counts.indexed,
+                         sum(counts.filtered.values()), sum(counts.rejected.values()), _reasons(entry.kind, counts),
+                         counts.steps, entry.control_hz, entry.action_dim if entry.kind == "robot" else None])  # fmt: skip
+    columns = ["dataset", "split", "kind", "files", "MB", "read", "indexed", "filtered", "rejected", "reasons", "steps", "Hz",
+               "action dim"]  # fmt: skip
+    table("read = indexed + filtered + rejected", columns, rows)
+
+
+def _reasons(kind: RecordKind, counts: SplitCounts) -> str:
+    """Why records, and steps or pieces of them, were left out, in words."""
+    steps = " steps" if kind == "robot" else ""
+    words = [f"{n} {reason}" for reason, n in (Counter(counts.filtered) + Counter(counts.rejected)).items()]
+    words += [f"{n} {reason}{steps}" for reason, n in counts.left_out.items()]
+    return ", ".join(words) or "-"

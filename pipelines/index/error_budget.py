@@ -1,0 +1,64 @@
+"""How many bad records a dataset may have before `index` fails."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from fasttok.episodes.index_file import IndexFile
+from fasttok.errors import InputError
+
+
+@dataclass(frozen=True)
+class ErrorBudget:
+    """Most bad records that a dataset may have.
+
+    Attributes:
+        text: as it was given.
+        share: of the records read.
+        count: of records; if given, it decides instead of the share.
+    """
+
+    text: str
+    share: float = 1.0
+    count: int | None = None
+
+    def spent(self, bad: int, read: int) -> bool:
+        """Whether there are more."""
+        return bad > (self.share * read if self.count is None else self.count)
+
+
+def parse_budget(text: str) -> ErrorBudget:
+    """A share such as 0.1%, or a number of records.
+
+    Raises:
+        InputError: neither.
+
+    >>> parse_budget("0.1%").spent(2, 1000), parse_budget("3").spent(3, 10)
+    (True, False)
+    """
+    try:
+        share = text.endswith("%")
+        budget = ErrorBudget(text, float(text[:-1]) / 100) if share else ErrorBudget(text, count=int(text))
+        if not 0 <= budget.share <= 1 or (budget.count or 0) < 0:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--max-bad {text}: expected a share such as 0.1%, or a number of records") from None
+    return budget
+
+
+def check_budget(index: IndexFile, budget: ErrorBudget, out: str) -> None:
+    """Holds every dataset to the error budget.
+
+    Raises:
+        InputError: one is past it; what was indexed stays, for another run with another budget.
+    """
+    for name, dataset in index.datasets.items():
+        read = sum(counts.read for counts in dataset.splits.values())
+        reasons = Counter[str]()
+        for counts in dataset.splits.values():
+            reasons += Counter(counts.rejected)
+        if budget.spent(reasons.total(), read):
+            listed = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+            raise InputError(
+                f"{name}: {reasons.total()} of {read} records are bad ({listed}), more than --max-bad {budget.text}; each is in "
+                f"{out}/{name}/*/*.rejected.parquet with file and offset. Fix the source data, or rerun with a larger --max-bad"
+            )

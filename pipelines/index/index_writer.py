@@ -1,0 +1,206 @@
+"""Writes what one job reads: three Parquet files, which appear under their names only when they are whole.
+
+Rows are written in groups as they are read, so memory depends on the largest record, not on the file.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from contextlib import ExitStack
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fasttok.episodes import BadRecord, Episode, Where
+from fasttok.episodes.index_tables import EPISODES, REJECTED, STEPS, EpisodeRow, RejectedRow
+from pipelines.common.files import atomic_write
+from pipelines.datasets.standardize import Standard
+from pipelines.index.file_summary import FileSummary, Widths
+from pipelines.index.job import IndexJob
+from pipelines.vlm import VlmRecord
+
+WAITING_STEPS = 1 << 14  # steps that are waited for before they are written
+ROWS_PER_GROUP = 1 << 10  # of episodes or rejects: whoever wants single episodes reads one group
+
+
+class IndexWriter:
+    """A job's three Parquet files, its counts and the digest of what they hold."""
+
+    def __init__(self, job: IndexJob) -> None:
+        self.job = job
+        self._stack = ExitStack()
+        self._rows: dict[str, list[EpisodeRow | RejectedRow]] = {"episodes": [], "rejected": []}
+        self._pending: list[tuple[int, Standard]] = []
+        self._waiting = 0
+        self._sha = hashlib.sha256()
+        self._schemas = {"episodes": EPISODES, "steps": STEPS, "rejected": REJECTED}
+        self.read = self.indexed = self.steps = self.bytes = 0
+        self.widths: set[Widths] = set()
+        self.rejected: Counter[str] = Counter()
+        self.filtered: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+
+    def __enter__(self) -> "IndexWriter":
+        self._writers = {
+            name: self._stack.enter_context(
+                pq.ParquetWriter(
+                    self._stack.enter_context(atomic_write(f"{self.job.base}.{name}.parquet")),
+                    schema,
+                    compression="zstd",
+                )
+            )
+            for name, schema in self._schemas.items()
+        }
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is not None:
+            return self._stack.__exit__(kind, error, trace)
+        with self._stack:
+            self._flush()
+        return None
+
+    def episode(self, record: Episode, standard: Standard) -> None:
+        """Adds a robot episode."""
+        length, action_dim = standard.action.shape
+        row = self._row(record.where, length, standard.language)
+        row["cameras"] = sorted(standard.cameras)
+        row["image_bytes"] = sum(len(image) for images in standard.cameras.values() for image in images)
+        row["action_dim"], row["proprio_dim"] = action_dim, standard.proprio.shape[1]
+        self._add(row)
+        for values in (standard.steps, standard.action, standard.proprio):
+            self._sha.update(np.ascontiguousarray(values).tobytes())
+        self.widths.add(standard.widths)
+        self.left_out.update(standard.left_out)
+        self.steps += length
+        self._pending.append((record.where.number, standard))
+        self._waiting += length
+        if self._waiting >= WAITING_STEPS:
+            self._write_steps()
+
+    def question(self, record: VlmRecord) -> None:
+        """Adds a question or caption."""
+        row = self._row(record.where, 1, record.prompt)
+        row["cameras"], row["image_bytes"] = ["primary"], len(record.data)
+        row["id"], row["target"], row["answers"] = record.id, record.target, list(record.answers)
+        place = record.image
+        row["image"], row["image_offset"], row["image_length"] = place.path, place.offset, place.length
+        self._add(row)
+        inside = record.where.length > 0 and record.where.file.endswith("/" + record.image.path)
+        self.bytes += 0 if inside else len(record.data)  # of an archive, the record's bytes are its image's too
+        self.left_out.update(dict(record.left_out))
+        self.steps += 1
+
+    def reject(self, record: BadRecord, filtered: bool) -> None:
+        """Adds a dead letter, or a record that the dataset's filters do not want."""
+        where, counter = record.where, self.filtered if filtered else self.rejected
+        counter[record.reason] += record.records
+        self.read += record.records
+        self.bytes += max(where.length, 0)
+        row: RejectedRow = {
+            "file": where.file,
+            "offset": where.offset,
+            "length": where.length,
+            "episode": where.number,
+            "reason": record.reason,
+            "detail": record.detail.encode(errors="backslashreplace").decode(),  # it may quote what is no text
+            "records": record.records,
+            "filtered": filtered,
+        }
+        self._append("rejected", row)
+        self._digest({**row, "detail": ""})
+
+    def summary(self) -> FileSummary:
+        """What the file came to."""
+        return FileSummary(
+            stamp=self.job.stamp,
+            read=self.read,
+            indexed=self.indexed,
+            filtered=dict(sorted(self.filtered.items())),
+            rejected=dict(sorted(self.rejected.items())),
+            steps=self.steps,
+            left_out=dict(sorted(self.left_out.items())),
+            bytes=self.bytes,
+            widths=tuple(sorted(self.widths)),
+            digest=self._sha.hexdigest(),
+        )
+
+    def _row(self, where: Where, steps: int, language: str) -> EpisodeRow:
+        """A row of a record without actions, cameras, answers and an image."""
+        return {
+            "dataset": self.job.dataset,
+            "split": self.job.split,
+            "file": where.file,
+            "offset": where.offset,
+            "length": where.length,
+            "episode": where.number,
+            "steps": steps,
+            "language": language,
+            "cameras": [],
+            "action_dim": 0,
+            "proprio_dim": 0,
+            "image_bytes": 0,
+            "id": str(where.number),
+            "target": "",
+            "answers": [],
+            "image": "",
+            "image_offset": 0,
+            "image_length": 0,
+        }
+
+    def _append(self, name: str, row: EpisodeRow | RejectedRow) -> None:
+        self._rows[name].append(row)
+        if len(self._rows[name]) >= ROWS_PER_GROUP:
+            self._write(name)
+
+    def _write(self, name: str) -> None:
+        self._writers[name].write_table(pa.Table.from_pylist(self._rows[name], self._schemas[name]))
+        self._rows[name].clear()
+
+    def _add(self, row: EpisodeRow) -> None:
+        self._append("episodes", row)
+        self.read += 1
+        self.indexed += 1
+        self.bytes += max(row["length"], 0)
+        self._digest(row)
+
+    def _digest(self, row: EpisodeRow | RejectedRow) -> None:
+        """Content counts, and of a path only its last piece: a moved dataset keeps its digest."""
+        short = {**row, "file": row["file"].rsplit("/", 1)[-1]}
+        self._sha.update(json.dumps(short, sort_keys=True).encode())
+
+    def _flush(self) -> None:
+        for name, rows in self._rows.items():
+            if rows:
+                self._write(name)
+        self._write_steps()
+
+    def _write_steps(self) -> None:
+        if self._pending:
+            self._writers["steps"].write_table(step_table(self._pending), row_group_size=1 << 20)
+            self._pending, self._waiting = [], 0
+
+
+def step_table(pending: list[tuple[int, Standard]]) -> pa.Table:
+    """Episodes' columns as rows of `STEPS`."""
+    lengths = [len(standard.steps) for _, standard in pending]
+    columns = {
+        "episode": pa.array(np.repeat([number for number, _ in pending], lengths), pa.int64()),
+        "step": pa.array(np.concatenate([standard.steps for _, standard in pending]), pa.int32()),
+        "action": _lists([standard.action for _, standard in pending]),
+        "proprio": _lists([standard.proprio for _, standard in pending]),
+    }
+    return pa.table(columns, STEPS)
+
+
+def _lists(matrices: list[NDArray[np.float32]]) -> pa.ListArray:
+    """(n_i, D_i) matrices as one list column with a list a row."""
+    widths = np.repeat([matrix.shape[1] for matrix in matrices], [len(matrix) for matrix in matrices])
+    ends = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
+    flat = np.concatenate([matrix.ravel() for matrix in matrices])
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(flat, pa.float32()))

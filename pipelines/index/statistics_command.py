@@ -1,0 +1,47 @@
+"""`fasttok-pipelines statistics INDEX`: exact statistics of an INDEX's steps, or of chunks of them, as a table or JSON."""
+
+from collections.abc import Iterator
+
+from fasttok.common import json_files
+from fasttok.common.console import emit_json, log, table
+from fasttok.episodes.index_file import open_index
+from fasttok.errors import InputError, unknown_name
+from pipelines.common.files import write_json
+from pipelines.index.statistics import of_chunks, of_index
+from pipelines.index.statistics_config import StatisticsConfig
+from pipelines.index.statistics_file import QUANTILES, ChunkStatistics, EmbodimentStatistics
+
+
+def run_statistics(config: StatisticsConfig) -> None:
+    """Prints a table, or JSON.
+
+    Raises:
+        InputError: no INDEX there, or it has no robot data of that split.
+    """
+    index = open_index(config.index)
+    splits = {split for d in index.datasets.values() if d.entry.kind == "robot" for split in d.splits}
+    if config.split not in splits:
+        raise unknown_name("split", config.split, splits, f"of the robot datasets in {config.index}")
+    if config.horizon is not None and config.horizon < 1:
+        raise InputError(f"--horizon is {config.horizon}, expected at least 1 step")
+    represented = (config.form, config.rotation) != ("stored", "stored")
+    chunked = config.horizon is not None or config.seconds is not None or represented
+    values = of_chunks(config, index) if chunked else of_index(config.index, index, config.split)
+    if config.out:
+        write_json(config.out, json_files.encode(values))
+        log(f"wrote {config.out}")
+    if config.json:
+        emit_json(json_files.encode(values))
+        return
+    for embodiment, value in values.embodiments.items():
+        title = f"{embodiment}: {value.count:,} steps of {', '.join(value.datasets)}"
+        if isinstance(value, ChunkStatistics):
+            title += f"; actions in chunks of {value.horizon}, {value.form}"
+        table(title, ["", "dim", "mean", "std", "min", *QUANTILES, "max"], list(_lines(value)))
+
+
+def _lines(value: EmbodimentStatistics) -> Iterator[list[str | float]]:
+    for kind, dims in (("action", value.action), ("proprio", value.proprio)):
+        columns = [getattr(dims, key) for key in ("mean", "std", "min", *QUANTILES, "max")]
+        for dim, name in enumerate(dims.names):
+            yield [kind, name, *[column[dim] for column in columns]]

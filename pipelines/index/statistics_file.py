@@ -1,0 +1,122 @@
+"""statistics.json: exact statistics of the actions and proprio of an INDEX, for people and other trainers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+FILE = "statistics.json"
+FORMAT_VERSION = 1
+QUANTILES = {"q01": 0.01, "q05": 0.05, "q50": 0.5, "q95": 0.95, "q99": 0.99}
+
+
+@dataclass(frozen=True)
+class DimStatistics:
+    """Statistics of each dim of an action or proprio; empty if there are no steps.
+
+    Attributes:
+        mean: per dim.
+        std: per dim.
+        min: per dim.
+        max: per dim.
+        q01: 1 % quantile per dim.
+        q05: 5 % quantile per dim.
+        q50: median per dim.
+        q95: 95 % quantile per dim.
+        q99: 99 % quantile per dim.
+        names: of the dims, with their units.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    min: tuple[float, ...] = ()
+    max: tuple[float, ...] = ()
+    q01: tuple[float, ...] = ()
+    q05: tuple[float, ...] = ()
+    q50: tuple[float, ...] = ()
+    q95: tuple[float, ...] = ()
+    q99: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def dims(self, wanted: slice, names: Sequence[str]) -> "DimStatistics":
+        """Those of some dims, with their names."""
+        columns = ("mean", "std", "min", "max", *QUANTILES)
+        return replace(self, **{name: getattr(self, name)[wanted] for name in columns}, names=tuple(names))
+
+
+@dataclass(frozen=True)
+class DatasetStatistics:
+    """Statistics of a dataset's steps.
+
+    Attributes:
+        count: steps.
+        action: of each step, as stored.
+        proprio: of each step, as stored.
+    """
+
+    count: int
+    action: DimStatistics
+    proprio: DimStatistics
+
+
+@dataclass(frozen=True)
+class EmbodimentStatistics:
+    """Statistics of the steps of all datasets of an embodiment.
+
+    Attributes:
+        datasets: their names.
+        count: steps.
+        action: of each step, as stored.
+        proprio: of each step, as stored.
+    """
+
+    datasets: tuple[str, ...]
+    count: int
+    action: DimStatistics
+    proprio: DimStatistics
+
+
+@dataclass(frozen=True)
+class ChunkStatistics(EmbodimentStatistics):
+    """Statistics of an embodiment's chunks, as they are tokenised.
+
+    Attributes:
+        action: of each step of each chunk, in the form that was asked for.
+        horizon: steps of a chunk.
+        form: of the actions.
+        chunk_steps: steps of all chunks.
+    """
+
+    horizon: int
+    form: str
+    chunk_steps: int
+
+
+@dataclass(frozen=True)
+class IndexStatistics:
+    """statistics.json.
+
+    Attributes:
+        format_version: of this file.
+        split: whose episodes count; a dataset without it counts with all that it has.
+        embodiments: by name; one whose datasets have different dims is missing.
+        datasets: by name.
+    """
+
+    format_version: int
+    split: str
+    embodiments: dict[str, EmbodimentStatistics]
+    datasets: dict[str, DatasetStatistics]
+
+
+@dataclass(frozen=True)
+class IndexChunkStatistics:
+    """What `fasttok-pipelines statistics` writes of chunks.
+
+    Attributes:
+        format_version: of this file.
+        split: whose episodes count.
+        embodiments: by name.
+    """
+
+    format_version: int
+    split: str
+    embodiments: dict[str, ChunkStatistics]
