@@ -71,7 +71,8 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
     from fasttok.episodes import open_episodes
     from fasttok.episodes.tfds import tfds
     from pipelines.builder.run import BuildConfig, run_build
-    from pipelines.index.run import IndexConfig, run_index
+    from pipelines.index.config import IndexConfig
+    from pipelines.index.run import run_index
     from pipelines.shards import ShardReader
 
     data, index, tokenizer, shards = (folder / name for name in ("data", "index", "tokenizer", "shards"))
@@ -110,7 +111,7 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
 
     def do_index() -> int:
         result = run_index(IndexConfig((*robots, *web), index, overwrite=True), [])
-        return sum(s["steps"] for d in result["datasets"].values() for s in d["splits"].values())
+        return sum(s.steps for d in result.datasets.values() for s in d.splits.values())
 
     lines.append(rate("pipelines index, all four datasets", "steps/s", do_index, config.repeats))
     with redirect_stdout(StringIO()):

@@ -96,7 +96,8 @@ def build(mixture: str, index: str, tokenizer: str, out: str, samples: str, proc
 
 def distinct_bytes(out: str, index: str) -> int:
     """Bytes of the source records from which a build's rows came, each record once."""
-    from fasttok.episodes.index import open_index, read_parquet
+    from fasttok.episodes.index import read_parquet
+    from fasttok.episodes.index_file import open_index
     from pipelines.shards import ShardReader
 
     reader = ShardReader(out)
@@ -106,9 +107,9 @@ def distinct_bytes(out: str, index: str) -> int:
             columns = [batch.column(name).to_pylist() for name in ("source", "file", "episode")]
             taken |= {(reader.manifest.sources[s].dataset, f, e) for s, f, e in zip(*columns, strict=True)}
     total = 0
-    for name, dataset in open_index(index)["datasets"].items():
-        for split, counts in dataset["splits"].items():
-            for stem in counts["files"]:
+    for name, dataset in open_index(index).datasets.items():
+        for split, counts in dataset.splits.items():
+            for stem in counts.files:
                 rows = read_parquet(
                     f"{index}/{name}/{split}/{stem}.episodes.parquet", ["file", "episode", "length"]
                 ).to_pylist()

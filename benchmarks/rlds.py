@@ -171,20 +171,23 @@ def opener(kind: str, path: str) -> Callable[[], Iterator[Any]]:
 
 def statistics_of(folder: str) -> dict[str, float]:
     """Seconds and memory of an INDEX's statistics."""
+    from fasttok.episodes.index_file import open_index
     from pipelines.index.statistics import of_index
 
-    index = json.loads((Path(folder) / "index.json").read_text())
+    index = open_index(folder)
     began = time.perf_counter()
     found = of_index(folder, index)
-    return {"seconds": time.perf_counter() - began, "rss": peak(), "count": found["embodiments"]["bench"]["count"]}
+    return {"seconds": time.perf_counter() - began, "rss": peak(), "count": found.embodiments["bench"].count}
 
 
 def make_index(folder: Path, frames: int, files: int = 50) -> None:
     """An INDEX with columns of so many frames, 7 + 8 dims, and nothing else."""
     import pyarrow.parquet as pq
 
+    from fasttok.common import json_files
+    from fasttok.episodes.index_file import FORMAT_VERSION, IndexedDataset, IndexedEntry, IndexFile, SplitCounts
     from pipelines.datasets.standardize import Standard
-    from pipelines.index.worker import _step_table
+    from pipelines.index.index_writer import step_table
 
     rng, stems = np.random.default_rng(0), []
     (folder / "bench" / "train").mkdir(parents=True)
@@ -194,12 +197,13 @@ def make_index(folder: Path, frames: int, files: int = 50) -> None:
         standard = Standard(columns[0], columns[1], "", {}, np.arange(length))
         stems.append(f"{number:05d}-bench")
         pq.write_table(
-            _step_table([(0, standard)]), folder / "bench" / "train" / f"{stems[-1]}.steps.parquet", compression="zstd"
+            step_table([(0, standard)]), folder / "bench" / "train" / f"{stems[-1]}.steps.parquet", compression="zstd"
         )
-    entry = {"kind": "robot", "embodiment": "bench", "action_dim": 7, "proprio_dim": 8, "action_names": list("abcdefg"),
-             "proprio_names": list("abcdefgh")}  # fmt: skip
-    dataset = {"entry": entry, "splits": {"train": {"files": stems}}}
-    (folder / "index.json").write_text(json.dumps({"datasets": {"bench": dataset}}))
+    entry = IndexedEntry("bench", "robot", embodiment="bench", action_dim=7, proprio_dim=8, action_names=tuple("abcdefg"),
+                         proprio_names=tuple("abcdefgh"))  # fmt: skip
+    counts = SplitCounts(tuple(stems), files, files, frames, 0, {}, {}, {})
+    index = IndexFile(FORMAT_VERSION, "", {"bench": IndexedDataset("", entry, "", {"train": counts})})
+    (folder / "index.json").write_text(json_files.write(index))
 
 
 def index(path: str, out: str, processes: str) -> dict[str, float]:
@@ -207,19 +211,21 @@ def index(path: str, out: str, processes: str) -> dict[str, float]:
     import apache_beam as beam
 
     from pipelines.common.beam import Stage, build_graph
-    from pipelines.index.run import IndexConfig, run_index
-    from pipelines.index.worker import index_file, list_jobs
+    from pipelines.index.config import IndexConfig
+    from pipelines.index.job import list_jobs
+    from pipelines.index.run import run_index
+    from pipelines.index.worker import index_file
 
     flags = [] if processes == "1" else ["--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
     began = time.perf_counter()
-    split = run_index(IndexConfig((path,), out, json=True), flags)["datasets"]["bench"]["splits"]["train"]
+    split = run_index(IndexConfig((path,), out, json=True), flags).datasets["bench"].splits["train"]
     seconds = time.perf_counter() - began
     pipeline = beam.Pipeline()
     build_graph(pipeline, Stage("indexing", out, list_jobs, index_file, "files", "records"))
     return {
-        "episodes": split["indexed"],
-        "frames": split["steps"],
-        "mb": split["bytes"] / 1e6,
+        "episodes": split.indexed,
+        "frames": split.steps,
+        "mb": split.bytes / 1e6,
         "seconds": seconds,
         "rss": peak(),
         "worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,

@@ -58,7 +58,8 @@ def chain(tabletop: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """The generated data, indexed, with a tokenizer fitted and 700 samples built into three shards."""
     from fasttok.cli import Fit
     from pipelines.builder.run import BuildConfig, run_build
-    from pipelines.index.run import IndexConfig, run_index
+    from pipelines.index.config import IndexConfig
+    from pipelines.index.run import run_index
 
     out = tmp_path_factory.mktemp("chain")
     made = Chain(tabletop, out / "index", out / "tokenizer", out / "shards")

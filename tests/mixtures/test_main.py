@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fasttok.episodes.index import FORMAT_VERSION
+from fasttok.common import json_files
+from fasttok.common.kinds import Encoding, RecordKind
+from fasttok.episodes.index_file import FORMAT_VERSION, IndexedDataset, IndexedEntry, IndexFile, SplitCounts
 from fasttok.errors import InputError
 from mixtures.__main__ import main
 from mixtures.registry import load_mixture
@@ -31,14 +32,11 @@ def index(tmp_path: Path) -> str:
     rng = np.random.default_rng(0)
     for name, lengths in EPISODES.items():
         hz, dim = DIMS[name]
-        kind = "robot" if dim else "caption" if "captions" in name else "vqa"
-        entry: dict[str, Any] = {
-            "kind": kind,
-            "control_hz": hz,
-            "action_dim": dim,
-            "action_encoding": ["absolute"] * dim,
-        }
-        datasets[name] = {"entry": entry | {"embodiment": name}, "splits": {"train": {"files": ["f"]}}}
+        kind: RecordKind = "robot" if dim else "caption" if "captions" in name else "vqa"
+        absolute: tuple[Encoding, ...] = ("absolute",)
+        entry = IndexedEntry(name, kind, embodiment=name, control_hz=hz, action_dim=dim, action_encoding=absolute * dim)
+        counts = SplitCounts(("f",), len(lengths), len(lengths), sum(lengths), 0, {}, {}, {})
+        datasets[name] = IndexedDataset(name, entry, "", {"train": counts})
         (folder / name / "train").mkdir(parents=True)
         rows = [
             {"steps": n, "image_bytes": 1000 * n, "target": "" if dim else "a red block", "language": "push", "file": "f",
@@ -49,9 +47,7 @@ def index(tmp_path: Path) -> str:
         columns = {"action": list(values), "proprio": [np.zeros(0, np.float32)] * len(values)}
         schema = pa.schema([("action", pa.list_(pa.float32())), ("proprio", pa.list_(pa.float32()))])
         pq.write_table(pa.table(columns, schema), folder / name / "train" / "f.steps.parquet")
-    (folder / "index.json").write_text(
-        json.dumps({"format_version": FORMAT_VERSION, "digest": "d", "datasets": datasets})
-    )
+    (folder / "index.json").write_text(json_files.write(IndexFile(FORMAT_VERSION, "d", datasets)))
     return str(folder)
 
 

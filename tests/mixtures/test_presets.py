@@ -12,7 +12,8 @@ import yaml
 from mixtures.catalogue import FILE, catalogue
 from mixtures.registry import PRESETS, load_mixture, preset_names
 from mixtures.spec import walk
-from pipelines.datasets import entries
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.datasets.packaged_entries import packaged
 
 KEYS = {"kind", "episodes", "frames", "frames_from", "hz", "action_dim", "gib"}
 SOURCES = {"openvla", "multinet", "lerobot", "hub", "coco", "vqav2"}
@@ -76,9 +77,9 @@ def test_catalogue_lines(name: str) -> None:
         assert 0 < facts.get(key, 1) < math.inf
 
 
-@pytest.mark.parametrize("name", sorted(set(catalogue()) & set(entries.packaged())))
+@pytest.mark.parametrize("name", sorted(set(catalogue()) & set(packaged())))
 def test_catalogue_agrees_with_the_entries(name: str) -> None:
-    facts, entry = catalogue()[name], entries.parse_entry(entries.packaged()[name], name)
+    facts, entry = catalogue()[name], parse_entry(packaged()[name], name)
     assert facts.kind == entry.kind
     assert facts.hz == entry.control_hz
     widths = [None if part.stop is None else part.stop - part.start for part in entry.action]

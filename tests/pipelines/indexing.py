@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from fasttok.episodes.index_file import IndexFile
 from fasttok.episodes.tfrecord import HEADER, masked_crc
 
 PLANAR = "tabletop_planar/1.0.0"
@@ -33,9 +34,7 @@ def rejected(index: Path) -> list[dict[str, Any]]:
     return [row for file in sorted(index.glob("*/*/*.rejected.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
-def balanced(result: dict[str, Any]) -> None:
-    for dataset in result["datasets"].values():
-        for counts in dataset["splits"].values():
-            assert counts["read"] == counts["indexed"] + sum(counts["filtered"].values()) + sum(
-                counts["rejected"].values()
-            )
+def balanced(result: IndexFile) -> None:
+    for dataset in result.datasets.values():
+        for counts in dataset.splits.values():
+            assert counts.read == counts.indexed + sum(counts.filtered.values()) + sum(counts.rejected.values())

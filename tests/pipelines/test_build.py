@@ -196,7 +196,8 @@ def test_damaged_shards_are_named(chain: Chain, tmp_path: Path) -> None:
 
 
 def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path, chain: Chain, tmp_path: Path) -> None:
-    from pipelines.index.run import IndexConfig, run_index
+    from pipelines.index.config import IndexConfig
+    from pipelines.index.run import run_index
 
     directories = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
     run_index(IndexConfig(directories, tmp_path / "index"), [])

@@ -11,7 +11,9 @@ import yaml
 
 from fasttok.actions.rotations import width
 from fasttok.cli import Fit
+from fasttok.common import json_files
 from fasttok.episodes import Episode, rlds
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.catalogue.commands import (
@@ -24,11 +26,13 @@ from pipelines.catalogue.commands import (
     run_list,
     run_show,
 )
-from pipelines.datasets.entries import DatasetEntry, from_json, packaged, parse_entry
-from pipelines.datasets.filters import Reject
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.datasets.filters import RejectedError
+from pipelines.datasets.packaged_entries import packaged
 from pipelines.datasets.standardize import dim_names, encodings, standardize
+from pipelines.index.config import IndexConfig
 from pipelines.index.job_list import usable
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
 from tests.pipelines.fake_oxe import INSTRUCTION, SPECS, write
 
@@ -71,9 +75,7 @@ def test_names_are_those_of_the_fact_table(shared_data: Path) -> None:
         loaders = [loader for loader in fact["loaders"].values() if loader] if fact.get("loaders") else []
         for loader in loaders:  # every camera that a loader uses is one of ours, or said not to be
             used = {f"observation/{key}" for key in loader["images"].values() if key}
-            assert used <= {feature for _, feature in entry.cameras} or entry.exclude or entry.notes or entry.defects, (
-                name
-            )
+            assert used <= set(entry.cameras.values()) or entry.exclude or entry.notes or entry.defects, name
 
 
 @pytest.mark.parametrize("name", TRIED)
@@ -83,11 +85,11 @@ def test_entry_on_fake_episodes(name: str, tmp_path: Path) -> None:
     for episode in episodes(name, tmp_path):
         for part in (*entry.action, *entry.proprio):
             assert part.feature in episode.steps, part
-        for _, feature in entry.cameras:
+        for feature in entry.cameras.values():
             assert isinstance(episode.steps[feature], list), feature
         try:
             found = standardize(entry, episode)
-        except Reject as error:
+        except RejectedError as error:
             if not error.filtered:
                 raise
             continue
@@ -97,7 +99,7 @@ def test_entry_on_fake_episodes(name: str, tmp_path: Path) -> None:
         assert found.action.shape[0] == found.proprio.shape[0] == length
         assert found.action.dtype == found.proprio.dtype == np.float32
         assert found.language == (INSTRUCTION if entry.language else "")
-        assert set(found.cameras) == {slot for slot, _ in entry.cameras}
+        assert set(found.cameras) == set(entry.cameras)
         assert all(len(images) == length for images in found.cameras.values())
         encoding = encodings(entry.action, found.widths[0])
         assert len(encoding) == len(dim_names(entry.action, found.widths[0])) == found.action.shape[1]
@@ -186,7 +188,7 @@ def test_grippers_open_where_the_published_loaders_say(shared_data: Path) -> Non
 def test_entries_survive_the_index(name: str) -> None:
     entry = entry_of(name)
     assert entry.name == name
-    assert from_json(json.loads(json.dumps(entry.to_json()))) == entry
+    assert json_files.decode(DatasetEntry, json.loads(json.dumps(json_files.encode(entry))), name) == entry
 
 
 def test_excluded_and_unclocked_datasets_are_refused() -> None:
@@ -203,7 +205,7 @@ def test_excluded_and_unclocked_datasets_are_refused() -> None:
 
 def test_kuka_keeps_what_succeeds(tmp_path: Path) -> None:
     result = run_index(IndexConfig((str(write("kuka", tmp_path)),), str(tmp_path / "index")), [])
-    assert result["datasets"]["kuka"]["splits"]["train"]["filtered"] == {"success": 2}
+    assert result.datasets["kuka"].splits["train"].filtered == {"success": 2}
 
 
 @pytest.mark.parametrize(
@@ -248,12 +250,12 @@ def test_a_draft_is_an_entry_that_works(name: str, tmp_path: Path, capsys: pytes
     (path / "dataset.yaml").write_text(printed.out)
     assert "control_hz" in printed.err
     result = run_index(IndexConfig((str(path),), str(tmp_path / "index"), control_hz=("my_robot=10",)), [])
-    counts = result["datasets"]["my_robot"]["splits"]["train"]
-    assert counts["indexed"] == counts["read"] == 3
-    entry = result["datasets"]["my_robot"]["entry"]
-    assert entry["action_dim"] >= 4
-    assert entry["language"]
-    assert set(entry["cameras"].values()) & {feature for _, feature in entry_of(name).cameras}
+    counts = result.datasets["my_robot"].splits["train"]
+    assert counts.indexed == counts.read == 3
+    entry = result.datasets["my_robot"].entry
+    assert entry.action_dim >= 4
+    assert entry.language
+    assert set(entry.cameras.values()) & set(entry_of(name).cameras.values())
 
 
 @pytest.mark.slow
@@ -264,7 +266,7 @@ def test_the_whole_way_for_every_entry(tmp_path: Path) -> None:
     unclocked = tuple(f"{name}=5" for name in names if entry_of(name).control_hz is None)
     index = str(tmp_path / "index")
     result = run_index(IndexConfig(tuple(folders), index, control_hz=unclocked, max_bad="0"), [])
-    assert set(result["datasets"]) == set(names)
+    assert set(result.datasets) == set(names)
     Fit((index,), tmp_path / "tokenizer", horizon=4, vocab_size=1500).run()
     sources = [{"dataset": name, "weight": 1} for name in names]
     mixture = {"name": "all", "chunk": {"steps": 4}, "unit": "samples", "sources": sources}

@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from fasttok.episodes import Episode, open_episodes
+from fasttok.episodes.dataset_entry import DatasetEntry, EntryFilters, FeatureColumns
 from fasttok.errors import InputError
 from pipelines.builder.run import BuildConfig, run_build
-from pipelines.datasets.entries import DatasetEntry, Part
-from pipelines.datasets.filters import Filters, Reject, parse_filters
+from pipelines.datasets.filters import RejectedError, parse_filters
 from pipelines.datasets.standardize import standardize
-from pipelines.index.run import IndexConfig, parse_budget, run_index
+from pipelines.index.config import IndexConfig
+from pipelines.index.error_budget import parse_budget
+from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.pipelines.indexing import balanced, first_file, rewrite
@@ -27,9 +29,9 @@ def entry(**filters: Any) -> DatasetEntry:
     return DatasetEntry(
         "d",
         "robot",
-        action=(Part("action", 0, 2, "delta"), Part("action", 2, 3, "gripper")),
+        action=(FeatureColumns("action", 0, 2, "delta"), FeatureColumns("action", 2, 3, "gripper")),
         language="text",
-        filters=Filters(**filters),
+        filters=EntryFilters(**filters),
     )
 
 
@@ -68,7 +70,7 @@ def test_idle_steps(filters: dict[str, Any], kept: list[int]) -> None:
     ],
 )
 def test_unwanted_episodes(filters: dict[str, Any], reason: str) -> None:
-    with pytest.raises(Reject) as caught:
+    with pytest.raises(RejectedError) as caught:
         standardize(entry(**filters), episode(done=False))
     assert (caught.value.reason, caught.value.filtered) == (reason, True)
 
@@ -79,7 +81,7 @@ def test_success_of_the_episode_or_of_a_step() -> None:
     reward[-1] = 1
     found = episode()
     standardize(entry(success="reward"), Episode(found.steps | {"reward": reward}))
-    with pytest.raises(Reject) as caught:
+    with pytest.raises(RejectedError) as caught:
         standardize(entry(success="missing"), found)
     assert not caught.value.filtered  # a wrong entry is an error, not a wish
 
@@ -119,16 +121,16 @@ def test_filtered_is_counted_apart_and_built_from(own_data: Path, chain: Chain, 
     datasets = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
     result = run_index(IndexConfig(datasets, str(index), max_bad="0"), [])  # what filters leave out is not bad
     balanced(result)
-    counts = result["datasets"]["tabletop_planar"]["splits"]["train"]
-    assert counts["rejected"] == {}
-    assert counts["filtered"]["language"] == 1
-    assert counts["filtered"]["short"] > 0
-    assert counts["left_out"]["idle"] > 0
+    counts = result.datasets["tabletop_planar"].splits["train"]
+    assert counts.rejected == {}
+    assert counts.filtered["language"] == 1
+    assert counts.filtered["short"] > 0
+    assert counts.left_out["idle"] > 0
     letters = [r for f in index.glob("tabletop_planar/train/*.rejected.parquet") for r in pq.read_table(f).to_pylist()]
     assert all(letter["filtered"] for letter in letters)
-    assert len(letters) == sum(counts["filtered"].values())
+    assert len(letters) == sum(counts.filtered.values())
     held = [e for e in open_episodes(str(index)) if e.metadata["dataset"] == "tabletop_planar"]
-    assert sum(e.length for e in held) == counts["steps"]
+    assert sum(e.length for e in held) == counts.steps
     built = run_build(BuildConfig("demo", str(tmp_path / "shards"), 300, str(index), "fit", shards=2), [])
     assert built["counts"] == {"planned": 300, "written": 300, "rejected": 0}
     reader = ShardReader(str(tmp_path / "shards"))
@@ -167,6 +169,6 @@ def test_records_that_should_be_there_are_counted_as_missing(own_data: Path, tmp
     (length,) = np.frombuffer(whole[:8], "<u8")
     file.write_bytes(whole[: int(length) + 16])  # ends where a record does: no checksum can tell
     result = run_index(IndexConfig((str(own_data / PLANAR),), str(tmp_path / "index")), [])
-    counts = result["datasets"]["tabletop_planar"]["splits"]["train"]
-    assert counts["read"] == 12
-    assert counts["rejected"] == {"missing": 2}
+    counts = result.datasets["tabletop_planar"].splits["train"]
+    assert counts.read == 12
+    assert counts.rejected == {"missing": 2}

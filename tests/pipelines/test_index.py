@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 
 from fasttok.episodes import open_episodes, rlds
+from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError
 from pipelines.builder.run import BuildConfig, run_build
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
 from tests.chain import Chain
 from tests.fasttok.array_records import to_array_record
 from tests.pipelines.indexing import PLANAR, balanced, first_file, rejected, rewrite
 
 
 def test_index_holds_what_the_data_hold(chain: Chain) -> None:
+    balanced(open_index(str(chain.index)))
     index = json.loads((chain.index / "index.json").read_text())
-    balanced(index)
     assert set(index["datasets"]) == {"tabletop_planar", "tabletop_arm", "tabletop_vqa", "tabletop_captions"}
     entry = index["datasets"]["tabletop_planar"]["entry"]
     assert (entry["control_hz"], entry["action_dim"]) == (10, 3)
@@ -73,9 +75,9 @@ def test_bad_record_is_a_dead_letter(own_data: Path, tmp_path: Path, change: Any
     rewrite(first_file(own_data), change)
     result = run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index"), [])
     balanced(result)
-    counts = result["datasets"]["tabletop_planar"]["splits"]["train"]
-    assert counts["read"] == 12
-    assert counts["rejected"] == {reason: 1}
+    counts = result.datasets["tabletop_planar"].splits["train"]
+    assert counts.read == 12
+    assert counts.rejected == {reason: 1}
     (letter,) = rejected(tmp_path / "index")
     assert detail in letter["detail"]
     assert letter["offset"] == 0
@@ -96,11 +98,11 @@ def test_damaged_files_and_lines_are_counted(own_data: Path, tmp_path: Path) -> 
     (vqa / "train.jsonl").write_text("\n".join(lines) + "\n")
     result = run_index(IndexConfig((str(own_data / PLANAR), str(vqa)), tmp_path / "index"), [])
     balanced(result)
-    counts = result["datasets"]["tabletop_planar"]["splits"]["train"]
-    assert counts["rejected"] == {"truncated": 1}
-    assert counts["read"] == 12
-    assert result["datasets"]["tabletop_vqa"]["splits"]["train"]["rejected"] == {"image": 3, "json": 1, "language": 1}
-    assert result["datasets"]["tabletop_vqa"]["splits"]["train"]["read"] == 60
+    counts = result.datasets["tabletop_planar"].splits["train"]
+    assert counts.rejected == {"truncated": 1}
+    assert counts.read == 12
+    assert result.datasets["tabletop_vqa"].splits["train"].rejected == {"image": 3, "json": 1, "language": 1}
+    assert result.datasets["tabletop_vqa"].splits["train"].read == 60
     details = " ".join(letter["detail"] for letter in rejected(tmp_path / "index"))
     assert "leads out of the images folder" in details
 
@@ -131,9 +133,9 @@ def test_output_that_exists_is_left_alone(chain: Chain, tmp_path: Path) -> None:
 def test_same_digest_again_and_elsewhere(chain: Chain, own_data: Path, tmp_path: Path) -> None:
     digest = json.loads((chain.index / "index.json").read_text())["digest"]
     moved = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
-    assert run_index(IndexConfig(moved, tmp_path / "moved"), [])["digest"] == digest
+    assert run_index(IndexConfig(moved, tmp_path / "moved"), []).digest == digest
     rewrite(first_file(own_data), lambda f: f["steps/action"].float_list.value.__setitem__(0, 0.001))
-    assert run_index(IndexConfig(moved, tmp_path / "changed"), [])["digest"] != digest
+    assert run_index(IndexConfig(moved, tmp_path / "changed"), []).digest != digest
 
 
 @pytest.mark.slow
@@ -187,16 +189,16 @@ def test_unknown_dataset_names_what_to_do(own_data: Path, tmp_path: Path) -> Non
         run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index", entries=(str(entries),)), [])
     entries.write_text(entries.read_text().replace("encodng", "encoding"))
     result = run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index", entries=(str(entries),)), [])
-    assert result["datasets"]["tabletop_planar"]["entry"]["action_encoding"] == ["delta"] * 3
+    assert result.datasets["tabletop_planar"].entry.action_encoding == ("delta",) * 3
 
 
 def test_reader_and_index_agree_on_real_bridge(shared_data: Path, tmp_path: Path) -> None:
     directory = str(shared_data / "rlds" / "bridge_dataset" / "1.0.0")
     result = run_index(IndexConfig((directory,), tmp_path / "index"), [])
     balanced(result)
-    for split, counts in result["datasets"]["bridge_dataset"]["splits"].items():
+    for split, counts in result.datasets["bridge_dataset"].splits.items():
         opened = rlds.open_directory(directory)
-        assert counts["read"] == sum(opened.declared[file] for file in opened.splits[split])
+        assert counts.read == sum(opened.declared[file] for file in opened.splits[split])
     shutil.rmtree(tmp_path / "index")
 
 
@@ -208,7 +210,7 @@ def test_remote_data_and_a_remote_index(chain: Chain) -> None:
     store.put(f"{chain.data}/", "/bucket/data", recursive=True)
     places = tuple(d.replace(str(chain.data), "memory://bucket/data") for d in chain.datasets)
     result = run_index(IndexConfig(places, "memory://bucket/index"), [])
-    assert result["digest"] == json.loads((chain.index / "index.json").read_text())["digest"]
+    assert result.digest == json.loads((chain.index / "index.json").read_text())["digest"]
     local = list(open_episodes(str(chain.index)))
     remote = list(open_episodes("memory://bucket/index"))
     assert [e.steps["action"].tobytes() for e in remote] == [e.steps["action"].tobytes() for e in local]  # type: ignore[union-attr]
@@ -232,7 +234,7 @@ def test_what_the_raw_reader_does_not_cover_is_indexed_and_built_through_tfds(
     index = tmp_path / "index"
     result = run_index(IndexConfig(datasets, str(index)), [])
     assert "reading through TFDS" in capfd.readouterr().err
-    assert result["datasets"]["tabletop_planar"]["through"]
+    assert result.datasets["tabletop_planar"].through
     for mine, theirs in zip(open_episodes(str(chain.index)), open_episodes(str(index)), strict=True):
         assert np.array_equal(mine.steps["action"], theirs.steps["action"])
         assert (mine.where.number, mine.metadata["language"]) == (theirs.where.number, theirs.metadata["language"])

@@ -15,7 +15,8 @@ from fasttok.common.console import run
 from fasttok.errors import InputError
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.common.findings import Finding
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
 from pipelines.look.lint import LintConfig, check, run_lint
 from pipelines.shards import ShardReader
 from tests.chain import Chain

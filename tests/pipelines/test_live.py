@@ -9,7 +9,8 @@ from fasttok.common import console
 from fasttok.errors import InputError
 from pipelines.common.beam import Stage, run_stage
 from pipelines.common.live_counts import Counts, Follower, Reporter
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
 from tests.chain import Chain
 
 

@@ -84,7 +84,8 @@ def test_resizing_keeps_proportions_pads_and_turns_channels() -> None:
 
 
 def test_images_that_cannot_be_decoded_are_rejected_not_lost(own_data: Path, chain: Chain, tmp_path: Path) -> None:
-    from pipelines.index.run import IndexConfig, run_index
+    from pipelines.index.config import IndexConfig
+    from pipelines.index.run import run_index
 
     victims = sorted((own_data / "tabletop_vqa" / "images").rglob("*.jpg"))[:4]
     for victim in victims:  # a sound header and end marker, and nothing in between

@@ -1,5 +1,6 @@
 """Questions about robots: facts from the standardised episode, words from the data file."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fasttok.common.kinds import Encoding
+from fasttok.episodes.dataset_entry import FeatureColumns
+from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
 from mixtures.spec import QUESTIONS
 from pipelines.builder.questions import ask, check, gripper_column, motion_columns, scene, words
 
 
-def entry(encoding: str = "delta", unit: str = "m", names: tuple[str, ...] = ("x", "y", "z")) -> dict[str, Any]:
-    parts = [{"names": list(names), "unit": unit}, {"names": ["gripper"], "unit": ""}]
-    columns = [encoding] * len(names) + ["gripper"]
-    return {"name": "toy", "action": parts, "action_widths": [len(names), 1], "action_encoding": columns,
-            "action_names": [*names, "gripper"], "control_hz": 4}  # fmt: skip
+def entry(encoding: Encoding = "delta", unit: str = "m", names: tuple[str, ...] = ("x", "y", "z")) -> IndexedEntry:
+    pieces = (FeatureColumns("action", names=names, unit=unit), FeatureColumns("action", names=("gripper",)))
+    columns = (*[encoding] * len(names), "gripper")
+    return IndexedEntry("toy", "robot", action=pieces, action_widths=(len(names), 1), action_encoding=columns,
+                        action_names=(*names, "gripper"), control_hz=4)  # fmt: skip
 
 
 def actions(*rows: tuple[float, ...]) -> np.ndarray:
@@ -80,7 +84,7 @@ def test_datasets_that_cannot_answer_are_refused() -> None:
     assert motion_columns(entry(names=("vx", "vy", "vz"), unit="m/s")) == {"x": 0, "y": 1, "z": 2}
     with pytest.raises(InputError, match=r"question 'motion' is about x, y, z in metres.*joint 0"):
         check(["motion"], joints, "s")
-    plain = entry() | {"action_encoding": ["delta"] * 4}
+    plain = replace(entry(), action_encoding=("delta",) * 4)
     assert gripper_column(plain) is None
     with pytest.raises(InputError, match="question 'subtask' is about a gripper"):
         check(["task", "subtask"], plain, "s")

@@ -13,8 +13,10 @@ import pytest
 
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.common.beam import Stage, build_graph
-from pipelines.index.run import IndexConfig, run_index
-from pipelines.index.worker import index_file, list_jobs
+from pipelines.index.config import IndexConfig
+from pipelines.index.job import list_jobs
+from pipelines.index.run import run_index
+from pipelines.index.worker import index_file
 from tests.chain import Chain
 
 

@@ -9,10 +9,15 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fasttok.actions.chunks import chunks_at
+from fasttok.common import json_files
 from fasttok.episodes import open_episodes
+from fasttok.episodes.index_file import IndexFile, open_index
 from fasttok.errors import InputError
-from pipelines.index.run import IndexConfig, run_index
-from pipelines.index.statistics import StatisticsConfig, of_chunks, of_index, run_statistics
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
+from pipelines.index.statistics import of_chunks, of_index
+from pipelines.index.statistics_command import run_statistics
+from pipelines.index.statistics_config import StatisticsConfig
 from tests.chain import Chain
 
 
@@ -46,8 +51,8 @@ def test_statistics_are_numpys(chain: Chain) -> None:
 def test_statistics_of_relative_chunks(chain: Chain) -> None:
     index = json.loads((chain.index / "index.json").read_text())
     config = StatisticsConfig(str(chain.index), horizon=5, form="relative", rotation="6d")
-    arm = of_chunks(config, index)["embodiments"]["arm"]
-    assert arm["form"] == "relative, 6d rotations"
+    arm = of_chunks(config, open_index(str(chain.index))).embodiments["arm"]
+    assert arm.form == "relative, 6d rotations"
     encoding = index["datasets"]["tabletop_arm"]["entry"]["action_encoding"]
     parts = []
     for action, proprio in columns(chain.index, "tabletop_arm"):
@@ -58,8 +63,8 @@ def test_statistics_of_relative_chunks(chain: Chain) -> None:
         moved = (chunks[..., :3].astype(np.float64) - proprio[:, None, :3]).reshape(-1, 3)
         grip = chunks[..., 6:].reshape(-1, 1)
         parts.append(np.concatenate([moved, matrix[..., 0], matrix[..., 1], grip], axis=1).astype(np.float32))
-    assert arm["chunk_steps"] == sum(map(len, parts))
-    close(arm["action"], np.concatenate(parts))
+    assert arm.chunk_steps == sum(map(len, parts))
+    close(json_files.encode(arm.action), np.concatenate(parts))
 
 
 def test_the_same_bits_however_the_data_are_cut(own_data: Path, chain: Chain, tmp_path: Path) -> None:
@@ -79,15 +84,19 @@ def test_the_same_bits_however_the_data_are_cut(own_data: Path, chain: Chain, tm
     assert found["embodiments"]["arm"] == expected["embodiments"]["arm"]
 
 
+def parsed(index: dict[str, Any]) -> IndexFile:
+    return json_files.decode(IndexFile, index, "index.json")
+
+
 def test_embodiments_of_several_datasets(chain: Chain) -> None:
     index = json.loads((chain.index / "index.json").read_text())
     for name in ("tabletop_planar", "tabletop_arm"):
         index["datasets"][name]["entry"]["embodiment"] = "robot"
-    assert of_index(str(chain.index), index)["embodiments"] == {}  # other dims: said, and no statistics
+    assert of_index(str(chain.index), parsed(index)).embodiments == {}  # other dims: said, and no statistics
     index["datasets"]["tabletop_arm"] = index["datasets"]["tabletop_planar"] | {}
     names = {"tabletop_planar": index["datasets"]["tabletop_planar"]}
-    one = of_index(str(chain.index), index | {"datasets": names})["embodiments"]["robot"]
-    assert one["datasets"] == ["tabletop_planar"]
+    one = of_index(str(chain.index), parsed(index | {"datasets": names})).embodiments["robot"]
+    assert one.datasets == ("tabletop_planar",)
 
 
 def test_the_command(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

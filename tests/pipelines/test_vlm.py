@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fasttok.common import json_files
 from fasttok.episodes import BadRecord
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.index_file import SplitCounts
 from fasttok.errors import InputError
 from pipelines import vlm
-from pipelines.datasets import entries
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
 from pipelines.vlm import folder
 from tests.pipelines import vlm_data
 from tests.pipelines.vlm_data import MAKERS, Made
@@ -26,28 +30,29 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
     return found
 
 
-def own_entry(directory: Path) -> entries.DatasetEntry:
-    return entries.parse_entry((directory / "dataset.yaml").read_text(), "dataset.yaml")
+def own_entry(directory: Path) -> DatasetEntry:
+    return parse_entry((directory / "dataset.yaml").read_text(), "dataset.yaml")
 
 
-def index(directory: Path, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def index(directory: Path, out: Path) -> tuple[SplitCounts, list[dict[str, Any]], list[dict[str, Any]]]:
     """(the split's counts, indexed rows, rejected rows)."""
     result = run_index(IndexConfig((str(directory),), str(out), json=True), [])
-    (dataset,) = result["datasets"].values()
+    (dataset,) = result.datasets.values()
 
     def rows(what: str) -> list[dict[str, Any]]:
         return [row for file in sorted(out.glob(f"*/*/*.{what}.parquet")) for row in pq.read_table(file).to_pylist()]
 
-    return dataset["splits"]["train"], rows("episodes"), rows("rejected")
+    return dataset.splits["train"], rows("episodes"), rows("rejected")
 
 
 def test_every_format_is_indexed_and_its_images_found_again(made: Made, tmp_path: Path) -> None:
     counts, rows, letters = index(made.directory, tmp_path / "index")
-    assert {k: counts[k] for k in ("rejected", "filtered")} == {"rejected": made.rejected, "filtered": made.filtered}, (
-        letters
-    )
-    assert counts["indexed"] == len(rows) == len(made.records)
-    assert counts["read"] == len(made.records) + sum(made.rejected.values()) + sum(made.filtered.values())
+    assert {"rejected": counts.rejected, "filtered": counts.filtered} == {
+        "rejected": made.rejected,
+        "filtered": made.filtered,
+    }, letters
+    assert counts.indexed == len(rows) == len(made.records)
+    assert counts.read == len(made.records) + sum(made.rejected.values()) + sum(made.filtered.values())
     read = vlm.open_images(own_entry(made.directory), str(made.directory))
     found = [(r["language"], r["target"], *read(r["image"], r["image_offset"], r["image_length"])) for r in rows]
     assert found == [(*record, "") for record in made.records]
@@ -63,7 +68,7 @@ def test_another_place_gives_the_same_index(made: Made, tmp_path: Path) -> None:
     made.directory.rename(tmp_path / "moved")
     (tmp_path / "moved").joinpath("dataset.yaml").touch()
     again = run_index(IndexConfig((str(tmp_path / "moved"),), str(tmp_path / "b"), json=True), [])
-    assert first["digest"] == again["digest"]
+    assert first.digest == again.digest
 
 
 def test_images_that_changed_since_the_index_are_told(made: Made, tmp_path: Path) -> None:
@@ -80,7 +85,7 @@ def test_images_that_changed_since_the_index_are_told(made: Made, tmp_path: Path
 
 def test_jobs_do_not_change_what_is_read(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = own_entry(made.directory)
-    file = sorted(p for p in made.directory.rglob("*") if p.match(dict(entry.splits)["train"]))[0]
+    file = sorted(p for p in made.directory.rglob("*") if p.match(entry.splits["train"]))[0]
     source = vlm.SourceFile(entry, str(made.directory), "train", str(file))
     module = vlm.reader(entry)
 
@@ -107,9 +112,9 @@ def test_a_json_file_that_ends_early_costs_one_dead_letter(maker: Any, tmp_path:
     data = json.dumps(text).encode()
     file.write_bytes(data[: -len(data) // 10])
     counts, _, letters = index(made.directory, tmp_path / "index")
-    assert 0 < counts["indexed"] <= len(made.records)
+    assert 0 < counts.indexed <= len(made.records)
     assert "the rest of the file is lost" in letters[-1]["detail"]
-    assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values()) + sum(counts["filtered"].values())
+    assert counts.read == counts.indexed + sum(counts.rejected.values()) + sum(counts.filtered.values())
 
 
 def test_broken_boxes_are_refused_whole(tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def test_broken_boxes_are_refused_whole(tmp_path: Path) -> None:
 def test_boxes_one_class_at_a_time_and_what_was_left_out(tmp_path: Path) -> None:
     made = vlm_data.coco_boxes(tmp_path / "data")
     counts, _, letters = index(made.directory, tmp_path / "a")
-    assert counts["left_out"] == {"crowd boxes": 1}
+    assert counts.left_out == {"crowd boxes": 1}
     details = {letter["detail"] for letter in letters}
     assert any(
         "1 boxes of no known class, 1 boxes outside the image, 2 boxes without area, 1 boxes smaller" in d
@@ -178,8 +183,8 @@ def test_damaged_tar_files_say_so(damage: str, tmp_path: Path) -> None:
                           "no end": data[: last + 1024]}[damage])  # fmt: skip
     counts, rows, letters = index(made.directory, tmp_path / "index")
     assert letters[-1]["reason"] == "tar"
-    assert len(rows) == counts["indexed"] >= (0 if damage in ("gzip", "huge header") else 5)
-    assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values())
+    assert len(rows) == counts.indexed >= (0 if damage in ("gzip", "huge header") else 5)
+    assert counts.read == counts.indexed + sum(counts.rejected.values())
 
 
 def test_a_header_that_leads_backwards_ends_the_file(tmp_path: Path) -> None:
@@ -196,7 +201,7 @@ def test_a_header_that_leads_backwards_ends_the_file(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:end] + bytes(header) + b"\0" * 1024)
     counts, _, letters = index(made.directory, tmp_path / "index")
     assert letters[-1]["reason"] == "tar"
-    assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values())
+    assert counts.read == counts.indexed + sum(counts.rejected.values())
 
 
 def test_images_folders_outside_are_refused_at_once(tmp_path: Path) -> None:
@@ -233,7 +238,7 @@ def test_no_name_leads_out(name: str) -> None:
 @given(name=st.text(max_size=30))
 def test_any_name_is_read_or_told(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.getbasetemp()
-    data, problem = folder.open_images(entries.DatasetEntry("x", "vqa"), str(root))(name, 0, 3)
+    data, problem = folder.open_images(DatasetEntry("x", "vqa"), str(root))(name, 0, 3)
     assert (data == b"") == bool(problem)
 
 
@@ -244,7 +249,7 @@ def test_jsonl_files_are_cut_into_jobs_of_lines(tmp_path: Path) -> None:
     ranges = vlm.jsonl.line_ranges(str(file), 4)
     assert [first for *_, first in ranges] == [0, 4, 8]
     assert ranges[-1][1] == file.stat().st_size
-    source = vlm.SourceFile(entries.DatasetEntry("v", "vqa", target="answer"), str(tmp_path), "train", str(file))
+    source = vlm.SourceFile(DatasetEntry("v", "vqa", target="answer"), str(tmp_path), "train", str(file))
     found = [r for part in ranges for r in vlm.read(source, part)]
     whole = list(vlm.read(source, (0, None, 0)))
     assert [r.where for r in found] == [r.where for r in whole]
@@ -278,22 +283,22 @@ def test_jsonl_files_are_cut_into_jobs_of_lines(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_entries_that_cannot_be_say_why(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        entries.parse_entry(f"{{name: x, kind: vqa, {text}}}", "x.yaml")
+        parse_entry(f"{{name: x, kind: vqa, {text}}}", "x.yaml")
     assert message in str(caught.value)
 
 
 def test_robots_have_no_vlm_keys() -> None:
     with pytest.raises(InputError, match="'detect' is a key of vqa and caption entries"):
-        entries.parse_entry("{name: x, kind: robot, detect: all, cameras: {primary: a}, action: [{from: a}]}", "x.yaml")
+        parse_entry("{name: x, kind: robot, detect: all, cameras: {primary: a}, action: [{from: a}]}", "x.yaml")
 
 
 def test_the_entries_of_the_documentation_are_entries() -> None:
     text = (Path(__file__).parents[2] / "docs" / "vlm.md").read_text()
     blocks = [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
-    found = [entries.parse_entry(block, "docs/vlm.md") for block in blocks]
+    found = [parse_entry(block, "docs/vlm.md") for block in blocks]
     assert {entry.format for entry in found} == set(vlm.READERS)
     for entry in found:
-        assert entries.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+        assert json_files.decode(DatasetEntry, json.loads(json.dumps(json_files.encode(entry))), "docs/vlm.md") == entry
 
 
 def test_object_stores(made: Made, tmp_path: Path) -> None:
@@ -307,8 +312,8 @@ def test_object_stores(made: Made, tmp_path: Path) -> None:
             store.pipe(f"/bucket/data/{file.relative_to(made.directory)}", file.read_bytes())
     try:
         result = run_index(IndexConfig(("memory://bucket/data",), str(tmp_path / "index"), json=True), [])
-        (dataset,) = result["datasets"].values()
-        assert dataset["splits"]["train"]["rejected"] == made.rejected
+        (dataset,) = result.datasets.values()
+        assert dataset.splits["train"].rejected == made.rejected
         files = sorted((tmp_path / "index").glob("*/*/*.episodes.parquet"))
         rows = [row for file in files for row in pq.read_table(file).to_pylist()]
         read = vlm.open_images(own_entry(made.directory), "memory://bucket/data")

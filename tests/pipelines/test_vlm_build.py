@@ -6,26 +6,26 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fasttok.episodes.index import open_index
+from fasttok.episodes.index_file import SplitCounts, open_index
 from pipelines import vlm
 from pipelines.builder.run import BuildConfig, run_build
-from pipelines.datasets import entries
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
 from tests.pipelines import vlm_formats
 from tests.pipelines.vlm_formats import COUNT, FORMATS, picture
 
 
-def index(path: Path, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def index(path: Path, out: Path) -> tuple[SplitCounts, list[dict[str, Any]], list[dict[str, Any]]]:
     """(counts of the train split, indexed rows, dead letters)."""
     run_index(IndexConfig((str(path),), str(out)), [])
-    (name, dataset), *_ = open_index(str(out))["datasets"].items()
-    counts = dataset["splits"]["train"]
-    tables = [[pq.read_table(out / name / "train" / f"{stem}.{part}.parquet").to_pylist() for stem in counts["files"]]
+    (name, dataset), *_ = open_index(str(out)).datasets.items()
+    counts = dataset.splits["train"]
+    tables = [[pq.read_table(out / name / "train" / f"{stem}.{part}.parquet").to_pylist() for stem in counts.files]
               for part in ("episodes", "rejected")]  # fmt: skip
     found, bad = ([row for table in part for row in table] for part in tables)
-    assert counts["read"] == counts["indexed"] + sum(counts["rejected"].values()) + sum(counts["filtered"].values())
-    assert counts["indexed"] == len(found)
+    assert counts.read == counts.indexed + sum(counts.rejected.values()) + sum(counts.filtered.values())
+    assert counts.indexed == len(found)
     return counts, found, bad
 
 
@@ -44,9 +44,7 @@ EXPECTED = {
 def test_every_format_is_indexed_and_its_images_are_the_very_bytes(tmp_path: Path, name: str) -> None:
     path = vlm_formats.write(tmp_path, name)
     counts, rows, _ = index(path, tmp_path / "index")
-    entry = entries.from_json(
-        open_index(str(tmp_path / "index"))["datasets"]["ask" if name == "tfds" else name]["entry"]
-    )
+    entry = open_index(str(tmp_path / "index")).datasets["ask" if name == "tfds" else name].entry
     read = vlm.open_images(entry, str(path))
     known = {picture(i): i for i in range(COUNT)}
     for row in rows:
@@ -59,7 +57,7 @@ def test_every_format_is_indexed_and_its_images_are_the_very_bytes(tmp_path: Pat
                 texts.append(("caption en", f"a picture of {known[data] + COUNT}."))
             assert (row["language"], row["target"]) in texts
     assert len({(row["file"], row["episode"]) for row in rows}) == len(rows)
-    assert not counts["rejected"]
+    assert not counts.rejected
 
 
 @pytest.mark.parametrize("name", FORMATS)

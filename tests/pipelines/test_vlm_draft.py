@@ -9,7 +9,8 @@ import pytest
 
 from fasttok.errors import InputError
 from pipelines.catalogue.commands import DraftConfig, run_draft
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
 from tests.pipelines import vlm_data
 
 PROMPTS = {"cap": "caption en"}
@@ -43,8 +44,8 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_draft(DraftConfig(str(tmp_path)))
     (tmp_path / "dataset.yaml").write_text(capsys.readouterr().out)
     result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
-    (dataset,) = result["datasets"].values()
-    assert dataset["splits"]["val"]["indexed"] == 1
+    (dataset,) = result.datasets.values()
+    assert dataset.splits["val"].indexed == 1
 
 
 def test_what_is_not_recognised_is_said(tmp_path: Path) -> None:

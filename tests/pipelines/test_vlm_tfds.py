@@ -13,8 +13,9 @@ from PIL import Image
 from fasttok.episodes.tfds import tfds
 from fasttok.errors import InputError
 from pipelines import vlm
-from pipelines.datasets import entries
-from pipelines.index.run import IndexConfig, run_index
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
 from tests.pipelines import vlm_data
 
 ENTRY = "{name: captioned, kind: vqa, format: tfds, image: image, prompt: question, target: answers, id: key}"
@@ -62,14 +63,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_examples_are_indexed_and_their_images_found_again(written: Path, tmp_path: Path) -> None:
     (written / "dataset.yaml").write_text(ENTRY)
     result = run_index(IndexConfig((str(written),), str(tmp_path / "index"), json=True), [])
-    counts = result["datasets"]["captioned"]["splits"]["train"]
-    assert (counts["read"], counts["indexed"], counts["rejected"]) == (20, 18, {"language": 2})
+    counts = result.datasets["captioned"].splits["train"]
+    assert (counts.read, counts.indexed, counts.rejected) == (20, 18, {"language": 2})
     rows = [
         r
         for file in sorted((tmp_path / "index").glob("*/*/*.episodes.parquet"))
         for r in pq.read_table(file).to_pylist()
     ]
-    read = vlm.open_images(entries.parse_entry(ENTRY, "x"), str(written))
+    read = vlm.open_images(parse_entry(ENTRY, "x"), str(written))
     for row in rows:
         number = int(row["id"]) - 100
         data, problem = read(row["image"], row["image_offset"], row["image_length"])
@@ -77,7 +78,7 @@ def test_examples_are_indexed_and_their_images_found_again(written: Path, tmp_pa
         assert (row["language"], row["target"], row["answers"]) == (f"q{number}?", "b", [f"a{number}", "b", "b"])
         assert row["image_bytes"] == len(data)
         assert read(row["image"], row["image_offset"] + 1, row["image_length"])[0] == b""
-    assert counts["bytes"] == sum(file.stat().st_size for file in written.glob("*tfrecord*"))
+    assert counts.bytes == sum(file.stat().st_size for file in written.glob("*tfrecord*"))
     for name in vlm_data.HOSTILE:
         assert read(name, 0, 100)[0] == b""
 
@@ -104,9 +105,9 @@ def test_entries_that_do_not_fit_the_features(
 
 def test_no_tensorflow_is_loaded(written: Path) -> None:
     code = (
-        "import sys\nfrom pipelines import entries, vlm\n"
-        f"entry = entries.parse_entry({ENTRY!r}, 'x')\n"
-        f"files = vlm.tfds.opened({str(written)!r}).splits['train']\n"
+        "import sys\nfrom pipelines import vlm\nfrom pipelines.datasets.entry_parser import parse_entry\n"
+        f"entry = parse_entry({ENTRY!r}, 'x')\n"
+        f"files = vlm.tfds.open_raw({str(written)!r}).splits['train']\n"
         f"print(sum(1 for f in files for r in vlm.read(vlm.SourceFile(entry, {str(written)!r}, 'train', f), (0, None, 0))))\n"
         "assert not {'tensorflow', 'tensorflow_datasets', 'apache_beam'} & set(sys.modules)"
     )
