@@ -1,15 +1,19 @@
 # Two commands on a fresh machine with Python >= 3.11: `make demo`, then `make test`. Both are thin; the lines they run are in
-# the README. VENV= and PYTHON= may be given.
+# the README. VENV= and PYTHON= may be given, and PYTEST= more words for pytest (`make test PYTEST='-n 8'`).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint bench clean
+# Two processes; a file's tests stay together, so that what a module's tests share is made once.
+RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+QUICK := -m "not slow and not gpu"
+
+.PHONY: help demo test test-all coverage lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fasttok needs Python >= 3.11, this is %s" % sys.version.split()[0])'
@@ -23,8 +27,16 @@ demo: $(READY)  ## the whole chain on generated data; writes demo/report.html
 	$(BIN)/python -m examples.demo --out demo --overwrite
 	@echo 'To run these commands yourself, here, first: source $(VENV)/bin/activate'
 
-test: $(READY)  ## every test, the slow ones too
-	$(BIN)/python -m pytest
+test: $(READY)  ## the tests, without the slow ones
+	$(RUN_TESTS) $(QUICK)
+
+test-all: $(READY)  ## every test, the slow ones too
+	$(RUN_TESTS)
+
+coverage: $(READY)  ## lines that `make test` reaches, of those that `make test-all` reaches; fails below 95 %
+	$(RUN_TESTS) --cov --cov-report=xml:build/coverage/quick.xml $(QUICK)
+	$(RUN_TESTS) --cov --cov-report=xml:build/coverage/all.xml
+	$(BIN)/python -m tests.coverage_share build/coverage/quick.xml build/coverage/all.xml
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -3,25 +3,64 @@
 import gc
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from tests.chain import Chain
 
-settings.register_profile("fasttok", deadline=None)  # time is for benchmarks, not for tests
+# Time is for benchmarks, not for tests.
+settings.register_profile("fasttok", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fasttok")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Most of the training tests compile the same few functions: in this process and in those that tests start.
-_cache = tempfile.TemporaryDirectory(prefix="fasttok-jax-")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
+# Most of the training tests compile the same few functions: in this process, in its workers and in those that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="fasttok-jax-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before the workers of `pytest -n` start: kernels are compiled once, not by each of them."""
+    if session.config.getoption("numprocesses", None):
+        subprocess.run([sys.executable, "-m", "tests.kernels"], cwd=ROOT, check=True)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Counts the slow tests that `-m "not slow"` leaves out."""
+    if items:
+        stash = items[0].config.stash
+        stash[LEFT_OUT] = stash.get(LEFT_OUT, 0) + sum(item.get_closest_marker("slow") is not None for item in items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of `pytest -n` tells its count; each of them collects all tests, so the counts are the same."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes a worker's count."""
+    if hasattr(node, "workeroutput"):  # a worker that died has none
+        node.config.stash[LEFT_OUT] = node.workeroutput.get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says how much was not tested."""
+    if count := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{count} slow tests were left out; `make test-all` runs them too")
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +82,32 @@ def forget_compiled() -> Iterator[None]:
         gc.collect()
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder for the whole session: the first process that asks calls `make` with it, the others wait.
+
+    Args:
+        factory: pytest's own fixture. A worker's folder lies in that of the process that started the workers.
+        name: of the folder.
+        make: fills the folder, which exists.
+    """
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of another process, where it failed
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the four generated datasets: 12 + 2 episodes per robot, 60 questions, 30 captions."""
     from examples.tabletop.generate import GenerateConfig, main
 
-    out = tmp_path_factory.mktemp("tabletop")
-    main(GenerateConfig(out, episodes=12, vqa=60, captions=30))
-    return out
+    return once(tmp_path_factory, "tabletop", lambda out: main(GenerateConfig(out, episodes=12, vqa=60, captions=30)))
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +118,16 @@ def chain(tabletop: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     from pipelines.index.config import IndexConfig
     from pipelines.index.run import run_index
 
-    out = tmp_path_factory.mktemp("chain")
-    made = Chain(tabletop, out / "index", out / "tokenizer", out / "shards")
-    run_index(IndexConfig(made.datasets, made.index), [])
-    Fit((str(made.index),), made.tokenizer, vocab_size=300).run()
-    run_build(BuildConfig("demo", str(made.shards), 700, str(made.index), str(made.tokenizer), shards=3), [])
-    return made
+    def stages(out: Path) -> Chain:
+        return Chain(tabletop, out / "index", out / "tokenizer", out / "shards")
+
+    def make(out: Path) -> None:
+        made = stages(out)
+        run_index(IndexConfig(made.datasets, str(made.index)), [])
+        Fit((str(made.index),), made.tokenizer, vocab_size=300).run()
+        run_build(BuildConfig("demo", str(made.shards), 700, str(made.index), str(made.tokenizer), shards=3), [])
+
+    return stages(once(tmp_path_factory, "chain", make))
 
 
 @pytest.fixture

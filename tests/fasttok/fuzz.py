@@ -167,7 +167,7 @@ def outcome(folder: Path) -> str:
 
 def hang(*_: Any) -> None:
     """Ends a mutant that takes too long."""
-    raise TimeoutError(f"more than {SECONDS} s")
+    raise TimeoutError(f"more than {SECONDS} s of processor time")
 
 
 def main(work: Path, count: int, directories: list[Path]) -> None:
@@ -175,7 +175,7 @@ def main(work: Path, count: int, directories: list[Path]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
-    signal.signal(signal.SIGALRM, hang)
+    signal.signal(signal.SIGPROF, hang)
     outcomes: Counter[str] = Counter()
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -184,7 +184,7 @@ def main(work: Path, count: int, directories: list[Path]) -> None:
         shutil.copytree(directories[number % len(directories)], folder)
         how = "nothing"
         try:
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
             how = mutate(rng, folder)
             outcomes[f"{how}: {outcome(folder)}"] += 1
         except BaseException:
@@ -192,7 +192,7 @@ def main(work: Path, count: int, directories: list[Path]) -> None:
             print(f"mutant {number} of {directories[number % len(directories)]}, damaged by {how}", file=sys.stderr)
             sys.exit(1)
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     json.dump(outcomes, sys.stdout)
 
 

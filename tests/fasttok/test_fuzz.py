@@ -13,7 +13,6 @@ MUTANTS = 2000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_mutants(tabletop: Path, tmp_path: Path) -> None:
     directories = [tabletop / "tabletop_planar" / "1.0.0"]
     directories += [write(seed, tmp_path / str(seed), episodes=True) for seed in (1, 2, 9, 12, 31, 40, 55)]

@@ -67,7 +67,6 @@ def test_random_features_equal_tfds(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("first", range(8, 248, 40))
 def test_more_random_features_equal_tfds(first: int, tmp_path: Path) -> None:
     for seed in range(first, first + 40):

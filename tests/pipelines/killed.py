@@ -8,6 +8,7 @@ build that gets through after all the kills, and prints what was visible after e
 """
 
 import json
+import math
 import os
 import random
 import resource
@@ -55,7 +56,7 @@ def main(out: Path, seed: int, kills: int, full: int, arguments: dict[str, objec
             attempt(config, short)
         more = len(visible(out)) + rng.randint(0, 2)
         last = killed >= kills
-        deadline = time.monotonic() + (rng.uniform(0.02, 0.6) if not last and rng.random() < 0.3 else 300)
+        deadline = time.monotonic() + (rng.uniform(0.02, 0.6) if not last and rng.random() < 0.3 else math.inf)
         status = done = 0
         while not done and time.monotonic() < deadline:
             done, status = os.waitpid(child, os.WNOHANG)

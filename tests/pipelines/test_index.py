@@ -154,8 +154,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(chain: Chain, t
             start_new_session=True,
         )
         delay = rng.uniform(0.05, 1.2) if not before or run % 3 else 0.02
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None and not (out / ".unfinished").exists():
+        while process.poll() is None and not (out / ".unfinished").exists():
             time.sleep(0.005)
         time.sleep(delay)
         if process.poll() is None:
@@ -164,7 +163,10 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(chain: Chain, t
         process.wait()
         assert all(f.stat().st_mtime_ns == t for f, t in before.items())  # what was finished is not done again
         if (out / "index.json").exists():
-            break
+            if kills:
+                break
+            shutil.rmtree(out)  # on a busy machine it was through before it could be killed: once more, from nothing
+            continue
         with pytest.raises(InputError):
             open_episodes(str(out))
     else:

@@ -48,7 +48,7 @@ def job_service(tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "service.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for _ in range(300):
+        while process.poll() is None:
             with closing(socket.socket()) as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,19 +94,19 @@ def test_killed_while_a_checkpoint_is_written(chain: Chain, tmp_path: Path) -> N
     more = ("--steps=40", "--checkpoint-every=1")
     subprocess.run(command(chain, tmp_path / "whole", *more), check=True, capture_output=True)
     cut = tmp_path / "cut"
-    process = subprocess.Popen(command(chain, cut, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 180
 
     def writing() -> list[Path]:
         """Steps that have no name yet, once some are whole."""
         done = [p for p in (cut / "checkpoints").glob("*") if p.name.isdigit()]
         return [p for p in (cut / "checkpoints").glob("*tmp*") if p.is_dir()] if done else []
 
-    while time.monotonic() < deadline and process.poll() is None and not writing():
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert writing(), "the kill came too late; raise --steps"
+    while not writing():  # on a busy machine a kill may come too late: once more, from nothing
+        shutil.rmtree(cut, ignore_errors=True)
+        process = subprocess.Popen(command(chain, cut, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not writing():
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     assert losses(cut)[-1][0] < 40
     subprocess.run(command(chain, cut, *more, "--resume"), check=True, capture_output=True)
     assert losses(cut) == losses(tmp_path / "whole")
@@ -147,7 +148,7 @@ def test_two_processes_are_one(chain: Chain, tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]  # fmt: skip
-    said = [process.communicate(timeout=300)[1] for process in together]
+    said = [process.communicate()[1] for process in together]
     assert [process.returncode for process in together] == [0, 0], said
     np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-4)
     assert sorted(p.name for p in (tmp_path / "two" / "checkpoints").iterdir()) == ["2", "4"]

@@ -272,7 +272,6 @@ def test_runs_start_in_a_folder_that_holds_other_modules_of_our_names(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_study_from_a_folder_that_holds_other_modules_of_our_names(lab: Path) -> None:
     (lab / "study.yaml").write_text(
         "name: s\nquestion: q\nbase: {flags: --preset vlm, shards: web}\ncommon: --batch-size 8\nrobot_samples: 100\n"
@@ -336,7 +335,6 @@ def test_what_each_study_asks_of_its_runs(path: Path, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--smoke`: data, base VLM, arms, seeds, table and page; done again, nothing is trained again."""
     from train.study.__main__ import StudyConfig, main
