@@ -1,7 +1,6 @@
 """Training: the loop, in the order things happen."""
 
 import dataclasses
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from fasttok.common.console import log, progress
+from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
 from train import flops, sharding
@@ -19,7 +19,7 @@ from train.checkpoint import Checkpoints
 from train.config import TrainConfig
 from train.data import Loaded, prefetch
 from train.dry_run import per_sample, print_memory, print_plan
-from train.run_folder import CONFIG
+from train.run_folder import RUN
 from train.setup import Setup, initial_params, prepare
 from train.step import begin, probe, train_step
 from train.tracker import open_trackers
@@ -35,8 +35,9 @@ def run(config: TrainConfig) -> None:
     """
     join_processes(config.distributed)
     first = jax.process_index() == 0
-    if first:
-        open_run(config)
+    out = None
+    if first and not config.dry_run:
+        out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume)
     setup = prepare(config)
     mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
     if first:
@@ -46,7 +47,8 @@ def run(config: TrainConfig) -> None:
     if config.dry_run:
         print_memory(setup, step_config, mesh)
         return
-    if first:
+    if out is not None:
+        out.begin()
         setup.saved.save(config.out)
     together("the run's folder is ready")
     state = begin(initial_params(setup), config, mesh)
@@ -128,24 +130,6 @@ def together(what: str) -> None:
     """Waits until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
-
-
-def open_run(config: TrainConfig) -> None:
-    """Makes way for the run; only a run's folder is ever replaced.
-
-    Raises:
-        InputError: OUT holds a run and neither --resume nor --overwrite was given, or is something else.
-    """
-    if config.dry_run or not config.out.exists() or not any(config.out.iterdir()):
-        return
-    if not (config.out / CONFIG).is_file():
-        raise InputError(f"{config.out} exists and is not a run; choose another --out")
-    if config.overwrite:
-        shutil.rmtree(config.out)
-    elif not config.resume:
-        raise InputError(
-            f"{config.out} holds a run; pass --resume to go on, --overwrite to replace it, or another --out"
-        )
 
 
 class Watch:

@@ -15,7 +15,10 @@ from pathlib import Path
 
 from fasttok import ActionTokenizer
 from fasttok.common import json_files
+from fasttok.common.console import write_text
+from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.errors import InputError
+from fasttok.storage.folder import TOKENIZER as TOKENIZER_FOLDER
 from train.config import TrainConfig
 from train.tokens import TextTokenizer
 
@@ -25,6 +28,22 @@ TOKENIZER = "tokenizer"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 FORMAT_VERSION = 1  # of config.json; runs that do not say theirs have this one
+RUN = OutputKind(
+    "run",
+    marks=(Mark(CONFIG, ("shards", "model", "data", "optim"), FORMAT_VERSION),),
+    files=(
+        CONFIG,
+        TEXT_TOKENIZER,
+        METRICS,
+        "not_finite_step_*.npz",
+        f"{CHECKPOINTS}/[0-9]*/**",
+        "tensorboard/**",
+        "wandb/**",
+        "wandb_id",
+    ),
+    resume="flag",
+    inner={TOKENIZER: TOKENIZER_FOLDER},
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +73,7 @@ class SavedRun:
         """Writes RUN; what other files it holds stay."""
         run.mkdir(parents=True, exist_ok=True)
         about = {json_files.VERSION_KEY: FORMAT_VERSION} | self.config.to_json()
-        (run / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_text(run / CONFIG, json.dumps(about, indent=2) + "\n")
         self.text.save(run / TEXT_TOKENIZER)
         self.tok.save(run / TOKENIZER, overwrite=True)
 

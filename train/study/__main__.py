@@ -13,6 +13,7 @@ import tyro
 
 from fasttok.common import console
 from fasttok.common.console import emit_json, log, table
+from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError, require
 from train.study.study_file import load_study
 
@@ -75,7 +76,7 @@ def main(config: StudyConfig) -> None:
     root = config.out / "smoke" if config.smoke else config.out
     out = root / config.study.stem
     pool = Pool(root / "runs", config.jobs)
-    out.mkdir(parents=True, exist_ok=True)
+    check_output(out, tables.STUDY, resume=True).begin()
     inputs = StudyInputs(prepare_data(study, config.data, root / "data", config.smoke), config.env)
     done = carry_out(study, inputs, pool)
     result = summarize(study, done)

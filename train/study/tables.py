@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasttok.common.console import write_text
+from fasttok.common.output_folder import Mark, OutputKind
 from train.study.intervals import Estimate
 from train.study.study_result import StudyResult
 
@@ -142,6 +143,14 @@ def short(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [short(v) for v in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+STUDY = OutputKind(
+    "study",
+    marks=(Mark("results.json", ("command", "study", "question", "seeds")),),
+    files=("results.json", "results.md", "study.html"),
+    resume="always",
+)
 
 
 def write(result: StudyResult, command: str, out: Path) -> None:
