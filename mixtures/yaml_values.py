@@ -17,10 +17,10 @@ class CheckedValues:
         self.path = path
 
     def error(self, keys: Keys, key: str | None, message: str) -> InputError:
-        """An error that names the line of a key, or of the whole mapping.
+        r"""An error that names the line of a key, or of the whole mapping.
 
         >>> from mixtures.yaml_lines import loads
-        >>> str(CheckedValues(Path("mix.yaml")).error(loads("a: 1\\nb: 2"), "b", "b is odd"))
+        >>> str(CheckedValues(Path("mix.yaml")).error(loads("a: 1\nb: 2"), "b", "b is odd"))
         'mix.yaml: line 2: b is odd'
         """
         line = keys.lines.get(key, keys.line) if key else keys.line

@@ -1,0 +1,1 @@
+"""The packaged mixtures, a YAML file each; those of a project are in a folder of its name."""

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from fasttok import ActionTokenizer
@@ -13,22 +13,11 @@ from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from mixtures.index_sizes import Holding
 from mixtures.spec import Mixture
 from pipelines.builder.sources import ResolvedSource
-from pipelines.common.files import atomic_write, filesystem, is_local, join
+from pipelines.common.files import atomic_write, filesystem, join
+from pipelines.shards.tokenizer import load_tokenizer
 
 TOKENIZER = "tokenizer"
 CONFIG_LAST = "processor_config.json"  # copied last: a tokenizer folder without it does not load
-
-
-@lru_cache(maxsize=2)
-def load_tokenizer(folder: str) -> ActionTokenizer:
-    """The build's tokenizer; one on an object store is copied to a temporary folder first."""
-    fs, path = filesystem(folder)
-    if is_local(fs):
-        return ActionTokenizer.load(path)
-    with tempfile.TemporaryDirectory() as temporary:
-        for file in fs.ls(path, detail=False):
-            Path(temporary, file.rsplit("/", 1)[-1]).write_bytes(fs.cat_file(file))
-        return ActionTokenizer.load(temporary)
 
 
 def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionTokenizer | None:
@@ -93,7 +82,6 @@ def place_tokenizer(
     folder = join(out, TOKENIZER)
     fs, path = filesystem(folder)
     if fs.exists(join(path, CONFIG_LAST)):
-        load_tokenizer.cache_clear()
         held = load_tokenizer(folder)
         if given is not None and given.fingerprint != held.fingerprint:
             raise InputError(

@@ -10,10 +10,10 @@ import yaml
 
 from fasttok import ActionTokenizer
 from mixtures.spec import Mixture
-from pipelines.builder.action_tokens import load_tokenizer
 from pipelines.builder.sidecar import ShardSidecar
 from pipelines.common.files import atomic_write, join
 from pipelines.shards.manifest import Manifest
+from pipelines.shards.tokenizer import load_tokenizer
 
 NOT_STATED = "not stated"
 # Identifiers of licences that dataset cards may name (huggingface.co/docs/hub/repositories-licenses); others are "other".

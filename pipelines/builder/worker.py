@@ -21,7 +21,7 @@ import pyarrow as pa
 from fasttok.common import json_files
 from fasttok.errors import InputError
 from mixtures.quota import interleave
-from pipelines.builder.action_tokens import TOKENIZER, load_tokenizer
+from pipelines.builder.action_tokens import TOKENIZER
 from pipelines.builder.plan import Plan, load_plan, shard_groups
 from pipelines.builder.rows import make_parts
 from pipelines.builder.sidecar import ShardSidecar, read_sidecar, write_sidecar
@@ -32,6 +32,7 @@ from pipelines.common.live_counts import JOBS, LIVE, WORK, Counts, Reporter
 from pipelines.common.random_bits import shuffled
 from pipelines.shards import shard_name, write_shard
 from pipelines.shards.records import IMAGE_COLUMNS, ROWS_PER_BATCH, SCHEMA
+from pipelines.shards.tokenizer import load_tokenizer
 
 PLAN = "plan"
 SOURCES = "sources.json"  # in PLAN

@@ -1,7 +1,7 @@
-"""What `lint` finds: one entry for each check and source, with the first place, how many there are, and what to do."""
+"""What a check finds: one entry for each check and source, with the first place, how many there are, and what to do."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Level = Literal["error", "warning"]
 
@@ -12,9 +12,13 @@ class Finding:
 
     Attributes:
         level: an error means that the shards are not what they claim to be, or that what is learned from them cannot be trusted.
-        check: its name, for scripts. source: of the rows, "" where it concerns no single one.
-        where: the shard, and in it the first row. count: rows (or files, or counts) like this.
-        what, expected, todo: in words.
+        check: name of the check, for scripts.
+        where: the first place, such as a shard and a row in it.
+        what: what is there, in words.
+        expected: what should be there, in words.
+        todo: what to do about it, in words.
+        source: of the rows, "" if it concerns no single source.
+        count: rows (or files, or counts) like this.
     """
 
     level: Level
@@ -31,25 +35,22 @@ class Finding:
         more = f" ({self.count:,} in all)" if self.count > 1 else ""
         return f"{self.where}{whose}: {self.what}{more} [{self.check}]\n    expected {self.expected}\n    next: {self.todo}"
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 class Findings:
     """Gathers findings; those of one check, source and expectation become one."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, str], Finding] = {}
+        self._merged: dict[tuple[str, str, str], Finding] = {}
 
     def add(self, level: Level, check: str, where: str, what: str, expected: str, todo: str, *, source: str = "",
             count: int = 1) -> None:  # fmt: skip
         """Adds one, or counts it to the first of its kind."""
         key = (check, source or where, expected)
-        if key in self._found:
-            self._found[key].count += count
+        if key in self._merged:
+            self._merged[key].count += count
         else:
-            self._found[key] = Finding(level, check, where, what, expected, todo, source, count)
+            self._merged[key] = Finding(level, check, where, what, expected, todo, source, count)
 
     def of(self, level: Level) -> list[Finding]:
         """Those of one level, as they were found."""
-        return [found for found in self._found.values() if found.level == level]
+        return [finding for finding in self._merged.values() if finding.level == level]

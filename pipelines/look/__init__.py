@@ -1,0 +1,1 @@
+"""Looking at shards: `inspect` shows rows, `stats` counts them, `lint` checks them."""

@@ -4,7 +4,7 @@ Every byte is read once for the digests and every row once for what is in it. Me
 a row to find what stands there twice, and 24 more where a held-out split is in the same shards.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import numpy as np
@@ -15,12 +15,12 @@ from fasttok.common.console import emit_json, log, progress
 from fasttok.errors import InputError
 from mixtures.quota import interleave
 from pipelines.common.findings import Findings
-from pipelines.look.lint_copies import Copies
+from pipelines.look.lint_copies import CopyChecks
 from pipelines.look.lint_rows import RowChecks
 from pipelines.look.lint_text import TextChecks, read_held_out
-from pipelines.look.scan import held_tokenizer, shard_batches, shard_starts, source_codes
+from pipelines.look.scan import shard_batches, shard_starts, shards_tokenizer, source_codes
 from pipelines.shards import ShardReader
-from pipelines.shards.reader import file_problem
+from pipelines.shards.shard_files import file_problem
 
 MANIFEST = "manifest.json"
 REBUILD = "build again with --resume, which keeps the shards that are sound"
@@ -55,12 +55,12 @@ def run_lint(config: LintConfig) -> None:
         InputError: there are errors, or warnings under --strict; lists them.
     """
     reader = ShardReader(config.shards)
-    found = check(reader, config)
-    errors, warnings = found.of("error"), found.of("warning")
+    findings = check(reader, config)
+    errors, warnings = findings.of("error"), findings.of("warning")
     if config.json:
         emit_json({
             "shards": len(reader.manifest.shards), "rows": reader.num_rows,
-            "errors": [e.to_json() for e in errors], "warnings": [w.to_json() for w in warnings],
+            "errors": [asdict(e) for e in errors], "warnings": [asdict(w) for w in warnings],
         })  # fmt: skip
     fatal = [*errors, *(warnings if config.strict else [])]
     for warning in [] if config.strict else warnings:
@@ -75,23 +75,23 @@ def run_lint(config: LintConfig) -> None:
 
 
 def check(reader: ShardReader, config: LintConfig) -> Findings:
-    """All findings.
+    """Checks everything.
 
     Raises:
         InputError: --held-out names a file that cannot be read, or is no regular expression.
     """
-    manifest, found = reader.manifest, Findings()
+    manifest, findings = reader.manifest, Findings()
     held_out = read_held_out(config.held_out)
-    check_counts(reader, found)
-    rows = RowChecks(manifest, check_tokenizer(reader, found), found, config.outside)
-    texts = TextChecks(manifest, held_out, found)
-    copies = Copies(manifest, found)
+    check_counts(reader, findings)
+    rows = RowChecks(manifest, check_tokenizer(reader, findings), findings, config.outside)
+    texts = TextChecks(manifest, held_out, findings)
+    copies = CopyChecks(manifest, findings)
     starts = shard_starts(reader).tolist()
     with progress("checking", reader.num_rows, "rows") as advance:
         for number, shard in enumerate(manifest.shards):
             problem = file_problem(reader.path, shard)
             if problem:
-                found.add("error", "shard", shard.name, problem, "the file of the manifest", REBUILD)
+                findings.add("error", "shard", shard.name, problem, "the file of the manifest", REBUILD)
                 advance(shard.rows)
                 continue
             at, order = 0, interleave(shard.rows_per_source)
@@ -100,7 +100,7 @@ def check(reader: ShardReader, config: LintConfig) -> Findings:
                     codes = source_codes(batch, reader.sources)
                     if not np.array_equal(codes, order[at : at + len(codes)]):
                         what = "rows in another order than rows_per_source says, so readers find those of other sources"
-                        found.add("error", "order", shard.name, what, "the order of `interleave`", REBUILD)
+                        findings.add("error", "order", shard.name, what, "the order of `interleave`", REBUILD)
                         break
                     rows.add(shard.name, at, batch, codes)
                     texts.add(shard.name, at, batch, codes)
@@ -110,25 +110,27 @@ def check(reader: ShardReader, config: LintConfig) -> Findings:
                 else:
                     if at != shard.rows:
                         what = f"{at:,} rows"
-                        found.add("error", "order", shard.name, what, f"the manifest's {shard.rows:,}", REBUILD)
+                        findings.add("error", "order", shard.name, what, f"the manifest's {shard.rows:,}", REBUILD)
             except InputError as error:
                 what = str(error).partition("; see: ")[0]
-                found.add("error", "schema", f"{shard.name} row {at}", what, "record batches of this version", REBUILD)
+                findings.add(
+                    "error", "schema", f"{shard.name} row {at}", what, "record batches of this version", REBUILD
+                )
     rows.finish()
     copies.finish(starts)
-    return found
+    return findings
 
 
-def check_tokenizer(reader: ShardReader, found: Findings) -> ActionTokenizer | None:
-    """The shards' tokenizer, if it is the one that made the FAST ids."""
-    tok, problem = held_tokenizer(reader)
+def check_tokenizer(reader: ShardReader, findings: Findings) -> ActionTokenizer | None:
+    """Checks the shards' tokenizer, and returns it if it is the one that made the FAST ids."""
+    tok, problem = shards_tokenizer(reader)
     todo = "put back the folder that the build wrote, or build again with --overwrite"
     if problem:
-        found.add("error", "tokenizer", "tokenizer/", problem, "the tokenizer of the build", todo)
+        findings.add("error", "tokenizer", "tokenizer/", problem, "the tokenizer of the build", todo)
     made = reader.manifest.tokenizer.fingerprint if reader.manifest.tokenizer else None
     if tok is None or tok.fingerprint == made:
         return tok
-    found.add(
+    findings.add(
         "error",
         "tokenizer",
         "tokenizer/",
@@ -139,18 +141,18 @@ def check_tokenizer(reader: ShardReader, found: Findings) -> ActionTokenizer | N
     return None
 
 
-def check_counts(reader: ShardReader, found: Findings) -> None:
-    """Counts of the manifest that do not add up."""
+def check_counts(reader: ShardReader, findings: Findings) -> None:
+    """Checks that the counts of the manifest add up."""
     manifest = reader.manifest
 
     def add(what: str, expected: str, source: str = "") -> None:
         todo = "the manifest was changed, or is of other shards: build again with --resume"
-        found.add("error", "counts", MANIFEST, what, expected, todo, source=source)
+        findings.add("error", "counts", MANIFEST, what, expected, todo, source=source)
 
     for i, (name, source) in enumerate(manifest.sources.items()):
-        held = sum(shard.rows_per_source[i] for shard in manifest.shards)
-        if source.written != held:
-            add(f"written {source.written:,}", f"the {held:,} rows that its shards list", name)
+        listed = sum(shard.rows_per_source[i] for shard in manifest.shards)
+        if source.written != listed:
+            add(f"written {source.written:,}", f"the {listed:,} rows that its shards list", name)
         if source.planned != source.written + source.rejected:
             add(
                 f"planned {source.planned:,}",

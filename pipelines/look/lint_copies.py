@@ -34,24 +34,30 @@ def is_held_out(split: str) -> bool:
 NO_PICTURE = np.uint64(0)
 
 
-class Copies:
-    """Takes in record batches; `finish` reports."""
+class CopyChecks:
+    """Looks for rows that stand twice: takes in record batches; `finish` reports."""
 
-    def __init__(self, manifest: Manifest, found: Findings) -> None:
+    def __init__(self, manifest: Manifest, findings: Findings) -> None:
         n = manifest.num_rows
-        self._found, self._names = found, list(manifest.sources)
+        self._findings, self._names = findings, list(manifest.sources)
         self._shards = [shard.name for shard in manifest.shards]
         self._kinds = np.array([source.kind for source in manifest.sources.values()], object)
         self._datasets = [str(source.dataset) for source in manifest.sources.values()]
-        self._held = np.array([is_held_out(str(source.split)) for source in manifest.sources.values()])
-        self._leaks = bool(self._held.any() and not self._held.all())
+        self._held_out = np.array([is_held_out(str(source.split)) for source in manifest.sources.values()])
+        self._leaks = bool(self._held_out.any() and not self._held_out.all())
         self._codes = np.full(n, -1, np.int16)
         self._ids, self._places = np.zeros(n, np.int64), np.zeros(n, np.uint64)
         size = n if self._leaks else 0
         self._episodes, self._rows, self._pictures = (np.zeros(size, np.uint64) for _ in range(3))
 
     def add(self, first: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
-        """Rows from number `first` on, of all rows in storage order; `codes`: (rows,) places of their sources."""
+        """Takes in rows.
+
+        Args:
+            first: number of the first row, in storage order.
+            batch: the rows.
+            codes: (rows,) int64, numbers of their sources.
+        """
         here = slice(first, first + batch.num_rows)
         self._codes[here] = codes
         self._ids[here] = np.fromiter(map(hash, batch.column("sample_id").to_pylist()), np.int64, batch.num_rows)
@@ -73,7 +79,7 @@ class Copies:
         for name in ("action", "state"):
             column = batch.column(name)
             data, ends = column.flatten().to_numpy(), np.cumsum(np.asarray(column.value_lengths()))
-            numbers.append([part.tobytes() for part in np.split(data, ends[:-1])])
+            numbers.append([row.tobytes() for row in np.split(data, ends[:-1])])
         pictures = [tuple(map(hash, row)) for row in zip(*images, strict=True)]
         rows = [hash(row) for row in zip(pictures, *texts, *numbers, strict=True)]
         self._rows[here] = np.array(rows, np.int64).view(np.uint64)
@@ -106,7 +112,9 @@ class Copies:
         whose = self._names[int(self._codes[rows[at]])]
         todo = "shards of two builds were mixed, or one was copied: build again"
         where, what = place(int(rows[at])), f"the sample_id of {first} again"
-        self._found.add("error", "duplicate", where, what, "each sample_id once", todo, source=whose, count=len(again))
+        self._findings.add(
+            "error", "duplicate", where, what, "each sample_id once", todo, source=whose, count=len(again)
+        )
 
     def _shared(self, read: NDArray[np.int64], place: Callable[[int], str]) -> None:
         """Steps that two sources of one kind took; questions about a robot's steps beside its actions are meant."""
@@ -122,16 +130,16 @@ class Copies:
             row, other = int(read[order[of[0] + 1]]), int(read[order[of[0]]])
             what = f"the same file, episode and step as {place(other)} of source {self._names[a]}"
             todo = "if both are meant, weigh them as one; else give one of the sources another split or filter"
-            self._found.add("warning", "shared", place(row), what, "steps of one source only", todo, source=self._names[b],
+            self._findings.add("warning", "shared", place(row), what, "steps of one source only", todo, source=self._names[b],
                             count=len(of))  # fmt: skip
 
     def _leaked(self, read: NDArray[np.int64], place: Callable[[int], str]) -> None:
         """Rows of held-out sources that others hold too."""
-        held = self._held[self._codes[read]]
-        ours, theirs = read[held], read[~held]
+        out = self._held_out[self._codes[read]]
+        ours, theirs = read[out], read[~out]
         todo = "take the held-out split out of the mixture, or find out why the data repeat themselves"
         done = np.zeros(len(ours), bool)
-        checks: tuple[tuple[str, NDArray, str, Level], ...] = (
+        checks: tuple[tuple[str, NDArray[np.uint64], str, Level], ...] = (
             ("leak", self._rows, "the same pictures, texts and numbers as", "error"),
             ("leak-episode", self._episodes, "a step of the same episode as", "error"),
             ("leak-picture", self._pictures, "the same first picture as", "warning"),
@@ -147,7 +155,7 @@ class Copies:
                 where, share = place(int(rows[0])), f"{len(rows) / total:.1%} of the held-out source's rows"
                 said = f"{what} {place(other)} of the training source {whose} ({share})"
                 expected = "held-out rows that training does not see"
-                self._found.add(level, check, where, said, expected, todo, source=self._names[code], count=len(rows))
+                self._findings.add(level, check, where, said, expected, todo, source=self._names[code], count=len(rows))
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +23,16 @@ DATA = "look at the record of its file and offset, and filter it out in the data
 
 
 @dataclass
-class Seen:
-    """One source's running counts: of rows, of rows that have each camera, and per dim of values outside and in all."""
+class SeenRows:
+    """One source's running counts.
+
+    Attributes:
+        rows: rows checked.
+        cameras: slot -> rows that have its picture.
+        outside: for `action` and `state`: (D,) int64, values outside the normaliser's range.
+        values: for `action` and `state`: values of each dimension.
+        first: for `action` and `state`: the first row that has values.
+    """
 
     rows: int = 0
     cameras: dict[str, int] = field(default_factory=dict)
@@ -36,12 +44,12 @@ class Seen:
 class RowChecks:
     """Looks at record batches; `finish` says what only all rows together show."""
 
-    def __init__(self, manifest: Manifest, tok: ActionTokenizer | None, found: Findings, outside: float) -> None:
-        self._found, self._share = found, outside
+    def __init__(self, manifest: Manifest, tok: ActionTokenizer | None, findings: Findings, outside: float) -> None:
+        self._findings, self._share = findings, outside
         self._sources = list(manifest.sources.items())
         self._tok = tok
         self._kinds = np.array([source.kind for _, source in self._sources], object)
-        self._seen = [Seen() for _ in self._sources]
+        self._seen = [SeenRows() for _ in self._sources]
         self._ranges = [self._limits(name, source) for name, source in self._sources]
 
     def _limits(self, name: str, source: ManifestSource) -> dict[str, list[Range | None]]:
@@ -50,21 +58,28 @@ class RowChecks:
         if self._tok is None or source.kind != "robot" or not self._tok.stats:
             return {}
         if who not in self._tok.stats:
-            held = ", ".join(self._tok.stats)
-            self._found.add("error", "tokenizer", "tokenizer/", f"no statistics of embodiment {who!r}", f"it among {held}", BUILD,
-                            source=name)  # fmt: skip
+            known = ", ".join(self._tok.stats)
+            what = f"no statistics of embodiment {who!r}"
+            self._findings.add("error", "tokenizer", "tokenizer/", what, f"it among {known}", BUILD, source=name)
             return {}
         return ranges(self._tok, who)
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
-        """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources."""
+        """Checks rows.
+
+        Args:
+            shard: name of the file.
+            at: row of the shard at which the batch begins.
+            batch: the rows.
+            codes: (rows,) int64, numbers of their sources.
+        """
         kinds = np.array(batch.column("kind").to_pylist(), object)
         wrong = kinds != self._kinds[codes]
         for code in np.unique(codes[wrong]).tolist():
             of = np.flatnonzero(wrong & (codes == code))
             what, expected = f"kind {kinds[of[0]]!r}", f"{self._kinds[code]!r}, as the manifest says"
             where, name = f"{shard} row {at + of[0]}", self._sources[code][0]
-            self._found.add("error", "kind", where, what, expected, BUILD, source=name, count=len(of))
+            self._findings.add("error", "kind", where, what, expected, BUILD, source=name, count=len(of))
         for code in np.unique(codes).tolist():
             mine = codes == code
             self._seen[code].rows += int(mine.sum())
@@ -86,7 +101,7 @@ class RowChecks:
         ) -> None:
             if bad.any():
                 where = f"{shard} row {at + rows[np.argmax(bad)]}"
-                self._found.add(level, check, where, what, expected, todo, source=name, count=int(bad.sum()))
+                self._findings.add(level, check, where, what, expected, todo, source=name, count=int(bad.sum()))
 
         report(
             lengths != horizon * dim,
@@ -135,7 +150,7 @@ class RowChecks:
             kept = states[np.repeat(whole, state_lengths)].reshape(-1, source.state_dim)
             self._outside(code, "state", kept, f"{shard} row {at + rows[np.argmax(whole)]}")
 
-    def _outside(self, code: int, what: str, values: NDArray, where: str) -> None:
+    def _outside(self, code: int, what: str, values: NDArray[np.float32], where: str) -> None:
         """Counts values (n, D) outside the normaliser's range."""
         limits = self._ranges[code].get(what)
         if not limits or len(limits) != values.shape[1]:
@@ -147,7 +162,7 @@ class RowChecks:
         seen.first.setdefault(what, where)
 
     def _tokens(
-        self, chunks: NDArray, ids: list[NDArray[np.int32]], source: ManifestSource
+        self, chunks: NDArray[np.float32], ids: list[NDArray[np.int32]], source: ManifestSource
     ) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
         """What is wrong with FAST ids: (check, what, expected, (rows,) bool) of each kind."""
         tok = self._tok
@@ -163,19 +178,18 @@ class RowChecks:
                 return []
             # The last bit of a DCT may differ between machines, and then a coefficient by one; more is another chunk.
             chosen = np.flatnonzero(other)
-            shape: dict[str, Any] = {"horizon": horizon, "action_dim": dim, "embodiment": name}
-            held = tok.decode([ids[i] for i in chosen], on_error="mask", **shape)
-            again = tok.decode([fresh[i] for i in chosen], on_error="mask", **shape)
+            decode = partial(tok.decode, horizon=horizon, action_dim=dim, embodiment=name, on_error="mask")
+            stored, again = decode([ids[i] for i in chosen]), decode([fresh[i] for i in chosen])
         except InputError as error:
             return [("tokens", f"a chunk that the tokenizer refuses: {error}", "one it can encode", np.ones(n, bool))]
-        a, b = held.actions, again.actions
+        a, b = stored.actions, again.actions
         stats = tok.channels(name).stats
         if stats is not None:
             a, b = stats.normalize(a), stats.normalize(b)
-        bad[chosen] = ~held.ok
+        bad[chosen] = ~stored.ok
         with np.errstate(invalid="ignore"):
-            far[chosen] = held.ok & (np.abs(a - b) > 2 / tok.scale).any((1, 2))
-        message = next((error for error in held.errors if error), "")
+            far[chosen] = stored.ok & (np.abs(a - b) > 2 / tok.scale).any((1, 2))
+        message = next((error for error in stored.errors if error), "")
         return [
             ("tokens", f"FAST ids that do not decode: {message}", f"ids of a chunk of {horizon} x {dim}", bad),
             ("tokens", "FAST ids of other actions than the row's", "what its chunk encodes to", far),
@@ -187,8 +201,8 @@ class RowChecks:
             if images.null_count == batch.num_rows:
                 continue
             slot = column.removeprefix("image/")
-            held = images.is_valid().to_numpy(zero_copy_only=False)
-            for code, count in enumerate(np.bincount(codes[held], minlength=len(self._sources)).tolist()):
+            present = images.is_valid().to_numpy(zero_copy_only=False)
+            for code, count in enumerate(np.bincount(codes[present], minlength=len(self._sources)).tolist()):
                 if count:
                     self._seen[code].cameras[slot] = self._seen[code].cameras.get(slot, 0) + count
             for row, data in enumerate(images.to_pylist()):
@@ -196,7 +210,7 @@ class RowChecks:
                 if wrong:
                     name = self._sources[codes[row]][0]
                     where, expected = f"{shard} row {at + row}", f"a picture in {column}"
-                    self._found.add("error", "image", where, f"{column}: {wrong}", expected, DATA, source=name)
+                    self._findings.add("error", "image", where, f"{column}: {wrong}", expected, DATA, source=name)
 
     def finish(self) -> None:
         """Shares over all rows: cameras that are lacking, values outside the normaliser's range."""
@@ -208,7 +222,7 @@ class RowChecks:
                 if listed and have < seen.rows:
                     what = f"{seen.rows - have:,} of {seen.rows:,} rows ({1 - have / seen.rows:.1%}) lack the camera {slot}"
                     todo = "the episodes may lack it: mask it in training, or take it out of the entry's `cameras`"
-                    self._found.add(
+                    self._findings.add(
                         "warning", "camera", "all shards", what, f"camera {slot} in every row", todo, source=name
                     )
                 elif not listed:
@@ -216,7 +230,7 @@ class RowChecks:
                         f"{have:,} rows have a camera {slot}",
                         "add it to the entry's `cameras`, and index again",
                     )
-                    self._found.add(
+                    self._findings.add(
                         "warning", "camera", "all shards", what, f"only {list(source.cameras)}", todo, source=name
                     )
             for column, counts in seen.outside.items():
@@ -228,7 +242,7 @@ class RowChecks:
                     what = f"{column} {label}: {share:.1%} of the values lie outside the normaliser's range"
                     expected = f"at most {self._share:.0%} outside {which} = {low:.4g}..{high:.4g}"
                     todo = "fit the tokenizer on this data (tokenizer: fit), or look for a wrong unit or dimension"
-                    self._found.add("warning", "range", seen.first[column], what, expected, todo, source=name)
+                    self._findings.add("warning", "range", seen.first[column], what, expected, todo, source=name)
 
 
 def _rows_where(bad: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -240,10 +254,11 @@ def _rows_where(bad: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[n
 
 
 def _badly_padded(
-    chunks: NDArray, steps: NDArray, real: NDArray[np.bool_], encoding: Sequence[str]
+    chunks: NDArray[np.float32], steps: NDArray[np.int32], real: NDArray[np.bool_], encoding: Sequence[str]
 ) -> NDArray[np.bool_]:
     """(n,): chunks (n, T, D) of which a padded step is not what `fasttok.actions.chunks` pads with."""
     last = chunks[np.arange(len(chunks)), steps - 1]
     moves = np.array([e == "delta" for e in encoding])
     expected = np.where(moves, np.float32(0), last)[:, None]
-    return ((chunks != expected) & ~real[:, :, None]).any((1, 2))
+    bad: NDArray[np.bool_] = ((chunks != expected) & ~real[:, :, None]).any((1, 2))
+    return bad

@@ -53,13 +53,13 @@ def read_held_out(given: Sequence[str]) -> HeldOut:
     for value in given:
         data = _file(value)
         if data is not None:
-            held = [line.strip().lower() for line in data.decode("utf-8", "replace").splitlines()]
-            held = [line for line in held if line and not line.startswith("#")]
-            if not held:
+            listed = [line.strip().lower() for line in data.decode("utf-8", "replace").splitlines()]
+            listed = [line for line in listed if line and not line.startswith("#")]
+            if not listed:
                 raise InputError(
                     f"--held-out {value}: the file holds no lines; expected an instruction or FILE/EPISODE on each"
                 )
-            lines.update(held)
+            lines.update(listed)
         elif LOOKS_LIKE_A_FILE.fullmatch(value):
             raise InputError(f"--held-out {value}: no such file; expected a text file, or a regular expression")
         else:
@@ -81,58 +81,98 @@ def _file(name: str) -> bytes | None:
         return None
 
 
+@dataclass(frozen=True)
+class TextCheck:
+    """Something that a text must not be.
+
+    Attributes:
+        level: how bad it is.
+        name: for scripts.
+        what: what is wrong, in words.
+        expected: what should be there, in words.
+        todo: what to do about it.
+    """
+
+    level: Level
+    name: str
+    what: str
+    expected: str
+    todo: str
+
+
+def empty(column: str, level: Level, todo: str) -> TextCheck:
+    """The check that a text is there.
+
+    >>> empty("prompt", "error", "give the entry a prompt").what
+    'an empty prompt'
+    """
+    return TextCheck(level, "empty", f"an empty {column}", f"a {column}", todo)
+
+
+NO_PROMPT = empty("prompt", "error", "give the entry a prompt, or `fixed_prompt`")
+NO_TARGET = empty("target", "error", "nothing can be learned from it; look at the record of its file and offset")
+NO_INSTRUCTION = empty(
+    "prompt", "warning", "a policy learns to act unasked; `filters: {language: true}` leaves such episodes out"
+)
+FORBIDDEN = TextCheck(
+    "error",
+    "held-out",
+    "an instruction or episode that --held-out names",
+    "none of it",
+    "filter it out of the source, and build again",
+)
+
+
 class TextChecks:
     """Looks at the texts of record batches."""
 
-    def __init__(self, manifest: Manifest, held_out: HeldOut, found: Findings) -> None:
-        self._names, self._found = list(manifest.sources), found
+    def __init__(self, manifest: Manifest, held_out: HeldOut, findings: Findings) -> None:
+        self._names, self._findings = list(manifest.sources), findings
         self._robot = np.array([source.kind == "robot" for source in manifest.sources.values()])
         self._held_out = bool(held_out.lines or held_out.patterns)
         self._match = held_out.matcher()
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
-        """Rows `at`, ... of a shard; `codes`: (rows,) places of their sources."""
+        """Checks rows.
+
+        Args:
+            shard: name of the file.
+            at: row of the shard at which the batch begins.
+            batch: the rows.
+            codes: (rows,) int64, numbers of their sources.
+        """
         robot = self._robot[codes]
-        checks: tuple[tuple[str, NDArray[np.bool_], Level, str], ...] = (
-            ("prompt", ~robot, "error", "give the entry a prompt, or `fixed_prompt`"),
-            (
-                "target",
-                ~robot,
-                "error",
-                "nothing can be learned from it; look at the record of its file and offset",
-            ),
-            (
-                "prompt",
-                robot,
-                "warning",
-                "a policy learns to act unasked; `filters: {language: true}` leaves such episodes out",
-            ),
-        )
-        for column, rows, level, todo in checks:
+        checks = (("prompt", ~robot, NO_PROMPT), ("target", ~robot, NO_TARGET), ("prompt", robot, NO_INSTRUCTION))
+        for column, rows, check in checks:
             blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch.column(column))), 0)
-            bad = rows & blank.to_numpy(zero_copy_only=False)
-            self._rows(shard, at, codes, bad, level, "empty", f"an empty {column}", f"a {column}", todo)
+            self._report(shard, at, codes, rows & blank.to_numpy(zero_copy_only=False), check)
         if self._held_out:
-            what, todo = (
-                "an instruction or episode that --held-out names",
-                "filter it out of the source, and build again",
-            )
-            self._rows(shard, at, codes, self._forbidden(batch), "error", "held-out", what, "none of it", todo)
+            self._report(shard, at, codes, self._forbidden(batch), FORBIDDEN)
 
     def _forbidden(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+        """(rows,): whether --held-out names a row's prompt, file or episode."""
         prompts = batch.column("prompt").dictionary_encode()
         bad = np.array([self._match(text) for text in prompts.dictionary.to_pylist()], bool)
-        out = bad[prompts.indices.to_numpy()]
+        out: NDArray[np.bool_] = bad[prompts.indices.to_numpy()]
         files = batch.column("file").dictionary_encode()
-        names, place = files.dictionary.to_pylist(), files.indices.to_numpy().astype(np.int64)
-        episodes = np.stack([place, batch.column("episode").to_numpy()], axis=1)
+        names, file = files.dictionary.to_pylist(), files.indices.to_numpy().astype(np.int64)
+        episodes = np.stack([file, batch.column("episode").to_numpy()], axis=1)
         pairs, which = np.unique(episodes, axis=0, return_inverse=True)
         hit = [self._match(f"{names[f]}/{e}") or self._match(names[f]) for f, e in pairs.tolist()]
-        return out | np.array(hit, bool)[which.reshape(-1)]
+        out |= np.array(hit, bool)[which.reshape(-1)]
+        return out
 
-    def _rows(self, shard: str, at: int, codes: NDArray, bad: NDArray, level: Level, check: str, what: str, expected: str,
-              todo: str) -> None:  # fmt: skip
+    def _report(self, shard: str, at: int, codes: NDArray[np.int64], bad: NDArray[np.bool_], check: TextCheck) -> None:
+        """Adds a finding for each source of which rows are bad."""
         for code in np.unique(codes[bad]).tolist():
             of = np.flatnonzero(bad & (codes == code))
-            self._found.add(level, check, f"{shard} row {at + of[0]}", what, expected, todo, source=self._names[code],
-                            count=len(of))  # fmt: skip
+            self._findings.add(
+                check.level,
+                check.name,
+                f"{shard} row {at + of[0]}",
+                check.what,
+                check.expected,
+                check.todo,
+                source=self._names[code],
+                count=len(of),
+            )

@@ -1,6 +1,7 @@
 """What a normaliser maps to [-1, 1], and which values lie outside."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ Range = tuple[float, float, str]  # low, high, what they are
 
 
 def normal_range(stats: NormStats, d: int) -> Range | None:
-    """The range of dim `d`, in raw units; None where the normaliser has none."""
+    """The range of dim `d`, in raw units; None if the normaliser has none."""
     names = {"quantile": ("q01", "q99"), "min_max": ("min", "max")}
     if stats.mode not in names or not stats.mask[d]:
         return None
@@ -29,7 +30,7 @@ def ranges(tok: ActionTokenizer | None, embodiment: str | None) -> dict[str, lis
     return {what: [normal_range(s, d) for d in range(s.dim)] for what, s in both.items() if s is not None}
 
 
-def outside(values: NDArray, limits: Sequence[Range | None]) -> NDArray[np.int64]:
+def outside(values: NDArray[np.floating[Any]], limits: Sequence[Range | None]) -> NDArray[np.int64]:
     """(D,): how many of values (n, D) lie outside; 0 where there is no range, and NaN lies nowhere.
 
     >>> outside(np.array([[0.0, 5.0], [2.0, 5.0]]), [(0.0, 1.0, "q01..q99"), None])
@@ -38,4 +39,5 @@ def outside(values: NDArray, limits: Sequence[Range | None]) -> NDArray[np.int64
     low = np.array([limit[0] if limit else -np.inf for limit in limits])
     high = np.array([limit[1] if limit else np.inf for limit in limits])
     ends = np.array([max(abs(limit[0]), abs(limit[1])) if limit else 0.0 for limit in limits])
-    return ((values < low - SLACK * ends) | (values > high + SLACK * ends)).sum(0)
+    beyond: NDArray[np.int64] = ((values < low - SLACK * ends) | (values > high + SLACK * ends)).sum(0)
+    return beyond

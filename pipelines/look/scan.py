@@ -1,6 +1,7 @@
 """Going once through the rows of shards, in storage order, with progress: what `stats`, `lint` and `inspect` share."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,9 @@ from fasttok import ActionTokenizer
 from fasttok.common.console import progress
 from fasttok.errors import InputError
 from mixtures.quota import positions
-from pipelines.builder.action_tokens import load_tokenizer
 from pipelines.common.files import filesystem, is_local, join
 from pipelines.shards import ShardReader
+from pipelines.shards.tokenizer import load_tokenizer
 
 
 def shard_starts(reader: ShardReader) -> NDArray[np.int64]:
@@ -24,22 +25,30 @@ def shard_starts(reader: ShardReader) -> NDArray[np.int64]:
 
 def rows_of(reader: ShardReader, name: str, index: NDArray[np.int64]) -> NDArray[np.int64]:
     """(m,): the numbers in storage order of a source's rows `index` (m,), which count that source alone. Reads nothing."""
-    place = reader.sources.index(name)
-    counts = np.array([shard.rows_per_source[place] for shard in reader.manifest.shards], np.int64)
+    column = reader.sources.index(name)
+    counts = np.array([shard.rows_per_source[column] for shard in reader.manifest.shards], np.int64)
     ends = np.cumsum(counts)
     shards = np.searchsorted(ends, index, side="right")
-    found = shard_starts(reader)[shards]
+    numbers = shard_starts(reader)[shards]
     for number in np.unique(shards).tolist():
         of = shards == number
         draws = index[of] - (ends[number] - counts[number])
-        found[of] += positions(reader.manifest.shards[number].rows_per_source, np.full(len(draws), place), draws)
-    return found
+        numbers[of] += positions(reader.manifest.shards[number].rows_per_source, np.full(len(draws), column), draws)
+    return numbers
 
 
 def scan(
     reader: ShardReader, description: str, shards: Sequence[int] | None = None
 ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-    """(shard, row in it of the first of these rows, rows), one record batch at a time; of all shards, or of some.
+    """Goes through shards, one record batch at a time.
+
+    Args:
+        reader: of the shards.
+        description: what is done, for the progress display.
+        shards: numbers of the shards, None for all.
+
+    Yields:
+        (number of the shard, row in it at which the batch begins, the batch).
 
     Columns that are not asked for are never read from a local shard.
     """
@@ -55,8 +64,10 @@ def scan(
 
 
 def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
-    """The record batches of one shard. A local one is mapped only while it is read: the reader keeps its shards open, which on a
-    walk through all of them would look like (and in a container count as) all of them in memory.
+    """The record batches of one shard.
+
+    A local shard is mapped only while it is read: the reader keeps its shards open, which on a walk through all of them would
+    look like (and in a container count as) all of them in memory.
 
     Raises:
         InputError: it is no shard, or damaged.
@@ -65,13 +76,13 @@ def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
     fs, path = filesystem(url)
     try:
         if not is_local(fs):
-            found = reader.record_batches(number)
+            batches = reader.record_batches(number)
         else:
             file = pa.ipc.open_file(pa.memory_map(path))
             if not file.schema.equals(reader.schema):
                 raise InputError(f"{url}: its schema is not the record schema of this version")
-            found = map(file.get_batch, range(file.num_record_batches))
-        for batch in found:
+            batches = map(file.get_batch, range(file.num_record_batches))
+        for batch in batches:
             batch.validate(full=True)  # lengths and offsets that lead out of the file would crash whoever follows them
             yield batch
     except (OSError, pa.ArrowException) as error:
@@ -81,23 +92,27 @@ def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
 
 
 def source_codes(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[np.int64]:
-    """(rows,): the place of each row's source in `names`, -1 for one that is not there."""
-    found = pc.index_in(batch.column("source"), value_set=pa.array(names, pa.string()))
-    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    """(rows,): the number of each row's source in `names`, -1 for one that is not there."""
+    numbers = pc.index_in(batch.column("source"), value_set=pa.array(names, pa.string()))
+    codes: NDArray[np.int64] = numbers.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
 
 
-def lists(column: pa.ListArray, rows: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray]:
-    """(length of each chosen row, their values joined) of a list column; `rows`: (rows,) bool."""
+def lists(column: pa.ListArray, rows: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """(length of each chosen row, their values joined) of a list column; `rows`: (rows,) bool.
+
+    >>> lists(pa.array([[1, 2], [3], []]), np.array([True, False, True]))
+    (array([2, 0]), array([1, 2]))
+    """
     lengths = np.asarray(column.value_lengths()).astype(np.int64)
     values = column.flatten().to_numpy(zero_copy_only=False)
     return lengths[rows], values[np.repeat(rows, lengths)]
 
 
-def held_tokenizer(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
+def shards_tokenizer(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
     """The shards' tokenizer, and why there is none where there should be one."""
     if reader.manifest.tokenizer is None:
         return None, ""
-    load_tokenizer.cache_clear()  # the folder may have changed since a build in this process
     try:
         return load_tokenizer(reader.tokenizer_folder), ""
     except InputError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fasttok.errors import InputError
 from pipelines.look.lint import LintConfig, check
-from pipelines.look.stats import tally_rows
+from pipelines.look.row_counts import count_rows
 from pipelines.shards import ShardReader
 
 
@@ -37,7 +37,7 @@ def main(shards: Path, out: Path, cases: int) -> None:
         found = check(reader, LintConfig(str(out)))
         counts["lint found" if found.of("error") else "lint found nothing"] += 1
         try:
-            tally_rows(reader)
+            count_rows(reader)
             counts["stats counted"] += 1
         except InputError:
             counts["stats refused"] += 1

@@ -14,7 +14,8 @@ import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from pipelines.look.inspect import InspectConfig, chosen, run_inspect
+from pipelines.look.choose_rows import RowChoice, choose_rows
+from pipelines.look.inspect import InspectConfig, choice, run_inspect
 from pipelines.look.lint import LintConfig, run_lint
 from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.shards import ShardReader
@@ -25,7 +26,7 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=aler
 
 
 def numbers(shards: Path, **more: Any) -> list[int]:
-    return chosen(ShardReader(str(shards)), InspectConfig(str(shards), **more))
+    return choose_rows(ShardReader(str(shards)), choice(InspectConfig(str(shards), **more)))
 
 
 def page_of(shards: Path, tmp_path: Path, **more: Any) -> str:
@@ -183,7 +184,7 @@ def test_shards_on_another_file_system_are_looked_at_too(
     memory = fsspec.filesystem("memory")
     memory.put(str(chain.shards), "/looking/shards", recursive=True)
     where = "memory://looking/shards"
-    assert numbers(chain.shards, rows=10) == chosen(ShardReader(where), InspectConfig(where, rows=10))
+    assert numbers(chain.shards, rows=10) == choose_rows(ShardReader(where), RowChoice(10))
     run_inspect(InspectConfig(where, rows=4, html=("memory://looking/page.html",)))
     assert memory.cat_file("/looking/page.html").decode() == page_of(chain.shards, tmp_path, rows=4)
     capsys.readouterr()
@@ -198,18 +199,20 @@ def test_shards_on_another_file_system_are_looked_at_too(
 
 def test_answers_and_single_steps_are_drawn(chain: Chain) -> None:
     """A column that later shards may have; a chunk of one step."""
-    from pipelines.look.inspect_page import Budget, row_card
+    from pipelines.look.row_card import PictureAllowance, row_card
+    from pipelines.look.stored_row import stored_row
 
     reader = ShardReader(str(chain.shards))
     tok = ActionTokenizer.load(chain.tokenizer)
     (number,) = numbers(chain.shards, rows=1, kind="vqa")
-    row = {**reader.row(number), "answers": ["two", "2", "two"]}
-    body = row_card(number, row, reader.manifest.sources[row["source"]], tok, Budget(1e6))
+    row = replace(stored_row(reader, number), answers=("two", "2", "two"))
+    body = row_card(row, reader.manifest.sources[row.source], tok, PictureAllowance(1e6))
     assert "3 answers" in body
     assert "two, 2, two" in body
     (number,) = numbers(chain.shards, rows=1, source=("tabletop_planar",))
-    row = reader.row(number)
-    row["action"], row["action_steps"] = row["action"][:3], 1
-    row["action_tokens"] = tok.encode_report(row["action"].reshape(1, 3), embodiment="planar").ids[0]
-    body = row_card(number, row, replace(reader.manifest.sources[row["source"]], horizon=1), tok, Budget(1e6))
+    row = stored_row(reader, number)
+    first = row.action[:3]
+    ids = tok.encode_report(first.reshape(1, 3), embodiment="planar").ids[0]
+    row = replace(row, action=first, action_steps=1, action_tokens=ids)
+    body = row_card(row, replace(reader.manifest.sources[row.source], horizon=1), tok, PictureAllowance(1e6))
     assert len(re.findall(r'<path class="line" d="M[^"]*L', body)) == 6

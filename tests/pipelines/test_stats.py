@@ -14,10 +14,12 @@ from PIL import Image
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from pipelines.look import row_counts as tally_module
+from pipelines.look import row_counts
+from pipelines.look.length_counts import spread
 from pipelines.look.ranges import outside
-from pipelines.look.row_counts import BINS, Histogram
-from pipelines.look.stats import StatsConfig, run_stats, spread, tally_rows
+from pipelines.look.row_counts import count_rows
+from pipelines.look.stats import StatsConfig, run_stats
+from pipelines.look.value_histogram import BINS, ValueHistogram
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.pipelines.reshard import reshard
@@ -78,7 +80,7 @@ def test_every_value_is_in_its_bin_and_the_ends_of_the_range_are_inside(
 ) -> None:
     limit = (low, low + span, "q01..q99")
     x = np.array([*values, low, low + span])[:, None]
-    held = Histogram.of([limit], x[:1])
+    held = ValueHistogram.of([limit], x[:1])
     held.add(x[:5])
     held.add(x[5:])
     assert held.counts.sum() == len(x) == held.values
@@ -103,8 +105,8 @@ def test_no_numbers_no_ranges_and_many_texts(
         row["action"][0] = np.nan
 
     out = reshard(chain.shards, tmp_path / "shards", worse)
-    monkeypatch.setattr(tally_module, "MOST_TEXTS", 3)
-    tallies = tally_rows(ShardReader(str(out)))
+    monkeypatch.setattr(row_counts, "MOST_TEXTS", 3)
+    tallies = count_rows(ShardReader(str(out)))
     arm = tallies["tabletop_arm"]
     assert arm.histograms["action"].not_finite == 1
     assert np.isfinite(arm.histograms["action"].most).all()
@@ -153,7 +155,7 @@ def test_sizes_are_read_from_large_headers_too(tmp_path: Path, chain: Chain) -> 
         rows[0]["image/wrist"] = buffer.getvalue()
 
     reader = ShardReader(str(reshard(chain.shards, tmp_path / "shards", wide)))
-    found = tally_rows(reader)[reader.row(0)["source"]]
+    found = count_rows(reader)[reader.row(0)["source"]]
     assert found.pictures["wrist", "jpeg", 320, 200] == 1
 
 

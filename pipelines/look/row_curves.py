@@ -1,0 +1,129 @@
+"""A row's state and actions on the page of `inspect`: gauges, curves, and what its FAST ids stand for."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok import ActionTokenizer
+from fasttok.common import html
+from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, tag
+from fasttok.errors import InputError
+from pipelines.look.ranges import Range, ranges
+from pipelines.look.stored_row import StoredRow
+from pipelines.shards.manifest import ManifestSource
+
+FloatArray = NDArray[np.float64]
+
+
+def state_section(state: NDArray[np.float32], source: ManifestSource, tok: ActionTokenizer | None) -> list[Markup]:
+    """The state's values, each on a line from q01 to q99 where the tokenizer holds its statistics."""
+    if not len(state):
+        return []
+    limits = ranges(tok, source.embodiment).get("state", [])
+    names = source.state_names
+    cells = []
+    for d, value in enumerate(np.asarray(state, np.float64).tolist()):
+        name = names[d] if d < len(names) else f"state[{d}]"
+        within = limits[d] if len(limits) == len(state) else None
+        cells.append(
+            tag("div", tag("dt", name), tag("dd", html.number(value)), gauge(value, within) if within else Markup(""))
+        )
+    known = any("gauge" in cell for cell in cells)
+    return [
+        tag("h3", f"state, raw units{'; the line is the normaliser’s range' if known else ''}"),
+        tag("dl", *cells, class_="facts state"),
+    ]
+
+
+def gauge(value: float, within: Range) -> Markup:
+    """Where a value stands in a range.
+
+    >>> "left:25.0%" in gauge(1.0, (0.0, 4.0, "q01..q99"))
+    True
+    """
+    low, high, _ = within
+    place = (value - low) / (high - low) if high > low else 0.5
+    outside = not 0 <= place <= 1
+    shown = 100 * min(max(place, 0), 1) if np.isfinite(place) else 50
+    mark = tag("i", style=f"left:{shown:.1f}%", class_="outside" if outside else None)
+    return tag("div", mark, class_="gauge", title=f"{within[2]}: {low:.4g} to {high:.4g}")
+
+
+def action_section(
+    chunk: FloatArray, row: StoredRow, source: ManifestSource, tok: ActionTokenizer | None
+) -> list[Markup]:
+    """Raw against decoded actions, in a small plot for each dimension."""
+    horizon, dim = chunk.shape
+    decoded, problem = None, ""
+    if tok is not None:
+        try:
+            name = tok.held_name(source.embodiment or "")
+            back = tok.decode([row.action_tokens], horizon=horizon, action_dim=dim, embodiment=name, on_error="mask")
+            decoded, problem = (back.actions[0], "") if back.ok[0] else (None, back.errors[0])
+        except InputError as error:
+            problem = str(error)
+    limits = ranges(tok, source.embodiment).get("action", [])
+    limits = limits if len(limits) == dim else [None] * dim
+    hz = source.control_hz
+    x = np.arange(horizon) / (hz or 1.0)
+    real = row.action_steps
+    shade = (x[max(real - 1, 0)], x[-1]) if real < horizon else None
+    names = source.action_names
+    plots, worst = [], (0.0, "")
+    for d in range(dim):
+        title = names[d] if d < len(names) else f"action[{d}]"
+        lines, note = [Series("raw", *steps(x, chunk[:, d]), PALETTE[0])], ""
+        if decoded is not None and np.isfinite(decoded[:, d]).all():
+            lines.append(Series("decoded", *steps(x, decoded[:, d]), PALETTE[1], dashed=True))
+            off = float(np.abs(decoded[:, d] - chunk[:, d]).max())
+            note = f"error up to {off:.2g}"
+            within = limits[d]
+            if within is not None and within[1] > within[0]:
+                share = off / (within[1] - within[0])
+                note += f" ({share:.1%} of range)"
+                worst = max(worst, (share, title))
+        elif decoded is not None:
+            note = "not tokenised"
+        within = limits[d]
+        least = 0.2 * (within[1] - within[0]) if within else 0.0
+        figure = plot(lines, Axes(least=least), width=230, height=120, title=title, legend=False, shade=shade)
+        plots.append(tag("div", figure, tag("div", note, class_="soft")))
+    padded = f"{real} of {horizon} steps are real" + (", the rest is padding" if real < horizon else "")
+    unit = "seconds" if hz else "steps"
+    words = f"actions, raw units, over {unit}; {padded}"
+    if worst[1]:
+        words += f"; largest error {worst[0]:.1%} of the normaliser's range, in {worst[1]}"
+    keys = [
+        tag("span", tag("i", style=f"border-top:3px solid {PALETTE[0]}"), "raw"),
+        tag("span", tag("i", style=f"border-top:3px dashed {PALETTE[1]}"), "decoded from the FAST ids"),
+        tag("span", tag("i", class_="box shade"), "padding") if real < horizon else Markup(""),
+    ]
+    warn = [tag("p", f"The FAST ids do not decode: {problem}", class_="warn")] if problem else []
+    return [tag("h3", words), tag("div", *keys, class_="legend"), *warn, tag("div", *plots, class_="plots")]
+
+
+def steps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The points of a line; a single one is drawn as a short level line.
+
+    >>> steps(np.array([2.0]), np.array([0.5]))[1].tolist()
+    [0.5, 0.5]
+    """
+    return (x, y) if len(x) > 1 else (np.array([x[0], x[0] + 1]), np.repeat(y, 2))
+
+
+def coefficient_titles(
+    ids: NDArray[np.int32], dim: int, source: ManifestSource, tok: ActionTokenizer | None
+) -> list[str]:
+    """For each FAST id, the coefficients it stands for, by frequency and dimension; nothing if that cannot be said."""
+    if tok is None or not len(ids) or ids.min() < 0 or ids.max() >= tok.vocab_size:
+        return []
+    try:
+        width = tok.channels(tok.held_name(source.embodiment or "")).count(dim)
+    except InputError:
+        return []
+    titles = []
+    for first, stop in tok.bpe.spans(ids):
+        last = max(stop - 1, first)
+        count = f"{last - first + 1} coefficients, " if last > first else ""
+        titles.append(f"{count}frequency {first // width} dim {first % width}"
+                     + (f" to frequency {last // width} dim {last % width}" if last > first else ""))  # fmt: skip
+    return titles
