@@ -14,12 +14,13 @@ from jax import Array
 
 from train import flow, gemma, insulation, losses, model
 from train.config import ModelConfig
+from train.params import Linear, Params
 
 Batch = dict[str, Array]
 
 
 def forward(
-    params: model.Params, batch: Batch, noisy: Array, time: Array, config: ModelConfig
+    params: Params, batch: Batch, noisy: Array, time: Array, config: ModelConfig
 ) -> tuple[model.Context, Array]:
     """What the text loss needs of the backbone, and the velocity (B, H, D), in one pass over all tokens.
 
@@ -30,8 +31,8 @@ def forward(
     expert, horizon = params["expert"], noisy.shape[1]
     x, valid, causal = model.embed(params, batch, config)
     cond = flow.time_embedding(time, config.expert_width)
-    for name in ("time_in", "time_out"):
-        cond = jax.nn.swish(_linear(cond, expert[name]))
+    for linear in (expert["time_in"], expert["time_out"]):
+        cond = jax.nn.swish(_linear(cond, linear))
     y = _linear(noisy, expert["action_in"]).astype(config.dtype)
     size = x.shape[1]
     places = insulation.backbone_positions(valid), insulation.expert_positions(valid, causal, horizon)
@@ -73,7 +74,7 @@ def forward(
     return model.Context(hidden, unused, unused, valid, causal), velocity
 
 
-def loss(params: model.Params, config: ModelConfig, batch: Batch) -> Array:
+def loss(params: Params, config: ModelConfig, batch: Batch) -> Array:
     """The total of `losses.compute` with one flow draw, of a prepared batch."""
     noisy, target = flow.interpolate(batch["actions"], batch["noise"][:, 0], batch["time"][:, 0])
     context, velocity = forward(params, batch, noisy, batch["time"][:, 0], config)
@@ -82,5 +83,5 @@ def loss(params: model.Params, config: ModelConfig, batch: Batch) -> Array:
     return text + jnp.sum(errors * batch["flow_weight"][:, None, None])
 
 
-def _linear(x: Array, p: model.Params) -> Array:
+def _linear(x: Array, p: Linear) -> Array:
     return x @ p["kernel"] + p["bias"]

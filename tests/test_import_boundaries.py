@@ -26,7 +26,7 @@ WITHOUT = {
     "pipelines.look.lint": HEAVY,
     "pipelines.look.stats_page": HEAVY,
     "train.config": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
-    "train.data": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
+    "train.batches": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
     "train.loop": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
     "train.evaluate": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
 }

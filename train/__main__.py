@@ -1,4 +1,4 @@
-"""fasttok-train --preset ki --size debug --shards SHARDS --out RUN"""
+"""The command fasttok-train --preset ki --size debug --shards SHARDS --out RUN."""
 
 import tyro
 

@@ -1,8 +1,10 @@
 """Image augmentation on the device, as openpi trains: crop, small rotation, colour; every row and camera has its own draw.
 
 Crop and rotation are one bilinear sampling. Wrist cameras keep their geometry, which says where the hand is; colour changes for
-all. Draws depend on the row's place in the whole batch, so that cutting it in parts changes no pixel.
+all. Draws depend on the row's place in the whole batch, so that cutting it into microbatches changes no pixel.
 """
+
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,10 @@ def augment(key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool,
     """Changed images.
 
     Args:
-        images: (B, C, S, S, 3) float32 in [-1, 1]. wrist: per camera, whether it is one.
+        key: draws the changes.
+        images: (B, C, S, S, 3) float32 in [-1, 1].
+        config: how large the changes are.
+        wrist: per camera, whether it is a wrist camera.
 
     Returns:
         As `images`.
@@ -29,7 +34,17 @@ def augment(key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool,
 
 
 def one(key: Array, image: Array, config: AugmentConfig, fixed: Array) -> Array:
-    """One image (S, S, 3); `fixed` () bool keeps its geometry."""
+    """One image.
+
+    Args:
+        key: draws the changes.
+        image: (S, S, 3).
+        config: how large the changes are.
+        fixed: () bool, whether the image keeps its geometry.
+
+    Returns:
+        As `image`.
+    """
     draws = jax.random.uniform(key, (6,), minval=-1.0, maxval=1.0)
     out = jnp.where(fixed, image, move(image, draws[:2], draws[2], config))
     unit = (out + 1) / 2
@@ -40,7 +55,17 @@ def one(key: Array, image: Array, config: AugmentConfig, fixed: Array) -> Array:
 
 
 def move(image: Array, shift: Array, turn: Array, config: AugmentConfig) -> Array:
-    """A crop at `shift` (2,) in [-1, 1], turned by `turn` in [-1, 1] times the largest rotation; edges are continued."""
+    """A crop that is turned and scaled back up; edges are continued.
+
+    Args:
+        image: (S, S, 3).
+        shift: (2,) in [-1, 1], where the crop lies: down, right.
+        turn: () in [-1, 1], share of the largest rotation.
+        config: side of the crop, and the largest rotation.
+
+    Returns:
+        As `image`.
+    """
     size = image.shape[0]
     place = (jnp.arange(size) + 0.5) / size * 2 - 1  # pixel centres in [-1, 1]
     y, x = jnp.meshgrid(place, place, indexing="ij")
@@ -49,7 +74,10 @@ def move(image: Array, shift: Array, turn: Array, config: AugmentConfig) -> Arra
     centre = (1 - config.crop) * shift
     y, x = config.crop * (cos * y - sin * x) + centre[0], config.crop * (sin * y + cos * x) + centre[1]
     at = [((z + 1) / 2 * size - 0.5).ravel() for z in (y, x)]
-    sample = lambda channel: jax.scipy.ndimage.map_coordinates(channel, at, order=1, mode="nearest")  # noqa: E731
+
+    def sample(channel: Array) -> Array:
+        return cast(Array, jax.scipy.ndimage.map_coordinates(channel, at, order=1, mode="nearest"))
+
     return jax.vmap(sample, in_axes=-1, out_axes=-1)(image).reshape(image.shape)
 
 

@@ -4,15 +4,18 @@ Noise and time come from (seed, step) and the data order from the reader's state
 on beside the training; a folder gets its name only when all of it is there.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import orbax.checkpoint as ocp
 
 from fasttok.errors import InputError
+from pipelines.shards import ReadState
 from train import model, optim
 from train.config import TrainConfig
+from train.params import Params, Tree
 from train.run_folder import CHECKPOINTS, load_config
 from train.step import State, shown
 
@@ -30,22 +33,32 @@ class Checkpoints:
     @property
     def last_step(self) -> int | None:
         """Step of the newest whole checkpoint, None if there is none."""
-        return self.manager.latest_step()
+        return cast(int | None, self.manager.latest_step())
 
     @property
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, ascending."""
         return sorted(self.manager.all_steps())
 
-    def save(self, step: int, state: State, data: dict[str, Any], config: dict[str, Any]) -> None:
-        """Copies the state and writes it in the background; a kill meanwhile leaves the checkpoint before untouched."""
+    def save(self, step: int, state: State, position: ReadState, config: TrainConfig) -> None:
+        """Copies the state and writes it in the background; a kill meanwhile leaves the checkpoint before untouched.
+
+        Args:
+            step: after which the state is.
+            state: all that a step changes.
+            position: in the shards, after the rows of that step.
+            config: of the run.
+        """
         items = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
         saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items() if tree is not None}
-        about = {"data": ocp.args.JsonSave(data), "config": ocp.args.JsonSave(config)}
+        about = {"data": ocp.args.JsonSave(position.to_json()), "config": ocp.args.JsonSave(config.to_json())}
         self.manager.save(step, args=ocp.args.Composite(**saved, **about))
 
-    def restore(self, state: State) -> tuple[int, State, dict[str, Any]]:
-        """(step, state, data position) of the newest checkpoint; the argument gives shapes, dtypes and where arrays live.
+    def restore(self, state: State) -> tuple[int, State, ReadState]:
+        """Step, state and position in the shards of the newest checkpoint.
+
+        Args:
+            state: gives shapes, dtypes and where arrays live.
 
         Raises:
             InputError: there is none, or it has other shapes.
@@ -55,13 +68,17 @@ class Checkpoints:
             {name: ocp.args.StandardRestore(_abstract(tree)) for name, tree in trees.items()}
             | {"data": ocp.args.JsonRestore()}
         )
-        return self._newest(), State(**{name: out[name] for name in trees}), out["data"]
+        return self._newest(), State(**{name: out[name] for name in trees}), ReadState.from_json(out["data"])
 
-    def restore_params(self, params: Any, moving: Any = None, step: int | None = None) -> tuple[Any, Any]:
-        """(parameters, moving average or None) of a checkpoint, the newest by default.
+    def restore_params(
+        self, params: Params, moving: Params | None = None, step: int | None = None
+    ) -> tuple[Params, Params | None]:
+        """Parameters and moving average of a checkpoint.
 
         Args:
-            params: gives shapes. moving: those of the average, where the run keeps one. step: one of `steps`.
+            params: gives shapes.
+            moving: shapes of the moving average; None if the run keeps none.
+            step: one of `steps`; None: the newest.
 
         Raises:
             InputError: there is none, or it has other shapes.
@@ -72,7 +89,7 @@ class Checkpoints:
         out = self._read(wanted, step)
         return out["params"], out["ema"] if moving is not None else None
 
-    def _read(self, wanted: dict[str, Any], step: int | None = None) -> Any:
+    def _read(self, wanted: Mapping[str, ocp.args.CheckpointArgs], step: int | None = None) -> Any:
         if step is not None and step not in self.steps:
             raise InputError(f"{self.run} has no checkpoint of step {step}; it has {', '.join(map(str, self.steps))}")
         try:
@@ -93,14 +110,18 @@ class Checkpoints:
         self.manager.close()
 
 
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree)
+def _abstract(tree: Tree) -> Tree:
+    def shape(x: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None))
+
+    return cast(Tree, jax.tree.map(shape, tree))
 
 
-def load_params(run: Path, step: int | None = None) -> tuple[TrainConfig, model.Params, int]:
-    """A run's configuration, the parameters of a checkpoint (the moving average where there is one), and its step.
+def load_params(run: Path, step: int | None = None) -> tuple[TrainConfig, Params, int]:
+    """A run's configuration, the parameters of a checkpoint (the moving average if there is one), and its step.
 
     Args:
+        run: folder of `fasttok-train`.
         step: of the checkpoint; None: the newest.
 
     Raises:

@@ -2,35 +2,54 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from fasttok.common import json_files
+from fasttok.common.kinds import KINDS, RecordKind
 from fasttok.errors import InputError, unknown_name
 
-KINDS = ("robot", "vqa", "caption")
-PARTS = ("vision", "backbone", "expert")
+StateForm = Literal["text", "continuous", "special"]
+StateEntry = Literal["expert", "backbone"]
+Dtype = Literal["float32", "bfloat16"]
+Remat = Literal["none", "dots", "layer"]
+AttentionKernel = Literal["einsum", "xla", "cudnn"]
+DiscreteTargets = Literal["fast", "bins", "none"]
+Resize = Literal["pad", "stretch"]
+LossNorm = Literal["tokens", "samples"]
+ComponentName = Literal["vision", "backbone", "expert"]
+COMPONENTS: tuple[ComponentName, ...] = get_args(ComponentName)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes of the model and how its parts are joined; those that are 0 are taken from the shards."""
+    """Shapes of the model and how its components are joined; those that are 0 are taken from the shards."""
 
     image_size: int = 64
     """Images are resized to this square, in pixels."""
     patch: int = 16
     """Patch size in pixels; (image_size / patch) ** 2 tokens per camera."""
     vision_width: int = 128
+    """Numbers per token inside the vision encoder."""
     vision_depth: int = 2
+    """Blocks of the vision encoder."""
     vision_heads: int = 4
+    """Attention heads of the vision encoder, which share its width."""
     vision_mlp: int = 256
+    """Width inside the feed-forward networks of the vision encoder."""
     width: int = 128
     """Backbone width; the expert shares depth, heads and head_dim with the backbone."""
     depth: int = 4
+    """Layers of the backbone."""
     heads: int = 4
+    """Query heads of the backbone; keys and values have one head."""
     head_dim: int = 32
+    """Numbers per head of the backbone."""
     mlp: int = 256
+    """Width inside the feed-forward networks of the backbone."""
     expert_width: int = 96
+    """Width of the action expert."""
     expert_mlp: int = 192
+    """Width inside the feed-forward networks of the action expert."""
     vocab_size: int = 0
     """Text tokens, action tokens and state tokens together."""
     horizon: int = 0
@@ -45,15 +64,15 @@ class ModelConfig:
     """Share of the expert's gradient that reaches the backbone, one number or one per layer: 0 = the paper, 1 = joint."""
     flow: bool = True
     """False leaves the action expert out."""
-    state: Literal["text", "continuous", "special"] = "text"
+    state: StateForm = "text"
     """The robot's state as text of the prompt, as one projected token, or as one token of its own per dimension."""
-    state_in: Literal["expert", "backbone"] = "expert"
+    state_in: StateEntry = "expert"
     """Where a continuous state enters: as pi0 does, among the expert's tokens; or as a token of the backbone's prefix."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     """Compute dtype; parameters stay float32."""
-    remat: Literal["none", "dots", "layer"] = "none"
-    """What the backward pass makes again: nothing, all but matrix products, or whole layers (least memory)."""
-    attention: Literal["einsum", "xla", "cudnn"] = "einsum"
+    remat: Remat = "none"
+    """What the backward pass recomputes: nothing, everything except matrix products, or whole layers (least memory)."""
+    attention: AttentionKernel = "einsum"
     """Kernel of attention: two plain products, jax.nn.dot_product_attention, or its fused one on NVIDIA GPUs (bfloat16)."""
 
     def __post_init__(self) -> None:
@@ -80,7 +99,7 @@ class ModelConfig:
         return self.insulation * self.depth if len(self.insulation) == 1 else self.insulation
 
     @property
-    def state_token(self) -> Literal["expert", "backbone"] | None:
+    def state_token(self) -> StateEntry | None:
         """Where a continuous state enters, None for the other forms."""
         return self.state_in if self.state == "continuous" else None
 
@@ -112,9 +131,9 @@ class AugmentConfig:
 class DataConfig:
     """What the rows of the shards become: which, and in which form the model sees them."""
 
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[RecordKind, ...] = KINDS
     """Kinds of rows to train on."""
-    discrete: Literal["fast", "bins", "none"] = "fast"
+    discrete: DiscreteTargets = "fast"
     """What the backbone predicts of a chunk: FAST tokens, one bin per number (RT-2, OpenVLA), or nothing."""
     bins_stride: int = 1
     """With bins: predict every n-th step only."""
@@ -123,8 +142,8 @@ class DataConfig:
     subtasks: float = 0.5
     """Share of the robot rows with a subtask that predict it; the others have it in the prompt, and act."""
     held_steps: bool = False
-    """Train the flow on steps past the episode's end too, where the last action is held; False masks them."""
-    resize: Literal["pad", "stretch"] = "pad"
+    """Also train the flow on steps past the episode's end, where the last action is repeated; False masks them."""
+    resize: Resize = "pad"
     """Images that are not square keep their shape on black, or are stretched."""
     text_length: int = 0
     """Tokens per row; 0: the longest row in the shards."""
@@ -163,7 +182,9 @@ class OptimConfig:
     final: float = 0.1
     """Learning rate of the last step, as a share of the peak."""
     b1: float = 0.9
+    """AdamW's decay of the mean of gradients."""
     b2: float = 0.999
+    """AdamW's decay of the mean of squared gradients."""
     weight_decay: float = 1e-4
     """AdamW's decay, on matrices only."""
     clip: float = 1.0
@@ -175,8 +196,8 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         for path in self.freeze:
-            if path.split("/")[0] not in (*PARTS, "*"):
-                raise unknown_name("part of the model to freeze", path.split("/")[0], PARTS)
+            if path.split("/")[0] not in (*COMPONENTS, "*"):
+                raise unknown_name("component of the model to freeze", path.split("/")[0], COMPONENTS)
         if self.ema is not None and not 0.0 < self.ema < 1.0:
             raise InputError(f"--optim.ema is {self.ema}, expected a decay between 0 and 1, such as 0.999")
 
@@ -197,7 +218,7 @@ class TrainConfig:
     size: str = "debug"
     """Shapes of the model (train/presets.py)."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Shapes of the model, and how its parts are joined."""
+    """Shapes of the model, and how its components are joined."""
     data: DataConfig = field(default_factory=DataConfig)
     """What the rows become."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -209,12 +230,12 @@ class TrainConfig:
     batch_size: int = 32
     """Rows of a step, over all devices and processes."""
     accumulate: int = 1
-    """Parts that the rows of a step are computed in, one after the other: less memory, the same gradient."""
+    """Microbatches that the rows of a step are computed in, one after the other: less memory, the same gradient."""
     fsdp: int = 1
-    """Devices among which parameters and optimiser state are divided; the others repeat them (mesh data x fsdp)."""
+    """Devices that share one copy of parameters and optimiser state; all groups of so many hold the same (mesh data x fsdp)."""
     alpha: float = 1.0
     """Weight of L_FLOW."""
-    loss_norm: Literal["tokens", "samples"] = "tokens"
+    loss_norm: LossNorm = "tokens"
     """tokens: the mean over all text-loss tokens, gradients follow token shares; samples: the mean of each row's mean."""
     flow_draws: int = 2
     """Flow times per row and step: each costs one pass of the small expert and lowers the variance."""
@@ -223,7 +244,7 @@ class TrainConfig:
     weights: Path | None = None
     """Checkpoint to start from: PaliGemma or our own safetensors, openpi's or lerobot's pi0.5 (docs/weights.md)."""
     weights_strict: bool = False
-    """Refuse a checkpoint that leaves anything of the model to be initialised, or has anything more."""
+    """Require an exact match with the checkpoint: no missing and no extra parameters."""
     weights_resample: bool = False
     """Resample the checkpoint's position embedding to --model.image-size."""
     seed: int = 0
@@ -239,7 +260,7 @@ class TrainConfig:
     trackers: tuple[str, ...] = ()
     """Where metrics go besides metrics.jsonl: tensorboard, wandb."""
     resume: bool = False
-    """Go on from the last checkpoint in OUT."""
+    """Continue from the last checkpoint in OUT."""
     overwrite: bool = False
     """Replace a run in OUT."""
     dry_run: bool = False

@@ -1,17 +1,21 @@
 """What a run will cost, before it starts: parameters, batch plan, FLOPs, and, compiled, memory per device."""
 
-from typing import Any
+import logging
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from fasttok.common.console import log, table
+from fasttok.common.console import table
 from train import flops, model, optim, sharding
 from train.config import TrainConfig
-from train.setup import Setup, plan_weights
+from train.initial_params import plan_weights
+from train.params import Params, components, count
+from train.setup import Setup
 from train.step import State, train_step
 
+logger = logging.getLogger(__name__)
 GIB = 1 << 30
 
 
@@ -19,9 +23,9 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     """What will be trained on what, as a table."""
     config, m = setup.config, setup.model
     shapes = abstract_params(setup)
-    counts = {part: model.count(tree) for part, tree in shapes.items()}
-    learn = model.count(optim.split(shapes, config.optim.freeze)[0])
-    rows: list[list[Any]] = [[f"parameters: {part}", n] for part, n in counts.items()]
+    counts = {name: count(tree) for name, tree in components(shapes).items()}
+    learn = count(optim.split(shapes, config.optim.freeze)[0])
+    rows: list[list[str | int]] = [[f"parameters: {name}", n] for name, n in counts.items()]
     rows += [["parameters: all", sum(counts.values())], ["of which learn", learn]]
     rows += [["rows in the shards", setup.reader.num_rows], ["cameras", ", ".join(setup.encoder.slots)]]
     rows += [["tokens per row", f"{m.cameras} x {m.image_tokens} of images, {setup.batcher.length} of text"]]
@@ -36,8 +40,8 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     rows += [
         ["devices", f"{len(devices)} x {devices[0].device_kind}, mesh {mesh.shape['data']} x {mesh.shape['fsdp']}"]
     ]
-    part = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
-    rows += [["batch", f"{config.batch_size}{part}, {config.batch_size // len(devices)} a device"]]
+    cut = f" in {config.accumulate} microbatches" if config.accumulate > 1 else ""
+    rows += [["batch", f"{config.batch_size}{cut}, {config.batch_size // len(devices)} per device"]]
     rows += [
         ["samples", config.steps * config.batch_size],
         ["TFLOP per sample", f"{per_sample(setup).total / 1e12:.3g}"],
@@ -54,16 +58,18 @@ def per_sample(setup: Setup) -> flops.Flops:
     return flops.train(setup.model, length, length, config.flow_draws, config.optim.freeze)
 
 
-def abstract_params(setup: Setup) -> model.Params:
+def abstract_params(setup: Setup) -> Params:
     """Shapes of the parameters."""
-    return jax.eval_shape(lambda key: model.init(key, setup.model), jax.random.key(0))
+    return cast(Params, jax.eval_shape(lambda key: model.init(key, setup.model), jax.random.key(0)))
 
 
 def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
     """Compiles the step without any array and says what it needs on each device.
 
     Args:
+        setup: of the run.
         config: what the step is compiled for.
+        mesh: the devices.
     """
     shapes = abstract_params(setup)
     moving, _ = optim.split(shapes, config.optim.freeze)
@@ -86,13 +92,13 @@ def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
         mesh=mesh,
         wrist=setup.wrist,
     )
-    found = lowered.compile().memory_analysis()
-    if found is None:
-        log("the compiler gives no account of memory on this device")
+    memory = lowered.compile().memory_analysis()
+    if memory is None:
+        logger.warning("the compiler gives no account of memory on this device")
         return
     rows = [
-        ["parameters, optimiser state, batch", f"{found.argument_size_in_bytes / GIB:.2f} GiB"],
-        ["activations and buffers", f"{found.temp_size_in_bytes / GIB:.2f} GiB"],
-        ["all", f"{(found.argument_size_in_bytes + found.temp_size_in_bytes) / GIB:.2f} GiB"],
+        ["parameters, optimiser state, batch", f"{memory.argument_size_in_bytes / GIB:.2f} GiB"],
+        ["activations and buffers", f"{memory.temp_size_in_bytes / GIB:.2f} GiB"],
+        ["all", f"{(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / GIB:.2f} GiB"],
     ]
     table("memory per device", ["what", "size"], rows)

@@ -96,7 +96,8 @@ def main(config: EvaluateConfig) -> EvaluationResult:
         require(package, "train", "evaluation")
     from train import rollout_videos
     from train.open_loop import action_errors
-    from train.player import Player, answer_questions
+    from train.player import Player
+    from train.vqa_accuracy import answer_questions
 
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")

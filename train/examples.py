@@ -34,10 +34,16 @@ class Example:
     """One row before batching.
 
     Attributes:
-        images: slot -> encoded, or decoded (h, w, 3) uint8. bgr: slots whose images are stored with their channels reversed.
-        prefix, suffix: tokens. is_action: the suffix stands for actions, not for text.
-        actions: (horizon, dim) normalised, None where the row does not act. steps: how many of them are real.
-        horizon, dim: of the embodiment's chunks. state: (S,) normalised, where it is continuous.
+        images: by camera slot, encoded bytes or pixels (h, w, 3) uint8.
+        prefix: tokens that are read.
+        suffix: tokens that are predicted.
+        is_action: whether the suffix stands for actions, not for text.
+        actions: (horizon, dim) normalised; None if the row does not act.
+        steps: how many of them lie in the episode.
+        horizon: steps of the embodiment's chunks.
+        dim: dimensions of its actions.
+        state: (S,) normalised if it is continuous, else (0,).
+        bgr: slots whose images are stored with their channels reversed.
     """
 
     images: dict[str, bytes | NDArray[np.uint8]]
@@ -56,8 +62,17 @@ class Encoder:
     """Makes examples, in the forms that the configuration asks for.
 
     Attributes:
+        sources: of the shards' manifest, by name.
+        tok: FAST tokenizer, with the statistics that normalise actions and states.
+        cached: whether the shards hold this tokenizer's ids.
+        text: text tokenizer.
+        form: how the model sees the robot's state.
+        data: the configuration of the rows.
+        placement: of action and state ids in the model's vocabulary.
         slots: camera slots that rows of the chosen kinds have, in order: what the model sees.
-        horizon, action_dim, state_dim: the largest of the shards. placement: of action and state ids in the vocabulary.
+        horizon: steps of the longest chunk.
+        action_dim: dimensions of the widest action.
+        state_dim: dimensions of the widest state; 0 if there is none.
     """
 
     def __init__(
@@ -71,6 +86,10 @@ class Encoder:
         """Reads the manifest and the tokenizer.
 
         Args:
+            reader: of the shards.
+            text: text tokenizer.
+            model: says in which form the state enters.
+            data: the configuration of the rows.
             tok: encodes instead of the shards' tokenizer, whose stored ids are then not used.
 
         Raises:
@@ -149,11 +168,19 @@ class Encoder:
         return [*self.text.encode([text])[0], self.text.eos]
 
     def robot_prefix(
-        self, embodiment: str, task: str, state: NDArray, subtask: str = "", ask: str = "Action"
+        self, embodiment: str, task: str, state: NDArray[Any], subtask: str = "", ask: str = "Action"
     ) -> tuple[list[int], NDArray[np.float32]]:
-        """Prefix tokens for an instruction and a raw-unit state (S,), and the state where it is continuous, else (0,).
+        """What the model reads of an instruction and a state. An embodiment without state statistics has no state.
 
-        An embodiment without state statistics has no state.
+        Args:
+            embodiment: whose statistics normalise the state.
+            task: the instruction.
+            state: (S,) in raw units, or (0,).
+            subtask: that the robot is at; "" if it is not known.
+            ask: what the suffix will be: Action, or Subtask.
+
+        Returns:
+            Prefix tokens, and the normalised state (S,) if it is continuous, else (0,).
         """
         stats = self.tok.state_stats.get(embodiment)
         known = stats is not None and len(state) > 0
@@ -167,9 +194,16 @@ class Encoder:
         return [*self.prefix(before), *ids, *self.text.encode([after])[0]], NOTHING
 
     def action_suffix(
-        self, raw: NDArray, actions: NDArray, embodiment: str, stored: Sequence[int] | NDArray | None
+        self, raw: NDArray[Any], actions: NDArray[Any], embodiment: str, stored: Sequence[int] | NDArray[Any] | None
     ) -> list[int]:
-        """What the backbone predicts of a chunk: action tokens, "|", <eos>; nothing when discrete targets are off."""
+        """What the backbone predicts of a chunk: action tokens, "|", <eos>; nothing if discrete targets are off.
+
+        Args:
+            raw: (H, D) in raw units.
+            actions: (H, D) normalised.
+            embodiment: whose statistics a FAST tokenizer takes.
+            stored: FAST ids that the shards hold; None: encode `raw`.
+        """
         if self.data.discrete == "none":
             return []
         if self.data.discrete == "bins":
@@ -183,9 +217,18 @@ class Encoder:
         return len(range(0, horizon, self.data.bins_stride)) * dim if self.data.discrete == "bins" else None
 
     def chunk(self, tokens: Sequence[int], embodiment: str, horizon: int, dim: int) -> tuple[NDArray[np.float32], bool]:
-        """Vocabulary ids of a suffix as a chunk (horizon, dim) in raw units, and whether they were exactly one.
+        """The chunk that the tokens of a suffix stand for.
 
-        What they do not say is 0 in normalised units; between strided bins the last one is held.
+        What they do not say is 0 in normalised units; between strided bins the last one is repeated.
+
+        Args:
+            tokens: vocabulary ids, without "|" and <eos>.
+            embodiment: whose statistics bring the actions back to raw units.
+            horizon: H.
+            dim: D.
+
+        Returns:
+            (H, D) in raw units, and whether the tokens were exactly one chunk.
         """
         ids = self.placement.ids_of(tokens, check=False)
         if self.data.discrete == "bins":

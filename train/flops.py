@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from train.config import ModelConfig
+from train.config import COMPONENTS, ModelConfig
 
 # Dense bfloat16 peak of a device, FLOP/s, by what jax calls its kind; from the vendors' data sheets.
 PEAKS = {
@@ -13,7 +13,14 @@ PEAKS = {
 
 
 class Flops(NamedTuple):
-    """FLOPs of one sample by part."""
+    """FLOPs of one sample by component.
+
+    Attributes:
+        vision: of the encoder.
+        backbone: of the language model's layers.
+        expert: of all flow draws.
+        logits: of the predicted tokens.
+    """
 
     vision: float
     backbone: float
@@ -22,7 +29,7 @@ class Flops(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All parts."""
+        """All of them."""
         return sum(self)
 
 
@@ -30,7 +37,10 @@ def forward(config: ModelConfig, text: int, suffix: int, draws: int = 1) -> Flop
     """One forward pass.
 
     Args:
-        text: text tokens of a row, prefix and suffix. suffix: those that are predicted. draws: flow times.
+        config: the model's shapes.
+        text: text tokens of a row, prefix and suffix.
+        suffix: text tokens that are predicted.
+        draws: flow times.
     """
     c, n = config, config.image_tokens
     block = 2 * n * (4 * c.vision_width**2 + 2 * c.vision_width * c.vision_mlp) + 4 * n * n * c.vision_width
@@ -60,15 +70,23 @@ def _layer(config: ModelConfig, width: int, mlp: int, queries: int, keys: int) -
 
 
 def train(config: ModelConfig, text: int, suffix: int, draws: int = 1, freeze: tuple[str, ...] = ()) -> Flops:
-    """Forward and backward (twice the forward); a frozen part goes forward only. What `remat` repeats is not counted."""
+    """Forward and backward (twice the forward); a frozen component goes forward only. What `remat` repeats is not counted.
+
+    Args:
+        config: the model's shapes.
+        text: text tokens of a row, prefix and suffix.
+        suffix: text tokens that are predicted.
+        draws: flow times.
+        freeze: as in `OptimConfig`; only whole components count.
+    """
     once = forward(config, text, suffix, draws)
-    still = {part for part in ("vision", "backbone", "expert") if part in freeze}
+    still = {component for component in COMPONENTS if component in freeze}
     sizes = {
         "vision": 1 if {"vision", "backbone"} <= still else 3,
         "backbone": 1 if {"vision", "backbone"} <= still else 3,
     }
     sizes["expert"], sizes["logits"] = (1 if "expert" in still else 3), sizes["backbone"]
-    return Flops(*(getattr(once, part) * sizes[part] for part in Flops._fields))
+    return Flops(*(getattr(once, name) * sizes[name] for name in Flops._fields))
 
 
 def peak(kind: str) -> float | None:

@@ -11,12 +11,21 @@ SHORTEST_PERIOD, LONGEST_PERIOD = 4e-3, 4.0
 
 
 def sample_time(key: Array, shape: tuple[int, ...]) -> Array:
-    """t ~ 0.999 * Beta(1.5, 1) + 0.001 (openpi), which favours noisy times: by inversion, u ** (2/3)."""
+    """Draws t ~ 0.999 * Beta(1.5, 1) + 0.001 (openpi), which favours noisy times: by inversion, u ** (2/3)."""
     return 0.001 + 0.999 * jax.random.uniform(key, shape) ** (2 / 3)
 
 
 def interpolate(actions: Array, noise: Array, time: Array) -> tuple[Array, Array]:
-    """(x_t, u_t) for actions, noise (..., H, D) and time (...)."""
+    """Actions on their way to noise, and the velocity of that way.
+
+    Args:
+        actions: (..., H, D).
+        noise: (..., H, D).
+        time: (...), 1 = noise.
+
+    Returns:
+        x_t and u_t, (..., H, D) each.
+    """
     t = time[..., None, None]
     return t * noise + (1 - t) * actions, noise - actions
 

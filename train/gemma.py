@@ -5,31 +5,43 @@ Conventions follow openpi's Gemma: RMSNorm multiplies by 1 + scale (epsilon 1e-6
 10000, tanh gelu, queries scaled by K ** -0.5. Layer parameters are stacked on a leading axis and run by `lax.scan`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-Params = dict[str, Any]
+from train.config import AttentionKernel, Remat
+from train.params import Attention, FeedForward, Layers, Linear, Norm
+
+Stream = TypeVar("Stream")
+Stacked = TypeVar("Stacked")
+Output = TypeVar("Output")
 EPSILON = 1e-6
 ROPE_BASE = 10_000.0
 MASKED = -2.3819763e38  # openpi's and big_vision's "minus infinity" that survives float32 arithmetic
 
 
-def init_layers(key: Array, depth: int, width: int, mlp: int, heads: int, head_dim: int, cond: int | None) -> Params:
-    """Random layer stack; `cond` is the width of the adaptive norms' condition, None for plain RMSNorm."""
+def init_layers(
+    key: Array, depth: int, width: int, mlp: int, heads: int, head_dim: int, norm: Callable[[], Norm]
+) -> Layers[Norm]:
+    """Random layer stack, of the shapes in `train.params.Layers`.
+
+    Args:
+        key: draws the numbers.
+        depth: L.
+        width: W.
+        mlp: M.
+        heads: N.
+        head_dim: K.
+        norm: makes the stacked parameters of one norm.
+    """
     keys = jax.random.split(key, 5)
 
     def normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
-        return jax.random.normal(key, (depth, *shape), jnp.float32) * fan_in**-0.5
-
-    def norm() -> Any:
-        if cond is None:
-            return jnp.zeros((depth, width))
-        # Zero kernels make scale, shift and gate 0; a gate of 0 would cut every branch off, so its bias starts at 1.
-        bias = jnp.concatenate([jnp.zeros((depth, 2 * width)), jnp.ones((depth, width))], axis=-1)
-        return {"kernel": jnp.zeros((depth, cond, 3 * width)), "bias": bias}
+        numbers: Array = jax.random.normal(key, (depth, *shape), jnp.float32) * fan_in**-0.5
+        return numbers
 
     return {
         "attention_norm": norm(),
@@ -42,6 +54,13 @@ def init_layers(key: Array, depth: int, width: int, mlp: int, heads: int, head_d
     }
 
 
+def init_ada_norm(depth: int, width: int, cond: int) -> Linear:
+    """Stacked parameters of adaptive norms: kernel (L, C, 3 W), bias (L, 3 W)."""
+    # Zero kernels make scale, shift and gate 0; a gate of 0 would cut every branch off, so its bias starts at 1.
+    bias = jnp.concatenate([jnp.zeros((depth, 2 * width)), jnp.ones((depth, width))], axis=-1)
+    return {"kernel": jnp.zeros((depth, cond, 3 * width)), "bias": bias}
+
+
 def matmul(x: Array, kernel: Array) -> Array:
     """(..., W) @ (W, M) as one flat matrix product in x's dtype: XLA's CPU backend runs batched ones at a third of the speed."""
     return (x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)).reshape(*x.shape[:-1], kernel.shape[-1])
@@ -52,33 +71,45 @@ def unroll(depth: int) -> int:
     return depth if depth <= 6 else 1
 
 
-def run_layers(layer: Any, x: Array, stacked: Any, depth: int, remat: str) -> tuple[Array, Any]:
-    """Scans `layer(x, parameters) -> (x, output)` over stacked layers.
+def run_layers(
+    layer: Callable[[Stream, Stacked], tuple[Stream, Output]], x: Stream, stacked: Stacked, depth: int, remat: Remat
+) -> tuple[Stream, Output]:
+    """Scans a function over stacked layers.
 
     Args:
+        layer: takes x and one layer's parameters; returns the new x and an output, which may be None.
+        x: what goes into the first layer.
+        stacked: trees of arrays (L, ...).
+        depth: L.
         remat: as in `ModelConfig.remat`; inside a scan each step's activations are the ones that are dropped.
+
+    Returns:
+        x after the last layer, and all outputs stacked (L, ...).
     """
     if remat != "none":
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
         layer = jax.checkpoint(layer, policy=policy, prevent_cse=unroll(depth) > 1)
-    return jax.lax.scan(layer, x, stacked, unroll=unroll(depth))
+    x, outputs = jax.lax.scan(layer, x, stacked, unroll=unroll(depth))
+    return x, outputs
 
 
 def rms_norm(x: Array, scale: Array) -> Array:
-    """x / rms(x) * (1 + scale) over the last axis, computed in float32."""
+    """Computes x / rms(x) * (1 + scale) over the last axis, in float32."""
     x32 = x.astype(jnp.float32)
     normed = x32 * jax.lax.rsqrt(jnp.mean(x32**2, axis=-1, keepdims=True) + EPSILON)
     return (normed * (1 + scale)).astype(x.dtype)
 
 
-def ada_rms_norm(x: Array, cond: Array, params: Params) -> tuple[Array, Array]:
+def ada_rms_norm(x: Array, cond: Array, params: Linear) -> tuple[Array, Array]:
     """RMSNorm whose scale, shift and residual gate come from a condition (pi0.5's adaRMS).
 
     Args:
-        x: (B, H, W). cond: (B, C). params: kernel (C, 3 W), bias (3 W).
+        x: (B, H, W).
+        cond: (B, C).
+        params: kernel (C, 3 W), bias (3 W).
 
     Returns:
-        (normalised x (B, H, W), gate (B, 1, W)).
+        Normalised x (B, H, W), and the gate (B, 1, W).
     """
     x32 = x.astype(jnp.float32)
     normed = x32 * jax.lax.rsqrt(jnp.mean(x32**2, axis=-1, keepdims=True) + EPSILON)
@@ -91,7 +122,11 @@ def rope(x: Array, positions: Array) -> Array:
     """Rotary position embedding.
 
     Args:
-        x: (B, T, ..., K) with any axes between time and head_dim. positions: (B, T) int.
+        x: (B, T, ..., K) with any axes between time and head_dim.
+        positions: (B, T) int.
+
+    Returns:
+        As `x`.
     """
     half = x.shape[-1] // 2
     period = ROPE_BASE ** (jnp.arange(half, dtype=jnp.float32) / half)
@@ -102,7 +137,7 @@ def rope(x: Array, positions: Array) -> Array:
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
 
 
-def project(x: Array, layer: Params, positions: Array) -> tuple[Array, Array, Array]:
+def project(x: Array, layer: Attention, positions: Array) -> tuple[Array, Array, Array]:
     """Scaled, rotated queries (B, T, N, K), rotated keys (B, T, K) and values (B, T, K) of normalised x (B, T, W)."""
     heads, width, head_dim = layer["query"].shape
     query = matmul(x, layer["query"].transpose(1, 0, 2).reshape(width, -1)).reshape(*x.shape[:2], heads, head_dim)
@@ -110,32 +145,34 @@ def project(x: Array, layer: Params, positions: Array) -> tuple[Array, Array, Ar
     return rope(query, positions) * query.shape[-1] ** -0.5, rope(key, positions), value
 
 
-def attend(query: Array, key: Array, value: Array, mask: Array, kernel: str = "einsum") -> Array:
+def attend(query: Array, key: Array, value: Array, mask: Array, kernel: AttentionKernel = "einsum") -> Array:
     """Softmax attention with one key/value head.
 
     Args:
-        query: (B, T, N, K), already scaled. key, value: (B, S, K). mask: (B, T, S) bool, True = may attend.
+        query: (B, T, N, K), already scaled.
+        key: (B, S, K).
+        value: (B, S, K).
+        mask: (B, T, S) bool, True = may attend.
         kernel: as in `ModelConfig.attention`.
 
     Returns:
         (B, T, N, K).
     """
     if kernel != "einsum":
-        implementation: Any = kernel
         return jax.nn.dot_product_attention(
-            query, key[:, :, None], value[:, :, None], mask=mask[:, None], scale=1.0, implementation=implementation
+            query, key[:, :, None], value[:, :, None], mask=mask[:, None], scale=1.0, implementation=kernel
         )
     logits = jnp.einsum("btnk,bsk->bnts", query, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(jnp.where(mask[:, None], logits, MASKED), axis=-1).astype(value.dtype)
     return jnp.einsum("bnts,bsk->btnk", weights, value)
 
 
-def merge_heads(heads: Array, layer: Params) -> Array:
+def merge_heads(heads: Array, layer: Attention) -> Array:
     """(B, T, N, K) -> (B, T, W)."""
     return matmul(heads.reshape(*heads.shape[:2], -1), layer["output"].reshape(-1, layer["output"].shape[-1]))
 
 
-def feed_forward(x: Array, layer: Params) -> Array:
+def feed_forward(x: Array, layer: FeedForward) -> Array:
     """Gated tanh-gelu: down(gelu(gate(x)) * up(x))."""
     kernel = layer["gate_up"].transpose(1, 0, 2).reshape(x.shape[-1], -1)
     gate, up = jnp.split(matmul(x, kernel), 2, axis=-1)

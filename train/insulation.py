@@ -41,9 +41,12 @@ def backbone_mask(valid: Array, causal: Array) -> Array:
 
 
 def expert_mask(valid: Array, causal: Array, horizon: int, state: Array | None = None) -> Array:
-    """What the expert sees: the valid prefix, and all of its own steps; before them a state token, where there is one.
+    """What the expert sees: the valid prefix, and all of its own steps; before them a state token, if there is one.
 
     Args:
+        valid: (B, S) bool, as in `backbone_mask`.
+        causal: (B, S) bool, as in `backbone_mask`.
+        horizon: action steps.
         state: (B,) bool, whether the row's state token is there; it sees the prefix and itself, as in pi0. None: no such token.
 
     Returns:

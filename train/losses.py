@@ -2,11 +2,11 @@
 
     L = L_VLM + L_FAST + alpha * L_FLOW
 
-L_VLM and L_FAST are the two parts of one cross-entropy with one denominator, all text-loss tokens of the batch, and sum to
+L_VLM and L_FAST are the two shares of one cross-entropy with one denominator, all text-loss tokens of the batch, and sum to
 it; so the gradient share of each follows its share of tokens. L_FLOW is averaged over all valid (row, step, dimension).
 
-`prepare` looks at the whole batch (all devices, all parts of an accumulated step): what every token counts, and every row's
-flow times and noise. What `compute` returns are sums, so those of the parts add up to those of the whole.
+`prepare` looks at the whole batch (all devices, all microbatches of a step): what every token counts, and every row's flow
+times and noise. What `compute` returns are sums, so those of the microbatches add up to those of the whole.
 """
 
 import jax
@@ -14,21 +14,27 @@ import jax.numpy as jnp
 from jax import Array
 
 from train import flow, model
-from train.config import ModelConfig
+from train.config import LossNorm, ModelConfig
+from train.model import Batch, Context
+from train.params import Params
 
 Metrics = dict[str, Array]
 LOGITS_AT_ONCE = 1 << 26  # per device
 POSITIONS_AT_ONCE = 16  # answers and FAST tokens are mostly shorter, and then the rest of a long row costs nothing
 
 
-def token_losses(
-    params: model.Params, context: model.Context, batch: dict[str, Array], at_once: int | None = None
-) -> Array:
+def token_losses(params: Params, context: Context, batch: Batch, at_once: int | None = None) -> Array:
     """Cross-entropy of each text token given all before it, (B, L) float32; 0 where `loss_mask` is False.
 
     Rows are shifted so that their first target comes first; then a few positions of all rows at a time, and none where no row has
     a target. So logits are made only where they are needed, `at_once` of them at most, and made again in the backward pass: a
     vocabulary of 257k takes 0.27 GB instead of 6.6 GB for 32 rows of 200 tokens.
+
+    Args:
+        params: the model's parameters.
+        context: of `model.run_backbone`.
+        batch: a whole batch or a microbatch.
+        at_once: most logits in memory, over all devices; None: `LOGITS_AT_ONCE` per device.
     """
     mask = batch["loss_mask"]
     rows, length = mask.shape
@@ -53,23 +59,26 @@ def token_losses(
             context.hidden, (context.hidden.shape[1] - length - 1 + place)[..., None], axis=1, mode="clip"
         )
         tokens = jnp.take_along_axis(batch["tokens"], place, axis=1)
-        found = jax.lax.cond(wanted.any(), losses, lambda *_: jnp.zeros(place.shape, jnp.float32), before, tokens)
-        return None, jnp.where(wanted, found, 0.0)
+        chunk = jax.lax.cond(wanted.any(), losses, lambda *_: jnp.zeros(place.shape, jnp.float32), before, tokens)
+        return None, jnp.where(wanted, chunk, 0.0)
 
     def split(x: Array) -> Array:
         return x.reshape(rows, chunks, size).swapaxes(0, 1)
 
-    _, found = jax.lax.scan(some, None, (split(place), split(wanted)))
-    spread = found.swapaxes(0, 1).reshape(rows, -1)
+    _, by_chunk = jax.lax.scan(some, None, (split(place), split(wanted)))
+    spread = by_chunk.swapaxes(0, 1).reshape(rows, -1)
     return jnp.zeros((rows, length), jnp.float32).at[jnp.arange(rows)[:, None], place].add(spread)
 
 
-def prepare(batch: dict[str, Array], key: Array, draws: int, loss_norm: str) -> dict[str, Array]:
+def prepare(batch: Batch, key: Array, draws: int, loss_norm: LossNorm) -> Batch:
     """A whole batch with what its rows count, and with flow times and noise of each row.
 
     Args:
-        draws: flow times per row. loss_norm: "tokens" divides the cross-entropy by all text-loss tokens; "samples" takes each
-            row's mean, then that of all rows that have such tokens. L_VLM and L_FAST sum to it either way.
+        batch: a whole batch.
+        key: draws times and noise.
+        draws: flow times per row.
+        loss_norm: "tokens" divides the cross-entropy by all text-loss tokens; "samples" takes each row's mean, then that of all
+            rows that have such tokens. L_VLM and L_FAST sum to it either way.
 
     Returns:
         The batch and text_weight, flow_weight (B,), time (B, draws), noise (B, draws, H, D), float32.
@@ -89,7 +98,7 @@ def prepare(batch: dict[str, Array], key: Array, draws: int, loss_norm: str) -> 
     }
 
 
-def flow_errors(params: model.Params, context: model.Context, batch: dict[str, Array], config: ModelConfig) -> Array:
+def flow_errors(params: Params, context: Context, batch: Batch, config: ModelConfig) -> Array:
     """Squared velocity error (B, draws, H, D) float32 of a prepared batch, 0 where `action_mask` is False."""
 
     def one(time: Array, noise: Array) -> Array:
@@ -100,17 +109,18 @@ def flow_errors(params: model.Params, context: model.Context, batch: dict[str, A
     return jax.vmap(one, in_axes=1, out_axes=1)(batch["time"], batch["noise"])
 
 
-def compute(
-    params: model.Params, config: ModelConfig, batch: dict[str, Array], alpha: float = 1.0
-) -> tuple[Array, Metrics]:
-    """Total loss and its parts over a prepared batch, or over some rows of one: then each number is those rows' share.
+def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.0) -> tuple[Array, Metrics]:
+    """Total loss and its terms over a prepared batch, or over some rows of one: then each number is those rows' share.
 
     Args:
+        params: the model's parameters.
+        config: the model's shapes.
+        batch: of `prepare`.
         alpha: weight of L_FLOW.
 
     Returns:
-        (total, {loss_vlm, loss_fast, loss_flow: their value in the total; n_vlm, n_fast, n_flow: tokens or elements;
-        sum_vlm, sum_fast: nats}).
+        The total, and by name: loss_vlm, loss_fast, loss_flow, their value in the total; n_vlm, n_fast, n_flow, tokens or
+        elements; sum_vlm, sum_fast, nats.
     """
     context = model.run_backbone(params, batch, config)
     losses = token_losses(params, context, batch)

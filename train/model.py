@@ -2,31 +2,40 @@
 
 One forward pass of the backbone gives its last hidden states and every layer's keys and values; the expert reads those
 through `insulation.insulate`. Training, FAST decoding and flow sampling all use these two functions, so the velocity at
-inference is the training forward by construction. Parameters are plain nested dicts with the top-level keys `vision`,
-`backbone` and `expert`.
+inference is the training forward by construction. `train.params` has the parameters' names and shapes.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from train import flow, gemma, insulation, siglip
-from train.config import ModelConfig
+from train.config import Dtype, ModelConfig
+from train.params import Layers, Linear, Params
 
-Params = dict[str, Any]
+Batch = dict[str, Array]  # arrays of docs/design.md "Training batch"
 
 
 class Context(NamedTuple):
-    """What the backbone leaves behind for the losses and the expert. S = images + text."""
+    """What the backbone leaves behind for the losses and the expert. S = tokens of images and text together.
 
-    hidden: Array  # (B, S, width) after the last norm
-    keys: Array  # (L, B, S, head_dim), rotated
-    values: Array  # (L, B, S, head_dim)
-    valid: Array  # (B, S) bool
-    causal: Array  # (B, S) bool: suffix
-    state: tuple[Array, Array] | None = None  # ((B, Ds), (B,) bool) for the expert, where it takes a continuous state
+    Attributes:
+        hidden: (B, S, width) after the last norm.
+        keys: (L, B, S, head_dim), rotated.
+        values: (L, B, S, head_dim).
+        valid: (B, S) bool, False on padding and absent cameras.
+        causal: (B, S) bool, True on the suffix.
+        state: (B, state_dim) and (B,) bool, whether the row has one; None unless the expert takes a continuous state.
+    """
+
+    hidden: Array
+    keys: Array
+    values: Array
+    valid: Array
+    causal: Array
+    state: tuple[Array, Array] | None = None
 
 
 def init(key: Array, config: ModelConfig) -> Params:
@@ -34,7 +43,7 @@ def init(key: Array, config: ModelConfig) -> Params:
     c = config
     keys = jax.random.split(key, 9)
 
-    def linear(key: Array, into: int, out: int) -> Params:
+    def linear(key: Array, into: int, out: int) -> Linear:
         return {"kernel": jax.random.normal(key, (into, out), jnp.float32) * into**-0.5, "bias": jnp.zeros(out)}
 
     params: Params = {
@@ -43,7 +52,9 @@ def init(key: Array, config: ModelConfig) -> Params:
         ),
         "backbone": {
             "embedding": jax.random.normal(keys[1], (c.vocab_size, c.width), jnp.float32) * c.width**-0.5,
-            "layers": gemma.init_layers(keys[2], c.depth, c.width, c.mlp, c.heads, c.head_dim, None),
+            "layers": gemma.init_layers(
+                keys[2], c.depth, c.width, c.mlp, c.heads, c.head_dim, lambda: jnp.zeros((c.depth, c.width))
+            ),
             "norm": jnp.zeros(c.width),
         },
     }
@@ -52,7 +63,13 @@ def init(key: Array, config: ModelConfig) -> Params:
     if c.flow:
         params["expert"] = {
             "layers": gemma.init_layers(
-                keys[3], c.depth, c.expert_width, c.expert_mlp, c.heads, c.head_dim, c.expert_width
+                keys[3],
+                c.depth,
+                c.expert_width,
+                c.expert_mlp,
+                c.heads,
+                c.head_dim,
+                lambda: gemma.init_ada_norm(c.depth, c.expert_width, c.expert_width),
             ),
             "norm": {"kernel": jnp.zeros((c.expert_width, 3 * c.expert_width)), "bias": jnp.zeros(3 * c.expert_width)},
             "action_in": linear(keys[4], c.action_dim, c.expert_width),
@@ -65,54 +82,49 @@ def init(key: Array, config: ModelConfig) -> Params:
     return params
 
 
-def parts(params: Params) -> list[str]:
-    """vision, backbone, expert: those of which the tree holds any array."""
-    return [name for name, tree in params.items() if jax.tree.leaves(tree)]
-
-
-def count(params: Params) -> int:
-    """Number of parameters in a tree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 def embed_text(params: Params, tokens: Array, config: ModelConfig) -> Array:
     """Token embeddings times sqrt(width), as Gemma does: (B, L) -> (B, L, width)."""
-    return (params["backbone"]["embedding"][tokens] * config.width**0.5).astype(config.dtype)
+    embedded: Array = params["backbone"]["embedding"][tokens] * config.width**0.5
+    return embedded.astype(config.dtype)
 
 
-def pixels(images: Array, dtype: str) -> Array:
+def pixels(images: Array, dtype: Dtype) -> Array:
     """uint8 images to [-1, 1]; others, already there, as they are."""
     return images.astype(dtype) / 127.5 - 1.0 if images.dtype == jnp.uint8 else images.astype(dtype)
 
 
-def embed(params: Params, batch: dict[str, Array], config: ModelConfig) -> tuple[Array, Array, Array]:
-    """Images, a continuous state where the backbone takes one, text: ((B, S, width), (B, S) valid, (B, S) causal)."""
+def embed(params: Params, batch: Batch, config: ModelConfig) -> tuple[Array, Array, Array]:
+    """The backbone's input: images, a continuous state if the backbone takes one, text.
+
+    Returns:
+        Tokens (B, S, width), and which are valid and which causal, (B, S) bool each.
+    """
     images = pixels(batch["images"], config.dtype)
     b, cameras = images.shape[:2]
     seen = siglip.encode(params["vision"], images.reshape(b * cameras, *images.shape[2:]), config.patch, config.remat)
     per_camera = seen.shape[1]
-    parts = [seen.reshape(b, cameras * per_camera, config.width)]
+    prefix = [seen.reshape(b, cameras * per_camera, config.width)]
     valid = [jnp.repeat(batch["image_mask"], per_camera, axis=1)]
     if config.state_token == "backbone":
-        parts.append(_linear(batch["state"], params["backbone"]["state_in"])[:, None].astype(config.dtype))
+        prefix.append(_linear(batch["state"], params["backbone"]["state_in"])[:, None].astype(config.dtype))
         valid.append(batch["state_mask"][:, None])
-    before = sum(part.shape[1] for part in parts)
-    x = jnp.concatenate([*parts, embed_text(params, batch["tokens"], config)], axis=1)
+    before = sum(tokens.shape[1] for tokens in prefix)
+    x = jnp.concatenate([*prefix, embed_text(params, batch["tokens"], config)], axis=1)
     causal = jnp.concatenate([jnp.zeros((b, before), bool), batch["token_ar"]], axis=1)
     return x, jnp.concatenate([*valid, batch["token_mask"]], axis=1), causal
 
 
-def _linear(x: Array, p: Params) -> Array:
+def _linear(x: Array, p: Linear) -> Array:
     return x @ p["kernel"] + p["bias"]
 
 
-def run_backbone(params: Params, batch: dict[str, Array], config: ModelConfig) -> Context:
-    """The backbone over a whole batch (docs/design.md "Training batch"; its token, image and state fields are read)."""
+def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:
+    """The backbone over a whole batch, of which it reads the token, image and state fields."""
     x, valid, causal = embed(params, batch, config)
     mask = insulation.backbone_mask(valid, causal)
     positions = insulation.backbone_positions(valid)
 
-    def layer(x: Array, p: Params) -> tuple[Array, tuple[Array, Array]]:
+    def layer(x: Array, p: Layers[Array]) -> tuple[Array, tuple[Array, Array]]:
         query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
         x = x + gemma.merge_heads(gemma.attend(query, key, value, mask, config.attention), p)
         return x + gemma.feed_forward(gemma.rms_norm(x, p["mlp_norm"]), p), (key, value)
@@ -134,8 +146,11 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
     """Velocity of noisy chunks given what the backbone saw.
 
     Args:
+        params: with an expert.
         context: of `run_backbone`; gradients into it are scaled by `config.shares`, 0 being full insulation.
-        noisy: (B, H, D) x_t. time: (B,) flow time, 1 = noise.
+        noisy: (B, H, D) x_t.
+        time: (B,) flow time, 1 = noise.
+        config: the model's shapes.
 
     Returns:
         (B, H, D) float32 velocity v_t (towards noise).
@@ -145,8 +160,8 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
     keys, values = insulation.insulate(context.keys, config.shares), insulation.insulate(context.values, config.shares)
 
     cond = flow.time_embedding(time, config.expert_width)
-    for name in ("time_in", "time_out"):
-        cond = jax.nn.swish(_linear(cond, p[name]))
+    for linear in (p["time_in"], p["time_out"]):
+        cond = jax.nn.swish(_linear(cond, linear))
     x = _linear(noisy, p["action_in"]).astype(config.dtype)
     has_state = None
     if context.state is not None:
@@ -155,7 +170,7 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
     mask = insulation.expert_mask(context.valid, context.causal, horizon, has_state)
     positions = insulation.expert_positions(context.valid, context.causal, x.shape[1])
 
-    def layer(x: Array, inputs: tuple[Params, Array, Array]) -> tuple[Array, None]:
+    def layer(x: Array, inputs: tuple[Layers[Linear], Array, Array]) -> tuple[Array, None]:
         q, seen_key, seen_value = inputs
         y, gate = gemma.ada_rms_norm(x, cond, q["attention_norm"])
         query, key, value = gemma.project(y, q, positions)

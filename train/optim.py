@@ -1,13 +1,14 @@
-"""The optimiser: AdamW with warmup and cosine decay, global-norm clipping, weight decay on matrices, parts that stay still."""
+"""The optimiser: AdamW with warmup and cosine decay, global-norm clipping, weight decay on matrices, frozen parameters."""
 
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 import jax
 import optax
 
 from fasttok.errors import InputError
 from train.config import OptimConfig
+from train.params import Params, Tree, path_name
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -16,18 +17,17 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, steps, config.final * peak)
 
 
-def name(path: tuple[Any, ...]) -> str:
-    """A parameter's path as it is written in flags and logs: backbone/layers/query."""
-    return "/".join(str(getattr(key, "key", key)) for key in path)
+def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
+    """What learns, and what stays as it is: the same tree twice, each with None in place of the other's leaves.
 
-
-def split(params: Any, freeze: tuple[str, ...]) -> tuple[Any, Any]:
-    """(what learns, what stays as it is): the same tree twice, None in place of the other's leaves.
+    Args:
+        params: a tree of arrays or of their shapes.
+        freeze: paths as in `OptimConfig.freeze`.
 
     Raises:
         InputError: a path that no parameter has, or everything is frozen.
     """
-    paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for start in freeze:
         if not any(below(path, start) for path in paths):
             raise InputError(
@@ -48,20 +48,20 @@ def below(path: str, start: str) -> bool:
     return fnmatchcase(path, start) or fnmatchcase(path, f"{start}/*")
 
 
-def merge(first: Any, second: Any) -> Any:
+def merge(first: Tree, second: Tree) -> Tree:
     """The inverse of `split`."""
-    return jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=lambda x: x is None)
+    return cast(Tree, jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=lambda x: x is None))
 
 
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """The whole chain, over the part that learns."""
+    """The whole chain, over the tree that learns."""
 
-    def matrices(params: Any) -> Any:
+    def matrices(params: Tree) -> Tree:
         def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
             names = [getattr(key, "key", "") for key in path]
             return leaf.ndim > 1 and not any("norm" in n or n in ("bias", "scale") for n in names)
 
-        return jax.tree_util.tree_map_with_path(decays, params)
+        return cast(Tree, jax.tree_util.tree_map_with_path(decays, params))
 
     chain = [
         optax.clip_by_global_norm(config.clip),
@@ -69,6 +69,9 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
     ]
     if config.expert_learning_rate is not None:
         faster = config.expert_learning_rate / config.learning_rate
-        expert = lambda params: {part: part == "expert" for part in params}  # noqa: E731
+
+        def expert(params: Params) -> dict[str, bool]:
+            return {component: component == "expert" for component in params}
+
         chain.append(optax.masked(optax.scale(faster), expert))
     return optax.chain(*chain)

@@ -1,28 +1,23 @@
 """A trained run, loaded to act and to answer."""
 
 import io
-import json
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from fasttok.common.console import track
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ManifestSource
-from train import model, policy
+from train import policy
+from train.batches import Batcher, NumpyBatch
 from train.checkpoint import load_params
 from train.config import ModelConfig
-from train.data import Batcher
 from train.examples import Encoder, Example
-from train.measurements import VqaResult
+from train.params import Params
 from train.rollouts import Observation
 from train.run_folder import SavedRun
 from train.tokens import text_prompt
@@ -36,12 +31,21 @@ class Player:
     """A run's parameters and tokenizers.
 
     Attributes:
-        batch: rows of every call, so that each shape compiles once. temperature: of action tokens; 0 takes the likeliest ones, 1
-            samples as the flow does. A greedy policy stands still where demonstrators sometimes pause.
+        config: the model's shapes.
+        params: the moving average if the run keeps one, else those of the last step.
+        encoder: makes examples of what the robot sees.
+        batcher: makes batches of examples.
+        step: of the checkpoint.
+        flow_steps: of Euler.
+        batch: rows of every call, so that each shape compiles once.
+        key: draws the noise of flow sampling.
+        rng: draws action tokens.
+        temperature: of action tokens; 0 takes the likeliest ones, 1 samples as the flow does. A greedy policy stands still where
+            demonstrators sometimes pause.
     """
 
     config: ModelConfig
-    params: model.Params
+    params: Params
     encoder: Encoder
     batcher: Batcher
     step: int
@@ -61,7 +65,15 @@ class Player:
         step: int | None = None,
         temperature: float = 0.0,
     ) -> "Player":
-        """Loads a checkpoint of a run, the newest by default.
+        """Loads a checkpoint of a run.
+
+        Args:
+            run: folder of `fasttok-train`.
+            flow_steps: of Euler.
+            batch: rows of every call.
+            seed: of noise and of sampled tokens.
+            step: of the checkpoint; None: the newest.
+            temperature: of action tokens.
 
         Raises:
             InputError: not a run, no checkpoint, or its shards are gone.
@@ -100,17 +112,23 @@ class Player:
     def act(
         self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str = "flow"
     ) -> NDArray[np.float32]:
-        """Chunks (n, horizon, D) in raw units for n instructions and observations.
+        """Chunks for n instructions and observations.
 
         Args:
+            embodiment: whose robot acts.
+            tasks: n instructions.
+            observations: n of them: "image/<slot>" (h, w, 3) uint8, "state" (S,) in raw units.
             decode: "flow" samples the expert; "tokens" decodes the backbone's action tokens, of which only those that make
                 exactly one chunk are allowed.
+
+        Returns:
+            (n, horizon, D) in raw units.
 
         Raises:
             InputError: the run was not trained for it.
         """
-        parts = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
-        return np.concatenate([self._act(embodiment, tasks[p], observations[p], decode) for p in parts])
+        calls = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
+        return np.concatenate([self._act(embodiment, tasks[rows], observations[rows], decode) for rows in calls])
 
     def _act(
         self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str
@@ -120,7 +138,9 @@ class Player:
         examples = []
         for task, seen in zip(tasks, observations, strict=True):
             prefix, state = self.encoder.robot_prefix(embodiment, task, seen["state"])
-            images: dict[str, Any] = {slot: jpeg(seen[f"image/{slot}"]) for slot in source.cameras}
+            images: dict[str, bytes | NDArray[np.uint8]] = {
+                slot: jpeg(seen[f"image/{slot}"]) for slot in source.cameras
+            }
             examples.append(Example(images, prefix, [], True, horizon=horizon, dim=dim, state=state))
         raw = self.predict(examples, embodiment, decode)
         if source.representation is None:
@@ -131,7 +151,15 @@ class Player:
         return represent.restore(raw, represent.state(states, np.zeros((len(states), stored))))
 
     def predict(self, examples: list[Example], embodiment: str, decode: str = "flow") -> NDArray[np.float32]:
-        """Chunks (n, horizon, D) in the units of the shards, for at most `batch` examples without a suffix.
+        """Chunks in the units of the shards.
+
+        Args:
+            examples: n without a suffix, `batch` at most.
+            embodiment: of all of them.
+            decode: as in `act`.
+
+        Returns:
+            (n, horizon, D).
 
         Raises:
             InputError: the run was not trained for that.
@@ -159,7 +187,7 @@ class Player:
         count = encoder.action_count(horizon, dim)
         every = encoder.placement.place(np.arange(encoder.placement.action_vocab))
 
-        def allowed(_: int, so_far: list[int]) -> NDArray:
+        def allowed(_: int, so_far: list[int]) -> NDArray[np.int64]:
             if count is not None:
                 return np.sort(every) if len(so_far) < count else every[:0]
             ids = encoder.placement.ids_of(so_far)
@@ -172,7 +200,12 @@ class Player:
         return np.stack([encoder.chunk(ids, embodiment, horizon, dim)[0] for ids in rows[: len(examples)]])
 
     def answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
-        """Greedy answers to prompts about images."""
+        """Greedy answers to prompts about images.
+
+        Args:
+            prompts: n questions, `batch` at most.
+            images: an encoded image for each.
+        """
         text = self.encoder.text
         slot = self.encoder.slots[0]
         examples = [
@@ -182,7 +215,7 @@ class Player:
         rows = policy.generate(self.params, self.config, self._batch(examples), ANSWER_TOKENS, text.eos)
         return [text.decode([i for i in ids if i < text.size]).strip() for ids in rows[: len(examples)]]
 
-    def _batch(self, examples: list[Example]) -> dict[str, NDArray]:
+    def _batch(self, examples: list[Example]) -> NumpyBatch:
         return self.batcher(examples + [examples[-1]] * (self.batch - len(examples)))
 
 
@@ -191,35 +224,3 @@ def jpeg(frame: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
-
-
-def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
-    """Exact-match accuracy on a VQA dataset's val split, beside always giving the most common answer of a question's kind.
-
-    Raises:
-        InputError: not a VQA dataset, or it has no val split.
-    """
-    entry_file = folder / "dataset.yaml"
-    if not entry_file.is_file():
-        raise InputError(
-            f"{folder} has no dataset.yaml; expected a VQA dataset such as `fasttok-pipelines index` takes"
-        )
-    entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))
-    if entry.get("kind") != "vqa" or "val" not in entry.get("splits", {}):
-        raise InputError(
-            f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {entry.get('splits')}"
-        )
-    lines = (folder / entry["splits"]["val"]).read_text(encoding="utf-8").splitlines()[:most]
-    items = [json.loads(line) for line in lines]
-    right: list[int] = []
-    kinds: dict[str, Counter[str]] = defaultdict(Counter)
-    for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
-        part = items[start : start + player.batch]
-        images = [(folder / entry["images"] / item[entry["image"]]).read_bytes() for item in part]
-        answers = player.answer([item[entry["prompt"]] for item in part], images)
-        for item, answer in zip(part, answers, strict=True):
-            right.append(int(answer == item[entry["target"]].strip()))
-            kinds[item.get("kind", "")][item[entry["target"]].strip()] += 1
-    common = sum(counts.most_common(1)[0][1] for counts in kinds.values())
-    total = max(len(items), 1)
-    return VqaResult(len(items), sum(right) / total, common / total, tuple(right))

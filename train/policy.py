@@ -1,6 +1,6 @@
 """Acting and answering: Euler flow sampling and autoregressive decoding, both over cached backbone keys and values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -8,22 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from train import gemma, model
 from train.config import ModelConfig
-
-Batch = dict[str, Any]  # arrays of docs/design.md "Training batch"
+from train.model import Batch, Context
+from train.params import Layers, Params
 
 
 @partial(jax.jit, static_argnames=("config", "steps"))
-def sample_actions(params: model.Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10) -> Array:
+def sample_actions(params: Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10) -> Array:
     """Action chunks by Euler integration of the learned flow from t = 1 (noise) to t = 0.
 
     The backbone runs once. Steps and dimensions that an embodiment does not have were never trained and `action_in` mixes
     dimensions, so at every step they are set to t * noise, what training showed for an action of 0.
 
     Args:
+        params: with an expert.
+        config: the model's shapes.
         batch: prefix only or with suffix (the expert does not see it); `embodiment_mask` (B, H, D) bool.
+        key: draws the noise.
+        steps: of Euler.
 
     Returns:
         (B, H, D) float32, normalised; 0 where the embodiment has none.
@@ -33,10 +38,20 @@ def sample_actions(params: model.Params, config: ModelConfig, batch: Batch, key:
     return integrate(params, context, noise, batch["embodiment_mask"], config, steps)
 
 
-def integrate(
-    params: model.Params, context: model.Context, noise: Array, real: Array, config: ModelConfig, steps: int
-) -> Array:
-    """Euler from `noise` (B, H, D) at t = 1 to actions at t = 0; `real` (B, H, D) bool as in `sample_actions`."""
+def integrate(params: Params, context: Context, noise: Array, real: Array, config: ModelConfig, steps: int) -> Array:
+    """Euler from noise at t = 1 to actions at t = 0.
+
+    Args:
+        params: with an expert.
+        context: of `model.run_backbone`.
+        noise: (B, H, D).
+        real: (B, H, D) bool, as `embodiment_mask`.
+        config: the model's shapes.
+        steps: of Euler.
+
+    Returns:
+        As `sample_actions`.
+    """
 
     def euler(x: Array, t: Array) -> tuple[Array, None]:
         x = jnp.where(real, x, t * noise)
@@ -48,7 +63,7 @@ def integrate(
 
 
 @partial(jax.jit, static_argnames=("config", "room"))
-def _prefill(params: model.Params, config: ModelConfig, batch: Batch, room: int) -> tuple[Array, Array, Array, Array]:
+def _prefill(params: Params, config: ModelConfig, batch: Batch, room: int) -> tuple[Array, Array, Array, Array]:
     """Logits after the prefix, keys and values with `room` free places, and which places hold a valid token."""
     prefix = dict(batch, token_mask=batch["token_mask"] & ~batch["token_ar"])
     context = model.run_backbone(params, prefix, config)
@@ -62,14 +77,14 @@ def _prefill(params: model.Params, config: ModelConfig, batch: Batch, room: int)
 
 @partial(jax.jit, static_argnames=("config",), donate_argnames=("keys", "values"))
 def _decode_step(
-    params: model.Params, config: ModelConfig, token: Array, at: Array, keys: Array, values: Array, valid: Array
+    params: Params, config: ModelConfig, token: Array, at: Array, keys: Array, values: Array, valid: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Feeds one token a row into cache place `at`: next logits and the updated cache."""
+    """Feeds one token per row into cache place `at`: next logits and the updated cache."""
     positions = jnp.sum(valid, axis=1, keepdims=True)
     valid = valid.at[:, at].set(True)
     x = model.embed_text(params, token[:, None], config)
 
-    def layer(x: Array, inputs: tuple[model.Params, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+    def layer(x: Array, inputs: tuple[Layers[Array], Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         p, key_cache, value_cache = inputs
         query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
         key_cache = jax.lax.dynamic_update_slice_in_dim(key_cache, key, at, axis=1)
@@ -82,22 +97,26 @@ def _decode_step(
 
 
 def generate(
-    params: model.Params,
+    params: Params,
     config: ModelConfig,
-    batch: Batch,
+    batch: Mapping[str, Array | NDArray[Any]],
     max_tokens: int,
     eos_id: int,
-    allowed: Callable[[int, list[int]], np.ndarray] | None = None,
+    allowed: Callable[[int, list[int]], NDArray[np.int64]] | None = None,
     temperature: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> list[list[int]]:
     """Answers or FAST tokens after each row's prefix.
 
     Args:
+        params: the model's parameters.
+        config: the model's shapes.
         batch: tokens of which only the prefix (`token_ar` False) is read.
+        max_tokens: of a row.
         eos_id: ends a row; not returned.
         allowed: (row, ids so far) -> sorted ids that may come next; an empty array ends the row. None allows all.
         temperature: 0 takes the likeliest token, 1 samples from the model's distribution (over what is allowed) and needs `rng`.
+        rng: draws the samples.
 
     Returns:
         One list of token ids per row, at most `max_tokens` long.

@@ -4,39 +4,56 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from fasttok.errors import unknown_name
-from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from train.config import DataConfig, Dtype, ModelConfig, OptimConfig, Remat, TrainConfig
 
 KI = TrainConfig(Path("SHARDS"), Path("RUN"))  # arXiv 2505.23705: insulation 0, FAST tokens, VLM data, flow
 
 
-def _ki(
-    model: dict[str, Any] | None = None, data: dict[str, Any] | None = None, freeze: tuple[str, ...] = ()
-) -> TrainConfig:
-    return replace(
-        KI, model=ModelConfig(**(model or {})), data=DataConfig(**(data or {})), optim=OptimConfig(freeze=freeze)
-    )
+JOINT = ModelConfig(insulation=(1.0,))  # no stop-gradient
+ROBOT_ONLY = DataConfig(kinds=("robot",))
+
+
+def _ki(model: ModelConfig = KI.model, data: DataConfig = KI.data, freeze: tuple[str, ...] = ()) -> TrainConfig:
+    return replace(KI, model=model, data=data, optim=OptimConfig(freeze=freeze))
 
 
 PRESETS = {
     "ki": KI,
-    "joint": _ki(model={"insulation": (1.0,)}),  # no stop-gradient
-    "ki_no_vlm": _ki(data={"kinds": ("robot",)}),
-    "joint_no_vlm": _ki(model={"insulation": (1.0,)}, data={"kinds": ("robot",)}),
-    "pi0": _ki(
-        {"insulation": (1.0,), "state": "continuous"}, {"kinds": ("robot",), "discrete": "none"}
-    ),  # flow, end to end
-    "pi0_fast": _ki(model={"flow": False}, data={"kinds": ("robot",)}),  # tokens only
-    "frozen": _ki(
-        data={"kinds": ("robot",), "discrete": "none"}, freeze=("vision", "backbone")
-    ),  # only the expert learns
-    "naive_bins": _ki(data={"discrete": "bins"}),  # ki, with one token per number in place of FAST
-    "vlm": _ki(model={"flow": False}, data={"kinds": ("vqa", "caption")}),  # what comes before
+    "joint": _ki(JOINT),
+    "ki_no_vlm": _ki(data=ROBOT_ONLY),
+    "joint_no_vlm": _ki(JOINT, ROBOT_ONLY),
+    "pi0": _ki(replace(JOINT, state="continuous"), replace(ROBOT_ONLY, discrete="none")),  # flow, end to end
+    "pi0_fast": _ki(ModelConfig(flow=False), ROBOT_ONLY),  # tokens only
+    "frozen": _ki(data=replace(ROBOT_ONLY, discrete="none"), freeze=("vision", "backbone")),  # only the expert learns
+    "naive_bins": _ki(data=DataConfig(discrete="bins")),  # ki, with one token per number in place of FAST
+    "vlm": _ki(ModelConfig(flow=False), DataConfig(kinds=("vqa", "caption"))),  # what comes before
 }
 
-SIZES: dict[str, dict[str, Any]] = {
+
+class ModelSize(TypedDict, total=False):
+    """Fields of `ModelConfig` that make a model large; those that a size does not name keep their defaults."""
+
+    image_size: int
+    patch: int
+    vision_width: int
+    vision_depth: int
+    vision_heads: int
+    vision_mlp: int
+    width: int
+    depth: int
+    heads: int
+    head_dim: int
+    mlp: int
+    expert_width: int
+    expert_mlp: int
+    dtype: Dtype
+    remat: Remat
+
+
+SIZES: dict[str, ModelSize] = {
     "debug": {},  # ModelConfig's defaults: 1.7 million parameters
     "small": {
         "image_size": 96, "patch": 16, "vision_width": 256, "vision_depth": 6, "vision_heads": 4, "vision_mlp": 1024,

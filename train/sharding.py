@@ -4,13 +4,16 @@ With fsdp 1 every device holds all parameters (data parallelism). With more, eac
 where it is used; gradients are summed back into the slices. One device is the mesh 1 x 1: there is no other code path.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from numpy.typing import NDArray
 
 from fasttok.errors import InputError
+from train.params import Tree
 
 SMALL = 1024  # arrays of fewer numbers are repeated
 STACKED = ("layers", "blocks")  # their first axis is the layer, which a scan walks along
@@ -18,6 +21,11 @@ STACKED = ("layers", "blocks")  # their first axis is the layer, which a scan wa
 
 def make_mesh(fsdp: int, batch_size: int, accumulate: int = 1) -> Mesh:
     """All devices of all processes as (devices / fsdp, fsdp).
+
+    Args:
+        fsdp: devices among which parameters are divided.
+        batch_size: rows of a step.
+        accumulate: microbatches of a step.
 
     Raises:
         InputError: the numbers do not divide.
@@ -27,7 +35,7 @@ def make_mesh(fsdp: int, batch_size: int, accumulate: int = 1) -> Mesh:
         raise InputError(f"--fsdp is {fsdp}, expected a divisor of the {count} devices")
     if batch_size // accumulate % count:
         raise InputError(
-            f"--batch-size {batch_size} in {accumulate} parts does not divide among {count} devices; "
+            f"--batch-size {batch_size} in {accumulate} microbatches does not divide among {count} devices; "
             f"expected a multiple of {count * accumulate}"
         )
     return Mesh(np.asarray(jax.devices()).reshape(count // fsdp, fsdp), ("data", "fsdp"))
@@ -39,7 +47,15 @@ def of_rows(mesh: Mesh) -> NamedSharding:
 
 
 def of_tree(tree: Any, mesh: Mesh) -> Any:
-    """Parameters, optimiser state or shapes of them: each array's largest axis that divides, but for the layers'."""
+    """Where each array of a tree lives: divided along its largest axis that divides, but for the layers'.
+
+    Args:
+        tree: parameters, optimiser state, or shapes of them.
+        mesh: the devices.
+
+    Returns:
+        The same tree with a NamedSharding in place of each array.
+    """
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = {str(getattr(key, "key", getattr(key, "name", key))) for key in path}
@@ -54,11 +70,11 @@ def of_tree(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
-def put_rows(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows as part of a global batch."""
+def put_rows(batch: Mapping[str, NDArray[Any]], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows of a global batch, on its devices."""
     return {name: jax.make_array_from_process_local_data(of_rows(mesh), value) for name, value in batch.items()}
 
 
-def put_tree(tree: Any, mesh: Mesh) -> Any:
+def put_tree(tree: Tree, mesh: Mesh) -> Tree:
     """A host's or another mesh's arrays where they belong."""
-    return jax.tree.map(jax.device_put, tree, of_tree(tree, mesh))
+    return cast(Tree, jax.tree.map(jax.device_put, tree, of_tree(tree, mesh)))

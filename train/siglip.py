@@ -4,31 +4,44 @@ Patch embedding, learned positions, pre-LayerNorm blocks with tanh gelu, a last 
 backbone's width. Every patch is a token, row by row; there is no class token and no pooling.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from train.config import Remat
 from train.gemma import matmul, run_layers
+from train.params import LayerNorm, Linear, VisionBlocks, VisionParams
 
-Params = dict[str, Any]
 EPSILON = 1e-6
 
 
-def init(key: Array, image_size: int, patch: int, width: int, depth: int, heads: int, mlp: int, out: int) -> Params:
-    """Random parameters; block parameters are stacked on a leading `depth` axis."""
+def init(
+    key: Array, image_size: int, patch: int, width: int, depth: int, heads: int, mlp: int, out: int
+) -> VisionParams:
+    """Random parameters; block parameters are stacked on a leading `depth` axis.
+
+    Args:
+        key: draws the numbers.
+        image_size: pixels per side of an image.
+        patch: pixels per side of a patch.
+        width: numbers of a token.
+        depth: blocks.
+        heads: heads of attention, which share the width.
+        mlp: width inside a block's feed-forward network.
+        out: width of the backbone.
+    """
     keys = jax.random.split(key, 9)
     head_dim = width // heads
     tokens = (image_size // patch) ** 2
 
     def normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
-        return jax.random.normal(key, shape, jnp.float32) * fan_in**-0.5
+        numbers: Array = jax.random.normal(key, shape, jnp.float32) * fan_in**-0.5
+        return numbers
 
-    def norm(*lead: int) -> Params:
+    def norm(*lead: int) -> LayerNorm:
         return {"scale": jnp.ones((*lead, width)), "bias": jnp.zeros((*lead, width))}
 
-    def linear(key: Array, into: tuple[int, ...], out_of: tuple[int, ...], fan_in: int) -> Params:
+    def linear(key: Array, into: tuple[int, ...], out_of: tuple[int, ...], fan_in: int) -> Linear:
         return {"kernel": normal(key, (depth, *into, *out_of), fan_in), "bias": jnp.zeros((depth, *out_of))}
 
     return {
@@ -49,27 +62,29 @@ def init(key: Array, image_size: int, patch: int, width: int, depth: int, heads:
     }
 
 
-def calibrate(params: Params, images: Array, patch: int) -> Params:
+def calibrate(params: VisionParams, images: Array, patch: int) -> VisionParams:
     """Random parameters, shifted and scaled so that the patch embedding and the output have mean 0 and variance 1 on images.
 
     Data-dependent initialisation (Salimans and Kingma 2016, section 3): on scenes that are mostly background, nearly all of a
     random encoder's output is the same for every image, and a small model spends its first thousand steps undoing that.
 
     Args:
+        params: as `init` made them.
         images: (B, S, S, 3) in [-1, 1], of the data.
+        patch: pixels per side of a patch.
     """
 
-    def standard(linear: Params, out: Array) -> Params:
+    def standard(linear: Linear, out: Array) -> Linear:
         mean = jnp.mean(out, axis=(0, 1))
         scale = jnp.sqrt(jnp.mean((out - mean) ** 2)) + EPSILON
         return {"kernel": linear["kernel"] / scale, "bias": (linear["bias"] - mean) / scale}
 
     embedded = matmul(patches(images, patch), params["patch"]["kernel"]) + params["patch"]["bias"]
-    params = params | {"patch": standard(params["patch"], embedded)}
-    return params | {"head": standard(params["head"], encode(params, images, patch))}
+    params = {**params, "patch": standard(params["patch"], embedded)}
+    return {**params, "head": standard(params["head"], encode(params, images, patch))}
 
 
-def layer_norm(x: Array, params: Params) -> Array:
+def layer_norm(x: Array, params: LayerNorm) -> Array:
     """LayerNorm over the last axis in float32, epsilon 1e-6."""
     x32 = x.astype(jnp.float32)
     centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
@@ -85,11 +100,11 @@ def patches(images: Array, patch: int) -> Array:
     return grid.reshape(b, n * n, patch * patch * channels)
 
 
-def block(x: Array, p: Params) -> Array:
+def block(x: Array, p: VisionBlocks) -> Array:
     """One pre-LayerNorm transformer block on (B, T, width)."""
     dtype = x.dtype
 
-    def heads(y: Array, q: Params) -> Array:
+    def heads(y: Array, q: Linear) -> Array:
         kernel = q["kernel"].reshape(y.shape[-1], -1)
         return matmul(y, kernel).reshape(*y.shape[:2], *q["bias"].shape) + q["bias"].astype(dtype)
 
@@ -104,11 +119,14 @@ def block(x: Array, p: Params) -> Array:
     return x + matmul(y, p["down"]["kernel"]) + p["down"]["bias"].astype(dtype)
 
 
-def encode(params: Params, images: Array, patch: int, remat: str = "none") -> Array:
+def encode(params: VisionParams, images: Array, patch: int, remat: Remat = "none") -> Array:
     """Images to backbone tokens.
 
     Args:
+        params: of the encoder.
         images: (B, S, S, 3) in [-1, 1].
+        patch: pixels per side of a patch.
+        remat: as in `ModelConfig.remat`.
 
     Returns:
         (B, (S / patch) ** 2, backbone width).

@@ -1,7 +1,8 @@
-"""One optimiser step: losses of the parts of a batch, their gradient, the update, the moving average."""
+"""One optimiser step: losses of a batch or of its microbatches, their gradient, the update, the moving average."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,34 +12,51 @@ from jax.sharding import Mesh
 
 from train import augment, losses, model, optim, sharding
 from train.config import ModelConfig, TrainConfig
+from train.losses import Metrics
+from train.model import Batch
+from train.params import Params, components
 
-Batch = dict[str, Array]
+LossAndGradient = tuple[tuple[Array, Metrics], Params]
 
 
 class State(NamedTuple):
-    """All that a step changes. `ema` is the moving average of what learns, None without one."""
+    """All that a step changes.
 
-    params: model.Params
-    optimizer: Any
-    ema: Any = None
+    Attributes:
+        params: the model's parameters.
+        optimizer: moments and counts of optax.
+        ema: moving average of what learns, a tree of `optim.split`; None if the run keeps none.
+    """
+
+    params: Params
+    optimizer: optax.OptState
+    ema: Params | None = None
 
 
-def begin(params: model.Params, config: TrainConfig, mesh: Mesh) -> State:
+def begin(params: Params, config: TrainConfig, mesh: Mesh) -> State:
     """The state before the first step, on its devices."""
     params = sharding.put_tree(params, mesh)
     moving, _ = optim.split(params, config.optim.freeze)
     optimizer = optim.make(config.optim, config.steps).init(moving)
-    ema = jax.tree.map(jnp.copy, moving) if config.optim.ema else None
+    ema = cast(Params, jax.tree.map(jnp.copy, moving)) if config.optim.ema else None
     return State(params, sharding.put_tree(optimizer, mesh), ema)
 
 
-def shown(state: State, freeze: tuple[str, ...] = ()) -> model.Params:
-    """The parameters that evaluation and export use: the moving average where there is one."""
+def shown(state: State, freeze: tuple[str, ...] = ()) -> Params:
+    """The parameters that evaluation and export use: the moving average if there is one."""
     return state.params if state.ema is None else optim.merge(state.ema, optim.split(state.params, freeze)[1])
 
 
 def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...], seed: Array | int = 0) -> Batch:
-    """A batch as the losses want it; augmentation, times and noise are a function of (seed, step, row)."""
+    """A batch as the losses want it; augmentation, times and noise are a function of (seed, step, row).
+
+    Args:
+        batch: a whole batch, images uint8 or in [-1, 1].
+        step: () int, from 1.
+        config: says how to augment, how many flow times to draw, and what divides the cross-entropy.
+        wrist: per camera, whether it is a wrist camera.
+        seed: of the run.
+    """
     augmenting, noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     images = model.pixels(batch["images"], "float32")
     if config.augment.on:
@@ -57,58 +75,68 @@ def train_step(
     model_config: ModelConfig,
     mesh: Mesh,
     wrist: tuple[bool, ...] = (),
-) -> tuple[State, dict[str, Array]]:
+) -> tuple[State, Metrics]:
     """One step; its randomness is a function of (seed, step), so a resumed run repeats it.
 
     Args:
-        batch: a whole batch (docs/design.md "Training batch"), rows divided over the mesh.
-        seed: an argument, not part of what is compiled: the seeds of a study share one program.
+        state: before the step; its memory is used again.
+        batch: a whole batch, rows divided over the mesh.
+        step: () int, from 1.
+        seed: of the run. It is an argument and not compiled in, so that the seeds of a study share one program.
+        config: of the run, without what does not change the step (`train.loop.for_step`).
+        model_config: the model's shapes, with nothing left to the shards.
+        mesh: the devices.
         wrist: which camera slots are wrist cameras, whose geometry augmentation leaves alone.
+
+    Returns:
+        The state after the step, and the numbers to log, () each.
     """
     batch = ready(batch, step, config, wrist, seed)
     moving, still = optim.split(state.params, config.optim.freeze)
 
-    def loss(moving: Any, rows: Batch) -> tuple[Array, losses.Metrics]:
+    def loss(moving: Params, rows: Batch) -> tuple[Array, Metrics]:
         return losses.compute(optim.merge(moving, still), model_config, rows, config.alpha)
 
-    value = jax.value_and_grad(loss, has_aux=True)
+    loss_and_gradient: Callable[[Params, Batch], LossAndGradient] = jax.value_and_grad(loss, has_aux=True)
     if config.accumulate == 1:
-        (total, metrics), grads = value(moving, batch)
+        (total, metrics), grads = loss_and_gradient(moving, batch)
     else:
-        (total, metrics), grads = _in_parts(value, moving, batch, config.accumulate, mesh)
+        (total, metrics), grads = _in_microbatches(loss_and_gradient, moving, batch, config.accumulate, mesh)
     metrics = losses.finish(metrics) | {"loss": total}
-    for part in model.parts(grads):
-        metrics[f"grad_norm_{part}"] = optax.global_norm(grads[part])
+    for name, gradient in components(grads).items():
+        metrics[f"grad_norm_{name}"] = optax.global_norm(gradient)
     metrics["learning_rate"] = optim.schedule(config.optim, config.steps)(step - 1)
     updates, optimizer = optim.make(config.optim, config.steps).update(grads, state.optimizer, moving)
-    moving = optax.apply_updates(moving, updates)
+    moving = cast(Params, optax.apply_updates(moving, updates))
     ema = state.ema
     if config.optim.ema:
-        ema = optax.incremental_update(moving, ema, 1 - config.optim.ema)
+        ema = cast(Params, optax.incremental_update(moving, ema, 1 - config.optim.ema))
     new = State(optim.merge(moving, still), optimizer, ema)
-    return jax.lax.with_sharding_constraint(new, sharding.of_tree(new, mesh)), metrics
+    return cast(State, jax.lax.with_sharding_constraint(new, sharding.of_tree(new, mesh))), metrics
 
 
-def _in_parts(value: Any, moving: Any, batch: Batch, parts: int, mesh: Mesh) -> Any:
-    """Sums over parts of the batch; row i is in part i mod `parts`, so that every device has rows in each."""
+def _in_microbatches(
+    loss_and_gradient: Callable[[Params, Batch], LossAndGradient], moving: Params, batch: Batch, count: int, mesh: Mesh
+) -> LossAndGradient:
+    """Sums over microbatches; row i is in microbatch i mod `count`, so that every device has rows in each."""
 
     def cut(x: Array) -> Array:
-        cut = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
-        rows = jax.sharding.PartitionSpec(None, ("data", "fsdp"))
-        return jax.lax.with_sharding_constraint(cut, jax.sharding.NamedSharding(mesh, rows))
+        rows = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
+        where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, ("data", "fsdp")))
+        return cast(Array, jax.lax.with_sharding_constraint(rows, where))
 
-    def add(sums: Any, rows: Batch) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, value(moving, rows)), None
+    def add(sums: LossAndGradient, rows: Batch) -> tuple[LossAndGradient, None]:
+        return jax.tree.map(jnp.add, sums, loss_and_gradient(moving, rows)), None
 
-    split = {name: cut(x) for name, x in batch.items()}
-    shapes = jax.eval_shape(value, moving, {name: x[0] for name, x in split.items()})
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, zeros, split)[0]
+    microbatches = {name: cut(x) for name, x in batch.items()}
+    shapes = jax.eval_shape(loss_and_gradient, moving, {name: x[0] for name, x in microbatches.items()})
+    zeros: LossAndGradient = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zeros, microbatches)[0]
 
 
 @partial(jax.jit, static_argnames=("config", "model_config", "wrist"))
 def probe(
-    params: model.Params,
+    params: Params,
     batch: Batch,
     step: Array,
     seed: Array | int = 0,
@@ -116,11 +144,21 @@ def probe(
     config: TrainConfig,
     model_config: ModelConfig,
     wrist: tuple[bool, ...] = (),
-) -> dict[str, Array]:
-    """Each loss's own gradient norm on each part of the model, before clipping: grad_norm_{loss}_{part}."""
+) -> Metrics:
+    """Each loss's own gradient norm on each component of the model, before clipping: grad_norm_{loss}_{component}.
+
+    Args:
+        params: the model's parameters.
+        batch: as in `train_step`, and so are the other arguments.
+        step: () int, from 1.
+        seed: of the run.
+        config: of the run.
+        model_config: the model's shapes.
+        wrist: which camera slots are wrist cameras.
+    """
     batch = ready(batch, step, config, wrist, seed)
-    out: dict[str, Array] = {}
+    out: Metrics = {}
     for loss in ("loss_vlm", "loss_fast", "loss_flow") if model_config.flow else ("loss_vlm", "loss_fast"):
-        grads = jax.grad(lambda p, name=loss: losses.compute(p, model_config, batch)[1][name])(params)
-        out |= {f"grad_norm_{loss[5:]}_{part}": optax.global_norm(grads[part]) for part in grads}
+        grads: Params = jax.grad(lambda p, name=loss: losses.compute(p, model_config, batch)[1][name])(params)
+        out |= {f"grad_norm_{loss[5:]}_{name}": optax.global_norm(tree) for name, tree in components(grads).items()}
     return out

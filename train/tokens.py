@@ -1,12 +1,12 @@
-"""Text, action and state tokens in one vocabulary, and every prompt format in one place.
+r"""Text and state tokens, and every prompt format in one place; `fasttok.placement` says which ids stand for actions.
 
-robot     <bos>Task: {task}, State: {state};\\nAction: | action ids "|" <eos>      state as text
-          <bos>Task: {task}, State: {ids};\\nAction:   | ...                      as one special token a dimension
-          <bos>Task: {task};\\nAction:                | ...                      continuous: no token of text
-subtask   <bos>Task: {task}, State: {state};\\nSubtask: | {subtask} <eos>         predicts it, does not act
-          <bos>Task: {task}, Subtask: {subtask}, State: {state};\\nAction: | ...  its twin: knows it, and acts
-vqa       <bos>{question}\\n                           | {answer} <eos>
-caption   <bos>{prompt}\\n                             | {caption} <eos>
+robot     <bos>Task: {task}, State: {state};\nAction:  | action ids "|" <eos>      state as text
+          <bos>Task: {task}, State: {ids};\nAction:    | ...                      as one special token per dimension
+          <bos>Task: {task};\nAction:                 | ...                      continuous: no token of text
+subtask   <bos>Task: {task}, State: {state};\nSubtask: | {subtask} <eos>          predicts it, does not act
+          <bos>Task: {task}, Subtask: {subtask}, State: {state};\nAction: | ...   its twin: knows it, and acts
+vqa       <bos>{question}\n                           | {answer} <eos>
+caption   <bos>{prompt}\n                             | {caption} <eos>
           `------------- prefix, bidirectional -------'  `- suffix: causal, what the cross-entropy counts -'
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ PALIGEMMA = 257_152  # tokens of PaliGemma's vocabulary, of which the last 1,152
 PALIGEMMA_SKIP = 1152
 
 
-def bins(numbers: NDArray) -> NDArray[np.int64]:
+def bins(numbers: NDArray[Any]) -> NDArray[np.int64]:
     """Normalised numbers to 256 bins on [-1, 1], openpi's formula: below -1 gives -1, from 1 on gives 255.
 
     >>> bins(np.array([-1.5, -1.0, 0.0, 0.999, 2.0]))
@@ -37,7 +38,7 @@ def bins(numbers: NDArray) -> NDArray[np.int64]:
     return np.clip(np.floor((np.asarray(numbers, np.float64) + 1) * (BINS / 2)), -1, BINS - 1).astype(np.int64)
 
 
-def centres(numbers: NDArray) -> NDArray[np.float32]:
+def centres(numbers: NDArray[Any]) -> NDArray[np.float32]:
     """Bins back to the numbers in their middle.
 
     >>> centres(np.array([0, 128, 255]))
@@ -47,20 +48,23 @@ def centres(numbers: NDArray) -> NDArray[np.float32]:
 
 
 def robot_prompt(task: str, state: str | None, subtask: str = "", ask: str = "Action") -> str:
-    """The prefix of a robot row; underscores and newlines of the task become spaces.
+    r"""The prefix of a robot row; underscores and newlines of the task become spaces.
 
     Args:
-        state: its text, None where the state enters otherwise. ask: Action, or Subtask.
+        task: the instruction.
+        state: its text; None if the state enters otherwise.
+        subtask: that the robot is at; "" if it is not known.
+        ask: Action, or Subtask.
 
     >>> robot_prompt("push_it", state_text(np.array([0.0, 1.0])))
-    'Task: push it, State: 128 255;\\nAction: '
+    'Task: push it, State: 128 255;\nAction: '
     """
     words = [f"Task: {_clean(task)}", *([f"Subtask: {_clean(subtask)}"] if subtask else [])]
     words += [] if state is None else [f"State: {state}"]
     return ", ".join(words) + f";\n{ask}: "
 
 
-def state_text(state: NDArray) -> str:
+def state_text(state: NDArray[Any]) -> str:
     """Bins of a normalised state, as text."""
     return " ".join(map(str, bins(state).tolist()))
 

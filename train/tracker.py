@@ -1,23 +1,43 @@
-"""Where numbers go: metrics.jsonl always; TensorBoard and W&B when asked for. What a run that resumes will write again is cut."""
+"""Where numbers go: metrics.jsonl always, TensorBoard and W&B if asked for. A run that resumes cuts what it will write again."""
 
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol, get_args
 
-from fasttok.common.console import log
 from fasttok.errors import InputError, require, unknown_name
+from train.config import TrainConfig
 from train.run_folder import METRICS
 
-NAMES = ("tensorboard", "wandb")
+logger = logging.getLogger(__name__)
+TrackerName = Literal["tensorboard", "wandb"]
+NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
+Numbers = dict[str, float]  # of one logged step, by name; among them `step`, an int
+
+
+def line(row: Numbers) -> str:
+    """One aligned line for people.
+
+    >>> line({"step": 1, "loss_flow": 0.5, "grad_norm_expert": 2.0, "samples_per_second": 90.4, "data_wait": 0.02})
+    'flow 0.500  |g| 2.00  90 samples/s  wait 2 %'
+    """
+    losses = [f"{name[5:]} {row[name]:.3f}" for name in ("loss_vlm", "loss_fast", "loss_flow") if name in row]
+    norms = [f"{row[name]:.2f}" for name in row if name in ("grad_norm_backbone", "grad_norm_expert")]
+    speed = [f"{row['samples_per_second']:.0f} samples/s", *([f"MFU {100 * row['mfu']:.0f} %"] if "mfu" in row else [])]
+    return "  ".join([*losses, "|g| " + " ".join(norms), *speed, f"wait {100 * row['data_wait']:.0f} %"])
 
 
 class Tracker(Protocol):
-    """Takes a row of numbers, among them `step`."""
+    """Takes the numbers of one step after the other."""
 
-    def log(self, row: dict[str, Any]) -> None: ...
+    def log(self, row: Numbers) -> None:
+        """Takes those of one step."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends what is open."""
+        ...
 
 
 class JsonLines:
@@ -36,9 +56,9 @@ class JsonLines:
                     kept.append(line + "\n")
         self.path.write_text("".join(kept), encoding="utf-8")
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: Numbers) -> None:
         """One line, on disk when this returns."""
-        with open(self.path, "a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
@@ -52,7 +72,7 @@ class TensorBoard:
         writer = require("tensorboardX", "track", "--trackers tensorboard")
         self.writer = writer.SummaryWriter(str(run / "tensorboard"), purge_step=from_step + 1)
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: Numbers) -> None:
         """One scalar a number."""
         for name, value in row.items():
             group = next((g for g in ("loss", "ce", "n", "grad_norm") if name.startswith(f"{g}_")), None)
@@ -67,14 +87,16 @@ class TensorBoard:
 class WandB:
     """A W&B run; its id stays in RUN/wandb_id, so that a resumed run goes on in it."""
 
-    def __init__(self, run: Path, config: dict[str, Any]) -> None:
+    def __init__(self, run: Path, config: TrainConfig) -> None:
         wandb = require("wandb", "track", "--trackers wandb")
         file = run / "wandb_id"
         number = file.read_text(encoding="utf-8") if file.is_file() else wandb.util.generate_id()
         file.write_text(number, encoding="utf-8")
-        self.run = wandb.init(id=number, resume="allow", name=run.name, dir=str(run), config=config, project="fasttok")
+        self.run = wandb.init(
+            id=number, resume="allow", name=run.name, dir=str(run), config=config.to_json(), project="fasttok"
+        )
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: Numbers) -> None:
         """One row."""
         self.run.log(row, step=row["step"])
 
@@ -84,12 +106,12 @@ class WandB:
 
 
 class Several:
-    """All of some trackers. One that fails later (a full quota, no network) is left out with a word; training goes on."""
+    """All of some trackers. One that fails later (a full quota, no network) is left out with a warning; training goes on."""
 
     def __init__(self, trackers: Iterable[Tracker]) -> None:
         self.first, *self.others = trackers
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: Numbers) -> None:
         """To each."""
         self.first.log(row)
         self._each(lambda tracker: tracker.log(row))
@@ -99,17 +121,23 @@ class Several:
         self.first.close()
         self._each(lambda tracker: tracker.close())
 
-    def _each(self, do: Any) -> None:
+    def _each(self, do: Callable[[Tracker], None]) -> None:
         for tracker in list(self.others):
             try:
                 do(tracker)
             except Exception as error:  # other people's services: nothing that they do may end a run
-                log(f"{type(tracker).__name__} failed and is left out from here on: {error}")
+                logger.warning(f"{type(tracker).__name__} failed and is left out from here on: {error}")
                 self.others.remove(tracker)
 
 
-def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: dict[str, Any]) -> Tracker:
+def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: TrainConfig) -> Tracker:
     """metrics.jsonl and the trackers named.
+
+    Args:
+        names: of `NAMES`.
+        run: folder of the run.
+        from_step: after which the run goes on; 0 for a new one.
+        config: of the run, which W&B shows.
 
     Raises:
         InputError: an unknown name, or its package is not installed.

@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr. On a terminal progress is a bar
 
 import contextlib
 import json
+import logging
 import re
 import sys
 import time
@@ -32,6 +33,7 @@ from fasttok.errors import InputError
 T = TypeVar("T")
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 PLAIN_LINE_SECONDS = 5.0
+LIBRARIES = ("fasttok", "mixtures", "pipelines", "train")  # whose loggers a command prints
 UNFOLDED = 100_000  # characters: wider than any table
 NARROWEST = 8  # characters that a column of texts keeps on a narrow terminal
 NUMBERS = re.compile(r"[-+~(\[]?\.?\d[^A-Za-wyz]*[A-Za-z%]{0,3}|-")  # begins as a number, has no letters but a unit
@@ -42,13 +44,39 @@ def log(message: str) -> None:
     err.print(message, markup=False)
 
 
+class _LogPrinter(logging.Handler):
+    """Prints a record as `log` does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log(record.getMessage())
+
+
+@contextlib.contextmanager
+def _printed_logs() -> Iterator[None]:
+    """Prints what our own packages log, from INFO up: libraries log, a command shows it."""
+    printer = _LogPrinter()
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(printer)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(printer)
+            logger.setLevel(level)
+
+
 def run(command: Callable[[], Any]) -> int:
     """Runs a command: 0 on success, 1 and a one-paragraph message on bad input, 130 on Ctrl-C.
 
-    Use as `sys.exit(run(lambda: main(argv)))`. Only `InputError` is reworded; a bug keeps its traceback.
+    Use as `sys.exit(run(lambda: main(argv)))`. Only `InputError` is reworded; a bug keeps its traceback. What the libraries log
+    meanwhile is printed.
     """
     try:
-        command()
+        with _printed_logs():
+            command()
         return 0
     except InputError as error:
         err.print("[bold red]error:[/] ", end="")

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from examples.commands import MODULES
-from examples.demo import DEMO, DemoConfig, steps
-from fasttok.common.output_folder import check_output
+from examples.demo import DemoConfig, prepare, steps
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 
@@ -94,7 +93,7 @@ def test_only_a_demo_is_ever_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     with pytest.raises(InputError, match="left alone"):
-        check_output(tmp_path / "photos", DEMO, overwrite=True)
+        prepare(tmp_path / "photos", overwrite=True)
     with pytest.raises(InputError, match="--overwrite"):
-        check_output(tmp_path / "photos", DEMO, overwrite=False)
+        prepare(tmp_path / "photos", overwrite=False)
     assert (tmp_path / "photos" / "cat.jpg").exists()

@@ -1,6 +1,7 @@
 """What commands print: numbers stay whole, nothing folds in a pipe, progress keeps what it was last told."""
 
 import io
+import logging
 import re
 
 import pytest
@@ -76,3 +77,18 @@ def test_progress_keeps_its_note_in_plain_lines(monkeypatch: pytest.MonkeyPatch)
 def test_table_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     console.table("", ["a"], [["[bold]"]])
     assert capsys.readouterr().out.split() == ["a", "[bold]"]
+
+
+def test_a_command_prints_what_libraries_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As plain lines, from INFO up, and only while the command runs: who uses the libraries sets up logging as they like."""
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=stream, highlight=False, soft_wrap=True))
+
+    def command() -> None:
+        logging.getLogger("train.loop").info("resuming after step %d [bold]", 3)
+        logging.getLogger("train.loop").debug("not this")
+        logging.getLogger("others").warning("nor this")
+
+    assert console.run(command) == 0
+    command()
+    assert stream.getvalue() == "resuming after step 3 [bold]\n"

@@ -297,8 +297,8 @@ def test_images_stored_with_reversed_channels_are_turned_when_decoded() -> None:
 
     from PIL import Image
 
+    from train.batches import Batcher
     from train.config import ModelConfig
-    from train.data import Batcher
     from train.examples import Example
 
     stream = BytesIO()

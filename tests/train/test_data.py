@@ -17,9 +17,10 @@ from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.shards import ShardReader
 from tests.chain import Chain
+from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
-from train.data import Batcher, decode_image, longest_row
 from train.examples import Encoder
+from train.shard_texts import longest_row
 from train.tokens import TextTokenizer, bins, robot_prompt, state_text, text_prompt
 
 MODEL = ModelConfig(horizon=20, action_dim=7, state_dim=7)

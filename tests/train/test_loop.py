@@ -48,8 +48,8 @@ def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Chain, trained: P
 @pytest.mark.slow
 def test_killed_and_resumed_training_repeats_its_losses(chain: Chain, tmp_path: Path) -> None:
     flags = [f"--model.{k.replace('_', '-')}={v}" for k, v in TINY.items()]
-    command = [sys.executable, "-m", "train", "--shards", str(chain.shards), "--batch-size=8", "--steps=60", "--log-every=1",
-               "--checkpoint-every=5", "--data.text-vocab=600", *flags]  # fmt: skip
+    command = [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--batch-size=8", "--steps=60",
+               "--log-every=1", "--checkpoint-every=5", "--data.text-vocab=600", *flags]  # fmt: skip
     subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "cut")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -14,6 +14,7 @@ import pytest
 
 from tests.train.parity import TINY, tree
 from train import losses, model, policy, siglip
+from train.params import Params
 
 jax.config.update("jax_default_matmul_precision", "highest")
 BACKBONE, EXPERT = 1e-5, 1e-4
@@ -107,7 +108,7 @@ def test_end_to_end_flow_gradient(pi05: Path) -> None:
     params, golden, inputs = tree(load(pi05 / "params.npz")), load(pi05 / "outputs.npz"), load(pi05 / "inputs.npz")
     batch, config = pi05_batch(inputs), dataclasses.replace(TINY, insulation=(1.0,))
 
-    def loss(params: model.Params) -> jax.Array:
+    def loss(params: Params) -> jax.Array:
         velocity = model.run_expert(
             params, model.run_backbone(params, batch, config), golden["x_t"], inputs["time"], config
         )
@@ -137,7 +138,7 @@ def ki_losses(ki: Path) -> Any:
     inputs = load(ki / "inputs.npz")
     batch = ki_batch(inputs)
 
-    def parts(params: model.Params, share: float) -> tuple[jax.Array, jax.Array]:
+    def parts(params: Params, share: float) -> tuple[jax.Array, jax.Array]:
         config = dataclasses.replace(TINY, insulation=(share,))
         context = model.run_backbone(params, batch, config)
         ce = losses.token_losses(params, context, batch).sum() / batch["loss_mask"].sum()

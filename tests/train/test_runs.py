@@ -22,11 +22,14 @@ from tests.chain import Chain
 from tests.train.tiny_runs import TINY, FakeEnv, config, losses
 from train.checkpoint import load_params
 from train.config import OptimConfig, TrainConfig
-from train.data import prefetch
-from train.loop import Clock, join_processes, run
+from train.initial_params import initial_params
+from train.loop import run
+from train.multi_host import join_processes
+from train.prefetch import prefetch
 from train.presets import PRESETS
 from train.run_folder import load_config
-from train.setup import initial_params, prepare
+from train.setup import prepare
+from train.speed import Clock
 from train.tracker import open_trackers
 
 FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
@@ -34,8 +37,8 @@ FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.ite
 
 def command(chain: Chain, out: Path, *more: str) -> list[str]:
     """A small run, as typed."""
-    return [sys.executable, "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8", "--log-every=1",
-            "--data.text-vocab=600", *FLAGS, *more]  # fmt: skip
+    return [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8",
+            "--log-every=1", "--data.text-vocab=600", *FLAGS, *more]  # fmt: skip
 
 
 def preset(chain: Chain, out: Path, name: str, **more: Any) -> TrainConfig:
@@ -176,7 +179,7 @@ def test_dry_run_says_the_cost_and_writes_nothing(
 ) -> None:
     run(config(chain, tmp_path / "run", dry_run=True, accumulate=2))
     said = capsys.readouterr().out
-    for words in ("parameters: backbone", "TFLOP per sample", "8 in 2 parts", "tokens per row", "GiB"):
+    for words in ("parameters: backbone", "TFLOP per sample", "8 in 2 microbatches", "tokens per row", "GiB"):
         assert words in said
     assert not (tmp_path / "run").exists()
 
@@ -209,11 +212,11 @@ def test_trackers_get_every_row(chain: Chain, tmp_path: Path, monkeypatch: pytes
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     assert b"loss/flow" in events.read_bytes()
     with pytest.raises(InputError, match="did you mean 'wandb'"):
-        open_trackers(("wandbb",), tmp_path, 0, {})
+        open_trackers(("wandbb",), tmp_path, 0, config(chain, tmp_path))
 
 
 def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
-    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    chain: Chain, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -224,7 +227,7 @@ def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
         now += 1.0
         lap = clock.lap(step)
     assert (lap["samples_per_second"], lap["data_wait"]) == (2.0, 0.75)
-    assert capsys.readouterr().err.count("the loader is the bottleneck: 75 %") == 1
+    assert caplog.text.count("the loader is the bottleneck: 75 %") == 1
 
 
 def test_acting_by_tokens(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from tests.chain import Chain
 from tests.train.parity import TINY
 from train import export, model, weights
 from train.config import ModelConfig, TrainConfig
+from train.params import count
 from train.weights.layouts import canonical, flatten, pieces, spelled, unflatten
 from train.weights.matching import PI0_WHY, Report, our_shapes, plan
 
@@ -71,7 +72,7 @@ def load(path: Path, config: ModelConfig, **more: Any) -> tuple[Flat, Report]:
     todo = plan(path, config, **more)
     params = weights.start(todo, config, KEY)
     assert jax.tree.map(lambda x: x.shape, params) == unflatten(our_shapes(config))
-    assert todo.report.total("loaded") + todo.report.total("initialised") == model.count(params)
+    assert todo.report.total("loaded") + todo.report.total("initialised") == count(params)
     return {path: np.asarray(leaf) for path, leaf in flatten(params).items()}, todo.report
 
 
@@ -590,8 +591,9 @@ def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.Cap
     """Train, export in each layout, start from it: the first step's losses are those of the run's own parameters."""
     from train.checkpoint import load_params
     from train.config import DataConfig
+    from train.initial_params import initial_params
     from train.loop import run
-    from train.setup import initial_params, prepare
+    from train.setup import prepare
 
     sizes = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
              "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip

@@ -5,6 +5,7 @@ of the checkpoint (docs/weights.md has what was measured). What the checkpoint l
 """
 
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,13 @@ from fasttok.common.console import track
 from fasttok.errors import InputError
 from train import model
 from train.config import ModelConfig
+from train.params import Params
 from train.weights.layouts import LM_HEAD, flatten, unflatten
 from train.weights.matching import EMBEDDING, POSITION, Plan
 from train.weights.sources import Source
 
 
-def start(todo: Plan, config: ModelConfig, key: jax.Array) -> model.Params:
+def start(todo: Plan, config: ModelConfig, key: jax.Array) -> Params:
     """Parameters to train from, float32: the planned ones of the checkpoint, and random ones from `key` for the rest.
 
     Raises:
@@ -31,7 +33,7 @@ def start(todo: Plan, config: ModelConfig, key: jax.Array) -> model.Params:
     fresh = jax.jit(lambda key: {p: v for p, v in flatten(model.init(key, config)).items() if p in missing})(key)
     # Waiting for each copy lets go of its array on the host: copies that all wait their turn would double the model.
     placed = {p: fresh[p] if p in fresh else jax.block_until_ready(jnp.array(host.pop(p))) for p in todo.shapes}
-    return unflatten(placed)
+    return cast(Params, unflatten(placed))
 
 
 def text_tokenizer(path: Path) -> Path:

@@ -1,0 +1,123 @@
+"""Examples to training batches, as docs/design.md "Training batch" has them."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fasttok.errors import InputError
+from train.config import ModelConfig, Resize
+from train.examples import Example
+
+NumpyBatch = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Batcher:
+    """Examples of one run as arrays of one shape.
+
+    Attributes:
+        model: its shapes are the batch's.
+        slots: cameras, in order.
+        length: tokens per row.
+        pad: token that fills a row.
+        resize: as in `DataConfig`.
+    """
+
+    model: ModelConfig
+    slots: tuple[str, ...]
+    length: int
+    pad: int
+    resize: Resize = "pad"
+
+    def __call__(self, examples: list[Example], pool: ThreadPoolExecutor | None = None) -> NumpyBatch:
+        """A batch.
+
+        Args:
+            examples: B of them.
+            pool: its threads decode the images; None: this thread.
+
+        Raises:
+            InputError: a row has more tokens than `length`, or an image cannot be decoded.
+        """
+        b, m, length = len(examples), self.model, self.length
+        out: NumpyBatch = {
+            "images": np.zeros((b, len(self.slots), m.image_size, m.image_size, 3), np.uint8),
+            "image_mask": np.zeros((b, len(self.slots)), bool),
+            "tokens": np.full((b, length), self.pad, np.int32),
+            "token_mask": np.zeros((b, length), bool),
+            "token_ar": np.zeros((b, length), bool),
+            "loss_mask": np.zeros((b, length), bool),
+            "is_action": np.array([e.is_action for e in examples], bool),
+            "actions": np.zeros((b, m.horizon, m.action_dim), np.float32),
+            "action_mask": np.zeros((b, m.horizon, m.action_dim), bool),
+            "embodiment_mask": np.zeros((b, m.horizon, m.action_dim), bool),
+        }
+        if m.state_token:
+            out["state"] = np.zeros((b, m.state_dim), np.float32)
+            out["state_mask"] = np.array([len(e.state) > 0 for e in examples], bool)
+
+        def image(at: tuple[int, str, bytes | NDArray[np.uint8]]) -> None:
+            row, slot, data = at
+            place = self.slots.index(slot)
+            pixels = decode_image(data, m.image_size, self.resize)
+            out["images"][row, place] = pixels[..., ::-1] if slot in examples[row].bgr else pixels
+            out["image_mask"][row, place] = True
+
+        images = [(i, slot, data) for i, e in enumerate(examples) for slot, data in e.images.items()]
+        for _ in map(image, images) if pool is None else pool.map(image, images, chunksize=8):
+            pass
+        for i, e in enumerate(examples):
+            n, total = len(e.prefix), len(e.prefix) + len(e.suffix)
+            if total > length:
+                raise InputError(
+                    f"a row has {total} tokens, more than the {length} of this run; raise --data.text-length"
+                )
+            out["tokens"][i, :total] = e.prefix + e.suffix
+            out["token_mask"][i, :total] = True
+            out["token_ar"][i, n:total] = out["loss_mask"][i, n:total] = True
+            out["embodiment_mask"][i, : e.horizon, : e.dim] = True
+            if m.state_token:
+                out["state"][i, : len(e.state)] = e.state
+            if e.actions is not None:
+                h, d = e.actions.shape
+                out["actions"][i, :h, :d] = e.actions
+                out["action_mask"][i, : e.steps, :d] = True
+        return out
+
+
+def decode_image(data: bytes | NDArray[np.uint8], size: int, resize: Resize = "pad") -> NDArray[np.uint8]:
+    """An image as the model sees it.
+
+    Args:
+        data: an encoded file, or pixels (h, w, 3) uint8.
+        size: pixels per side.
+        resize: as in `DataConfig`.
+
+    Returns:
+        (size, size, 3) uint8.
+
+    Raises:
+        InputError: it cannot be decoded.
+    """
+    try:
+        image = Image.open(io.BytesIO(data)) if isinstance(data, bytes) else Image.fromarray(data)
+        image = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"an image cannot be decoded: {error}; check the shards with: fasttok-pipelines lint"
+        ) from None
+    if image.size != (size, size):
+        width, height = image.size
+        scale = size / max(width, height)
+        shape = (max(1, round(width * scale)), max(1, round(height * scale))) if resize == "pad" else (size, size)
+        image = image.resize(shape, Image.Resampling.BILINEAR)
+        if shape != (size, size):
+            square = Image.new("RGB", (size, size))
+            square.paste(image, ((size - shape[0]) // 2, (size - shape[1]) // 2))
+            image = square
+    return np.asarray(image, np.uint8)

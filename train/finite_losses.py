@@ -1,0 +1,42 @@
+"""A run whose loss is not finite stops, and keeps the batch that did it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fasttok.errors import InputError
+from train.losses import Metrics
+from train.prefetch import PrefetchedBatch
+
+
+class FiniteLosses:
+    """Stops a run whose loss is not finite, and keeps the batch. Looks one step late, so that the device never waits for it."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.pending: tuple[int, Metrics, PrefetchedBatch] | None = None
+
+    def check(self, step: int, metrics: Metrics, batch: PrefetchedBatch) -> None:
+        """Checks the step before, remembers this one."""
+        self.check_now()
+        self.pending = step, metrics, batch
+
+    def check_now(self) -> None:
+        """Checks the step that is remembered.
+
+        Raises:
+            InputError: naming what is not finite, the step and the saved batch.
+        """
+        if self.pending is None:
+            return
+        step, metrics, batch = self.pending
+        self.pending = None
+        names = [name for name in metrics if name.startswith(("loss", "grad_norm"))]
+        bad = [name for name in names if not np.isfinite(float(metrics[name]))]
+        if bad:
+            file = self.run / f"not_finite_step_{step}.npz"
+            np.savez_compressed(file, sample_ids=np.array(batch.sample_ids), **batch.batch)  # type: ignore[arg-type]
+            raise InputError(
+                f"{', '.join(bad)} is not finite at step {step}; its batch and sample ids are in {file}. Lower "
+                "--optim.learning-rate or --optim.clip, and check the shards with: fasttok-pipelines lint"
+            )

@@ -1,0 +1,104 @@
+"""Batches ahead of the step that takes them: rows read, encoded and decoded by threads in the background."""
+
+import os
+import queue
+import threading
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.shards import ReadState, ShardReader
+from train.batches import Batcher, NumpyBatch
+from train.examples import Encoder
+
+PREFETCH = 4
+
+
+@dataclass(frozen=True)
+class PrefetchedBatch:
+    """What the step gets.
+
+    Attributes:
+        batch: this process's rows.
+        state: position in the shards after the rows of all processes.
+        sample_ids: of this process's rows.
+    """
+
+    batch: NumpyBatch
+    state: ReadState
+    sample_ids: list[str]
+
+
+def prefetch(
+    reader: ShardReader,
+    encoder: Encoder,
+    batcher: Batcher,
+    size: int,
+    *,
+    train_past_end: bool = False,
+    threads: int = 0,
+    **order: Any,
+) -> Generator[PrefetchedBatch]:
+    """Batches without end, made a few ahead by a background thread; an error in the thread is raised here.
+
+    Args:
+        reader: of the shards.
+        encoder: makes examples of their rows.
+        batcher: makes batches of examples.
+        size: rows of a batch over all processes.
+        train_past_end: the steps past an episode's end count too (`DataConfig.held_steps`).
+        threads: that decode images; 0: the cores that this process may use.
+        order: state, weights, seed, rank, world of `ShardReader.batches`.
+
+    Yields:
+        The next batch.
+
+    Raises:
+        InputError: a row or an image cannot be used.
+    """
+    ready: queue.Queue[Any] = queue.Queue(PREFETCH)
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode") as pool:
+                for read in reader.batches(size, **order):
+                    examples = [encoder.row(row) for row in rows_of(read.columns)]
+                    batch = batcher(examples, pool)
+                    if train_past_end:
+                        acting = np.array([e.actions is not None for e in examples])
+                        batch["action_mask"] = batch["embodiment_mask"] & acting[:, None, None]
+                    if not put(PrefetchedBatch(batch, read.state, list(read["sample_id"]))):
+                        return
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Columns of a reader's batch as one dict per row."""
+    count = len(columns["kind"])
+    return [{name: values[i] for name, values in columns.items()} for i in range(count)]
