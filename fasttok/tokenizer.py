@@ -166,8 +166,8 @@ class ActionTokenizer:
             raise unknown_name("embodiment", name, known)
         return name
 
-    def held_name(self, name: str) -> str | None:
-        """What to call an embodiment of some data: its name, or None where nothing is held and chunks are taken as they are."""
+    def embodiment_argument(self, name: str) -> str | None:
+        """Name to pass as `embodiment=`, or None if this tokenizer stores no statistics."""
         return name if self.stats or self.embodiments else None
 
     def channels(self, embodiment: str | None = None) -> Channels:
@@ -345,8 +345,8 @@ class ActionTokenizer:
         if on_error == "mask":
             out[~ok] = np.nan
         elif on_error == "hold":
-            held = np.broadcast_to(np.asarray(hold, np.float64), (len(rows), action_dim))
-            out[~ok] = held[~ok, None, :]
+            repeated = np.broadcast_to(np.asarray(hold, np.float64), (len(rows), action_dim))
+            out[~ok] = repeated[~ok, None, :]
         return Decoded(out, ok, [errors.get(row, "") for row in range(len(rows))])
 
     def allowed_next(

@@ -40,16 +40,16 @@ def chunk_at(actions: NDArray[Any], step: int, horizon: int, encoding: Sequence[
     real = actions[step : step + horizon]
     if not len(real):
         raise InputError(f"chunk_at: step {step} is outside an episode of {len(actions)} steps")
-    held = np.where(_is_delta(encoding, actions.shape[1]), 0, real[-1]).astype(actions.dtype)
-    return np.concatenate([real, np.broadcast_to(held, (horizon - len(real), len(held)))]), len(real)
+    padding = np.where(_is_delta(encoding, actions.shape[1]), 0, real[-1]).astype(actions.dtype)
+    return np.concatenate([real, np.broadcast_to(padding, (horizon - len(real), len(padding)))]), len(real)
 
 
 def chunks_at(actions: NDArray[Any], steps: NDArray[np.int64], horizon: int, encoding: Sequence[str]) -> NDArray[Any]:
     """The chunks that start at some steps: (T, D) -> (n, horizon, D)."""
     if actions.ndim != 2 or not len(actions):
         raise InputError(f"chunks_at: actions have shape {actions.shape}, expected (steps, dims) with steps >= 1")
-    held = np.where(_is_delta(encoding, actions.shape[1]), 0, actions[-1]).astype(actions.dtype)
-    padded = np.concatenate([actions, np.broadcast_to(held, (horizon - 1, len(held)))])
+    padding = np.where(_is_delta(encoding, actions.shape[1]), 0, actions[-1]).astype(actions.dtype)
+    padded = np.concatenate([actions, np.broadcast_to(padding, (horizon - 1, len(padding)))])
     windows = np.lib.stride_tricks.sliding_window_view(padded, horizon, axis=0)
     return np.ascontiguousarray(windows[steps].transpose(0, 2, 1))
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.1  # share of the episodes that is held out
 BATCH = 1024
-Part = Literal["train", "held_out"]
+Subset = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True)
@@ -87,29 +87,29 @@ class Spool:
 
 
 @dataclass
-class Group:
+class EmbodimentActions:
     """One embodiment's episodes: actions to learn from and held out, the proprio that goes with each, and all proprio."""
 
     embodiment: Embodiment
     represent: "Representation | None" = None
-    actions: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
-    references: dict[str, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
+    actions: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
+    references: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     proprio: Spool = field(default_factory=Spool)
 
-    def count(self, part: Part) -> int:
+    def count(self, subset: Subset) -> int:
         """Chunks there are: one begins at each step."""
-        return self.actions[self._there(part)].rows
+        return self.actions[self._or_other(subset)].rows
 
-    def chunks(self, part: Part, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+    def chunks(self, subset: Subset, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
         """Batches of (chunks (n, T, D), reference (n, D) or None), at most so many chunks, evenly spread over all."""
-        part = self._there(part)
-        actions, what = self.actions[part], self.embodiment
+        subset = self._or_other(subset)
+        actions, what = self.actions[subset], self.embodiment
         total = actions.rows
         wanted = np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
         encoding = what.action_encoding or ("absolute",) * what.action_dim
         if self.represent is not None:
             encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
-        references = iter(self.references[part]) if what.relative or self.represent is not None else None
+        references = iter(self.references[subset]) if what.relative or self.represent is not None else None
         start = 0
         waiting: list[NDArray[Any]] = []
         near: list[NDArray[Any]] = []
@@ -135,23 +135,23 @@ class Group:
             return self.represent(np.concatenate(chunks), np.concatenate(references)), None
         return np.concatenate(chunks), np.concatenate(references) if references else None
 
-    def sample(self, part: Part, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def sample(self, subset: Subset, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """As `chunks`, in one piece."""
-        chunks, references = zip(*self.chunks(part, most), strict=True)
+        chunks, references = zip(*self.chunks(subset, most), strict=True)
         return np.concatenate(chunks), np.concatenate(references) if self.embodiment.relative else None
 
-    def relative_chunks(self, part: Part, most: int) -> Iterator[NDArray[np.float32]]:
+    def relative_chunks(self, subset: Subset, most: int) -> Iterator[NDArray[np.float32]]:
         """As `chunks`, with the reference taken off."""
         dims = list(self.embodiment.relative)
-        for chunks, reference in self.chunks(part, most):
+        for chunks, reference in self.chunks(subset, most):
             if reference is not None:
                 chunks[..., dims] -= reference[:, None, dims]
             yield chunks
 
-    def _there(self, part: Part) -> Part:
-        """A handful of episodes may all be held out, or none: then one part is the other."""
-        other: Part = "held_out" if part == "train" else "train"
-        return part if self.actions[part].lengths else other
+    def _or_other(self, subset: Subset) -> Subset:
+        """A handful of episodes may all be held out, or none: then one subset is the other."""
+        other: Subset = "held_out" if subset == "train" else "train"
+        return subset if self.actions[subset].lengths else other
 
 
 class Dataset:
@@ -173,7 +173,7 @@ class Dataset:
             InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
                 no control frequency to turn seconds into steps.
         """
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, EmbodimentActions] = {}
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         for number, episode in enumerate(episodes):
             if _lot(episode, number, "sample") < config.episode_share:
@@ -208,25 +208,25 @@ class Dataset:
                 embodiment = replace(
                     embodiment, action_dim=represent.dim, action_encoding=represent.encoding, form=represent.name
                 )
-            self.groups[name] = Group(embodiment, represent)
+            self.groups[name] = EmbodimentActions(embodiment, represent)
         group = self.groups[name]
         dim = group.embodiment.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
         if action.shape[1] != dim:
             raise InputError(f"{episode.where}: action has {action.shape[1]} dims, embodiment {name!r} has {dim}")
-        part = "held_out" if _lot(episode, number, "held out") < HELD_OUT else "train"
-        group.actions[part].add(action)
+        subset: Subset = "held_out" if _lot(episode, number, "held out") < HELD_OUT else "train"
+        group.actions[subset].add(action)
         if proprio is not None:
             group.proprio.add(proprio)
         if represent is not None:
-            held = np.zeros((len(action), 0)) if proprio is None else proprio
-            group.references[part].add(represent.reference(action, held).astype(np.float32))
+            state = np.zeros((len(action), 0)) if proprio is None else proprio
+            group.references[subset].add(represent.reference(action, state).astype(np.float32))
         elif group.embodiment.relative:
             if proprio is None or proprio.shape != action.shape:
                 raise InputError(
                     f"{episode.where}: relative actions need a proprio of {action.shape[1]} dims, got "
                     f"{'none' if proprio is None else proprio.shape[1]}"
                 )
-            group.references[part].add(proprio)
+            group.references[subset].add(proprio)
 
 
 def embodiment_name(episode: Episode) -> str:

@@ -12,8 +12,8 @@ from fasttok.actions.quantiles import Batches, summarize
 from fasttok.common import json_files
 from fasttok.errors import InputError
 
-Mode = Literal["quantile", "mean_std", "min_max", "none"]
-MODES: tuple[str, ...] = get_args(Mode)
+NormMode = Literal["quantile", "mean_std", "min_max", "none"]
+NORM_MODES: tuple[str, ...] = get_args(NormMode)
 # A dimension whose range is smaller than this share of its magnitude is constant: it maps to 0 and back to its value.
 CONSTANT = 1e-8
 
@@ -34,7 +34,7 @@ class NormStatsEntry:
         clip: whether normalised values are cut to [-1, 1].
     """
 
-    mode: Mode | None = None
+    mode: NormMode | None = None
     mean: list[float]
     std: list[float]
     min: list[float] | None = None
@@ -62,7 +62,7 @@ class NormStats:
     array([[10.,  5.]])
     """
 
-    mode: Mode
+    mode: NormMode
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     min: NDArray[np.float64]
@@ -73,8 +73,8 @@ class NormStats:
     clip: bool = False
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise InputError(f"NormStats: mode is {self.mode!r}, expected one of {', '.join(MODES)}")
+        if self.mode not in NORM_MODES:
+            raise InputError(f"NormStats: mode is {self.mode!r}, expected one of {', '.join(NORM_MODES)}")
         for name in ("mean", "std", "min", "max", "q01", "q99", "mask"):
             value, dtype = getattr(self, name), np.dtype(bool if name == "mask" else np.float64)
             if not isinstance(value, np.ndarray) or value.dtype != dtype:
@@ -92,7 +92,7 @@ class NormStats:
 
     @classmethod
     def fit(
-        cls, x: NDArray[Any], mode: Mode = "quantile", mask: NDArray[Any] | None = None, clip: bool = False
+        cls, x: NDArray[Any], mode: NormMode = "quantile", mask: NDArray[Any] | None = None, clip: bool = False
     ) -> "NormStats":
         """Statistics of x (n, D) in raw units.
 
@@ -112,7 +112,7 @@ class NormStats:
         return cls(mode, x.mean(0), x.std(0), x.min(0), x.max(0), q01, q99, keep, clip)
 
     @classmethod
-    def of(cls, batches: Batches, mode: Mode = "quantile", clip: bool = False) -> "NormStats":
+    def of(cls, batches: Batches, mode: NormMode = "quantile", clip: bool = False) -> "NormStats":
         """As `fit`, of float32 batches (n, D) that are read twice and never held; equal to it up to the mean's last bits.
 
         Raises:
@@ -191,7 +191,7 @@ class NormStats:
         """
         low = entry.min if entry.q01 is None else entry.q01
         high = entry.max if entry.q99 is None else entry.q99
-        mode: Mode = "mean_std" if low is None else "quantile"
+        mode: NormMode = "mean_std" if low is None else "quantile"
         low, high = low or entry.mean, high or entry.mean
         wanted = (entry.std, entry.min or low, entry.max or high, low, high)
         mean, std, least, most, q01, q99 = (np.asarray(values, np.float64) for values in (entry.mean, *wanted))

@@ -6,7 +6,7 @@ of stored deltas is their running sum or product (velocities times the time of a
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fasttok.actions.rotations import WIDTHS, from_6d, read, write
-from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
+from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS, ActionForm, RotationForm
+from fasttok.common.kinds import Encoding
 from fasttok.errors import InputError
 
 ROTATION_NAMES = {
@@ -25,34 +26,44 @@ ROTATION_NAMES = {
 
 
 @dataclass(frozen=True)
-class Piece:
+class ActionColumns:
     """Columns [start, start + width) of stored actions that belong together.
 
     Attributes:
-        encoding: absolute, delta or gripper. rotation: how they hold a rotation, "" where they hold none.
-        rate: whether they are per second. state: the columns of the proprio that hold the same thing, () where none do.
+        start: the first of them.
+        width: how many there are.
+        encoding: whether they are absolute, a delta or a gripper.
+        rotation: how they store a rotation, see `fasttok.actions.rotations`; "" if they store none.
+        rate: whether they are per second.
+        state: the columns of the proprio that store the same thing; () if none do.
     """
 
     start: int
     width: int
-    encoding: str
+    encoding: Encoding
     rotation: str = ""
     rate: bool = False
     state: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Representation:
-    """One source's form of actions. `step`: seconds, for rates.
+    """One source's form of actions.
+
+    Attributes:
+        form: how actions are represented.
+        rotation: how the rotations in them are represented.
+        step: seconds per step, for rates.
+        pieces: the columns of stored actions.
 
     Raises:
         InputError: an unknown form, or one that the pieces do not allow.
     """
 
-    pieces: tuple[Piece, ...]
-    form: str = "stored"
-    rotation: str = "stored"
+    form: ActionForm = "stored"
+    rotation: RotationForm = "stored"
     step: float = 1.0
+    pieces: tuple[ActionColumns, ...]
 
     def __post_init__(self) -> None:
         if self.form not in ACTION_FORMS or self.rotation not in ROTATION_FORMS:
@@ -87,19 +98,19 @@ class Representation:
     @property
     def encoding(self) -> tuple[str, ...]:
         """Per column "absolute", "delta", "relative" or "gripper"."""
-        found: list[str] = []
+        columns: list[str] = []
         for piece in self.pieces:
             moved = self.form if self.form != "stored" and piece.encoding != "gripper" else piece.encoding
-            found += [moved] * self._width(piece)
-        return tuple(found)
+            columns += [moved] * self._width(piece)
+        return tuple(columns)
 
     def names(self, stored: Sequence[str]) -> tuple[str, ...]:
         """Names of the columns out of those of the stored ones."""
-        found: list[str] = []
+        columns: list[str] = []
         for piece in self.pieces:
             same = not piece.rotation or self.rotation == "stored"
-            found += stored[piece.start : piece.start + piece.width] if same else ROTATION_NAMES[self.rotation]
-        return tuple(found)
+            columns += stored[piece.start : piece.start + piece.width] if same else ROTATION_NAMES[self.rotation]
+        return tuple(columns)
 
     def reference(self, actions: NDArray[Any], proprio: NDArray[Any]) -> NDArray[np.float64]:
         """(T, D): what the chunk that begins at each step refers to, from an episode's actions (T, D) and proprio (T, S).
@@ -114,11 +125,11 @@ class Representation:
 
     def state(self, proprio: NDArray[Any], otherwise: NDArray[Any]) -> NDArray[np.float64]:
         """(n, D): the proprio (n, S) in the columns of the action; `otherwise` (n, D) where it does not hold them."""
-        found = np.array(otherwise, np.float64)
+        state = np.array(otherwise, np.float64)
         for piece in self.pieces:
             if piece.state:
-                found[:, piece.start : piece.start + piece.width] = np.asarray(proprio)[:, list(piece.state)]
-        return found
+                state[:, piece.start : piece.start + piece.width] = np.asarray(proprio)[:, list(piece.state)]
+        return state
 
     def __call__(self, chunks: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
         """Stored chunks (n, T, D) and what each refers to (n, D) -> represented (n, T, dim)."""
@@ -135,27 +146,16 @@ class Representation:
             at += width
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for a manifest."""
-        pieces = [{**asdict(piece), "state": list(piece.state)} for piece in self.pieces]
-        return {"form": self.form, "rotation": self.rotation, "step": self.step, "pieces": pieces}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Representation":
-        """The inverse of `to_json`."""
-        pieces = tuple(Piece(**{**piece, "state": tuple(piece["state"])}) for piece in data["pieces"])
-        return cls(pieces, data["form"], data["rotation"], data["step"])
-
-    def _width(self, piece: Piece) -> int:
+    def _width(self, piece: ActionColumns) -> int:
         return WIDTHS[self.rotation] if piece.rotation and self.rotation != "stored" else piece.width
 
     def _columns(
-        self, piece: Piece, chunks: NDArray[Any], reference: NDArray[Any]
+        self, piece: ActionColumns, chunks: NDArray[Any], reference: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         columns = slice(piece.start, piece.start + piece.width)
         return np.asarray(chunks[..., columns], np.float64), np.asarray(reference, np.float64)[:, columns]
 
-    def _forward(self, piece: Piece, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
+    def _forward(self, piece: ActionColumns, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
         moves = self.form != "stored" and piece.encoding != "gripper"
         if not piece.rotation:
             if not moves or (self.form == "delta" and piece.encoding == "delta"):
@@ -176,7 +176,7 @@ class Representation:
             turns = _quotients(turns, read(first, piece.rotation))
         return self._written(piece, turns)
 
-    def _backward(self, piece: Piece, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
+    def _backward(self, piece: ActionColumns, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
         moved = self.form != "stored" and piece.encoding != "gripper"
         if not piece.rotation:
             if not moved or (self.form == "delta" and piece.encoding == "delta"):
@@ -195,18 +195,18 @@ class Representation:
             turns = _products(turns, read(first, piece.rotation))
         return np.stack([write(turn, piece.rotation) for turn in turns], axis=1)
 
-    def _written(self, piece: Piece, turns: list[Rotation]) -> NDArray[Any]:
+    def _written(self, piece: ActionColumns, turns: list[Rotation]) -> NDArray[Any]:
         form = piece.rotation if self.rotation == "stored" else self.rotation
         return np.stack([write(turn, form) for turn in turns], axis=1)
 
 
 def _products(turns: list[Rotation], first: Rotation | None = None) -> list[Rotation]:
     """Running products in the base frame: each turn comes after those before it."""
-    found: list[Rotation] = []
+    products: list[Rotation] = []
     for turn in turns:
-        before = found[-1] if found else first
-        found.append(turn if before is None else turn * before)
-    return found
+        before = products[-1] if products else first
+        products.append(turn if before is None else turn * before)
+    return products
 
 
 def _quotients(turns: list[Rotation], first: Rotation | None = None) -> list[Rotation]:

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from fasttok.common.console import log, track
 from fasttok.errors import InputError
-from fasttok.storage.streams import Writer, read_ids
+from fasttok.storage.streams import RowWriter, read_ids
 from fasttok.tokenizer import ActionTokenizer
 
 OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
@@ -47,7 +47,7 @@ class Decode:
         if horizon is None or dim is None:
             raise InputError("this tokenizer does not hold a horizon and dims; pass --horizon and --action-dim")
         done = failed = 0
-        with Writer(self.out, {"actions": np.float64, "ok": bool, "error": "U1"}) as writer:
+        with RowWriter(self.out, {"actions": np.float64, "ok": bool, "error": "U1"}) as writer:
             for rows in track(read_ids(self.data), "decoding", unit="batches"):
                 out = tok.decode(rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=self.on_error)
                 done, failed = done + len(rows), failed + int((~out.ok).sum())

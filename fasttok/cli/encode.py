@@ -7,7 +7,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from fasttok.common.console import log, track
-from fasttok.storage.streams import Writer, read_chunks
+from fasttok.storage.streams import RowWriter, read_chunks
 from fasttok.tokenizer import ActionTokenizer, OnRange
 
 
@@ -37,7 +37,7 @@ class Encode:
         """Writes the ids."""
         tok = ActionTokenizer.load(self.tokenizer)
         chunks = tokens = clamped = 0
-        with Writer(self.out, {"ids": np.int32, "lengths": np.int64}) as writer:
+        with RowWriter(self.out, {"ids": np.int32, "lengths": np.int64}) as writer:
             for batch in track(read_chunks(self.data), "encoding", unit="batches"):
                 if self.on_range == "raise":
                     ids = tok.encode(batch, embodiment=self.embodiment, on_range="raise")

@@ -53,7 +53,7 @@ class Eval:
             rows: list[dict[str, Cell]] = []
             held_out = samples(data, "held_out", MEASURED)
             for name, group in data.groups.items():
-                metrics = measure_group(tok, group, tok.held_name(name), self.max_chunks)
+                metrics = measure_group(tok, group, tok.embodiment_argument(name), self.max_chunks)
                 spectrum = Spectrum.of(tok, held_out[name], name)
                 measured[name] = Measured(metrics, *spectrum.by_frequency(tok.scale))
                 what = group.embodiment

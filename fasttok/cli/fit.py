@@ -6,11 +6,11 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from fasttok.actions.embodiment import Gripper
-from fasttok.actions.normalize import Mode as NormMode
+from fasttok.actions.normalize import NormMode
 from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import read
 from fasttok.codec.bpe import Mode
-from fasttok.common.console import emit_json, log, table
+from fasttok.common.console import emit_json, log, table, track
 from fasttok.errors import InputError
 from fasttok.fitting import card
 from fasttok.fitting.fit import FitConfig, FitReport, fit_tokenizer, report_rows
@@ -71,7 +71,9 @@ class Fit:
         if self.out.is_dir() and any(self.out.iterdir()) and not (self.overwrite or self.dry_run):
             raise InputError(f"{self.out} exists and is not empty; pass --overwrite, or another --out")
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
-        tok, report = fit_tokenizer(read(self.data, self.split), config)
+        tok, report = fit_tokenizer(
+            read(self.data, self.split), config, track=lambda merges: track(merges, "learning merges", unit="merges")
+        )
         print_report(tok, report, self.json)
         if self.dry_run:
             log("dry run: nothing written")

@@ -41,17 +41,19 @@ class Inspect:
         tok = ActionTokenizer.load(self.tokenizer)
         shown: list[tuple[str, str | None, NDArray[Any]]] = []
         with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
-            for name, group in data.groups.items():
+            for robot, group in data.groups.items():
                 if group.embodiment.relative:
-                    raise InputError(f"{name}: chunks with relative dims cannot be inspected yet")
+                    raise InputError(f"{robot}: chunks with relative dims cannot be inspected yet")
                 some, _ = group.sample("held_out", self.chunks)
-                shown += [(f"{name}, held-out chunk {i}", tok.held_name(name), c) for i, c in enumerate(some)]
+                shown += [
+                    (f"{robot}, held-out chunk {i}", tok.embodiment_argument(robot), c) for i, c in enumerate(some)
+                ]
         if self.html is not None:
             write_text(self.html, inspect_page(tok, self.tokenizer.name, shown))
             log(f"wrote {self.html}")
             return
-        for title, held, chunk in shown:
-            show_chunk(tok, held, chunk, title)
+        for title, name, chunk in shown:
+            show_chunk(tok, name, chunk, title)
 
 
 def show_chunk(tok: ActionTokenizer, name: str | None, chunk: NDArray[Any], title: str) -> None:

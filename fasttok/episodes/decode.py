@@ -16,7 +16,7 @@ MAX_TENSOR = 1 << 28  # bytes that a compressed tensor of unknown shape may beco
 Stored = dict[str, Value | None]
 
 
-class Mismatch(ValueError):
+class MismatchError(ValueError):
     """A record that is not what features.json says."""
 
 
@@ -27,18 +27,18 @@ def decode(data: bytes | bytearray, features: dict[str, Feature], length: int | 
     a list of T byte strings; each further one makes it a list of such.
 
     Raises:
-        Mismatch: not an Example, or a feature is missing, of another type or of another length than declared.
+        MismatchError: not an Example, or a feature is missing, of another type or of another length than declared.
     """
     try:
         stored = parse_example(data, length)
     except WireError as error:
-        raise Mismatch(f"not a tf.train.Example: {error}") from None
+        raise MismatchError(f"not a tf.train.Example: {error}") from None
     try:
         return {name: _value(stored, feature) for name, feature in features.items()}
     except OverflowError as error:  # dims that no array can have
-        raise Mismatch(str(error)) from None
+        raise MismatchError(str(error)) from None
     except ValueError as error:
-        raise error if isinstance(error, Mismatch) else Mismatch(str(error)) from None
+        raise error if isinstance(error, MismatchError) else MismatchError(str(error)) from None
 
 
 def _value(stored: Stored, feature: Feature) -> Any:
@@ -56,7 +56,7 @@ def _value(stored: Stored, feature: Feature) -> Any:
         if not depth:
             return items
     if feature.lengths[0] not in (None, len(items)):
-        raise Mismatch(f"feature {feature.name} has {len(items)} elements, expected {feature.lengths[0]}")
+        raise MismatchError(f"feature {feature.name} has {len(items)} elements, expected {feature.lengths[0]}")
     return items
 
 
@@ -73,7 +73,7 @@ def _items(stored: Stored, feature: Feature, name: str, outer: tuple[int | None,
         raise _wrong(stored, name, "bytes")
     if feature.encoding != "none":
         if not outer and len(texts) != 1:
-            raise Mismatch(f"feature {name} has {len(texts)} values, expected 1")
+            raise MismatchError(f"feature {name} has {len(texts)} values, expected 1")
         arrays = [
             _array(text, feature, shape)
             for text, shape in zip(texts, _shapes(stored, feature, len(texts)), strict=True)
@@ -98,12 +98,12 @@ def _numbers(stored: Stored, name: str, dtype: np.dtype, missing: bool = True) -
     return flat.view(np.uint64) if dtype == np.uint64 else flat.astype(dtype, copy=False)
 
 
-def _wrong(stored: Stored, name: str, expected: str) -> Mismatch:
+def _wrong(stored: Stored, name: str, expected: str) -> MismatchError:
     if name not in stored:
-        return Mismatch(f"feature {name} is missing; has features.json changed?")
-    held = stored[name]
-    kind = "nothing" if held is None else "bytes" if isinstance(held, list) else f"{held.dtype}s"
-    return Mismatch(f"feature {name} holds {kind}, expected {expected}")
+        return MismatchError(f"feature {name} is missing; has features.json changed?")
+    value = stored[name]
+    kind = "nothing" if value is None else "bytes" if isinstance(value, list) else f"{value.dtype}s"
+    return MismatchError(f"feature {name} holds {kind}, expected {expected}")
 
 
 def _fill(shape: tuple[int | None, ...], count: int, name: str) -> tuple[int, ...]:
@@ -113,21 +113,21 @@ def _fill(shape: tuple[int | None, ...], count: int, name: str) -> tuple[int, ..
         known *= 1 if length is None else length
     if None in shape:
         if known == 0 or count % known:
-            raise Mismatch(f"feature {name} has {count} values, expected a multiple of {known} for shape {shape}")
+            raise MismatchError(f"feature {name} has {count} values, expected a multiple of {known} for shape {shape}")
         return tuple(count // known if d is None else d for d in shape)
     if count != known:
-        raise Mismatch(f"feature {name} has {count} values, expected {known} for shape {shape}")
+        raise MismatchError(f"feature {name} has {count} values, expected {known} for shape {shape}")
     return shape  # type: ignore[return-value]
 
 
 def _rows(items: Any, lengths: NDArray[Any], feature: Feature, expected: int | None) -> list[Any]:
     """Items cut into rows."""
     if len(lengths) and (lengths.min() < 0 or lengths.max() > len(items)):
-        raise Mismatch(
+        raise MismatchError(
             f"feature {feature.name}: row lengths from {lengths.min()} to {lengths.max()}, {len(items)} items"
         )
     if lengths.sum() != len(items) or (expected is not None and (lengths != expected).any()):
-        raise Mismatch(f"feature {feature.name}: rows of {lengths.sum()} items, there are {len(items)}")
+        raise MismatchError(f"feature {feature.name}: rows of {lengths.sum()} items, there are {len(items)}")
     ends = lengths.cumsum().tolist()
     return [items[end - n : end] for end, n in zip(ends, lengths.tolist(), strict=True)]
 
@@ -140,7 +140,7 @@ def _shapes(stored: Stored, feature: Feature, count: int) -> list[tuple[int | No
     rank = len(feature.shape)
     table = _numbers(stored, name, INT64)
     if len(table) != rank * count or (table < 0).any():
-        raise Mismatch(f"feature {name} has {len(table)} numbers, expected {rank} for each of {count} tensors")
+        raise MismatchError(f"feature {name} has {len(table)} numbers, expected {rank} for each of {count} tensors")
     return [tuple(row) for row in table.reshape(count, rank).tolist()]
 
 
@@ -150,7 +150,9 @@ def _array(data: bytes, feature: Feature, shape: tuple[int | None, ...]) -> NDAr
     if feature.encoding == "zlib":
         data = _inflate(data, feature, shape, dtype.itemsize)
     if len(data) % dtype.itemsize:
-        raise Mismatch(f"feature {feature.name} has {len(data)} bytes, no multiple of {dtype.itemsize} for {dtype}")
+        raise MismatchError(
+            f"feature {feature.name} has {len(data)} bytes, no multiple of {dtype.itemsize} for {dtype}"
+        )
     if dtype.kind == "b":
         flat = np.frombuffer(data, np.uint8) != 0
     else:
@@ -166,9 +168,11 @@ def _inflate(data: bytes, feature: Feature, shape: tuple[int | None, ...], items
         unpacker = zlib.decompressobj()
         raw = unpacker.decompress(data, most + 1)
     except zlib.error as error:
-        raise Mismatch(f"feature {feature.name}: {error}") from None
+        raise MismatchError(f"feature {feature.name}: {error}") from None
     if len(raw) > most or not unpacker.eof:
-        raise Mismatch(f"feature {feature.name}: a compressed tensor that is cut off, or of more than {most} bytes")
+        raise MismatchError(
+            f"feature {feature.name}: a compressed tensor that is cut off, or of more than {most} bytes"
+        )
     return raw
 
 

@@ -25,7 +25,7 @@ DTYPES = frozenset(
 MAX_DEFAULT = 1 << 20  # values of an optional tensor: a larger one is no default but a damaged features.json
 
 
-class Unsupported(InputError):
+class UnsupportedError(InputError):
     """A feature or file format that the raw reader does not cover; `fasttok.episodes.tfds` reads such datasets."""
 
 
@@ -76,7 +76,7 @@ def parse_features(text: str, where: str) -> dict[str, Feature]:
     """Flat name -> Feature; features of a step start with "steps/".
 
     Raises:
-        Unsupported: a feature the raw reader does not cover, by name.
+        UnsupportedError: a feature the raw reader does not cover, by name.
         InputError: not a features.json.
     """
     try:
@@ -91,10 +91,10 @@ def parse_features(text: str, where: str) -> dict[str, Feature]:
 
 def _walk(node: dict[str, Any], name: str, lengths: tuple[int | None, ...], found: dict[str, Feature]) -> None:
     if "type" in node and "pythonClassName" not in node:
-        raise Unsupported(f"feature {name or '(all)'}: features.json is of TFDS's older kind")
+        raise UnsupportedError(f"feature {name or '(all)'}: features.json is of TFDS's older kind")
     python_class = str(node["pythonClassName"])
     if not python_class.startswith(TFDS):
-        raise Unsupported(f"feature {name}: class {python_class} is not TFDS's own")
+        raise UnsupportedError(f"feature {name}: class {python_class} is not TFDS's own")
 
     def leaf(shape: tuple[int | None, ...], dtype: str, kind: str, **more: Any) -> None:
         found[name] = Feature(name, shape, dtype, kind, lengths, **more)
@@ -113,7 +113,7 @@ def _walk(node: dict[str, Any], name: str, lengths: tuple[int | None, ...], foun
         optional = bool(spec.get("optional")) and not lengths
         leaf(_shape(spec), *_dtype(spec, name), encoding=_encoding(spec, name), optional=optional)
         if math.prod(d or 0 for d in found[name].shape) > MAX_DEFAULT and optional:
-            raise Unsupported(f"feature {name}: an optional tensor of shape {found[name].shape}")
+            raise UnsupportedError(f"feature {name}: an optional tensor of shape {found[name].shape}")
     elif "boundingBox" in node:
         leaf(_shape(node["boundingBox"]), *_dtype(node["boundingBox"], name))
     elif "text" in node and not node["text"].get("useEncoder"):
@@ -129,7 +129,7 @@ def _walk(node: dict[str, Any], name: str, lengths: tuple[int | None, ...], foun
         for language in node["translation"]["languages"]:
             found[below(language)] = Feature(below(language), (), BYTES, "text", lengths)
     else:
-        raise Unsupported(f"feature {name}: class {python_class.rsplit('.', 1)[-1]}")
+        raise UnsupportedError(f"feature {name}: class {python_class.rsplit('.', 1)[-1]}")
 
 
 def _shape(spec: dict[str, Any]) -> tuple[int | None, ...]:
@@ -141,12 +141,12 @@ def _dtype(spec: dict[str, Any], name: str) -> tuple[str, str]:
     if spec["dtype"] in ("string", "object", "str"):
         return BYTES, "tensor"
     if spec["dtype"] not in DTYPES:
-        raise Unsupported(f"feature {name}: dtype {spec['dtype']}")
+        raise UnsupportedError(f"feature {name}: dtype {spec['dtype']}")
     return str(spec["dtype"]), "tensor"
 
 
 def _encoding(spec: dict[str, Any], name: str) -> str:
     encoding = str(spec.get("encoding") or "none").lower()
     if encoding not in ENCODINGS or (encoding != "none" and _dtype(spec, name)[0] == BYTES):
-        raise Unsupported(f"feature {name}: a tensor encoded as {encoding}")
+        raise UnsupportedError(f"feature {name}: a tensor encoded as {encoding}")
     return encoding

@@ -5,6 +5,7 @@ same calls.
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,36 +13,39 @@ from typing import Any, Protocol
 
 import fsspec
 
-from fasttok.common.console import log
 from fasttok.episodes import tfrecord
-from fasttok.episodes.decode import Mismatch, decode
+from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.episode import BadRecord, Episode, Where
-from fasttok.episodes.features import Feature, Unsupported, parse_features
+from fasttok.episodes.features import Feature, UnsupportedError, parse_features
 from fasttok.errors import InputError, unknown_name
 
+logger = logging.getLogger(__name__)
 STEPS = "steps/"
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
-class Directory(Protocol):
-    """A dataset version's folder, however it is read.
-
-    Attributes:
-        splits: split -> its files in shard order.
-        declared: file -> records that dataset_info.json says it holds.
-        through: "" for the raw reader, else why it is read through TFDS.
-    """
+class RldsDirectory(Protocol):
+    """A dataset version's folder, however it is read."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Where it is: a path or URL."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The dataset's name."""
+
     @property
-    def splits(self) -> dict[str, list[str]]: ...
+    def splits(self) -> dict[str, list[str]]:
+        """Split -> its files in shard order."""
+
     @property
-    def declared(self) -> dict[str, int]: ...
+    def declared(self) -> dict[str, int]:
+        """File -> number of records that dataset_info.json says it contains."""
+
     @property
-    def through(self) -> str: ...
+    def through(self) -> str:
+        """Empty for the raw reader, else why it is read through TFDS."""
 
     def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
         """Every record of a file, in order: an Episode, or a BadRecord that says why not."""
@@ -51,8 +55,18 @@ class Directory(Protocol):
 
 
 @dataclass(frozen=True)
-class RldsDirectory:
-    """A directory of TFRecord files and the specs of what they hold; a `Directory`."""
+class RawRldsDirectory:
+    """A directory of TFRecord files, read by ourselves; an `RldsDirectory`.
+
+    Attributes:
+        path: a path or URL.
+        name: the dataset's name.
+        version: the dataset's version, such as "1.0.0".
+        features: flat name -> what is stored under it.
+        splits: split -> its files in shard order.
+        declared: file -> number of records that dataset_info.json says it contains.
+        through: always empty.
+    """
 
     path: str
     name: str
@@ -95,7 +109,7 @@ class RldsDirectory:
     def _decode(self, where: Where, data: bytes | bytearray, length: int) -> tuple[Where, dict[str, Any]] | BadRecord:
         try:
             return where, decode(data, self.features, length)
-        except Mismatch as error:
+        except MismatchError as error:
             return BadRecord(where, "features", str(error))
 
 
@@ -114,7 +128,7 @@ def is_rlds(path: str) -> bool:
     return filesystem.isfile(f"{root}/features.json") and filesystem.isfile(f"{root}/dataset_info.json")
 
 
-def open_directory(path: str) -> Directory:
+def open_directory(path: str) -> RldsDirectory:
     """A directory for the raw reader, or for TFDS where that does not cover it, which is said.
 
     Raises:
@@ -122,18 +136,18 @@ def open_directory(path: str) -> Directory:
     """
     try:
         return open_raw(path)
-    except Unsupported as error:
+    except UnsupportedError as error:
         from fasttok.episodes.tfds import open_through_tfds
 
-        log(f"{path}: the raw reader does not cover {error}; reading through TFDS, which is slower")
+        logger.warning("%s: the raw reader does not cover %s; reading through TFDS, which is slower", path, error)
         return open_through_tfds(path, str(error))
 
 
-def open_raw(path: str) -> RldsDirectory:
+def open_raw(path: str) -> RawRldsDirectory:
     """Reads the two JSON files.
 
     Raises:
-        Unsupported: another file format than TFRecord, or a feature the raw reader does not cover.
+        UnsupportedError: another file format than TFRecord, or a feature the raw reader does not cover.
         InputError: not a TFDS folder, or a declared file is missing.
     """
     path = str(path).rstrip("/")
@@ -159,7 +173,7 @@ def open_raw(path: str) -> RldsDirectory:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}/dataset_info.json is not a TFDS description: {error!r}") from None
     if file_format != "tfrecord":
-        raise Unsupported(f"file format {file_format}")
+        raise UnsupportedError(f"file format {file_format}")
     features = parse_features(read("features.json"), f"{path}/features.json")
     folders = any("/" in template for _, _, template in declared)
     listed = filesystem.find(root, maxdepth=None if folders else 1)  # files only
@@ -176,10 +190,10 @@ def open_raw(path: str) -> RldsDirectory:
             )
         splits[split] = [f"{path}/{n}" for n in names]
         counts |= zip(splits[split], lengths, strict=True)
-    return RldsDirectory(path, name, version, features, splits, counts)
+    return RawRldsDirectory(path, name, version, features, splits, counts)
 
 
-def files_of(directory: Directory, split: str) -> list[str]:
+def files_of(directory: RldsDirectory, split: str) -> list[str]:
     """Files of a split.
 
     Raises:
@@ -217,7 +231,7 @@ def file_name(template: str, dataset: str, split: str, shard: int, shards: int) 
     """A shard's path below the folder, by TFDS's template.
 
     Raises:
-        Unsupported: the template holds a variable that is not known, or leads out of the folder.
+        UnsupportedError: the template holds a variable that is not known, or leads out of the folder.
 
     >>> file_name(TEMPLATE, "toy", "train", 3, 8)
     'toy-train.tfrecord-00003-of-00008'
@@ -235,5 +249,5 @@ def file_name(template: str, dataset: str, split: str, shard: int, shards: int) 
     }
     name = re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)
     if "{" in name or "\\" in name or name.startswith("/") or {"..", "."} & set(name.split("/")):
-        raise Unsupported(f"file name template {template!r}")
+        raise UnsupportedError(f"file name template {template!r}")
     return name

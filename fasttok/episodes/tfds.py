@@ -30,7 +30,7 @@ class _Absent(ModuleType):
 
 
 def rlds_constants() -> Any:
-    """rlds's step field names (`rlds.ACTION`, `rlds.OBSERVATION`, ...)."""
+    """The step field names of the package `rlds` (`rlds.ACTION`, `rlds.OBSERVATION`, ...)."""
     missing = "reverb" not in sys.modules
     if missing:
         sys.modules["reverb"] = _Absent("reverb")
@@ -67,11 +67,17 @@ def silent_stderr() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class TfdsDirectory:
-    """A dataset version's folder, read through TFDS; a `Directory`. Records have no bytes to go by, only numbers in their file.
+class TfdsRldsDirectory:
+    """A dataset version's folder, read through TFDS; an `RldsDirectory`. Its records have no byte ranges, only numbers.
 
     Attributes:
-        spans: file -> (split, number of its first record, of the one past its last).
+        path: a path or URL.
+        name: the dataset's name.
+        version: the dataset's version, such as "1.0.0".
+        splits: split -> its files in shard order.
+        declared: file -> number of records.
+        spans: file -> (split, number of its first record, number of the record after its last).
+        through: why the raw reader does not read it.
     """
 
     path: str
@@ -104,7 +110,7 @@ def _placed(record: Episode | BadRecord, file: str, number: int) -> Episode | Ba
     return Episode(record.steps, record.metadata, where)
 
 
-def open_through_tfds(path: str, reason: str) -> TfdsDirectory:
+def open_through_tfds(path: str, reason: str) -> TfdsRldsDirectory:
     """Opens a directory that the raw reader does not cover, for this `reason`.
 
     Raises:
@@ -120,7 +126,7 @@ def open_through_tfds(path: str, reason: str) -> TfdsDirectory:
         for file, stop, length in zip(splits[split], ends, part.shard_lengths, strict=True):
             spans[file] = (split, stop - length, stop)
     declared = {file: stop - start for file, (_, start, stop) in spans.items()}
-    return TfdsDirectory(path, info.name, str(info.version), splits, declared, spans, reason)
+    return TfdsRldsDirectory(path, info.name, str(info.version), splits, declared, spans, reason)
 
 
 @lru_cache(maxsize=8)

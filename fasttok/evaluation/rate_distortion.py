@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.dataset import Dataset, Part
+from fasttok.actions.dataset import Dataset, Subset
 from fasttok.codec import dct
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
@@ -29,9 +29,9 @@ class Point:
     rms: float
 
 
-def samples(data: Dataset, part: Part, most: int) -> dict[str, NDArray[Any]]:
+def samples(data: Dataset, subset: Subset, most: int) -> dict[str, NDArray[Any]]:
     """Chunks (n, T, D) of each embodiment, references taken off."""
-    return {name: np.concatenate([*group.relative_chunks(part, most)]) for name, group in data.groups.items()}
+    return {name: np.concatenate([*group.relative_chunks(subset, most)]) for name, group in data.groups.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Spectrum:
     @classmethod
     def of(cls, tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> "Spectrum":
         """Of chunks whose references are taken off."""
-        channels = replace(tok.channels(tok.held_name(name)), relative=())
+        channels = replace(tok.channels(tok.embodiment_argument(name)), relative=())
         x = channels.forward(chunks)
         return cls(dct.coefficients(x, 1.0, rounded=False), channels.unit(x.shape[2]))
 
@@ -80,7 +80,7 @@ def sweep(
             except InputError:  # fewer ids than coefficients of this scale
                 continue
             for name, chunks in held_out.items():
-                ids = candidate.encode_report(chunks, embodiment=candidate.held_name(name)).ids
+                ids = candidate.encode_report(chunks, embodiment=candidate.embodiment_argument(name)).ids
                 yield Point(name, scale, size, float(np.mean([len(row) for row in ids])), errors[name])
 
 

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fasttok.actions.dataset import ChunkConfig, Dataset, Group
-from fasttok.actions.normalize import Mode as NormMode
-from fasttok.actions.normalize import NormStats
+from fasttok.actions.dataset import ChunkConfig, Dataset, EmbodimentActions
+from fasttok.actions.normalize import NormMode, NormStats
 from fasttok.codec.bpe import Mode
-from fasttok.common.console import track
+from fasttok.codec.learn import Track
 from fasttok.episodes import Episode
 from fasttok.errors import InputError
 from fasttok.evaluation.metrics import Cell, Metrics, measure
@@ -60,25 +59,31 @@ def fit_tokenizer(
     config: FitConfig,
     represent: "Mapping[str, Representation] | None" = None,
     horizons: Mapping[str, int] | None = None,
+    track: Track = lambda merges: merges,
 ) -> tuple[ActionTokenizer, FitReport]:
     """Fits one vocabulary on all embodiments, each normalised by its own statistics of what is tokenised.
 
-    `represent`: embodiments whose actions take another form first; `horizons`: steps of the chunks of some embodiments.
+    Args:
+        episodes: read once.
+        config: how to fit.
+        represent: embodiments whose actions take another form first.
+        horizons: steps per chunk, for embodiments that do not take `config`'s.
+        track: wraps the loop over merges, to show progress.
 
     Raises:
         InputError: as `Dataset`, or the vocabulary is too small for the coefficient range.
     """
     with Dataset(episodes, config, represent=represent, horizons=horizons) as data:
-        tok = fit_on(data, config)
+        tok = fit_on(data, config, track)
         return tok, report(tok, data, config.max_chunks)
 
 
-def fit_on(data: Dataset, config: FitConfig) -> ActionTokenizer:
+def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merges) -> ActionTokenizer:
     """Statistics of each group, one vocabulary for all."""
     stats, state_stats = {}, {}
     for name, group in data.groups.items():
 
-        def rows(group: Group = group) -> Iterable[Any]:
+        def rows(group: EmbodimentActions = group) -> Iterable[Any]:
             chunks = group.relative_chunks("train", config.max_chunks)
             return (batch.reshape(-1, batch.shape[-1]) for batch in chunks)
 
@@ -92,7 +97,7 @@ def fit_on(data: Dataset, config: FitConfig) -> ActionTokenizer:
         config.mode,
         stats,
         {name: group.embodiment for name, group in data.groups.items()},
-        track=lambda merges: track(merges, "learning merges", unit="merges"),
+        track=track,
     )
     return replace(fitted, state_stats=state_stats)
 
@@ -107,7 +112,7 @@ def report(tok: ActionTokenizer, data: Dataset, max_chunks: int) -> FitReport:
     )
 
 
-def measure_group(tok: ActionTokenizer, group: Group, name: str | None, most: int) -> Metrics:
+def measure_group(tok: ActionTokenizer, group: EmbodimentActions, name: str | None, most: int) -> Metrics:
     """Metrics on at most so many held-out chunks of a group."""
     chunks, reference = group.sample("held_out", most)
     return measure(tok, chunks, name, reference)

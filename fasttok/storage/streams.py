@@ -51,7 +51,7 @@ def read_chunks(path: str) -> Iterator[NDArray[Any]]:
         InputError: not such a file, or rows that are no chunks.
     """
     if kind_of(path) == "npz":
-        with Npz(path) as archive:
+        with NpzFile(path) as archive:
             yield from archive.rows("actions", 3)
         return
     yield from stacks((_chunk(path, *row) for row in _rows(path, "actions")), BATCH)
@@ -74,7 +74,7 @@ def read_ids(path: str) -> Iterator[list[NDArray[np.int64]]]:
         InputError: not such a file, or rows that are no ids.
     """
     if kind_of(path) == "npz":
-        with Npz(path) as archive, Npz(path) as other:
+        with NpzFile(path) as archive, NpzFile(path) as other:
             flat = archive.values("ids")
             for lengths in other.rows("lengths", 1):
                 if (lengths < 0).any():
@@ -124,7 +124,7 @@ def _rows(path: str, field: str) -> Iterator[tuple[int, Any]]:
                 raise InputError(f"{path}: line {number + 1} is not a JSON object with {field!r}: {error}") from None
 
 
-class Npz:
+class NpzFile:
     """Arrays of an npz file, read piece by piece; nothing is unpickled."""
 
     def __init__(self, path: str) -> None:
@@ -134,7 +134,7 @@ class Npz:
         except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is not a readable npz: {error}") from None
 
-    def __enter__(self) -> "Npz":
+    def __enter__(self) -> "NpzFile":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -151,7 +151,7 @@ class Npz:
             count = min(step, values.shape[0] - start)
             yield values.take(count * width).reshape(count, *values.shape[1:])
 
-    def values(self, name: str) -> "Values":
+    def values(self, name: str) -> "NpzArray":
         """One array, to be read from its beginning.
 
         Raises:
@@ -171,10 +171,10 @@ class Npz:
             raise InputError(
                 f"{self.path}: {name} is {dtype}{', in Fortran order' if fortran else ''}; expected plain numbers"
             )
-        return Values(stream, shape, dtype, f"{self.path}: {name}")
+        return NpzArray(stream, shape, dtype, f"{self.path}: {name}")
 
 
-class Values:
+class NpzArray:
     """The numbers of one array, in order."""
 
     def __init__(self, stream: Any, shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
@@ -194,7 +194,7 @@ class Values:
         return np.frombuffer(raw, self._dtype)
 
 
-class Writer:
+class RowWriter:
     """Rows to a file that is whole or not there; a context manager.
 
     Args:
@@ -210,7 +210,7 @@ class Writer:
         self._parquet: pq.ParquetWriter | None = None
         self._lines: Any = None
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "RowWriter":
         if self.kind == "jsonl":
             self._lines = sys.stdout if self._temporary is None else open(self._temporary, "w", encoding="utf-8")
         return self

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from fasttok import ActionTokenizer
-from fasttok.common.console import log
+from fasttok.common.console import log, track
 from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
@@ -121,7 +121,9 @@ def fit_on_index(
     )
     represent = {str(s.embodiment): s.representation for s in robots if s.representation}
     horizons = {str(source.embodiment): source.horizon for source in reversed(robots)}
-    return fit_tokenizer(episodes, FitConfig(), represent, horizons)[0]
+    return fit_tokenizer(
+        episodes, FitConfig(), represent, horizons, lambda merges: track(merges, "learning merges", unit="merges")
+    )[0]
 
 
 def _wanted(rows: Mapping[tuple[str, int], set[int]], dataset: str, file: int) -> set[int] | None:

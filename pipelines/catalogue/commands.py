@@ -175,7 +175,7 @@ def run_draft(config: DraftConfig) -> None:
         log(f"not clear: {line}")
 
 
-def first_steps(directory: rlds.RldsDirectory) -> dict[str, Any]:
+def first_steps(directory: rlds.RawRldsDirectory) -> dict[str, Any]:
     """Step columns of the first episode that can be read, for ranges; {} where there is none."""
     for file in directory.declared:
         for record in directory.read_file(file):

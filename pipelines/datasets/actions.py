@@ -1,18 +1,19 @@
 """How a dataset's actions can be represented, as its entry says what their columns are."""
 
-from fasttok.actions.representation import Piece, Representation
+from fasttok.actions.representation import ActionColumns, Representation
+from fasttok.common.action_forms import ActionForm, RotationForm
 from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
 
 
-def representation(entry: IndexedEntry, name: str, form: str, rotation: str) -> Representation | None:
+def representation(entry: IndexedEntry, name: str, form: ActionForm, rotation: RotationForm) -> Representation | None:
     """How the actions of a source are represented, None for as stored.
 
     Args:
         entry: of its dataset.
         name: of the source, for messages.
-        form: of `fasttok.actions.representation.FORMS`.
-        rotation: of `fasttok.actions.rotations.FORMS`.
+        form: how its actions are to be represented.
+        rotation: how the rotations in them are to be represented.
 
     Raises:
         InputError: the dataset does not allow it.
@@ -27,11 +28,11 @@ def representation(entry: IndexedEntry, name: str, form: str, rotation: str) -> 
     for piece, width in zip(entry.action, entry.action_widths, strict=True):
         key = piece.rotation, piece.names or piece.feature, width
         same = columns.get(key, ()) if piece.encoding == "absolute" else ()
-        pieces.append(Piece(at, width, piece.encoding, piece.rotation, piece.unit.endswith("/s"), same))
+        pieces.append(ActionColumns(at, width, piece.encoding, piece.rotation, piece.unit.endswith("/s"), same))
         at += width
     if any(made.rate for made in pieces) and not entry.control_hz:
         raise InputError(f"source {name!r}: its actions are velocities, and its control frequency is not known")
     try:
-        return Representation(tuple(pieces), form, rotation, 1 / (entry.control_hz or 1))
+        return Representation(form=form, rotation=rotation, step=1 / (entry.control_hz or 1), pieces=tuple(pieces))
     except InputError as error:
         raise InputError(f"source {name!r}: {error}") from None

@@ -6,7 +6,7 @@ from fasttok.episodes import rlds
 from pipelines.common.files import file_version, join
 
 
-def open_directory(directory: str, through: str) -> rlds.Directory:
+def open_directory(directory: str, through: str) -> rlds.RldsDirectory:
     """A dataset's directory, read as the driver decided.
 
     Args:
@@ -16,7 +16,7 @@ def open_directory(directory: str, through: str) -> rlds.Directory:
     return _through_tfds(directory, through, _described(directory)) if through else open_raw(directory)
 
 
-def open_raw(directory: str) -> rlds.RldsDirectory:
+def open_raw(directory: str) -> rlds.RawRldsDirectory:
     """A dataset's directory, read without TFDS."""
     return _raw(directory, _described(directory))
 
@@ -26,12 +26,12 @@ def _described(directory: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _raw(directory: str, _version: tuple[str, ...]) -> rlds.RldsDirectory:
+def _raw(directory: str, _version: tuple[str, ...]) -> rlds.RawRldsDirectory:
     return rlds.open_raw(directory)
 
 
 @lru_cache(maxsize=64)
-def _through_tfds(directory: str, through: str, _version: tuple[str, ...]) -> rlds.Directory:
+def _through_tfds(directory: str, through: str, _version: tuple[str, ...]) -> rlds.RldsDirectory:
     from fasttok.episodes.tfds import open_through_tfds
 
     return open_through_tfds(directory, through)

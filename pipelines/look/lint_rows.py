@@ -169,7 +169,7 @@ class RowChecks:
         if tok is None:
             return []
         n, horizon, dim = chunks.shape
-        name = tok.held_name(source.embodiment or "")
+        name = tok.embodiment_argument(source.embodiment or "")
         bad, far = np.zeros(n, bool), np.zeros(n, bool)
         try:
             fresh = tok.encode_report(chunks, embodiment=name).ids

@@ -56,7 +56,7 @@ def action_section(
     decoded, problem = None, ""
     if tok is not None:
         try:
-            name = tok.held_name(source.embodiment or "")
+            name = tok.embodiment_argument(source.embodiment or "")
             back = tok.decode([row.action_tokens], horizon=horizon, action_dim=dim, embodiment=name, on_error="mask")
             decoded, problem = (back.actions[0], "") if back.ok[0] else (None, back.errors[0])
         except InputError as error:
@@ -117,7 +117,7 @@ def coefficient_titles(
     if tok is None or not len(ids) or ids.min() < 0 or ids.max() >= tok.vocab_size:
         return []
     try:
-        width = tok.channels(tok.held_name(source.embodiment or "")).count(dim)
+        width = tok.channels(tok.embodiment_argument(source.embodiment or "")).count(dim)
     except InputError:
         return []
     titles = []

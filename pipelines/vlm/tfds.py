@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttok.episodes import BadRecord, Where, tfrecord
 from fasttok.episodes.dataset_entry import DatasetEntry
-from fasttok.episodes.decode import Mismatch, decode
+from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
 from pipelines.datasets.opening import open_raw
@@ -89,7 +89,7 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
             if isinstance(record, BadRecord):
                 return b"", f"{record.reason}: {record.detail}"
             return check(decode(record, features)[entry.image], entry.image), ""
-        except (Wrong, Mismatch) as error:
+        except (Wrong, MismatchError) as error:
             return b"", str(error)
 
     return read

@@ -19,7 +19,7 @@ import numpy as np
 
 from fasttok.episodes import rlds
 from fasttok.episodes.episode import BadRecord
-from fasttok.episodes.features import Unsupported
+from fasttok.episodes.features import UnsupportedError
 from fasttok.episodes.tfrecord import FOOTER, HEADER, masked_crc
 from fasttok.errors import InputError
 
@@ -146,7 +146,7 @@ def outcome(folder: Path) -> str:
     """Reads everything there is: a clear error, or counted records."""
     try:
         directory = rlds.open_raw(str(folder))
-    except Unsupported:
+    except UnsupportedError:
         return "left to TFDS"
     except InputError as error:
         return "an error" if str(folder) in str(error) else f"an error that does not say where: {error}"

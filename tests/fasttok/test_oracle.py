@@ -111,11 +111,13 @@ def test_through_tfds_gives_the_same_episodes(tabletop: Path) -> None:
             same(again.steps["action"], a.steps["action"], "action")
 
 
-def test_array_record_goes_through_tfds_and_says_so(tabletop: Path, own_data: Path, capfd: Any) -> None:
+def test_array_record_goes_through_tfds_and_says_so(
+    tabletop: Path, own_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     raw = rlds.open_raw(str(tabletop / "tabletop_planar" / "1.0.0"))
     to_array_record(own_data / "tabletop_planar" / "1.0.0")
     theirs = list(open_episodes(str(own_data / "tabletop_planar" / "1.0.0")))
-    assert "reading through TFDS" in capfd.readouterr().err
+    assert "reading through TFDS" in caplog.text
     mine = [episode for file in raw.splits["train"] for episode in raw.read_file(file)]
     for a, b in zip(mine, theirs, strict=True):
         assert isinstance(a, Episode)

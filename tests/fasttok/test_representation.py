@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from fasttok.actions.representation import Piece, Representation
+from fasttok.actions.representation import ActionColumns, Representation
 from fasttok.actions.rotations import STORED, from_6d, read, width, write
+from fasttok.common import json_files
 from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
 from fasttok.errors import InputError
 from mixtures.spec import Source
@@ -15,13 +16,13 @@ from mixtures.spec import Source
 N, T = 3, 6
 
 
-def pieces(rotation: str, encoding: str) -> tuple[Piece, ...]:
+def pieces(rotation: str, encoding: str) -> tuple[ActionColumns, ...]:
     """Position, rotation and gripper of one arm; the state holds position and rotation in another order."""
     wide = width(rotation)
     return (
-        Piece(0, 3, encoding, state=(wide, wide + 1, wide + 2)),
-        Piece(3, wide, encoding, rotation, state=tuple(range(wide))),
-        Piece(3 + wide, 1, "gripper"),
+        ActionColumns(0, 3, encoding, state=(wide, wide + 1, wide + 2)),
+        ActionColumns(3, wide, encoding, rotation, state=tuple(range(wide))),
+        ActionColumns(3 + wide, 1, "gripper"),
     )
 
 
@@ -36,7 +37,7 @@ def random_chunks(rng: np.random.Generator, rotation: str, dim: int) -> np.ndarr
        st.sampled_from(["absolute", "delta"]), st.integers(0, 2**31))  # fmt: skip
 def test_every_form_can_be_undone(rotation: str, form: str, asked: str, encoding: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    represent = Representation(pieces(rotation, encoding), form, asked, step=0.1)
+    represent = Representation(form=form, rotation=asked, step=0.1, pieces=pieces(rotation, encoding))
     dim = 4 + width(rotation)
     chunks, proprio = random_chunks(rng, rotation, dim), rng.normal(size=(N, 3 + width(rotation)))
     proprio[:, : width(rotation)] = write(Rotation.random(N, random_state=seed), rotation)
@@ -52,11 +53,11 @@ def test_every_form_can_be_undone(rotation: str, form: str, asked: str, encoding
     assert (turned * stored.inv()).magnitude().max() < 1e-3
     if represent.stored:
         assert np.array_equal(values, chunks)
-    assert Representation.from_json(represent.to_json()) == represent
+    assert json_files.decode(Representation, json_files.encode(represent), "test") == represent
 
 
 def test_relative_is_what_was_moved_since_the_chunk_began() -> None:
-    represent = Representation(pieces("euler_xyz", "absolute"), "relative", "6d")
+    represent = Representation(form="relative", rotation="6d", pieces=pieces("euler_xyz", "absolute"))
     state = np.array([[0.1, 0.2, 0.3, 1.0, 2.0, 3.0]])  # rotation first
     action = np.array([[[1.0, 2.0, 3.0, 0.1, 0.2, 0.3, 1.0], [1.5, 2.0, 3.0, 0.1, 0.2, 0.8, 0.0]]])
     values = represent(action, represent.state(state, np.zeros((1, 7))))
@@ -69,7 +70,7 @@ def test_relative_is_what_was_moved_since_the_chunk_began() -> None:
 
 
 def test_a_step_of_a_delta_form_is_the_difference_to_the_step_before() -> None:
-    represent = Representation(pieces("euler_xyz", "absolute"), "delta")
+    represent = Representation(form="delta", pieces=pieces("euler_xyz", "absolute"))
     rng = np.random.default_rng(0)
     actions = random_chunks(rng, "euler_xyz", 7).reshape(-1, 7)
     proprio = rng.normal(size=(len(actions), 6))
@@ -84,16 +85,16 @@ def test_a_step_of_a_delta_form_is_the_difference_to_the_step_before() -> None:
 
 
 def test_relative_form_of_velocities_is_where_they_lead() -> None:
-    represent = Representation((Piece(0, 2, "delta", rate=True),), "relative", step=0.5)
+    represent = Representation(form="relative", step=0.5, pieces=(ActionColumns(0, 2, "delta", rate=True),))
     values = represent(np.ones((1, 4, 2)), np.zeros((1, 2)))
     assert np.allclose(values[0, :, 0], [0.5, 1.0, 1.5, 2.0])
 
 
 def test_forms_that_cannot_be() -> None:
     with pytest.raises(InputError, match="action dims 0 to 2"):
-        Representation((Piece(0, 3, "absolute"),), "relative")
+        Representation(form="relative", pieces=(ActionColumns(0, 3, "absolute"),))
     with pytest.raises(InputError, match="forms are stored, relative, delta"):
-        Representation((), "relativ")
+        Representation(form="relativ", pieces=())  # type: ignore[arg-type]
     assert Source("s", "d").form in ACTION_FORMS
     assert Source("s", "d").rotation in ROTATION_FORMS
 

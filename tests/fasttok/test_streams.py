@@ -15,7 +15,7 @@ import pytest
 from fasttok import ActionTokenizer
 from fasttok.cli import main
 from fasttok.errors import InputError
-from fasttok.storage.streams import BATCH, Writer, read_chunks, read_ids
+from fasttok.storage.streams import BATCH, RowWriter, read_chunks, read_ids
 
 RNG = np.random.default_rng(2)
 CHUNKS = np.clip(np.cumsum(RNG.normal(0, 0.2, (BATCH + 40, 8, 3)), axis=1), -1, 1)
@@ -35,7 +35,7 @@ def call(*words: Any) -> int:
 
 
 def write(path: Path) -> None:
-    with Writer(str(path), {"actions": np.float64}) as writer:
+    with RowWriter(str(path), {"actions": np.float64}) as writer:
         for start in range(0, len(CHUNKS), 1000):
             writer.write(actions=CHUNKS[start : start + 1000])
 
@@ -85,7 +85,7 @@ def test_memory_does_not_grow_with_the_file(folder: Path, tmp_path: Path) -> Non
     peaks = []
     for times in (1, 40):
         path = tmp_path / f"{times}.npz"
-        with Writer(str(path), {"actions": np.float64}) as writer:
+        with RowWriter(str(path), {"actions": np.float64}) as writer:
             for _ in range(times):
                 writer.write(actions=CHUNKS)
         command = [sys.executable, "-c", code, "encode", str(folder), str(path), "--out", str(tmp_path / "ids.npz")]

@@ -17,6 +17,7 @@ import pytest
 from fasttok import ActionTokenizer
 from fasttok.actions.chunks import chunk_at
 from fasttok.actions.representation import Representation
+from fasttok.common import json_files
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from mixtures.quota import quotas
@@ -279,7 +280,7 @@ def test_actions_in_the_form_that_the_mixture_asks_for(
     source = manifest["sources"]["tabletop_arm"]
     assert source["action_dim"] == dim == len(source["action_names"]) == len(source["action_encoding"])
     assert manifest["sources"]["tabletop_planar"]["representation"] is None
-    represent = Representation.from_json(source["representation"])
+    represent = json_files.decode(Representation, source["representation"], "a source")
     tok = ActionTokenizer.load(out / "tokenizer")
     assert tok.embodiments["arm"].form == f"{form}, {rotation} rotations"
     recorded = {

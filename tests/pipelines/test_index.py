@@ -228,14 +228,14 @@ def test_remote_data_and_a_remote_index(chain: Chain) -> None:
 
 @pytest.mark.slow
 def test_what_the_raw_reader_does_not_cover_is_indexed_and_built_through_tfds(
-    chain: Chain, own_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    chain: Chain, own_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same data as array_record files: other places, the same columns and rows."""
     to_array_record(own_data / PLANAR)
     datasets = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
     index = tmp_path / "index"
     result = run_index(IndexConfig(datasets, str(index)), [])
-    assert "reading through TFDS" in capfd.readouterr().err
+    assert "reading through TFDS" in caplog.text
     assert result.datasets["tabletop_planar"].through
     for mine, theirs in zip(open_episodes(str(chain.index)), open_episodes(str(index)), strict=True):
         assert np.array_equal(mine.steps["action"], theirs.steps["action"])
