@@ -8,7 +8,6 @@ all of it.
 
 import json
 import shlex
-import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -17,10 +16,23 @@ from pathlib import Path
 import tyro
 
 from examples.commands import call
+from examples.tabletop.generate import DATASETS
 from fasttok.common.console import err, log, run
+from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
+from fasttok.storage.folder import TOKENIZER
+from pipelines.builder.output_kind import SHARDS
+from pipelines.index.output_kind import INDEX
+from train.run_folder import RUN
 
 MARKER = "steps.json"
+DEMO = OutputKind(
+    "demo",
+    marks=(Mark(MARKER, ("title", "command", "seconds")),),
+    files=(MARKER, "eval.json", "rollouts.npz", "report.html"),
+    inner={"index": INDEX, "tokenizer": TOKENIZER, "shards": SHARDS, "vlm": RUN, "ki": RUN}
+    | {f"data/{name}": kind for name, kind in DATASETS.items()},
+)
 
 
 @dataclass(frozen=True)
@@ -100,32 +112,13 @@ def steps(config: DemoConfig) -> list[Step]:
     ]  # fmt: skip
 
 
-def prepare(out: Path, overwrite: bool) -> None:
-    """Makes OUT; an earlier demo goes only when asked, anything else never.
-
-    Raises:
-        InputError: OUT holds something.
-    """
-    if out.exists() and any(out.iterdir()):
-        if not overwrite:
-            raise InputError(
-                f"{out} exists and is not empty; pass --overwrite to replace an earlier demo, or another --out"
-            )
-        if not (out / MARKER).is_file():
-            raise InputError(
-                f"{out} was not made by the demo (no {MARKER} in it), so it is left alone; pass another --out"
-            )
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-
-
 def main(config: DemoConfig) -> None:
     """Runs the chain; stops at the first command that fails.
 
     Raises:
         InputError: OUT is in the way, or a step failed (its own message stands above).
     """
-    prepare(config.out, config.overwrite)
+    check_output(config.out, DEMO, overwrite=config.overwrite).begin()
     plan = steps(config)
     done: list[dict[str, object]] = []
     start = time.monotonic()

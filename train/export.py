@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from fasttok.common import console
 from fasttok.common.console import emit_json, log, progress
+from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig
@@ -34,6 +35,11 @@ from train.weights.layouts import EXPERT_HEAD, Piece, flatten, pieces, spelled
 from train.weights.matching import EMBEDDING, Report, Row, our_shapes
 from train.weights.sources import SINGLE
 
+EXPORT = OutputKind(
+    "export",
+    marks=(Mark("config.json", ("fasttok/model", "fasttok/step")),),
+    files=("config.json", SINGLE, TEXT_TOKENIZER, f"{TOKENIZER}/*"),
+)
 LAYOUTS = ("fasttok", "openpi", "lerobot")
 DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16))}
 # The only sizes that openpi's PI0Pytorch and lerobot's PI05Policy build (gemma_2b, gemma_300m, So400m/14 at 224).
@@ -89,7 +95,7 @@ def export(config: ExportConfig) -> Report:
         raise InputError(
             f"{config.run} has no action expert (flow off), which {config.layout} needs; use --layout fasttok"
         )
-    _make_way(config)
+    out = check_output(config.out, EXPORT, overwrite=config.overwrite)
     _, params, step = load_params(config.run)
     text_rows = TextTokenizer.load(config.run / TEXT_TOKENIZER).size
     fingerprint = ActionTokenizer.load(config.run / TOKENIZER).fingerprint
@@ -101,8 +107,9 @@ def export(config: ExportConfig) -> Report:
         "run": config.run.name,
     }
     listed, report = tensors(flatten(params), model_config, config.layout, config.vocab_size)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=config.out.parent, prefix=f".{config.out.name}."))
+    place = Path(out.path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
         aside.chmod(0o755)
         with open(aside / SINGLE, "wb") as stream, progress("writing weights", len(listed), "tensors") as advance:
@@ -115,21 +122,10 @@ def export(config: ExportConfig) -> Report:
         )
         shutil.copyfile(config.run / TEXT_TOKENIZER, aside / TEXT_TOKENIZER)
         shutil.copytree(config.run / TOKENIZER, aside / TOKENIZER)
-        if config.out.is_dir():
-            shutil.rmtree(config.out)
-        os.replace(aside, config.out)
+        out.install(aside, last="config.json")
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return report
-
-
-def _make_way(config: ExportConfig) -> None:
-    if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
-        return
-    if not (config.out / SINGLE).is_file() or not (config.out / TEXT_TOKENIZER).is_file():
-        raise InputError(f"{config.out} exists and is not an export; choose another --out")
-    if not config.overwrite:
-        raise InputError(f"{config.out} holds an export; pass --overwrite to replace it, or another --out")
 
 
 def tensors(flat: dict[str, Any], config: ModelConfig, layout: str, vocab_size: int = 0) -> tuple[list[Tensor], Report]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fasttok.common.console import progress
+from fasttok.common.output_folder import check_output
 from train import sharding
 from train.checkpoint import Checkpoints
 from train.config import TrainConfig
@@ -16,7 +17,7 @@ from train.finite_losses import FiniteLosses
 from train.initial_params import initial_params
 from train.multi_host import join_processes, together
 from train.prefetch import prefetch
-from train.run_folder import open_run
+from train.run_folder import RUN
 from train.setup import prepare
 from train.speed import Clock
 from train.step import begin, probe, train_step
@@ -33,8 +34,9 @@ def run(config: TrainConfig) -> None:
     """
     join_processes(config.distributed)
     first = jax.process_index() == 0
-    if first:
-        open_run(config)
+    out = None
+    if first and not config.dry_run:
+        out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume)
     setup = prepare(config)
     mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
     if first:
@@ -44,7 +46,8 @@ def run(config: TrainConfig) -> None:
     if config.dry_run:
         print_memory(setup, step_config, mesh)
         return
-    if first:
+    if out is not None:
+        out.begin()
         setup.saved.save(config.out)
     together("the run's folder is ready")
     state = begin(initial_params(setup), config, mesh)

@@ -10,13 +10,15 @@ The first three are what inference needs besides the parameters: `SavedRun`. Imp
 """
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from fasttok import ActionTokenizer
 from fasttok.common import json_files
+from fasttok.common.console import write_text
+from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.errors import InputError
+from fasttok.storage.folder import TOKENIZER as TOKENIZER_FOLDER
 from train.config import TrainConfig
 from train.tokens import TextTokenizer
 
@@ -26,6 +28,22 @@ TOKENIZER = "tokenizer"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 FORMAT_VERSION = 1  # of config.json; runs that do not say theirs have this one
+RUN = OutputKind(
+    "run",
+    marks=(Mark(CONFIG, ("shards", "model", "data", "optim"), FORMAT_VERSION),),
+    files=(
+        CONFIG,
+        TEXT_TOKENIZER,
+        METRICS,
+        "not_finite_step_*.npz",
+        f"{CHECKPOINTS}/[0-9]*/**",
+        "tensorboard/**",
+        "wandb/**",
+        "wandb_id",
+    ),
+    resume="flag",
+    inner={TOKENIZER: TOKENIZER_FOLDER},
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +73,7 @@ class SavedRun:
         """Writes RUN; what other files it holds stay."""
         run.mkdir(parents=True, exist_ok=True)
         about = {json_files.VERSION_KEY: FORMAT_VERSION} | self.config.to_json()
-        (run / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_text(run / CONFIG, json.dumps(about, indent=2) + "\n")
         self.text.save(run / TEXT_TOKENIZER)
         self.tok.save(run / TOKENIZER, overwrite=True)
 
@@ -70,21 +88,3 @@ def load_config(run: Path) -> TrainConfig:
     if not path.is_file():
         raise InputError(f"{run} is not a run (no {CONFIG}); train one with: fasttok-train --shards SHARDS --out {run}")
     return json_files.read(TrainConfig, path.read_text(encoding="utf-8"), str(path), FORMAT_VERSION)
-
-
-def open_run(config: TrainConfig) -> None:
-    """Makes way for the run; only a run's folder is ever replaced.
-
-    Raises:
-        InputError: OUT holds a run and neither --resume nor --overwrite was given, or is something else.
-    """
-    if config.dry_run or not config.out.exists() or not any(config.out.iterdir()):
-        return
-    if not (config.out / CONFIG).is_file():
-        raise InputError(f"{config.out} exists and is not a run; choose another --out")
-    if config.overwrite:
-        shutil.rmtree(config.out)
-    elif not config.resume:
-        raise InputError(
-            f"{config.out} holds a run; pass --resume to go on, --overwrite to replace it, or another --out"
-        )

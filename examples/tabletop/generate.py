@@ -5,7 +5,6 @@ python -m examples.tabletop.generate --out data
 
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from examples.tabletop.render import primary
 from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
 from fasttok.common.console import emit_json, log, progress, run, table
+from fasttok.common.output_folder import OutputFolder, OutputKind, check_output
 from fasttok.errors import InputError, unknown_name
 
 JPEG_QUALITY = 95  # what TFDS writes
@@ -48,6 +48,13 @@ target: caption
 id: id
 license: Apache-2.0
 """
+ROBOT = OutputKind(
+    "dataset of the tabletop world",
+    marks=(),
+    files=("1.0.0/*.tfrecord-*", "1.0.0/features.json", "1.0.0/dataset_info.json", "1.0.0/dataset.yaml"),
+)
+WEB = OutputKind("dataset of the tabletop world", marks=(), files=("dataset.yaml", "*.jsonl", "images/*/*/*.jpg"))
+DATASETS = {f"tabletop_{name}": ROBOT for name in EMBODIMENTS} | {"tabletop_vqa": WEB, "tabletop_captions": WEB}
 
 
 @dataclass(frozen=True)
@@ -102,18 +109,16 @@ def main(config: GenerateConfig) -> None:
         if name not in EMBODIMENTS:
             raise unknown_name("embodiment", name, EMBODIMENTS)
     names = [f"tabletop_{name}" for name in config.embodiments] + ["tabletop_vqa", "tabletop_captions"]
-    for name in names:
-        if (config.out / name).exists() and not config.overwrite:
-            raise InputError(f"{config.out / name} exists; pass --overwrite to replace it, or another --out")
+    places = {name: check_output(config.out / name, DATASETS[name], overwrite=config.overwrite) for name in names}
     config.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in config.embodiments:
-        for split, count in robot(config, name).items():
+        for split, count in robot(config, name, places[f"tabletop_{name}"]).items():
             rows.append(
                 {"dataset": f"tabletop_{name}", "split": split, "written": count.written, "failed": count.failed}
             )
     for name, total, number in (("vqa", config.vqa, 0), ("captions", config.captions, 1)):
-        for split, written in web(config, name, total, number).items():
+        for split, written in web(config, name, total, number, places[f"tabletop_{name}"]).items():
             rows.append({"dataset": f"tabletop_{name}", "split": split, "written": written, "failed": 0})
     if config.json:
         emit_json(rows)
@@ -130,10 +135,10 @@ def splits(total: int) -> dict[str, int]:
     return {"train": total, "val": max(4, round(VAL_SHARE * total))}
 
 
-def robot(config: GenerateConfig, name: str) -> dict[str, Count]:
+def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, Count]:
     """One embodiment's RLDS dataset, in place when it is complete."""
     counts = {split: Count() for split in splits(config.episodes)}
-    hidden, final = config.out / f".tabletop_{name}.part", config.out / f"tabletop_{name}"
+    hidden = config.out / f".tabletop_{name}.part"
     shutil.rmtree(hidden, ignore_errors=True)
     with progress(f"demonstrations of {name}", sum(splits(config.episodes).values()), "episodes") as advance:
         makers = {
@@ -142,9 +147,7 @@ def robot(config: GenerateConfig, name: str) -> dict[str, Count]:
         }
         written = rlds.write(hidden, EMBODIMENTS[name], makers, min(splits(config.episodes).values()))
     (written / "dataset.yaml").write_text(rlds.entry(EMBODIMENTS[name]), encoding="utf-8")
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(written.parent, final)
+    place.install(written.parent, last="1.0.0/dataset.yaml")
     shutil.rmtree(hidden)
     return counts
 
@@ -165,9 +168,9 @@ def demonstrations(
         yield demonstration
 
 
-def web(config: GenerateConfig, name: str, total: int, number: int) -> dict[str, int]:
+def web(config: GenerateConfig, name: str, total: int, number: int, place: OutputFolder) -> dict[str, int]:
     """A JSON-lines dataset with its images, in place when it is complete."""
-    hidden, final = config.out / f".tabletop_{name}.part", config.out / f"tabletop_{name}"
+    hidden = config.out / f".tabletop_{name}.part"
     shutil.rmtree(hidden, ignore_errors=True)
     (hidden / "images").mkdir(parents=True)
     with progress(name, sum(splits(total).values()), "images") as advance:
@@ -181,9 +184,7 @@ def web(config: GenerateConfig, name: str, total: int, number: int) -> dict[str,
                     )
                     advance()
     (hidden / "dataset.yaml").write_text(VQA_ENTRY if name == "vqa" else CAPTION_ENTRY, encoding="utf-8")
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(hidden, final)
+    place.install(hidden, last="dataset.yaml")
     return splits(total)
 
 

@@ -11,9 +11,10 @@ from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import read
 from fasttok.codec.bpe import Mode
 from fasttok.common.console import emit_json, log, table, track
-from fasttok.errors import InputError
+from fasttok.common.output_folder import check_output
 from fasttok.fitting import card
 from fasttok.fitting.fit import FitConfig, FitReport, fit_tokenizer, report_rows
+from fasttok.storage.folder import TOKENIZER
 from fasttok.tokenizer import ActionTokenizer
 
 
@@ -68,8 +69,8 @@ class Fit:
 
     def run(self) -> None:
         """Fits, prints the report, saves."""
-        if self.out.is_dir() and any(self.out.iterdir()) and not (self.overwrite or self.dry_run):
-            raise InputError(f"{self.out} exists and is not empty; pass --overwrite, or another --out")
+        if not self.dry_run:
+            check_output(self.out, TOKENIZER, overwrite=self.overwrite)
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
         tok, report = fit_tokenizer(
             read(self.data, self.split), config, track=lambda merges: track(merges, "learning merges", unit="merges")

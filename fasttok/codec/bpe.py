@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.codec.tables import EncodeTables
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,27 +55,6 @@ def byte_alphabet() -> dict[str, int]:
 
 class NotFiniteError(Exception):
     """A coefficient that no code could stand for."""
-
-
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """What `fasttok.codec.merge.encode_rows` needs of a vocabulary, for codes below `codes`, of which `zero` is coefficient 0."""
-
-    zero: int
-    classes: NDArray[np.uint8]
-    atom_starts: NDArray[np.int32]
-    atoms: NDArray[np.int32]
-    absorbed: NDArray[np.int32]
-    longest_atom: int
-    ladder: NDArray[np.int32]
-    base: NDArray[np.int64]
-    pairs: NDArray[np.int64]
-    made: NDArray[np.int32]
-
-    @property
-    def codes(self) -> int:
-        """How many codes the tables cover."""
-        return len(self.absorbed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,10 +180,7 @@ class Bpe:
         while True:
             lengths, clamped = np.empty(len(coefs), np.int64), np.empty(len(coefs), np.int64)
             out = np.empty(coefs.size * tables.longest_atom, np.int32)
-            what, total, moved = merge.encode_rows(
-                coefs, min_token, top + min_token, tables.classes, tables.atom_starts, tables.atoms, tables.absorbed,
-                tables.longest_atom, tables.ladder, tables.base, tables.pairs, tables.made, out, lengths, clamped,
-            )  # fmt: skip
+            what, total, moved = merge.encode_rows(coefs, min_token, top + min_token, tables, out, lengths, clamped)
             if what == merge.DONE:
                 return out[:total].copy(), lengths, clamped, moved
             row, place = total, moved
@@ -222,7 +199,7 @@ class Bpe:
             "drop it silently); refit with mode 'native', or on more data"
         )
 
-    def _tables(self, highest: int, zero: int) -> Tables:
+    def _tables(self, highest: int, zero: int) -> EncodeTables:
         """Tables that cover `highest`, kept for the next call; two threads may both build them, either result serves."""
         tables = self._widest_tables.get(zero)
         if tables is None or tables.codes <= highest:
@@ -232,11 +209,11 @@ class Bpe:
         return tables
 
     @cached_property
-    def _widest_tables(self) -> dict[int, Tables]:
+    def _widest_tables(self) -> dict[int, EncodeTables]:
         """Code of coefficient 0 -> the tables that cover most codes so far."""
         return {}
 
-    def _build(self, count: int, zero: int) -> Tables:
+    def _build(self, count: int, zero: int) -> EncodeTables:
         from fasttok.codec import merge
         from fasttok.codec.shortcuts import Atom, Shortcuts, character_classes
 
@@ -248,8 +225,7 @@ class Bpe:
         contexts = (merge.AFTER_OTHER, merge.AFTER_ZEROS, merge.AFTER_ZERO)
         atoms = [[shortcuts.atom(symbols, after) if symbols else Atom([]) for after in contexts] for symbols in codes]
         flat = [atom.symbols for row in atoms for atom in row]
-        return Tables(
-            zero,
+        return EncodeTables(
             character_classes(count) if self.words else np.zeros(0, np.uint8),
             np.cumsum([0, *map(len, flat)]).astype(np.int32),
             np.array([*itertools.chain.from_iterable(flat)], np.int32),
@@ -273,12 +249,11 @@ class Bpe:
         """
         from fasttok.codec import expand
 
-        pieces = self._expansions
         out = np.empty((len(lengths), size))
         counts, faults = np.empty(len(lengths), np.int64), np.empty((len(lengths), 2), np.int64)
         top = MAX_UNICODE if max_token is None else max_token - min_token
         whole = expand.expand_rows(
-            ids, np.cumsum(lengths), pieces.codes, pieces.parts, top, min_token, out, counts, faults
+            ids, np.cumsum(lengths), self._expansions, top, min_token, out, counts, faults
         )  # fmt: skip
         if whole:
             return out, {}

@@ -1,12 +1,11 @@
 """Token ids back to coefficients, compiled: rows of ids of whole batches, each as far as it can be read.
 
 A native id stands for whole codes. A published id stands for UTF-8 bytes: the end of a character that an earlier id began,
-whole characters, the beginning of one. `Pieces` holds these three parts for each id.
+whole characters, the beginning of one. `Pieces` says all three of each id.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,55 +13,68 @@ from numpy.typing import NDArray
 from fasttok.common.jit import compiled, inlined
 
 WHOLE, OUTSIDE, NOT_UTF8, TOO_HIGH = range(4)  # what is wrong with a row
-# Columns of Pieces.parts
+# Columns of Pieces.ids
 START, STOP, HIGHEST, HEAD, HEAD_BITS, TAIL_NEED, TAIL_BITS, TAIL_LEAST = range(8)
-NEVER = -1  # in HEAD: bytes that are no part of any UTF-8 text
+NEVER = -1  # in HEAD: bytes that occur in no UTF-8 text
 NO_LEAD = 9  # longer than any piece's end, so that such a byte never makes a character
 
 
-@dataclass(frozen=True, eq=False)
-class Pieces:
+class Pieces(NamedTuple):
     """What ids stand for.
 
     Attributes:
-        codes: the whole codes of all ids, joined.
-        parts: (V, 8) int64, of each id: where in `codes` its own start and stop, and the highest of them; how many
-            continuation bytes come first, and their bits; how many bytes the character still needs that it begins last, its
-            bits so far, and the least code that a character of that many bytes may have.
+        codes: (codes,) the whole codes of all ids, joined.
+        ids: (V, 8) of each id: where in `codes` its own start (START) and stop (STOP), and the highest of them (HIGHEST); how
+            many continuation bytes come first (HEAD), and their bits (HEAD_BITS); how many bytes the character that it begins
+            last still needs (TAIL_NEED), its bits so far (TAIL_BITS), and the least code that a character of that many bytes
+            may have (TAIL_LEAST).
     """
 
     codes: NDArray[np.int64]
-    parts: NDArray[np.int64]
+    ids: NDArray[np.int64]
 
 
-def pieces_of(pieces: Sequence[Any]) -> Pieces:
-    """The parts of each id's bytes (published) or codes (native)."""
+def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
+    """`Pieces` of each id's bytes (published) or codes (native).
+
+    >>> pieces_of(["ab", "c"]).codes
+    array([97, 98, 99])
+    >>> pieces_of(["ab", "c"]).ids[:, [START, STOP, HIGHEST]]
+    array([[ 0,  2, 98],
+           [ 2,  3, 99]])
+    """
     codes: list[int] = []
-    parts = np.zeros((len(pieces), 8), np.int64)
-    for part, piece in zip(parts, pieces, strict=True):
-        part[START] = len(codes)
+    ids = np.zeros((len(pieces), 8), np.int64)
+    for columns, piece in zip(ids, pieces, strict=True):
+        columns[START] = len(codes)
         if isinstance(piece, str):
             whole = piece
         else:
-            first = next((i for i, byte in enumerate(piece) if not _continues(byte)), len(piece))
-            last = next((i for i in range(len(piece) - 1, -1, -1) if not _continues(piece[i])), len(piece))
-            if last < len(piece) and len(piece) - last >= _size(piece[last]):
-                last = len(piece)
-            part[HEAD], part[HEAD_BITS] = first, _bits(0, piece[:first])
-            try:
-                whole = piece[first:last].decode()
-            except UnicodeDecodeError:
-                whole, part[HEAD] = "", NEVER
-            if first > 3 or (last < len(piece) and _size(piece[last]) == NO_LEAD):
-                part[HEAD] = NEVER
-            elif last < len(piece):
-                size = _size(piece[last])
-                part[TAIL_NEED] = size - (len(piece) - last)
-                part[TAIL_BITS] = _bits(piece[last] & (0xFF >> (size + 1)), piece[last + 1 :])
-                part[TAIL_LEAST] = (0x80, 0x800, 0x10000)[size - 2]
+            whole = _split(piece, columns)
         codes += map(ord, whole)
-        part[STOP], part[HIGHEST] = len(codes), max(map(ord, whole), default=0)
-    return Pieces(np.array(codes, np.int64), parts)
+        columns[STOP], columns[HIGHEST] = len(codes), max(map(ord, whole), default=0)
+    return Pieces(np.array(codes, np.int64), ids)
+
+
+def _split(piece: bytes, columns: NDArray[np.int64]) -> str:
+    """The whole characters of an id's bytes; what comes before and after them goes into its columns."""
+    first = next((i for i, byte in enumerate(piece) if not _continues(byte)), len(piece))
+    last = next((i for i in range(len(piece) - 1, -1, -1) if not _continues(piece[i])), len(piece))
+    if last < len(piece) and len(piece) - last >= _size(piece[last]):
+        last = len(piece)
+    columns[HEAD], columns[HEAD_BITS] = first, _bits(0, piece[:first])
+    try:
+        whole = piece[first:last].decode()
+    except UnicodeDecodeError:
+        whole, columns[HEAD] = "", NEVER
+    if first > 3 or (last < len(piece) and _size(piece[last]) == NO_LEAD):
+        columns[HEAD] = NEVER
+    elif last < len(piece):
+        size = _size(piece[last])
+        columns[TAIL_NEED] = size - (len(piece) - last)
+        columns[TAIL_BITS] = _bits(piece[last] & (0xFF >> (size + 1)), piece[last + 1 :])
+        columns[TAIL_LEAST] = (0x80, 0x800, 0x10000)[size - 2]
+    return whole
 
 
 def _continues(byte: int) -> bool:
@@ -77,17 +89,12 @@ def _bits(bits: int, continuation: bytes) -> int:
 
 def _size(lead: int) -> int:
     """Bytes of the UTF-8 character that this byte begins; NO_LEAD for one that begins none."""
-    return (
-        1
-        if lead < 0x80
-        else 2
-        if 0xC2 <= lead < 0xE0
-        else 3
-        if 0xE0 <= lead < 0xF0
-        else 4
-        if 0xF0 <= lead < 0xF5
-        else NO_LEAD
-    )
+    if lead < 0x80:
+        return 1
+    for first, end, size in ((0xC2, 0xE0, 2), (0xE0, 0xF0, 3), (0xF0, 0xF5, 4)):
+        if first <= lead < end:
+            return size
+    return NO_LEAD
 
 
 @inlined
@@ -96,12 +103,54 @@ def is_character(code: int, least: int) -> bool:
     return least <= code <= 0x10FFFF and not 0xD800 <= code < 0xE000
 
 
+@inlined
+def expand_row(
+    ids: NDArray[np.int64], pieces: Pieces, top: int, offset: int, out: NDArray[np.float64]
+) -> tuple[int, int, int]:
+    """Coefficients of one row of ids into `out`, up to its first fault; (how many there were, what is wrong, where)."""
+    width = len(out)
+    count = 0
+    bits, need, least = np.int64(0), np.int64(0), np.int64(0)
+    for place in range(len(ids)):
+        number = ids[place]
+        if number < 0 or number >= len(pieces.ids):
+            return count, OUTSIDE, place
+        start, stop, head = pieces.ids[number, START], pieces.ids[number, STOP], pieces.ids[number, HEAD]
+        if head != 0 or need != 0:
+            if head < 0 or head > need or (head < need and (start < stop or pieces.ids[number, TAIL_NEED] != 0)):
+                return count, NOT_UTF8, place
+            bits = bits << (6 * head) | pieces.ids[number, HEAD_BITS]
+            need -= head
+            if need == 0:
+                if not is_character(bits, least):
+                    return count, NOT_UTF8, place
+                if bits > top:
+                    return count, TOO_HIGH, count
+                if count < width:
+                    out[count] = bits + offset
+                count += 1
+        if pieces.ids[number, HIGHEST] > top:
+            while pieces.codes[start] <= top:
+                if count < width:
+                    out[count] = pieces.codes[start] + offset
+                start, count = start + 1, count + 1
+            return count, TOO_HIGH, count
+        for i in range(min(stop - start, width - count)):
+            out[count + i] = pieces.codes[start + i] + offset
+        count += stop - start
+        if pieces.ids[number, TAIL_NEED] != 0:
+            need, bits = pieces.ids[number, TAIL_NEED], pieces.ids[number, TAIL_BITS]
+            least = pieces.ids[number, TAIL_LEAST]
+    if need != 0:
+        return count, NOT_UTF8, len(ids) - 1
+    return count, WHOLE, 0
+
+
 @compiled
 def expand_rows(
     ids: NDArray[np.int64],
     ends: NDArray[np.int64],
-    codes: NDArray[np.int64],
-    parts: NDArray[np.int64],
+    pieces: Pieces,
     top: int,
     offset: int,
     out: NDArray[np.float64],
@@ -111,10 +160,14 @@ def expand_rows(
     """Coefficients of rows of ids.
 
     Args:
-        ids: of all rows, joined; ends: where each row ends. codes, parts: see Pieces. top: the largest code allowed.
-            offset: added to each code.
-        out: (rows, n), gets what each row holds up to its first fault, then zeros. counts: (rows,) how many coefficients
-            there were, also those beyond n. faults: (rows, 2) what is wrong, and at which id, or coefficient if TOO_HIGH.
+        ids: ids of all rows, joined.
+        ends: (rows,) where each row ends.
+        pieces: what ids stand for.
+        top: the largest code allowed.
+        offset: added to each code.
+        out: (rows, n) gets what each row holds up to its first fault, then zeros.
+        counts: (rows,) gets how many coefficients there were, also those beyond n.
+        faults: (rows, 2) gets what is wrong, and at which id, or coefficient if TOO_HIGH.
 
     Returns:
         Whether every row is whole and has exactly n coefficients.
@@ -122,44 +175,7 @@ def expand_rows(
     fine = True
     begin, width = 0, out.shape[1]
     for row in range(len(ends)):
-        count, fault, at = 0, WHOLE, 0
-        bits, need, least = np.int64(0), np.int64(0), np.int64(0)
-        for place in range(begin, ends[row]):
-            number = ids[place]
-            if number < 0 or number >= len(parts):
-                fault, at = OUTSIDE, place - begin
-                break
-            start, stop, head = parts[number, START], parts[number, STOP], parts[number, HEAD]
-            if head != 0 or need != 0:
-                if head < 0 or head > need or (head < need and (start < stop or parts[number, TAIL_NEED] != 0)):
-                    fault, at = NOT_UTF8, place - begin
-                    break
-                bits = bits << (6 * head) | parts[number, HEAD_BITS]
-                need -= head
-                if need == 0:
-                    if not is_character(bits, least):
-                        fault, at = NOT_UTF8, place - begin
-                        break
-                    if bits > top:
-                        fault, at = TOO_HIGH, count
-                        break
-                    if count < width:
-                        out[row, count] = bits + offset
-                    count += 1
-            if parts[number, HIGHEST] > top:
-                while codes[start] <= top:
-                    if count < width:
-                        out[row, count] = codes[start] + offset
-                    start, count = start + 1, count + 1
-                fault, at = TOO_HIGH, count
-                break
-            for i in range(min(stop - start, width - count)):
-                out[row, count + i] = codes[start + i] + offset
-            count += stop - start
-            if parts[number, TAIL_NEED] != 0:
-                need, bits, least = parts[number, TAIL_NEED], parts[number, TAIL_BITS], parts[number, TAIL_LEAST]
-        if fault == WHOLE and need != 0:
-            fault, at = NOT_UTF8, ends[row] - begin - 1
+        count, fault, at = expand_row(ids[begin : ends[row]], pieces, top, offset, out[row])
         for i in range(count, width):
             out[row, i] = 0
         counts[row], faults[row, 0], faults[row, 1] = count, fault, at

@@ -10,7 +10,7 @@ exact (`fasttok.codec.shortcuts` has the conditions of the first two, for each v
   begins there, blocks of 64 places hold their minimum (one vector scan), and a merge changes at most three blocks.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -19,6 +19,7 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from fasttok.codec.tables import EncodeTables
 from fasttok.common.jit import compiled, inlined
 
 BLOCK_BITS = 6
@@ -27,12 +28,10 @@ NONE = np.int32(2**31 - 1)  # no pair here
 EMPTY = np.int64(-1)
 DONE, NOT_FINITE, NO_TABLE, NO_SYMBOL = range(4)
 LIMIT = 2.0**30  # of a coefficient: codes are 32 bits
-AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO = range(
-    3
-)  # what comes before a code: no coefficient 0, several, one that stays alone
-LETTER, NUMBER, OTHER, SPACE, BLANK, UNKNOWN = range(
-    6
-)  # BLANK is ' ', which may begin a word; SPACE any other white space
+# What comes before a code: no coefficient 0, several, one that stays alone.
+AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO = range(3)
+# Classes of codes. BLANK is ' ', which may begin a word; SPACE any other white space.
+LETTER, NUMBER, OTHER, SPACE, BLANK, UNKNOWN = range(6)
 
 
 def pair_table(merges: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -41,14 +40,15 @@ def pair_table(merges: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64],
     One look-up without a search: rows of a sparse (left, right) matrix are shifted until they do not collide.
 
     Args:
-        merges: (m, 3) of left, right and new symbol, in order of rank. size: number of symbols; `size` itself may be looked up
-            and has no pair.
+        merges: (m, 3) of left, right and new symbol, in order of rank.
+        size: number of symbols; `size` itself may be looked up and has no pair.
     """
     rank = {(left, right): r for r, (left, right) in enumerate(merges[:, :2].tolist())}
     rows = np.array([(left, right, r) for (left, right), r in sorted(rank.items())], np.int32).reshape(-1, 3)
     counts = np.bincount(rows[:, 0], minlength=size)
     starts = np.concatenate([[0], np.cumsum(counts)])
-    return _shift(rows, starts, np.argsort(-counts, kind="stable"), size)
+    base, pairs = _shift(rows, starts, np.argsort(-counts, kind="stable"), size)
+    return base, pairs
 
 
 @compiled
@@ -89,7 +89,7 @@ def key_at(place: int, left: int, right: int, base: NDArray[np.int64], pairs: ND
 
 
 @intrinsic
-def least_of_block(typingctx: Any, keys: Any, first: Any) -> Any:
+def least_of_block(_typingctx: Any, keys: Any, _first: Any) -> Any:
     """The least of keys[first:first + BLOCK], as one vector: left to itself, the compiler gathers them one by one."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -108,19 +108,29 @@ def block_minimum(keys: NDArray[np.int32], block: int) -> np.int32:
     return least_of_block(keys, block << BLOCK_BITS)  # type: ignore[call-arg]  # the first argument is the compiler's
 
 
+class Scratch(NamedTuple):
+    """Memory of one row while it is merged; a symbol's place is where it began.
+
+    Attributes:
+        symbols: symbols of the row, and one after them that no merge has.
+        before: the place of the symbol before each, -1 for none.
+        after: the place of the symbol after each.
+        keys: rank and place of the pair that begins at each place, see `key_at`.
+        minima: the least key of each block of places.
+    """
+
+    symbols: NDArray[np.int32]
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
+    keys: NDArray[np.int32]
+    minima: NDArray[np.int32]
+
+
 @inlined
-def merge_all(
-    symbols: NDArray[np.int32],
-    count: int,
-    before: NDArray[np.int32],
-    after: NDArray[np.int32],
-    keys: NDArray[np.int32],
-    minima: NDArray[np.int32],
-    base: NDArray[np.int64],
-    pairs: NDArray[np.int64],
-    made: NDArray[np.int32],
-) -> None:
-    """Merges `symbols[:count]` in place; what is left is the chain 0, after[0], ... `symbols[count]` must have no pair."""
+def merge_all(scratch: Scratch, count: int, tables: EncodeTables) -> None:
+    """Merges `symbols[:count]` in place; the chain 0, after[0], ... remains. `symbols[count]` must have no pair."""
+    symbols, before, after, keys, minima = scratch
+    base, pairs, made = tables.base, tables.pairs, tables.made
     blocks = (count + BLOCK - 1) >> BLOCK_BITS
     for i in range(count):
         before[i] = i - 1
@@ -199,98 +209,116 @@ def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> in
     return end if end == n or end - i == 1 else end - 1
 
 
+@inlined
+def codes_of(coefs: NDArray[np.float64], low: int, high: int, codes: NDArray[np.int32]) -> tuple[int, int]:
+    """Codes of one row of coefficients, (how many were moved into [low, high], the place of one that is not finite or -1)."""
+    outside = 0
+    for i in range(len(codes)):
+        value = coefs[i]
+        if not abs(value) < LIMIT:
+            return outside, i
+        inside: int = min(max(int(value), low), high)
+        outside += inside != value
+        codes[i] = inside - low
+    return outside, -1
+
+
+@inlined
+def put_zeros(run: int, symbols: NDArray[np.int32], count: int, ladder: NDArray[np.int32]) -> tuple[int, int]:
+    """Puts a run of coefficients 0 behind `symbols[:count]`; (the new count, what comes before the next code)."""
+    level = len(ladder) - 1
+    while run:
+        while run >> level == 0:
+            level -= 1
+        symbols[count] = ladder[level]
+        count += 1
+        run -= 1 << level
+    return count, AFTER_ZEROS if level else AFTER_ZERO
+
+
+@inlined
+def put_codes(
+    codes: NDArray[np.int32], i: int, stop: int, zero: int, symbols: NDArray[np.int32], count: int, tables: EncodeTables
+) -> tuple[int, int, int]:
+    """Puts the atoms of the codes [i, stop) behind `symbols[:count]`; (DONE or what is wrong, the new count, place)."""
+    context = AFTER_OTHER
+    while i < stop:
+        code = codes[i]
+        if code == zero:
+            run = i + 1
+            while run < stop and codes[run] == zero:
+                run += 1
+            count, context = put_zeros(run - i, symbols, count, tables.ladder)
+            i = run
+            continue
+        if code >= len(tables.absorbed):
+            return NO_TABLE, count, i
+        first, last = tables.atom_starts[3 * code + context], tables.atom_starts[3 * code + context + 1]
+        if context == AFTER_ZERO and tables.absorbed[code] >= 0:
+            symbols[count - 1] = tables.absorbed[code]
+        elif first == last:
+            return NO_SYMBOL, count, i
+        context = AFTER_OTHER
+        for place in range(first, last):
+            symbols[count] = tables.atoms[place]
+            count += 1
+        i += 1
+    return DONE, count, i
+
+
 @compiled
 def encode_rows(
     coefs: NDArray[np.float64],
     low: int,
     high: int,
-    classes: NDArray[np.uint8],
-    atom_starts: NDArray[np.int32],
-    atoms: NDArray[np.int32],
-    absorbed: NDArray[np.int32],
-    longest_atom: int,
-    ladder: NDArray[np.int32],
-    base: NDArray[np.int64],
-    pairs: NDArray[np.int64],
-    made: NDArray[np.int32],
+    tables: EncodeTables,
     out: NDArray[np.int32],
     lengths: NDArray[np.int64],
     clamped: NDArray[np.int64],
 ) -> tuple[int, int, int]:
-    """Token ids of rounded coefficients (batch, n), all rows joined in `out`.
+    """Token ids of rounded coefficients (batch, n).
 
     Args:
-        low, high: coefficients outside are moved to the edge and counted in `clamped`, (batch,).
-        classes: of each code, for a vocabulary whose fit cut words; empty: a row is one word.
-        atom_starts, atoms: code c begins as the symbols atoms[atom_starts[3 * c + k]:atom_starts[3 * c + k + 1]], where k
-            says what comes before it. absorbed: of each code after AFTER_ZERO, what that coefficient 0 becomes, or -1.
-        ladder: a run of 2**k coefficients 0 begins as ladder[k]; empty: it begins as any other codes.
-        base, pairs, made: `pair_table`, and rank to new symbol.
-        lengths: (batch,), gets how many ids each row has.
+        coefs: (batch, n) whole numbers.
+        low: smallest coefficient that has a code; smaller ones are moved to it.
+        high: largest coefficient that has a code; larger ones are moved to it.
+        tables: what the vocabulary says.
+        out: (batch * n * longest_atom,) gets the ids of all rows, joined.
+        lengths: (batch,) gets how many ids each row has.
+        clamped: (batch,) gets how many coefficients of each row were moved.
 
     Returns:
         (DONE, how many ids, how many coefficients were moved), or what is wrong (NOT_FINITE, NO_TABLE: the code is beyond
         the tables, NO_SYMBOL), and at which row and place.
     """
-    separator = len(base) - 1  # ends a word: no merge has it
+    separator = len(tables.base) - 1  # ends a word: no merge has it
     width = coefs.shape[1]
-    zero = -low if len(ladder) else -1
-    room = width * (longest_atom + 1) + BLOCK + 1
-    symbols, before, after = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    zero = -low if len(tables.ladder) else -1
+    room = width * (tables.longest_atom + 1) + BLOCK + 1
+    symbols, after = np.empty(room, np.int32), np.empty(room, np.int32)
     keys, minima = np.empty(room, np.int32), np.empty(room >> BLOCK_BITS, np.int32)
+    scratch = Scratch(symbols, np.empty(room, np.int32), after, keys, minima)
     codes = np.empty(width, np.int32)
     total, moved = 0, 0
     for row in range(len(coefs)):
-        outside = 0
-        for i in range(width):
-            value = coefs[row, i]
-            if not abs(value) < LIMIT:
-                return NOT_FINITE, row, i
-            kept: int = min(max(int(value), low), high)
-            outside += kept != value
-            codes[i] = kept - low
-        clamped[row] = outside
-        moved += outside
+        clamped[row], wrong = codes_of(coefs[row], low, high, codes)
+        if wrong >= 0:
+            return NOT_FINITE, row, wrong
+        moved += clamped[row]
         count, i, stop = 0, 0, width
         while i < width:
-            if len(classes):
-                if codes[i] >= len(classes):
+            if len(tables.classes):
+                if codes[i] >= len(tables.classes):
                     return NO_TABLE, row, i
-                stop = word_end(codes, i, classes)
+                stop = word_end(codes, i, tables.classes)
                 if i:
                     symbols[count] = separator
                     count += 1
-            context = AFTER_OTHER
-            while i < stop:
-                code = codes[i]
-                if code == zero:
-                    run = i + 1
-                    while run < stop and codes[run] == zero:
-                        run += 1
-                    left, level = run - i, len(ladder) - 1
-                    i = run
-                    while left:
-                        while left >> level == 0:
-                            level -= 1
-                        symbols[count] = ladder[level]
-                        count += 1
-                        left -= 1 << level
-                    context = AFTER_ZEROS if level else AFTER_ZERO
-                    continue
-                if code >= len(absorbed):
-                    return NO_TABLE, row, i
-                first, last = atom_starts[3 * code + context], atom_starts[3 * code + context + 1]
-                if context == AFTER_ZERO and absorbed[code] >= 0:
-                    symbols[count - 1] = absorbed[code]
-                elif first == last:
-                    return NO_SYMBOL, row, i
-                context = AFTER_OTHER
-                for place in range(first, last):
-                    symbols[count] = atoms[place]
-                    count += 1
-                i += 1
+            what, count, i = put_codes(codes, i, stop, zero, symbols, count, tables)
+            if what != DONE:
+                return what, row, i
         symbols[count] = separator
-        merge_all(symbols, count, before, after, keys, minima, base, pairs, made)
+        merge_all(scratch, count, tables)
         place, began = 0, total
         while place < count:
             if symbols[place] != separator:

@@ -7,7 +7,7 @@ Only pairs with the newest symbol gain occurrences, so a pair that has become ra
 which keeps the tables within a core's cache.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,91 +15,121 @@ from numpy.typing import NDArray
 from fasttok.common.jit import compiled, inlined
 
 FREE = np.uint64(2**64 - 1)
-USED, NODES, SPARE = range(3)  # state: pairs in use, nodes ever used, first node of the list of spare ones
+USED, NODES, SPARE = range(3)  # of `PairTables.state`
 START, LENGTH = 0, 1  # columns of a row
-ROW, NEXT = 0, 1  # of a node
+ROW, NEXT = 0, 1  # columns of a node
 BLOCK = 512  # counts that are looked through at once
-HEAD, SEEN = 0, 1  # of a pair: first node of its list of rows, the row entered last
+HEAD, SEEN = 0, 1  # columns of a pair's list
+
+
+class PairTables(NamedTuple):
+    """The pairs of a corpus by number, and where each is.
+
+    Attributes:
+        slots: hash table: pair << 32 | its number, a pair being left << 16 | right; FREE where nothing is.
+        pairs: (n,) the pair of each number.
+        counts: (n,) how often it occurs.
+        lists: (n, 2) the first node of its list of rows (HEAD), and the row entered last (SEEN).
+        nodes: (m, 2) nodes of lists: the row (ROW), and the next node or -1 (NEXT).
+        state: (3,) pairs in use (USED), nodes ever used (NODES), the first node of the list of spare ones (SPARE).
+    """
+
+    slots: NDArray[np.uint64]
+    pairs: NDArray[np.uint32]
+    counts: NDArray[np.int64]
+    lists: NDArray[np.int32]
+    nodes: NDArray[np.int32]
+    state: NDArray[np.int64]
 
 
 class PairCounts:
     """Pair counts of a corpus of rows, which it takes over and changes."""
 
     def __init__(self, symbols: NDArray[np.uint16], lengths: NDArray[np.int64], alphabet: int) -> None:
+        """Counts the pairs of a corpus.
+
+        Args:
+            symbols: symbols of all rows, joined.
+            lengths: (rows,) how many symbols each row has.
+            alphabet: how many symbols there are.
+        """
         self.symbols = symbols
         self.rows = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)  # where each row starts, how long it is
         self.room = self.live = len(symbols)
         self.kept = 0
         self.step = 4 * int(lengths.max(initial=0)) + 4096  # room for what a row can add, and then some
-        self.state = np.array([0, 0, -1], np.int64)
-        self.slots = np.full(1 << 12, FREE, np.uint64)  # pair << 32 | its number, a pair being left << 16 | right
-        self.pairs, self.counts = np.empty(0, np.uint32), np.empty(0, np.int64)
-        self.lists, self.nodes = np.empty((0, 2), np.int32), np.empty((0, 2), np.int32)
+        self.tables = PairTables(
+            slots=np.full(1 << 12, FREE, np.uint64),
+            pairs=np.empty(0, np.uint32),
+            counts=np.empty(0, np.int64),
+            lists=np.empty((0, 2), np.int32),
+            nodes=np.empty((0, 2), np.int32),
+            state=np.array([0, 0, -1], np.int64),
+        )
         for start in range(0, len(lengths), 1024):
             rows = self.rows[start : start + 1024]
             most = int(rows[:, LENGTH].sum())
             self._reserve(min(most, alphabet**2), most)  # each pair once, each (pair, row) once
-            count_rows(
-                self.symbols, rows, start, self.slots, self.pairs, self.counts, self.lists,
-                self.nodes, self.state,
-            )  # fmt: skip
+            count_rows(self.symbols, rows, start, self.tables)
 
     def best(self) -> tuple[int, int] | None:
         """The most frequent pair, of these the one of smallest ids; None when no pair is left."""
-        at = most_frequent(self.counts[: self.state[USED]], self.pairs)
+        at = most_frequent(self.tables.counts[: self.tables.state[USED]], self.tables.pairs)
         if at < 0:
             return None
-        pair = int(self.pairs[at])
+        pair = int(self.tables.pairs[at])
         return pair >> 16, pair & 0xFFFF
 
     def count(self, pair: tuple[int, int]) -> int:
         """How often a pair occurs."""
-        at = find(self.slots, pair[0] << 16 | pair[1])
-        return int(self.counts[at]) if at >= 0 else 0
+        at = find(self.tables.slots, pair[0] << 16 | pair[1])
+        return int(self.tables.counts[at]) if at >= 0 else 0
 
     def forbid(self, pair: tuple[int, int]) -> None:
         """`best` never names this pair again."""
-        self.counts[find(self.slots, pair[0] << 16 | pair[1])] = -(2**62)
+        self.tables.counts[find(self.tables.slots, pair[0] << 16 | pair[1])] = -(2**62)
 
     def merge(self, pair: tuple[int, int], new: int) -> None:
         """Puts `new` in the place of a pair, everywhere."""
-        at = int(find(self.slots, pair[0] << 16 | pair[1]))
-        while self.lists[at, HEAD] >= 0:  # the kernel stops where its tables might be too small for the next row
+        at = int(find(self.tables.slots, pair[0] << 16 | pair[1]))
+        while self.tables.lists[at, HEAD] >= 0:  # the kernel stops if its tables might be too small for the next row
             self._reserve(self.step, self.step)
-            self.live -= merge_pair(
-                self.symbols, self.rows, at, pair[0], pair[1], new, self.slots, self.pairs, self.counts,
-                self.lists, self.nodes, self.state,
-            )  # fmt: skip
-        self.counts[at] = 0
+            self.live -= merge_pair(self.symbols, self.rows, at, pair[0], pair[1], new, self.tables)
+        self.tables.counts[at] = 0
         if 2 * self.live < self.room:  # rows have shrunk: move them together, so that less memory is touched
             self.room = move_together(self.symbols, self.rows)
-        if int(self.state[USED]) > 2 * self.kept + 1024:
+        if int(self.tables.state[USED]) > 2 * self.kept + 1024:
             self._forget()
 
     def _forget(self) -> None:
         """Drops pairs that occur less than twice."""
-        used = int(self.state[USED])
-        self.kept = forget(used, self.pairs, self.counts, self.lists, self.nodes, self.state)
+        self.kept = forget(int(self.tables.state[USED]), self.tables)
         size = self.kept + self.step
-        self.pairs, self.counts, self.lists = self.pairs[:size], self.counts[:size], self.lists[:size]
-        self.slots = np.full(1 << (2 * size).bit_length(), FREE, np.uint64)
-        enter(self.slots, self.pairs[: self.kept])
+        tables = self.tables
+        self.tables = tables._replace(
+            slots=np.full(1 << (2 * size).bit_length(), FREE, np.uint64),
+            pairs=tables.pairs[:size],
+            counts=tables.counts[:size],
+            lists=tables.lists[:size],
+        )
+        enter(self.tables.slots, self.tables.pairs[: self.kept])
 
     def _reserve(self, pairs: int, nodes: int) -> None:
         """Room for so many more pairs and nodes."""
-        need = int(self.state[USED]) + pairs
-        if need > len(self.pairs):
-            size = max(need, 2 * len(self.pairs))
-            self.pairs, self.counts = _grown(self.pairs, size), _grown(self.counts, size)
-            self.lists = _grown(self.lists, size)
-        if 2 * len(self.pairs) > len(self.slots):
-            self.slots = np.full(1 << (2 * len(self.pairs)).bit_length(), FREE, np.uint64)
-            enter(self.slots, self.pairs[: self.state[USED]])
-        need = int(self.state[NODES]) + nodes
-        if need > len(self.nodes):
-            self.nodes = _grown(
-                self.nodes, max(need, len(self.nodes) * 5 // 4)
-            )  # most of the memory: grows in small steps
+        tables = self.tables
+        need = int(tables.state[USED]) + pairs
+        if need > len(tables.pairs):
+            size = max(need, 2 * len(tables.pairs))
+            tables = tables._replace(
+                pairs=_grown(tables.pairs, size), counts=_grown(tables.counts, size), lists=_grown(tables.lists, size)
+            )
+        if 2 * len(tables.pairs) > len(tables.slots):
+            tables = tables._replace(slots=np.full(1 << (2 * len(tables.pairs)).bit_length(), FREE, np.uint64))
+            enter(tables.slots, tables.pairs[: tables.state[USED]])
+        need = int(tables.state[NODES]) + nodes
+        if need > len(tables.nodes):  # most of the memory: grows in small steps
+            tables = tables._replace(nodes=_grown(tables.nodes, max(need, len(tables.nodes) * 5 // 4)))
+        self.tables = tables
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
@@ -133,19 +163,9 @@ def enter(slots: NDArray[np.uint64], pairs: NDArray[np.uint32]) -> None:
 
 
 @inlined
-def add(
-    left: int,
-    right: int,
-    change: int,
-    row: int,
-    slots: NDArray[np.uint64],
-    pairs: NDArray[np.uint32],
-    counts: NDArray[np.int64],
-    lists: NDArray[np.int32],
-    nodes: NDArray[np.int32],
-    state: NDArray[np.int64],
-) -> None:
+def add(left: int, right: int, change: int, row: int, tables: PairTables) -> None:
     """Changes a pair's count, if it is not forgotten; where it grows, notes that this row holds it."""
+    slots, pairs, counts, lists, nodes, state = tables
     pair = np.int64(left) << 16 | np.int64(right)
     place = slot(slots, pair)
     if slots[place] == FREE:
@@ -172,17 +192,7 @@ def add(
 
 
 @compiled
-def count_rows(
-    symbols: NDArray[np.uint16],
-    rows: NDArray[np.int64],
-    first: int,
-    slots: NDArray[np.uint64],
-    pairs: NDArray[np.uint32],
-    counts: NDArray[np.int64],
-    lists: NDArray[np.int32],
-    nodes: NDArray[np.int32],
-    state: NDArray[np.int64],
-) -> None:
+def count_rows(symbols: NDArray[np.uint16], rows: NDArray[np.int64], first: int, tables: PairTables) -> None:
     """Counts the pairs of some rows, of which the first has number `first`."""
     for i in range(len(rows)):
         row = symbols[rows[i, START] : rows[i, START] + rows[i, LENGTH]]
@@ -194,7 +204,7 @@ def count_rows(
             while left == right and place + 1 < len(row) and row[place + 1] == right:
                 times += 1
                 place += 1
-            add(left, right, times, first + i, slots, pairs, counts, lists, nodes, state)
+            add(left, right, times, first + i, tables)
 
 
 @compiled
@@ -222,12 +232,7 @@ def merge_pair(
     a: int,
     b: int,
     new: int,
-    slots: NDArray[np.uint64],
-    pairs: NDArray[np.uint32],
-    counts: NDArray[np.int64],
-    lists: NDArray[np.int32],
-    nodes: NDArray[np.int32],
-    state: NDArray[np.int64],
+    tables: PairTables,
 ) -> int:
     """Merges (a, b), pair number `best`, in its rows from left to right, as far as the tables have room for new pairs.
 
@@ -235,12 +240,13 @@ def merge_pair(
 
     In x ab ab ab y three merges end (x, a), two (b, a) and (b, y), and begin (x, new), two (new, new) and (new, y).
     """
+    lists, nodes, state = tables.lists, tables.nodes, tables.state
     shrunk = 0
     while lists[best, HEAD] >= 0:
         node = np.int64(lists[best, HEAD])
         number = nodes[node, ROW]
         most = 2 * rows[number, LENGTH] + 2
-        if state[USED] + most > len(pairs) or state[NODES] + most > len(nodes):
+        if state[USED] + most > len(tables.pairs) or state[NODES] + most > len(nodes):
             break
         lists[best, HEAD] = nodes[node, NEXT]
         row = symbols[rows[number, START] : rows[number, START] + rows[number, LENGTH]]
@@ -255,8 +261,8 @@ def merge_pair(
                 continue
             if write:
                 before = row[write - 1]
-                add(before, a, -1, number, slots, pairs, counts, lists, nodes, state)
-                add(before, new, 1, number, slots, pairs, counts, lists, nodes, state)
+                add(before, a, -1, number, tables)
+                add(before, new, 1, number, tables)
             while True:
                 row[write] = new
                 read, write = read + 2, write + 1
@@ -265,11 +271,11 @@ def merge_pair(
                 inner += 1
             if read < len(row):
                 after = row[read]
-                add(b, after, -1, number, slots, pairs, counts, lists, nodes, state)
-                add(new, after, 1, number, slots, pairs, counts, lists, nodes, state)
+                add(b, after, -1, number, tables)
+                add(new, after, 1, number, tables)
         if inner:
-            add(b, a, -inner, number, slots, pairs, counts, lists, nodes, state)
-            add(new, new, inner, number, slots, pairs, counts, lists, nodes, state)
+            add(b, a, -inner, number, tables)
+            add(new, new, inner, number, tables)
         shrunk += len(row) - write
         rows[number, LENGTH] = write
         nodes[node, NEXT] = state[SPARE]
@@ -278,15 +284,9 @@ def merge_pair(
 
 
 @compiled
-def forget(
-    used: int,
-    pairs: NDArray[np.uint32],
-    counts: NDArray[np.int64],
-    lists: NDArray[np.int32],
-    nodes: NDArray[np.int32],
-    state: NDArray[np.int64],
-) -> int:
+def forget(used: int, tables: PairTables) -> int:
     """Moves pairs that occur at least twice together, makes the nodes of the others spare; returns how many stay."""
+    _, pairs, counts, lists, nodes, state = tables
     kept = 0
     for number in range(used):
         if counts[number] >= 2:

@@ -18,9 +18,17 @@ from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats, NormStatsEntry
 from fasttok.codec.bpe import Bpe, Mode
 from fasttok.common import json_files
+from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
 
 FORMAT_VERSION = 2
+TOKENIZER = OutputKind(
+    "tokenizer folder of fasttok",
+    marks=(
+        Mark("processor_config.json", ("scale", "fasttok/format_version"), FORMAT_VERSION, "fasttok/format_version"),
+    ),
+    files=("tokenizer.json", "processor_config.json", "tokenizer_config.json", "norm_stats.json", "README.md"),
+)
 # Where AutoProcessor finds the class, if its user trusts remote code; nothing here ever loads it.
 SUBFOLDER = "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer
 PUBLISHED_CODE = "physical-intelligence/fast--processing_action_tokenizer.UniversalActionProcessor"
@@ -118,13 +126,7 @@ class TokenizerFolder:
 
 def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool) -> None:
     """Writes beside `path`, then renames; see `ActionTokenizer.save`."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} exists and is not a folder; choose another path for the tokenizer")
-    if path.is_dir() and any(path.iterdir()):
-        if not overwrite:
-            raise InputError(f"{path} exists and is not empty; pass --overwrite (overwrite=True), or another path")
-        if not (path / "processor_config.json").is_file():
-            raise InputError(f"{path} is not a tokenizer folder, so it is not overwritten; choose another path")
+    out = check_output(path, TOKENIZER, overwrite=overwrite, how="--overwrite (overwrite=True)", other="another folder")
     bpe = content.bpe
     files = {
         "tokenizer.json": bpe.to_json(),
@@ -133,15 +135,14 @@ def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool) -> No
         "norm_stats.json": json_files.write(NormStatsFile(_stats_entries(content))),
         "README.md": card or f"# FAST action tokenizer\n\n{bpe.size} ids, scale {content.scale:g}, {bpe.mode} fit.\n",
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    place = Path(out.path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
         temporary.chmod(0o755)
         for name, text in files.items():
             (temporary / name).write_text(text, encoding="utf-8")
-        if path.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        out.install(temporary, last="processor_config.json")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

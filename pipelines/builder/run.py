@@ -14,12 +14,14 @@ import tyro
 from fasttok import ActionTokenizer
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table, track
+from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from mixtures.index_sizes import Holding, read_holding
 from mixtures.registry import load_mixture
 from mixtures.spec import Mixture, asked_for, with_overrides
 from pipelines.builder.action_tokens import TOKENIZER, check_tokenizer, place_tokenizer
 from pipelines.builder.card import write_card
+from pipelines.builder.output_kind import SHARDS
 from pipelines.builder.plan import Plan, load_plan, make_plan, save_plan
 from pipelines.builder.rows import make_parts
 from pipelines.builder.sidecar import ShardSidecar
@@ -34,7 +36,7 @@ from pipelines.builder.worker import (
     write_sources,
 )
 from pipelines.common.beam import Stage, finish, live_file, run_stage
-from pipelines.common.files import absolute, exists, filesystem, join, write_json
+from pipelines.common.files import absolute, exists, join, remove, write_json
 from pipelines.common.live_counts import JOBS, WORK
 from pipelines.shards import shard_name
 from pipelines.shards.manifest import NAME, Manifest, ManifestSource, RowCounts, Shard, ShardTokenizer
@@ -108,7 +110,11 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> dict[str, Any]:
         )
         return asdict(plan)
     out = absolute(config.out)
-    prepare(out, config, plan)
+    place = check_output(config.out, SHARDS, overwrite=config.overwrite, resume=config.resume)
+    if config.resume:
+        check_same_plan(out, plan)
+    place.begin()
+    remove(join(out, NAME))  # the manifest says "finished", and comes back when that is true again
     save_plan(join(out, PLAN), plan, placed)
     fingerprint = place_tokenizer(out, mixture, facts, index, given, holdings)
     write_sources(out, BuildSources(fingerprint, tuple(facts)))
@@ -167,39 +173,24 @@ def probe(
     return max(sum(part.rows for part in parts), 1) / (time.perf_counter() - began)
 
 
-def prepare(out: str, config: BuildConfig, plan: Plan) -> None:
-    """Makes sure that OUT may be written.
+def check_same_plan(out: str, plan: Plan) -> None:
+    """Whether a build that is to be resumed has this plan.
 
     Raises:
-        InputError: OUT holds something and neither flag was given; it is not a build; it is a build of another plan.
+        InputError: it has another one.
     """
-    fs, path = filesystem(out)
-    if not fs.exists(path) or (fs.isdir(path) and not fs.ls(path, detail=False)):
+    if not exists(join(out, PLAN, "plan.json")):
         return
-    ours = fs.isdir(path) and (fs.exists(join(path, PLAN)) or fs.exists(join(path, NAME)))
-    if not ours:
-        raise InputError(f"{out} exists and is not a build of shards, so it is left alone; pass another --out")
-    if config.overwrite:
-        fs.rm(path, recursive=True)
-        return
-    if not config.resume:
-        state = "holds finished shards" if fs.exists(join(path, NAME)) else "holds an unfinished build"
-        raise InputError(f"{out} {state}; pass --resume to finish it, --overwrite to replace it, or another --out")
-    if fs.exists(join(path, PLAN, "plan.json")):
-        earlier = load_plan(join(out, PLAN))
-        if earlier.digest != plan.digest:
-            names = ("samples", "seed", "shards", "index_digest", "mixture_digest")
-            other = [
-                f"{n} {getattr(earlier, n)} -> {getattr(plan, n)}"
-                for n in names
-                if getattr(earlier, n) != getattr(plan, n)
-            ]
-            raise InputError(
-                f"{out} was begun with another plan ({', '.join(other) or 'other data'}); resume with the same arguments,"
-                " or pass --overwrite"
-            )
-    if fs.exists(join(path, NAME)):
-        fs.rm(join(path, NAME))  # the manifest says "finished", and comes back when that is true again
+    earlier = load_plan(join(out, PLAN))
+    if earlier.digest != plan.digest:
+        names = ("samples", "seed", "shards", "index_digest", "mixture_digest")
+        other = [
+            f"{n} {getattr(earlier, n)} -> {getattr(plan, n)}" for n in names if getattr(earlier, n) != getattr(plan, n)
+        ]
+        raise InputError(
+            f"{out} was begun with another plan ({', '.join(other) or 'other data'}); resume with the same arguments,"
+            " or pass --overwrite"
+        )
 
 
 def each_shard(plan: Plan, look: Callable[[int], T]) -> list[T]:

@@ -130,6 +130,13 @@ def exists(url: str) -> bool:
     return bool(fs.exists(path))
 
 
+def remove(url: str) -> None:
+    """Deletes a file, if it is there."""
+    fs, path = filesystem(url)
+    with suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
 class HashingWriter:
     """A file object that only writes, and knows the sha256 and size of what went through it."""
 

@@ -7,11 +7,11 @@ on content alone.
 
 from fasttok.common import json_files
 from fasttok.common.console import log
+from fasttok.common.output_folder import check_output
 from fasttok.episodes.index_file import FILE, IndexFile
 from fasttok.errors import InputError
 from pipelines.common.beam import Stage, finish, live_file, run_stage
-from pipelines.common.files import absolute, filesystem, join, write_json
-from pipelines.common.live_counts import WORK
+from pipelines.common.files import absolute, join, write_json
 from pipelines.index.assemble import assemble
 from pipelines.index.config import IndexConfig
 from pipelines.index.console_report import report
@@ -19,6 +19,7 @@ from pipelines.index.error_budget import check_budget, parse_budget
 from pipelines.index.file_summary import finished
 from pipelines.index.job import DatasetSource, IndexJob, list_jobs, save_jobs, save_source
 from pipelines.index.job_list import plan_jobs
+from pipelines.index.output_kind import INDEX
 from pipelines.index.statistics import of_index
 from pipelines.index.statistics_file import FILE as STATISTICS
 from pipelines.index.worker import index_file
@@ -41,7 +42,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
         raise InputError("nothing to index: give at least one dataset directory")
     budget = parse_budget(config.max_bad)
     out = absolute(config.out)
-    prepare(out, config)
+    place = check_output(config.out, INDEX, overwrite=config.overwrite)
     sources: dict[str, DatasetSource] = {}
     jobs: list[IndexJob] = []
     for directory in config.datasets:
@@ -50,6 +51,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
             raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
         sources[source.dataset] = source
         jobs += more
+    place.begin()
     done = finished(out, jobs)
     for source in sources.values():
         save_source(out, source)
@@ -65,19 +67,3 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     finish(out)
     log(f"INDEX {config.out} (digest {index.digest}); next: fasttok fit {config.out} --out TOKENIZER")
     return index
-
-
-def prepare(out: str, config: IndexConfig) -> None:
-    """Makes sure that OUT may be written.
-
-    Raises:
-        InputError: it holds a finished INDEX and --overwrite was not given, or something else.
-    """
-    fs, path = filesystem(out)
-    if fs.exists(join(path, FILE)):
-        if not config.overwrite:
-            raise InputError(f"{config.out} is a finished INDEX; pass --overwrite to replace it, or another --out")
-        fs.rm(path, recursive=True)
-    elif fs.exists(path) and (not fs.isdir(path) or fs.ls(path, detail=False)) and not fs.exists(join(path, WORK)):
-        raise InputError(f"{config.out} exists and is not an INDEX; pass another --out")
-    fs.makedirs(join(path, WORK), exist_ok=True)

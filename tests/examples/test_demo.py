@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from examples.commands import MODULES
-from examples.demo import DemoConfig, prepare, steps
+from examples.demo import DEMO, DemoConfig, steps
+from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 
@@ -93,7 +94,7 @@ def test_only_a_demo_is_ever_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     with pytest.raises(InputError, match="left alone"):
-        prepare(tmp_path / "photos", overwrite=True)
+        check_output(tmp_path / "photos", DEMO, overwrite=True)
     with pytest.raises(InputError, match="--overwrite"):
-        prepare(tmp_path / "photos", overwrite=False)
+        check_output(tmp_path / "photos", DEMO, overwrite=False)
     assert (tmp_path / "photos" / "cat.jpg").exists()

@@ -15,12 +15,21 @@ from fasttok.errors import InputError
 from train import loop, rollout_videos
 from train.__main__ import main as train_main
 from train.config import TrainConfig
+from train.measurements import ActionErrors, WorldResult
 from train.rollouts import Film, closed_loop
-from train.study import results
-from train.study.plan import Evaluation, load_study, parse, training
-from train.study.processes import Job, Pool
-from train.study.runner import Place, carry_out, prepare_data
-from train.study.single_run import Spec
+from train.study.arm_config import parse, training
+from train.study.grid import StudyRun
+from train.study.intervals import difference, estimate
+from train.study.processes import Pool
+from train.study.run_result import CurvePoint, RunResult, RunSeconds
+from train.study.run_spec import RunSpec
+from train.study.runner import carry_out
+from train.study.spec import Evaluation
+from train.study.study_data import StudyInputs, prepare_data
+from train.study.study_file import load_study
+from train.study.study_result import read_result
+from train.study.summary import steps_to
+from train.study.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "train" / "configs").glob("*.yaml"))
@@ -101,7 +110,7 @@ def test_an_arm_trains_the_preset_that_it_names(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(loop, "run", typed.append)
     train_main([*study.common, *flags.split(), "--size=small", "--seed=0", "--shards=D/shards", "--out", "O"])
     assert typed == [config]
-    assert Spec(written, Evaluation()).training_digest == Spec(typed[0].to_json(), Evaluation()).training_digest
+    assert RunSpec(config, Evaluation()).training_digest == RunSpec(typed[0], Evaluation()).training_digest
 
 
 def test_a_study_like_another(tmp_path: Path) -> None:
@@ -114,9 +123,9 @@ def test_a_study_like_another(tmp_path: Path) -> None:
 
 
 def test_a_run_is_known_by_what_is_trained() -> None:
-    def spec(*flags: str, **changes: Any) -> Spec:
+    def spec(*flags: str, **changes: Any) -> RunSpec:
         config = parse(flags, Path("S"), Path("O"))
-        return replace(Spec(config.to_json(), Evaluation(), robot_samples=10), **changes)
+        return replace(RunSpec(config, Evaluation(), robot_samples=10), **changes)
 
     ki = spec("--preset", "ki")
     assert spec("--preset", "joint").training_digest != ki.training_digest
@@ -136,7 +145,7 @@ def test_intervals_cover() -> None:
     for trial in range(60):
         rates = np.clip(0.5 + 0.1 * rng.standard_normal(12), 0, 1)
         each = [(rng.random(80) < rate).astype(float) for rate in rates]
-        found = results.estimate(each, rng_seed=trial)
+        found = estimate(each, rng_seed=trial)
         assert found.low <= found.mean <= found.high
         inside += found.low <= 0.5 <= found.high
     assert 50 <= inside <= 60
@@ -146,25 +155,36 @@ def test_pairs_take_out_what_episodes_share() -> None:
     rng = np.random.default_rng(1)
     hard = [rng.random(200) for _ in range(3)]
     ours, theirs = [(h < 0.6).astype(float) for h in hard], [(h < 0.5).astype(float) for h in hard]
-    found = results.difference(ours, theirs)
+    found = difference(ours, theirs)
     assert found is not None
     assert 0.05 < found.low < found.mean < found.high < 0.16
-    assert found.high - found.low < 0.7 * (results.estimate(ours).high - results.estimate(ours).low)
-    assert results.difference(ours, [h[:9] for h in hard]) is None
+    assert found.high - found.low < 0.7 * (estimate(ours).high - estimate(ours).low)
+    assert difference(ours, [h[:9] for h in hard]) is None
+
+
+def done(*curve: CurvePoint, spec: RunSpec | None = None) -> RunResult:
+    """A run that took 7 steps of 3 TFLOP each."""
+    spec = spec or RunSpec(parse((), Path("S"), Path("O")), Evaluation())
+    return RunResult(spec, "a CPU", 7, 8.0, 3.0, curve, RunSeconds(1.0, 1.0))
 
 
 def test_samples_to_a_threshold() -> None:
-    def run(*successes: float) -> dict[str, Any]:
-        worlds = [[{"split": "seen", "each": {"success": [s]}}] for s in successes]
-        return {
-            "curve": [
-                {"robot_samples": 100.0 * (i + 1), "world": w, "actions": [], "vqa": None} for i, w in enumerate(worlds)
-            ]
-        }
+    def run(*successes: int) -> RunResult:
+        points = []
+        for i, success in enumerate(successes):
+            seen = WorldResult(
+                embodiment="planar",
+                split="seen",
+                episodes=4,
+                each={"success": (1,) * success + (0,) * (4 - success)},
+                ms_per_prediction=1.0,
+            )
+            points.append(CurvePoint(i + 1, (seen,), (), None, 100.0 * (i + 1), 1.0))
+        return done(*points)
 
-    assert results.steps_to(run(0.0, 0.25, 0.75), 0.5, "seen") == 250
-    assert results.steps_to(run(1.0, 1.0), 0.5, "seen") == 50
-    assert np.isnan(results.steps_to(run(0.0, 0.25), 0.5, "seen"))
+    assert steps_to(run(0, 1, 3), 0.5, "seen") == 250
+    assert steps_to(run(4, 4), 0.5, "seen") == 50
+    assert np.isnan(steps_to(run(0, 1), 0.5, "seen"))
 
 
 def test_single_environments_and_vectors_are_one_to_the_loop() -> None:
@@ -223,10 +243,10 @@ def test_films_come_back(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
     config = parse(("--preset", "vlm"), tmp_path / "no_shards", Path("model"))
-    jobs = [Job(f"arm {i}", f"arm {i}", Spec(replace(config, seed=i).to_json(), Evaluation())) for i in range(2)]
+    runs = [StudyRun(f"arm {i}", f"arm {i}", RunSpec(replace(config, seed=i), Evaluation())) for i in range(2)]
     pool = Pool(tmp_path, 2) if len(os.sched_getaffinity(0)) > 1 else Pool(tmp_path)
     with pytest.raises(InputError, match=r"failed with exit status 1.*no_shards.*log.txt"):
-        pool.carry_out(jobs)
+        pool.carry_out(runs)
     assert not list(tmp_path.rglob("result-*.json"))
     with pytest.raises(InputError, match="--jobs is 1000"):
         Pool(tmp_path, 1000)
@@ -266,7 +286,7 @@ def test_runs_start_in_a_folder_that_holds_other_modules_of_our_names(
     monkeypatch.chdir(lab)
     config = parse(("--preset", "vlm"), tmp_path / "no_shards", Path("model"))
     with pytest.raises(InputError, match="no_shards"):
-        Pool(tmp_path / "runs").carry_out([Job("arm", "arm", Spec(config.to_json(), Evaluation()))])
+        Pool(tmp_path / "runs").carry_out([StudyRun("arm", "arm", RunSpec(config, Evaluation()))])
     (said,) = (tmp_path / "runs").rglob("log.txt")
     assert "of the lab" not in said.read_text()
 
@@ -302,36 +322,48 @@ def test_data_of_one_world_are_never_anothers(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_what_each_study_asks_of_its_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Job] = []
+    asked: list[StudyRun] = []
 
-    def answer(self: Pool, jobs: list[Job]) -> list[dict[str, Any]]:
-        asked.extend(jobs)
-        error = {"0.0005": 0.9, "0.001": 0.8, "0.002": 0.7}  # of a search: the largest rate is best
-        errors = [error[str(job.spec.train["optim"]["learning_rate"])] for job in jobs]
-        return [{"steps": 7, "tflop_per_step": 3.0, "curve": [{"actions": [{"nrmse": e}]}]} for e in errors]
+    def answer(self: Pool, runs: list[StudyRun]) -> list[RunResult]:
+        asked.extend(runs)
+        nrmse = {"0.0005": 0.9, "0.001": 0.8, "0.002": 0.7}  # of a search: the largest rate is best
+        out = []
+        for run in runs:
+            error = nrmse[str(run.spec.train.optim.learning_rate)]
+            errors = ActionErrors("planar", "flow", 1, 1, ("x",), (error,), (error,), (1.0,), error, 1.0)
+            out.append(done(CurvePoint(7, (), (errors,), None, 56.0, 21.0), spec=run.spec))
+        return out
 
     monkeypatch.setattr(Pool, "carry_out", answer)
     study = load_study(path)
     (tmp_path / "held_out").mkdir()
-    found = carry_out(study, Place(tmp_path, "module:factory"), Pool(tmp_path / "runs"))
-    base, runs = asked[0].spec, [job for job in asked[1:] if job.spec.measure == "all"]
+    found = carry_out(study, StudyInputs(tmp_path, "module:factory"), Pool(tmp_path / "runs"))
+    base, runs = asked[0].spec, [run for run in asked[1:] if run.spec.measure == "all"]
     assert base.measure == "vqa"
-    assert set(found["runs"]) == {arm.name for arm in study.arms}
-    assert all(set(results) == set(map(str, study.seeds)) for results in found["runs"].values())
+    assert set(found.runs) == {arm.name for arm in study.arms}
+    assert all(set(results) == set(map(str, study.seeds)) for results in found.runs.values())
     for arm in study.arms:
-        specs = [job.spec for job in runs if job.title.startswith(f"{arm.name}, seed")]
-        assert [spec.train["seed"] for spec in specs] == list(study.seeds)
+        specs = [run.spec for run in runs if run.title.startswith(f"{arm.name}, seed")]
+        assert [spec.train.seed for spec in specs] == list(study.seeds)
         budget = (
             (None, 21.0) if arm.match == "flops" else (study.robot_samples, None)
         )  # 7 steps of the reference, 3 TFLOP each
         assert {(spec.robot_samples, spec.tflop) for spec in specs} == {budget}
-        assert all(asked[0].spec.training_digest in spec.train["init_from"] for spec in specs)
+        assert all(asked[0].spec.training_digest in str(spec.train.init_from) for spec in specs)
         if study.tune is not None:
-            assert {spec.train["optim"]["learning_rate"] for spec in specs} == {0.002}
-    searches = [job.spec for job in asked[1:] if job.spec.measure == "actions"]
+            assert {spec.train.optim.learning_rate for spec in specs} == {0.002}
+    searches = [run.spec for run in asked[1:] if run.spec.measure == "actions"]
     tries = 0 if study.tune is None else len(study.arms) * len(study.tune.values)
     assert len(searches) == tries
     assert all(spec.robot_samples == 0.3 * study.robot_samples for spec in searches)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "results").glob("study_*.json")), ids=lambda p: p.stem)
+def test_results_that_were_written_before_are_read(path: Path) -> None:
+    """Their tables come out again, and written again they are the same file."""
+    command, result = read_result(path)
+    assert markdown(result, command).splitlines()[:8] == path.with_suffix(".md").read_text().splitlines()[:8]
+    assert {"command": command} | result.to_json() == json.loads(path.read_text())
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""fasttok-study train/configs/presets.yaml --env module:factory --data module:function"""
+"""Carries a study out: fasttok-study train/configs/presets.yaml --env module:factory --data module:function."""
 
 import dataclasses
 import shlex
@@ -13,15 +13,16 @@ import tyro
 
 from fasttok.common import console
 from fasttok.common.console import emit_json, log, table
+from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError, require
-from train.study.plan import load_study
+from train.study.study_file import load_study
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
+    r"""Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
 
-    Example: fasttok-study train/configs/presets.yaml --env examples.tabletop.env:make_vector \\
+    Example: fasttok-study train/configs/presets.yaml --env examples.tabletop.env:make_vector \
         --data examples.tabletop.study:prepare
     """
 
@@ -30,7 +31,7 @@ class StudyConfig:
     env: str
     """module:factory of the environment (train/rollouts.py)."""
     data: str
-    """Folder with the study's shards, or module:function that makes them (train/study/runner.py, prepare_data)."""
+    """Folder with the study's shards, or module:function that makes them (train/study/study_data.py, prepare_data)."""
     out: Path = Path("studies")
     """Folder of all studies: OUT/runs, which they share, OUT/data, and OUT/NAME for each study's tables and page. What is done
     already is kept: the same command goes on."""
@@ -62,9 +63,11 @@ def main(config: StudyConfig) -> None:
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "a study")
     from train.rollouts import load_factory
-    from train.study import results, study_page, tables
+    from train.study import study_page, tables
     from train.study.processes import Pool
-    from train.study.runner import Place, carry_out, prepare_data
+    from train.study.runner import carry_out
+    from train.study.study_data import StudyInputs, prepare_data
+    from train.study.summary import summarize
 
     if not config.env:
         raise InputError("--env is empty; expected module:factory, such as examples.tabletop.env:make_vector")
@@ -73,16 +76,16 @@ def main(config: StudyConfig) -> None:
     root = config.out / "smoke" if config.smoke else config.out
     out = root / config.study.stem
     pool = Pool(root / "runs", config.jobs)
-    out.mkdir(parents=True, exist_ok=True)
-    place = Place(prepare_data(study, config.data, root / "data", config.smoke), config.env)
-    found = carry_out(study, place, pool)
-    summary = results.summarize(study, found)
-    tables.write(summary, shlex.join(["fasttok-study", *sys.argv[1:]]), out)
-    study_page.write(study, summary, found["films"], out / "study.html")
+    check_output(out, tables.STUDY, resume=True).begin()
+    inputs = StudyInputs(prepare_data(study, config.data, root / "data", config.smoke), config.env)
+    done = carry_out(study, inputs, pool)
+    result = summarize(study, done)
+    tables.write(result, shlex.join(["fasttok-study", *sys.argv[1:]]), out)
+    study_page.write(study, result, done.film_files, out / "study.html")
     if config.json:
-        emit_json(summary)
+        emit_json(result.to_json())
     else:
-        for shown in (tables.overview(summary), tables.compared(summary)):
+        for shown in (tables.overview(result), tables.compared(result)):
             table(shown.title, shown.columns, shown.rows)
     log(f"{time.monotonic() - began:.0f} s; open {out / 'study.html'}; tables: {out / 'results.md'}")
 

@@ -10,28 +10,18 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fasttok.common import json_files
 from fasttok.common.console import log, progress, write_text
 from fasttok.errors import InputError
-from train.study.single_run import LOG, Files, Spec
-
-Result = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run that is asked for: `name` is of its folder, `title` for people."""
-
-    name: str
-    title: str
-    spec: Spec
+from train.study.grid import StudyRun
+from train.study.run_result import RunResult
+from train.study.run_spec import LOG, RunFiles
 
 
 class Pool:
-    """Carries jobs out, `lanes` at a time. A lane is a share of this process's cores, which its run keeps to itself.
+    """Makes runs, `lanes` at a time. A lane is a share of this process's cores, which its run keeps to itself.
 
     Small models leave most of many cores idle, so two runs on a core each finish sooner than two in turn on both.
     """
@@ -53,29 +43,30 @@ class Pool:
         self.children: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
 
-    def folder(self, job: Job) -> Path:
-        """Of a run: found by the digest of what is trained, so whichever study asked for it first named it."""
-        plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in job.name)
-        digest = job.spec.training_digest
+    def folder(self, run: StudyRun) -> Path:
+        """Folder of a run, found by the digest of its training; the first study that asked for the run named the folder."""
+        plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in run.name)
+        digest = run.spec.training_digest
         return next(iter(sorted(self.runs.glob(f"*-{digest}"))), self.runs / f"{plain}-{digest}")
 
-    def files(self, job: Job) -> Files:
-        """Of a job's result."""
-        return Files(self.folder(job), job.spec.digest)
+    def files(self, run: StudyRun) -> RunFiles:
+        """Files of a run."""
+        return RunFiles(self.folder(run), run.spec.digest)
 
-    def carry_out(self, jobs: Sequence[Job]) -> list[Result]:
-        """Results in the order of the jobs; those that are not there are made now.
+    def carry_out(self, runs: Sequence[StudyRun]) -> list[RunResult]:
+        """Results in the order of the runs; those that are not there are made now.
 
         Raises:
             InputError: a run failed, its log is named; the others are stopped, and go on next time.
         """
-        if todo := [job for job in jobs if not self.files(job).result.is_file()]:
+        if todo := [run for run in runs if not self.files(run).result.is_file()]:
             self._make(todo)
-        return [json.loads(self.files(job).result.read_text(encoding="utf-8")) for job in jobs]
+        paths = [self.files(run).result for run in runs]
+        return [json_files.read(RunResult, path.read_text(encoding="utf-8"), str(path)) for path in paths]
 
-    def _make(self, todo: list[Job]) -> None:
+    def _make(self, todo: list[StudyRun]) -> None:
         with ThreadPoolExecutor(self.lanes) as threads, progress("runs", len(todo), "runs") as advance:
-            running = [threads.submit(self._one, job) for job in todo]
+            running = [threads.submit(self._in_lane, run) for run in todo]
             try:
                 for done in as_completed(running):
                     done.result()
@@ -84,22 +75,22 @@ class Pool:
                 self._stop()
                 raise
 
-    def _one(self, job: Job) -> None:
+    def _in_lane(self, run: StudyRun) -> None:
         cores = self.free.get()
         try:
-            with self.locks[job.spec.training_digest]:  # two measurements of one training
+            with self.locks[run.spec.training_digest]:  # two measurements of one training
                 if not self.stopped:
-                    self._run(job, cores)
+                    self._start(run, cores)
         finally:
             self.free.put(cores)
 
-    def _run(self, job: Job, cores: list[int]) -> None:
-        files, lead = self.files(job), f"[{job.title}] " if self.lanes > 1 else ""
-        log(f"--- {job.title} -> {files.folder}")
+    def _start(self, run: StudyRun, cores: list[int]) -> None:
+        files, lead = self.files(run), f"[{run.title}] " if self.lanes > 1 else ""
+        log(f"--- {run.title} -> {files.folder}")
         files.folder.mkdir(parents=True, exist_ok=True)
-        write_text(files.spec, json.dumps(job.spec.to_json()) + "\n")
+        write_text(files.spec, json.dumps(json_files.encode(run.spec)) + "\n")
         # -P: the run starts in the user's folder, and a train.py there must not be taken for ours.
-        words = [sys.executable, "-P", "-m", "train.study.single_run", str(files.folder), job.spec.digest]
+        words = [sys.executable, "-P", "-m", "train.study.single_run", str(files.folder), run.spec.digest]
         child = subprocess.Popen(words, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.children.add(child)
         if self.stopped:  # just now
@@ -116,7 +107,7 @@ class Pool:
         if code and not self.stopped:
             lines = (files.folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise InputError(
-                f"{job.title} failed with exit status {code}: {lines[-1] if lines else ''} (all of it: {files.folder / LOG})"
+                f"{run.title} failed with exit status {code}: {lines[-1] if lines else ''} (all of it: {files.folder / LOG})"
             )
 
     def _environment(self) -> dict[str, str]:

@@ -1,56 +1,61 @@
 """A study as one self-contained HTML page: what was asked, bars with intervals, curves with bands, rollouts and failures."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from fasttok.common import html
 from fasttok.common.console import write_text
 from fasttok.common.html import Axes, Band, Markup, Series, tag
 from train import rollout_videos
-from train.study import results, tables
-from train.study.plan import Study
+from train.measurements import SHARES
+from train.study import tables
+from train.study.spec import Study
+from train.study.study_result import CurveRow, StudyResult
 
 FRAMES, COLOURS = 8, 64  # of a film: the page stays small
 LABELS = {"success": "success", "followed": "language followed", "shortcut": "took the shortcut"}
 
 
-def write(study: Study, summary: dict[str, Any], filmed: dict[str, Path], out: Path) -> None:
+def write(study: Study, result: StudyResult, film_files: dict[str, Path], out: Path) -> None:
     """Writes the page.
 
     Args:
-        filmed: arm -> file of its first seed's films.
+        study: what was asked.
+        result: what came of it.
+        film_files: arm -> file of its first seed's films; it may be missing.
+        out: file of the page.
     """
     document = html.page(
-        summary["study"],
-        tag("h1", summary["study"]),
-        tag("p", summary["question"], class_="soft"),
-        headline(summary),
-        *table_section(tables.overview(summary)),
-        *table_section(tables.compared(summary)),
-        *bars_section(summary),
-        *curves_section(summary),
-        *films_section(summary, filmed),
-        *method_section(study, summary),
+        result.study,
+        tag("h1", result.study),
+        tag("p", result.question, class_="soft"),
+        headline(result),
+        *table_section(tables.overview(result)),
+        *table_section(tables.compared(result)),
+        *bars_section(result),
+        *curves_section(result),
+        *films_section(result, film_files),
+        *method_section(study, result),
     )  # fmt: skip
     write_text(out, document)
 
 
-def headline(summary: dict[str, Any]) -> Markup:
+def headline(result: StudyResult) -> Markup:
     """The few numbers a reader wants first."""
-    first, reference = summary["splits"][0], summary["reference"]
-    values: dict[str, Any] = {"arms": len(summary["arms"]), "seeds": len(summary["seeds"])}
-    values["episodes per split and seed"] = summary["episodes"]
-    ours = next(arm for arm in summary["arms"] if arm["arm"] == reference)
+    first, reference = result.splits[0], result.reference
+    values: dict[str, str | int] = {"arms": len(result.arms), "seeds": len(result.seeds)}
+    values["episodes per split and seed"] = result.episodes
+    ours = next(arm for arm in result.arms if arm.arm == reference)
     name = f"success/{first}"
-    if name in ours["metrics"]:
-        values[f"success of {reference}, {first}"] = f"{100 * ours['metrics'][name]['mean']:.0f} %"
-    if summary["base"]["vqa"]:
-        values["VQA of the VLM before"] = f"{100 * summary['base']['vqa']['accuracy']:.0f} %"
-    values["minutes of runs"] = f"{summary['seconds'] / 60:.0f}"
+    if name in ours.metrics:
+        values[f"success of {reference}, {first}"] = f"{100 * ours.metrics[name].mean:.0f} %"
+    if result.base.vqa:
+        values["VQA of the VLM before"] = f"{100 * result.base.vqa.accuracy:.0f} %"
+    values["minutes of runs"] = f"{result.seconds / 60:.0f}"
     return html.tiles(values)
 
 
-def table_section(table: tables.Table) -> list[Markup]:
+def table_section(table: tables.StudyTable) -> list[Markup]:
     """A heading, what the numbers are, and the table."""
     if len(table.columns) < 2:
         return []
@@ -58,18 +63,18 @@ def table_section(table: tables.Table) -> list[Markup]:
     return [*head, tag("div", html.table(table.columns, table.rows), class_="scroll")]
 
 
-def colour_of(summary: dict[str, Any], arm: str) -> str:
+def colour_of(result: StudyResult, arm: str) -> str:
     """The same colour for an arm in every plot."""
-    names = [a["arm"] for a in summary["arms"]]
+    names = [a.arm for a in result.arms]
     return html.PALETTE[names.index(arm) % len(html.PALETTE)]
 
 
-def bars_section(summary: dict[str, Any]) -> list[Markup]:
+def bars_section(result: StudyResult) -> list[Markup]:
     """A panel per metric and split, a bar per arm, with its interval and the seeds as dots."""
     wanted = [
         (f"{metric}/{split}", f"{LABELS[metric]}, {split.replace('_', ' ')}")
-        for split in summary["splits"]
-        for metric in results.SHARES
+        for split in result.splits
+        for metric in SHARES
     ]
     wanted += [
         ("vqa", "VQA accuracy after training"),
@@ -78,35 +83,37 @@ def bars_section(summary: dict[str, Any]) -> list[Markup]:
     ]
     panels = []
     for name, title in wanted:
-        found = [(arm["arm"], arm["metrics"][name]) for arm in summary["arms"] if name in arm["metrics"]]
-        if not found:
+        measured = [(arm.arm, arm.metrics[name]) for arm in result.arms if name in arm.metrics]
+        if not measured:
             continue
         share = not name.startswith("error")
-        bars = [
-            html.Bar(arm, e["mean"], e["low"], e["high"], colour_of(summary, arm), tuple(e["seeds"]))
-            for arm, e in found
-        ]
-        before = summary["base"]["vqa"] and summary["base"]["vqa"]["accuracy"] if name == "vqa" else None
+        bars = [html.Bar(arm, e.mean, e.low, e.high, colour_of(result, arm), e.seeds) for arm, e in measured]
+        before = result.base.vqa.accuracy if result.base.vqa and name == "vqa" else None
         panels.append(tag("div", html.bars(bars, title=title, share=share, mark=before), class_="card"))
     note = "Lines: 95 % intervals; dots: seeds. Action error: 1 is always predicting the mean. The mark at VQA: the VLM before."
     return [tag("h2", "Every metric"), tag("p", note, class_="soft"), tag("div", *panels, class_="cards")]
 
 
-def curves_section(summary: dict[str, Any]) -> list[Markup]:
+def curves_section(result: StudyResult) -> list[Markup]:
     """Success and action error along training, by robot samples and by FLOPs."""
-    first = summary["splits"][0]
+    first = result.splits[0]
     panels = []
-    for x, label in (("robot_samples", "robot samples"), ("tflop", "TFLOP")):
+    axes: list[tuple[str, Callable[[CurveRow], float]]] = [
+        ("robot samples", lambda row: row.robot_samples),
+        ("TFLOP", lambda row: row.tflop),
+    ]
+    for label, x_of in axes:
         for name, title in ((f"success/{first}", f"success, {first}"), (f"followed/{first}", f"language followed, {first}"),
                             ("error/flow", "action error, flow"), ("error/tokens", "action error, tokens")):  # fmt: skip
             series, bands = [], []
-            for arm in summary["arms"]:
-                points = [point for point in arm["curve"] if name in point]
+            for arm in result.arms:
+                points = [row for row in arm.curve if name in row.metrics]
                 if len(points) < 2:
                     continue
-                colour, at = colour_of(summary, arm["arm"]), [point[x] for point in points]
-                series.append(Series(arm["arm"], at, [point[name]["mean"] for point in points], colour))
-                bands.append(Band(at, [p[name]["low"] for p in points], [p[name]["high"] for p in points], colour))
+                colour, at = colour_of(result, arm.arm), [x_of(row) for row in points]
+                estimates = [row.metrics[name] for row in points]
+                series.append(Series(arm.arm, at, [e.mean for e in estimates], colour))
+                bands.append(Band(at, [e.low for e in estimates], [e.high for e in estimates], colour))
             if series:
                 panels.append(
                     tag("div", html.plot(series, Axes(label, zero=True), bands=bands, title=title), class_="card")
@@ -117,11 +124,11 @@ def curves_section(summary: dict[str, Any]) -> list[Markup]:
     return [tag("h2", "Along training"), tag("p", note, class_="soft"), tag("div", *panels, class_="cards")]
 
 
-def films_section(summary: dict[str, Any], filmed: dict[str, Path]) -> list[Markup]:
+def films_section(result: StudyResult, film_files: dict[str, Path]) -> list[Markup]:
     """Of each arm a success and up to two failures, where there are any."""
     out: list[Markup] = []
-    for arm in summary["arms"]:
-        path = filmed[arm["arm"]]
+    for arm in result.arms:
+        path = film_files[arm.arm]
         if not path.is_file():
             continue
         every = [(where, film) for where, shown in rollout_videos.load(path).items() for film in shown]
@@ -135,24 +142,24 @@ def films_section(summary: dict[str, Any], filmed: dict[str, Path]) -> list[Mark
             )
             for where, film in good + bad
         ]
-        out.append(tag("div", tag("h3", arm["arm"]), *strips, class_="card wide"))
+        out.append(tag("div", tag("h3", arm.arm), *strips, class_="card wide"))
     if not out:
         return []
     note = "The first filmed success and failures of each arm's first seed. Every run met the same episodes."
     return [tag("h2", "Rollouts and failures"), tag("p", note, class_="soft"), tag("div", *out, class_="cards")]
 
 
-def method_section(study: Study, summary: dict[str, Any]) -> list[Markup]:
+def method_section(study: Study, result: StudyResult) -> list[Markup]:
     """Budgets, the search, commands, hardware."""
-    base = summary["base"]
+    base = result.base
     e = study.evaluate
-    facts = {
-        "base VLM": f"fasttok-train {base['flags']}", "every arm": f"fasttok-train {summary['common']}",
-        "seeds": ", ".join(map(str, summary["seeds"])), "robot samples of a run": study.robot_samples,
+    facts: dict[str, str | int] = {
+        "base VLM": f"fasttok-train {base.flags}", "every arm": f"fasttok-train {result.common}",
+        "seeds": ", ".join(map(str, result.seeds)), "robot samples of a run": study.robot_samples,
         "episodes": f"{e.episodes} per split and embodiment, seeds from {e.seed}, the same for all",
         "held-out chunks": e.rows, "questions": e.questions, "world": ", ".join(f"{k} {v}" for k, v in study.world.items()),
-        "hardware": summary["hardware"], "date": summary["date"],
-        "versions": ", ".join(f"{k} {v}" for k, v in summary["versions"].items()),
+        "hardware": result.hardware, "date": result.date,
+        "versions": ", ".join(f"{k} {v}" for k, v in result.versions.items()),
     }  # fmt: skip
-    found = tables.search(summary)
-    return [*table_section(tables.budgets(summary)), *(table_section(found) if found else []), html.facts(facts)]
+    searched = tables.search(result)
+    return [*table_section(tables.budgets(result)), *(table_section(searched) if searched else []), html.facts(facts)]

@@ -1,57 +1,70 @@
 """A study's tables, for the terminal, Markdown and the page: what every arm reached, against the reference, its cost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasttok.common.console import write_text
+from fasttok.common.output_folder import Mark, OutputKind
+from train.study.intervals import Estimate
+from train.study.study_result import StudyResult
 
-Interval = dict[str, Any] | None  # an `Estimate` as plain values
+TableRow = list[str | int]
 
 
-class Table(NamedTuple):
-    """A heading, what the numbers are, columns and rows."""
+class StudyTable(NamedTuple):
+    """A table of a study.
+
+    Attributes:
+        title: its heading.
+        note: what the numbers are.
+        columns: headers.
+        rows: the cells of each line, as many as there are columns.
+    """
 
     title: str
     note: str
     columns: list[str]
-    rows: list[list[Any]]
+    rows: list[TableRow]
 
 
-def percent(e: Interval) -> str:
+def percent(e: Estimate | None) -> str:
     """A share with its interval, in %.
 
-    >>> percent({"mean": 0.5, "low": 0.4, "high": 0.6, "seeds": []})
+    >>> percent(Estimate(0.5, 0.4, 0.6, ()))
     '50 [40, 60]'
     """
-    return "-" if e is None else f"{100 * e['mean']:.0f} [{100 * e['low']:.0f}, {100 * e['high']:.0f}]"
+    return "-" if e is None else f"{100 * e.mean:.0f} [{100 * e.low:.0f}, {100 * e.high:.0f}]"
 
 
-def plain(e: Interval) -> str:
+def plain(e: Estimate | None) -> str:
     """A number with its interval."""
-    return "-" if e is None else f"{e['mean']:.3g} [{e['low']:.3g}, {e['high']:.3g}]"
+    return "-" if e is None else f"{e.mean:.3g} [{e.low:.3g}, {e.high:.3g}]"
 
 
-def points(e: Interval) -> str:
+def points(e: Estimate | None) -> str:
     """A difference of shares, in points; * where the interval leaves out 0.
 
-    >>> points({"mean": 0.05, "low": 0.01, "high": 0.09, "seeds": []})
+    >>> points(Estimate(0.05, 0.01, 0.09, ()))
     '+5 [+1, +9]*'
     """
     if e is None:
         return "-"
-    mark = "*" if e["low"] > 0 or e["high"] < 0 else ""
-    return f"{100 * e['mean']:+.0f} [{100 * e['low']:+.0f}, {100 * e['high']:+.0f}]{mark}"
+    mark = "*" if e.low > 0 or e.high < 0 else ""
+    return f"{100 * e.mean:+.0f} [{100 * e.low:+.0f}, {100 * e.high:+.0f}]{mark}"
 
 
-def overview(summary: dict[str, Any]) -> Table:
+def overview(result: StudyResult) -> StudyTable:
     """What every arm reached."""
-    first, rest = summary["splits"][0], summary["splits"][1:]
-    metrics = list(dict.fromkeys(name for arm in summary["arms"] for name in arm["metrics"]))
+    first, rest = result.splits[0], result.splits[1:]
+    metrics = list(dict.fromkeys(name for arm in result.arms for name in arm.metrics))
     by_task = [name for name in metrics if name.startswith(f"success/{first}/")]
-    shown = [(f"success, {first} %", f"success/{first}", percent)]
+    shown: list[tuple[str, str, Callable[[Estimate | None], str]]] = [
+        (f"success, {first} %", f"success/{first}", percent)
+    ]
     shown += [(f"{name.split('/')[-1]} %", name, percent) for name in by_task if len(by_task) > 1]
     shown += [(f"followed, {first} %", f"followed/{first}", percent)]
     shown += [(f"success, {split} %", f"success/{split}", percent) for split in rest]
@@ -64,56 +77,59 @@ def overview(summary: dict[str, Any]) -> Table:
     shown += [("VQA %", "vqa", percent)]
     shown += [(f"action error, {decode}", f"error/{decode}", plain) for decode in ("flow", "tokens")]
     shown = [column for column in shown if column[1] in metrics]
-    rows = [[arm["arm"], *[show(arm["metrics"].get(name)) for _, name, show in shown]] for arm in summary["arms"]]
+    rows: list[TableRow] = [[arm.arm, *[show(arm.metrics.get(name)) for _, name, show in shown]] for arm in result.arms]
     note = (
         "Means over seeds; brackets: 95 % bootstrap intervals over seeds and, within each, episodes. Action error: on held-out "
         "chunks, as a share of what always predicting the mean gets."
     )
-    return Table("Results", note, ["arm", *[title for title, _, _ in shown]], rows)
+    return StudyTable("Results", note, ["arm", *[title for title, _, _ in shown]], rows)
 
 
-def compared(summary: dict[str, Any]) -> Table:
+def compared(result: StudyResult) -> StudyTable:
     """Differences to the reference."""
-    names = [f"success/{s}" for s in summary["splits"]]
-    names += [f"followed/{s}" for s in summary["splits"] if s in (summary["splits"][0], "uncorrelated")]
-    names = [n for n in [*names, "vqa", "vqa, before"] if any(n in arm["against"] for arm in summary["arms"])]
-    rows = [[arm["arm"], *[points(arm["against"].get(name)) for name in names]] for arm in summary["arms"]]
+    names = [f"success/{s}" for s in result.splits]
+    names += [f"followed/{s}" for s in result.splits if s in (result.splits[0], "uncorrelated")]
+    names = [n for n in [*names, "vqa", "vqa, before"] if any(n in arm.against for arm in result.arms)]
+    rows: list[TableRow] = [[arm.arm, *[points(arm.against.get(name)) for name in names]] for arm in result.arms]
     titles = {"vqa, before": "VQA, against the base VLM", "vqa": "VQA"}
     columns = ["arm", *[titles.get(name, name.replace("/", ", ")) for name in names]]
     note = "Differences in points, paired by seed and episode; * marks intervals without 0."
-    return Table(f"Against {summary['reference']}", note, columns, rows)
+    return StudyTable(f"Against {result.reference}", note, columns, rows)
 
 
-def budgets(summary: dict[str, Any]) -> Table:
+def budgets(result: StudyResult) -> StudyTable:
     """What each arm was given, and what it took."""
-    rows = []
-    for arm in summary["arms"]:
-        reached = [n for n in arm["robot_samples_to_threshold"] if n is not None]
-        total = len(arm["robot_samples_to_threshold"])
+    rows: list[TableRow] = []
+    for arm in result.arms:
+        reached = [n for n in arm.robot_samples_to_threshold if n is not None]
+        total = len(arm.robot_samples_to_threshold)
         to = f"{np.median(reached):,.0f} ({len(reached)} of {total})" if reached else f"none of {total}"
-        ms = [f"{arm['metrics'][n]['mean']:.2f}" if n in arm["metrics"] else "-" for n in ("ms/flow", "ms/tokens")]
-        seconds = round(float(np.median(arm["seconds"])))
-        cost = [arm["steps"], round(arm["robot_samples"]), f"{arm['tflop']:.3g}", seconds]
-        rows.append([arm["arm"], arm["flags"], arm["shards"], *cost, to, *ms])
+        ms = [f"{arm.metrics[n].mean:.2f}" if n in arm.metrics else "-" for n in ("ms/flow", "ms/tokens")]
+        seconds = round(float(np.median(arm.seconds)))
+        rows.append(
+            [arm.arm, arm.flags, arm.shards, arm.steps, round(arm.robot_samples), f"{arm.tflop:.3g}", seconds, to, *ms]
+        )
     columns = ["arm", "flags", "shards", "steps", "robot samples", "TFLOP", "seconds"]
-    columns += [f"robot samples to {100 * summary['threshold']:.0f} %", "ms, flow", "ms, tokens"]
+    columns += [f"robot samples to {100 * result.threshold:.0f} %", "ms, flow", "ms, tokens"]
     note = "Of one run. seconds: median of training. robot samples to: between measured points linearly. ms: per chunk."
-    return Table("Budgets", note, columns, rows)
+    return StudyTable("Budgets", note, columns, rows)
 
 
-def search(summary: dict[str, Any]) -> Table | None:
-    """What the search before the study found, None where there was none."""
-    if not summary["tuned"]:
+def search(result: StudyResult) -> StudyTable | None:
+    """What each value of the search before the study reached, None if there was none."""
+    if not result.tuned:
         return None
-    values = list(next(iter(summary["tuned"].values())))
-    rows = [[arm, *[f"{e[v]:.4g}" for v in values], min(e, key=e.__getitem__)] for arm, e in summary["tuned"].items()]
+    values = list(next(iter(result.tuned.values())))
+    rows: list[TableRow] = [
+        [arm, *[f"{e[v]:.4g}" for v in values], min(e, key=e.__getitem__)] for arm, e in result.tuned.items()
+    ]
     note = "Held-out action error of shorter runs with another seed; each arm takes its best value."
-    return Table("Search", note, ["arm", *values, "taken"], rows)
+    return StudyTable("Search", note, ["arm", *values, "taken"], rows)
 
 
-def tables(summary: dict[str, Any]) -> list[Table]:
+def tables(result: StudyResult) -> list[StudyTable]:
     """All of them."""
-    return [t for t in (overview(summary), compared(summary), budgets(summary), search(summary)) if t is not None]
+    return [t for t in (overview(result), compared(result), budgets(result), search(result)) if t is not None]
 
 
 def short(value: Any) -> Any:
@@ -129,23 +145,42 @@ def short(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def write(summary: dict[str, Any], command: str, out: Path) -> None:
-    """OUT/results.json and OUT/results.md."""
-    write_text(out / "results.json", json.dumps(short({"command": command} | summary), indent=1) + "\n")
-    base, seeds = summary["base"], summary["seeds"]
-    text = [f"# {summary['study']}", "", summary["question"], "", f"`{command}`", ""]
+STUDY = OutputKind(
+    "study",
+    marks=(Mark("results.json", ("command", "study", "question", "seeds")),),
+    files=("results.json", "results.md", "study.html"),
+    resume="always",
+)
+
+
+def write(result: StudyResult, command: str, out: Path) -> None:
+    """Writes OUT/results.json and OUT/results.md.
+
+    Args:
+        result: what the study found.
+        command: that carried it out.
+        out: folder.
+    """
+    write_text(out / "results.json", json.dumps(short({"command": command} | result.to_json()), indent=1) + "\n")
+    write_text(out / "results.md", markdown(result, command))
+
+
+def markdown(result: StudyResult, command: str) -> str:
+    """The text of results.md."""
+    base, seeds = result.base, result.seeds
+    text = [f"# {result.study}", "", result.question, "", f"`{command}`", ""]
     text += [
-        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), {summary['episodes']} episodes per split and embodiment. "
-        f"{summary['hardware']}, {summary['date']}, {summary['seconds'] / 60:.0f} minutes of runs besides the base VLM. "
-        + ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
+        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), {result.episodes} episodes per split and embodiment. "
+        f"{result.hardware}, {result.date}, {result.seconds / 60:.0f} minutes of runs besides the base VLM. "
+        + ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "",
-        f"Base VLM: `{base['flags']}` on `{base['shards']}`. Every arm: `{summary['common']}`.",
+        f"Base VLM: `{base.flags}` on `{base.shards}`. Every arm: `{result.common}`.",
     ]
-    if base["vqa"]:
-        v = base["vqa"]
-        common = f"always the most common answer of a question's kind: {100 * v['baseline']:.1f} %"
-        text += [f"VQA of the base: {100 * v['accuracy']:.1f} % of {v['questions']} ({common})."]
-    for table in tables(summary):
+    if base.vqa:
+        v = base.vqa
+        common = f"always the most common answer of a question's kind: {100 * v.baseline:.1f} %"
+        text += [f"VQA of the base: {100 * v.accuracy:.1f} % of {v.questions} ({common})."]
+    for table in tables(result):
         text += [
             "",
             f"## {table.title}",
@@ -156,4 +191,4 @@ def write(summary: dict[str, Any], command: str, out: Path) -> None:
             "|" + "---|" * len(table.columns),
         ]
         text += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.rows]
-    write_text(out / "results.md", "\n".join(text) + "\n")
+    return "\n".join(text) + "\n"

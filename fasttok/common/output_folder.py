@@ -1,0 +1,337 @@
+"""May a command write to OUT? One rule for all commands: it looks into the folder, and touches only files that it wrote.
+
+    not there, or empty        it may
+    an earlier output          with --overwrite, or --resume where the command has it; without them it says so
+    anything else              never, with --overwrite too: it says what it looked for
+
+An earlier output is known by a file of it (a `Mark`): JSON with the keys and the format version that this command writes. A
+file of that name alone is not enough, as `config.json` is the name of many things. What is replaced is deleted file by file,
+by the names that the command writes: a note that somebody put there stays. Nothing is deleted before `begin` or `install`,
+which a command calls when all of its inputs have been checked. OUT may be a URL of fsspec.
+"""
+
+import contextlib
+import fnmatch
+import json
+import os
+import posixpath
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from fasttok.errors import InputError
+
+BEGUN = ".begun.json"
+TREE = "/**"  # ends a pattern of a folder of which a library wrote all
+HALF_WRITTEN = re.compile(r"^\.(.+)\.(?:[0-9a-f]{32}\.tmp|part)$")  # what a killed process leaves beside a file
+State = Literal["new", "unfinished", "finished"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A file by which a folder is known again.
+
+    Attributes:
+        file: its path in the folder.
+        keys: keys of its JSON object, or of each object of its list; "a/b" is the key b of the object at a.
+        version: newest format version that is known, where the file has one at `version_key`.
+        version_key: key of the format version.
+    """
+
+    file: str
+    keys: tuple[str, ...] = ()
+    version: int | None = None
+    version_key: str = "format_version"
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """What a command writes into a folder.
+
+    Attributes:
+        name: what such a folder is, for messages: "INDEX".
+        marks: files of which one is enough to know a folder of this kind. The first is there only when all is finished, if
+            `begun` is given. Without any mark, a folder is known by holding nothing else but `files`.
+        files: patterns of all files that the command writes: `*` stays within a name, and a `/**` at the end means the whole
+            tree below, for folders that a library fills.
+        begun: folder, relative to OUT, for a file that marks an output as unfinished; "" if the other marks are there from the
+            start. The command deletes it when it is done.
+        resume: whether an unfinished output is continued with --resume ("flag"), always, or never.
+        inner: folders in it that are outputs of their own, and of which kind.
+    """
+
+    name: str
+    marks: tuple[Mark, ...]
+    files: tuple[str, ...]
+    begun: str = ""
+    resume: Literal["flag", "always", "never"] = "never"
+    inner: Mapping[str, "OutputKind"] = field(default_factory=dict)
+
+    @property
+    def a_name(self) -> str:
+        """The name with its article.
+
+        >>> OutputKind("export", (), ()).a_name, OutputKind("run", (), ()).a_name
+        ('an export', 'a run')
+        """
+        return f"an {self.name}" if self.name[0] in "aeioAEIO" else f"a {self.name}"
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Patterns of all files, those of inner outputs too."""
+        below = (f"{folder}/{pattern}" for folder, kind in self.inner.items() for pattern in kind.patterns)
+        return (*self.files, *((f"{self.begun}{TREE}",) if self.begun else ()), *below)
+
+    def wrote(self, path: str) -> bool:
+        """Whether a file, relative to OUT, has a name that the command writes; half-written ones have, too.
+
+        >>> kind = OutputKind("letters", (), ("*.txt", "state/*.json", "logs/**"))
+        >>> [kind.wrote(name) for name in ("a.txt", ".a.txt.part", "state/1.json", "state/a/1.json", "logs/a/b", "b.md")]
+        [True, True, True, False, True, False]
+        """
+        folder, _, name = path.rpartition("/")
+        half = HALF_WRITTEN.match(name)
+        names = [path] + ([posixpath.join(folder, half[1])] if half else [])
+        return any(_fits(name, pattern) for name in names for pattern in self.patterns)
+
+
+class OutputFolder:
+    """OUT, which may be written; made by `check_output`.
+
+    Attributes:
+        path: OUT on its file system; links are followed.
+        kind: what is written.
+        state: what was there: nothing ("new"), or an earlier output.
+        replaces: whether `begin` deletes the earlier output.
+    """
+
+    def __init__(
+        self, fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, state: State, replaces: bool
+    ) -> None:
+        self._fs, self.path, self.kind, self.state, self.replaces = fs, path, kind, state, replaces
+
+    def begin(self) -> None:
+        """Deletes the earlier output if it is to be replaced, makes the folder, and marks it as unfinished."""
+        self._clear()
+        self._fs.makedirs(self.path, exist_ok=True)
+        if self.kind.begun:
+            self._fs.makedirs(f"{self.path}/{self.kind.begun}", exist_ok=True)
+            said = json.dumps({"writes": self.kind.name, "format_version": self.kind.marks[0].version})
+            target, temporary = (
+                f"{self.path}/{self.kind.begun}/{name}" for name in (BEGUN, f".{BEGUN}.{uuid.uuid4().hex}.tmp")
+            )
+            if isinstance(self._fs, LocalFileSystem):
+                Path(temporary).write_text(said + "\n", encoding="utf-8")
+                Path(temporary).replace(target)
+            else:
+                self._fs.pipe_file(target, said.encode() + b"\n")
+
+    def install(self, temporary: Path, last: str) -> None:
+        """Puts a finished local folder in OUT's place: by one renaming, if OUT holds nothing; else file by file.
+
+        Args:
+            temporary: the folder, on the same disk; it is gone afterwards.
+            last: the file of it without which OUT is not valid; it comes last.
+        """
+        out = Path(self.path)
+        self._clear()
+        with contextlib.suppress(OSError):
+            out.rmdir()  # empty folders cannot be replaced everywhere
+        if not out.exists():
+            temporary.replace(out)
+            return
+        files = sorted(_local_files(str(temporary)), key=lambda file: (file == last, file))
+        for file in files:
+            (out / file).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / file).replace(out / file)
+        shutil.rmtree(temporary)
+
+    def _clear(self) -> None:
+        if not self.replaces:
+            return
+        for file in _files(self._fs, self.path):
+            if self.kind.wrote(file):
+                self._fs.rm_file(f"{self.path}/{file}")
+        if isinstance(self._fs, LocalFileSystem):
+            for folder, _, _ in os.walk(self.path, topdown=False):
+                with contextlib.suppress(OSError):
+                    if folder != self.path:
+                        Path(folder).rmdir()  # only where nothing is left
+        self._fs.invalidate_cache()
+
+
+def check_output(
+    out: str | Path,
+    kind: OutputKind,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    how: str = "--overwrite",
+    other: str = "another --out",
+) -> OutputFolder:
+    """Whether OUT may be written. Changes nothing.
+
+    Args:
+        out: folder or URL.
+        kind: what is to be written.
+        overwrite: whether an earlier output is to be replaced.
+        resume: whether an earlier output is to be continued.
+        how: how to say that it is to be replaced, for messages.
+        other: what else to choose, for messages.
+
+    Raises:
+        InputError: OUT is not a folder, is not of this kind, is of a newer format, holds an earlier output and neither flag is
+            given, or has a link where the earlier output had a folder.
+    """
+    fs, path = _opened(str(out))
+    fs.invalidate_cache()
+    if not fs.exists(path):
+        if isinstance(fs, LocalFileSystem) and Path(str(out)).is_symlink():
+            raise InputError(f"{out} is a link to nothing; choose {other}")
+        return OutputFolder(fs, path, kind, "new", replaces=False)
+    if not fs.isdir(path):
+        raise InputError(f"{out} exists and is not a folder; choose {other}")
+    if _empty(fs, path, kind):
+        return OutputFolder(fs, path, kind, "new", replaces=False)
+    state = _state(fs, path, kind, f"{out}", other)
+    if state == "unfinished" and kind.resume == "always":
+        return OutputFolder(fs, path, kind, state, replaces=False)
+    if not overwrite and not resume:
+        flags = f"--resume to go on, {how} to replace it" if kind.resume == "flag" else f"{how} to replace it"
+        known = {"finished": f"a finished {kind.name}", "unfinished": f"an unfinished {kind.name}"}
+        ours = known[state] if kind.begun else kind.a_name
+        raise InputError(f"{out} is {ours}; pass {flags}, or choose {other}")
+    if overwrite and isinstance(fs, LocalFileSystem):
+        for file in _local_files(path):
+            if Path(path, file).is_symlink() and Path(path, file).is_dir() and _above(file, kind):
+                raise InputError(
+                    f"{out}/{file} is a link, so what it leads to is left alone; remove it, or choose {other}"
+                )
+    return OutputFolder(fs, path, kind, state, replaces=overwrite)
+
+
+def _opened(out: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    try:
+        fs, path = cast(tuple[fsspec.AbstractFileSystem, str], fsspec.core.url_to_fs(out))
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{out}: {error}") from None
+    return fs, Path(path).resolve().as_posix() if isinstance(fs, LocalFileSystem) else path.rstrip("/")
+
+
+def _empty(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind) -> bool:
+    """Whether a folder holds nothing, or nothing but what a killed process left before it had marked the folder."""
+    for entry in fs.ls(path, detail=True):
+        name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+        if entry["type"] == "directory" and name == kind.begun:
+            if not _empty(fs, entry["name"], OutputKind("", (), (BEGUN,))):
+                return False
+        elif not (HALF_WRITTEN.match(name) and kind.wrote(name)):
+            return False
+    return True
+
+
+def _state(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, out: str, other: str) -> State:
+    """What an earlier run left in a folder.
+
+    Raises:
+        InputError: the folder is of another kind, or of a newer format.
+    """
+    if not kind.marks:
+        strange = next((file for file in _files(fs, path) if not kind.wrote(file)), None)
+        if strange is None:
+            return "finished"
+        raise _left_alone(out, kind, f"it holds {strange}", other)
+    marks = kind.marks
+    if kind.begun:
+        marks = (*marks, Mark(f"{kind.begun}/{BEGUN}", ("writes", "format_version"), marks[0].version))
+    why = []
+    for number, mark in enumerate(marks):
+        wrong = _wrong(fs, path, mark, kind)
+        if wrong == "newer":
+            raise InputError(f"{out} was written by a newer fasttok ({mark.file}), so it is left alone; choose {other}")
+        if not wrong:
+            return "unfinished" if kind.begun and number else "finished"
+        why.append(wrong)
+    raise _left_alone(out, kind, next((reason for reason in why if not reason.startswith("it has no")), why[0]), other)
+
+
+def _wrong(fs: fsspec.AbstractFileSystem, path: str, mark: Mark, kind: OutputKind) -> str:
+    """Why a mark is not that of a kind, "" if it is; "newer" for a newer format."""
+    try:
+        value = json.loads(fs.cat_file(f"{path}/{mark.file}"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return f"it has no {mark.file}"
+    except ValueError:
+        return f"its {mark.file} is not JSON"
+    if mark.file.endswith(BEGUN) and kind.begun and (not isinstance(value, dict) or value.get("writes") != kind.name):
+        return f"its {mark.file} is that of another command"
+    if not isinstance(value, dict | list):
+        return f"its {mark.file} has no keys"
+    for item in value if isinstance(value, list) else [value]:
+        lacking = [key for key in mark.keys if not _has(item, key)]
+        if lacking:
+            return f"its {mark.file} lacks {', '.join(lacking)}"
+    if mark.version is not None and isinstance(value, dict):
+        version = _get(value, mark.version_key)
+        if isinstance(version, int) and version > mark.version:
+            return "newer"
+    return ""
+
+
+def _left_alone(out: str, kind: OutputKind, why: str, other: str) -> InputError:
+    return InputError(
+        f"{out} exists and is not {kind.a_name} ({why}), so it is left alone, with --overwrite too; choose {other}"
+    )
+
+
+def _get(value: object, key: str) -> object:
+    for name in key.split("/"):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _has(value: object, key: str) -> bool:
+    *above, last = key.split("/")
+    holder = _get(value, "/".join(above)) if above else value
+    return isinstance(holder, Mapping) and last in holder
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """Whether a relative path has the form of a pattern; each `*` stays within one name."""
+    whole = pattern.endswith(TREE)
+    names, wanted = path.split("/"), pattern.removesuffix(TREE).split("/")
+    if len(names) <= len(wanted) if whole else len(names) != len(wanted):
+        return False
+    return all(fnmatch.fnmatchcase(name, part) for name, part in zip(names, wanted, strict=False))
+
+
+def _above(folder: str, kind: OutputKind) -> bool:
+    """Whether a command writes files below a folder."""
+    depth = folder.count("/") + 1
+    return any(_fits(folder, "/".join(pattern.removesuffix(TREE).split("/")[:depth]))
+               for pattern in kind.patterns if pattern.endswith(TREE) or pattern.count("/") >= depth)  # fmt: skip
+
+
+def _files(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
+    """All files below a folder, relative to it."""
+    if isinstance(fs, LocalFileSystem):
+        yield from _local_files(path)
+        return
+    for file in fs.find(path):
+        yield file[len(path) :].lstrip("/")
+
+
+def _local_files(path: str) -> list[str]:
+    """As `_files`; a link is a file, whatever it leads to."""
+    found = []
+    for folder, folders, files in os.walk(path):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        found += [Path(folder, name).relative_to(path).as_posix() for name in (*files, *links)]
+    return found

@@ -1,0 +1,27 @@
+"""How the folder of SHARDS is known again (`fasttok.common.output_folder`)."""
+
+from fasttok.common.output_folder import Mark, OutputKind
+from pipelines.builder.plan import FORMAT_VERSION as PLAN_VERSION
+from pipelines.common.live_counts import WORK
+from pipelines.shards.manifest import FORMAT_VERSION, NAME
+
+SHARDS = OutputKind(
+    "build of shards",
+    marks=(
+        Mark(NAME, ("format_version", "sources", "shards", "plan_digest"), FORMAT_VERSION),
+        Mark("plan/plan.json", ("format_version", "digest", "index_digest", "sources"), PLAN_VERSION),
+    ),
+    files=(
+        NAME,
+        "README.md",
+        "shard-*-of-*.arrow",
+        "state/shard-*.json",
+        "rejected/shard-*.jsonl",
+        "plan/plan.json",
+        "plan/sources.json",
+        "plan/*.parquet",
+        "tokenizer/*",  # what was in the folder that --tokenizer named
+    ),
+    begun=WORK,
+    resume="flag",
+)

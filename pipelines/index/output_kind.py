@@ -1,0 +1,24 @@
+"""How the folder of an INDEX is known again (`fasttok.common.output_folder`)."""
+
+from fasttok.common.output_folder import Mark, OutputKind
+from fasttok.episodes.index_file import FILE, FORMAT_VERSION
+from pipelines.common.live_counts import JOBS, WORK
+from pipelines.index.statistics_file import FILE as STATISTICS
+
+INDEX = OutputKind(
+    "INDEX",
+    marks=(
+        Mark(FILE, ("format_version", "digest", "datasets"), FORMAT_VERSION),
+        Mark(f"{WORK}/{JOBS}"),  # what unfinished ones of before `.begun.json` are known by
+    ),
+    files=(
+        FILE,
+        STATISTICS,
+        "*/*/*.episodes.parquet",
+        "*/*/*.rejected.parquet",
+        "*/*/*.steps.parquet",
+        "*/*/*.summary.json",
+    ),
+    begun=WORK,
+    resume="always",
+)

@@ -1,0 +1,212 @@
+"""May a command write to OUT? One rule for all: it looks into the folder, and deletes only files that it wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from fasttok.common.output_folder import Mark, OutputKind, check_output
+from fasttok.errors import InputError
+
+LETTERS = OutputKind(
+    "bundle of letters",
+    marks=(Mark("index.json", ("format_version", "letters"), 2),),
+    files=("index.json", "letter-*.txt", "stamps/*.json", "logs/[0-9]*/**"),
+    begun=".unfinished",
+    resume="flag",
+)
+INNER = OutputKind("desk", (Mark("desk.json", ("owner/name",)),), ("desk.json",), inner={"letters": LETTERS})
+RESUMED = OutputKind("diary", LETTERS.marks, LETTERS.files, begun=".unfinished", resume="always")
+
+
+def written(out: Path, version: int = 2) -> Path:
+    """A finished bundle."""
+    (out / "stamps").mkdir(parents=True)
+    (out / "logs" / "7" / "a").mkdir(parents=True)
+    for name in ("letter-1.txt", "stamps/1.json", "logs/7/a/b", ".letter-2.txt.part", f".letter-3.txt.{32 * '0'}.tmp"):
+        (out / name).write_text("ours")
+    (out / "index.json").write_text(json.dumps({"format_version": version, "letters": []}))
+    return out
+
+
+def names(out: Path) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() or path.is_symlink())
+
+
+@pytest.mark.parametrize("flags", [{}, {"overwrite": True}, {"resume": True}])
+def test_what_is_not_there_or_empty_may_be_written(tmp_path: Path, flags: dict[str, bool]) -> None:
+    (tmp_path / "empty").mkdir()
+    for out in (tmp_path / "new" / "deeper", tmp_path / "empty"):
+        place = check_output(out, LETTERS, **flags)
+        assert place.state == "new"
+        assert out.exists() == (out.name == "empty")  # the check alone writes nothing
+        place.begin()
+        assert names(out) == [".unfinished/.begun.json"]
+        assert check_output(out, LETTERS, resume=True).state == "unfinished"
+
+
+def test_a_kill_before_the_mark_leaves_a_folder_that_is_still_new(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished").mkdir()
+    (tmp_path / ".unfinished" / f"..begun.json.{32 * '0'}.tmp").touch()
+    (tmp_path / ".letter-1.txt.part").touch()
+    assert check_output(tmp_path, LETTERS).state == "new"
+
+
+def test_ours_finished_asks_what_to_do(tmp_path: Path) -> None:
+    out = written(tmp_path / "out")
+    with pytest.raises(
+        InputError, match="is a finished bundle of letters; pass --resume to go on, --overwrite to replace it, or"
+    ):
+        check_output(out, LETTERS)
+    with pytest.raises(
+        InputError, match="is a finished diary; pass --overwrite to replace it, or choose another --out"
+    ):
+        check_output(out, RESUMED)
+    assert check_output(out, LETTERS, resume=True).state == "finished"
+    before = names(out)
+    check_output(out, LETTERS, resume=True).begin()
+    assert names(out) == sorted([".unfinished/.begun.json", *before])
+    check_output(out, LETTERS, overwrite=True).begin()
+    assert names(out) == [".unfinished/.begun.json"]
+    assert not (out / "logs").exists()
+
+
+def test_ours_unfinished(tmp_path: Path) -> None:
+    for kind in (LETTERS, RESUMED):
+        out = tmp_path / kind.name
+        check_output(out, kind).begin()
+        (out / "letter-1.txt").touch()
+    with pytest.raises(InputError, match="is an unfinished bundle of letters; pass --resume"):
+        check_output(tmp_path / LETTERS.name, LETTERS)
+    assert check_output(tmp_path / LETTERS.name, LETTERS, overwrite=True).replaces
+    place = check_output(tmp_path / RESUMED.name, RESUMED, overwrite=True)  # nothing finished is there to be replaced
+    place.begin()
+    assert (tmp_path / RESUMED.name / "letter-1.txt").exists()
+    with pytest.raises(InputError, match=r"not a diary \(its .unfinished/.begun.json is that of another command\)"):
+        check_output(tmp_path / LETTERS.name, RESUMED)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "it has no index.json"),
+        ("{", "its index.json is not JSON"),
+        ("3", "its index.json has no keys"),
+        ('{"letters": []}', "its index.json lacks format_version"),
+        ('{"format_version": 1, "pages": []}', "its index.json lacks letters"),
+    ],
+)
+@pytest.mark.parametrize("flags", [{}, {"overwrite": True}, {"resume": True}])
+def test_what_is_not_ours_is_left_alone(tmp_path: Path, content: str | None, why: str, flags: dict[str, Any]) -> None:
+    (tmp_path / "letter-to-mum.txt").write_text("dear mum")  # a name that the command writes too
+    if content is not None:
+        (tmp_path / "index.json").write_text(content)
+    before = names(tmp_path)
+    with pytest.raises(
+        InputError, match=rf"is not a bundle of letters \({why}\), so it is left alone, with --overwrite too"
+    ):
+        check_output(tmp_path, LETTERS, **flags)
+    assert names(tmp_path) == before
+
+
+def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"written by a newer fasttok \(index.json\)"):
+        check_output(written(tmp_path / "out", version=3), LETTERS, overwrite=True)
+    assert check_output(written(tmp_path / "old", version=1), LETTERS, overwrite=True).state == "finished"
+
+
+def test_a_strangers_file_in_our_folder_survives(tmp_path: Path) -> None:
+    out = written(tmp_path / "out")
+    strange = ["letters/old.txt", "logs/readme", "notes.md", "stamps/rare.png"]
+    for name in strange:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    check_output(out, LETTERS, overwrite=True).begin()
+    assert names(out) == [".unfinished/.begun.json", *strange]
+    assert all((out / name).read_text() == "mine" for name in strange)
+
+
+def test_links(tmp_path: Path) -> None:
+    real = written(tmp_path / "real")
+    (tmp_path / "link").symlink_to(real)
+    check_output(tmp_path / "link", LETTERS, overwrite=True).begin()
+    assert (tmp_path / "link").is_symlink()
+    assert names(real) == [".unfinished/.begun.json"]
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    with pytest.raises(InputError, match="is a link to nothing"):
+        check_output(tmp_path / "dangling", LETTERS)
+    # A file of ours that is a link: the link goes, what it leads to stays.
+    out = written(tmp_path / "out")
+    (tmp_path / "elsewhere.txt").write_text("precious")
+    (out / "letter-9.txt").symlink_to(tmp_path / "elsewhere.txt")
+    check_output(out, LETTERS, overwrite=True).begin()
+    assert not (out / "letter-9.txt").is_symlink()
+    assert (tmp_path / "elsewhere.txt").read_text() == "precious"
+    # A folder that is a link is never entered: what is to be replaced would stay, so the command refuses and names it.
+    again = written(tmp_path / "again")
+    (tmp_path / "scratch" / "8").mkdir(parents=True)
+    (again / "logs" / "8").symlink_to(tmp_path / "scratch" / "8")
+    with pytest.raises(InputError, match="again/logs/8 is a link"):
+        check_output(again, LETTERS, overwrite=True)
+    assert (again / "letter-1.txt").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="exists and is not a folder"):
+        check_output(tmp_path / "out", LETTERS, overwrite=True)
+
+
+def test_inner_outputs_go_with_the_outer_one(tmp_path: Path) -> None:
+    written(tmp_path / "letters")
+    (tmp_path / "letters" / "mine.md").touch()
+    (tmp_path / "desk.json").write_text('{"owner": {"name": "me"}}')
+    check_output(tmp_path, INNER, overwrite=True).begin()
+    assert names(tmp_path) == ["letters/mine.md"]
+
+
+def test_without_a_mark_a_folder_is_ours_if_it_holds_nothing_else(tmp_path: Path) -> None:
+    kind = OutputKind("pile", (), ("*.txt",))
+    (tmp_path / "a.txt").touch()
+    assert check_output(tmp_path, kind, overwrite=True).state == "finished"
+    (tmp_path / "b.md").touch()
+    with pytest.raises(InputError, match=r"is not a pile \(it holds b.md\)"):
+        check_output(tmp_path, kind, overwrite=True)
+
+
+def test_a_finished_folder_is_put_in_place(tmp_path: Path) -> None:
+    for name, before in (("new", []), ("empty", []), ("ours", ["letter-1.txt", "mine.md"])):
+        out, made = tmp_path / name, tmp_path / f".{name}"
+        if name == "empty":
+            out.mkdir()
+        if before:
+            written(out)
+            (out / "mine.md").touch()
+        (made / "stamps").mkdir(parents=True)
+        (made / "index.json").write_text("{}")
+        (made / "stamps" / "2.json").touch()
+        check_output(out, LETTERS, overwrite=True).install(made, last="index.json")
+        assert names(out) == ["index.json", *[n for n in before if n == "mine.md"], "stamps/2.json"]
+        assert not made.exists()
+
+
+def test_urls() -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe(
+        {
+            "/desk/out/index.json": b'{"format_version": 2, "letters": []}',
+            "/desk/out/letter-1.txt": b"",
+            "/desk/out/b": b"",
+        }
+    )
+    with pytest.raises(InputError, match="--overwrite"):
+        check_output("memory://desk/out", LETTERS)
+    check_output("memory://desk/out/", LETTERS, overwrite=True).begin()
+    assert sorted(fs.find("/desk/out")) == ["/desk/out/.unfinished/.begun.json", "/desk/out/b"]
+    fs.pipe("/desk/other/a", b"")
+    with pytest.raises(InputError, match="left alone"):
+        check_output("memory://desk/other", LETTERS, overwrite=True)
+    assert check_output("memory://desk/nothing", LETTERS).state == "new"
+    fs.rm("/desk", recursive=True)

@@ -1,0 +1,97 @@
+"""The runs of a study: its base VLM, the tries of its search, and every arm with every seed. Imports no JAX."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from train.study.arm_config import parse, training
+from train.study.run_spec import MODEL, RunSpec
+from train.study.spec import Arm, Study
+from train.study.study_data import HELD_OUT, VQA, StudyInputs
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A run that is asked for.
+
+    Attributes:
+        name: first part of its folder's name.
+        title: for people.
+        spec: what it is.
+    """
+
+    name: str
+    title: str
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
+class RunGrid:
+    """Makes the runs of a study.
+
+    Attributes:
+        study: says which runs there are.
+        inputs: data and world.
+    """
+
+    study: Study
+    inputs: StudyInputs
+
+    @property
+    def vqa(self) -> str:
+        """Folder of the VQA dataset, "" if there is none."""
+        return self._folder(VQA)
+
+    @property
+    def held_out(self) -> str:
+        """Folder of the held-out shards, "" if there are none."""
+        return self._folder(HELD_OUT)
+
+    def _folder(self, name: str) -> str:
+        path = self.inputs.data / name
+        return str(path) if path.exists() else ""
+
+    def base(self) -> StudyRun:
+        """The VLM that all runs start from."""
+        study = self.study
+        config = parse(study.base.flags, self.inputs.data / study.base.shards, Path(MODEL))
+        return StudyRun("base", "base VLM", RunSpec(config, study.evaluate, vqa=self.vqa, measure="vqa"))
+
+    def tries(self, start: Path) -> list[tuple[Arm, str, StudyRun]]:
+        """The runs of the search, each with its arm and the value that it tries; none if the study has no search.
+
+        Args:
+            start: folder of the base VLM's run.
+        """
+        tune = self.study.tune
+        if tune is None:
+            return []
+        few, out = round(tune.share * self.study.robot_samples), []
+        for arm in self.study.arms:
+            for value in tune.values:
+                spec = self._spec(arm, tune.seed, start, (tune.flag, value))
+                spec = dataclasses.replace(spec, robot_samples=few, measure="actions")
+                out.append((arm, value, StudyRun(f"{arm.name}_search", f"{arm.name}, {value}", spec)))
+        return out
+
+    def run(self, arm: Arm, seed: int, start: Path, chosen: tuple[str, ...], tflop: float | None = None) -> StudyRun:
+        """An arm with a seed.
+
+        Args:
+            arm: what is trained.
+            seed: of the run.
+            start: folder of the base VLM's run.
+            chosen: flags that the search found best for the arm.
+            tflop: to spend; None: the study's number of robot samples decides.
+        """
+        spec = self._spec(arm, seed, start, chosen)
+        if tflop is not None:
+            spec = dataclasses.replace(spec, robot_samples=None, tflop=tflop)
+        return StudyRun(f"{arm.name}_seed_{seed}", f"{arm.name}, seed {seed}", spec)
+
+    def _spec(self, arm: Arm, seed: int, start: Path, extra: tuple[str, ...]) -> RunSpec:
+        study, inputs = self.study, self.inputs
+        config = training(study, arm, inputs.data, Path(MODEL), seed, ("--init-from", str(start), *extra))
+        return RunSpec(
+            config, study.evaluate, inputs.env, study.world, self.held_out, self.vqa, robot_samples=study.robot_samples
+        )

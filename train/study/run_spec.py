@@ -1,0 +1,85 @@
+"""spec-DIGEST.json: what one run of a study is, and the files in its folder. Imports no JAX."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fasttok.common import json_files
+from train.config import TrainConfig
+from train.study.spec import Evaluation
+
+MODEL, LOG = "model", "log.txt"
+Measure = Literal["all", "actions", "vqa"]
+"""What is measured: everything, held-out action error only (of a search), or answers only (of a VLM)."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is. A result counts for exactly the spec that it was made from.
+
+    Attributes:
+        train: configuration of the training.
+        evaluate: how it is measured.
+        env: module:factory of the environment, "" if nothing acts.
+        world: options of the factory.
+        held_out: folder of held-out shards, "" if there are none.
+        vqa: folder of a VQA dataset, "" if there is none.
+        measure: what is measured.
+        robot_samples: rows of robots to learn from, which decide the steps; None: see `tflop`.
+        tflop: TFLOP to spend, which decide the steps; None, and no `robot_samples`: as many steps as `train` says.
+    """
+
+    train: TrainConfig
+    evaluate: Evaluation
+    env: str = ""
+    world: dict[str, Any] = field(default_factory=dict)
+    held_out: str = ""
+    vqa: str = ""
+    measure: Measure = "all"
+    robot_samples: int | None = None
+    tflop: float | None = None
+
+    @property
+    def training_digest(self) -> str:
+        """Digest of all that decides what is trained; it names the run's folder."""
+        training = {name: value for name, value in self.train.to_json().items() if name not in ("out", "preset")}
+        return _digest([training, self.robot_samples, self.tflop, self.evaluate.checkpoints])
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything, how it is measured too; it names the result."""
+        return _digest(json_files.encode(self))
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Files in a run's folder besides MODEL (written by `fasttok-train`) and LOG; several studies may measure one run.
+
+    Attributes:
+        folder: of the run.
+        digest: of the spec.
+    """
+
+    folder: Path
+    digest: str
+
+    @property
+    def spec(self) -> Path:
+        """What was asked for."""
+        return self.folder / f"spec-{self.digest}.json"
+
+    @property
+    def result(self) -> Path:
+        """What came of it; there only when all is done."""
+        return self.folder / f"result-{self.digest}.json"
+
+    @property
+    def film_file(self) -> Path:
+        """Frames of some episodes (`train.rollout_videos`)."""
+        return self.folder / f"films-{self.digest}.npz"
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]

@@ -1,0 +1,69 @@
+"""A study's data: a folder that the user gives, or that module:function makes. Imports no JAX."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fasttok.common.console import write_text
+from fasttok.errors import InputError
+from train.study.spec import Study
+from train.user_modules import load_attribute
+
+HELD_OUT, VQA = "held_out", "vqa"  # folders of the data besides those of shards
+
+
+@dataclass(frozen=True)
+class StudyInputs:
+    """What a study is carried out on.
+
+    Attributes:
+        data: folder of the shards, the held-out shards and the VQA dataset.
+        env: module:factory of the environment.
+    """
+
+    data: Path
+    env: str
+
+
+def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
+    """The folder of the study's data: given as such, or made in `made` by module:function.
+
+    It is called as `prepare(folder, shards, smoke, **world)` and makes a folder of shards for each name in `shards`, shards
+    `held_out` of other episodes, and a VQA dataset `vqa` with a val split; it leaves alone what is there.
+
+    Args:
+        study: names the shards, and the world.
+        data: folder, or module:function.
+        made: folder for data that the function makes.
+        smoke: whether the function should make as little as possible.
+
+    Raises:
+        InputError: neither a folder nor an importable function; data of another world are there; or shards are missing.
+    """
+    folder = Path(data)
+    if ":" in data and not folder.exists():
+        try:
+            prepare = load_attribute(data)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"--data {data!r}: {error}; expected a folder or module:function") from None
+        folder = made
+        _same_world(folder, study.world)
+        prepare(folder, study.shards, smoke, **study.world)
+    for name in study.shards:
+        if not (folder / name / "manifest.json").is_file():
+            raise InputError(
+                f"{folder} has no shards {name!r}; build them with: fasttok-pipelines build ... --out {folder / name}"
+            )
+    return folder
+
+
+def _same_world(folder: Path, world: Mapping[str, Any]) -> None:
+    """Data of one world are never taken for another's: what they were made with is kept beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "world.json"
+    if not kept.is_file():
+        write_text(kept, json.dumps(world) + "\n")
+    elif (before := json.loads(kept.read_text(encoding="utf-8"))) != world:
+        raise InputError(f"{folder} was made with {before}, this study's world is {world}; give it another --out")

@@ -1,0 +1,122 @@
+"""A study's file (train/configs/*.yaml), read into a `Study`. Imports no JAX."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from fasttok.common import json_files
+from fasttok.errors import InputError, unknown_name
+from train.study.arm_config import training
+from train.study.spec import Arm, Evaluation, Match, Study, Tuning
+
+# What `like: OTHER.yaml` takes from another study.
+SHARED = ("world", "base", "common", "robot_samples", "seeds", "evaluate")
+
+
+def load_study(path: Path) -> Study:
+    """Reads a study; `like: OTHER.yaml` takes what it does not say (`SHARED`) from a study beside it.
+
+    Raises:
+        InputError: names the key, what was found and what was expected.
+    """
+    values = _read(path)
+    if "like" in values:
+        other = str(values.pop("like"))
+        if Path(other).name != other:
+            raise InputError(f"{path}: like is {other!r}, expected the name of a study beside it, such as presets.yaml")
+        values = {key: value for key, value in _read(path.parent / other).items() if key in SHARED} | values
+    _check_keys(path, values, Study)
+    arms_by_name = values.get("arms")
+    if not isinstance(arms_by_name, dict) or not arms_by_name:
+        raise InputError(f"{path}: arms is {arms_by_name!r}, expected a mapping: name -> flags of fasttok-train")
+    arms = tuple(_arm(path, str(name), arm) for name, arm in arms_by_name.items())
+    if "base" not in values:
+        raise InputError(f"{path}: base is missing: flags of the VLM that all runs start from, such as --preset vlm")
+    for key in ("name", "question", "robot_samples"):
+        if key not in values:
+            raise InputError(f"{path}: {key} is missing")
+    seeds = values.get("seeds")
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds) or not seeds:
+        raise InputError(f"{path}: seeds is {seeds!r}, expected a list of numbers, such as [0, 1, 2]")
+    robot_samples = values["robot_samples"]
+    if not isinstance(robot_samples, int) or robot_samples < 1:
+        raise InputError(f"{path}: robot_samples is {robot_samples!r}, expected a number of rows, at least 1")
+    world = values.get("world", {})
+    if not isinstance(world, dict):
+        raise InputError(f"{path}: world is {world!r}, expected a mapping: option -> value")
+    study = Study(
+        name=str(values["name"]),
+        question=str(values["question"]),
+        base=_arm(path, "base", values["base"]),
+        common=tuple(shlex.split(str(values.get("common", "")))),
+        robot_samples=robot_samples,
+        seeds=tuple(dict.fromkeys(seeds)),
+        reference=str(values.get("reference", arms[0].name)),
+        arms=arms,
+        world=world,
+        tune=_tuning(path, values.get("tune")),
+        evaluate=_evaluation(path, values.get("evaluate", {})),
+    )
+    if study.reference not in [arm.name for arm in study.arms]:
+        raise unknown_name("reference arm", study.reference, [arm.name for arm in study.arms])
+    for arm in study.arms:  # every flag is tried before the first hour is spent
+        training(study, arm, Path("DATA"), Path("OUT"), seed=study.seeds[0])
+    return study
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there; the studies that come with fasttok are in train/configs") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping with name, question, base, common, robot_samples, seeds, arms")
+    return values
+
+
+def _check_keys(
+    path: Path, keys: Iterable[object], kind: type[Study | Arm | Tuning | Evaluation], where: str = ""
+) -> None:
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key in keys:
+        if key not in known:
+            raise InputError(f"{path}: {where}{unknown_name('key', str(key), known)}")
+
+
+def _tuning(path: Path, values: Any) -> Tuning | None:
+    if values is None:
+        return None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: tune is {values!r}, expected a mapping with flag and values")
+    _check_keys(path, values, Tuning, "tune: ")
+    tried = values.get("values", ())
+    if not isinstance(tried, list):
+        raise InputError(f"{path}: tune: values is {tried!r}, expected a list")
+    return json_files.decode(Tuning, values | {"values": [str(value) for value in tried]}, f"{path}: tune")
+
+
+def _evaluation(path: Path, values: Any) -> Evaluation:
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: evaluate is {values!r}, expected a mapping, such as splits: [seen]")
+    _check_keys(path, values, Evaluation, "evaluate: ")
+    return json_files.decode(Evaluation, values, f"{path}: evaluate")
+
+
+def _arm(path: Path, name: str, arm: Any) -> Arm:
+    if isinstance(arm, str):
+        arm = {"flags": arm}
+    if not isinstance(arm, dict) or not isinstance(arm.get("flags", ""), str):
+        raise InputError(f"{path}: arms: {name} is {arm!r}, expected flags of fasttok-train, such as --preset joint")
+    _check_keys(path, arm, Arm, f"arms: {name}: ")
+    if arm.get("match", "robot_samples") not in get_args(Match):
+        raise InputError(
+            f"{path}: arms: {name}: match is {arm['match']!r}, expected one of {', '.join(get_args(Match))}"
+        )
+    words = shlex.split(arm.get("flags", ""))
+    return json_files.decode(Arm, {"name": name} | arm | {"flags": words}, f"{path}: arms: {name}")

@@ -1,0 +1,139 @@
+"""From runs to numbers with intervals: arms on their own, against the reference in pairs, and along training."""
+
+import shlex
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok._version import DISTRIBUTION
+from train.measurements import SHARES
+from train.study.intervals import difference, estimate
+from train.study.run_result import RunResult
+from train.study.runner import StudyRuns
+from train.study.spec import Arm, Study
+from train.study.study_result import ArmResult, BaseResult, BaseVqa, CurveRow, StudyResult
+
+Values = dict[str, NDArray[np.float64]]
+"""Metric -> values of one run."""
+
+
+def values_of(result: RunResult, point: int = -1) -> Values:
+    """Metric -> values of one run at one point of its curve (the last by default).
+
+    Metrics: success|followed|shortcut/SPLIT (episodes of all embodiments), success/SPLIT/TASK, vqa
+    (questions), error/DECODE (held-out action error), ms/DECODE (per chunk of `batch` rows).
+    """
+    at = result.curve[point]
+    out: Values = {}
+    for split in dict.fromkeys(w.split for w in at.world):
+        worlds = [w for w in at.world if w.split == split]
+        for name in SHARES:
+            if all(name in w.each for w in worlds):
+                out[f"{name}/{split}"] = np.concatenate([np.array(w.each[name], float) for w in worlds])
+        tasks = np.concatenate([np.array(w.task or []) for w in worlds])
+        for task in sorted(set(tasks.tolist())):
+            out[f"success/{split}/{task}"] = out[f"success/{split}"][tasks == task]
+    for decode in dict.fromkeys(a.decode for a in at.actions):
+        errors = [a for a in at.actions if a.decode == decode]
+        out[f"error/{decode}"] = np.array([np.mean([a.nrmse for a in errors])])
+        out[f"ms/{decode}"] = np.array([np.mean([a.ms_per_chunk for a in errors])])
+    if at.vqa:
+        out["vqa"] = np.array(at.vqa.each, float)
+    return out
+
+
+def steps_to(result: RunResult, threshold: float, split: str) -> float:
+    """Robot samples after which success on `split` first reaches the threshold, between points linearly; nan if never."""
+    before = (0.0, 0.0)
+    for point, at in enumerate(result.curve):
+        values = values_of(result, point).get(f"success/{split}")
+        if values is None:
+            continue
+        now = (at.robot_samples, float(values.mean()))
+        if now[1] >= threshold:
+            share = (threshold - before[1]) / (now[1] - before[1]) if now[1] > before[1] else 1.0
+            return before[0] + share * (now[0] - before[0])
+        before = now
+    return float("nan")
+
+
+def summarize(study: Study, done: StudyRuns) -> StudyResult:
+    """All that the tables and the page show."""
+    base = done.base.curve[-1].vqa
+    reference = [values_of(run) for run in done.runs[study.reference].values()]
+    before = None if base is None else np.array(base.each, float)
+    arms = [summarize_arm(study, arm, list(done.runs[arm.name].values()), reference, before) for arm in study.arms]
+    return StudyResult(
+        study=study.name,
+        question=study.question,
+        reference=study.reference,
+        seeds=study.seeds,
+        splits=study.evaluate.splits,
+        episodes=study.evaluate.episodes,
+        threshold=study.evaluate.threshold,
+        base=BaseResult(
+            shlex.join(study.base.flags),
+            study.base.shards,
+            None if base is None else BaseVqa(base.accuracy, base.baseline, base.questions),
+        ),
+        common=shlex.join(study.common),
+        tuned=done.tuned,
+        arms=tuple(arms),
+        seconds=sum(r.seconds.train + r.seconds.measure for runs in done.runs.values() for r in runs.values()),
+        hardware=done.base.device,
+        date=date.today().isoformat(),
+        versions={name: version(name) for name in (DISTRIBUTION, "jax", "optax", "numpy")},
+    )
+
+
+def summarize_arm(
+    study: Study, arm: Arm, runs: Sequence[RunResult], reference: Sequence[Values], before: NDArray[np.float64] | None
+) -> ArmResult:
+    """What an arm reached.
+
+    Args:
+        study: names the reference and the threshold.
+        arm: the arm.
+        runs: one per seed.
+        reference: values of the reference's runs, one per seed.
+        before: answers of the base VLM (1 right, 0 wrong), None if it was not asked.
+    """
+    own = [values_of(run) for run in runs]
+    names = [name for name in own[0] if all(name in values for values in own)]
+    against = {
+        name: difference([v[name] for v in own], [v[name] for v in reference])
+        for name in names
+        if all(name in v for v in reference) and arm.name != study.reference
+    }
+    if before is not None and "vqa" in names:
+        against["vqa, before"] = difference([v["vqa"] for v in own], [before] * len(own))
+    reached = [steps_to(run, study.evaluate.threshold, study.evaluate.splits[0]) for run in runs]
+    return ArmResult(
+        arm=arm.name,
+        flags=shlex.join(arm.flags),
+        shards=arm.shards,
+        match=arm.match,
+        steps=runs[0].steps,
+        robot_samples=runs[0].steps * runs[0].robot_samples_per_step,
+        tflop=runs[0].tflop,
+        seconds=tuple(run.seconds.train for run in runs),
+        metrics={name: estimate([values[name] for values in own]) for name in names},
+        against={name: e for name, e in against.items() if e is not None},
+        robot_samples_to_threshold=tuple(None if np.isnan(n) else n for n in reached),
+        curve=tuple(curve(runs)),
+    )
+
+
+def curve(runs: Sequence[RunResult]) -> list[CurveRow]:
+    """Metrics with intervals at each point that all seeds have."""
+    out = []
+    for point in range(min(len(run.curve) for run in runs)):
+        values = [values_of(run, point) for run in runs]
+        at = runs[0].curve[point]
+        names = [name for name in values[0] if all(name in v for v in values)]
+        metrics = {name: estimate([v[name] for v in values]) for name in names}
+        out.append(CurveRow(at.step, at.robot_samples, at.tflop, metrics))
+    return out
