@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import yaml
 
 from fasttok.common.json_files import decode
+from fasttok.common.kinds import RecordKind
 
 FILE = Path(__file__).parent / "catalogue.yaml"
 
@@ -26,7 +26,7 @@ class PublishedSizes:
         gib: stored size in GiB.
     """
 
-    kind: Literal["robot", "vqa", "caption"]
+    kind: RecordKind
     episodes: int | None = None
     frames: int | None = None
     frames_from: str | None = None

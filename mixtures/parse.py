@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
-from fasttok.common.kinds import CAMERA_SLOTS
+from fasttok.common.kinds import CAMERA_SLOTS, CameraSlot
 from fasttok.errors import InputError, unknown_name
 from mixtures.spec import (
     FITS,
@@ -203,7 +203,7 @@ class _MixtureReader(CheckedValues):
             where=f"{self.path}: line {item.line}",
         )
 
-    def cameras(self, item: Keys) -> tuple[tuple[str, str], ...] | None:
+    def cameras(self, item: Keys) -> tuple[tuple[CameraSlot, CameraSlot], ...] | None:
         value = item.get("cameras")
         if value is None:
             return None

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from fasttok.common.action_forms import ActionForm, RotationForm
+from fasttok.common.kinds import CameraSlot
 from fasttok.errors import InputError
 
 Unit = Literal["samples"]
@@ -102,7 +103,7 @@ class SourceFilters:
     language: bool = False
     matches: str | None = None
     excludes: str | None = None
-    cameras: tuple[str, ...] = ()
+    cameras: tuple[CameraSlot, ...] = ()
     part: tuple[float, float] | None = None
     records: int | None = None
 
@@ -137,7 +138,7 @@ class Source:
     form: ActionForm = "stored"
     rotation: RotationForm = "stored"
     chunk: Chunk | None = None
-    cameras: tuple[tuple[str, str], ...] | None = None
+    cameras: tuple[tuple[CameraSlot, CameraSlot], ...] | None = None
     resize: Resize | None = None
     prompts: tuple[str, ...] = ()
     filters: SourceFilters = SourceFilters()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fasttok.common.kinds import RecordKind
 from fasttok.episodes.index_file import open_index
 from mixtures.catalogue import catalogue
 from mixtures.index_sizes import read_holding, split_counts
@@ -30,7 +31,7 @@ class SourceSizes:
         left_out: number of records that the filters left out, by filter.
     """
 
-    kind: str | None = None
+    kind: RecordKind | None = None
     frames: int | None = None
     horizon: int | None = None
     action_dim: int | None = None
@@ -162,7 +163,7 @@ def from_catalogue(mixture: Mixture) -> dict[str, SourceSizes]:
     return sizes
 
 
-def row_kind(source: Source, dataset_kind: str) -> str:
+def row_kind(source: Source, dataset_kind: RecordKind) -> RecordKind:
     """The kind of a source's rows: questions about a robot are no robot rows.
 
     >>> row_kind(Source("a", "a"), "robot"), row_kind(Source("a", "a", questions=("task",)), "robot")

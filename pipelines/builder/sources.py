@@ -1,9 +1,8 @@
 """A mixture's sources, looked up in an INDEX: what each one is, and how its actions, cameras and prompts are asked for."""
 
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
-from fasttok.common.kinds import RecordKind
 from fasttok.episodes.index_file import IndexedDataset, IndexedEntry, open_index
 from fasttok.errors import InputError, unknown_name
 from mixtures.index_sizes import split_counts
@@ -80,7 +79,7 @@ def resolve(mixture: Mixture, folder: str) -> tuple[list[ResolvedSource], str]:
 def _resolved(mixture: Mixture, source: Source, dataset: IndexedDataset, files: tuple[str, ...]) -> ResolvedSource:
     entry = dataset.entry
     recorded = entry.kind == "robot"
-    kind = cast(RecordKind, row_kind(source, entry.kind))
+    kind = row_kind(source, entry.kind)
     robot = kind == "robot"
     if source.questions and not recorded:
         raise InputError(
