@@ -186,7 +186,7 @@ def make_index(folder: Path, frames: int, files: int = 50) -> None:
 
     from fasttok.common import json_files
     from fasttok.episodes.index_file import FORMAT_VERSION, IndexedDataset, IndexedEntry, IndexFile, SplitCounts
-    from pipelines.datasets.standardize import Standard
+    from pipelines.datasets.standardize import StandardEpisode
     from pipelines.index.index_writer import step_table
 
     rng, stems = np.random.default_rng(0), []
@@ -194,7 +194,7 @@ def make_index(folder: Path, frames: int, files: int = 50) -> None:
     for number in range(files):
         length = frames // files
         columns = [rng.normal(size=(length, dims)).cumsum(0).astype(np.float32) for dims in (7, 8)]
-        standard = Standard(columns[0], columns[1], "", {}, np.arange(length))
+        standard = StandardEpisode(columns[0], columns[1], "", {}, np.arange(length))
         stems.append(f"{number:05d}-bench")
         pq.write_table(
             step_table([(0, standard)]), folder / "bench" / "train" / f"{stems[-1]}.steps.parquet", compression="zstd"

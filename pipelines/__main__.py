@@ -62,9 +62,9 @@ def datasets(argv: list[str]) -> None:
     from pipelines.catalogue import commands as cli
 
     actions: dict[str, tuple[Any, Any]] = {
-        "list": (cli.ListConfig, cli.run_list),
-        "show": (cli.ShowConfig, cli.run_show),
-        "draft": (cli.DraftConfig, cli.run_draft),
+        "list": (cli.DatasetListConfig, cli.run_list),
+        "show": (cli.DatasetShowConfig, cli.run_show),
+        "draft": (cli.DatasetDraftConfig, cli.run_draft),
     }
     if not argv or argv[0] in ("-h", "--help"):
         print(

@@ -1,7 +1,6 @@
 """Episodes of an INDEX (docs/design.md "INDEX"): the standardised action and proprio columns, exactly what shards hold."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -9,11 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fasttok.common.kinds import Encoding
 from fasttok.episodes.episode import Episode, Where
 from fasttok.episodes.index_file import FILE, FORMAT_VERSION, IndexedDataset, open_index
 from fasttok.errors import InputError, unknown_name
 
 __all__ = ["FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "read", "read_file", "read_parquet", "robots"]
+
+SharedMetadata = Mapping[str, str | float | list[Encoding] | None]
+"""What all episodes of a dataset's split have in common."""
 
 
 def robots(path: str, split: str) -> dict[str, IndexedDataset]:
@@ -44,7 +47,7 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
         keep: (dataset, number of its file) -> which rows of that file are wanted, None for none of the file.
     """
     for name, dataset in robots(path, split).items():
-        shared = {
+        shared: SharedMetadata = {
             "dataset": name,
             "split": split,
             "embodiment": dataset.entry.embodiment,
@@ -57,7 +60,7 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
                 yield from read_file(f"{path}/{name}/{split}/{stem}", shared, rows)
 
 
-def read_file(base: str, shared: Mapping[str, Any], keep: Collection[int] | None = None) -> Iterator[Episode]:
+def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = None) -> Iterator[Episode]:
     """Episodes of one indexed source file.
 
     Args:
@@ -98,4 +101,7 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
 def matrix(column: pa.Array, start: int, stop: int) -> NDArray[np.float32]:
     """Rows [start, stop) of a list<float> column of equal lengths as (rows, dim)."""
     rows = column.slice(start, stop - start)
-    return rows.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(stop - start, -1)
+    values: NDArray[np.float32] = (
+        rows.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(stop - start, -1)
+    )
+    return values

@@ -1,0 +1,1 @@
+"""`fasttok-pipelines datasets`: the catalogue of dataset entries, and drafts of new ones."""

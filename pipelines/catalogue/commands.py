@@ -1,7 +1,7 @@
 """`fasttok-pipelines datasets list | show | draft`: the catalogue of entries, and a first entry for data of one's own."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import tyro
 import yaml
@@ -9,8 +9,8 @@ import yaml
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table
 from fasttok.episodes import rlds
-from fasttok.episodes.dataset_entry import DatasetEntry
-from fasttok.episodes.features import Feature
+from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
+from fasttok.episodes.episode import Episode, Steps
 from fasttok.errors import InputError, unknown_name
 from pipelines.catalogue import draft_rlds, draft_vlm
 from pipelines.datasets.entry_parser import parse_entry
@@ -18,7 +18,7 @@ from pipelines.datasets.packaged_entries import packaged
 
 
 @dataclass(frozen=True)
-class ListConfig:
+class DatasetListConfig:
     """Lists every dataset that an entry comes with the package.
 
     Example: fasttok-pipelines datasets list --robot franka
@@ -33,7 +33,7 @@ class ListConfig:
 
 
 @dataclass(frozen=True)
-class ShowConfig:
+class DatasetShowConfig:
     """Prints an entry: what a dataset's features mean here, and its known defects.
 
     Example: fasttok-pipelines datasets show kuka
@@ -46,7 +46,7 @@ class ShowConfig:
 
 
 @dataclass(frozen=True)
-class DraftConfig:
+class DatasetDraftConfig:
     """Proposes an entry for an RLDS directory, or a folder of questions, captions or boxes, and says what could not be told.
 
     Example: fasttok-pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
@@ -68,15 +68,43 @@ def entry_of(name: str) -> DatasetEntry:
     return parse_entry(known[name], f"pipelines/datasets/entries/{name}.yaml")
 
 
-def row(entry: DatasetEntry) -> dict[str, Any]:
+class CatalogueRow(TypedDict):
+    """A line of the list; its keys are the table's columns.
+
+    Attributes:
+        name: of the dataset.
+        robot: its name, for people.
+        Hz: steps per second, None if unknown.
+        cameras: slots.
+        action: in a few words.
+        state: in a few words.
+        episodes: of all splits, None if unknown.
+        GiB: size of the copy that the entry was written for.
+        defects: how many are known.
+        excluded: why it must not be used, "" if it may.
+    """
+
+    name: str
+    robot: str
+    Hz: float | None
+    cameras: str
+    action: str
+    state: str
+    episodes: int | None
+    GiB: float | None
+    defects: int
+    excluded: str
+
+
+def row(entry: DatasetEntry) -> CatalogueRow:
     """A line of the list."""
     return {
         "name": entry.name,
         "robot": entry.robot,
         "Hz": entry.control_hz,
         "cameras": ", ".join(entry.cameras),
-        "action": encoding(entry, "action"),
-        "state": encoding(entry, "proprio"),
+        "action": in_words(entry.action),
+        "state": in_words(entry.proprio),
         "episodes": sum(entry.episodes.values()) or None,
         "GiB": entry.size_gib,
         "defects": len(entry.defects),
@@ -84,19 +112,19 @@ def row(entry: DatasetEntry) -> dict[str, Any]:
     }
 
 
-def encoding(entry: DatasetEntry, key: str) -> str:
+def in_words(columns: tuple[FeatureColumns, ...]) -> str:
     """An action or state in a few words: "delta xyz, euler_xyz, gripper"."""
     words = []
-    for part in getattr(entry, key):
-        first = part.names[0].split()[0] if part.names else part.feature.rsplit("/", 1)[-1]
-        joined = "".join(part.names)
-        what = part.rotation or ("gripper" if part.encoding == "gripper" else "joints" if first == "joint" else "")
+    for piece in columns:
+        first = piece.names[0].split()[0] if piece.names else piece.feature.rsplit("/", 1)[-1]
+        joined = "".join(piece.names)
+        what = piece.rotation or ("gripper" if piece.encoding == "gripper" else "joints" if first == "joint" else "")
         what = what or (joined if 0 < len(joined) <= 6 else first)
-        words.append(f"delta {what}" if part.encoding == "delta" else what)
+        words.append(f"delta {what}" if piece.encoding == "delta" else what)
     return ", ".join(words)
 
 
-def run_list(config: ListConfig) -> None:
+def run_list(config: DatasetListConfig) -> None:
     """Prints a table, or JSON."""
     rows = [row(entry_of(name)) for name in sorted(packaged())]
     rows = [r for r in rows if config.robot.lower() in r["robot"].lower()]
@@ -124,8 +152,8 @@ def markdown() -> str:
             entry.robot,
             f"{entry.control_hz:g}" if entry.control_hz else "not known",
             ", ".join(slot + (" (BGR)" if slot in entry.bgr else "") for slot in entry.cameras),
-            encoding(entry, "action"),
-            encoding(entry, "proprio"),
+            in_words(entry.action),
+            in_words(entry.proprio),
             ", ".join(f"{split} {count:,}" for split, count in entry.episodes.items()),
             f"{entry.size_gib:,.2f}" if entry.size_gib else "",
             entry.license or "see its homepage",
@@ -140,7 +168,7 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_show(config: ShowConfig) -> None:
+def run_show(config: DatasetShowConfig) -> None:
     """Prints the entry as it is written, or JSON.
 
     Raises:
@@ -157,28 +185,28 @@ def run_show(config: ShowConfig) -> None:
         print(f"\n# {base}, of which it takes the rest:\n{packaged()[base]}", end="")
 
 
-def run_draft(config: DraftConfig) -> None:
+def run_draft(config: DatasetDraftConfig) -> None:
     """Prints the draft on stdout, what could not be told on stderr.
 
     Raises:
         InputError: neither an RLDS directory that the raw reader covers nor a layout of questions or captions that is known.
     """
-    found = None if rlds.is_rlds(config.directory) else draft_vlm.propose(config.directory)
-    if found is None:
+    draft = None if rlds.is_rlds(config.directory) else draft_vlm.propose(config.directory)
+    if draft is None:
         directory = rlds.open_raw(config.directory)
-        features: dict[str, Feature] = directory.features
-        found = draft_vlm.of_features(directory.name, features)
-        found = found or draft_rlds.propose(directory.name, features, first_steps(directory))
-    text, unclear = found
+        features = directory.features
+        draft = draft_vlm.of_features(directory.name, features)
+        draft = draft or draft_rlds.propose(directory.name, features, first_steps(directory))
+    text, unclear = draft
     print(text, end="")
     for line in unclear:
         log(f"not clear: {line}")
 
 
-def first_steps(directory: rlds.RawRldsDirectory) -> dict[str, Any]:
+def first_steps(directory: rlds.RawRldsDirectory) -> Steps:
     """Step columns of the first episode that can be read, for ranges; {} where there is none."""
     for file in directory.declared:
         for record in directory.read_file(file):
-            if hasattr(record, "steps"):
+            if isinstance(record, Episode):
                 return record.steps
     return {}

@@ -2,11 +2,13 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fasttok.common.kinds import CAMERA_SLOTS
+from fasttok.common.kinds import CAMERA_SLOTS, Encoding
+from fasttok.episodes.episode import Steps
 from fasttok.episodes.features import Feature
 
 STEPS = "steps/"
@@ -15,14 +17,23 @@ NOT_CAMERAS = re.compile(r"depth|segment|mask")
 GRIPPER = re.compile(r"grip|open|close")
 ACTION = re.compile(r"(^|/)action")
 STATE = re.compile(r"(^|/)(state|proprio|robot_state|joint_pos|robot_obs|eef_pose|cartesian_position)")
+StepValues = NDArray[Any] | list[Any]
+DraftColumns = TypedDict(
+    "DraftColumns",
+    {"from": str, "slice": list[int], "encoding": Encoding, "closed": float, "open": float},
+    total=False,
+)
+"""An item of `action` or `proprio` in an entry's YAML, in the order in which it is printed."""
 LANGUAGE = re.compile(r"instruction|language|task|command")
 
 
-def propose(name: str, features: dict[str, Feature], steps: dict[str, Any]) -> tuple[str, list[str]]:
+def propose(name: str, features: dict[str, Feature], steps: Steps) -> tuple[str, list[str]]:
     """(YAML of an entry, what could not be told).
 
     Args:
-        features: flat name -> feature. steps: columns of one episode, flat names below steps/; may be empty.
+        name: of the dataset.
+        features: flat name -> feature.
+        steps: columns of one episode, flat names below steps/; may be empty.
     """
     unclear = ["control_hz: features do not say it; `index --control-hz` may, too"]
     lines = [
@@ -35,8 +46,8 @@ def propose(name: str, features: dict[str, Feature], steps: dict[str, Any]) -> t
     inside = {key.removeprefix(STEPS): f for key, f in features.items() if key.startswith(STEPS)}
     lines += _cameras(inside, unclear)
     lines.append(f"language: {_language(features, unclear) or 'null'}")
-    lines += _parts("action", ACTION, inside, steps, unclear)
-    lines += _parts("proprio", STATE, inside, steps, unclear)
+    lines += _columns("action", ACTION, inside, steps, unclear)
+    lines += _columns("proprio", STATE, inside, steps, unclear)
     success = next((key for key in features if key.endswith("success") and not key.startswith(STEPS)), None)
     if success:
         lines.append(f"# filters: {{success: {success}}}")
@@ -71,24 +82,24 @@ def _language(features: dict[str, Feature], unclear: list[str]) -> str | None:
     return texts[0].removeprefix(STEPS)
 
 
-def _parts(
-    key: str, pattern: re.Pattern[str], inside: dict[str, Feature], steps: dict[str, Any], unclear: list[str]
+def _columns(
+    key: str, pattern: re.Pattern[str], inside: dict[str, Feature], steps: Steps, unclear: list[str]
 ) -> list[str]:
     """The numeric features that look like an action or a state."""
-    found = {
+    chosen = {
         name: f
         for name, f in inside.items()
         if pattern.search(name) and _numeric(name, f) and name.startswith("action") == (key == "action")
     }
-    if not found:
+    if not chosen:
         unclear.append(f"{key}: no numeric feature of steps looks like one")
         return [f"{key}: []"] if key == "proprio" else ["action: []"]
-    if len(found) > 1:
-        unclear.append(f"{key}: took all of {', '.join(found)}; are some the same thing in another form?")
+    if len(chosen) > 1:
+        unclear.append(f"{key}: took all of {', '.join(chosen)}; are some the same thing in another form?")
     lines = [f"{key}:"]
-    for name, f in found.items():
+    for name, f in chosen.items():
         width = 1 if not f.shape else f.shape[0]
-        lines += [f"  - {_flow(part)}" for part in _guess(key, name, width, steps.get(name), unclear)]
+        lines += [f"  - {_flow(columns)}" for columns in _guess(key, name, width, steps.get(name), unclear)]
     return lines
 
 
@@ -99,11 +110,11 @@ def _numeric(name: str, feature: Feature) -> bool:
     return flat and number and "terminate" not in name
 
 
-def _guess(key: str, name: str, width: int | None, values: Any, unclear: list[str]) -> list[dict[str, Any]]:
-    """Parts of one feature: a gripper where its name says so or where it is the seventh or eighth value of an action."""
+def _guess(key: str, name: str, width: int | None, values: StepValues | None, unclear: list[str]) -> list[DraftColumns]:
+    """Columns of one feature: a gripper where its name says so or where it is the seventh or eighth value of an action."""
     if GRIPPER.search(name):
         return [_gripper(name, None, values, unclear)]
-    encoding = "delta" if re.search(r"delta|rel|vel|vector", name) else "absolute"
+    encoding: Encoding = "delta" if re.search(r"delta|rel|vel|vector", name) else "absolute"
     if key == "proprio" or width is None or width not in (4, 7, 8):
         unclear.append(f"{name}: {width or 'any number of'} columns taken as {encoding}")
         return [{"from": name, "encoding": encoding}]
@@ -122,17 +133,17 @@ def _guess(key: str, name: str, width: int | None, values: Any, unclear: list[st
     ]
 
 
-def _gripper(name: str, columns: list[int] | None, values: Any, unclear: list[str]) -> dict[str, Any]:
+def _gripper(name: str, columns: list[int] | None, values: StepValues | None, unclear: list[str]) -> DraftColumns:
     low, high = 0.0, 1.0
     if values is not None and len(values) and np.asarray(values).dtype.kind in "fiu":
         seen = np.asarray(values, np.float64)
         low, high = (-1.0, 1.0) if seen.min() < -0.5 else (0.0, max(1.0, float(np.ceil(seen.max()))))
     unclear.append(f"{name}: which of {low:g} and {high:g} is open; the draft says {high:g}")
-    part: dict[str, Any] = {"from": name} | ({"slice": columns} if columns else {})
-    return part | {"encoding": "gripper", "closed": low, "open": high}
+    taken: DraftColumns = {"from": name, "slice": columns} if columns else {"from": name}
+    return {**taken, "encoding": "gripper", "closed": low, "open": high}
 
 
-def _flow(part: dict[str, Any]) -> str:
+def _flow(columns: DraftColumns) -> str:
     words = [f"{key}: {json.dumps(value) if isinstance(value, list) else f'{value:g}' if isinstance(value, float) else value}"
-             for key, value in part.items()]  # fmt: skip
+             for key, value in columns.items()]  # fmt: skip
     return "{" + ", ".join(words) + "}"

@@ -2,11 +2,11 @@
 
 import json
 import re
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from fasttok.episodes.features import Feature
+from pipelines.common.images import CLAIMS
 from pipelines.vlm import folder, webdataset
 
 MOST_FILES = 10_000  # that are listed
@@ -17,8 +17,8 @@ Draft = tuple[list[str], list[str]]  # lines of YAML, what is not clear
 
 
 def propose(directory: str) -> tuple[str, list[str]] | None:
-    """(YAML of an entry, what could not be told) for a folder, None where nothing is recognised."""
-    place = folder.Directory(directory)
+    """(YAML of an entry, what could not be told) for a folder, None if nothing is recognised."""
+    place = folder.ConfinedFolder(directory)
     if not place.fs.isdir(place.root):
         return None
     paths = place.fs.find(place.root, maxdepth=3)[:MOST_FILES]
@@ -34,7 +34,7 @@ def propose(directory: str) -> tuple[str, list[str]] | None:
 
 
 def of_features(name: str, features: dict[str, Feature]) -> tuple[str, list[str]] | None:
-    """The same for a TFDS directory whose examples are no episodes, None where they are or hold no image."""
+    """The same for a TFDS directory whose examples are no episodes, None if they are episodes or have no image."""
     image = [key for key, f in features.items() if f.kind == "image" and not f.lengths]
     if any(key.startswith("steps/") for key in features) or not image:
         return None
@@ -106,7 +106,7 @@ def _images(files: list[str], unclear: list[str]) -> str:
     return f"images: {json.dumps(best)}"
 
 
-def _coco(place: folder.Directory, files: list[str]) -> Draft | None:
+def _coco(_place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     for what, form, kind, more in (
         ("instances_", "coco_boxes", "vqa", "detect: all"),
         ("captions_", "coco_captions", "caption", "fixed_prompt: caption en"),
@@ -120,7 +120,7 @@ def _coco(place: folder.Directory, files: list[str]) -> Draft | None:
     return None
 
 
-def _vqav2(place: folder.Directory, files: list[str]) -> Draft | None:
+def _vqav2(_place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     questions = [file for file in files if file.endswith("_questions.json")]
     annotations = [file for file in files if file.endswith("_annotations.json")]
     if not questions or not annotations:
@@ -132,14 +132,14 @@ def _vqav2(place: folder.Directory, files: list[str]) -> Draft | None:
     return ["kind: vqa", "format: vqav2", _splits(kept), given, _images(files, unclear), template], unclear
 
 
-def _webdataset(place: folder.Directory, files: list[str]) -> Draft | None:
+def _webdataset(place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     shards = [file for file in files if file.endswith(".tar")]
     if not shards:
         return None
     fs, unclear = place.fs, list[str]()
     with fs.open(f"{place.root}/{shards[0]}", "rb") as stream:
         group = next(webdataset.groups(webdataset.members(stream, fs.size(f"{place.root}/{shards[0]}"))), None)
-        names = [name for name in (group.members if group else {}) if name not in webdataset.CLAIMS and name != "json"]
+        names = [name for name in (group.members if group else {}) if name not in CLAIMS and name != "json"]
         if group and "json" in group.members and group.members["json"].size < HEAD:
             stream.seek(group.members["json"].start)
             names += _texts(stream.read(group.members["json"].size))
@@ -153,13 +153,13 @@ def _webdataset(place: folder.Directory, files: list[str]) -> Draft | None:
 def _texts(data: bytes) -> list[str]:
     """Keys of a JSON object that hold texts, or lists of them."""
     try:
-        row: Any = json.loads(data)
+        row = json.loads(data)
     except (ValueError, RecursionError):
         return []
     return [key for key, value in row.items() if isinstance(value, str | list)] if isinstance(row, dict) else []
 
 
-def _parquet(place: folder.Directory, files: list[str]) -> Draft | None:
+def _parquet(place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     tables = [file for file in files if file.endswith(".parquet")]
     if not tables:
         return None
@@ -179,7 +179,7 @@ def _parquet(place: folder.Directory, files: list[str]) -> Draft | None:
     return [kind, "format: parquet", _patterns(tables), f"image: {json.dumps(image[0])}", *lines], unclear
 
 
-def _json(place: folder.Directory, files: list[str]) -> Draft | None:
+def _json(place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     """JSON or JSON lines, LLaVA's or plain."""
     for file in files:
         if not file.endswith((".json", ".jsonl")):

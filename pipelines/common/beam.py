@@ -30,9 +30,12 @@ class Stage:
     """A stage of the pipeline.
 
     Attributes:
-        name: in the graph and in progress lines. source: URL that `expand` turns into picklable jobs, on a worker.
-        work: runs a job; what it returns becomes Beam's counters. Both are module-level functions.
-        unit: what a job is. records: what it reads.
+        name: in the graph and in progress lines.
+        source: URL that `expand` gets.
+        expand: turns the URL into picklable jobs, on a worker; a module-level function.
+        work: runs a job, and its counts become Beam's counters; a module-level function.
+        unit: what a job is, in words.
+        records: what a job reads, in words.
     """
 
     name: str
@@ -45,8 +48,7 @@ class Stage:
 
 def build_graph(pipeline: Any, stage: Stage) -> None:
     """Adds the stage to a pipeline."""
-    import apache_beam as beam
-
+    beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     _ = (
         pipeline
         | "Source" >> beam.Create([stage.source], reshuffle=False)
@@ -58,18 +60,20 @@ def build_graph(pipeline: Any, stage: Stage) -> None:
 
 def counted(job: Any, work: Work, namespace: str) -> None:
     """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run."""
-    from apache_beam.metrics import Metrics
-
+    metrics = require("apache_beam.metrics", "pipelines", f"{namespace} with Beam")
     for name, count in asdict(work(job)).items():
-        Metrics.counter(namespace, name).inc(count)
+        metrics.Metrics.counter(namespace, name).inc(count)
 
 
 def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, live: str | None = None) -> None:
     """Runs a stage to its end and shows progress.
 
     Args:
-        beam_args: flags for Beam, untouched. jobs: how many `expand` will give. already: jobs that were finished before.
-        live: a local file that jobs report to (`live.Reporter`); without it there is no progress but Beam's own.
+        stage: what runs.
+        beam_args: flags for Beam, untouched.
+        jobs: how many `expand` will give.
+        already: jobs that were finished before.
+        live: a local file that jobs report to (`live_counts.Reporter`); without it there is no progress but Beam's own.
 
     Raises:
         InputError: Beam is not installed, refuses its flags, or a worker raised InputError.
@@ -90,7 +94,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
             return
         try:
             with (
-                _Watch(live, stage.records, advance),
+                _LiveCountsWatch(live, stage.records, advance),
                 beam.Pipeline(options=PipelineOptions(flags(beam_args))) as pipeline,
             ):
                 build_graph(pipeline, stage)
@@ -123,7 +127,7 @@ def finish(folder: str) -> None:
             file.unlink(missing_ok=True)
 
 
-class _Watch(threading.Thread):
+class _LiveCountsWatch(threading.Thread):
     """Reads what the jobs report while the pipeline runs."""
 
     def __init__(self, live: str | None, records: str, advance: Callable[..., None]) -> None:
@@ -132,7 +136,7 @@ class _Watch(threading.Thread):
         self.records, self.advance = records, advance
         self.stop, self.began = threading.Event(), time.monotonic()
 
-    def __enter__(self) -> "_Watch":
+    def __enter__(self) -> "_LiveCountsWatch":
         if self.follower:
             self.start()
         return self

@@ -8,6 +8,7 @@ import os
 import struct
 import time
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import TracebackType
 
 WORK = ".unfinished"  # folder of what the workers of a run need to know; gone when it is finished
@@ -18,7 +19,14 @@ SECONDS = 0.25  # between two reports of one process
 
 @dataclass
 class Counts:
-    """What was done: files, or shards, finished; records and source bytes read; records left out as bad."""
+    """What was done.
+
+    Attributes:
+        files: source files, or shards, that were finished.
+        records: read.
+        bytes: of the source that were read.
+        rejected: records left out as bad.
+    """
 
     files: int = 0
     records: int = 0
@@ -35,7 +43,7 @@ class Reporter:
     """A worker's side: counts that are appended now and then, and when the block ends. Without a file it only counts."""
 
     def __init__(self, file: str | None) -> None:
-        self._handle = os.open(file, os.O_WRONLY | os.O_APPEND) if file and os.path.exists(file) else None
+        self._handle = os.open(file, os.O_WRONLY | os.O_APPEND) if file and Path(file).exists() else None
         self._last = time.monotonic()
         self.waiting, self.total = Counts(), Counts()
 
@@ -67,13 +75,12 @@ class Follower:
     def __init__(self, file: str) -> None:
         self._file, self._at = file, 0
         self.counts = Counts()
-        with open(file, "wb"):
-            pass
+        Path(file).write_bytes(b"")
 
     def poll(self) -> Counts:
         """What was counted since the last call."""
         new = Counts()
-        with open(self._file, "rb") as stream:
+        with Path(self._file).open("rb") as stream:
             stream.seek(self._at)
             data = stream.read()
         whole = len(data) - len(data) % RECORD.size

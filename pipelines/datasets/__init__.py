@@ -1,0 +1,1 @@
+"""What the features of a dataset mean: its entry, and how the entry is applied to an episode."""

@@ -54,13 +54,10 @@ def _check(data: dict[str, Any], where: str) -> None:
             raise InputError(f"{where}: key {key!r} is missing")
     if data["kind"] not in KINDS:
         raise InputError(f"{where}: {unknown_name('kind', str(data['kind']), KINDS)}")
-    if data["kind"] != "robot" and not data.get("exclude"):
+    if data["kind"] == "robot":
+        _check_robot(data, where)
+    elif not data.get("exclude"):
         check_keys(data, where)
-    for key in sorted(({"format"} | OWN) & set(data)) if data["kind"] == "robot" else ():
-        raise InputError(f"{where}: {key!r} is a key of vqa and caption entries, not of robot ones")
-    for key in ("cameras", "action") if data["kind"] == "robot" else ():
-        if not data.get(key) and not data.get("exclude"):
-            raise InputError(f"{where}: a robot entry needs the key {key!r}")
     for key in (*MAPPINGS, "filters"):
         if not isinstance(data.get(key) or {}, dict):
             raise InputError(f"{where}: {key} is {data[key]!r}, expected a mapping")
@@ -72,6 +69,15 @@ def _check(data: dict[str, Any], where: str) -> None:
             raise InputError(f"{where}: cameras: {unknown_name('slot', str(slot), CAMERA_SLOTS)}")
     if data.get("language_format", "text") not in LANGUAGE_FORMATS:
         raise InputError(f"{where}: {unknown_name('language_format', str(data['language_format']), LANGUAGE_FORMATS)}")
+
+
+def _check_robot(data: dict[str, Any], where: str) -> None:
+    """Refuses keys of other entries, and asks for those that a robot's must have."""
+    for key in sorted(({"format"} | OWN) & set(data)):
+        raise InputError(f"{where}: {key!r} is a key of vqa and caption entries, not of robot ones")
+    for key in ("cameras", "action"):
+        if not data.get(key) and not data.get("exclude"):
+            raise InputError(f"{where}: a robot entry needs the key {key!r}")
 
 
 def _mapping(text: str, where: str) -> dict[str, Any]:

@@ -124,4 +124,5 @@ def idle_steps(action: NDArray[np.float32], encoding: Sequence[str], below: floa
     """
     delta = np.array([kind == "delta" for kind in encoding], bool)
     change = np.abs(np.diff(action, axis=0, prepend=action[:1]))
-    return np.where(delta, np.abs(action), change).max(axis=1, initial=0) <= below
+    idle: NDArray[np.bool_] = np.where(delta, np.abs(action), change).max(axis=1, initial=0) <= below
+    return idle

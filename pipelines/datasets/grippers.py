@@ -7,12 +7,14 @@ NOTHING = 0.1  # relative commands smaller than this, of 1, change nothing
 
 
 def opening(values: NDArray[np.float32], closed: float, open_: float, relative: bool = False) -> NDArray[np.float32]:
-    """(T, k) stored values -> how far open, in [0, 1].
+    """How far a gripper is open, (T, k) float32 in [0, 1].
 
     Args:
-        closed, open_: stored values that mean closed and open; between them the opening is linear, beyond them it is clipped.
-        relative: values are commands, of which those near 0 change nothing: the last command holds. Before the first the
-            gripper is in the state that command changes; it is open where none is ever given.
+        values: (T, k) as stored.
+        closed: stored value that means closed; values beyond it are clipped.
+        open_: stored value that means open; between the two the opening is linear.
+        relative: whether values are commands, of which those near 0 change nothing: the last command holds. Before the first
+            command the gripper is in the state that this command changes; it is open if there is none.
 
     >>> opening(np.array([[-1.0], [0.0], [3.0]], np.float32), 1, -1).ravel()
     array([1. , 0.5, 0. ], dtype=float32)
@@ -20,12 +22,13 @@ def opening(values: NDArray[np.float32], closed: float, open_: float, relative: 
     array([1., 0., 0., 1., 1.], dtype=float32)
     """
     if relative:
-        return _held(values * np.float32(2 / (open_ - closed)) - np.float32((open_ + closed) / (open_ - closed)))
+        return _commanded(values * np.float32(2 / (open_ - closed)) - np.float32((open_ + closed) / (open_ - closed)))
     share = (values - np.float32(closed)) / np.float32(open_ - closed)
-    return np.clip(share, 0, 1).astype(np.float32)
+    opened: NDArray[np.float32] = np.clip(share, 0, 1).astype(np.float32)
+    return opened
 
 
-def _held(command: NDArray[np.float32]) -> NDArray[np.float32]:
+def _commanded(command: NDArray[np.float32]) -> NDArray[np.float32]:
     """Commands of which 1 opens and -1 closes, as the state that they lead to."""
     given = np.abs(command) > NOTHING
     steps = np.arange(len(command))[:, None]

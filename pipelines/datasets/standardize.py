@@ -5,6 +5,7 @@ A record that cannot be used raises `RejectedError` with the short reason under 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from pipelines.datasets.grippers import opening
 
 
 @dataclass(frozen=True, eq=False)
-class Standard:
+class StandardEpisode:
     """A standardised episode: action (T, D) and proprio (T, S) float32 in raw units; cameras: slot -> T encoded images.
 
     Attributes:
@@ -36,7 +37,7 @@ class Standard:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
+def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
     """Applies an entry to an episode.
 
     Raises:
@@ -71,7 +72,9 @@ def standardize(entry: DatasetEntry, episode: Episode) -> Standard:
                 raise RejectedError("image", f"camera {slot} ({feature}), step {step}: {problem}")
     left_out = {"first": first, "idle": len(wanted) - len(steps)}
     counts = {reason: count for reason, count in left_out.items() if count}
-    return Standard(action[steps], proprio[steps], language, cameras, steps, (action_widths, proprio_widths), counts)
+    return StandardEpisode(
+        action[steps], proprio[steps], language, cameras, steps, (action_widths, proprio_widths), counts
+    )
 
 
 def encodings(parts: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[Encoding]:
@@ -109,7 +112,7 @@ def _columns(parts: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDArr
     return joined, tuple(column.shape[1] for column in columns)
 
 
-def _feature(episode: Episode, name: str) -> NDArray | list[bytes]:
+def _feature(episode: Episode, name: str) -> NDArray[Any] | list[bytes]:
     if name not in episode.steps:
         raise RejectedError("features", f"no step feature {name}; there are {', '.join(sorted(episode.steps))}")
     return episode.steps[name]
@@ -138,7 +141,7 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
     return text
 
 
-def _codepoints(numbers: NDArray) -> str:
+def _codepoints(numbers: NDArray[Any]) -> str:
     """Unicode numbers, up to the first zero, as text."""
     flat = numbers.ravel().tolist()
     stop = flat.index(0) if 0 in flat else len(flat)

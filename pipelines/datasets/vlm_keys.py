@@ -27,6 +27,10 @@ OWN = frozenset(key for required, more in KEYS.values() for key in (*required, *
 def check_keys(data: Mapping[str, Any], where: str) -> None:
     """Holds an entry's keys, as written, against its format.
 
+    Args:
+        data: the entry.
+        where: path of its file, for messages.
+
     Raises:
         InputError: an unknown format, a key that it lacks or does not take, or a value that cannot be.
     """
@@ -40,25 +44,11 @@ def check_keys(data: Mapping[str, Any], where: str) -> None:
     for key in sorted((OWN & set(data)) - {*required, *more}):
         users = ", ".join(other for other, (a, b) in KEYS.items() if key in (*a, *b))
         raise InputError(f"{where}: {key!r} is a key of format {users}, not of {name}")
-    for key in ("splits", "annotations"):
-        if not isinstance(data.get(key) or {}, dict):
-            raise InputError(f"{where}: {key} is {data[key]!r}, expected a mapping of splits to files")
-        for split, file in (data.get(key) or {}).items():
-            _check_path(f"{where}: {key}: {split}", file)
-            if not isinstance(split, str) or not re.fullmatch(r"[\w.+-]+", split) or split.startswith("."):
-                raise InputError(f"{where}: {key}: {split!r} is no plain name for a split")
+    _check_splits(data, where)
     for key in ("image", "target", "answers", "id", "prompt", "conversations", "fixed_prompt"):
         if data.get(key) is not None and not isinstance(data[key], str):
             raise InputError(f"{where}: {key} is {data[key]!r}, expected a name or text")
-    if data.get("conversations") and (set(TEXTS) - {"id"}) & set(data):
-        raise InputError(f"{where}: conversations hold the prompt and the target; leave out prompt, target and answers")
-    if name in TEXTS_FROM_KEYS and not data.get("conversations"):
-        if not data.get("target") and not data.get("answers"):
-            raise InputError(
-                f"{where}: a {data['kind']} entry with format: {name} needs the key 'target' (or 'answers')"
-            )
-        if not data.get("prompt") and not str(data.get("fixed_prompt") or "").strip():
-            raise InputError(f"{where}: the entry needs 'prompt', or 'fixed_prompt' for one that all records share")
+    _check_texts(data, name, where)
     for key, known in (("turns", TURNS), ("detect", DETECT)):
         if data.get(key, known[0]) not in known:
             raise InputError(f"{where}: {unknown_name(key, str(data[key]), known)}")
@@ -71,7 +61,31 @@ def check_keys(data: Mapping[str, Any], where: str) -> None:
             raise InputError(f"{where}: annotations lacks the splits {', '.join(sorted(missing))}")
 
 
-def _check_path(where: str, path: Any) -> None:
+def _check_splits(data: Mapping[str, Any], where: str) -> None:
+    """Splits have plain names, and files below the dataset's directory."""
+    for key in ("splits", "annotations"):
+        if not isinstance(data.get(key) or {}, dict):
+            raise InputError(f"{where}: {key} is {data[key]!r}, expected a mapping of splits to files")
+        for split, file in (data.get(key) or {}).items():
+            _check_path(f"{where}: {key}: {split}", file)
+            if not isinstance(split, str) or not re.fullmatch(r"[\w.+-]+", split) or split.startswith("."):
+                raise InputError(f"{where}: {key}: {split!r} is no plain name for a split")
+
+
+def _check_texts(data: Mapping[str, Any], name: str, where: str) -> None:
+    """The keys say where prompt and target come from, in one way only."""
+    if data.get("conversations") and (set(TEXTS) - {"id"}) & set(data):
+        raise InputError(f"{where}: conversations hold the prompt and the target; leave out prompt, target and answers")
+    if name in TEXTS_FROM_KEYS and not data.get("conversations"):
+        if not data.get("target") and not data.get("answers"):
+            raise InputError(
+                f"{where}: a {data['kind']} entry with format: {name} needs the key 'target' (or 'answers')"
+            )
+        if not data.get("prompt") and not str(data.get("fixed_prompt") or "").strip():
+            raise InputError(f"{where}: the entry needs 'prompt', or 'fixed_prompt' for one that all records share")
+
+
+def _check_path(where: str, path: object) -> None:
     if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/") or ":" in path:
         raise InputError(f"{where} is {path!r}, expected a path below the dataset's directory, without '..'")
 

@@ -1,0 +1,1 @@
+"""Stage 1: source files -> an INDEX, and its statistics."""

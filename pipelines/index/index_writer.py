@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.index_tables import EPISODES, REJECTED, STEPS, EpisodeRow, RejectedRow
 from pipelines.common.files import atomic_write
-from pipelines.datasets.standardize import Standard
+from pipelines.datasets.standardize import StandardEpisode
 from pipelines.index.file_summary import FileSummary, Widths
 from pipelines.index.job import IndexJob
 from pipelines.vlm import VlmRecord
@@ -33,7 +33,7 @@ class IndexWriter:
         self.job = job
         self._stack = ExitStack()
         self._rows: dict[str, list[EpisodeRow | RejectedRow]] = {"episodes": [], "rejected": []}
-        self._pending: list[tuple[int, Standard]] = []
+        self._pending: list[tuple[int, StandardEpisode]] = []
         self._waiting = 0
         self._sha = hashlib.sha256()
         self._schemas = {"episodes": EPISODES, "steps": STEPS, "rejected": REJECTED}
@@ -65,7 +65,7 @@ class IndexWriter:
             self._flush()
         return None
 
-    def episode(self, record: Episode, standard: Standard) -> None:
+    def episode(self, record: Episode, standard: StandardEpisode) -> None:
         """Adds a robot episode."""
         length, action_dim = standard.action.shape
         row = self._row(record.where, length, standard.language)
@@ -186,7 +186,7 @@ class IndexWriter:
             self._pending, self._waiting = [], 0
 
 
-def step_table(pending: list[tuple[int, Standard]]) -> pa.Table:
+def step_table(pending: list[tuple[int, StandardEpisode]]) -> pa.Table:
     """Episodes' columns as rows of `STEPS`."""
     lengths = [len(standard.steps) for _, standard in pending]
     columns = {

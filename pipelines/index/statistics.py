@@ -195,4 +195,5 @@ def _batches(base: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 def _matrix(column: pa.ListArray) -> Matrix:
     """A list column whose lists are of one length."""
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    rows: Matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return rows

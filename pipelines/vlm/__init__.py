@@ -50,9 +50,9 @@ def ranges(source: SourceFile) -> list[Range]:
     return found
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range, in order; what cannot be used comes as BadRecord, what is not wanted as Unwanted."""
-    yield from reader(source.entry).read(source, part)
+    yield from reader(source.entry).read(source, span)
 
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:

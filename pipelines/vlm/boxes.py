@@ -15,6 +15,7 @@ prompt documentation (ai.google.dev/gemma/docs/paligemma/prompt-system-instructi
 
 import re
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +32,8 @@ def to_bins(boxes: ArrayLike) -> NDArray[np.int32]:
     [[0, 256, 512, 1023]]
     """
     scaled = np.asarray(boxes, np.float32).reshape(-1, 4) * np.float32(BINS - 1)
-    return np.clip(np.rint(scaled), 0, BINS - 1).astype(np.int32)
+    bins: NDArray[np.int32] = np.clip(np.rint(scaled), 0, BINS - 1).astype(np.int32)
+    return bins
 
 
 def is_box(bins: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -39,7 +41,7 @@ def is_box(bins: NDArray[np.int32]) -> NDArray[np.bool_]:
     return (bins[:, 2] > bins[:, 0]) & (bins[:, 3] > bins[:, 1])
 
 
-def is_name(name: object) -> bool:
+def is_name(name: object) -> TypeGuard[str]:
     """Whether a class name can stand in a box text: not empty, and without what separates boxes there."""
     return isinstance(name, str) and bool(name.strip()) and not NOT_IN_NAMES.search(name)
 

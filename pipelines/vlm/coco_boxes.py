@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,8 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import file_version
 from pipelines.vlm import boxes, coco, json_stream
 from pipelines.vlm.folder import Images, shown
-from pipelines.vlm.record import PARTS, ImagePlace, Range, SourceFile, Unwanted, VlmRecord, Wrong, id_of, rejected
+from pipelines.vlm.record import PARTS, ImagePlace, Range, RecordError, SourceFile, Unwanted, VlmRecord, id_of, rejected
+from pipelines.vlm.values import JsonObject
 
 IMAGES_PER_JOB = 10_000
 CROWD = "crowd boxes"
@@ -70,11 +70,12 @@ def instances(file: str, _version: str) -> Instances:
         row = element.value
         if not isinstance(row, dict):
             continue
-        if element.key == "categories" and coco.is_id(row.get("id")) and boxes.is_name(row.get("name")):
-            names[row["id"]] = row["name"].strip()
-        elif element.key == "annotations" and coco.is_id(row.get("image_id")):
-            images.append(row["image_id"])
-            categories.append(row["category_id"] if coco.is_id(row.get("category_id")) else -1)
+        number, name, image, category = (row.get(key) for key in ("id", "name", "image_id", "category_id"))
+        if element.key == "categories" and coco.is_id(number) and boxes.is_name(name):
+            names[number] = name.strip()
+        elif element.key == "annotations" and coco.is_id(image):
+            images.append(image)
+            categories.append(category if coco.is_id(category) else -1)
             crowd.append(bool(row.get("iscrowd")))
             corners.extend(_numbers(row.get("bbox")))
     ids, kinds = np.frombuffer(images, np.int64), np.frombuffer(categories, np.int64)
@@ -84,40 +85,40 @@ def instances(file: str, _version: str) -> Instances:
     return Instances(names, ids[order], kinds[order], crowds[order], places[order])
 
 
-def _numbers(value: Any) -> list[float]:
+def _numbers(value: object) -> list[float]:
     """Four numbers, NaN if it is not that."""
     if isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) and abs(v) < 1e9 for v in value):
         return [float(v) for v in value]
     return [np.nan] * 4
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of images."""
     found = instances(source.file, file_version(source.file))
     images = Images(source.directory, source.entry.images.format(split=source.split))
-    for where, row in coco.objects(source, part):
+    for where, row in coco.objects(source, span):
         start = replace(where, number=where.number * PARTS)
         try:
-            if isinstance(row, Wrong):
+            if isinstance(row, RecordError):
                 raise row
             yield from _records(source.entry, found, images, start, row)
-        except Wrong as error:
+        except RecordError as error:
             yield rejected(start, error)
 
 
 def _records(
-    entry: DatasetEntry, found: Instances, images: Images, where: Where, row: dict[str, Any]
+    entry: DatasetEntry, found: Instances, images: Images, where: Where, row: JsonObject
 ) -> Iterator[VlmRecord | BadRecord]:
     number = row.get("id")
     if not coco.is_id(number):
-        raise Wrong("json", f"the image's id is {shown(number)}, expected an integer")
+        raise RecordError("json", f"the image's id is {shown(number)}, expected an integer")
     places, names, left_out = usable(found, number, row)
     if not names:
         detail = ", ".join(f"{n} {what}" for what, n in left_out.items()) or "none"
         if set(left_out) <= {CROWD}:
             yield Unwanted(where, "no boxes", detail)
             return
-        raise Wrong("boxes", f"none is sound: {detail}")
+        raise RecordError("boxes", f"none is sound: {detail}")
     path, data = images.read(coco.file_name(row, number))
     place, name = ImagePlace(path, 0, len(data)), id_of(row, "id", where.number)
     classes = list(dict.fromkeys(names))
@@ -133,18 +134,18 @@ def _records(
         yield VlmRecord(at, f"{name}/{k}", place, data, f"detect {one}", text, (), counts)
 
 
-def usable(found: Instances, image: int, row: dict[str, Any]) -> tuple[NDArray[np.float64], list[str], dict[str, int]]:
+def usable(found: Instances, image: int, row: JsonObject) -> tuple[NDArray[np.float64], list[str], dict[str, int]]:
     """An image's sound boxes.
 
     Returns:
         (n, 4) ymin, xmin, ymax, xmax in [0, 1], clipped to the image; their n names; and what was left out, and how often.
 
     Raises:
-        Wrong: the image's size is not known.
+        RecordError: the image's size is not known.
     """
     size = row.get("height"), row.get("width")
     if not all(type(side) is int and side > 0 for side in size):
-        raise Wrong("boxes", f"the image's height and width are {shown(size)}, expected pixels")
+        raise RecordError("boxes", f"the image's height and width are {shown(size)}, expected pixels")
     rows = found.of(image)
     x, y, width, height = found.corners[rows].T
     places = np.stack([y / size[0], x / size[1], (y + height) / size[0], (x + width) / size[1]], 1)

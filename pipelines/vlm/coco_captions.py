@@ -4,14 +4,14 @@ A process reads the file once to learn where "images" lie (24 bytes of memory ea
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import file_version
 from pipelines.vlm import coco, json_stream
 from pipelines.vlm.folder import Images
-from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, text_of
+from pipelines.vlm.record import ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, text_of
+from pipelines.vlm.values import JsonObject
 
 CAPTIONS_PER_JOB = 50_000
 
@@ -21,21 +21,21 @@ def ranges(source: SourceFile) -> list[Range]:
     return json_stream.cut(source.file, "annotations", CAPTIONS_PER_JOB)
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of captions."""
     table = coco.image_table(source.file, file_version(source.file))
     images = Images(source.directory, source.entry.images.format(split=source.split))
-    for where, row in coco.objects(source, part):
-        yield rejected(where, row) if isinstance(row, Wrong) else _record(source.entry, table, images, where, row)
+    for where, row in coco.objects(source, span):
+        yield rejected(where, row) if isinstance(row, RecordError) else _record(source.entry, table, images, where, row)
 
 
 def _record(
-    entry: DatasetEntry, table: json_stream.Table, images: Images, where: Where, row: dict[str, Any]
+    entry: DatasetEntry, table: json_stream.ObjectTable, images: Images, where: Where, row: JsonObject
 ) -> VlmRecord | BadRecord:
     try:
         target = text_of(row.get("caption"), "caption")
         path, data = images.read(coco.file_name(table.find(row.get("image_id")), row.get("image_id")))
-    except Wrong as error:
+    except RecordError as error:
         return rejected(where, error)
     place = ImagePlace(path, 0, len(data))
     return VlmRecord(where, id_of(row, "id", where.number), place, data, entry.fixed_prompt, target)

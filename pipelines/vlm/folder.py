@@ -6,12 +6,13 @@ import posixpath
 import re
 import stat
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from pathlib import Path
+from typing import BinaryIO, cast
 
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import filesystem, is_local
 from pipelines.common.images import MAX_BYTES, check_extension, check_header
-from pipelines.vlm.record import Wrong
+from pipelines.vlm.record import RecordError
 
 ReadImage = Callable[[str, int, int], tuple[bytes, str]]
 
@@ -33,7 +34,7 @@ def check_name(name: str) -> str:
     return ""
 
 
-class Directory:
+class ConfinedFolder:
     """A dataset's directory."""
 
     def __init__(self, url: str) -> None:
@@ -46,23 +47,23 @@ class Directory:
         """The path of a file by its relative name.
 
         Raises:
-            Wrong: the name leads out of the directory, also by a link; no such file; not a plain file, or too large a one.
+            RecordError: the name leads out of the directory, also by a link; no such file; not a plain file, or too large a one.
         """
         problem = check_name(name)
         if problem:
-            raise Wrong("image", f"{shown(name)}: {problem}")
+            raise RecordError("image", f"{shown(name)}: {problem}")
         path = f"{self.root}/{name}"
         if not self.local:
             return path
         try:
             real = os.path.realpath(path)
             if not self.inside(real):
-                raise Wrong("image", f"{shown(name)}: a link that leads out of the dataset's directory")
-            mode = os.stat(real).st_mode
+                raise RecordError("image", f"{shown(name)}: a link that leads out of the dataset's directory")
+            mode = Path(real).stat().st_mode
         except OSError as error:
             raise self._absent(name, error) from None
         if not stat.S_ISREG(mode):
-            raise Wrong("image", f"{shown(name)}: not a plain file")
+            raise RecordError("image", f"{shown(name)}: not a plain file")
         return real
 
     def inside(self, path: str) -> bool:
@@ -73,12 +74,14 @@ class Directory:
         """A whole file, of at most `MAX_BYTES`.
 
         Raises:
-            Wrong: as `find`, or it is larger.
+            RecordError: as `find`, or it is larger.
         """
         path = self.find(name)
         try:
-            if self.local and os.path.getsize(path) > MAX_BYTES:
-                raise Wrong("image", f"{shown(name)}: {os.path.getsize(path):,} bytes, more than {MAX_BYTES:,}")
+            if self.local and Path(path).stat().st_size > MAX_BYTES:
+                raise RecordError(
+                    "image", f"{shown(name)}: {Path(path).stat().st_size:,} bytes, more than {MAX_BYTES:,}"
+                )
             return cast(bytes, self.fs.cat_file(path))
         except OSError as error:
             raise self._absent(name, error) from None
@@ -87,7 +90,7 @@ class Directory:
         """A file, for reading at places.
 
         Raises:
-            Wrong: as `find`.
+            RecordError: as `find`.
         """
         path = self.find(name)
         try:
@@ -97,19 +100,19 @@ class Directory:
 
     def relative(self, file: str) -> str:
         """A file's name below the directory, from its path or URL."""
-        path = self.fs._strip_protocol(file)
-        return path.removeprefix(self.fs._strip_protocol(self.root)).lstrip("/")
+        path, root = (str(self.fs._strip_protocol(name)) for name in (file, self.root))
+        return path.removeprefix(root).lstrip("/")
 
     def _absent(self, name: str, error: OSError) -> Exception:
         """What an absent file is: the record's fault; a disk or network that fails is not, and is raised on."""
         if isinstance(error, FileNotFoundError) or error.errno in ABSENT:
-            return Wrong("image", f"{shown(name)}: no such image")
+            return RecordError("image", f"{shown(name)}: no such image")
         if isinstance(error, PermissionError):
-            return Wrong("image", f"{shown(name)}: may not be read")
+            return RecordError("image", f"{shown(name)}: may not be read")
         return error
 
 
-def shown(name: Any) -> str:
+def shown(name: object) -> str:
     """A name from data, short and printable."""
     text = repr(name)
     text = text if len(text) <= 200 else text[:197] + "..."
@@ -120,28 +123,28 @@ class Images:
     """Image files, read whole and checked; the last one is kept, as one image often has several records in a row."""
 
     def __init__(self, directory: str, folder: str = "") -> None:
-        self.directory = Directory(directory)
+        self.directory = ConfinedFolder(directory)
         self._folder = folder.strip("/")
-        self._last: tuple[str, bytes | Wrong] | None = None
+        self._last: tuple[str, bytes | RecordError] | None = None
 
     def read(self, name: str) -> tuple[str, bytes]:
         """(path below the dataset's directory, encoded bytes) of an image by its name in the images folder.
 
         Raises:
-            Wrong: it may not be read, is no sound JPEG or PNG, or not what its extension says.
+            RecordError: it may not be read, is no sound JPEG or PNG, or not what its extension says.
         """
         problem = check_name(name)
         if problem:
-            raise Wrong("image", f"{shown(name)}: {problem}")
+            raise RecordError("image", f"{shown(name)}: {problem}")
         path = f"{self._folder}/{name}" if self._folder not in ("", ".") else name
         if self._last is None or self._last[0] != path:
             self._last = None
             try:
                 self._last = path, check(self.directory.read(path), name)
-            except Wrong as error:
+            except RecordError as error:
                 self._last = path, error
         found = self._last[1]
-        if isinstance(found, Wrong):
+        if isinstance(found, RecordError):
             raise found
         return path, found
 
@@ -150,25 +153,25 @@ def check(data: bytes, name: str) -> bytes:
     """An encoded image, if it is one and what its name says.
 
     Raises:
-        Wrong: it is not.
+        RecordError: it is not.
     """
     problem = check_header(data)
     if problem:
-        raise Wrong("image", f"{shown(name)}: {problem}")
+        raise RecordError("image", f"{shown(name)}: {problem}")
     problem = check_extension(data, name)
     if problem:
-        raise Wrong("extension", f"{shown(name)}: {problem}")
+        raise RecordError("extension", f"{shown(name)}: {problem}")
     return data
 
 
-def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
+def open_images(_entry: DatasetEntry, directory: str) -> ReadImage:
     """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for image files."""
     images = Images(directory)
 
-    def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
+    def read(path: str, _offset: int, length: int) -> tuple[bytes, str]:
         try:
             return unchanged(images.read(path)[1], length), ""
-        except Wrong as error:
+        except RecordError as error:
             return b"", str(error)
 
     return read
@@ -178,8 +181,8 @@ def unchanged(data: bytes, length: int) -> bytes:
     """The bytes, if they are as many as were indexed.
 
     Raises:
-        Wrong: they are not.
+        RecordError: they are not.
     """
     if len(data) != length:
-        raise Wrong("image", f"{len(data)} bytes, the INDEX says {length}: changed since the index")
+        raise RecordError("image", f"{len(data)} bytes, the INDEX says {length}: changed since the index")
     return data

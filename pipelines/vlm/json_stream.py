@@ -7,7 +7,7 @@ leaves JSON's own characters alone, so places in the text are places in the file
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from fasttok.common.console import progress
 from fasttok.episodes import Where
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
-from pipelines.vlm.record import Range
+from pipelines.vlm.record import Range, RecordError
+from pipelines.vlm.values import JsonObject, JsonValue
 
 BLOCK = 1 << 22
 MAX_ELEMENT = 1 << 24
@@ -26,7 +27,7 @@ BOM = "\xef\xbb\xbf"
 _decode = json.JSONDecoder().raw_decode
 
 
-class Broken(ValueError):
+class BrokenJsonError(ValueError):
     """The file is not JSON from some byte on; nothing behind it can be read."""
 
     def __init__(self, place: int, detail: str) -> None:
@@ -35,16 +36,29 @@ class Broken(ValueError):
 
 
 @dataclass(frozen=True)
-class Element:
-    """An element of a top-level array; `key` is the array's name, "" if the whole file is one; `problem`: no text, "" if fine."""
+class JsonElement:
+    """An element of a top-level array.
+
+    Attributes:
+        key: the array's name, "" if the whole file is one.
+        where: its place in the file.
+        value: itself.
+        problem: why its text cannot be read, "" if it can.
+    """
 
     key: str
     where: Where
-    value: Any
+    value: JsonValue
     problem: str = ""
 
+    def object(self) -> JsonObject | RecordError:
+        """Its value if that is an object, else what is wrong."""
+        if self.problem or not isinstance(self.value, dict):
+            return RecordError("json", self.problem or "not an object")
+        return self.value
 
-class Scanner:
+
+class JsonScanner:
     """A place in a file, from where values are taken one after the other."""
 
     def __init__(self, stream: BinaryIO, start: int = 0) -> None:
@@ -70,7 +84,7 @@ class Scanner:
         """The next character, if it is one of the expected.
 
         Raises:
-            Broken: it is not.
+            BrokenJsonError: it is not.
         """
         found = self.peek()
         if not found or found not in expected:
@@ -84,11 +98,11 @@ class Scanner:
         if self._text.startswith(BOM, self._at):
             self._at += len(BOM)
 
-    def value(self) -> tuple[int, int, Any, str]:
+    def value(self) -> tuple[int, int, JsonValue, str]:
         """(first byte, bytes, value, what is wrong with this value alone) of the next value.
 
         Raises:
-            Broken: not JSON, or larger than `MAX_ELEMENT`.
+            BrokenJsonError: not JSON, or larger than `MAX_ELEMENT`.
         """
         self.peek()
         while True:
@@ -116,9 +130,9 @@ class Scanner:
         """Says what is wrong here.
 
         Raises:
-            Broken: always.
+            BrokenJsonError: always.
         """
-        raise Broken(self.place, detail)
+        raise BrokenJsonError(self.place, detail)
 
     def _more(self) -> bool:
         """Reads on, more the longer the value that does not end; False, and nothing else, at the end of the file."""
@@ -128,15 +142,15 @@ class Scanner:
         return bool(block)
 
 
-def walk(file: str) -> Iterator[Element]:
+def walk(file: str) -> Iterator[JsonElement]:
     """Every element of the arrays that a JSON file is, or has at its top.
 
     Raises:
-        Broken: not JSON from some place on; what comes before was yielded.
+        BrokenJsonError: not JSON from some place on; what comes before was yielded.
     """
     fs, path = filesystem(file)
     with fs.open(path, "rb") as stream:
-        scanner = Scanner(stream)
+        scanner = JsonScanner(stream)
         scanner.skip_bom()
         if scanner.peek() == "[":
             yield from _array(scanner, file, "")
@@ -153,31 +167,31 @@ def walk(file: str) -> Iterator[Element]:
                 scanner.take(",")
 
 
-def _array(scanner: Scanner, file: str, key: str) -> Iterator[Element]:
+def _array(scanner: JsonScanner, file: str, key: str) -> Iterator[JsonElement]:
     scanner.take("[")
     number = 0
     while scanner.peek() != "]":
         start, length, value, problem = scanner.value()
-        yield Element(key, Where(file, start, length, number), value, problem)
+        yield JsonElement(key, Where(file, start, length, number), value, problem)
         number += 1
         if scanner.peek() != "]":
             scanner.take(",")
     scanner.take("]")
 
 
-def elements(file: str, start: int, stop: int | None, first: int) -> Iterator[Element]:
+def elements(file: str, start: int, stop: int | None, first: int) -> Iterator[JsonElement]:
     """The elements of an array between two bytes, the first of which has the number `first`.
 
     Raises:
-        Broken: as `walk`.
+        BrokenJsonError: as `walk`.
     """
     fs, path = filesystem(file)
     with fs.open(path, "rb") as stream:
-        scanner = Scanner(stream, start)
+        scanner = JsonScanner(stream, start)
         number = first
         while scanner.peek() not in ("]", "") and (stop is None or scanner.place < stop):
             place, length, value, problem = scanner.value()
-            yield Element("", Where(file, place, length, number), value, problem)
+            yield JsonElement("", Where(file, place, length, number), value, problem)
             number += 1
             if scanner.peek() not in ("]", ""):
                 scanner.take(",")
@@ -189,7 +203,10 @@ def cut(file: str, key: str, count: int, strict: bool = False) -> list[Range]:
     """An array cut into ranges of so many elements: (first byte, byte past the last, number of the first).
 
     Args:
-        key: the array's name, "" if the whole file is it. strict: nothing may be broken; else what is lies in the last range.
+        file: path or URL.
+        key: the array's name, "" if the whole file is it.
+        count: elements of a range.
+        strict: whether nothing may be broken; otherwise what is lies in the last range.
 
     Raises:
         InputError: the file has no such array, or nothing in it, or is broken before it.
@@ -200,7 +217,7 @@ def cut(file: str, key: str, count: int, strict: bool = False) -> list[Range]:
         for element in followed(file, walk(file)):
             if element.key == key and element.where.number % count == 0:
                 starts.append((element.where.offset, element.where.number))
-    except Broken as error:
+    except BrokenJsonError as error:
         broken = str(error)
     if not starts or (broken and strict):
         what = f"the array {key!r}" if key else "an array"
@@ -209,12 +226,12 @@ def cut(file: str, key: str, count: int, strict: bool = False) -> list[Range]:
     return [(start, end, number) for (start, number), end in zip(starts, ends, strict=True)]
 
 
-def followed(file: str, found: Iterator[Element]) -> Iterator[Element]:
+def followed(file: str, every: Iterator[JsonElement]) -> Iterator[JsonElement]:
     """The elements, with a progress display in bytes."""
     fs, path = filesystem(file)
     done = 0
     with progress(f"reading {path.rsplit('/', 1)[-1]}", max(fs.size(path) // 1_000_000, 1), "MB") as advance:
-        for element in found:
+        for element in every:
             new = element.where.offset // 1_000_000 - done
             if new > 0:
                 advance(new)
@@ -223,8 +240,16 @@ def followed(file: str, found: Iterator[Element]) -> Iterator[Element]:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """An array's objects, found by an integer of theirs and read again where they lie: 24 bytes of memory each."""
+class ObjectTable:
+    """An array's objects, found by an integer of theirs and read again from their place: 24 bytes of memory each.
+
+    Attributes:
+        file: path or URL.
+        ids: (n,) ascending.
+        offsets: (n,) first byte of each object.
+        lengths: (n,) bytes of each object.
+        stream: the open file.
+    """
 
     file: str
     ids: NDArray[np.int64]
@@ -232,7 +257,7 @@ class Table:
     lengths: NDArray[np.int64]
     stream: BinaryIO
 
-    def find(self, key: Any) -> dict[str, Any] | None:
+    def find(self, key: object) -> JsonObject | None:
         """The first object with this id, None if there is none."""
         if type(key) is not int or not -(2**63) <= key < 2**63:
             return None
@@ -240,14 +265,14 @@ class Table:
         if at == len(self.ids) or self.ids[at] != key:
             return None
         self.stream.seek(int(self.offsets[at]))
-        found: dict[str, Any] = json.loads(self.stream.read(int(self.lengths[at])))
+        found: JsonObject = json.loads(self.stream.read(int(self.lengths[at])))
         return found
 
 
-def table(file: str, rows: list[tuple[int, int, int]] | NDArray[np.int64]) -> Table:
+def object_table(file: str, rows: list[tuple[int, int, int]] | NDArray[np.int64]) -> ObjectTable:
     """A table out of (id, offset, length) rows in the file's order."""
     columns = np.array(rows, np.int64).reshape(-1, 3)
     columns = columns[np.argsort(columns[:, 0], kind="stable")]
     ids, offsets, lengths = columns.T.copy()
     fs, path = filesystem(file)
-    return Table(file, ids, offsets, lengths, fs.open(path, "rb"))
+    return ObjectTable(file, ids, offsets, lengths, fs.open(path, "rb"))

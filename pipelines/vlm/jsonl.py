@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import fsspec
 
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.vlm.folder import Images, shown
-from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
+from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts
+from pipelines.vlm.values import JsonObject
 
 LINES_PER_JOB = 10_000
 BLOCK = 1 << 22
@@ -38,9 +38,9 @@ def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
     return ranges
 
 
-def lines(file: str, part: Range) -> Iterator[tuple[Where, bytes] | BadRecord]:
+def lines(file: str, span: Range) -> Iterator[tuple[Where, bytes] | BadRecord]:
     """The lines between two bytes, in order; `where.number` is the line's number, blank ones are no records."""
-    offset, stop, number = part
+    offset, stop, number = span
     with fsspec.open(file, "rb") as stream:
         stream.seek(offset)
         while (stop is None or offset < stop) and (line := stream.readline(MAX_TEXT + 1)):
@@ -57,25 +57,25 @@ def lines(file: str, part: Range) -> Iterator[tuple[Where, bytes] | BadRecord]:
                 yield where, line
 
 
-def parse(line: bytes) -> dict[str, Any]:
+def parse(line: bytes) -> JsonObject:
     """One line's object.
 
     Raises:
-        Wrong: it is none.
+        RecordError: it is none.
     """
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise Wrong("json", str(error)) from None
+        raise RecordError("json", str(error)) from None
     if not isinstance(data, dict):
-        raise Wrong("json", f"a {type(data).__name__}, expected an object")
+        raise RecordError("json", f"a {type(data).__name__}, expected an object")
     return data
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of lines."""
     images = Images(source.directory, source.entry.images.format(split=source.split))
-    for found in lines(source.file, part):
+    for found in lines(source.file, span):
         yield found if isinstance(found, BadRecord) else _record(source.entry, images, *found)
 
 
@@ -86,17 +86,17 @@ def _record(entry: DatasetEntry, images: Images, where: Where, line: bytes) -> V
         return VlmRecord(
             where, id_of(row, entry.id, where.number), ImagePlace(path, 0, len(data)), data, *texts(entry, row)
         )
-    except Wrong as error:
+    except RecordError as error:
         return rejected(where, error)
 
 
-def image_name(row: dict[str, Any], key: str) -> str:
+def image_name(row: JsonObject, key: str) -> str:
     """The name of a record's image.
 
     Raises:
-        Wrong: there is none.
+        RecordError: there is none.
     """
     name = row.get(key)
     if not isinstance(name, str) or not name.strip():
-        raise Wrong("image", f"key {key!r} is {shown(name)}, expected an image's name")
+        raise RecordError("image", f"key {key!r} is {shown(name)}, expected an image's name")
     return name

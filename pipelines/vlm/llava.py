@@ -8,7 +8,6 @@ image are filtered; ones with several images are rejected.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import fsspec
 
@@ -21,14 +20,15 @@ from pipelines.vlm.record import (
     PARTS,
     ImagePlace,
     Range,
+    RecordError,
     SourceFile,
     Unwanted,
     VlmRecord,
-    Wrong,
     id_of,
     rejected,
     text_of,
 )
+from pipelines.vlm.values import JsonObject, JsonValue
 
 MARKER = "<image>"
 ASKS, ANSWERS = ("human", "user"), ("gpt", "assistant")
@@ -53,43 +53,42 @@ def is_array(file: str) -> bool:
         start = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if start not in (b"[", b"{"):
         raise InputError(f"{file}: expected a JSON array or JSON lines, got a file that begins with {start!r}")
-    return start == b"["
+    return bool(start == b"[")
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of conversations."""
     images = Images(source.directory, source.entry.images.format(split=source.split))
-    for where, row in rows(source.file, part):
-        if isinstance(row, Wrong):
+    for where, row in rows(source.file, span):
+        if isinstance(row, RecordError):
             yield rejected(replace(where, number=where.number * PARTS), row)
         else:
             yield from _records(source.entry, images, where, row)
 
 
-def rows(file: str, part: Range) -> Iterator[tuple[Where, dict[str, Any] | Wrong]]:
+def rows(file: str, span: Range) -> Iterator[tuple[Where, JsonObject | RecordError]]:
     """The objects of a range of a JSON array or of JSON lines."""
-    start, stop, first = part
+    start, stop, first = span
     if not is_array(file):
-        for found in jsonl.lines(file, part):
+        for found in jsonl.lines(file, span):
             if isinstance(found, BadRecord):
-                yield found.where, Wrong(found.reason, found.detail)
+                yield found.where, RecordError(found.reason, found.detail)
                 continue
             try:
                 yield found[0], jsonl.parse(found[1])
-            except Wrong as error:
+            except RecordError as error:
                 yield found[0], error
         return
     number, place = first - 1, start
     try:
         for element in json_stream.elements(file, start, stop, first):
             number, place = element.where.number, element.where.offset
-            problem = element.problem or ("" if isinstance(element.value, dict) else "not an object")
-            yield element.where, Wrong("json", problem) if problem else element.value
-    except json_stream.Broken as error:
-        yield Where(file, max(error.place, place), 0, number + 1), Wrong("json", str(error))
+            yield element.where, element.object()
+    except json_stream.BrokenJsonError as error:
+        yield Where(file, max(error.place, place), 0, number + 1), RecordError("json", str(error))
 
 
-def _records(entry: DatasetEntry, images: Images, where: Where, row: dict[str, Any]) -> Iterator[VlmRecord | BadRecord]:
+def _records(entry: DatasetEntry, images: Images, where: Where, row: JsonObject) -> Iterator[VlmRecord | BadRecord]:
     start = replace(where, number=where.number * PARTS)
     try:
         name = row.get(entry.image)
@@ -98,10 +97,10 @@ def _records(entry: DatasetEntry, images: Images, where: Where, row: dict[str, A
             return
         if isinstance(name, list):
             if len(name) != 1:
-                raise Wrong("image", f"{len(name)} images, a row has one")
+                raise RecordError("image", f"{len(name)} images, a row has one")
             row = {**row, entry.image: name[0]}
         found = pairs(conversation(row))
-    except Wrong as error:
+    except RecordError as error:
         yield rejected(start, error)
         return
     for turn, (ask, answer) in enumerate(found if entry.turns == "each" else found[:1]):
@@ -111,38 +110,39 @@ def _records(entry: DatasetEntry, images: Images, where: Where, row: dict[str, A
             prompt, target = question(ask), text_of(answer, "gpt")
             name = id_of(row, entry.id, where.number)
             yield VlmRecord(place, f"{name}/{turn}", ImagePlace(path, 0, len(data)), data, prompt, target)
-        except Wrong as error:
+        except RecordError as error:
             yield rejected(place, error)
 
 
-def conversation(row: dict[str, Any]) -> Any:
+def conversation(row: JsonObject) -> JsonValue:
     """A row's turns: `conversations`, or `messages` as chat data call them."""
     return row.get("conversations", row.get("messages"))
 
 
-def question(ask: Any) -> str:
+def question(ask: object) -> str:
     """A human turn without the image's marker.
 
     Raises:
-        Wrong: nothing else is in it.
+        RecordError: nothing else is in it.
     """
     return text_of(ask.replace(MARKER, "") if isinstance(ask, str) else ask, "human")
 
 
-def pairs(turns: Any) -> list[tuple[Any, Any]]:
-    """The (question, answer) pairs of a conversation, in order. A turn is {from, value} or {role, content}, or a whole pair is
-    {user, assistant}; system turns are left out.
+def pairs(turns: object) -> list[tuple[object, object]]:
+    """The (question, answer) pairs of a conversation, in order.
+
+    A turn is {from, value} or {role, content}, or a whole pair is {user, assistant}; system turns are left out.
 
     Raises:
-        Wrong: no list of such, the two do not alternate, none, or more than `PARTS`.
+        RecordError: no list of such, the two do not alternate, none, or more than `PARTS`.
     """
     if not isinstance(turns, list | tuple) or not turns:
-        raise Wrong("conversation", "no list of turns under 'conversations' or 'messages'")
-    found: list[tuple[Any, Any]] = []
-    open_question: list[Any] = []
+        raise RecordError("conversation", "no list of turns under 'conversations' or 'messages'")
+    found: list[tuple[object, object]] = []
+    open_question: list[object] = []
     for turn in turns:
         if not isinstance(turn, dict):
-            raise Wrong("conversation", f"a turn is a {type(turn).__name__}, expected an object")
+            raise RecordError("conversation", f"a turn is a {type(turn).__name__}, expected an object")
         if "user" in turn and "assistant" in turn:
             found.append((turn["user"], turn["assistant"]))
             continue
@@ -150,7 +150,7 @@ def pairs(turns: Any) -> list[tuple[Any, Any]]:
         if role in ASIDE and not open_question:
             continue
         if role not in (ANSWERS if open_question else ASKS):
-            raise Wrong(
+            raise RecordError(
                 "conversation", f"a turn of {folder.shown(role)}, expected {'gpt' if open_question else 'human'}"
             )
         if open_question:
@@ -158,7 +158,7 @@ def pairs(turns: Any) -> list[tuple[Any, Any]]:
         else:
             open_question.append(value)
     if open_question or not found:
-        raise Wrong("conversation", "a question without an answer")
+        raise RecordError("conversation", "a question without an answer")
     if len(found) > PARTS:
-        raise Wrong("conversation", f"{len(found)} pairs of turns, more than {PARTS}")
+        raise RecordError("conversation", f"{len(found)} pairs of turns, more than {PARTS}")
     return found

@@ -9,7 +9,6 @@ at most `KEPT` bytes is kept, of a larger one the last batch.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +19,20 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError, unknown_name
 from pipelines.common.files import filesystem
 from pipelines.vlm import llava
-from pipelines.vlm.folder import Directory, ReadImage, check, shown, unchanged
-from pipelines.vlm.record import PARTS, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, text_of, texts
+from pipelines.vlm.folder import ConfinedFolder, ReadImage, check, shown, unchanged
+from pipelines.vlm.record import (
+    PARTS,
+    ImagePlace,
+    Range,
+    RecordError,
+    SourceFile,
+    VlmRecord,
+    id_of,
+    rejected,
+    text_of,
+    texts,
+)
+from pipelines.vlm.values import FieldValue
 
 ROWS_PER_JOB = 10_000
 BATCH = 32
@@ -63,10 +74,10 @@ def wanted(entry: DatasetEntry) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of row groups."""
-    start, stop, number = part
-    path = Directory(source.directory).relative(source.file)
+    start, stop, number = span
+    path = ConfinedFolder(source.directory).relative(source.file)
     fs, name = filesystem(source.file)
     with fs.open(name, "rb") as stream:
         file = pq.ParquetFile(stream)
@@ -84,7 +95,7 @@ def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
                 number = last
 
 
-def rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Wrong]:
+def rows(batch: pa.RecordBatch) -> Iterator[dict[str, FieldValue] | RecordError]:
     """A batch's rows as plain values; texts that are not UTF-8 cost their row."""
     try:
         yield from batch.to_pylist()
@@ -95,16 +106,16 @@ def rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Wrong]:
         try:
             yield batch.slice(i, 1).to_pylist()[0]
         except UnicodeDecodeError as error:
-            yield Wrong("language", f"not UTF-8: {error}")
+            yield RecordError("language", f"not UTF-8: {error}")
 
 
 def _records(
-    source: SourceFile, path: str, number: int, row: dict[str, Any] | Wrong
+    source: SourceFile, path: str, number: int, row: dict[str, FieldValue] | RecordError
 ) -> Iterator[VlmRecord | BadRecord]:
     entry, where = source.entry, Where(source.file, number=number)
     start = replace(where, number=number * PARTS) if entry.conversations else where
     try:
-        if isinstance(row, Wrong):
+        if isinstance(row, RecordError):
             raise row
         name = id_of(row, entry.id, number)
         data = check(image_bytes(row.get(entry.image), entry.image), "")
@@ -113,7 +124,7 @@ def _records(
             yield VlmRecord(where, name, place, data, *texts(entry, row))
             return
         found = llava.pairs(row.get(entry.conversations))
-    except Wrong as error:
+    except RecordError as error:
         yield rejected(start, error)
         return
     for turn, (ask, answer) in enumerate(found if entry.turns == "each" else found[:1]):
@@ -122,37 +133,37 @@ def _records(
             yield VlmRecord(
                 at, f"{name}/{turn}", place, data, llava.question(ask), text_of(answer, entry.conversations)
             )
-        except Wrong as error:
+        except RecordError as error:
             yield rejected(at, error)
 
 
-def image_bytes(value: Any, column: str) -> bytes:
+def image_bytes(value: object, column: str) -> bytes:
     """The encoded image of a cell.
 
     Raises:
-        Wrong: none, several, or only a path.
+        RecordError: none, several, or only a path.
     """
     if isinstance(value, list):
         if len(value) != 1:
-            raise Wrong("image", f"column {column!r} holds {len(value)} images, a row has one")
+            raise RecordError("image", f"column {column!r} holds {len(value)} images, a row has one")
         value = value[0]
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
-            raise Wrong("image", f"column {column!r} holds only the path {shown(value['path'])}, no bytes")
+            raise RecordError("image", f"column {column!r} holds only the path {shown(value['path'])}, no bytes")
         value = value.get("bytes")
     if not isinstance(value, bytes):
-        raise Wrong("image", f"column {column!r} holds no image")
+        raise RecordError("image", f"column {column!r} holds no image")
     return value
 
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
     """A function (path, row, length) -> (encoded bytes, "") or (b"", what is wrong)."""
-    cells = Cells(directory, entry.image)
+    cells = ParquetCells(directory, entry.image)
 
     def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
         try:
             return check(unchanged(image_bytes(cells.at(path, offset), entry.image), length), ""), ""
-        except Wrong as error:
+        except RecordError as error:
             return b"", str(error)
         except (pa.ArrowException, OSError) as error:
             return b"", f"not readable as Parquet: {error}"
@@ -160,21 +171,21 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
     return read
 
 
-class Cells:
+class ParquetCells:
     """Single cells of a column in Parquet files; of the last file, the rows around the last cell are kept."""
 
     def __init__(self, directory: str, column: str) -> None:
-        self._directory, self._column = Directory(directory), column
+        self._directory, self._column = ConfinedFolder(directory), column
         self._path = ""
         self._file: pq.ParquetFile | None = None
         self._starts = np.zeros(1, np.int64)
         self._rows, self._first = pa.chunked_array([], pa.binary()), 0
 
-    def at(self, path: str, row: int) -> Any:
+    def at(self, path: str, row: int) -> object:
         """The cell of a row.
 
         Raises:
-            Wrong: no such file or row.
+            RecordError: no such file or row.
         """
         if path != self._path or self._file is None:
             if self._file is not None:
@@ -185,7 +196,7 @@ class Cells:
             self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
             self._rows = self._rows[:0]
         if not 0 <= row < self._starts[-1] or self._column not in self._file.schema_arrow.names:
-            raise Wrong("image", f"no row {row} of column {self._column!r}: changed since the index")
+            raise RecordError("image", f"no row {row} of column {self._column!r}: changed since the index")
         if not self._first <= row < self._first + len(self._rows):
             self._load(self._file, row)
         return self._rows[row - self._first].as_py()

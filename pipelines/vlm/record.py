@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.vlm.values import FieldValue
 
 MAX_TEXT = 1 << 20  # bytes of an annotation, or of a text
 PARTS = 1000  # records that one annotation may become: the k-th of annotation n has the number n * PARTS + k
@@ -63,7 +63,7 @@ class Unwanted(BadRecord):
     """A record that is sound but nothing to learn from here, such as an image without boxes: filtered, not rejected."""
 
 
-class Wrong(Exception):
+class RecordError(Exception):
     """Why a record cannot be used; `reason` is a short word for counting."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -71,28 +71,28 @@ class Wrong(Exception):
         self.reason = reason
 
 
-def rejected(where: Where, error: Wrong) -> BadRecord:
+def rejected(where: Where, error: RecordError) -> BadRecord:
     """The dead letter."""
     return BadRecord(where, error.reason, str(error))
 
 
-def text_of(value: Any, key: object) -> str:
+def text_of(value: object, key: object) -> str:
     """A text, stripped.
 
     Raises:
-        Wrong: none, empty, too long, or not Unicode.
+        RecordError: none, empty, too long, or not Unicode.
     """
     if isinstance(value, bytes):
         try:
             value = value.decode()
         except UnicodeDecodeError as error:
-            raise Wrong("language", f"key {key!r} is not UTF-8: {error}") from None
+            raise RecordError("language", f"key {key!r} is not UTF-8: {error}") from None
     if not isinstance(value, str) or not value.strip():
-        raise Wrong("language", f"key {key!r} is missing or not a text")
+        raise RecordError("language", f"key {key!r} is missing or not a text")
     if len(value) > MAX_TEXT:
-        raise Wrong("language", f"key {key!r} has {len(value):,} characters, more than {MAX_TEXT:,}")
+        raise RecordError("language", f"key {key!r} has {len(value):,} characters, more than {MAX_TEXT:,}")
     if not is_unicode(value):
-        raise Wrong("language", f"key {key!r} holds half a surrogate pair, which is no text")
+        raise RecordError("language", f"key {key!r} holds half a surrogate pair, which is no text")
     return value.strip()
 
 
@@ -109,14 +109,14 @@ def is_unicode(value: str) -> bool:
     return True
 
 
-def texts_of(value: Any, key: object) -> tuple[str, ...]:
+def texts_of(value: object, key: object) -> tuple[str, ...]:
     """A list of texts, or of mappings with an "answer" each, as VQAv2 has them.
 
     Raises:
-        Wrong: not a list, empty, or of anything else.
+        RecordError: not a list, empty, or of anything else.
     """
     if not isinstance(value, list | tuple) or not value:
-        raise Wrong("language", f"key {key!r} is missing or not a list of texts")
+        raise RecordError("language", f"key {key!r} is missing or not a list of texts")
     return tuple(text_of(item.get("answer") if isinstance(item, Mapping) else item, key) for item in value)
 
 
@@ -131,24 +131,24 @@ def most_common(answers: Iterable[str], preferred: str = "") -> str:
     return preferred if counts.get(preferred) == most else next(a for a, n in counts.items() if n == most)
 
 
-def texts(entry: DatasetEntry, row: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+def texts(entry: DatasetEntry, row: Mapping[str, FieldValue]) -> tuple[str, str, tuple[str, ...]]:
     """(prompt, target, answers) of a mapping, by the keys that the entry names.
 
     Raises:
-        Wrong: one of them is missing or no text.
+        RecordError: one of them is missing or no text.
     """
     prompt = entry.fixed_prompt.strip() if entry.prompt is None else text_of(row.get(entry.prompt), entry.prompt)
     answers = texts_of(row.get(entry.answers), entry.answers) if entry.answers else ()
     value = row.get(entry.target) if entry.target else None
+    target = ""
     if isinstance(value, list | tuple):
         answers = answers or texts_of(value, entry.target)
-        value = None
     elif entry.target and (value is not None or not answers):
-        value = text_of(value, entry.target)
-    return prompt, value or most_common(answers), answers
+        target = text_of(value, entry.target)
+    return prompt, target or most_common(answers), answers
 
 
-def id_of(row: Mapping[str, Any], key: str, number: int) -> str:
+def id_of(row: Mapping[str, FieldValue], key: str, number: int) -> str:
     """A record's own id, its number where it has none."""
     value = row.get(key)
     if isinstance(value, bytes):

@@ -5,7 +5,6 @@ target. Directories that the raw reader does not cover (array_record files, feat
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
 from pipelines.datasets.opening import open_raw
-from pipelines.vlm.folder import Directory, ReadImage, check
-from pipelines.vlm.record import ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
+from pipelines.vlm.folder import ConfinedFolder, ReadImage, check
+from pipelines.vlm.record import ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts
+from pipelines.vlm.values import FieldValue
 
 
 def ranges(source: SourceFile) -> list[Range]:
@@ -54,10 +54,10 @@ def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
             )
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, _span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a file."""
     directory = open_raw(source.directory)
-    path = Directory(source.directory).relative(source.file)
+    path = ConfinedFolder(source.directory).relative(source.file)
     for found in directory.read_examples(source.file):
         if isinstance(found, BadRecord):
             yield found
@@ -65,21 +65,22 @@ def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
         where, values = found
         try:
             yield _record(source.entry, path, where, values)
-        except Wrong as error:
+        except RecordError as error:
             yield rejected(where, error)
 
 
-def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, Any]) -> VlmRecord:
-    data = check(values[entry.image], entry.image)
+def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, FieldValue]) -> VlmRecord:
+    image = values[entry.image]
+    data = check(image if isinstance(image, bytes) else b"", entry.image)
     found = texts(entry, values)
-    number: Any = values.get(entry.id)
+    number = values.get(entry.id)
     name = id_of({"id": number.item() if isinstance(number, np.generic) else number}, "id", where.number)
     return VlmRecord(where, name, ImagePlace(path, where.offset, where.length), data, *found)
 
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
     """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for records of TFRecord files."""
-    files, features = Directory(directory), {entry.image: open_raw(directory).features[entry.image]}
+    files, features = ConfinedFolder(directory), {entry.image: open_raw(directory).features[entry.image]}
     root = directory.rstrip("/")
 
     def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
@@ -89,7 +90,7 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
             if isinstance(record, BadRecord):
                 return b"", f"{record.reason}: {record.detail}"
             return check(decode(record, features)[entry.image], entry.image), ""
-        except (Wrong, MismatchError) as error:
+        except (RecordError, MismatchError) as error:
             return b"", str(error)
 
     return read

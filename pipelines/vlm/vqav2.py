@@ -6,7 +6,6 @@ process reads the annotations once to learn where they lie (24 bytes of memory e
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
@@ -16,15 +15,16 @@ from pipelines.vlm.folder import Images, shown
 from pipelines.vlm.record import (
     ImagePlace,
     Range,
+    RecordError,
     SourceFile,
     VlmRecord,
-    Wrong,
     id_of,
     most_common,
     rejected,
     text_of,
     texts_of,
 )
+from pipelines.vlm.values import JsonObject
 
 QUESTIONS_PER_JOB = 50_000
 
@@ -40,7 +40,7 @@ def annotations_file(source: SourceFile) -> str:
 
 
 @lru_cache(maxsize=2)
-def annotations(file: str, _version: str) -> json_stream.Table:
+def annotations(file: str, _version: str) -> json_stream.ObjectTable:
     """The annotations of a file by their question's id."""
     rows = []
     try:
@@ -49,44 +49,44 @@ def annotations(file: str, _version: str) -> json_stream.Table:
                 number = element.value.get("question_id")
                 if coco.is_id(number):
                     rows.append((number, element.where.offset, element.where.length))
-    except json_stream.Broken:  # questions whose annotations it hides are rejected one by one
+    except json_stream.BrokenJsonError:  # questions whose annotations it hides are rejected one by one
         pass
-    return json_stream.table(file, rows)
+    return json_stream.object_table(file, rows)
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of questions."""
     file = annotations_file(source)
     table = annotations(file, file_version(file))
     images = Images(source.directory, source.entry.images.format(split=source.split))
-    for where, row in coco.objects(source, part):
-        yield rejected(where, row) if isinstance(row, Wrong) else _record(source, table, images, where, row)
+    for where, row in coco.objects(source, span):
+        yield rejected(where, row) if isinstance(row, RecordError) else _record(source, table, images, where, row)
 
 
 def _record(
-    source: SourceFile, table: json_stream.Table, images: Images, where: Where, row: dict[str, Any]
+    source: SourceFile, table: json_stream.ObjectTable, images: Images, where: Where, row: JsonObject
 ) -> VlmRecord | BadRecord:
     try:
         prompt = text_of(row.get("question"), "question")
         number, image = row.get("question_id"), row.get("image_id")
         annotation = table.find(number)
         if annotation is None:
-            raise Wrong("language", f"question {shown(number)} has no annotation")
+            raise RecordError("language", f"question {shown(number)} has no annotation")
         target, answers = answer(annotation)
         if not coco.is_id(image):
-            raise Wrong("image", f"image_id is {shown(image)}, expected an integer")
+            raise RecordError("image", f"image_id is {shown(image)}, expected an integer")
         path, data = images.read(image_name(source.entry, source.split, image))
-    except Wrong as error:
+    except RecordError as error:
         return rejected(where, error)
     name = id_of(row, "question_id", where.number)
     return VlmRecord(where, name, ImagePlace(path, 0, len(data)), data, prompt, target, answers)
 
 
-def answer(annotation: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+def answer(annotation: JsonObject) -> tuple[str, tuple[str, ...]]:
     """(the target, all answers) of an annotation.
 
     Raises:
-        Wrong: it has no answers, or one that is no text.
+        RecordError: it has no answers, or one that is no text.
     """
     preferred = annotation.get("multiple_choice_answer")
     if not annotation.get("answers"):
@@ -99,9 +99,9 @@ def image_name(entry: DatasetEntry, split: str, image: int) -> str:
     """An image's file name by its id.
 
     Raises:
-        Wrong: the template does not take such an id.
+        RecordError: the template does not take such an id.
     """
     try:
         return entry.image_name.format(split=split, image_id=image)
     except (ValueError, OverflowError) as error:
-        raise Wrong("image", f"image_id {image}: {error}") from None
+        raise RecordError("image", f"image_id {image}: {error}") from None

@@ -11,15 +11,16 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
 from pipelines.common.images import CLAIMS, FORMATS, MAX_BYTES
-from pipelines.vlm.folder import Directory, ReadImage, check, check_name, shown, unchanged
-from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, SourceFile, VlmRecord, Wrong, id_of, rejected, texts
+from pipelines.vlm.folder import ConfinedFolder, ReadImage, check, check_name, shown, unchanged
+from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts
+from pipelines.vlm.values import FieldValue
 
 MAX_HEADER = 1 << 20
 IMAGES = (*FORMATS["JPEG"], *FORMATS["PNG"])
@@ -27,7 +28,7 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb
 
 
 @dataclass(frozen=True)
-class Member:
+class TarMember:
     """A tar member: `header` and `start` are the bytes where its header and its data begin; `problem` "" or why it is refused."""
 
     name: str
@@ -38,14 +39,14 @@ class Member:
 
 
 @dataclass
-class Group:
+class MemberGroup:
     """The members of a key."""
 
     key: str
-    members: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, TarMember] = field(default_factory=dict)
     problem: str = ""
 
-    def add(self, extension: str, member: Member) -> None:
+    def add(self, extension: str, member: TarMember) -> None:
         """Adds a member, the first of whose extension counts."""
         if extension in self.members:
             self.problem = self.problem or f"two members {shown(member.name)}"
@@ -53,7 +54,7 @@ class Group:
         self.problem = self.problem or member.problem
 
 
-class Headers:
+class HeaderStream:
     """A stream as `tarfile` may read it: whoever asks for more than a header's bytes at once is refused."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -74,7 +75,7 @@ def ranges(source: SourceFile) -> list[Range]:
     return [(0, None, 0)]
 
 
-def members(stream: BinaryIO, size: int) -> Iterator[Member]:
+def members(stream: BinaryIO, size: int) -> Iterator[TarMember]:
     """The members of a tar file of `size` bytes, but for folders.
 
     Raises:
@@ -86,7 +87,7 @@ def members(stream: BinaryIO, size: int) -> Iterator[Member]:
             raise tarfile.ReadError(f"compressed ({name}): unpack it to a plain .tar")
     stream.seek(0)
     try:
-        with tarfile.open(fileobj=Headers(stream), mode="r:") as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=HeaderStream(stream), mode="r:") as tar:  # type: ignore[call-overload]
             while (info := tar.next()) is not None:
                 tar.members.clear()  # else it would keep every header
                 if info.isdir():
@@ -102,7 +103,7 @@ def members(stream: BinaryIO, size: int) -> Iterator[Member]:
                     raise tarfile.ReadError(f"member {shown(info.name)} has {info.size} bytes")
                 if info.isreg() and info.offset_data + info.size > size:
                     raise tarfile.ReadError(f"member {shown(info.name)} goes past the end of the file")
-                yield Member(info.name, info.offset, info.offset_data, info.size, problem)
+                yield TarMember(info.name, info.offset, info.offset_data, info.size, problem)
             stream.seek(tar.offset)
             end = stream.read(tarfile.BLOCKSIZE)
     except (RecursionError, ValueError, OverflowError) as error:
@@ -111,10 +112,10 @@ def members(stream: BinaryIO, size: int) -> Iterator[Member]:
         raise tarfile.ReadError(f"damaged or cut off at byte {tar.offset}")
 
 
-def groups(found: Iterator[Member]) -> Iterator[Group]:
+def groups(every: Iterator[TarMember]) -> Iterator[MemberGroup]:
     """Members by key, as they lie one after the other."""
-    group: Group | None = None
-    for member in found:
+    group: MemberGroup | None = None
+    for member in every:
         name = member.name[2:] if member.name.startswith("./") else member.name
         folder, slash, last = name.rpartition("/")
         stem, _, extension = last.partition(".")
@@ -122,16 +123,18 @@ def groups(found: Iterator[Member]) -> Iterator[Group]:
         if group is None or key != group.key:
             if group is not None:
                 yield group
-            group = Group(key)
+            group = MemberGroup(key)
         problem = check_name(name).replace("images folder", "archive")
-        group.add(extension.lower(), Member(name, member.header, member.start, member.size, problem or member.problem))
+        group.add(
+            extension.lower(), TarMember(name, member.header, member.start, member.size, problem or member.problem)
+        )
     if group is not None:
         yield group
 
 
-def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
+def read(source: SourceFile, _span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a tar file."""
-    path = Directory(source.directory).relative(source.file)
+    path = ConfinedFolder(source.directory).relative(source.file)
     fs, name = filesystem(source.file)
     number = place = 0
     with fs.open(name, "rb") as opened:
@@ -143,7 +146,7 @@ def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
                 where = Where(source.file, first.header, place - first.header, number)
                 try:
                     yield _record(source.entry, path, stream, where, group)
-                except Wrong as error:
+                except RecordError as error:
                     yield rejected(where, error)
                 number += 1
         except tarfile.TarError as error:
@@ -152,9 +155,9 @@ def read(source: SourceFile, part: Range) -> Iterator[VlmRecord | BadRecord]:
             )
 
 
-def _record(entry: DatasetEntry, path: str, stream: BinaryIO, where: Where, group: Group) -> VlmRecord:
+def _record(entry: DatasetEntry, path: str, stream: BinaryIO, where: Where, group: MemberGroup) -> VlmRecord:
     if group.problem:
-        raise Wrong("member", f"{shown(group.key)}: {group.problem}")
+        raise RecordError("member", f"{shown(group.key)}: {group.problem}")
     extension = image_extension(entry, group)
     member = group.members[extension]
     named = ("json", entry.prompt, entry.target, entry.answers, entry.id)
@@ -164,11 +167,11 @@ def _record(entry: DatasetEntry, path: str, stream: BinaryIO, where: Where, grou
     return VlmRecord(where, name, ImagePlace(path, member.start, member.size), data, *texts(entry, row))
 
 
-def image_extension(entry: DatasetEntry, group: Group) -> str:
+def image_extension(entry: DatasetEntry, group: MemberGroup) -> str:
     """The extension of a group's image: the entry's `image`, else the only one of an image format.
 
     Raises:
-        Wrong: it has none, several, or one of a format that is not taken.
+        RecordError: it has none, several, or one of a format that is not taken.
     """
     if entry.image in group.members:
         return entry.image
@@ -176,13 +179,13 @@ def image_extension(entry: DatasetEntry, group: Group) -> str:
     if len(found) == 1 and entry.image == "image":
         return found[0]
     other = [name for name in group.members if name in CLAIMS]
-    raise Wrong("image", f"{shown(group.key)}: {len(found)} images among .{', .'.join(group.members)}" if found or not other
+    raise RecordError("image", f"{shown(group.key)}: {len(found)} images among .{', .'.join(group.members)}" if found or not other
                 else f"{shown(group.key)}.{other[0]}: neither JPEG nor PNG")  # fmt: skip
 
 
-def _texts(stream: BinaryIO, members: dict[str, Member]) -> dict[str, Any]:
+def _texts(stream: BinaryIO, members: dict[str, TarMember]) -> dict[str, FieldValue]:
     """The keys of the json member, and other members under their extensions."""
-    row: dict[str, Any] = {}
+    row: dict[str, FieldValue] = {}
     for extension, member in members.items():
         data = _bytes(stream, member, MAX_TEXT)
         if extension != "json":
@@ -191,21 +194,21 @@ def _texts(stream: BinaryIO, members: dict[str, Member]) -> dict[str, Any]:
         try:
             value = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise Wrong("json", f"{shown(member.name)}: {error}") from None
+            raise RecordError("json", f"{shown(member.name)}: {error}") from None
         row |= value if isinstance(value, dict) else {}
     return row
 
 
-def _bytes(stream: BinaryIO, member: Member, most: int) -> bytes:
+def _bytes(stream: BinaryIO, member: TarMember, most: int) -> bytes:
     if member.size > most:
-        raise Wrong("size", f"{shown(member.name)}: {member.size:,} bytes, more than {most:,}")
+        raise RecordError("size", f"{shown(member.name)}: {member.size:,} bytes, more than {most:,}")
     stream.seek(member.start)
     return stream.read(member.size)
 
 
-def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
+def open_images(_entry: DatasetEntry, directory: str) -> ReadImage:
     """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong); the last tar file is kept open."""
-    files = Directory(directory)
+    files = ConfinedFolder(directory)
     last: list[tuple[str, BinaryIO]] = []
 
     def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
@@ -217,7 +220,7 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
             stream = last[0][1]
             stream.seek(offset)
             return check(unchanged(stream.read(min(length, MAX_BYTES)), length), ""), ""
-        except Wrong as error:
+        except RecordError as error:
             return b"", str(error)
 
     return read

@@ -17,9 +17,9 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.builder.run import BuildConfig, run_build
 from pipelines.catalogue.commands import (
-    DraftConfig,
-    ListConfig,
-    ShowConfig,
+    DatasetDraftConfig,
+    DatasetListConfig,
+    DatasetShowConfig,
     entry_of,
     markdown,
     run_draft,
@@ -228,24 +228,24 @@ def test_wrong_entries_are_explained(text: str, message: str) -> None:
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run_list(ListConfig(json=True))
+    run_list(DatasetListConfig(json=True))
     assert len(json.loads(capsys.readouterr().out)) == len(NAMES)
-    run_list(ListConfig(robot="kuka"))
+    run_list(DatasetListConfig(robot="kuka"))
     assert "stanford_kuka" in capsys.readouterr().out
-    run_show(ShowConfig("bridge_orig"))
+    run_show(DatasetShowConfig("bridge_orig"))
     assert "# bridge_dataset, of which it takes the rest" in capsys.readouterr().out
-    run_show(ShowConfig("bridge_orig", json=True))
+    run_show(DatasetShowConfig("bridge_orig", json=True))
     assert json.loads(capsys.readouterr().out)["control_hz"] == 5
     with pytest.raises(InputError, match="did you mean 'kuka'"):
-        run_show(ShowConfig("kukka"))
+        run_show(DatasetShowConfig("kukka"))
     with pytest.raises(InputError, match="robot"):
-        run_list(ListConfig(robot="no such robot"))
+        run_list(DatasetListConfig(robot="no such robot"))
 
 
 @pytest.mark.parametrize("name", ["bridge_dataset", "viola", "droid", "kuka", "jaco_play"])
 def test_a_draft_is_an_entry_that_works(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(name, tmp_path, name="my_robot")
-    run_draft(DraftConfig(str(path)))
+    run_draft(DatasetDraftConfig(str(path)))
     printed = capsys.readouterr()
     (path / "dataset.yaml").write_text(printed.out)
     assert "control_hz" in printed.err

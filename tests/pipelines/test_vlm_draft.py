@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fasttok.errors import InputError
-from pipelines.catalogue.commands import DraftConfig, run_draft
+from pipelines.catalogue.commands import DatasetDraftConfig, run_draft
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from tests.pipelines import vlm_data
@@ -26,7 +26,7 @@ def test_a_draft_finds_the_records(maker: Any, tmp_path: Path, capsys: pytest.Ca
         (made.directory / "a.json").rename(made.directory / "v2_train_annotations.json")
     if maker is vlm_data.coco_boxes:
         (made.directory / "instances.json").rename(made.directory / "instances_train2017.json")
-    run_draft(DraftConfig(str(made.directory)))
+    run_draft(DatasetDraftConfig(str(made.directory)))
     own.write_text(capsys.readouterr().out)
     run_index(IndexConfig((str(made.directory),), str(tmp_path / "index")), [])
     rows = [
@@ -41,7 +41,7 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pics").mkdir()
     (tmp_path / "pics" / "0.jpg").write_bytes(vlm_data.encoded(0))
     (tmp_path / "my_val.jsonl").write_text(json.dumps({"image_file": "0.jpg", "question": "q?", "answer": "a"}) + "\n")
-    run_draft(DraftConfig(str(tmp_path)))
+    run_draft(DatasetDraftConfig(str(tmp_path)))
     (tmp_path / "dataset.yaml").write_text(capsys.readouterr().out)
     result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
     (dataset,) = result.datasets.values()
@@ -51,4 +51,4 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_not_recognised_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(InputError, match="is not a TFDS/RLDS directory"):
-        run_draft(DraftConfig(str(tmp_path)))
+        run_draft(DatasetDraftConfig(str(tmp_path)))
