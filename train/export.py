@@ -1,4 +1,4 @@
-"""Weights out: fasttok-export --run RUN --out DIR --layout fasttok|openpi|lerobot
+"""Weights out: fasttok-export --run RUN --out DIR --layout fasttok|openpi|lerobot.
 
 Layouts (names: `train.weights.layouts`):
     fasttok  our arrays under their paths, with the model's configuration and the tokenizer's fingerprint as metadata
@@ -7,23 +7,22 @@ Layouts (names: `train.weights.layouts`):
 Tensors are written one by one, so that memory stays at the parameters plus one tensor.
 """
 
-import dataclasses
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypedDict
 
 import ml_dtypes
 import numpy as np
 import tyro
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from fasttok.common import console
+from fasttok.common import console, json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
@@ -31,8 +30,8 @@ from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig
 from train.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config
 from train.tokens import TextTokenizer
-from train.weights.layouts import EXPERT_HEAD, Piece, flatten, pieces, spelled
-from train.weights.matching import EMBEDDING, Report, Row, our_shapes
+from train.weights.layouts import EXPERT_HEAD, MappedTensor, Shape, flatten, mapped_tensors, spelled
+from train.weights.matching import EMBEDDING, ReportRow, WeightsReport, our_shapes
 from train.weights.sources import SINGLE
 
 EXPORT = OutputKind(
@@ -40,8 +39,16 @@ EXPORT = OutputKind(
     marks=(Mark("config.json", ("fasttok/model", "fasttok/step")),),
     files=("config.json", SINGLE, TEXT_TOKENIZER, f"{TOKENIZER}/*"),
 )
-LAYOUTS = ("fasttok", "openpi", "lerobot")
-DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16))}
+ExportLayout = Literal["fasttok", "openpi", "lerobot"]
+"""Whose names the tensors get: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5."""
+FileLayout = Literal[ExportLayout, "paligemma"]
+"""Names of a file's tensors; "paligemma": vision and backbone, as transformers has them (for tests)."""
+ExportDtype = Literal["float32", "bfloat16"]
+"""Stored dtype."""
+DTYPES: dict[ExportDtype, tuple[str, np.dtype[Any]]] = {
+    "float32": ("F32", np.dtype(np.float32)),
+    "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16)),
+}
 # The only sizes that openpi's PI0Pytorch and lerobot's PI05Policy build (gemma_2b, gemma_300m, So400m/14 at 224).
 THEIR_SIZES = {
     "image_size": 224, "patch": 14, "vision_width": 1152, "vision_depth": 27, "vision_heads": 16, "vision_mlp": 4304,
@@ -61,9 +68,9 @@ class ExportConfig:
     """Folder of `fasttok-train`."""
     out: Path
     """Folder to write: model.safetensors, config.json, and the run's tokenizers."""
-    layout: Literal["fasttok", "openpi", "lerobot"] = "fasttok"
+    layout: ExportLayout = "fasttok"
     """Names of the tensors: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: ExportDtype = "float32"
     """Stored dtype; float32 loses nothing."""
     vocab_size: int = 0
     """Rows of the embedding in the file, cut or filled with zeros; 0: as trained. openpi and lerobot build 257152."""
@@ -74,15 +81,98 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A tensor to write; `make` is called when its turn comes."""
+class TensorToWrite:
+    """A tensor of the file.
+
+    Attributes:
+        name: in the file.
+        shape: of the tensor.
+        make: gives its values, any dtype; called when its turn comes.
+    """
 
     name: str
-    shape: tuple[int, ...]
-    make: Callable[[], NDArray]
+    shape: Shape
+    make: Callable[[], NDArray[Any]]
 
 
-def export(config: ExportConfig) -> Report:
+@dataclass(frozen=True)
+class ExportedRun:
+    """Where the weights come from: the key "fasttok" of config.json, and metadata of the safetensors file.
+
+    Attributes:
+        model: shapes of the model.
+        tokenizer: fingerprint of the action tokenizer; FAST rows of the embedding mean its ids.
+        text_rows: rows of the embedding that are text.
+        step: of the checkpoint.
+        run: name of the run's folder.
+    """
+
+    model: ModelConfig
+    tokenizer: str
+    text_rows: int
+    step: int
+    run: str
+
+
+@dataclass(frozen=True)
+class OpenpiConfig:
+    """config.json as openpi's converter writes it.
+
+    Attributes:
+        action_dim: dimensions of an action.
+        action_horizon: steps of a chunk.
+        paligemma_variant: size of the backbone.
+        action_expert_variant: size of the expert.
+        precision: dtype of the weights.
+    """
+
+    action_dim: int
+    action_horizon: int
+    paligemma_variant: str
+    action_expert_variant: str
+    precision: ExportDtype
+
+
+@dataclass(frozen=True)
+class LerobotConfig:
+    """config.json as lerobot's pi0.5 writes it, but for the fields that weights do not depend on.
+
+    Attributes:
+        type: of the policy.
+        chunk_size: steps of a chunk.
+        n_action_steps: steps of a chunk that are carried out.
+        max_action_dim: dimensions of an action.
+        paligemma_variant: size of the backbone.
+        action_expert_variant: size of the expert.
+        image_resolution: height and width in pixels.
+        dtype: of the weights.
+    """
+
+    type: str
+    chunk_size: int
+    n_action_steps: int
+    max_action_dim: int
+    paligemma_variant: str
+    action_expert_variant: str
+    image_resolution: tuple[int, int]
+    dtype: ExportDtype
+
+
+class TensorEntry(TypedDict):
+    """A tensor in the header of a safetensors file.
+
+    Attributes:
+        dtype: as safetensors spells it.
+        shape: of the tensor.
+        data_offsets: first byte, and the one after the last, from the end of the header.
+    """
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
+
+
+def export(config: ExportConfig) -> WeightsReport:
     """Writes DIR aside and renames it.
 
     Raises:
@@ -99,24 +189,18 @@ def export(config: ExportConfig) -> Report:
     _, params, step = load_params(config.run)
     text_rows = TextTokenizer.load(config.run / TEXT_TOKENIZER).size
     fingerprint = ActionTokenizer.load(config.run / TOKENIZER).fingerprint
-    described = {
-        "model": dataclasses.asdict(model_config),
-        "tokenizer": fingerprint,
-        "text_rows": text_rows,
-        "step": step,
-        "run": config.run.name,
-    }
+    described = json_files.encode(ExportedRun(model_config, fingerprint, text_rows, step, config.run.name))
     listed, report = tensors(flatten(params), model_config, config.layout, config.vocab_size)
     place = Path(out.path)
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
         aside.chmod(0o755)
-        with open(aside / SINGLE, "wb") as stream, progress("writing weights", len(listed), "tensors") as advance:
+        with (aside / SINGLE).open("wb") as stream, progress("writing weights", len(listed), "tensors") as advance:
             write(stream, listed, config.dtype, metadata(config.layout, described), advance)
             stream.flush()
             os.fsync(stream.fileno())
-        theirs = their_config(model_config, config) if config.layout != "fasttok" else {}
+        theirs = json_files.encode(their_config(model_config, config.layout, config.dtype) or {})
         (aside / "config.json").write_text(
             json.dumps(theirs | {"fasttok": described}, indent=2) + "\n", encoding="utf-8"
         )
@@ -128,52 +212,59 @@ def export(config: ExportConfig) -> Report:
     return report
 
 
-def tensors(flat: dict[str, Any], config: ModelConfig, layout: str, vocab_size: int = 0) -> tuple[list[Tensor], Report]:
+def tensors(
+    flat: Mapping[str, ArrayLike], config: ModelConfig, layout: FileLayout, vocab_size: int = 0
+) -> tuple[list[TensorToWrite], WeightsReport]:
     """What a file of `layout` holds, by name, and the report on it.
 
     Args:
-        flat: our arrays by path. layout: as `ExportConfig`, or "paligemma" for vision and backbone as transformers has them.
+        flat: our arrays by path.
+        config: of the model.
+        layout: names of the tensors.
+        vocab_size: rows of the embedding in the file; 0: as trained.
     """
     shapes = our_shapes(config)
     foreign = layout != "fasttok"
-    all_pieces = pieces("torch" if foreign else "fasttok", shapes)
+    mapped = mapped_tensors("torch" if foreign else "fasttok", shapes)
     if layout == "paligemma":
-        all_pieces = [piece for piece in all_pieces if not piece.path.startswith("expert/")]
+        mapped = [one for one in mapped if not one.path.startswith("expert/")]
     rows = vocab_size or shapes[EMBEDDING][0]
 
-    def tensor(piece: Piece) -> Tensor:
-        name = spelled(layout, piece.name) if foreign else piece.name
-        if piece.path == EMBEDDING:
-            shape = (rows, *piece.shape[1:])
-            return Tensor(name, shape, lambda: _resized(np.asarray(flat[piece.path]), rows))
-        return Tensor(name, piece.shape, lambda: piece.to_theirs(np.asarray(flat[piece.path])))
+    def tensor(one: MappedTensor) -> TensorToWrite:
+        name = spelled(layout, one.name) if foreign else one.name
+        if one.path == EMBEDDING:
+            shape = (rows, *one.shape[1:])
+            return TensorToWrite(name, shape, lambda: _resized(np.asarray(flat[one.path]), rows))
+        return TensorToWrite(name, one.shape, lambda: one.to_theirs(np.asarray(flat[one.path])))
 
-    listed = [tensor(piece) for piece in all_pieces]
+    listed = [tensor(one) for one in mapped]
     report = []
-    for what in dict.fromkeys("/".join(piece.path.split("/")[:2]) for piece in all_pieces):
-        group = [t for t, piece in zip(listed, all_pieces, strict=True) if f"{piece.path}/".startswith(what + "/")]
+    for what in dict.fromkeys("/".join(one.path.split("/")[:2]) for one in mapped):
+        group = [t for t, one in zip(listed, mapped, strict=True) if f"{one.path}/".startswith(what + "/")]
         ours = shapes[EMBEDDING][0]
         note = (
             ""
             if what != EMBEDDING or rows == ours
             else f"{ours:,} rows {'cut' if rows < ours else 'filled with zeros'} to {rows:,}"
         )
-        report.append(Row("written", what, len(group), sum(math.prod(t.shape) for t in group), note))
+        report.append(ReportRow("written", what, len(group), sum(math.prod(t.shape) for t in group), note))
     if layout in ("openpi", "lerobot"):
         head = (rows, config.expert_width)
-        listed.append(Tensor(spelled(layout, EXPERT_HEAD), head, lambda: np.zeros(head, np.float32)))
-        report.append(Row("filled", listed[-1].name, 1, math.prod(head), "zeros: their class has it, nothing reads it"))
-        report += [Row("differs", what, 0, 0, note) for what, note in _differences(config, rows)]
-    held = {piece.path for piece in all_pieces}
+        listed.append(TensorToWrite(spelled(layout, EXPERT_HEAD), head, lambda: np.zeros(head, np.float32)))
+        report.append(
+            ReportRow("filled", listed[-1].name, 1, math.prod(head), "zeros: their class has it, nothing reads it")
+        )
+        report += [ReportRow("differs", what, 0, 0, note) for what, note in _differences(config, rows)]
+    placed = {one.path for one in mapped}
     report += [
-        Row("left out", p, 1, math.prod(shape), "no place in this layout")
+        ReportRow("left out", p, 1, math.prod(shape), "no place in this layout")
         for p, shape in shapes.items()
-        if p not in held
+        if p not in placed
     ]
-    return sorted(listed, key=lambda t: t.name), Report(f"weights as {layout}", tuple(report))
+    return sorted(listed, key=lambda t: t.name), WeightsReport(f"weights as {layout}", tuple(report))
 
 
-def _resized(table: NDArray, rows: int) -> NDArray:
+def _resized(table: NDArray[Any], rows: int) -> NDArray[Any]:
     return table[:rows] if rows <= len(table) else np.pad(table, ((0, rows - len(table)), (0, 0)))
 
 
@@ -192,26 +283,27 @@ def _differences(config: ModelConfig, rows: int) -> list[tuple[str, str]]:
     return out
 
 
-def their_config(model: ModelConfig, config: ExportConfig) -> dict[str, Any]:
-    """config.json as openpi's converter or lerobot's pi0.5 writes it: the fields that weights depend on."""
-    variants = {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}
-    if config.layout == "openpi":
-        sizes = {"action_dim": model.action_dim, "action_horizon": model.horizon}
-        return {**sizes, **variants, "precision": config.dtype}
-    sizes = {"chunk_size": model.horizon, "n_action_steps": model.horizon, "max_action_dim": model.action_dim}
-    return {"type": "pi05", **sizes, **variants, "image_resolution": [model.image_size] * 2, "dtype": config.dtype}
+def their_config(model: ModelConfig, layout: ExportLayout, dtype: ExportDtype) -> OpenpiConfig | LerobotConfig | None:
+    """config.json of another project: the fields that weights depend on. None for our own layout."""
+    backbone, expert = "gemma_2b", "gemma_300m"
+    if layout == "openpi":
+        return OpenpiConfig(model.action_dim, model.horizon, backbone, expert, dtype)
+    if layout == "lerobot":
+        size = (model.image_size, model.image_size)
+        return LerobotConfig("pi05", model.horizon, model.horizon, model.action_dim, backbone, expert, size, dtype)
+    return None
 
 
-def metadata(layout: str, described: dict[str, Any]) -> dict[str, str]:
-    """safetensors' metadata: strings. `format` is ours, or "pt" as PyTorch's readers expect."""
+def metadata(layout: FileLayout, described: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata of a safetensors file, which are strings: `described`, and `format`, ours or "pt" as PyTorch's readers expect."""
     plain = {key: value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
     return {**plain, "format": "fasttok" if layout == "fasttok" else "pt"}
 
 
 def write(
     stream: BinaryIO,
-    listed: Iterable[Tensor],
-    dtype: str,
+    listed: Iterable[TensorToWrite],
+    dtype: ExportDtype,
     meta: dict[str, str],
     advance: Callable[..., None] = lambda: None,
 ) -> None:
@@ -221,7 +313,7 @@ def write(
     """
     code, numpy_dtype = DTYPES[dtype]
     listed = list(listed)
-    header: dict[str, Any] = {"__metadata__": dict(sorted(meta.items()))}
+    header: dict[str, dict[str, str] | TensorEntry] = {"__metadata__": dict(sorted(meta.items()))}
     end = 0
     for tensor in listed:
         start, end = end, end + math.prod(tensor.shape) * numpy_dtype.itemsize
@@ -241,7 +333,7 @@ def main(argv: list[str]) -> None:
     config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export", description=ExportConfig.__doc__)
     report = export(config)
     if config.json:
-        emit_json(report.to_json())
+        emit_json(json_files.encode(report))
     else:
         report.show()
     log(

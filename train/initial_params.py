@@ -69,7 +69,7 @@ def _from_run(setup: Setup, run: Path, ours: Params) -> tuple[VisionParams, Back
     return vision, backbone
 
 
-def plan_weights(setup: Setup, path: Path) -> matching.Plan:
+def plan_weights(setup: Setup, path: Path) -> matching.LoadPlan:
     """What of `weights` goes where; reads headers only.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from train.config import ModelConfig
-from train.weights.layouts import canonical, pieces, unflatten
+from train.weights.layouts import canonical, mapped_tensors, unflatten
 from train.weights.matching import our_shapes
 
 TINY = ModelConfig(
@@ -20,5 +20,5 @@ def tree(arrays: Any, expert: bool = True) -> dict[str, Any]:
     """An npz of openpi's names as our nested parameters; names that it lacks are left out."""
     shapes = our_shapes(dataclasses.replace(TINY, flow=expert))
     named = {canonical("jax", name): name for name in arrays}
-    held = [piece for piece in pieces("jax", shapes) if piece.name in named]
-    return unflatten({p.path: p.to_ours(np.asarray(arrays[named[p.name]]), shapes[p.path]) for p in held})
+    stored = [tensor for tensor in mapped_tensors("jax", shapes) if tensor.name in named]
+    return unflatten({p.path: p.to_ours(np.asarray(arrays[named[p.name]]), shapes[p.path]) for p in stored})

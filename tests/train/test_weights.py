@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import ml_dtypes
@@ -21,8 +21,8 @@ from tests.train.parity import TINY
 from train import export, model, weights
 from train.config import ModelConfig, TrainConfig
 from train.params import count
-from train.weights.layouts import canonical, flatten, pieces, spelled, unflatten
-from train.weights.matching import PI0_WHY, Report, our_shapes, plan
+from train.weights.layouts import canonical, flatten, mapped_tensors, spelled, unflatten
+from train.weights.matching import PI0_WHY, WeightsReport, our_shapes, plan
 
 # Every axis has its own length, so that two that were swapped do not fit.
 SMALL = ModelConfig(
@@ -41,7 +41,7 @@ def random_params(config: ModelConfig, seed: int = 0) -> Flat:
 
 def jax_tree(params: Flat, config: ModelConfig) -> Flat:
     """As openpi names it."""
-    out = {p.name: p.to_theirs(params[p.path]) for p in pieces("jax", our_shapes(config))}
+    out = {p.name: p.to_theirs(params[p.path]) for p in mapped_tensors("jax", our_shapes(config))}
     return {f"PaliGemma/{n}" if n.startswith(("img/", "llm/")) else n: a for n, a in out.items()}
 
 
@@ -68,7 +68,7 @@ def save(params: Flat, config: ModelConfig, layout: str, out: Path, dtype: str =
     return out
 
 
-def load(path: Path, config: ModelConfig, **more: Any) -> tuple[Flat, Report]:
+def load(path: Path, config: ModelConfig, **more: Any) -> tuple[Flat, WeightsReport]:
     todo = plan(path, config, **more)
     params = weights.start(todo, config, KEY)
     assert jax.tree.map(lambda x: x.shape, params) == unflatten(our_shapes(config))
@@ -118,7 +118,7 @@ def test_every_number_has_exactly_one_place(sizes: dict[str, int], family: Any) 
     params = {p: np.arange(a, b).reshape(shapes[p]) for p, a, b in zip(shapes, ends[:-1], ends[1:], strict=True)}
     back = {path: np.full(shape, -1) for path, shape in shapes.items()}
     seen = []
-    for piece in pieces(family, shapes):
+    for piece in mapped_tensors(family, shapes):
         theirs = piece.to_theirs(params[piece.path])
         assert theirs.shape == piece.shape
         seen.append(theirs.ravel())
@@ -555,11 +555,11 @@ def test_pickles_and_strangers_are_refused(tmp_path: Path) -> None:
 def test_each_tensor_is_read_once(tmp_path: Path) -> None:
     """Streaming: nothing reads a checkpoint twice, or what it does not use."""
     todo = plan(save(random_params(SMALL), SMALL, "openpi", tmp_path), VLM)
-    asked, real = [], todo.source.read
-    todo.source.read = lambda name: (asked.append(name), real(name))[1]  # type: ignore[method-assign]
+    asked, real = [], todo.stored.read
+    todo.stored.read = lambda name: (asked.append(name), real(name))[1]  # type: ignore[method-assign]
     weights.read(todo)
     assert sorted(asked) == sorted(
-        n for n in todo.source.headers if not canonical("torch", n).startswith(("expert", "action", "time"))
+        n for n in todo.stored.headers if not canonical("torch", n).startswith(("expert", "action", "time"))
     )
 
 
@@ -608,7 +608,7 @@ def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.Cap
     run(small)
     config = prepare(small).model
     trained = flatten(load_params(small.out)[1])
-    for layout in export.LAYOUTS:
+    for layout in get_args(export.ExportLayout):
         out = tmp_path / layout
         export.main(["--run", str(small.out), "--out", str(out), "--layout", layout])
         assert "left out" not in capsys.readouterr().out

@@ -5,7 +5,7 @@ of the checkpoint (docs/weights.md has what was measured). What the checkpoint l
 """
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ from fasttok.errors import InputError
 from train import model
 from train.config import ModelConfig
 from train.params import Params
-from train.weights.layouts import LM_HEAD, flatten, unflatten
-from train.weights.matching import EMBEDDING, POSITION, Plan
-from train.weights.sources import Source
+from train.weights.layouts import LM_HEAD, Shape, flatten, unflatten
+from train.weights.matching import EMBEDDING, POSITION, LoadPlan
+from train.weights.sources import StoredWeights
 
 
-def start(todo: Plan, config: ModelConfig, key: jax.Array) -> Params:
+def start(todo: LoadPlan, config: ModelConfig, key: jax.Array) -> Params:
     """Parameters to train from, float32: the planned ones of the checkpoint, and random ones from `key` for the rest.
 
     Raises:
@@ -32,7 +32,7 @@ def start(todo: Plan, config: ModelConfig, key: jax.Array) -> Params:
     # Under jit the arrays that nobody asks for are never made: a second whole model would not fit beside the first.
     fresh = jax.jit(lambda key: {p: v for p, v in flatten(model.init(key, config)).items() if p in missing})(key)
     # Waiting for each copy lets go of its array on the host: copies that all wait their turn would double the model.
-    placed = {p: fresh[p] if p in fresh else jax.block_until_ready(jnp.array(host.pop(p))) for p in todo.shapes}
+    placed = {p: fresh[p] if p in fresh else jnp.array(host.pop(p)).block_until_ready() for p in todo.shapes}
     return cast(Params, unflatten(placed))
 
 
@@ -51,48 +51,48 @@ def text_tokenizer(path: Path) -> Path:
     )
 
 
-def read(todo: Plan) -> dict[str, NDArray]:
+def read(todo: LoadPlan) -> dict[str, NDArray[np.float32]]:
     """The planned arrays by path, float32, on the host.
 
     Raises:
         InputError: a tensor is damaged or not finite, or a head that should be the embedding differs from it.
     """
-    source, out = todo.source, {}
-    for path, group in track(todo.found.items(), "reading weights", unit="arrays"):
+    stored, out = todo.stored, {}
+    for path, group in track(todo.matched.items(), "reading weights", unit="arrays"):
         shape = todo.shapes[path]
         if group[0].index:
             out[path] = np.empty(shape, np.float32)
-            for piece in group:
-                tensor = _finite(source, todo.names[piece.name])
-                out[path][piece.index] = piece.to_ours(tensor, shape[len(piece.index) :])
+            for mapped in group:
+                tensor = _finite(stored, todo.names[mapped.name])
+                out[path][mapped.index] = mapped.to_ours(tensor, shape[len(mapped.index) :])
             continue
-        tensor = _finite(source, todo.names[group[0].name])
+        tensor = _finite(stored, todo.names[group[0].name])
         if path == EMBEDDING:
             out[path] = _table(tensor, shape, todo.rows)
             continue
         if path == POSITION and tensor.shape != group[0].shape:
-            tensor = _resample(source, tensor, group[0].shape)
+            tensor = _resample(stored, tensor, group[0].shape)
         out[path] = np.ascontiguousarray(group[0].to_ours(tensor, shape), np.float32)
     if LM_HEAD in todo.names and EMBEDDING in out:
-        head = source.read(todo.names[LM_HEAD])
-        if not np.array_equal(head[: todo.rows], source.read(todo.names[todo.found[EMBEDDING][0].name])[: todo.rows]):
+        head = stored.read(todo.names[LM_HEAD])
+        if not np.array_equal(head[: todo.rows], stored.read(todo.names[todo.matched[EMBEDDING][0].name])[: todo.rows]):
             raise InputError(
-                f"{source.where}: its {todo.names[LM_HEAD]} is not its embedding; our model ties the two and has no place for it"
+                f"{stored.where}: its {todo.names[LM_HEAD]} is not its embedding; our model ties the two and has no place for it"
             )
     return out
 
 
-def _finite(source: Source, name: str) -> NDArray:
-    tensor = source.read(name)
+def _finite(stored: StoredWeights, name: str) -> NDArray[Any]:
+    tensor = stored.read(name)
     if not np.isfinite(tensor).all():
         bad = int((~np.isfinite(tensor)).sum())
         raise InputError(
-            f"{source.where}: {name} has {bad} of {tensor.size} numbers that are NaN or infinite; expected finite ones"
+            f"{stored.where}: {name} has {bad} of {tensor.size} numbers that are NaN or infinite; expected finite ones"
         )
     return tensor
 
 
-def _table(tensor: NDArray, shape: tuple[int, ...], rows: int) -> NDArray:
+def _table(tensor: NDArray[Any], shape: Shape, rows: int) -> NDArray[np.float32]:
     """The embedding: copied rows, then the mean of them for new ones, so that a new token starts as likely as an average one."""
     if tensor.shape == shape and rows == shape[0]:
         return np.ascontiguousarray(tensor, np.float32)
@@ -102,12 +102,12 @@ def _table(tensor: NDArray, shape: tuple[int, ...], rows: int) -> NDArray:
     return out
 
 
-def _resample(source: Source, tensor: NDArray, shape: tuple[int, ...]) -> NDArray:
+def _resample(stored: StoredWeights, tensor: NDArray[Any], shape: Shape) -> NDArray[np.float32]:
     """Positions of another grid of patches, bilinear; both grids are square."""
     width, (old, new) = tensor.shape[-1], (int(n**0.5) for n in (tensor.size // tensor.shape[-1], shape[-2]))
     if old * old * width != tensor.size:
         raise InputError(
-            f"{source.where}: its position embedding {tensor.shape} is not a square grid; use its --model.image-size"
+            f"{stored.where}: its position embedding {tensor.shape} is not a square grid; use its --model.image-size"
         )
     grid = np.asarray(tensor, np.float32).reshape(old, old, width)
     return np.asarray(jax.image.resize(grid, (new, new, width), "bilinear")).reshape(shape)

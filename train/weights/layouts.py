@@ -17,20 +17,29 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Family = Literal["jax", "torch", "fasttok"]
 Shape = tuple[int, ...]
+T = TypeVar("T")
+Nested = dict[str, T | "Nested[T]"]
+"""A tree of dicts with leaves of one type."""
 PLAIN = ""  # pattern of a tensor that is ours as it stands
 LINEAR = "i o -> o i"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One of our arrays in a family's names; see the module."""
+    """One of our arrays in a family's names; see the module.
+
+    Attributes:
+        path: of our array.
+        names: of the tensors that it is made of.
+        pattern: axes, ours -> theirs.
+    """
 
     path: str
     names: tuple[str, ...]
@@ -67,14 +76,14 @@ def _torch() -> list[Rule]:
             Rule(f"vision/blocks/{side}/kernel", (name + "weight",), "w n k -> (n k) w"),
             Rule(f"vision/blocks/{side}/bias", (name + "bias",), "n k -> (n k)"),
         ]
-    for part, prefix in (("backbone", "language."), ("expert", "expert.")):
+    for component, prefix in (("backbone", "language."), ("expert", "expert.")):
         attention, mlp = f"{prefix}{layer}self_attn.", f"{prefix}{layer}mlp."
         rules += [
-            Rule(f"{part}/layers/query", (attention + "q_proj.weight",), "n w k -> (n k) w"),
-            Rule(f"{part}/layers/key_value", (attention + "k_proj.weight", attention + "v_proj.weight"), LINEAR),
-            Rule(f"{part}/layers/output", (attention + "o_proj.weight",), "n k w -> w (n k)"),
-            Rule(f"{part}/layers/gate_up", (mlp + "gate_proj.weight", mlp + "up_proj.weight"), LINEAR),
-            Rule(f"{part}/layers/down", (mlp + "down_proj.weight",), LINEAR),
+            Rule(f"{component}/layers/query", (attention + "q_proj.weight",), "n w k -> (n k) w"),
+            Rule(f"{component}/layers/key_value", (attention + "k_proj.weight", attention + "v_proj.weight"), LINEAR),
+            Rule(f"{component}/layers/output", (attention + "o_proj.weight",), "n k w -> w (n k)"),
+            Rule(f"{component}/layers/gate_up", (mlp + "gate_proj.weight", mlp + "up_proj.weight"), LINEAR),
+            Rule(f"{component}/layers/down", (mlp + "down_proj.weight",), LINEAR),
         ]
     for ours, theirs in ACTION.items():
         rules += _pairs(f"expert/{ours}", f"{theirs}.", LINEAR)
@@ -112,13 +121,13 @@ def _jax() -> list[Rule]:
         leaf = "scale" if path.startswith("vision") and path.endswith("norm") else "kernel"
         pattern = "(p q c) w -> p q c w" if path == "vision/patch" else PLAIN
         rules += _pairs(path, name + "/", pattern, leaf, leaf)
-    for part, suffix in (("backbone", ""), ("expert", "_1")):
+    for component, suffix in (("backbone", ""), ("expert", "_1")):
         rules += [
-            Rule(f"{part}/layers/query", (f"llm/layers/attn/q_einsum{suffix}/w",)),
-            Rule(f"{part}/layers/key_value", (f"llm/layers/attn/kv_einsum{suffix}/w",), "l s w k -> l s 1 w k"),
-            Rule(f"{part}/layers/output", (f"llm/layers/attn/attn_vec_einsum{suffix}/w",)),
-            Rule(f"{part}/layers/gate_up", (f"llm/layers/mlp{suffix}/gating_einsum",)),
-            Rule(f"{part}/layers/down", (f"llm/layers/mlp{suffix}/linear",)),
+            Rule(f"{component}/layers/query", (f"llm/layers/attn/q_einsum{suffix}/w",)),
+            Rule(f"{component}/layers/key_value", (f"llm/layers/attn/kv_einsum{suffix}/w",), "l s w k -> l s 1 w k"),
+            Rule(f"{component}/layers/output", (f"llm/layers/attn/attn_vec_einsum{suffix}/w",)),
+            Rule(f"{component}/layers/gate_up", (f"llm/layers/mlp{suffix}/gating_einsum",)),
+            Rule(f"{component}/layers/down", (f"llm/layers/mlp{suffix}/linear",)),
         ]
     return rules
 
@@ -172,8 +181,17 @@ PREFIXES: dict[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One tensor of a checkpoint and the part of our array `path` that it is: `leaf[index]`, its axes moved."""
+class MappedTensor:
+    """One tensor of a checkpoint and its place in our array: `array[index]`, its axes moved.
+
+    Attributes:
+        name: canonical name of the tensor.
+        path: of our array.
+        index: of the tensor's place in the first axes of our array; () if it is the whole array.
+        split: shape of that place, with those axes split up that are several of theirs.
+        order: of these axes in the tensor.
+        shape: of the tensor.
+    """
 
     name: str
     path: str
@@ -182,37 +200,38 @@ class Piece:
     order: tuple[int, ...]
     shape: Shape
 
-    def to_theirs(self, leaf: NDArray) -> NDArray:
+    def to_theirs(self, array: NDArray[Any]) -> NDArray[Any]:
         """Their tensor out of our whole array: a view where the axes allow one."""
-        return leaf[self.index].reshape(self.split).transpose(self.order).reshape(self.shape)
+        place: NDArray[Any] = array[self.index]
+        return place.reshape(self.split).transpose(self.order).reshape(self.shape)
 
-    def to_ours(self, tensor: NDArray, part: Shape) -> NDArray:
-        """Our part, of shape `part`, out of their tensor."""
+    def to_ours(self, tensor: NDArray[Any], shape: Shape) -> NDArray[Any]:
+        """What stands at its place in our array, with the given shape, out of their tensor."""
         grouped = tensor.reshape([self.split[axis] for axis in self.order])
-        return grouped.transpose(np.argsort(self.order)).reshape(part)
+        return grouped.transpose(np.argsort(self.order)).reshape(shape)
 
 
-def pieces(family: Family, shapes: Mapping[str, Shape]) -> list[Piece]:
+def mapped_tensors(family: Family, shapes: Mapping[str, Shape]) -> list[MappedTensor]:
     """The tensors that a checkpoint of `family` has for our arrays, under canonical names; arrays without a rule have none.
 
     >>> shapes = {"backbone/layers/key_value": (1, 2, 8, 4), "backbone/norm": (8,)}
-    >>> [(p.name, p.index, p.shape) for p in pieces("torch", shapes)][:2]
+    >>> [(p.name, p.index, p.shape) for p in mapped_tensors("torch", shapes)][:2]
     [('language.norm.weight', (), (8,)), ('language.layers.0.self_attn.k_proj.weight', (0, 0), (4, 8))]
     """
     if family == "fasttok":
-        return [Piece(path, path, (), shape, tuple(range(len(shape))), shape) for path, shape in shapes.items()]
+        return [MappedTensor(path, path, (), shape, tuple(range(len(shape))), shape) for path, shape in shapes.items()]
     out = []
     for rule in RULES[family]:
         shape = shapes.get(rule.path)
         if shape is None:
             continue
         stacked = "{}" in rule.names[0]
-        part = shape[stacked + (len(rule.names) > 1) :]
-        split, order, theirs = _axes(rule.pattern, part)
+        place = shape[stacked + (len(rule.names) > 1) :]
+        split, order, theirs = _axes(rule.pattern, place)
         for layer in range(shape[0]) if stacked else (None,):
             for number, name in enumerate(rule.names):
                 index = (() if layer is None else (layer,)) + ((number,) if len(rule.names) > 1 else ())
-                out.append(Piece(name.format(layer), rule.path, index, split, order, theirs))
+                out.append(MappedTensor(name.format(layer), rule.path, index, split, order, theirs))
     return out
 
 
@@ -268,13 +287,17 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for key, node in tree.items() for k, v in flatten(node, f"{prefix}/{key}" if prefix else key).items()}
 
 
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
-    out: dict[str, Any] = {}
+def unflatten(flat: Mapping[str, T]) -> Nested[T]:
+    """The inverse of `flatten`.
+
+    >>> unflatten({"a/b": 1, "c": 2})
+    {'a': {'b': 1}, 'c': 2}
+    """
+    out: Nested[T] = {}
     for path, leaf in flat.items():
         node = out
         *folders, last = path.split("/")
         for folder in folders:
-            node = node.setdefault(folder, {})
+            node = cast(Nested[T], node.setdefault(folder, {}))
         node[last] = leaf
     return out

@@ -1,6 +1,6 @@
 """Weights on disk, one tensor at a time: safetensors, numpy archives, orbax folders. Nothing here is ever unpickled.
 
-A source knows names, shapes and dtypes from headers alone and reads a tensor when asked, so that a caller can refuse a
+`StoredWeights` know names, shapes and dtypes from headers alone and read a tensor when asked, so that a caller can refuse a
 checkpoint before reading any of it and never holds more than its own copy and one tensor.
 """
 
@@ -25,26 +25,38 @@ CONVERT = "it may hold code; load it where you trust it and save it with safeten
 
 
 @dataclass(frozen=True)
-class Header:
-    """Shape and dtype name of a tensor that has not been read."""
+class TensorHeader:
+    """What is known of a tensor that has not been read.
+
+    Attributes:
+        shape: of the tensor.
+        dtype: its name, as numpy spells it.
+    """
 
     shape: tuple[int, ...]
     dtype: str
 
 
-class Source(Protocol):
-    """A checkpoint: `headers` under the writer's names; `family` says which names these are."""
+class StoredWeights(Protocol):
+    """A checkpoint on disk.
+
+    Attributes:
+        where: path, for messages.
+        family: whose names the tensors have.
+        headers: name, as the writer has it -> shape and dtype.
+        metadata: strings that the writer left.
+    """
 
     where: str
     family: Family
-    headers: dict[str, Header]
+    headers: dict[str, TensorHeader]
     metadata: dict[str, str]
 
-    def read(self, name: str) -> NDArray:
+    def read(self, name: str) -> NDArray[Any]:
         """One tensor, as stored."""
 
 
-def open_source(path: Path) -> Source:
+def open_weights(path: Path) -> StoredWeights:
     """Finds out what `path` is.
 
     Raises:
@@ -54,27 +66,27 @@ def open_source(path: Path) -> Source:
         raise InputError(f"--weights {path} does not exist; expected {EXPECTED}")
     if path.is_file():
         if path.suffix == ".safetensors":
-            return Safetensors(str(path), [path])
+            return SafetensorsWeights(str(path), [path])
         if path.suffix == ".npz":
-            return Archive(str(path), path)
+            return NpzWeights(str(path), path)
         if path.name == INDEX:
-            return Safetensors(str(path), _sharded(path))
+            return SafetensorsWeights(str(path), _sharded(path))
         if path.suffix in PICKLES:
             raise InputError(f"{path} is not read: {CONVERT}. Expected {EXPECTED}")
         raise InputError(f"{path} is no checkpoint; expected {EXPECTED}")
     if (path / INDEX).is_file():
-        return Safetensors(str(path), _sharded(path / INDEX))
+        return SafetensorsWeights(str(path), _sharded(path / INDEX))
     if (path / SINGLE).is_file():
-        return Safetensors(str(path), [path / SINGLE])
+        return SafetensorsWeights(str(path), [path / SINGLE])
     for folder in (path / "params", path):
         if (folder / "_METADATA").is_file():
-            return Orbax(str(folder), folder)
-    found = sorted(path.glob("*.safetensors"))
-    if len(found) == 1:
-        return Safetensors(str(found[0]), found)
-    if found:
+            return OrbaxWeights(str(folder), folder)
+    files = sorted(path.glob("*.safetensors"))
+    if len(files) == 1:
+        return SafetensorsWeights(str(files[0]), files)
+    if files:
         raise InputError(
-            f"{path} holds {len(found)} safetensors files and no {INDEX}; name one of them, or add the index"
+            f"{path} holds {len(files)} safetensors files and no {INDEX}; name one of them, or add the index"
         )
     if (path / "checkpoints").is_dir() and (path / "config.json").is_file():
         raise InputError(
@@ -116,13 +128,21 @@ def _sharded(index: Path) -> list[Path]:
 
 
 @dataclass
-class Safetensors:
-    """One or several safetensors files; each is mapped, never read whole."""
+class SafetensorsWeights:
+    """One or several safetensors files; each is mapped, never read whole.
+
+    Attributes:
+        where: path, for messages.
+        files: of the checkpoint.
+        family: ours if the metadata says so, else PyTorch's.
+        headers: of all files.
+        metadata: of all files.
+    """
 
     where: str
     files: list[Path]
     family: Family = "torch"
-    headers: dict[str, Header] = field(default_factory=dict)
+    headers: dict[str, TensorHeader] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -140,15 +160,17 @@ class Safetensors:
                 if name in self.headers:
                     raise InputError(f"{self.where}: the tensor {name} is in two files; expected it once")
                 tensor = handle.get_slice(name)
-                self.headers[name] = Header(
+                self.headers[name] = TensorHeader(
                     tuple(tensor.get_shape()), _DTYPES.get(tensor.get_dtype(), tensor.get_dtype())
                 )
                 self._open[name] = handle
         if self.metadata.get("format") == "fasttok":
             self.family = "fasttok"
 
-    def read(self, name: str) -> NDArray:
-        return self._open[name].get_tensor(name)
+    def read(self, name: str) -> NDArray[Any]:
+        """One tensor, as stored."""
+        tensor: NDArray[Any] = self._open[name].get_tensor(name)
+        return tensor
 
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
@@ -156,13 +178,21 @@ assert ml_dtypes.bfloat16  # its import is what teaches numpy, and so safetensor
 
 
 @dataclass
-class Archive:
-    """An .npz of openpi's names; object arrays are refused, since they are pickles."""
+class NpzWeights:
+    """An .npz of openpi's names; object arrays are refused, since they are pickles.
+
+    Attributes:
+        where: path, for messages.
+        file: the archive.
+        family: openpi's.
+        headers: of its arrays.
+        metadata: none.
+    """
 
     where: str
     file: Path
     family: Family = "jax"
-    headers: dict[str, Header] = field(default_factory=dict)
+    headers: dict[str, TensorHeader] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -179,39 +209,49 @@ class Archive:
                         shape, _, dtype = read(stream)
                     if info.file_size < math.prod(shape) * dtype.itemsize:
                         raise ValueError(f"{info.filename} holds {info.file_size} bytes, too few for its shape {shape}")
-                    self.headers[info.filename.removesuffix(".npy")] = Header(shape, dtype.name)
+                    self.headers[info.filename.removesuffix(".npy")] = TensorHeader(shape, dtype.name)
         except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
             raise InputError(
                 f"{self.where} is not a whole .npz of arrays: {error}; copy or download it again"
             ) from None
 
-    def read(self, name: str) -> NDArray:
+    def read(self, name: str) -> NDArray[Any]:
+        """One array, as stored."""
         try:
             with np.load(self.file, allow_pickle=False) as archive:
-                return archive[name]
+                array: NDArray[Any] = archive[name]
+                return array
         except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
             raise InputError(f"{self.where}: {name} cannot be read: {error}; copy or download it again") from None
 
 
 @dataclass
-class Orbax:
-    """The `params` folder of an openpi checkpoint."""
+class OrbaxWeights:
+    """The `params` folder of an openpi checkpoint.
+
+    Attributes:
+        where: path, for messages.
+        folder: `params`.
+        family: openpi's.
+        headers: of its arrays.
+        metadata: none.
+    """
 
     where: str
     folder: Path
     family: Family = "jax"
-    headers: dict[str, Header] = field(default_factory=dict)
+    headers: dict[str, TensorHeader] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ocp = require("orbax.checkpoint", "train", "reading an openpi checkpoint")
         try:
             with self._ocp.PyTreeCheckpointer() as reader:
-                found = reader.metadata(self.folder.resolve())
-            tree = getattr(found, "item_metadata", found)
+                about = reader.metadata(self.folder.resolve())
+            tree = getattr(about, "item_metadata", about)
             self._leaves = flatten(getattr(tree, "tree", tree))
             self.headers = {
-                name: Header(tuple(leaf.shape), np.dtype(leaf.dtype).name) for name, leaf in self._leaves.items()
+                name: TensorHeader(tuple(leaf.shape), np.dtype(leaf.dtype).name) for name, leaf in self._leaves.items()
             }
         except (
             Exception
@@ -220,7 +260,8 @@ class Orbax:
                 f"{self.where} is not a checkpoint that orbax reads: {_first_line(error)}; copy it again"
             ) from None
 
-    def read(self, name: str) -> NDArray:
+    def read(self, name: str) -> NDArray[Any]:
+        """One array, as stored."""
         item = unflatten({name: self._leaves[name]})
         args = unflatten({name: self._ocp.ArrayRestoreArgs(restore_type=np.ndarray)})
         try:
@@ -231,7 +272,8 @@ class Orbax:
                 )
         except Exception as error:  # as above
             raise InputError(f"{self.where}: {name} cannot be read: {_first_line(error)}; copy it again") from None
-        return flatten(restored)[name]
+        array: NDArray[Any] = flatten(restored)[name]
+        return array
 
 
 def _first_line(error: Exception) -> str:
