@@ -17,6 +17,12 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -
         samples: size of the build that is asked about.
         lines: what the mixture comes to, the whole of it first.
         note: where the numbers come from.
+
+    >>> from mixtures.spec import Source
+    >>> from mixtures.summary import SourceSizes, summarise
+    >>> mixture = Mixture("demo", Group("demo", (Source("a", "a"),)))
+    >>> "<h2>Shares</h2>" in explain_page(mixture, 8, summarise(mixture, 8, {"a": SourceSizes()})[0], "estimates")
+    True
     """
     leaves = [line for line in lines if not line.group]
     kinds: dict[str, float] = {}
@@ -86,7 +92,14 @@ def notes(line: Line) -> str:
 
 
 def bars(lines: list[Line]) -> Markup:
-    """For each source a bar, full at 100 % of the samples, and its share of tokens if that is known; groups in between."""
+    """For each source a bar, full at 100 % of the samples, and its share of tokens if that is known; groups in between.
+
+    >>> from mixtures.summary import SourceSizes
+    >>> whole, half = (Line(name, depth, not depth, share, share, 1, (1,), SourceSizes(), None, None, None)
+    ...                for name, depth, share in (("m", 0, 1.0), ("a", 1, 0.5)))
+    >>> "width:50.0%" in bars([whole, half])
+    True
+    """
     whole = lines[0]
     cells = []
     for line in lines[1:]:
@@ -125,7 +138,13 @@ def policies(group: Group) -> str:
 
 
 def curriculum(mixture: Mixture, samples: int, leaves: list[Line]) -> Markup:
-    """Shares over samples as steps, and samples per phase as a table."""
+    """Shares over samples as steps, and samples per phase as a table.
+
+    >>> from mixtures.summary import SourceSizes
+    >>> leaf = Line("a", 1, False, 1.0, 1.0, 8, (8,), SourceSizes(), None, None, None)
+    >>> "0 to 8" in curriculum(Mixture("m", Group("m", ())), 8, [leaf])
+    True
+    """
     spans = phases(mixture, samples)
     lines = []
     for i, leaf in enumerate(leaves):

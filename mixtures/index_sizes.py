@@ -55,6 +55,10 @@ def split_counts(index: IndexFile, dataset: str, split: str) -> SplitCounts:
 
     Raises:
         InputError: the INDEX lacks the dataset or the split; names what it has.
+
+    >>> split_counts(IndexFile(3, "", {}), "bridge", "train")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    fasttok.errors.InputError: unknown dataset 'bridge'; Known: (none). Index it too: ...
     """
     known = index.datasets
     if dataset not in known:

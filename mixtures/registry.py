@@ -26,6 +26,9 @@ def preset_path(name: str) -> Path:
 
     Raises:
         InputError: no preset of that name; names the closest ones.
+
+    >>> preset_path("openvla/bridge").name
+    'bridge.yaml'
     """
     if name not in preset_names():
         raise unknown_name("mixture", name, preset_names(), "A file is given by its path, ending in .yaml.")
@@ -37,6 +40,9 @@ def find_mixture(said: str, folder: Path = Path()) -> Path:
 
     Raises:
         InputError: neither.
+
+    >>> find_mixture("demo").name
+    'demo.yaml'
     """
     if not said.endswith((".yaml", ".yml")):
         return preset_path(said)

@@ -148,7 +148,11 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
 
 
 def from_catalogue(mixture: Mixture) -> dict[str, SourceSizes]:
-    """What is published of each source; filters are not counted."""
+    """What is published of each source; filters are not counted.
+
+    >>> from_catalogue(Mixture("m", Group("m", (Source("a", "bridge_orig"),))))["a"].frames
+    2135463
+    """
     sizes = {}
     for source in mixture.sources:
         published = catalogue().get(source.dataset)

@@ -154,7 +154,11 @@ def progress(description: str, total: int | None = None, unit: str = "items") ->
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "items") -> Iterator[T]:
-    """Iterates with a progress display; `total` defaults to `len(items)` where there is one."""
+    """Iterates with a progress display; `total` defaults to `len(items)` if there is one.
+
+    >>> list(track("ab", "reading"))
+    ['a', 'b']
+    """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
     with progress(description, total, unit) as advance:
@@ -224,7 +228,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Writes one JSON document to stdout; numpy scalars and arrays become plain numbers and lists."""
+    """Writes one JSON document to stdout; numpy scalars and arrays become plain numbers and lists.
+
+    >>> emit_json({"rows": np.int64(3)})
+    {
+      "rows": 3
+    }
+    """
     json.dump(value, sys.stdout, indent=2, default=_plain)
     sys.stdout.write("\n")
 

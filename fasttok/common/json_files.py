@@ -68,7 +68,16 @@ def decode(kind: type[T], raw: object, where: str, version: int | None = None) -
 
 
 def read(kind: type[T], text: str | bytes, where: str, version: int | None = None) -> T:
-    """A JSON document as a `kind`; as `decode`, and InputError where it is no JSON."""
+    """A JSON document as a `kind`; as `decode`, and InputError if it is no JSON.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Point:
+    ...     x: float
+    ...     y: float = 0.0
+    >>> read(Point, '{"x": 1}', "point.json")
+    Point(x=1.0, y=0.0)
+    """
     try:
         raw = json.loads(text)
     except ValueError as error:
@@ -91,7 +100,16 @@ def encode(value: object) -> Any:
 
 
 def write(value: object) -> str:
-    """A dataclass as the text of a JSON file, for eyes too: two spaces, a newline at the end."""
+    r"""A dataclass as the text of a JSON file, for eyes too: two spaces, a newline at the end.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Point:
+    ...     x: float
+    ...     y: float = 0.0
+    >>> write(Point(1.0))
+    '{\n  "x": 1.0,\n  "y": 0.0\n}\n'
+    """
     return json.dumps(_plain(value), indent=2) + "\n"
 
 
