@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 
 from fasttok.episodes.features import Feature
 from pipelines.common.images import CLAIMS
-from pipelines.vlm import folder, webdataset
+from pipelines.vlm import webdataset
+from pipelines.vlm.confined_folder import ConfinedFolder
 
 MOST_FILES = 10_000  # that are listed
 PROMPT, TARGET = re.compile(r"question|prompt|instruction|query"), re.compile(r"answer|caption|label|text|response")
@@ -18,7 +19,7 @@ Draft = tuple[list[str], list[str]]  # lines of YAML, what is not clear
 
 def propose(directory: str) -> tuple[str, list[str]] | None:
     """(YAML of an entry, what could not be told) for a folder, None if nothing is recognised."""
-    place = folder.ConfinedFolder(directory)
+    place = ConfinedFolder(directory)
     if not place.fs.isdir(place.root):
         return None
     paths = place.fs.find(place.root, maxdepth=3)[:MOST_FILES]
@@ -106,7 +107,7 @@ def _images(files: list[str], unclear: list[str]) -> str:
     return f"images: {json.dumps(best)}"
 
 
-def _coco(_place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
+def _coco(_place: ConfinedFolder, files: list[str]) -> Draft | None:
     for what, form, kind, more in (
         ("instances_", "coco_boxes", "vqa", "detect: all"),
         ("captions_", "coco_captions", "caption", "fixed_prompt: caption en"),
@@ -120,7 +121,7 @@ def _coco(_place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     return None
 
 
-def _vqav2(_place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
+def _vqav2(_place: ConfinedFolder, files: list[str]) -> Draft | None:
     questions = [file for file in files if file.endswith("_questions.json")]
     annotations = [file for file in files if file.endswith("_annotations.json")]
     if not questions or not annotations:
@@ -132,7 +133,7 @@ def _vqav2(_place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     return ["kind: vqa", "format: vqav2", _splits(kept), given, _images(files, unclear), template], unclear
 
 
-def _webdataset(place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
+def _webdataset(place: ConfinedFolder, files: list[str]) -> Draft | None:
     shards = [file for file in files if file.endswith(".tar")]
     if not shards:
         return None
@@ -159,7 +160,7 @@ def _texts(data: bytes) -> list[str]:
     return [key for key, value in row.items() if isinstance(value, str | list)] if isinstance(row, dict) else []
 
 
-def _parquet(place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
+def _parquet(place: ConfinedFolder, files: list[str]) -> Draft | None:
     tables = [file for file in files if file.endswith(".parquet")]
     if not tables:
         return None
@@ -179,7 +180,7 @@ def _parquet(place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
     return [kind, "format: parquet", _patterns(tables), f"image: {json.dumps(image[0])}", *lines], unclear
 
 
-def _json(place: folder.ConfinedFolder, files: list[str]) -> Draft | None:
+def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
     """JSON or JSON lines, LLaVA's or plain."""
     for file in files:
         if not file.endswith((".json", ".jsonl")):

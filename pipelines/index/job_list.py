@@ -16,7 +16,7 @@ from pipelines.common.files import filesystem, join, read_json
 from pipelines.datasets.find_entry import find_entry
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
-from pipelines.vlm import folder
+from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
 SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar")
@@ -129,7 +129,7 @@ def _matching(directory: str, split: str, pattern: str) -> list[str]:
     Raises:
         InputError: there is none, or it leads out of the directory.
     """
-    place = folder.ConfinedFolder(directory)
+    place = ConfinedFolder(directory)
     names = [pattern]
     if glob.has_magic(pattern):
         names = sorted(place.relative(path) for path in place.fs.glob(f"{glob.escape(place.root)}/{pattern}"))
@@ -154,7 +154,7 @@ def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
         _matching(directory, f"{split} (annotations)", entry.annotations[split])
     if entry.format in vlm.IN_ARCHIVES:
         return
-    place = folder.ConfinedFolder(directory)
+    place = ConfinedFolder(directory)
     path = join(place.root, entry.images.format(split=split))
     if not place.fs.exists(path):
         raise InputError(

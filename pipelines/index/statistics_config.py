@@ -1,9 +1,11 @@
 """What `fasttok-pipelines statistics` can be asked."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
+
+from fasttok.common.action_forms import ActionForm, RotationForm
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,14 @@ class StatisticsConfig:
     split: str = "train"
     """Split whose episodes count."""
     horizon: int | None = None
-    """Of chunks of so many steps, one from each step, padded past the end as tokens are; each step once by default."""
+    """Count chunks of so many steps, one from each step, padded past the end as tokens are; by default each step counts once."""
     seconds: float | None = None
-    """The same by time."""
-    form: Literal["stored", "relative", "delta"] = "stored"
-    """Of chunks in the form that a mixture's `action:` may ask for (docs/datasets.md)."""
-    rotation: Literal["stored", "euler", "quaternion", "6d"] = "stored"
-    """With rotations of this kind."""
+    """The same, with the chunk length in seconds."""
+    form: ActionForm = "stored"
+    """Count chunks in this form, one that a mixture's `action:` may ask for (docs/datasets.md)."""
+    rotation: RotationForm = "stored"
+    """Write their rotations in this way."""
     out: str | None = None
-    """Write them here as JSON."""
+    """Also write the statistics to this file, as JSON."""
     json: bool = False
     """Print JSON on stdout."""

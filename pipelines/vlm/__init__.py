@@ -10,8 +10,8 @@ from types import ModuleType
 from fasttok.episodes import BadRecord
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import unknown_name
-from pipelines.vlm import coco_boxes, coco_captions, folder, jsonl, llava, parquet, tfds, vqav2, webdataset
-from pipelines.vlm.folder import ReadImage
+from pipelines.vlm import coco_boxes, coco_captions, image_files, jsonl, llava, parquet, tfds, vqav2, webdataset
+from pipelines.vlm.image_files import ReadImage
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, Unwanted, VlmRecord
 
 __all__ = ["ImagePlace", "Range", "SourceFile", "Unwanted", "VlmRecord", "open_images", "ranges", "read"]
@@ -60,5 +60,5 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
 
     What it reads is checked again: the path stays inside the directory, the image is sound, and as long as it was.
     """
-    opened: ReadImage = IN_ARCHIVES.get(entry.format, folder).open_images(entry, directory)
+    opened: ReadImage = IN_ARCHIVES.get(entry.format, image_files).open_images(entry, directory)
     return opened

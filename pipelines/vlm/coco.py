@@ -5,9 +5,9 @@ from functools import lru_cache
 from typing import TypeGuard
 
 from fasttok.episodes import Where
-from pipelines.vlm.folder import shown
-from pipelines.vlm.json_stream import BrokenJsonError, ObjectTable, elements, object_table, walk
-from pipelines.vlm.record import Range, RecordError, SourceFile
+from pipelines.vlm.json_stream import BrokenJsonError, elements, walk
+from pipelines.vlm.object_table import ObjectTable, object_table
+from pipelines.vlm.record import Range, RecordError, SourceFile, shown
 from pipelines.vlm.values import JsonObject
 
 

@@ -22,8 +22,19 @@ from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import file_version
 from pipelines.vlm import boxes, coco, json_stream
-from pipelines.vlm.folder import Images, shown
-from pipelines.vlm.record import PARTS, ImagePlace, Range, RecordError, SourceFile, Unwanted, VlmRecord, id_of, rejected
+from pipelines.vlm.image_files import ImageFiles
+from pipelines.vlm.record import (
+    PARTS,
+    ImagePlace,
+    Range,
+    RecordError,
+    SourceFile,
+    Unwanted,
+    VlmRecord,
+    id_of,
+    rejected,
+    shown,
+)
 from pipelines.vlm.values import JsonObject
 
 IMAGES_PER_JOB = 10_000
@@ -37,7 +48,8 @@ class Instances:
     Attributes:
         names: category id -> class name.
         images: (n,) int64 image ids, ascending; the other columns are in their order.
-        categories: (n,) int64. crowd: (n,) bool.
+        categories: (n,) int64 category ids, -1 if none is given.
+        crowd: (n,) bool, whether a box stands for several objects.
         corners: (n, 4) float64 x, y, width, height in pixels, NaN where they are no numbers.
     """
 
@@ -95,7 +107,7 @@ def _numbers(value: object) -> list[float]:
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of images."""
     found = instances(source.file, file_version(source.file))
-    images = Images(source.directory, source.entry.images.format(split=source.split))
+    images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, span):
         start = replace(where, number=where.number * PARTS)
         try:
@@ -107,7 +119,7 @@ def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
 
 
 def _records(
-    entry: DatasetEntry, found: Instances, images: Images, where: Where, row: JsonObject
+    entry: DatasetEntry, found: Instances, images: ImageFiles, where: Where, row: JsonObject
 ) -> Iterator[VlmRecord | BadRecord]:
     number = row.get("id")
     if not coco.is_id(number):

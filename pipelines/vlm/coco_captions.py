@@ -9,7 +9,8 @@ from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import file_version
 from pipelines.vlm import coco, json_stream
-from pipelines.vlm.folder import Images
+from pipelines.vlm.image_files import ImageFiles
+from pipelines.vlm.object_table import ObjectTable
 from pipelines.vlm.record import ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, text_of
 from pipelines.vlm.values import JsonObject
 
@@ -24,13 +25,13 @@ def ranges(source: SourceFile) -> list[Range]:
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of captions."""
     table = coco.image_table(source.file, file_version(source.file))
-    images = Images(source.directory, source.entry.images.format(split=source.split))
+    images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, span):
         yield rejected(where, row) if isinstance(row, RecordError) else _record(source.entry, table, images, where, row)
 
 
 def _record(
-    entry: DatasetEntry, table: json_stream.ObjectTable, images: Images, where: Where, row: JsonObject
+    entry: DatasetEntry, table: ObjectTable, images: ImageFiles, where: Where, row: JsonObject
 ) -> VlmRecord | BadRecord:
     try:
         target = text_of(row.get("caption"), "caption")

@@ -9,9 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fasttok.common.console import progress
 from fasttok.episodes import Where
 from fasttok.errors import InputError
@@ -237,42 +234,3 @@ def followed(file: str, every: Iterator[JsonElement]) -> Iterator[JsonElement]:
                 advance(new)
                 done += new
             yield element
-
-
-@dataclass(frozen=True, eq=False)
-class ObjectTable:
-    """An array's objects, found by an integer of theirs and read again from their place: 24 bytes of memory each.
-
-    Attributes:
-        file: path or URL.
-        ids: (n,) ascending.
-        offsets: (n,) first byte of each object.
-        lengths: (n,) bytes of each object.
-        stream: the open file.
-    """
-
-    file: str
-    ids: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    stream: BinaryIO
-
-    def find(self, key: object) -> JsonObject | None:
-        """The first object with this id, None if there is none."""
-        if type(key) is not int or not -(2**63) <= key < 2**63:
-            return None
-        at = int(np.searchsorted(self.ids, key))
-        if at == len(self.ids) or self.ids[at] != key:
-            return None
-        self.stream.seek(int(self.offsets[at]))
-        found: JsonObject = json.loads(self.stream.read(int(self.lengths[at])))
-        return found
-
-
-def object_table(file: str, rows: list[tuple[int, int, int]] | NDArray[np.int64]) -> ObjectTable:
-    """A table out of (id, offset, length) rows in the file's order."""
-    columns = np.array(rows, np.int64).reshape(-1, 3)
-    columns = columns[np.argsort(columns[:, 0], kind="stable")]
-    ids, offsets, lengths = columns.T.copy()
-    fs, path = filesystem(file)
-    return ObjectTable(file, ids, offsets, lengths, fs.open(path, "rb"))

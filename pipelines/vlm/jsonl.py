@@ -7,8 +7,19 @@ import fsspec
 
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
-from pipelines.vlm.folder import Images, shown
-from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts
+from pipelines.vlm.image_files import ImageFiles
+from pipelines.vlm.record import (
+    MAX_TEXT,
+    ImagePlace,
+    Range,
+    RecordError,
+    SourceFile,
+    VlmRecord,
+    id_of,
+    rejected,
+    shown,
+    texts,
+)
 from pipelines.vlm.values import JsonObject
 
 LINES_PER_JOB = 10_000
@@ -74,12 +85,12 @@ def parse(line: bytes) -> JsonObject:
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of lines."""
-    images = Images(source.directory, source.entry.images.format(split=source.split))
+    images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for found in lines(source.file, span):
         yield found if isinstance(found, BadRecord) else _record(source.entry, images, *found)
 
 
-def _record(entry: DatasetEntry, images: Images, where: Where, line: bytes) -> VlmRecord | BadRecord:
+def _record(entry: DatasetEntry, images: ImageFiles, where: Where, line: bytes) -> VlmRecord | BadRecord:
     try:
         row = parse(line)
         path, data = images.read(image_name(row, entry.image))

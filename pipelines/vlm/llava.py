@@ -14,8 +14,8 @@ import fsspec
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
-from pipelines.vlm import folder, json_stream, jsonl
-from pipelines.vlm.folder import Images
+from pipelines.vlm import json_stream, jsonl
+from pipelines.vlm.image_files import ImageFiles
 from pipelines.vlm.record import (
     PARTS,
     ImagePlace,
@@ -26,6 +26,7 @@ from pipelines.vlm.record import (
     VlmRecord,
     id_of,
     rejected,
+    shown,
     text_of,
 )
 from pipelines.vlm.values import JsonObject, JsonValue
@@ -58,7 +59,7 @@ def is_array(file: str) -> bool:
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of conversations."""
-    images = Images(source.directory, source.entry.images.format(split=source.split))
+    images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for where, row in rows(source.file, span):
         if isinstance(row, RecordError):
             yield rejected(replace(where, number=where.number * PARTS), row)
@@ -88,7 +89,7 @@ def rows(file: str, span: Range) -> Iterator[tuple[Where, JsonObject | RecordErr
         yield Where(file, max(error.place, place), 0, number + 1), RecordError("json", str(error))
 
 
-def _records(entry: DatasetEntry, images: Images, where: Where, row: JsonObject) -> Iterator[VlmRecord | BadRecord]:
+def _records(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObject) -> Iterator[VlmRecord | BadRecord]:
     start = replace(where, number=where.number * PARTS)
     try:
         name = row.get(entry.image)
@@ -151,7 +152,7 @@ def pairs(turns: object) -> list[tuple[object, object]]:
             continue
         if role not in (ANSWERS if open_question else ASKS):
             raise RecordError(
-                "conversation", f"a turn of {folder.shown(role)}, expected {'gpt' if open_question else 'human'}"
+                "conversation", f"a turn of {shown(role)}, expected {'gpt' if open_question else 'human'}"
             )
         if open_question:
             found.append((open_question.pop(), value))

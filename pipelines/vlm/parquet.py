@@ -19,7 +19,8 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError, unknown_name
 from pipelines.common.files import filesystem
 from pipelines.vlm import llava
-from pipelines.vlm.folder import ConfinedFolder, ReadImage, check, shown, unchanged
+from pipelines.vlm.confined_folder import ConfinedFolder
+from pipelines.vlm.image_files import ReadImage, check_image, unchanged
 from pipelines.vlm.record import (
     PARTS,
     ImagePlace,
@@ -29,6 +30,7 @@ from pipelines.vlm.record import (
     VlmRecord,
     id_of,
     rejected,
+    shown,
     text_of,
     texts,
 )
@@ -118,7 +120,7 @@ def _records(
         if isinstance(row, RecordError):
             raise row
         name = id_of(row, entry.id, number)
-        data = check(image_bytes(row.get(entry.image), entry.image), "")
+        data = check_image(image_bytes(row.get(entry.image), entry.image), "")
         place = ImagePlace(path, number, len(data))
         if not entry.conversations:
             yield VlmRecord(where, name, place, data, *texts(entry, row))
@@ -162,7 +164,7 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
 
     def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
         try:
-            return check(unchanged(image_bytes(cells.at(path, offset), entry.image), length), ""), ""
+            return check_image(unchanged(image_bytes(cells.at(path, offset), entry.image), length), ""), ""
         except RecordError as error:
             return b"", str(error)
         except (pa.ArrowException, OSError) as error:

@@ -76,6 +76,13 @@ def rejected(where: Where, error: RecordError) -> BadRecord:
     return BadRecord(where, error.reason, str(error))
 
 
+def shown(name: object) -> str:
+    """A name from data, short and printable."""
+    text = repr(name)
+    text = text if len(text) <= 200 else text[:197] + "..."
+    return text.encode(errors="backslashreplace").decode()
+
+
 def text_of(value: object, key: object) -> str:
     """A text, stripped.
 

@@ -14,7 +14,8 @@ from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
 from pipelines.datasets.opening import open_raw
-from pipelines.vlm.folder import ConfinedFolder, ReadImage, check
+from pipelines.vlm.confined_folder import ConfinedFolder
+from pipelines.vlm.image_files import ReadImage, check_image
 from pipelines.vlm.record import ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts
 from pipelines.vlm.values import FieldValue
 
@@ -71,7 +72,7 @@ def read(source: SourceFile, _span: Range) -> Iterator[VlmRecord | BadRecord]:
 
 def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, FieldValue]) -> VlmRecord:
     image = values[entry.image]
-    data = check(image if isinstance(image, bytes) else b"", entry.image)
+    data = check_image(image if isinstance(image, bytes) else b"", entry.image)
     found = texts(entry, values)
     number = values.get(entry.id)
     name = id_of({"id": number.item() if isinstance(number, np.generic) else number}, "id", where.number)
@@ -89,7 +90,7 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
             record = tfrecord.read_record(f"{root}/{path}", offset, length)
             if isinstance(record, BadRecord):
                 return b"", f"{record.reason}: {record.detail}"
-            return check(decode(record, features)[entry.image], entry.image), ""
+            return check_image(decode(record, features)[entry.image], entry.image), ""
         except (RecordError, MismatchError) as error:
             return b"", str(error)
 

@@ -11,7 +11,8 @@ from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import file_version, join
 from pipelines.vlm import coco, json_stream
-from pipelines.vlm.folder import Images, shown
+from pipelines.vlm.image_files import ImageFiles
+from pipelines.vlm.object_table import ObjectTable, object_table
 from pipelines.vlm.record import (
     ImagePlace,
     Range,
@@ -21,6 +22,7 @@ from pipelines.vlm.record import (
     id_of,
     most_common,
     rejected,
+    shown,
     text_of,
     texts_of,
 )
@@ -40,7 +42,7 @@ def annotations_file(source: SourceFile) -> str:
 
 
 @lru_cache(maxsize=2)
-def annotations(file: str, _version: str) -> json_stream.ObjectTable:
+def annotations(file: str, _version: str) -> ObjectTable:
     """The annotations of a file by their question's id."""
     rows = []
     try:
@@ -51,20 +53,20 @@ def annotations(file: str, _version: str) -> json_stream.ObjectTable:
                     rows.append((number, element.where.offset, element.where.length))
     except json_stream.BrokenJsonError:  # questions whose annotations it hides are rejected one by one
         pass
-    return json_stream.object_table(file, rows)
+    return object_table(file, rows)
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a range of questions."""
     file = annotations_file(source)
     table = annotations(file, file_version(file))
-    images = Images(source.directory, source.entry.images.format(split=source.split))
+    images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, span):
         yield rejected(where, row) if isinstance(row, RecordError) else _record(source, table, images, where, row)
 
 
 def _record(
-    source: SourceFile, table: json_stream.ObjectTable, images: Images, where: Where, row: JsonObject
+    source: SourceFile, table: ObjectTable, images: ImageFiles, where: Where, row: JsonObject
 ) -> VlmRecord | BadRecord:
     try:
         prompt = text_of(row.get("question"), "question")

@@ -18,8 +18,20 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
 from pipelines.common.images import CLAIMS, FORMATS, MAX_BYTES
-from pipelines.vlm.folder import ConfinedFolder, ReadImage, check, check_name, shown, unchanged
-from pipelines.vlm.record import MAX_TEXT, ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts
+from pipelines.vlm.confined_folder import ConfinedFolder, check_name
+from pipelines.vlm.image_files import ReadImage, check_image, unchanged
+from pipelines.vlm.record import (
+    MAX_TEXT,
+    ImagePlace,
+    Range,
+    RecordError,
+    SourceFile,
+    VlmRecord,
+    id_of,
+    rejected,
+    shown,
+    texts,
+)
 from pipelines.vlm.values import FieldValue
 
 MAX_HEADER = 1 << 20
@@ -162,7 +174,7 @@ def _record(entry: DatasetEntry, path: str, stream: BinaryIO, where: Where, grou
     member = group.members[extension]
     named = ("json", entry.prompt, entry.target, entry.answers, entry.id)
     row = _texts(stream, {name: group.members[name] for name in named if name in group.members and name != extension})
-    data = check(_bytes(stream, member, MAX_BYTES), member.name)
+    data = check_image(_bytes(stream, member, MAX_BYTES), member.name)
     name = id_of({"__key__": group.key, **row}, entry.id if entry.id in row else "__key__", where.number)
     return VlmRecord(where, name, ImagePlace(path, member.start, member.size), data, *texts(entry, row))
 
@@ -219,7 +231,7 @@ def open_images(_entry: DatasetEntry, directory: str) -> ReadImage:
                 last.append((path, files.open(path)))
             stream = last[0][1]
             stream.seek(offset)
-            return check(unchanged(stream.read(min(length, MAX_BYTES)), length), ""), ""
+            return check_image(unchanged(stream.read(min(length, MAX_BYTES)), length), ""), ""
         except RecordError as error:
             return b"", str(error)
 

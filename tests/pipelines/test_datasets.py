@@ -316,3 +316,21 @@ def test_the_page_holds_what_the_entries_say() -> None:
     assert made == markdown(), (
         "run: fasttok-pipelines datasets list --markdown, and put it below the mark in docs/datasets.md"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nsame_as: kuka\nrobot: 3", r"mine\.yaml: .*`str`.*\$\.robot"),
+        ("name: x\nsame_as: kuka\ncontrol_hz: fast", r"mine\.yaml: .*\$\.control_hz"),
+        ("name: x\nsame_as: kuka\naction: [{from: a, slice: [0, b]}]", r"mine\.yaml: action\[0\]: .*\$\.stop"),
+    ],
+)
+def test_values_of_another_type_are_told(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_entry(text, "mine.yaml")
+
+
+def test_empty_keys_are_as_if_they_were_not_there() -> None:
+    assert parse_entry("name: x\nsame_as: kuka\nhomepage:\n", "mine.yaml").homepage == ""
+    assert parse_entry("name: x\nsame_as: kuka\nlanguage:\n", "mine.yaml").language is None

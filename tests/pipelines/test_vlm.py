@@ -19,7 +19,8 @@ from pipelines import vlm
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
-from pipelines.vlm import folder
+from pipelines.vlm.confined_folder import check_name
+from pipelines.vlm.image_files import open_images
 from tests.pipelines import vlm_data
 from tests.pipelines.vlm_data import MAKERS, Made
 
@@ -229,7 +230,7 @@ def test_no_name_leads_out(name: str) -> None:
     """Whatever passes the check stays below the folder that it is joined to."""
     import posixpath
 
-    if not folder.check_name(name):
+    if not check_name(name):
         path = posixpath.normpath(posixpath.join("/data/images", name))
         assert path.startswith("/data/images/")
         name.encode()
@@ -238,7 +239,7 @@ def test_no_name_leads_out(name: str) -> None:
 @given(name=st.text(max_size=30))
 def test_any_name_is_read_or_told(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.getbasetemp()
-    data, problem = folder.open_images(DatasetEntry("x", "vqa"), str(root))(name, 0, 3)
+    data, problem = open_images(DatasetEntry("x", "vqa"), str(root))(name, 0, 3)
     assert (data == b"") == bool(problem)
 
 

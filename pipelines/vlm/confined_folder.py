@@ -5,16 +5,12 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import filesystem, is_local
-from pipelines.common.images import MAX_BYTES, check_extension, check_header
-from pipelines.vlm.record import RecordError
-
-ReadImage = Callable[[str, int, int], tuple[bytes, str]]
+from pipelines.common.images import MAX_BYTES
+from pipelines.vlm.record import RecordError, shown
 
 ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
@@ -110,79 +106,3 @@ class ConfinedFolder:
         if isinstance(error, PermissionError):
             return RecordError("image", f"{shown(name)}: may not be read")
         return error
-
-
-def shown(name: object) -> str:
-    """A name from data, short and printable."""
-    text = repr(name)
-    text = text if len(text) <= 200 else text[:197] + "..."
-    return text.encode(errors="backslashreplace").decode()
-
-
-class Images:
-    """Image files, read whole and checked; the last one is kept, as one image often has several records in a row."""
-
-    def __init__(self, directory: str, folder: str = "") -> None:
-        self.directory = ConfinedFolder(directory)
-        self._folder = folder.strip("/")
-        self._last: tuple[str, bytes | RecordError] | None = None
-
-    def read(self, name: str) -> tuple[str, bytes]:
-        """(path below the dataset's directory, encoded bytes) of an image by its name in the images folder.
-
-        Raises:
-            RecordError: it may not be read, is no sound JPEG or PNG, or not what its extension says.
-        """
-        problem = check_name(name)
-        if problem:
-            raise RecordError("image", f"{shown(name)}: {problem}")
-        path = f"{self._folder}/{name}" if self._folder not in ("", ".") else name
-        if self._last is None or self._last[0] != path:
-            self._last = None
-            try:
-                self._last = path, check(self.directory.read(path), name)
-            except RecordError as error:
-                self._last = path, error
-        found = self._last[1]
-        if isinstance(found, RecordError):
-            raise found
-        return path, found
-
-
-def check(data: bytes, name: str) -> bytes:
-    """An encoded image, if it is one and what its name says.
-
-    Raises:
-        RecordError: it is not.
-    """
-    problem = check_header(data)
-    if problem:
-        raise RecordError("image", f"{shown(name)}: {problem}")
-    problem = check_extension(data, name)
-    if problem:
-        raise RecordError("extension", f"{shown(name)}: {problem}")
-    return data
-
-
-def open_images(_entry: DatasetEntry, directory: str) -> ReadImage:
-    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for image files."""
-    images = Images(directory)
-
-    def read(path: str, _offset: int, length: int) -> tuple[bytes, str]:
-        try:
-            return unchanged(images.read(path)[1], length), ""
-        except RecordError as error:
-            return b"", str(error)
-
-    return read
-
-
-def unchanged(data: bytes, length: int) -> bytes:
-    """The bytes, if they are as many as were indexed.
-
-    Raises:
-        RecordError: they are not.
-    """
-    if len(data) != length:
-        raise RecordError("image", f"{len(data)} bytes, the INDEX says {length}: changed since the index")
-    return data
