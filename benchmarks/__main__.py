@@ -70,7 +70,8 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
     from fasttok.cli import Fit
     from fasttok.episodes import open_episodes
     from fasttok.episodes.tfds import tfds
-    from pipelines.builder.run import BuildConfig, run_build
+    from pipelines.builder.config import BuildConfig
+    from pipelines.builder.run import run_build
     from pipelines.index.config import IndexConfig
     from pipelines.index.run import run_index
     from pipelines.shards import ShardReader
@@ -119,7 +120,7 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
 
     def do_build() -> int:
         given = BuildConfig("demo", str(shards), 8000, str(index), str(tokenizer), shards=4, overwrite=shards.exists())
-        return run_build(given, [])["counts"]["written"]
+        return run_build(given, []).manifest.counts.written
 
     lines.append(rate("pipelines build, 8,000 samples", "samples/s", do_build, config.repeats))
     reader = ShardReader(str(shards))

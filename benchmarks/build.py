@@ -66,6 +66,7 @@ def build(mixture: str, index: str, tokenizer: str, out: str, samples: str, proc
     import apache_beam  # noqa: F401  # seconds that every Beam job pays, whatever it does
 
     from pipelines.builder import run as build
+    from pipelines.builder.config import BuildConfig
 
     flags = [] if processes == "1" else ["--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
     real, stage = build.run_stage, 0.0
@@ -78,19 +79,19 @@ def build(mixture: str, index: str, tokenizer: str, out: str, samples: str, proc
 
     build.run_stage = timed  # type: ignore[assignment]
     began = time.perf_counter()
-    config = build.BuildConfig(mixture, out, int(samples), index, tokenizer, overwrite=True, json=True)
+    config = BuildConfig(mixture, out, int(samples), index, tokenizer, overwrite=True, json=True)
     result = build.run_build(config, flags)
     seconds = time.perf_counter() - began
     return {
-        "rows": result["counts"]["written"],
-        "mb": sum(shard["bytes"] for shard in result["shards"]) / 1e6,
-        "shards": len(result["shards"]),
+        "rows": result.manifest.counts.written,
+        "mb": sum(shard.bytes for shard in result.manifest.shards) / 1e6,
+        "shards": len(result.manifest.shards),
         "seconds": seconds,
         "stage": stage,
         "rss": peak(),
         "worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-        "resized": sum(source["images_resized"] for source in result["sources"].values()),
-        "read": result["bytes_read"],
+        "resized": sum(source.images_resized for source in result.manifest.sources.values()),
+        "read": result.bytes_read,
     }
 
 
@@ -124,7 +125,8 @@ def plan(samples: str, folder: str) -> dict[str, float]:
     from mixtures.index_sizes import Holding, group
     from mixtures.spec import Group, Mixture, Source
     from pipelines.builder.plan import make_plan, save_plan
-    from pipelines.builder.worker import list_shards, materialize_shard
+    from pipelines.builder.shard_job import list_shards
+    from pipelines.builder.worker import materialize_shard
     from pipelines.common.beam import Stage, build_graph
 
     n, rng, per_file = int(samples), np.random.default_rng(0), 1 << 14

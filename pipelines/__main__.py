@@ -107,9 +107,14 @@ def main(argv: list[str]) -> None:
     elif verb == "datasets":
         datasets(rest)
     elif verb == "build":
-        from pipelines.builder.run import BuildConfig, run_build
+        from pipelines.builder.config import BuildConfig
+        from pipelines.builder.run import dry_run, run_build
 
-        run_build(*parse(verb, BuildConfig, rest))
+        build, beam_args = parse(verb, BuildConfig, rest)
+        if build.dry_run:
+            dry_run(build)
+        else:
+            run_build(build, beam_args)
     elif verb == "inspect":
         from pipelines.look.inspect import InspectConfig, run_inspect
 

@@ -114,7 +114,8 @@ def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chain(tabletop: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """The generated data, indexed, with a tokenizer fitted and 700 samples built into three shards."""
     from fasttok.cli import Fit
-    from pipelines.builder.run import BuildConfig, run_build
+    from pipelines.builder.config import BuildConfig
+    from pipelines.builder.run import run_build
     from pipelines.index.config import IndexConfig
     from pipelines.index.run import run_index
 

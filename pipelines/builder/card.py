@@ -1,8 +1,7 @@
 """SHARDS/README.md: what these shards hold and under which licences, for people; with the front matter of a dataset card."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +9,6 @@ import yaml
 
 from fasttok import ActionTokenizer
 from mixtures.spec import Mixture
-from pipelines.builder.sidecar import ShardSidecar
 from pipelines.common.files import atomic_write, join
 from pipelines.shards.manifest import Manifest
 from pipelines.shards.tokenizer import load_tokenizer
@@ -64,11 +62,8 @@ fasttok-pipelines stats path/to/this/folder --html     # lengths, histograms, pi
 """
 
 
-def write_card(folder: str, manifest: Manifest, mixture: Mixture, states: Iterable[ShardSidecar | None] = ()) -> None:
-    """Writes README.md into SHARDS, whose tokenizer lies there already; `states`: the shards' sidecars."""
-    reasons: Counter[str] = Counter()
-    for state in states:
-        reasons.update(state.rejected_by_reason if state else {})
+def write_card(folder: str, manifest: Manifest, mixture: Mixture, reasons: Mapping[str, int]) -> None:
+    """Writes README.md into SHARDS, whose tokenizer is there already; `reasons`: rejected rows by reason."""
     tok = None if manifest.tokenizer is None else load_tokenizer(join(folder, manifest.tokenizer.folder))
     with atomic_write(join(folder, "README.md")) as stream:
         stream.write(card(manifest, mixture, reasons, tok).encode())

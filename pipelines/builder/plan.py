@@ -19,14 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fasttok.common import json_files
 from fasttok.errors import InputError
 from mixtures.index_sizes import Holding
 from mixtures.shares import Allocation, allocate
-from mixtures.spec import Mixture
+from mixtures.spec import Mixture, Source, SourceFilters
 from pipelines.builder.draws import Draws, draw, group_takes
-from pipelines.common.files import atomic_write, filesystem, join, read_json, write_json
+from pipelines.common.files import atomic_write, exists, filesystem, join, read_json, write_json
 from pipelines.common.random_bits import shuffled
+from pipelines.shards.manifest import SourceFacts
 
+PLAN_FILE = "plan.json"
 FORMAT_VERSION = 2
 SHARD_BYTES = 128 << 20  # aimed at when --shards is not given: between the 64 and 256 MB that object stores like
 ROWS_FOR_A_SHARD = 512  # small builds are still cut, so that workers and resume have something to share
@@ -46,14 +49,16 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """One source's part of the plan.
+    """What is planned of one source.
 
     Attributes:
-        name: source in the mixture; dataset, split: in the INDEX.
-        share: of all samples, as the weights say.
-        phases: samples of each phase of the curriculum, one without any.
-        capped: whether max_epochs held the quota below the share.
-        frames: steps (or VLM records) the INDEX has of it after the source's filters.
+        name: source in the mixture.
+        dataset: dataset of the INDEX.
+        split: split of that dataset.
+        share: of all samples, as the weights ask; in [0, 1].
+        phases: samples of each phase of the curriculum; one phase without any.
+        capped: whether max_epochs kept the quota below the share.
+        frames: steps (or VLM records) that the INDEX has of it after the source's filters.
         left_out: records that its filters left out, by filter.
         image_bytes: of a frame, on average.
         draws: which frames are taken.
@@ -81,7 +86,7 @@ class SourcePlan:
 
     @property
     def epochs(self) -> float:
-        """Effective epochs: samples per frame held."""
+        """Effective epochs: samples per frame that the INDEX has."""
         return self.quota / self.frames
 
     @property
@@ -91,8 +96,18 @@ class SourcePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `build` will write. `digest` names it: seed, index digest, mixture digest, settings and every group's place."""
+class BuildPlan:
+    """What `build` will write: SHARDS/plan/plan.json, which has the key `format_version`, too.
+
+    Attributes:
+        seed: of every choice.
+        samples: rows in all shards together.
+        shards: how many output files.
+        index_digest: digest of the INDEX.
+        mixture_digest: digest of the mixture.
+        digest: names the plan: of the seed, both digests, the settings, and every group's shard and rows.
+        sources: in the mixture's order.
+    """
 
     seed: int
     samples: int
@@ -104,6 +119,7 @@ class Plan:
 
     @property
     def planned(self) -> dict[str, int]:
+        """Rows of each source."""
         return {source.name: source.quota for source in self.sources}
 
     @property
@@ -119,18 +135,18 @@ def make_plan(
     samples: int,
     seed: int,
     shards: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-) -> tuple[Plan, list[pa.Table]]:
+    facts: Mapping[str, SourceFacts] | None = None,
+) -> tuple[BuildPlan, list[pa.Table]]:
     """Plans a build.
 
     Args:
         mixture: the sources and shares.
-        holdings: per source name, its records; one object for sources that take the same ones.
+        holdings: per source name, its records.
         index_digest: names the INDEX.
         samples: rows in all shards together.
         seed: of every choice.
         shards: output files; None: about 128 MB each.
-        settings: what else decides the rows (plain data): only goes into the digest.
+        facts: per source name, what else decides its rows; used only for the digest.
 
     Returns:
         The plan, and per source its groups (`COLUMNS`), by shard. Groups of which no frame is taken are left out.
@@ -142,7 +158,7 @@ def make_plan(
         raise InputError(f"--samples must be at least 1, got {samples}")
     if shards is not None and not 1 <= shards <= MOST_SHARDS:
         raise InputError(f"--shards must be between 1 and {MOST_SHARDS}, got {shards}")
-    frames = {name: held.total for name, held in holdings.items()}
+    frames = {name: holding.total for name, holding in holdings.items()}
     for source in mixture.sources:
         if not frames[source.name]:
             left = ", ".join(f"{n:,} left out by {name}" for name, n in holdings[source.name].left_out.items())
@@ -154,9 +170,9 @@ def make_plan(
     number = shards or _default_shards(mixture, holdings, amounts)
     key = hashlib.sha256(f"{seed}/{index_digest}/{mixture.digest}".encode()).hexdigest()
     plans: list[SourcePlan] = []
-    bundles: dict[int, int] = {}  # identity of what is held -> number
+    bundles: dict[tuple[str, str, SourceFilters], int] = {}  # which records -> number
     for i, source in enumerate(mixture.sources):
-        held, quota = holdings[source.name], int(amounts.quotas[i])
+        holding, quota = holdings[source.name], int(amounts.quotas[i])
         name = f"{key}/{source.name}"
         plan = SourcePlan(
             name=source.name,
@@ -165,49 +181,78 @@ def make_plan(
             share=float(np.average(amounts.shares[:, i], weights=amounts.counts.sum(axis=1))),
             phases=tuple(amounts.counts[:, i].tolist()),
             capped=bool(amounts.capped[i]),
-            frames=held.total,
-            left_out=held.left_out,
-            image_bytes=held.image_bytes / held.total,
-            draws=draw(f"{name}/steps", held.total, quota),
-            bundle=bundles.setdefault(id(held), len(bundles)),
+            frames=holding.total,
+            left_out=holding.left_out,
+            image_bytes=holding.image_bytes / holding.total,
+            draws=draw(f"{name}/steps", holding.total, quota),
+            bundle=bundles.setdefault(records_of(source), len(bundles)),
             key=name,
         )
         plans.append(plan)
     placed: list[pa.Table] = [None] * len(plans)
     for bundle in bundles.values():
         members = [i for i, plan in enumerate(plans) if plan.bundle == bundle]
-        held = holdings[plans[members[0]].name]
-        for i, table in zip(members, _place([plans[i] for i in members], held, number), strict=True):
+        holding = holdings[plans[members[0]].name]
+        for i, table in zip(members, _place([plans[i] for i in members], holding, number), strict=True):
             placed[i] = table
+    settings = None if facts is None else json_files.encode(facts)
     digest = _digest(plans, placed, [seed, samples, number, index_digest, mixture.digest, settings])
-    return Plan(seed, samples, number, index_digest, mixture.digest, digest, tuple(plans)), placed
+    return BuildPlan(seed, samples, number, index_digest, mixture.digest, digest, tuple(plans)), placed
 
 
-def save_plan(folder: str, plan: Plan, placed: list[pa.Table]) -> None:
+def records_of(source: Source) -> tuple[str, str, SourceFilters]:
+    """Which records of an INDEX a source takes: sources of which this is the same take the same ones."""
+    return source.dataset, source.split, source.filters
+
+
+def save_plan(folder: str, plan: BuildPlan, placed: list[pa.Table]) -> None:
     """Writes the plan; plan.json comes last."""
     for number, table in enumerate(placed):
         with atomic_write(join(folder, f"{number:03d}.parquet")) as stream:
             pq.write_table(table, stream, compression="zstd", row_group_size=1 << 16)
-    write_json(join(folder, "plan.json"), {"format_version": FORMAT_VERSION, **asdict(plan)})
+    write_json(join(folder, PLAN_FILE), {json_files.VERSION_KEY: FORMAT_VERSION, **json_files.encode(plan)})
 
 
-def load_plan(folder: str) -> Plan:
+def load_plan(folder: str) -> BuildPlan:
     """Reads a saved plan.
 
     Raises:
         InputError: none is there, or it is of another version.
     """
-    value: dict[str, Any] = read_json(join(folder, "plan.json"), "the plan of a build")
-    if value.pop("format_version", None) != FORMAT_VERSION:
+    where = join(folder, PLAN_FILE)
+    raw = read_json(where, "the plan of a build")
+    version = raw.get(json_files.VERSION_KEY) if isinstance(raw, dict) else None
+    if not isinstance(version, int) or version < FORMAT_VERSION:
         raise InputError(f"{folder}: the plan is of another version; build again with --overwrite")
-    sources = tuple(
-        SourcePlan(**{**source, "draws": Draws(**source["draws"]), "phases": tuple(source["phases"])})
-        for source in value.pop("sources")
-    )
-    return Plan(sources=sources, **value)
+    return json_files.decode(BuildPlan, raw, where, FORMAT_VERSION)
 
 
-def shard_groups(folder: str, plan: Plan, shard: int) -> list[pa.Table]:
+def check_same_plan(out: str, folder: str, plan: BuildPlan) -> None:
+    """Whether a build that is to be resumed has this plan.
+
+    Args:
+        out: SHARDS, for messages.
+        folder: of its plan.
+        plan: of this run.
+
+    Raises:
+        InputError: it has another one.
+    """
+    if not exists(join(folder, PLAN_FILE)):
+        return
+    earlier = load_plan(folder)
+    if earlier.digest != plan.digest:
+        names = ("samples", "seed", "shards", "index_digest", "mixture_digest")
+        other = [
+            f"{n} {getattr(earlier, n)} -> {getattr(plan, n)}" for n in names if getattr(earlier, n) != getattr(plan, n)
+        ]
+        raise InputError(
+            f"{out} was begun with another plan ({', '.join(other) or 'other data'}); resume with the same arguments,"
+            " or pass --overwrite"
+        )
+
+
+def shard_groups(folder: str, plan: BuildPlan, shard: int) -> list[pa.Table]:
     """Per source of the plan, the groups of one shard, in source order (by first frame)."""
     tables = []
     for number in range(len(plan.sources)):
@@ -222,16 +267,16 @@ def _default_shards(mixture: Mixture, holdings: Mapping[str, Holding], amounts: 
     """Shards of about 128 MB, from the image bytes that the INDEX has per frame."""
     size = 0.0
     for source, count in zip(mixture.sources, amounts.quotas.tolist(), strict=True):
-        held = holdings[source.name]
-        size += count * (held.image_bytes / held.total + TEXT_BYTES)
+        holding = holdings[source.name]
+        size += count * (holding.image_bytes / holding.total + TEXT_BYTES)
     few = min(SMALL_BUILD_SHARDS, int(amounts.quotas.sum()) // ROWS_FOR_A_SHARD)
     return min(max(1, -(-int(size) // SHARD_BYTES), few), MOST_SHARDS)
 
 
-def _place(plans: list[SourcePlan], held: Holding, shards: int) -> list[pa.Table]:
+def _place(plans: list[SourcePlan], holding: Holding, shards: int) -> list[pa.Table]:
     """Counts each group's rows, shuffles the groups and cuts them into one run a shard, of about as many rows of a bundle."""
-    first = np.cumsum(held.frames) - held.frames
-    rows = [group_takes(plan.draws, held.frames) for plan in plans]
+    first = np.cumsum(holding.frames) - holding.frames
+    rows = [group_takes(plan.draws, holding.frames) for plan in plans]
     total = np.sum(rows, axis=0) if len(rows) > 1 else rows[0]
     keep = np.flatnonzero(total)
     keep = keep[shuffled(f"{plans[0].key}/groups", len(keep))]
@@ -242,13 +287,13 @@ def _place(plans: list[SourcePlan], held: Holding, shards: int) -> list[pa.Table
     for own in rows:
         mine = own[keep] > 0
         at = keep[mine]
-        values: list[NDArray] = [
+        values: list[NDArray[np.int32 | np.int64]] = [
             shard[mine],
-            held.file[at],
-            held.row[at],
-            held.records[at],
+            holding.file[at],
+            holding.row[at],
+            holding.records[at],
             first[at],
-            held.frames[at],
+            holding.frames[at],
             own[at],
         ]
         tables.append(pa.table({n: pa.array(v, kind) for (n, kind), v in zip(COLUMNS.items(), values, strict=True)}))

@@ -5,15 +5,15 @@ chosen by its own bits, so it is the same in every build.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from fasttok.common import json_files
 from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
 
@@ -28,9 +28,13 @@ class Scene:
     """An episode at one step, as questions see it.
 
     Attributes:
-        task: its instruction. step: place in it.
-        action: (T, D) standardised. dims: axis name -> column that moves along it; rate: seconds that a value is multiplied with.
-        absolute: whether those columns are positions rather than steps. gripper: (T,) opening, None without a gripper.
+        task: its instruction.
+        step: place in the episode.
+        action: (T, D) float32, standardised.
+        dims: axis name -> column that moves along it.
+        absolute: whether those columns are positions rather than steps.
+        rate: seconds that a value is multiplied with.
+        gripper: (T,) opening, None without a gripper.
         ahead: steps that a motion looks forward.
     """
 
@@ -44,13 +48,49 @@ class Scene:
     ahead: int
 
 
+@dataclass(frozen=True)
+class Wording:
+    """How one question is asked and answered: an entry of questions.yaml. Most keys belong to one question only.
+
+    Attributes:
+        prompts: of which each row takes one.
+        answers: of which each row takes one.
+        axes: motion: axis -> words for moving forwards and backwards along it.
+        still: motion: that there is none.
+        move: motion: along one axis, by {cm} in a {direction}.
+        opens: motion: the gripper does.
+        closes: motion: the gripper does.
+        open: gripper: it is.
+        closed: gripper: it is.
+        reach: subtask: before the gripper closes.
+        hold: subtask: while it is closed.
+        release: subtask: shortly before it opens.
+        done: subtask: after that.
+    """
+
+    prompts: tuple[str, ...]
+    answers: tuple[str, ...]
+    axes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    still: str = ""
+    move: str = ""
+    opens: str = ""
+    closes: str = ""
+    open: str = ""
+    closed: str = ""
+    reach: str = ""
+    hold: str = ""
+    release: str = ""
+    done: str = ""
+
+
 @cache
-def words() -> dict[str, dict[str, Any]]:
-    """questions.yaml."""
-    value: dict[str, dict[str, Any]] = yaml.safe_load(
-        files("pipelines.builder").joinpath("questions.yaml").read_text(encoding="utf-8")
-    )
-    return value
+def words() -> dict[str, Wording]:
+    """questions.yaml: the wording of each question."""
+    text = files("pipelines.builder").joinpath("questions.yaml").read_text(encoding="utf-8")
+    return {
+        name: json_files.decode(Wording, value, f"questions.yaml: {name}")
+        for name, value in yaml.safe_load(text).items()
+    }
 
 
 def check(names: Sequence[str], entry: IndexedEntry, source: str) -> None:
@@ -111,13 +151,17 @@ def ask(name: str, bits: int, at: Scene) -> tuple[str, str] | None:
     """(prompt, answer) of one question, or None where it has no answer: an episode without an instruction.
 
     Args:
+        name: of the question.
         bits: 64 random bits that choose the wording.
+        at: the episode and the step.
     """
     if not at.task.strip():
         return None
     said = words()[name]
-    prompts, answers = said["prompts"], said["answers"]
-    fields = {"task": at.task.strip(), **_FACTS[name](said, at)} if name in _FACTS else {"task": at.task.strip()}
+    prompts, answers = said.prompts, said.answers
+    fields = (
+        {"task": at.task.strip(), **_ANSWERERS[name](said, at)} if name in _ANSWERERS else {"task": at.task.strip()}
+    )
     prompt = prompts[bits % len(prompts)]
     answer = answers[(bits >> 32) % len(answers)]
     return _fill(prompt, fields), _fill(answer, fields)
@@ -134,7 +178,7 @@ def _fill(template: str, fields: Mapping[str, str]) -> str:
     return parts[0] + "".join(fields[name] + rest for name, rest in (part.split("}", 1) for part in parts[1:]))
 
 
-def _motion(said: dict[str, Any], at: Scene) -> dict[str, str]:
+def _motion(said: Wording, at: Scene) -> dict[str, str]:
     stop = min(at.step + at.ahead, len(at.action))
     moved = []
     for axis, column in at.dims.items():
@@ -142,33 +186,33 @@ def _motion(said: dict[str, Any], at: Scene) -> dict[str, str]:
         metres = values[-1] - values[0] if at.absolute else float(values.sum()) * at.rate
         cm = round(100 * abs(metres))
         if cm >= STILL_CM:
-            moved.append((cm, said["axes"][axis][int(metres < 0)]))
-    phrases = [said["move"].format(cm=cm, direction=word) for cm, word in sorted(moved, key=lambda m: -m[0])]
+            moved.append((cm, said.axes[axis][int(metres < 0)]))
+    phrases = [said.move.format(cm=cm, direction=word) for cm, word in sorted(moved, key=lambda m: -m[0])]
     if at.gripper is not None:
         before, after = at.gripper[at.step] > HALF, at.gripper[stop - 1] > HALF
         if before != after:
-            phrases.append(said["opens"] if after else said["closes"])
-    return {"motion": _listed(phrases) or said["still"]}
+            phrases.append(said.opens if after else said.closes)
+    return {"motion": _listed(phrases) or said.still}
 
 
-def _gripper(said: dict[str, Any], at: Scene) -> dict[str, str]:
+def _gripper(said: Wording, at: Scene) -> dict[str, str]:
     assert at.gripper is not None  # `check` saw to it
-    return {"gripper": said["open"] if at.gripper[at.step] > HALF else said["closed"]}
+    return {"gripper": said.open if at.gripper[at.step] > HALF else said.closed}
 
 
-def _progress(said: dict[str, Any], at: Scene) -> dict[str, str]:
+def _progress(_said: Wording, at: Scene) -> dict[str, str]:
     return {"percent": str(10 * (10 * (at.step + 1) // len(at.action)))}
 
 
-def _subtask(said: dict[str, Any], at: Scene) -> dict[str, str]:
+def _subtask(said: Wording, at: Scene) -> dict[str, str]:
     assert at.gripper is not None
     closed = at.gripper <= HALF
     now = at.step
     if closed[now]:
         lets_go = np.flatnonzero(~closed[now:])
         near = len(lets_go) > 0 and lets_go[0] <= max(1, at.ahead // 2)
-        return {"subtask": said["release"] if near else said["hold"]}
-    return {"subtask": said["done"] if closed[:now].any() else said["reach"]}
+        return {"subtask": said.release if near else said.hold}
+    return {"subtask": said.done if closed[:now].any() else said.reach}
 
 
 def _listed(phrases: list[str]) -> str:
@@ -186,5 +230,5 @@ def _columns(entry: IndexedEntry) -> list[tuple[str, str]]:
     return found
 
 
-Facts = Callable[[dict[str, Any], Scene], dict[str, str]]
-_FACTS: dict[str, Facts] = {"motion": _motion, "gripper": _gripper, "progress": _progress, "subtask": _subtask}
+Answerer = Callable[[Wording, Scene], dict[str, str]]  # -> what fills the fields of an answer
+_ANSWERERS: dict[str, Answerer] = {"motion": _motion, "gripper": _gripper, "progress": _progress, "subtask": _subtask}

@@ -1,8 +1,8 @@
 """A source's records -> its rows in one shard, column by column. What cannot be made is a dead letter, never another row."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import compress
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,22 +13,23 @@ from fasttok.actions.chunks import chunks_at
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
 from pipelines.builder import questions
-from pipelines.builder.plan import Plan, SourcePlan
+from pipelines.builder.dead_letter import DeadLetter
+from pipelines.builder.plan import BuildPlan, SourcePlan
 from pipelines.builder.resize import Unreadable, resized
-from pipelines.builder.source_columns import NO_IDS, Part
-from pipelines.builder.source_records import Loaded, Records
+from pipelines.builder.source_columns import NO_IDS, SourceColumns
+from pipelines.builder.source_records import RecordReader, SourceRecord
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.random_bits import words
 
 ENCODE_CHUNKS = 4096  # at a time: bounds the memory of the DCT's float64 copies
 
 
-class Maker:
-    """Makes a source's part of a shard."""
+class RowMaker:
+    """Makes a source's rows in a shard."""
 
     def __init__(self, plan: SourcePlan, facts: ResolvedSource, tok: ActionTokenizer | None) -> None:
         self.plan, self.facts, self.tok = plan, facts, tok
-        self.part = Part(images={slot: [] for slot in facts.cameras})
+        self.columns = SourceColumns(images={slot: [] for slot in facts.cameras})
         self.represent = facts.representation
         self.resize = facts.resize
         self.turned = set(facts.entry.bgr) if self.resize else set()
@@ -40,105 +41,111 @@ class Maker:
             return np.zeros(frames, np.uint64)
         return words(f"{self.plan.key}/words", first, first + frames)
 
-    def add(self, where: Where, loaded: Loaded | BadRecord, takes: NDArray[np.int64], bits: NDArray[np.uint64]) -> None:
+    def add(
+        self, where: Where, record: SourceRecord | BadRecord, takes: NDArray[np.int64], bits: NDArray[np.uint64]
+    ) -> None:
         """One record's frames, each as often as taken."""
-        part = self.part
+        columns = self.columns
         planned = int(takes.sum())
-        part.planned += planned
-        problem = self._problem(loaded, len(takes))
-        if problem is not None or isinstance(loaded, BadRecord):
-            reason, detail = problem or (loaded.reason, loaded.detail)  # type: ignore[union-attr]
-            part.rejected.append(self._letter(where, None, reason, detail, planned))
+        columns.planned += planned
+        problem = self._problem(record, len(takes))
+        if problem is not None or isinstance(record, BadRecord):
+            reason, detail = problem or (record.reason, record.detail)  # type: ignore[union-attr]
+            columns.rejected.append(self._letter(where, None, reason, detail, planned))
             return
         steps = np.flatnonzero(takes)
-        texts = [self._texts(loaded, step, int(bits[step])) for step in steps.tolist()]
-        views, bad = self._images(loaded, steps)
+        texts = [self._texts(record, step, int(bits[step])) for step in steps.tolist()]
+        views, bad = self._images(record, steps)
         keep = np.array([text is not None and problem == "" for text, problem in zip(texts, bad, strict=True)], bool)
         for step, text, detail in zip(steps.tolist(), texts, bad, strict=True):
             if text is None or detail:
                 reason, why = (
                     ("image", detail) if detail else ("question", "the episode has no instruction to ask about")
                 )
-                part.rejected.append(self._letter(where, int(loaded.steps[step]), reason, why, int(takes[step])))
+                columns.rejected.append(self._letter(where, int(record.steps[step]), reason, why, int(takes[step])))
         kept = steps[keep]
         for slot, images in views.items():
-            part.images[slot] += compress(images, keep)
+            columns.images[slot] += compress(images, keep)
         for prompt, target in compress(texts, keep):  # type: ignore[misc]
-            part.prompt.append(prompt)
-            part.target.append(target)
-        part.answers += [loaded.answers] * len(kept)
-        part.times += takes[kept].tolist()
+            columns.prompt.append(prompt)
+            columns.target.append(target)
+        columns.answers += [record.answers] * len(kept)
+        columns.times += takes[kept].tolist()
         name = self._relative(where.file)
-        part.place += [(name, where.offset, where.number, step) for step in loaded.steps[kept].tolist()]
+        columns.place += [(name, where.offset, where.number, step) for step in record.steps[kept].tolist()]
         if self.facts.robot:
-            self._numbers(loaded, kept)
+            self._numbers(record, kept)
 
     def encode(self) -> None:
         """FAST ids of all frames; a chunk that has none makes dead letters of its rows."""
-        part = self.part
+        columns = self.columns
         if not self.facts.robot or self.tok is None:
             return
         failed: dict[int, str] = {}
         at = 0
-        for chunks in _blocks(part.chunks, ENCODE_CHUNKS):
+        for chunks in _blocks(columns.chunks, ENCODE_CHUNKS):
             try:
-                part.tokens += self._ids(chunks)
+                columns.tokens += self._ids(chunks)
             except InputError:  # one chunk spoils a batch: find which
                 for i, chunk in enumerate(chunks):
                     try:
-                        part.tokens += self._ids(chunk[None])
+                        columns.tokens += self._ids(chunk[None])
                     except InputError as error:
                         failed[at + i] = str(error)
-                        part.tokens.append(NO_IDS)
+                        columns.tokens.append(NO_IDS)
             at += len(chunks)
         for i, detail in failed.items():
-            file, offset, episode, step = part.place[i]
-            part.rejected.append(
-                {**self._letter(Where(file, offset, 0, episode), step, "action", detail, part.times[i]), "file": file}
+            file, offset, episode, step = columns.place[i]
+            columns.rejected.append(
+                replace(
+                    self._letter(Where(file, offset, 0, episode), step, "action", detail, columns.times[i]), file=file
+                )
             )
-            part.times[i] = 0  # the frame stays in the columns, and no row is made of it
+            columns.times[i] = 0  # the frame stays in the columns, and no row is made of it
 
     def _ids(self, chunks: NDArray[np.float32]) -> list[NDArray[np.int32]]:
         assert self.tok is not None
         encoded = self.tok.encode_report(chunks, embodiment=self.facts.embodiment)
-        self.part.clamped += int((encoded.clamped > 0).sum())
+        self.columns.clamped += int((encoded.clamped > 0).sum())
         return encoded.ids
 
-    def _numbers(self, loaded: Loaded, steps: NDArray[np.int64]) -> None:
-        part = self.part
-        horizon, length = self.facts.horizon, len(loaded.action)
+    def _numbers(self, record: SourceRecord, steps: NDArray[np.int64]) -> None:
+        columns = self.columns
+        horizon, length = self.facts.horizon, len(record.action)
         if not len(steps):
             return
-        chunks = chunks_at(loaded.action, steps, horizon, self.facts.entry.action_encoding)
+        chunks = chunks_at(record.action, steps, horizon, self.facts.entry.action_encoding)
         if self.represent is not None:
-            chunks = self.represent(chunks, self.represent.reference(loaded.action, loaded.proprio)[steps])
-        part.chunks.append(chunks)
-        part.action_steps.append(np.minimum(horizon, length - steps))
-        part.state.append(loaded.proprio[steps])
+            chunks = self.represent(chunks, self.represent.reference(record.action, record.proprio)[steps])
+        columns.chunks.append(chunks)
+        columns.action_steps.append(np.minimum(horizon, length - steps))
+        columns.state.append(record.proprio[steps])
 
-    def _texts(self, loaded: Loaded, step: int, bits: int) -> tuple[str, str] | None:
+    def _texts(self, record: SourceRecord, step: int, bits: int) -> tuple[str, str] | None:
         """(prompt, target) of a frame; None where a question has no answer."""
         facts = self.facts
-        prompt, target = loaded.prompt, loaded.target
+        prompt, target = record.prompt, record.target
         if facts.questions:
             name = facts.questions[(bits >> 16) % len(facts.questions)]
-            found = questions.ask(name, bits, questions.scene(facts.entry, prompt, loaded.action, step))
-            if found is None:
+            asked = questions.ask(name, bits, questions.scene(facts.entry, prompt, record.action, step))
+            if asked is None:
                 return None
-            prompt, target = found
+            prompt, target = asked
         if facts.subtask:
-            target = questions.subtask(questions.scene(facts.entry, prompt, loaded.action, step))
+            target = questions.subtask(questions.scene(facts.entry, prompt, record.action, step))
         if facts.prompts:
             prompt = facts.prompts[(bits >> 8) % len(facts.prompts)].replace("{prompt}", prompt)
         return prompt, target
 
-    def _images(self, loaded: Loaded, steps: NDArray[np.int64]) -> tuple[dict[str, list[bytes | None]], list[str]]:
+    def _images(
+        self, record: SourceRecord, steps: NDArray[np.int64]
+    ) -> tuple[dict[str, list[bytes | None]], list[str]]:
         """Slot -> images of the frames, and what is wrong with each frame, "" for nothing."""
-        taken = self.facts.taken or tuple((slot, slot) for slot in loaded.cameras)
+        taken = self.facts.taken or tuple((slot, slot) for slot in record.cameras)
         views: dict[str, list[bytes | None]] = {}
         bad = [""] * len(steps)
         for slot, of in taken:
-            images = loaded.cameras.get(of)
+            images = record.cameras.get(of)
             views[slot] = [None] * len(steps) if images is None else [images[step] for step in steps.tolist()]
             if self.resize is None:
                 continue
@@ -146,47 +153,47 @@ class Maker:
                 if image is not None:
                     try:
                         views[slot][i], changed = resized(image, self.resize, of in self.turned)
-                        self.part.resized += changed
+                        self.columns.resized += changed
                     except Unreadable as error:
                         bad[i] = f"camera {slot}: cannot be decoded: {error}"
         return views, bad
 
-    def _problem(self, loaded: Loaded | BadRecord, frames: int) -> tuple[str, str] | None:
+    def _problem(self, record: SourceRecord | BadRecord, frames: int) -> tuple[str, str] | None:
         """Why a record that could be read is not the one that was indexed."""
-        if isinstance(loaded, BadRecord):
+        if isinstance(record, BadRecord):
             return None
-        if len(loaded.action) != frames:
-            return "changed", f"{len(loaded.action)} steps, the INDEX has {frames}; index again"
-        held = self.facts.entry.action_dim if self.facts.recorded else 0
-        if loaded.action.shape[1] != held:
-            return "changed", f"action of {loaded.action.shape[1]} dims, the INDEX has {held}; index again"
+        if len(record.action) != frames:
+            return "changed", f"{len(record.action)} steps, the INDEX has {frames}; index again"
+        dims = self.facts.entry.action_dim if self.facts.recorded else 0
+        if record.action.shape[1] != dims:
+            return "changed", f"action of {record.action.shape[1]} dims, the INDEX has {dims}; index again"
         return None
 
-    def _letter(self, where: Where, step: int | None, reason: str, detail: str, rows: int) -> dict[str, Any]:
-        return {
-            "source": self.facts.name,
-            "file": self._relative(where.file),
-            "offset": where.offset,
-            "episode": where.number,
-            "step": step,
-            "reason": reason,
-            "detail": detail,
-            "rows": rows,
-        }
+    def _letter(self, where: Where, step: int | None, reason: str, detail: str, rows: int) -> DeadLetter:
+        return DeadLetter(
+            source=self.facts.name,
+            file=self._relative(where.file),
+            offset=where.offset,
+            episode=where.number,
+            step=step,
+            reason=reason,
+            detail=detail,
+            rows=rows,
+        )
 
     def _relative(self, file: str) -> str:
         return relative(file, self.facts.directory)
 
 
-def make_parts(
-    plan: Plan,
+def make_rows(
+    plan: BuildPlan,
     facts: Sequence[ResolvedSource],
     tok: ActionTokenizer | None,
     groups: Sequence[pa.Table],
     index: str,
     done: Callable[[int, int], None],
-) -> tuple[list[Part], int, int]:
-    """All sources' parts of a shard. Sources that take the same records of a dataset read each of them once together.
+) -> tuple[list[SourceColumns], int, int]:
+    """All sources' rows of a shard. Sources that take the same records of a dataset read each of them once together.
 
     Args:
         plan: of the build.
@@ -197,17 +204,17 @@ def make_parts(
         done: called with the rows and bytes of each record that was read.
 
     Returns:
-        The parts, and how many records and bytes were read.
+        The columns of each source, and how many records and bytes were read.
 
     Raises:
         InputError: the INDEX is not the one that the plan was made of.
     """
-    makers = [Maker(source, fact, tok) for source, fact in zip(plan.sources, facts, strict=True)]
+    makers = [RowMaker(source, fact, tok) for source, fact in zip(plan.sources, facts, strict=True)]
     read = size = 0
     for bundle in sorted({source.bundle for source in plan.sources}):
         members = [i for i, source in enumerate(plan.sources) if source.bundle == bundle]
         together = [makers[i] for i in members]
-        records = Records(facts[members[0]], index)
+        records = RecordReader(facts[members[0]], index)
         for file, row, count, first, frames in _union([groups[i] for i in members]):
             takes = [maker.plan.draws.takes(first, frames) for maker in together]
             bits = [maker.bits(first, frames) for maker in together]
@@ -218,11 +225,11 @@ def make_parts(
                 planned = sum(int(take[span].sum()) for take in takes)
                 if not planned:
                     continue
-                where, length, loaded = records.load(indexed)
+                where, length, record = records.load(indexed)
                 read, size = read + 1, size + length
                 for maker, take, word in zip(together, takes, bits, strict=True):
                     if take[span].any():
-                        maker.add(where, loaded, take[span], word[span])
+                        maker.add(where, record, take[span], word[span])
                 done(planned, length)
             if at != frames:
                 raise InputError(
@@ -230,14 +237,16 @@ def make_parts(
                 )
     for maker in makers:
         maker.encode()
-    return [maker.part for maker in makers], read, size
+    return [maker.columns for maker in makers], read, size
 
 
 def _union(tables: Sequence[pa.Table]) -> list[tuple[int, ...]]:
     """(file, row, records, first, frames) of all groups of some sources, once each, in source order."""
     columns = ("file", "row", "records", "first", "frames")
-    found = {row[3]: row for t in tables for row in zip(*[t.column(name).to_pylist() for name in columns], strict=True)}
-    return [found[first] for first in sorted(found)]
+    groups = {
+        row[3]: row for t in tables for row in zip(*[t.column(name).to_pylist() for name in columns], strict=True)
+    }
+    return [groups[first] for first in sorted(groups)]
 
 
 def relative(file: str, directory: str) -> str:

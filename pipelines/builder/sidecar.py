@@ -6,7 +6,10 @@ A shard whose sidecar is missing is made again.
 from dataclasses import dataclass
 
 from fasttok.common import json_files
-from pipelines.common.files import join, read_json, write_json
+from fasttok.errors import InputError
+from pipelines.builder.dead_letter import rejected_path
+from pipelines.builder.plan import BuildPlan
+from pipelines.common.files import filesystem, join, read_json, sha256_file, write_json
 from pipelines.shards.writer import shard_name
 
 
@@ -69,3 +72,24 @@ def read_sidecar(folder: str, shard: int, total: int) -> ShardSidecar:
     """
     path = state_path(folder, shard, total)
     return json_files.decode(ShardSidecar, read_json(path, "a shard's sidecar"), path)
+
+
+def left_sidecar(
+    folder: str, shard: int, plan: BuildPlan, tokenizer: str | None, digests: bool = False
+) -> ShardSidecar | None:
+    """A shard's sidecar if it is of this plan and tokenizer, and its files have their sizes and, if asked, digests; else None."""
+    name = shard_name(shard, plan.shards)
+    fs, path = filesystem(join(folder, name))
+    try:
+        sidecar = read_sidecar(folder, shard, plan.shards)
+        if (sidecar.plan_digest, sidecar.tokenizer, sidecar.bytes) != (plan.digest, tokenizer, fs.size(path)):
+            return None
+        if digests:
+            files = [(join(folder, name), sidecar.sha256)]
+            if sidecar.rejected_sha256 is not None:
+                files.append((rejected_path(folder, shard, plan.shards), sidecar.rejected_sha256))
+            if any(sha256_file(file)[0] != expected for file, expected in files):
+                return None
+    except (InputError, FileNotFoundError):
+        return None
+    return sidecar

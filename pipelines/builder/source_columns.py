@@ -1,30 +1,38 @@
-"""One source's part of a shard: columns by frame while they are gathered, then Arrow columns by row."""
+"""One source's rows of a shard: columns by frame while they are gathered, then Arrow columns by row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from fasttok.common.kinds import CAMERA_SLOTS
+from pipelines.builder.dead_letter import DeadLetter
 from pipelines.shards.records import SCHEMA
 
 NO_IDS: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
 @dataclass
-class Part:
+class SourceColumns:
     """One source's frames of a shard, each of which becomes `times` rows.
 
     Attributes:
-        times: rows of each frame. place: (file, offset, episode, step) of each.
+        times: rows of each frame.
+        place: (file, offset, episode, step) of each frame.
         images: slot -> encoded bytes of each frame, None where the camera is absent.
-        prompt, target, answers: texts of each frame.
-        chunks: (k, horizon, action_dim) of each record's frames; action_steps, state: their other numbers.
+        prompt: of each frame.
+        target: of each frame.
+        answers: of each frame: all that people gave.
+        chunks: (k, horizon, action_dim) float32 of the k frames of each record.
+        action_steps: (k,) steps of each chunk that are real, of each record.
+        state: (k, state_dim) float32 of each record.
         tokens: FAST ids of each frame.
-        rejected: dead letters. planned, clamped, resized: counts.
+        rejected: dead letters.
+        planned: rows that the plan asked for.
+        clamped: chunks of which a coefficient lay outside the tokenizer's range.
+        resized: images that were encoded again.
     """
 
     times: list[int] = field(default_factory=list)
@@ -37,7 +45,7 @@ class Part:
     action_steps: list[NDArray[np.int64]] = field(default_factory=list)
     state: list[NDArray[np.float32]] = field(default_factory=list)
     tokens: list[NDArray[np.int32]] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[DeadLetter] = field(default_factory=list)
     planned: int = 0
     clamped: int = 0
     resized: int = 0
@@ -49,49 +57,52 @@ class Part:
 
 
 def table(
-    part: Part, kind: str, source: str, order: NDArray[np.int64]
+    columns: SourceColumns, kind: str, source: str, order: NDArray[np.int64]
 ) -> tuple[pa.Table, dict[str, list[bytes | None]]]:
-    """A part's rows in the given order: all columns but the images, and the images as lists of the very bytes.
+    """Rows in the given order: all columns but the images, and the images as lists of the very bytes.
 
     Args:
-        order: (part.rows,) permutation of the rows.
+        columns: what was gathered.
+        kind: of the rows.
+        source: its name.
+        order: (columns.rows,) permutation of the rows.
     """
-    frame = np.repeat(np.arange(len(part.times)), part.times)
-    repeat = np.arange(len(frame)) - np.repeat(np.cumsum(part.times) - part.times, part.times)
+    frame = np.repeat(np.arange(len(columns.times)), columns.times)
+    repeat = np.arange(len(frame)) - np.repeat(np.cumsum(columns.times) - columns.times, columns.times)
     frame, repeat = frame[order], repeat[order]
     at = frame.tolist()
-    places = [part.place[i] for i in at]
+    places = [columns.place[i] for i in at]
     robot = kind == "robot"
     n = len(at)
-    columns: dict[str, pa.Array] = {
+    arrays: dict[str, pa.Array] = {
         "kind": pa.array([kind] * n, pa.string()),
         "source": pa.array([source] * n, pa.string()),
         "sample_id": pa.array(
             [f"{source}/{p[0]}/{p[2]}/{p[3]}/{r}" for p, r in zip(places, repeat.tolist(), strict=True)],
             pa.string(),
         ),
-        "prompt": pa.array([part.prompt[i] for i in at], pa.string()),
-        "target": pa.array([part.target[i] for i in at], pa.string()),
-        "answers": pa.array([part.answers[i] for i in at], SCHEMA.field("answers").type),
-        "action": _matrix(part.chunks, frame if robot else None, n),
-        "action_steps": pa.array(_numbers(part.action_steps, frame) if robot else np.zeros(n, np.int32), pa.int32()),
-        "action_tokens": _ragged([part.tokens[i] for i in at] if part.tokens else [NO_IDS] * n),
-        "state": _matrix(part.state, frame if robot else None, n),
+        "prompt": pa.array([columns.prompt[i] for i in at], pa.string()),
+        "target": pa.array([columns.target[i] for i in at], pa.string()),
+        "answers": pa.array([columns.answers[i] for i in at], SCHEMA.field("answers").type),
+        "action": _matrix(columns.chunks, frame if robot else None, n),
+        "action_steps": pa.array(_numbers(columns.action_steps, frame) if robot else np.zeros(n, np.int32), pa.int32()),
+        "action_tokens": _ragged([columns.tokens[i] for i in at] if columns.tokens else [NO_IDS] * n),
+        "state": _matrix(columns.state, frame if robot else None, n),
         "file": pa.array([p[0] for p in places], pa.string()),
         "offset": pa.array([p[1] for p in places], pa.int64()),
         "episode": pa.array([p[2] for p in places], pa.int64()),
         "step": pa.array([p[3] for p in places], pa.int32()),
     }
-    names = [name for name in SCHEMA.names if name in columns]
+    names = [name for name in SCHEMA.names if name in arrays]
     images: dict[str, list[bytes | None]] = {
-        f"image/{slot}": [part.images[slot][i] for i in at] if slot in part.images else [None] * n
+        f"image/{slot}": [columns.images[slot][i] for i in at] if slot in columns.images else [None] * n
         for slot in CAMERA_SLOTS
     }
-    return pa.table([columns[name] for name in names], pa.schema([SCHEMA.field(name) for name in names])), images
+    return pa.table([arrays[name] for name in names], pa.schema([SCHEMA.field(name) for name in names])), images
 
 
-def _numbers(parts: Sequence[NDArray], frame: NDArray[np.int64]) -> NDArray:
-    return np.concatenate(parts)[frame] if parts else np.zeros(0, np.int32)
+def _numbers(parts: Sequence[NDArray[np.int64]], frame: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate(parts)[frame] if parts else np.zeros(0, np.int64)
 
 
 def _matrix(parts: Sequence[NDArray[np.float32]], frame: NDArray[np.int64] | None, rows: int) -> pa.ListArray:

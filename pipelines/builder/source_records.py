@@ -23,7 +23,7 @@ OPEN_FILES = 32  # of the INDEX at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class SourceRecord:
     """A source record, ready to be cut into rows.
 
     Attributes:
@@ -44,26 +44,26 @@ class Loaded:
     answers: tuple[str, ...] = ()
 
 
-class Records:
+class RecordReader:
     """Reads a source's records by their place in the INDEX; what cannot be used comes back as BadRecord."""
 
     def __init__(self, facts: ResolvedSource, index: str) -> None:
         self.facts, self.index = facts, index
         self._entry = facts.entry
-        self._held: tuple[tuple[int, int], pa.Table] | None = None
+        self._group: tuple[tuple[int, int], pa.Table] | None = None
         if facts.recorded:
             self._directory = open_directory(facts.directory, facts.through)
         else:
             self._image = vlm.open_images(self._entry, facts.directory)
 
-    def load(self, indexed: EpisodeRow) -> tuple[Where, int, Loaded | BadRecord]:
+    def load(self, indexed: EpisodeRow) -> tuple[Where, int, SourceRecord | BadRecord]:
         """(place, source bytes read, record) of which `rows` gave the row."""
         where = Where(indexed["file"], indexed["offset"], indexed["length"], indexed["episode"])
         if self.facts.recorded:
             return where, max(where.length, 0), self._robot(where)
         return where, indexed["image_length"], self._vlm(where, indexed)
 
-    def _robot(self, where: Where) -> Loaded | BadRecord:
+    def _robot(self, where: Where) -> SourceRecord | BadRecord:
         episode: Episode | BadRecord = self._directory.read_at(where.file, where.offset, where.length, where.number)
         if isinstance(episode, BadRecord):
             return episode
@@ -71,9 +71,9 @@ class Records:
             standard = standardize(self._entry, episode)
         except RejectedError as error:
             return BadRecord(episode.where, error.reason, str(error))
-        return Loaded(standard.action, standard.proprio, standard.language, "", standard.cameras, standard.steps)
+        return SourceRecord(standard.action, standard.proprio, standard.language, "", standard.cameras, standard.steps)
 
-    def _vlm(self, where: Where, indexed: EpisodeRow) -> Loaded | BadRecord:
+    def _vlm(self, where: Where, indexed: EpisodeRow) -> SourceRecord | BadRecord:
         """The image at its place, and the texts as they were when they were indexed."""
         data, problem = self._image(indexed["image"], indexed["image_offset"], indexed["image_length"])
         if problem:
@@ -81,7 +81,7 @@ class Records:
         nothing = np.zeros((1, 0), np.float32)
         texts = (indexed["language"], indexed["target"])
         answers = tuple(indexed["answers"])
-        return Loaded(nothing, nothing, *texts, {"primary": [data]}, np.zeros(1, np.int64), answers)
+        return SourceRecord(nothing, nothing, *texts, {"primary": [data]}, np.zeros(1, np.int64), answers)
 
     def rows(self, file: int, row: int, records: int) -> Iterator[EpisodeRow]:
         """What the INDEX has of so many neighbours; its row groups are read once as long as they are asked for in order.
@@ -94,11 +94,11 @@ class Records:
         reader, starts = _open(url)
         while records:
             group = int(np.searchsorted(starts, row, side="right")) - 1
-            if self._held is None or self._held[0] != (file, group):
+            if self._group is None or self._group[0] != (file, group):
                 if group >= reader.num_row_groups:
                     raise InputError(f"{url}: has no row {row}; it was made again since the plan: pass --overwrite")
-                self._held = (file, group), reader.read_row_group(group)
-            table = self._held[1].slice(row - int(starts[group]), records)
+                self._group = (file, group), reader.read_row_group(group)
+            table = self._group[1].slice(row - int(starts[group]), records)
             yield from table.to_pylist()
             row, records = row + table.num_rows, records - table.num_rows
 

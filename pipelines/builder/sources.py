@@ -1,7 +1,6 @@
 """A mixture's sources, looked up in an INDEX: what each one is, and how its actions, cameras and prompts are asked for."""
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 from fasttok.episodes.index_file import IndexedDataset, IndexedEntry, open_index
 from fasttok.errors import InputError, unknown_name
@@ -38,23 +37,9 @@ class ResolvedSource(SourceFacts):
         """Whether its records are robot episodes."""
         return self.entry.kind == "robot"
 
-    def facts(self) -> dict[str, Any]:
-        """The fields of `SourceFacts` by name: what the manifest says of a source, which is nothing about places."""
-        return {field.name: getattr(self, field.name) for field in fields(SourceFacts)}
-
-
-@dataclass(frozen=True)
-class BuildSources:
-    """SHARDS/plan/sources.json: what workers need besides the plan. It does not say where the INDEX is, so that its bytes are
-    the same wherever that lies.
-
-    Attributes:
-        tokenizer: fingerprint of SHARDS/tokenizer, None without robot sources.
-        sources: in the mixture's order.
-    """
-
-    tokenizer: str | None
-    sources: tuple[ResolvedSource, ...]
+    def facts(self) -> SourceFacts:
+        """What the manifest says of a source, which is nothing about places."""
+        return SourceFacts(**{field.name: getattr(self, field.name) for field in fields(SourceFacts)})
 
 
 def resolve(mixture: Mixture, folder: str) -> tuple[list[ResolvedSource], str]:

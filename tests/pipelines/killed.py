@@ -18,7 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 
 
 def attempt(config: BuildConfig, full: int) -> None:

@@ -16,14 +16,13 @@ import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.actions.chunks import chunk_at
-from fasttok.actions.representation import Representation
-from fasttok.common import json_files
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from mixtures.quota import quotas
 from mixtures.registry import load_mixture
 from mixtures.shares import shares
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.look.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ShardTokenizer
@@ -157,7 +156,7 @@ def test_resume_redoes_damaged_and_missing_shards(chain: Chain, tmp_path: Path) 
     second.unlink()
     before = third.stat().st_mtime_ns
     result = run_build(config(chain, out, resume=True), [])
-    assert result["skipped"] == 1
+    assert result.skipped == 1
     assert third.stat().st_mtime_ns == before
     assert digests(out) == digests(chain.shards)
     with pytest.raises(InputError, match=r"another plan.*seed"):
@@ -172,7 +171,7 @@ def test_resume_checks_digests_where_the_work_is_done(chain: Chain, tmp_path: Pa
     data = bytearray(first.read_bytes())
     data[len(data) // 2] ^= 1
     first.write_bytes(data)
-    assert run_build(config(chain, out, resume=True), [])["skipped"] == 2
+    assert run_build(config(chain, out, resume=True), []).skipped == 2
     assert digests(out) == digests(chain.shards)
 
 
@@ -276,11 +275,12 @@ def test_actions_in_the_form_that_the_mixture_asks_for(
     )
     out = tmp_path / "shards"
     given = BuildConfig(str(file), str(out), 120, str(chain.index), "fit", shards=2)
-    manifest = run_build(given, [])
-    source = manifest["sources"]["tabletop_arm"]
-    assert source["action_dim"] == dim == len(source["action_names"]) == len(source["action_encoding"])
-    assert manifest["sources"]["tabletop_planar"]["representation"] is None
-    represent = json_files.decode(Representation, source["representation"], "a source")
+    manifest = run_build(given, []).manifest
+    source = manifest.sources["tabletop_arm"]
+    assert source.action_dim == dim == len(source.action_names) == len(source.action_encoding)
+    assert manifest.sources["tabletop_planar"].representation is None
+    represent = source.representation
+    assert represent is not None
     tok = ActionTokenizer.load(out / "tokenizer")
     assert tok.embodiments["arm"].form == f"{form}, {rotation} rotations"
     recorded = {

@@ -15,7 +15,8 @@ from fasttok.common import json_files
 from fasttok.episodes import Episode, rlds
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.catalogue.commands import (
     DatasetDraftConfig,
     DatasetListConfig,
@@ -34,6 +35,7 @@ from pipelines.index.config import IndexConfig
 from pipelines.index.job_list import usable
 from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import RowCounts
 from tests.pipelines.fake_oxe import INSTRUCTION, SPECS, write
 
 NAMES = sorted(packaged())
@@ -275,19 +277,19 @@ def test_the_whole_way_for_every_entry(tmp_path: Path) -> None:
     config = BuildConfig(
         str(tmp_path / "all.yaml"), str(tmp_path / "shards"), samples, index, str(tmp_path / "tokenizer")
     )
-    manifest = run_build(config, [])
-    assert manifest["counts"] == {"planned": samples, "written": samples, "rejected": 0}
-    assert manifest["sources"]["utaustin_mutex"]["bgr"] == ["primary", "wrist"]
+    manifest = run_build(config, []).manifest
+    assert manifest.counts == RowCounts(planned=samples, written=samples, rejected=0)
+    assert manifest.sources["utaustin_mutex"].bgr == ("primary", "wrist")
     reader = ShardReader(config.out)
     seen = dict.fromkeys(names, 0)
     for i in range(reader.num_rows):
         row = reader.row(i)
-        source = manifest["sources"][row["source"]]
+        source = manifest.sources[row["source"]]
         seen[row["source"]] += 1
-        assert len(row["action"]) == 4 * source["action_dim"]
+        assert len(row["action"]) == 4 * source.action_dim
         assert len(row["action_tokens"])
         assert {slot for slot in ("primary", "secondary", "wrist", "wrist_secondary") if row[f"image/{slot}"]} == set(
-            source["cameras"]
+            source.cameras
         )
     assert set(seen.values()) == {10}
 

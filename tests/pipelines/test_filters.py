@@ -12,13 +12,15 @@ import yaml
 from fasttok.episodes import Episode, open_episodes
 from fasttok.episodes.dataset_entry import DatasetEntry, EntryFilters, FeatureColumns
 from fasttok.errors import InputError
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.datasets.filters import RejectedError, parse_filters
 from pipelines.datasets.standardize import standardize
 from pipelines.index.config import IndexConfig
 from pipelines.index.error_budget import parse_budget
 from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
+from pipelines.shards.manifest import RowCounts
 from tests.chain import Chain
 from tests.pipelines.indexing import balanced, first_file, rewrite
 
@@ -132,7 +134,7 @@ def test_filtered_is_counted_apart_and_built_from(own_data: Path, chain: Chain, 
     held = [e for e in open_episodes(str(index)) if e.metadata["dataset"] == "tabletop_planar"]
     assert sum(e.length for e in held) == counts.steps
     built = run_build(BuildConfig("demo", str(tmp_path / "shards"), 300, str(index), "fit", shards=2), [])
-    assert built["counts"] == {"planned": 300, "written": 300, "rejected": 0}
+    assert built.manifest.counts == RowCounts(planned=300, written=300, rejected=0)
     reader = ShardReader(str(tmp_path / "shards"))
     rows = [reader.row(i) for i in range(reader.num_rows)]
     steps = {row["step"] for row in rows if row["source"] == "tabletop_planar"}

@@ -16,9 +16,11 @@ import pytest
 from fasttok.episodes import open_episodes, rlds
 from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
+from pipelines.shards.manifest import RowCounts
 from tests.chain import Chain
 from tests.fasttok.array_records import to_array_record
 from tests.pipelines.indexing import PLANAR, balanced, first_file, rejected, rewrite
@@ -241,4 +243,4 @@ def test_what_the_raw_reader_does_not_cover_is_indexed_and_built_through_tfds(
         assert np.array_equal(mine.steps["action"], theirs.steps["action"])
         assert (mine.where.number, mine.metadata["language"]) == (theirs.where.number, theirs.metadata["language"])
     given = BuildConfig("demo", str(tmp_path / "shards"), 300, str(index), str(chain.tokenizer), shards=2)
-    assert run_build(given, [])["counts"] == {"planned": 300, "written": 300, "rejected": 0}
+    assert run_build(given, []).manifest.counts == RowCounts(planned=300, written=300, rejected=0)

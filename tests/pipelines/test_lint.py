@@ -13,7 +13,8 @@ import pytest
 from fasttok import ActionTokenizer
 from fasttok.common.console import run
 from fasttok.errors import InputError
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.common.findings import Finding
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index

@@ -12,8 +12,9 @@ from PIL import Image
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
 from mixtures.spec import Resize
+from pipelines.builder.config import BuildConfig
 from pipelines.builder.resize import Unreadable, resized
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 

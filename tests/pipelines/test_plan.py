@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fasttok.errors import InputError
 from mixtures.index_sizes import Holding, group
-from mixtures.spec import Group, Mixture, Source
+from mixtures.spec import Group, Mixture, Source, SourceFilters
 from pipelines.builder import draws as draws_module
 from pipelines.builder.draws import draw, group_takes
 from pipelines.builder.plan import COLUMNS, load_plan, make_plan, save_plan, shard_groups
@@ -90,6 +90,21 @@ def test_sources_of_the_same_records_are_placed_together() -> None:
     rows = np.bincount(placed[0].column("shard").to_numpy(), placed[0].column("rows").to_numpy(), 6)
     rows += np.bincount(placed[1].column("shard").to_numpy(), placed[1].column("rows").to_numpy(), 6)
     assert rows.max() - rows.min() <= 100  # two episodes' worth
+
+
+def test_equal_holdings_in_two_objects_make_the_same_plan() -> None:
+    """Sources take the same records if dataset, split and filters are the same, whoever read the INDEX how often."""
+    same = Source("a", "d", weight=3), Source("q", "d", weight=1)
+    m = Mixture("m", Group("m", same))
+    one = holding([50] * 40)
+    shared, _ = make_plan(m, {"a": one, "q": one}, "i", 900, 0, 4)
+    apart, _ = make_plan(m, {"a": one, "q": holding([50] * 40)}, "i", 900, 0, 4)
+    assert [source.bundle for source in apart.sources] == [0, 0]
+    assert apart.digest == shared.digest
+    longer = Source("q", "d", weight=1, filters=SourceFilters(min_steps=9))
+    other = Mixture("m", Group("m", (same[0], longer)))
+    filtered, _ = make_plan(other, {"a": one, "q": one}, "i", 900, 0, 4)
+    assert [source.bundle for source in filtered.sources] == [0, 1]
 
 
 def test_a_saved_plan_is_the_plan(tmp_path: Any) -> None:

@@ -51,10 +51,10 @@ def test_gripper_progress_subtask_task_caption() -> None:
     assert [answer("gripper", FORWARD, i) for i in range(5)] == ["open", "open", "closed", "closed", "open"]
     assert [answer("progress", FORWARD, i) for i in range(5)] == ["20", "40", "60", "80", "100"]
     said = words()["subtask"]
-    steps = [said["reach"], said["reach"], said["release"], said["release"], said["done"]]
+    steps = [said.reach, said.reach, said.release, said.release, said.done]
     assert [answer("subtask", FORWARD, i) for i in range(5)] == steps
     held = actions(*[(0, 0, 0, 0)] * 9)
-    assert answer("subtask", held, 2) == said["hold"]
+    assert answer("subtask", held, 2) == said.hold
     assert answer("task", FORWARD) == "push it"
     assert "push it" in answer("caption", FORWARD)
 
@@ -69,7 +69,7 @@ def test_instructions_are_never_read_as_templates(task: str, bits: int, name: st
     assert found is not None
     prompt, target = found
     assert target
-    if "{task}" in words()[name]["prompts"][bits % len(words()[name]["prompts"])]:
+    if "{task}" in words()[name].prompts[bits % len(words()[name].prompts)]:
         assert task.strip() in prompt
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.common.beam import Stage, build_graph
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import list_jobs

@@ -8,7 +8,8 @@ import pytest
 
 from fasttok.episodes.index_file import SplitCounts, open_index
 from pipelines import vlm
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.shards import ShardReader

@@ -14,7 +14,8 @@ from PIL import Image
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
-from pipelines.builder.run import BuildConfig, run_build
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from train.batches import Batcher, decode_image

@@ -1,0 +1,39 @@
+"""The command line of `build`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Builds interleaved shards from a mixture and an INDEX: plan, then one Beam job a shard, then the manifest.
+
+    Example: fasttok-pipelines build demo --index INDEX --tokenizer TOKENIZER --out SHARDS --samples 16000
+
+    Unknown flags go to Beam, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
+    """
+
+    mixture: Annotated[str, tyro.conf.Positional]
+    """A preset (`fasttok-mixtures list`) or a mixture's YAML file."""
+    out: str
+    """The SHARDS folder; any fsspec URL."""
+    samples: int
+    """Rows in all shards together."""
+    index: str | None = None
+    """INDEX of `fasttok-pipelines index`; overrides the mixture's."""
+    tokenizer: str | None = None
+    """Tokenizer folder, or `fit` to fit one on the mixture's robot data; overrides the mixture's."""
+    seed: int | None = None
+    """Seed of every choice; overrides the mixture's."""
+    shards: int | None = None
+    """Output files; about 128 MB each by default."""
+    resume: bool = False
+    """Go on with an interrupted build; finished shards are kept after checking their digests."""
+    overwrite: bool = False
+    """Replace earlier shards in OUT."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+    json: bool = False
+    """Print the summary as JSON on stdout."""

@@ -1,0 +1,54 @@
+"""Dead letters of a build: frames of which no row could be made, SHARDS/rejected/shard-....jsonl with one of them per line."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fasttok.common import json_files
+from pipelines.common.files import join
+from pipelines.shards.writer import shard_name
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A frame, or all planned frames of a record, of which no row could be made.
+
+    Attributes:
+        source: source in the mixture.
+        file: source file, relative to its dataset's directory.
+        offset: byte offset of the source record in it.
+        episode: number of the record in its file.
+        step: step within the episode; None for all that were planned.
+        reason: in one word.
+        detail: in a sentence.
+        rows: planned rows that are missing for it.
+    """
+
+    source: str
+    file: str
+    offset: int
+    episode: int
+    step: int | None
+    reason: str
+    detail: str
+    rows: int
+
+
+def rejected_path(folder: str, shard: int, total: int) -> str:
+    """Where a shard's dead letters are, if it has any."""
+    return join(folder, "rejected", shard_name(shard, total).replace(".arrow", ".jsonl"))
+
+
+def to_lines(letters: Iterable[DeadLetter]) -> str:
+    """The text of a file of dead letters."""
+    values = (json_files.encode(letter) for letter in letters)
+    return "".join(json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n" for value in values)
+
+
+def rows_by_reason(letters: Iterable[DeadLetter]) -> dict[str, int]:
+    """Missing rows, by reason."""
+    counts: Counter[str] = Counter()
+    for letter in letters:
+        counts[letter.reason] += letter.rows
+    return dict(counts)
