@@ -116,9 +116,8 @@ class Pool:
                 "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
         environment = ours | os.environ
         root = str(Path(__file__).resolve().parents[2])
-        if root not in map(
-            sysconfig.get_path, ("purelib", "platlib")
-        ):  # a checkout, found by this process in its own folder
+        installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        if root not in installed:  # a checkout, which this process may have found in its own folder
             path = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
             environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
         return environment

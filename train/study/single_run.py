@@ -104,7 +104,7 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
 def seconds_of(config: TrainConfig) -> float:
     """How long all steps took by the run's own log, over all the processes that it took if it was interrupted."""
     lines = (config.out / METRICS).read_text(encoding="utf-8").splitlines()
-    rows = {row["step"]: row["samples_per_second"] for row in map(json.loads, lines)}
+    rows: dict[int, float] = {row["step"]: row["samples_per_second"] for row in map(json.loads, lines)}
     steps = sorted(rows)
     return sum(
         (step - before) * config.batch_size / rows[step] for before, step in zip([0, *steps[:-1]], steps, strict=True)

@@ -133,11 +133,11 @@ class StudyResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as the file has them."""
-        values: dict[str, Any] = json_files.encode(self)
-        for arm in values["arms"]:
+        arms = [json_files.encode(arm) for arm in self.arms]
+        for arm in arms:
             for row in arm["curve"]:
                 row |= row.pop("metrics")
-        return values
+        return {**json_files.encode(self), "arms": arms}
 
 
 def read_result(path: Path) -> tuple[str, StudyResult]:
