@@ -25,7 +25,7 @@ usage: fasttok-pipelines VERB ...
 example: fasttok-pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
 help of a verb: fasttok-pipelines build --help
 
-index and build hand flags they do not know to Beam; write those as --flag=value.
+index and build pass unknown flags on to Beam; write those as --flag=value.
 """
 
 VERBS = ("index", "statistics", "datasets", "build", "inspect", "stats", "lint")

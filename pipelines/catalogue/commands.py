@@ -204,7 +204,7 @@ def run_draft(config: DatasetDraftConfig) -> None:
 
 
 def first_steps(directory: rlds.RawRldsDirectory) -> Steps:
-    """Step columns of the first episode that can be read, for ranges; {} where there is none."""
+    """Step columns of the first episode that can be read, for ranges; {} if there is none."""
     for file in directory.declared:
         for record in directory.read_file(file):
             if isinstance(record, Episode):

@@ -20,11 +20,15 @@ from pipelines.datasets.grippers import opening
 
 @dataclass(frozen=True, eq=False)
 class StandardEpisode:
-    """A standardised episode: action (T, D) and proprio (T, S) float32 in raw units; cameras: slot -> T encoded images.
+    """A standardised episode.
 
     Attributes:
+        action: (T, D) float32 in raw units.
+        proprio: (T, S) float32 in raw units.
+        language: instruction, "" if there is none.
+        cameras: slot -> T encoded images.
         steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
-        widths: columns that each part of the action and of the proprio took.
+        widths: columns that each piece of the action and of the proprio took.
         left_out: how many steps were left out, by reason.
     """
 
@@ -77,37 +81,37 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
     )
 
 
-def encodings(parts: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[Encoding]:
-    """Per dimension "absolute", "delta" or "gripper"; `widths` are the columns that each part took."""
-    return [part.encoding for part, width in zip(parts, widths, strict=True) for _ in range(width)]
+def encodings(pieces: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[Encoding]:
+    """Per dimension "absolute", "delta" or "gripper"; `widths` are the columns that each piece took."""
+    return [piece.encoding for piece, width in zip(pieces, widths, strict=True) for _ in range(width)]
 
 
-def dim_names(parts: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[str]:
+def dim_names(pieces: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[str]:
     """Per dimension of an action or proprio a name with its unit, for people."""
     names = []
-    for part, width in zip(parts, widths, strict=True):
+    for piece, width in zip(pieces, widths, strict=True):
         for i in range(width):
-            name = part.names[i] if i < len(part.names) else f"{part.feature}[{part.start + i}]"
-            names.append(f"{name} ({part.unit})" if part.unit else name)
+            name = piece.names[i] if i < len(piece.names) else f"{piece.feature}[{piece.start + i}]"
+            names.append(f"{name} ({piece.unit})" if piece.unit else name)
     return names
 
 
-def _columns(parts: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-    """The parts' columns side by side, and how many each took."""
+def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """The pieces' columns side by side, and how many each took."""
     columns = []
-    for part in parts:
-        values = _feature(episode, part.feature)
+    for piece in pieces:
+        values = _feature(episode, piece.feature)
         if isinstance(values, list) or values.dtype == object:
-            raise RejectedError("features", f"{part.feature} holds bytes or steps of several sizes, expected numbers")
+            raise RejectedError("features", f"{piece.feature} holds bytes or steps of several sizes, expected numbers")
         table = as_float(values)
-        stop = table.shape[1] if part.stop is None else part.stop
-        if stop > table.shape[1] or part.start >= stop:
+        stop = table.shape[1] if piece.stop is None else piece.stop
+        if stop > table.shape[1] or piece.start >= stop:
             raise RejectedError(
-                "dims", f"{part.feature} has {table.shape[1]} dims, the entry takes [{part.start}, {part.stop})"
+                "dims", f"{piece.feature} has {table.shape[1]} dims, the entry takes [{piece.start}, {piece.stop})"
             )
-        taken = table[:, part.start : stop]
-        gripper = part.encoding == "gripper"
-        columns.append(opening(taken, part.closed, part.open, part.relative) if gripper else taken)
+        taken = table[:, piece.start : stop]
+        gripper = piece.encoding == "gripper"
+        columns.append(opening(taken, piece.closed, piece.open, piece.relative) if gripper else taken)
     joined = np.concatenate(columns, axis=1) if columns else np.zeros((episode.length, 0), np.float32)
     return joined, tuple(column.shape[1] for column in columns)
 

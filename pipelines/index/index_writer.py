@@ -199,7 +199,7 @@ def step_table(pending: list[tuple[int, StandardEpisode]]) -> pa.Table:
 
 
 def _lists(matrices: list[NDArray[np.float32]]) -> pa.ListArray:
-    """(n_i, D_i) matrices as one list column with a list a row."""
+    """(n_i, D_i) matrices as one list column with one list per row."""
     widths = np.repeat([matrix.shape[1] for matrix in matrices], [len(matrix) for matrix in matrices])
     ends = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
     flat = np.concatenate([matrix.ravel() for matrix in matrices])

@@ -158,7 +158,7 @@ def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
     path = join(place.root, entry.images.format(split=split))
     if not place.fs.exists(path):
         raise InputError(
-            f"{directory}: there is no images folder {entry.images.format(split=split)!r}; `images:` names it"
+            f"{directory}: no images folder {entry.images.format(split=split)!r}; set `images:` in the dataset entry"
         )
     if not place.inside(path):
         raise InputError(
@@ -175,7 +175,7 @@ def usable(entry: DatasetEntry, control_hz: tuple[str, ...]) -> DatasetEntry:
     """
     if entry.exclude:
         raise InputError(
-            f"{entry.name} is excluded: {entry.exclude}. To use it all the same, pass an entry of your own: --entries"
+            f"{entry.name} is excluded: {entry.exclude}. To use it anyway, pass your own entry with --entries FILE"
         )
     given = {}
     for text in control_hz:

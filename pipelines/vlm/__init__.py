@@ -5,10 +5,10 @@ and whatever is wrong with a record makes it a dead letter with a reason.
 """
 
 from collections.abc import Iterator
-from types import ModuleType
+from typing import Protocol
 
 from fasttok.episodes import BadRecord
-from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.dataset_entry import DatasetEntry, VlmFormat
 from fasttok.errors import unknown_name
 from pipelines.vlm import coco_boxes, coco_captions, image_files, jsonl, llava, parquet, tfds, vqav2, webdataset
 from pipelines.vlm.image_files import ReadImage
@@ -16,7 +16,25 @@ from pipelines.vlm.record import ImagePlace, Range, SourceFile, Unwanted, VlmRec
 
 __all__ = ["ImagePlace", "Range", "SourceFile", "Unwanted", "VlmRecord", "open_images", "ranges", "read"]
 
-READERS: dict[str, ModuleType] = {
+
+class FormatReader(Protocol):
+    """A module of one format."""
+
+    def ranges(self, source: SourceFile, /) -> list[Range]:
+        """A file cut into jobs."""
+
+    def read(self, source: SourceFile, span: Range, /) -> Iterator[VlmRecord | BadRecord]:
+        """The records of a job."""
+
+
+class ImageReader(Protocol):
+    """A module that knows how images are stored."""
+
+    def open_images(self, entry: DatasetEntry, directory: str, /) -> ReadImage:
+        """A function that reads an image at its place."""
+
+
+READERS: dict[VlmFormat, FormatReader] = {
     "jsonl": jsonl,
     "llava": llava,
     "coco_captions": coco_captions,
@@ -26,10 +44,10 @@ READERS: dict[str, ModuleType] = {
     "webdataset": webdataset,
     "tfds": tfds,
 }
-IN_ARCHIVES: dict[str, ModuleType] = {"parquet": parquet, "webdataset": webdataset, "tfds": tfds}
+IN_ARCHIVES: dict[VlmFormat, ImageReader] = {"parquet": parquet, "webdataset": webdataset, "tfds": tfds}
 
 
-def reader(entry: DatasetEntry) -> ModuleType:
+def reader(entry: DatasetEntry) -> FormatReader:
     """The module of an entry's format.
 
     Raises:
@@ -46,8 +64,7 @@ def ranges(source: SourceFile) -> list[Range]:
     Raises:
         InputError: it is not of the entry's format.
     """
-    found: list[Range] = reader(source.entry).ranges(source)
-    return found
+    return reader(source.entry).ranges(source)
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
@@ -60,5 +77,5 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
 
     What it reads is checked again: the path stays inside the directory, the image is sound, and as long as it was.
     """
-    opened: ReadImage = IN_ARCHIVES.get(entry.format, image_files).open_images(entry, directory)
-    return opened
+    images: ImageReader = image_files
+    return IN_ARCHIVES.get(entry.format, images).open_images(entry, directory)

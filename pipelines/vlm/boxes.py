@@ -66,7 +66,7 @@ def from_text(text: str) -> tuple[NDArray[np.float32], list[str], int]:
     """A target, or what a model answered, as boxes.
 
     Returns:
-        (n, 4) ymin, xmin, ymax, xmax in [0, 1]; their n names, "" where there is none; and how many parts of the text are no
+        (n, 4) ymin, xmin, ymax, xmax in [0, 1]; their n names, "" if there is none; and how many pieces of the text are no
         box (another syntax, a bin past 1023, or nothing enclosed), which are left out.
 
     >>> boxes, names, bad = from_text("<loc0000><loc0000><loc1023><loc1023> cat ; <loc0009> dog")
@@ -74,11 +74,11 @@ def from_text(text: str) -> tuple[NDArray[np.float32], list[str], int]:
     ([[0.0, 0.0, 1.0, 1.0]], ['cat'], 1)
     """
     rows, names, bad = [], [], 0
-    for part in text.split(";"):
-        found = BOX.fullmatch(part)
+    for piece in text.split(";"):
+        found = BOX.fullmatch(piece)
         bins = np.array([[int(digits) for digits in found.groups()[:4]]] if found else [[0] * 4], np.int32)
         if found is None or bins.max() >= BINS or not is_box(bins)[0]:
-            bad += bool(part.strip())
+            bad += bool(piece.strip())
             continue
         rows.append(bins[0])
         names.append(found[5])

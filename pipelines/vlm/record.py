@@ -12,11 +12,19 @@ MAX_TEXT = 1 << 20  # bytes of an annotation, or of a text
 PARTS = 1000  # records that one annotation may become: the k-th of annotation n has the number n * PARTS + k
 
 Range = tuple[int, int | None, int]
+"""First byte or row group, one past the last (None: to the end), and the number of the first record."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a dataset's split, as its reader needs to know it."""
+    """A file of a dataset's split, as its reader needs to know it.
+
+    Attributes:
+        entry: of the dataset.
+        directory: of the dataset.
+        split: of the dataset.
+        file: path or URL of the file.
+    """
 
     entry: DatasetEntry
     directory: str
@@ -26,10 +34,13 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class ImagePlace:
-    """Where an encoded image lies: a path relative to the dataset's directory, and a place in that file.
+    """Where an encoded image is.
 
-    Image files: offset 0. Tar: the member's bytes. Parquet: `offset` is the row in the file, `length` the image's bytes.
-    TFRecord: offset and length of the record.
+    Attributes:
+        path: of the file, relative to the dataset's directory.
+        offset: first byte in that file: 0 of image files, of a member's data in tar, of the record in TFRecord. Parquet: the
+            row in the file.
+        length: bytes of the image; TFRecord: of the record.
     """
 
     path: str
@@ -43,9 +54,13 @@ class VlmRecord:
 
     Attributes:
         where: the annotation's place; `number` is unique in its file.
+        id: the record's own, or its number.
+        image: the image's place.
         data: the encoded image as stored.
-        answers: all that people gave, where there are several; `target` is the most common.
-        left_out: (what, how many) of parts that were left out, such as crowd boxes.
+        prompt: question, or fixed prompt of a caption.
+        target: answer or caption.
+        answers: all that people gave, if there are several; `target` is the most common.
+        left_out: (what, how many) of pieces that were left out, such as crowd boxes.
     """
 
     where: Where
@@ -64,7 +79,11 @@ class Unwanted(BadRecord):
 
 
 class RecordError(Exception):
-    """Why a record cannot be used; `reason` is a short word for counting."""
+    """Why a record cannot be used.
+
+    Attributes:
+        reason: a short word for counting.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

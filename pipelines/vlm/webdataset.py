@@ -4,7 +4,7 @@
 
 Only headers are read by `tarfile`; members are read by their place. Refused, each with the record it belongs to: links, devices
 and other members that are no plain files, sparse ones, absolute names and names with `..`. Compressed tar files are refused
-whole, as they have no places to read at. A job is a tar file.
+whole, as their members cannot be read by offset. A job is a tar file.
 """
 
 import json
@@ -41,7 +41,15 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb
 
 @dataclass(frozen=True)
 class TarMember:
-    """A tar member: `header` and `start` are the bytes where its header and its data begin; `problem` "" or why it is refused."""
+    """A tar member.
+
+    Attributes:
+        name: with its folders.
+        header: first byte of its header.
+        start: first byte of its data.
+        size: bytes of its data.
+        problem: why it is refused, "" if it is not.
+    """
 
     name: str
     header: int
@@ -52,7 +60,13 @@ class TarMember:
 
 @dataclass
 class MemberGroup:
-    """The members of a key."""
+    """The members of a key, which are one record.
+
+    Attributes:
+        key: their name without extension.
+        members: by extension.
+        problem: why the record is refused, "" if it is not.
+    """
 
     key: str
     members: dict[str, TarMember] = field(default_factory=dict)
@@ -83,7 +97,9 @@ class HeaderStream:
 def ranges(source: SourceFile) -> list[Range]:
     """The whole file."""
     if source.file.endswith((".tgz", ".gz", ".bz2", ".xz", ".zst")):
-        raise InputError(f"{source.file} is compressed, and its members have no places to read at; unpack it to a .tar")
+        raise InputError(
+            f"{source.file} is compressed, so its members cannot be read by offset; decompress it to a .tar"
+        )
     return [(0, None, 0)]
 
 
