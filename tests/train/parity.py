@@ -16,7 +16,7 @@ TINY = ModelConfig(
 )  # fmt: skip
 
 
-def tree(arrays: Any, expert: bool = True) -> dict[str, Any]:
+def tree(arrays: Any, expert: bool = True) -> Any:
     """An npz of openpi's names as our nested parameters; names that it lacks are left out."""
     shapes = our_shapes(dataclasses.replace(TINY, flow=expert))
     named = {canonical("jax", name): name for name in arrays}

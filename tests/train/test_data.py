@@ -60,6 +60,7 @@ def test_batch_says_what_the_rows_say(chain: Chain, encoder: Encoder, batcher: B
             assert not batch["is_action"][i]
             assert not batch["action_mask"][i].any()
             continue
+        assert source.embodiment is not None
         state = encoder.tok.state_stats[source.embodiment].normalize(row["state"])
         assert encoder.text.decode(prefix) == robot_prompt(row["prompt"], state_text(state))
         assert encoder.placement.ids_of(suffix[: len(row["action_tokens"])]).tolist() == row["action_tokens"].tolist()

@@ -12,12 +12,12 @@ import pytest
 from fasttok.errors import InputError
 from tests.train.small import SMALL, make_batch
 from train import insulation, losses, model, sharding
-from train.config import ModelConfig, OptimConfig, TrainConfig
+from train.config import LossNorm, ModelConfig, OptimConfig, TrainConfig
 from train.step import begin, train_step
 
 
 def compute(
-    params: Any, config: ModelConfig, batch: Any, key: Any, loss_norm: str = "tokens", alpha: float = 1.0
+    params: Any, config: ModelConfig, batch: Any, key: Any, loss_norm: LossNorm = "tokens", alpha: float = 1.0
 ) -> Any:
     """The losses as they are logged."""
     total, metrics = losses.compute(params, config, losses.prepare(batch, key, 1, loss_norm), alpha)
@@ -208,6 +208,7 @@ def test_loss_norms_are_means_over_tokens_or_over_rows() -> None:
     found = np.asarray(losses.token_losses(params, model.run_backbone(params, batch, SMALL), batch))
     mask = np.asarray(batch["loss_mask"])
     rows = [row[m].mean() for row, m in zip(found, mask, strict=True) if m.any()]
-    for norm, wanted in (("tokens", found[mask].mean()), ("samples", np.mean(rows))):
+    means: dict[LossNorm, float] = {"tokens": float(found[mask].mean()), "samples": float(np.mean(rows))}
+    for norm, wanted in means.items():
         _, metrics = compute(params, SMALL, batch, jax.random.key(1), norm)
-        assert float(metrics["loss_vlm"] + metrics["loss_fast"]) == pytest.approx(float(wanted), rel=1e-5)
+        assert float(metrics["loss_vlm"] + metrics["loss_fast"]) == pytest.approx(wanted, rel=1e-5)

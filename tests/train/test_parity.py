@@ -21,7 +21,7 @@ BACKBONE, EXPERT = 1e-5, 1e-4
 
 
 @cache
-def load(path: Path) -> dict[str, np.ndarray]:
+def load(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
 

@@ -1,6 +1,7 @@
 """Whole runs under what happens to them: other forms, other ranks, kills while a checkpoint is written, numbers that overflow."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from train.config import OptimConfig, TrainConfig
 from train.initial_params import initial_params
 from train.loop import run
 from train.multi_host import join_processes
+from train.params import components
 from train.prefetch import prefetch
 from train.presets import PRESETS
 from train.run_folder import load_config
@@ -66,9 +68,10 @@ def test_every_preset_trains(chain: Chain, tmp_path: Path, name: str) -> None:
     assert (row["n_fast"] > 0) == (asked.data.discrete != "none" and "robot" in asked.data.kinds)
     start, (_, end, _) = initial_params(prepare(asked)), load_params(tmp_path / "run")
     still = set(asked.optim.freeze)
-    for part in start:
-        same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (start[part], end[part])), strict=True)]
-        assert all(same) if part in still else not all(same), part
+    for name, before in components(start).items():
+        after = components(end)[name]
+        same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)]
+        assert all(same) if name in still else not all(same), name
 
 
 def test_what_is_frozen_stays_and_the_moving_average_resumes(chain: Chain, tmp_path: Path) -> None:
@@ -218,6 +221,7 @@ def test_trackers_get_every_row(chain: Chain, tmp_path: Path, monkeypatch: pytes
 def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
     chain: Chain, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    caplog.set_level(logging.WARNING, logger="train")
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     clock = Clock(prepare(config(chain, tmp_path / "run")))

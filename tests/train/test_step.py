@@ -14,7 +14,8 @@ import pytest
 
 from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch, one_step
 from train import augment, flops, losses, model, optim, sharding
-from train.config import AugmentConfig, ModelConfig, OptimConfig
+from train.config import AugmentConfig, ModelConfig, OptimConfig, Remat, StateEntry
+from train.params import components
 from train.presets import SIZES
 from train.step import probe, ready, shown
 
@@ -92,9 +93,10 @@ def test_moving_average_and_the_experts_own_rate() -> None:
     state, _ = one_step(slow)
     start = model.init(jax.random.key(0), SMALL)
     plain, _ = one_step(config(optim=OptimConfig(warmup=0, learning_rate=1e-2)))
-    for part, share in (("backbone", 1.0), ("expert", 0.1)):
-        moved = jax.tree.map(lambda a, b: np.asarray(a) - b, state.params[part], start[part])
-        wanted = jax.tree.map(lambda a, b, s=share: s * (np.asarray(a) - b), plain.params[part], start[part])
+    before, after, plainly = components(start), components(state.params), components(plain.params)
+    for name, share in (("backbone", 1.0), ("expert", 0.1)):
+        moved = jax.tree.map(lambda a, b: np.asarray(a) - b, after[name], before[name])
+        wanted = jax.tree.map(lambda a, b, s=share: s * (np.asarray(a) - b), plainly[name], before[name])
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), moved, wanted)
     average = shown(state)
     jax.tree.map(
@@ -104,7 +106,7 @@ def test_moving_average_and_the_experts_own_rate() -> None:
 
 
 @pytest.mark.parametrize("remat", ["dots", "layer"])
-def test_what_is_made_again_changes_nothing(remat: str) -> None:
+def test_what_is_made_again_changes_nothing(remat: Remat) -> None:
     base = gradient_norms_and_losses(one_step(config())[1])
     again = gradient_norms_and_losses(one_step(config(model=replace(SMALL, remat=remat)))[1])
     np.testing.assert_allclose(base, again, rtol=1e-5)
@@ -120,7 +122,7 @@ def test_attention_kernels_agree_and_bfloat16_is_near() -> None:
 
 
 @pytest.mark.parametrize("where", ["expert", "backbone"])
-def test_continuous_state_reaches_the_actions_and_nothing_it_should_not(where: str) -> None:
+def test_continuous_state_reaches_the_actions_and_nothing_it_should_not(where: StateEntry) -> None:
     """The velocity depends on the state; a row without one does not; FAST tokens see only a backbone's state token."""
     shapes = replace(SMALL, state="continuous", state_in=where, state_dim=5)
     params = model.init(jax.random.key(0), shapes)

@@ -8,9 +8,12 @@ import numpy as np
 
 from tests.chain import Chain
 from train.config import DataConfig, ModelConfig, TrainConfig
+from train.presets import ModelSize
 
-TINY = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
-        "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip
+TINY: ModelSize = {
+    "vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
+    "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32,
+}  # fmt: skip
 
 
 def config(chain: Chain, out: Path, **more: Any) -> TrainConfig:
