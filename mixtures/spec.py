@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from fasttok.common.action_forms import ActionForm, RotationForm
+from fasttok.common.images import Fit
 from fasttok.common.kinds import CameraSlot
 from fasttok.errors import InputError
 
@@ -24,9 +25,6 @@ Policy = Literal["as_given", "proportional", "temperature", "weight_times_frames
 1 / temperature; weight times frames."""
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
-Fit = Literal["inside", "pad", "stretch"]
-"""How a picture gets another size: the largest that fits, in its own proportions, never enlarged; that, centred on black; or
-with other proportions."""
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 Question = Literal["task", "motion", "gripper", "progress", "subtask", "caption"]

@@ -1,6 +1,5 @@
 """Examples to training batches, as docs/design.md "Training batch" has them."""
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fasttok.common.images import decoded, inner_size, opened, resized
 from fasttok.errors import InputError
 from train.config import ModelConfig, Resize
 from train.examples import Example
@@ -105,19 +105,11 @@ def decode_image(data: bytes | NDArray[np.uint8], size: int, resize: Resize = "p
         InputError: it cannot be decoded.
     """
     try:
-        image = Image.open(io.BytesIO(data)) if isinstance(data, bytes) else Image.fromarray(data)
-        image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = decoded(opened(data, formats=None)) if isinstance(data, bytes) else Image.fromarray(data).convert("RGB")
+    except ValueError as error:
         raise InputError(
             f"an image cannot be decoded: {error}; check the shards with: fasttok-pipelines lint"
         ) from None
-    if image.size != (size, size):
-        width, height = image.size
-        scale = size / max(width, height)
-        shape = (max(1, round(width * scale)), max(1, round(height * scale))) if resize == "pad" else (size, size)
-        image = image.resize(shape, Image.Resampling.BILINEAR)
-        if shape != (size, size):
-            square = Image.new("RGB", (size, size))
-            square.paste(image, ((size - shape[0]) // 2, (size - shape[1]) // 2))
-            image = square
-    return np.asarray(image, np.uint8)
+    square = (size, size)
+    inner = inner_size(image.size, square, resize)
+    return np.asarray(resized(image, inner, "bilinear", square), np.uint8)

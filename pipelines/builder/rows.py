@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.actions.chunks import chunks_at
+from fasttok.common.images import UndecodableError
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
 from pipelines.builder import questions
 from pipelines.builder.dead_letter import DeadLetter
 from pipelines.builder.plan import BuildPlan, SourcePlan
-from pipelines.builder.resize import Unreadable, resized
+from pipelines.builder.resize import resized
 from pipelines.builder.source_columns import NO_IDS, SourceColumns
 from pipelines.builder.source_records import RecordReader, SourceRecord
 from pipelines.builder.sources import ResolvedSource
@@ -154,7 +155,7 @@ class RowMaker:
                     try:
                         views[slot][i], changed = resized(image, self.resize, of in self.turned)
                         self.columns.resized += changed
-                    except Unreadable as error:
+                    except UndecodableError as error:
                         bad[i] = f"camera {slot}: cannot be decoded: {error}"
         return views, bad
 

@@ -6,7 +6,7 @@ import re
 import pyarrow.parquet as pq
 
 from fasttok.episodes.features import Feature
-from pipelines.common.images import CLAIMS
+from pipelines.common.image_headers import CLAIMS
 from pipelines.vlm import webdataset
 from pipelines.vlm.confined_folder import ConfinedFolder
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode, as_float
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
-from pipelines.common.images import check_header
+from pipelines.common.image_headers import check_header
 from pipelines.datasets.filters import RejectedError, check_success, wanted_steps
 from pipelines.datasets.grippers import opening
 

@@ -12,7 +12,7 @@ from fasttok import ActionTokenizer
 from fasttok.codec import bpe
 from fasttok.errors import InputError
 from pipelines.common.findings import Findings, Level
-from pipelines.common.images import check_header
+from pipelines.common.image_headers import check_header
 from pipelines.look.ranges import Range, outside, ranges
 from pipelines.look.scan import lists
 from pipelines.shards.manifest import Manifest, ManifestSource

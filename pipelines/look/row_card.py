@@ -8,7 +8,7 @@ import numpy as np
 from fasttok import ActionTokenizer
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
-from pipelines.common.images import check_header, jpeg_size, png_size
+from pipelines.common.image_headers import check_header, jpeg_size, png_size
 from pipelines.look.row_curves import action_section, coefficient_titles, state_section
 from pipelines.look.shared_sections import chunk_words, clip
 from pipelines.look.stored_row import StoredRow

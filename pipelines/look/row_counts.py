@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.console import log
 from fasttok.common.html import image_kind
-from pipelines.common.images import jpeg_size, png_size
+from pipelines.common.image_headers import jpeg_size, png_size
 from pipelines.look.ranges import Range, ranges
 from pipelines.look.scan import lists, scan, shards_tokenizer, source_codes
 from pipelines.look.value_histogram import ValueHistogram

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.common.images import jpeg_size, png_size
+from pipelines.common.image_headers import jpeg_size, png_size
 from pipelines.look.stored_row import StoredRow
 from pipelines.shards.manifest import ManifestSource
 

@@ -1,6 +1,5 @@
 """Encoded images to pixels, by threads: Pillow leaves the interpreter's lock while it decodes and resizes."""
 
-import io
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.images import UndecodableError, decoded, opened, resized
 from fasttok.errors import InputError, require
-from pipelines.common.images import MAX_PIXELS
 from pipelines.shards.batch import Batch
 
 Pixels = NDArray[np.uint8]
@@ -21,7 +20,7 @@ AT_ONCE = 8  # images per task: a task's overhead is shared, and no thread waits
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImages:
     """The images of one column.
 
     Attributes:
@@ -54,7 +53,7 @@ class ImageDecoder:
         Raises:
             InputError: Pillow is not installed; draft without a size.
         """
-        self._image = require("PIL.Image", "train", "decoding images")
+        require("PIL.Image", "train", "decoding images")
         if draft and size is None:
             raise InputError("draft decodes near a size; give size=(height, width)")
         self.size = size
@@ -65,7 +64,7 @@ class ImageDecoder:
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageDecoder, (self.size, self.draft, self.workers)
 
-    def decode(self, images: Sequence[Encoded], names: Sequence[str] | None = None) -> Decoded:
+    def decode(self, images: Sequence[Encoded], names: Sequence[str] | None = None) -> DecodedImages:
         """Decodes images by all threads.
 
         Args:
@@ -78,7 +77,7 @@ class ImageDecoder:
 
     def batches(
         self, batches: Iterable[Batch], columns: Sequence[str], ahead: int = 2
-    ) -> Iterator[tuple[Batch, dict[str, Decoded]]]:
+    ) -> Iterator[tuple[Batch, dict[str, DecodedImages]]]:
         """Each batch with the images of `columns`; `ahead` batches are decoded beyond the one that is handed out.
 
         Raises:
@@ -94,15 +93,17 @@ class ImageDecoder:
         while waiting:
             yield self._finished(*waiting.popleft())
 
-    def _finished(self, batch: Batch, started: dict[str, Any]) -> tuple[Batch, dict[str, Decoded]]:
+    def _finished(self, batch: Batch, started: dict[str, Any]) -> tuple[Batch, dict[str, DecodedImages]]:
         return batch, {column: self._wait(found) for column, found in started.items()}
 
-    def _start(self, images: Sequence[Encoded], names: Sequence[str] | None) -> tuple[Decoded, list[Future[None]]]:
+    def _start(
+        self, images: Sequence[Encoded], names: Sequence[str] | None
+    ) -> tuple[DecodedImages, list[Future[None]]]:
         from pipelines.common.pixels import copy_rgb  # compiled: only decoding waits for it
 
         height, width = self.size or self._size_of_first(images, names)
         present = np.array([image is not None for image in images], bool)
-        out = Decoded(np.empty((len(images), height, width, 3), np.uint8), present)
+        out = DecodedImages(np.empty((len(images), height, width, 3), np.uint8), present)
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self.workers, thread_name_prefix="decode"))
         tasks = [
@@ -112,7 +113,7 @@ class ImageDecoder:
         return out, tasks
 
     @staticmethod
-    def _wait(started: tuple[Decoded, list[Future[None]]]) -> Decoded:
+    def _wait(started: tuple[DecodedImages, list[Future[None]]]) -> DecodedImages:
         for task in started[1]:
             task.result()
         return started[0]
@@ -125,37 +126,23 @@ class ImageDecoder:
             if data is None:
                 out[i] = 0
                 continue
-            image = self._opened(data, i, names)
+            size = (out.shape[2], out.shape[1])
             try:
-                if self.draft:
-                    image.draft("RGB", (out.shape[2], out.shape[1]))
-                image.load()
-                image = image if image.mode == "RGB" else image.convert("RGB")  # which copies even where it need not
-            except (OSError, SyntaxError, ValueError) as error:
+                image = decoded(opened(data), near=size if self.draft else None)
+            except UndecodableError as error:
                 raise undecodable(i, names, error) from None
-            if image.size != (out.shape[2], out.shape[1]):
-                if self.size is None:
-                    raise undecodable(
-                        i,
-                        names,
-                        f"{image.size[0]} x {image.size[1]} pixels, the others {out.shape[2]} x {out.shape[1]}; give a size",
-                    )
-                image = image.resize((out.shape[2], out.shape[1]), self._image.Resampling.BILINEAR)
-            copy_rgb(image, out[i])
-
-    def _opened(self, data: bytes | memoryview, i: int, names: Sequence[str] | None) -> Any:
-        try:
-            image = self._image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
-        except (OSError, SyntaxError, ValueError, self._image.DecompressionBombError) as error:
-            raise undecodable(i, names, error) from None
-        if image.size[0] * image.size[1] > MAX_PIXELS:
-            raise undecodable(i, names, f"{image.size[0]} x {image.size[1]} pixels, more than {MAX_PIXELS:,}")
-        return image
+            if image.size != size and self.size is None:
+                what = f"{image.size[0]} x {image.size[1]} pixels, the others {size[0]} x {size[1]}; give a size"
+                raise undecodable(i, names, what)
+            copy_rgb(resized(image, size, "bilinear"), out[i])
 
     def _size_of_first(self, images: Sequence[Encoded], names: Sequence[str] | None) -> tuple[int, int]:
         for i, data in enumerate(images):
             if data is not None:
-                width, height = self._opened(data, i, names).size
+                try:
+                    width, height = opened(data).size
+                except UndecodableError as error:
+                    raise undecodable(i, names, error) from None
                 return height, width
         return 0, 0
 

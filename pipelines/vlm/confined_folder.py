@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from pipelines.common.files import filesystem, is_local
-from pipelines.common.images import MAX_BYTES
+from pipelines.common.image_headers import MAX_BYTES
 from pipelines.vlm.record import RecordError, shown
 
 ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)

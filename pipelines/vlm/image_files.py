@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fasttok.episodes.dataset_entry import DatasetEntry
-from pipelines.common.images import check_extension, check_header
+from pipelines.common.image_headers import check_extension, check_header
 from pipelines.vlm.confined_folder import ConfinedFolder, check_name
 from pipelines.vlm.record import RecordError, shown
 

@@ -17,7 +17,7 @@ from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
-from pipelines.common.images import CLAIMS, FORMATS, MAX_BYTES
+from pipelines.common.image_headers import CLAIMS, FORMATS, MAX_BYTES
 from pipelines.vlm.confined_folder import ConfinedFolder, check_name
 from pipelines.vlm.image_files import ReadImage, check_image, unchanged
 from pipelines.vlm.record import (

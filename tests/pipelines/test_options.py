@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from fasttok import ActionTokenizer
+from fasttok.common.images import UndecodableError
 from fasttok.errors import InputError
 from mixtures.spec import Resize
 from pipelines.builder.config import BuildConfig
-from pipelines.builder.resize import Unreadable, resized
+from pipelines.builder.resize import resized
 from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import Chain
@@ -80,7 +81,7 @@ def test_resizing_keeps_proportions_pads_and_turns_channels() -> None:
     assert changed
     blue = Image.open(io.BytesIO(turned)).convert("RGB").getpixel((50, 25))
     assert blue[2] > 150 > blue[0]
-    with pytest.raises(Unreadable):
+    with pytest.raises(UndecodableError):
         resized(red[:300], Resize(40, 40))
 
 

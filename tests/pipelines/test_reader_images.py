@@ -104,3 +104,10 @@ def test_what_cannot_be_decoded_is_named() -> None:
     with pytest.raises(InputError, match="sample b cannot"):
         list(ImageDecoder((8, 8)).batches([Batch(data, ReadState("", 2))], ["image/primary"]))
     assert ImageDecoder().decode([None, None]).pixels.shape == (2, 0, 0, 3)
+
+
+def test_the_import_of_before_the_folders_still_works() -> None:
+    from pipelines.decode_images import ImageDecoder as copied
+    from pipelines.shards import ImageDecoder as documented
+
+    assert copied is documented

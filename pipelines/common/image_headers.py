@@ -2,7 +2,8 @@
 
 import struct
 
-MAX_PIXELS = 64_000_000  # larger is a decompression bomb, not a camera
+from fasttok.common.images import MAX_PIXELS
+
 MAX_BYTES = 1 << 28  # of an encoded image: more than MAX_PIXELS take in a PNG that saves nothing, 4 bytes a pixel
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
