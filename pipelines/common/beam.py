@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fasttok.common.console import log, progress
+from fasttok.common.console import progress
 from fasttok.errors import InputError, require
 from pipelines.common.files import filesystem, is_local, join
 from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
+
+logger = logging.getLogger(__name__)
 
 MANY_JOBS = 32  # from which starting processes is worth it
 Expand = Callable[[str], Iterable[Any]]
@@ -86,7 +88,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
     warnings.filterwarnings("ignore", module="apache_beam")
     cores = os.cpu_count() or 1
     if not beam_args and jobs >= MANY_JOBS and cores > 1:
-        log(f"one process; on all cores: --direct_running_mode=multi_processing --direct_num_workers={cores}")
+        logger.info("one process; on all cores: --direct_running_mode=multi_processing --direct_num_workers=%d", cores)
     with progress(stage.name, total=jobs + already, unit=stage.unit) as advance:
         if already:
             advance(already)

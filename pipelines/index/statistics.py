@@ -4,6 +4,7 @@ Read from the INDEX's columns, which is what tokenizers and shards are made from
 not depend on how the data were cut into files (`fasttok.actions.quantiles`).
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from fasttok.actions.chunks import chunks_at, horizon_steps
 from fasttok.actions.quantiles import summarize
 from fasttok.actions.representation import Representation
-from fasttok.common.console import log, progress
+from fasttok.common.console import progress
 from fasttok.episodes.index import read_file
 from fasttok.episodes.index_file import IndexedEntry, IndexFile
 from fasttok.errors import InputError
@@ -34,6 +35,8 @@ from pipelines.index.statistics_file import (
     IndexChunkStatistics,
     IndexStatistics,
 )
+
+logger = logging.getLogger(__name__)
 
 ROWS = 1 << 15  # of a batch
 Matrix = NDArray[np.float32]
@@ -71,7 +74,7 @@ def of_index(folder: str, index: IndexFile, split: str = "train") -> IndexStatis
             shapes = {(entry.action_dim, entry.proprio_dim) for entry in entries}
             if len(shapes) > 1:
                 dims = f"{', '.join(names)} have (action, proprio) dims {sorted(shapes)}"
-                log(f"note: no statistics for the embodiment {embodiment}: {dims}")
+                logger.info("note: no statistics for the embodiment %s: %s", embodiment, dims)
                 continue
             every = [base for name in names for base in bases[name]]
             both = per_dataset[names[0]] if len(names) == 1 else _both(entries[0], every, advance)
