@@ -72,9 +72,13 @@ class ActionTokenizer:
     """A FAST tokenizer. Make one with `fit` or `load`.
 
     Attributes:
-        scale: factor before rounding. min_token, max_token: smallest and largest coefficient that has a code; None where a
-            published folder does not say.
-        stats, state_stats: action and proprio statistics by embodiment. embodiments: what each one is.
+        bpe: the vocabulary.
+        scale: factor before rounding.
+        min_token: smallest coefficient that has a code.
+        max_token: largest coefficient that has a code; None if a published folder does not say.
+        stats: action statistics by embodiment.
+        state_stats: proprio statistics by embodiment.
+        embodiments: what each embodiment is.
     """
 
     bpe: Bpe
@@ -101,10 +105,12 @@ class ActionTokenizer:
         Args:
             chunks: (n, T, D), an iterable of (T, D) or (n, T, D) in raw units, or {embodiment: either} when there are several.
                 For an embodiment with relative dims: already relative.
+            vocab_size: number of ids.
+            scale: factor before rounding: coarse at 1, fine at 100.
             stats: None (chunks are normalised already), one NormStats, or {embodiment: NormStats}.
             mode: `native` covers every code that normalised chunks in [-1, 1] can have, and all that the fit saw;
                 `published` repeats the published code to the byte.
-            embodiments: what is tokenised of each, where it is not simply every dim.
+            embodiments: what is tokenised of each, if it is not simply every dim.
             track: wraps the loop over merges, to show progress.
 
         Raises:
@@ -177,10 +183,10 @@ class ActionTokenizer:
             InputError: as `embodiment`.
         """
         name = self.embodiment(embodiment) or ""
-        found = self._channels.get(name)
-        if found is None:
-            found = self._channels[name] = Channels.of(self.stats.get(name), self.embodiments.get(name))
-        return found
+        channels = self._channels.get(name)
+        if channels is None:
+            channels = self._channels[name] = Channels.of(self.stats.get(name), self.embodiments.get(name))
+        return channels
 
     @cached_property
     def _channels(self) -> dict[str, Channels]:
@@ -209,7 +215,10 @@ class ActionTokenizer:
     def _coefficients(
         self, x: NDArray[Any], channels: Channels, reference: NDArray[Any] | None, first: int = 0
     ) -> NDArray[Any]:
-        """Of chunks of which the first has a number, for messages; NaN and inf are found here only if units are changed."""
+        """Coefficients of `x`. `first` numbers the first chunk in error messages.
+
+        NaN and inf are checked only if the chunks are normalised here.
+        """
         return dct.coefficients(x if channels.plain else channels.forward(_finite(x, first), reference), self.scale)
 
     def _refuse(self, x: NDArray[Any], coefs: NDArray[Any], first: int = 0) -> NoReturn:
@@ -229,7 +238,8 @@ class ActionTokenizer:
         """Action chunks to FAST ids.
 
         Args:
-            chunks: (B, T, D) or (T, D); raw units when statistics are held, else normalised.
+            chunks: (B, T, D) or (T, D); raw units if the tokenizer has statistics, else normalised.
+            embodiment: whose statistics to use, if the tokenizer has several.
             on_range: what to do with coefficients outside [min_token, max_token]: "clamp" moves them to the edge and warns
                 with their number (`ClampWarning`), "raise" refuses.
             reference: (B, D) or (D,) raw units, for embodiments with relative dims.
@@ -306,9 +316,12 @@ class ActionTokenizer:
         """FAST ids to action chunks. Every row that does not decode to exactly the chunk's coefficients is an error.
 
         Args:
-            ids: one sequence of ids a row, or a single sequence.
-            on_error: "raise"; "mask": NaN actions and ok False; "pad": the readable beginning, the missing (high)
-                frequencies 0 and what is too much cut off, ok False; "hold": the action `hold` repeated, ok False.
+            ids: one sequence of ids per chunk, or a single sequence.
+            horizon: steps per chunk.
+            action_dim: dims per step.
+            embodiment: whose statistics to use, if the tokenizer has several.
+            on_error: "raise"; "mask": NaN actions and ok False; "pad": the readable beginning (missing high frequencies
+                become 0, surplus values are dropped), ok False; "hold": the action `hold` repeated, ok False.
             hold: (action_dim,) or (B, action_dim) raw units, for on_error="hold".
             reference: (B, D) or (D,) raw units, for embodiments with relative dims.
 
@@ -360,7 +373,10 @@ class ActionTokenizer:
         """Ids that may follow a prefix so that it can still become a chunk of (horizon, action_dim).
 
         Args:
-            embodiment: as in `decode`; needed only where several are held and one of them leaves dims out.
+            prefix_ids: ids so far.
+            horizon: steps per chunk.
+            action_dim: dims per step.
+            embodiment: as in `decode`; needed only if there are several and one of them leaves dims out.
 
         Returns:
             Sorted ids; empty when the prefix is complete.
@@ -375,14 +391,13 @@ class ActionTokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex characters of what decides tokens: vocabulary, scale, range, action statistics, what is tokenised."""
-        spec: dict[str, Any] = {"min": self.min_token, "max": self.max_token, "scale": self.scale}
+        limits = {"min": self.min_token, "max": self.max_token, "scale": self.scale}
         special = {
             name: [what.gripper, what.relative, what.gain]
             for name, what in sorted(self.embodiments.items())
             if what.gripper != "keep" or what.relative or what.gain
         }
-        if special:
-            spec["channels"] = special
+        spec = limits | {"channels": special} if special else limits
         stats = {name: s.to_json() for name, s in sorted(self.stats.items())}
         text = self.bpe.to_json() + json.dumps([spec, stats], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -403,7 +418,8 @@ class ActionTokenizer:
         """Reads a folder that `save` or the published processor wrote; no network, no pickle, no remote code.
 
         Args:
-            max_token: the largest coefficient to accept where the folder does not say, as published ones do not. Without it
+            path: the folder.
+            max_token: the largest coefficient to accept if the folder does not say, as published ones do not. Without it
                 any tokens that are valid UTF-8 decode, however large their actions.
 
         Raises:

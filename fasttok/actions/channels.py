@@ -16,10 +16,16 @@ from fasttok.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """The way to and fro for one embodiment; either part may be unknown.
+    """How one embodiment's actions are transformed, both ways.
 
     Attributes:
-        kept: dims that are tokenised, None for all. binary: dims that know two values, `ends` (2, D) normalised.
+        stats: what normalises them, None if they are normalised already.
+        gain: (D,) factor on the scale, None for 1.
+        relative: dims from which the reference is taken off.
+        kept: dims that are tokenised, None for all.
+        binary: dims that know two values.
+        ends: (2, D) the two values, normalised.
+        dim: D, None if unknown.
     """
 
     stats: NormStats | None

@@ -27,7 +27,10 @@ def chunk_at(actions: NDArray[Any], step: int, horizon: int, encoding: Sequence[
     """The chunk that starts at `step`.
 
     Args:
-        actions: (T, D) raw units. encoding: D of "absolute", "delta", "gripper".
+        actions: (T, D) raw units.
+        step: the chunk's first step.
+        horizon: steps per chunk.
+        encoding: D of "absolute", "delta", "gripper".
 
     Returns:
         (chunk (horizon, D), action_steps: how many of its steps lie inside the episode).

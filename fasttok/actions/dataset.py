@@ -4,7 +4,6 @@ Memory does not grow with the data. Which episodes are held out is a function of
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from fasttok.actions.chunks import chunks_at, horizon_steps
 from fasttok.actions.embodiment import Embodiment, Gripper
+from fasttok.common.temporary import unnamed_file
 from fasttok.episodes import Episode, as_float
 from fasttok.errors import InputError
 
@@ -31,10 +31,14 @@ class ChunkConfig:
     """How episodes become chunks.
 
     Attributes:
-        horizon: steps of a chunk, or None: `seconds` times each embodiment's control frequency.
-        control_hz: for data that do not say theirs. action_key: step feature that holds the actions.
+        horizon: steps per chunk, or None: `seconds` times each embodiment's control frequency.
+        seconds: length of a chunk in seconds, if there is no horizon.
+        control_hz: control frequency in Hz, for data that does not record one.
+        action_key: step feature that holds the actions.
+        gripper: how gripper dims are tokenised, see `Embodiment`.
+        relative: whether every absolute dim is tokenised relative to the proprio at the chunk's first step.
+        gain: factor on the scale for each dim, see `Embodiment`.
         episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
-        gripper, relative, gain: what is tokenised, see Embodiment; `relative` makes every absolute dim relative to proprio.
     """
 
     horizon: int | None = None
@@ -59,7 +63,7 @@ class Spool:
     """Matrices (n_i, D) of float32, one after the other in a temporary file."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+        self._file = unnamed_file()
         self.lengths: list[int] = []
         self.dim = 0
 
@@ -88,7 +92,15 @@ class Spool:
 
 @dataclass
 class EmbodimentActions:
-    """One embodiment's episodes: actions to learn from and held out, the proprio that goes with each, and all proprio."""
+    """One embodiment's episodes, spooled.
+
+    Attributes:
+        embodiment: what its actions are, and how they are cut into chunks.
+        represent: the form that its actions take first, None for as stored.
+        actions: (T, D) of each episode, to learn from or held out.
+        references: (T, D) what each chunk's relative dims refer to, for each episode of `actions`.
+        proprio: (T, S) of each episode that has it.
+    """
 
     embodiment: Embodiment
     represent: "Representation | None" = None
@@ -101,7 +113,7 @@ class EmbodimentActions:
         return self.actions[self._or_other(subset)].rows
 
     def chunks(self, subset: Subset, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Batches of (chunks (n, T, D), reference (n, D) or None), at most so many chunks, evenly spread over all."""
+        """Batches of (chunks (n, T, D), reference (n, D) or None), at most `most` chunks, evenly spread over all."""
         subset = self._or_other(subset)
         actions, what = self.actions[subset], self.embodiment
         total = actions.rows
@@ -165,9 +177,14 @@ class Dataset:
         represent: "Mapping[str, Representation] | None" = None,
         horizons: Mapping[str, int] | None = None,
     ) -> None:
-        """Reads the episodes once; embodiments in `known` are cut as they say, but for a horizon asked for.
+        """Reads the episodes once.
 
-        Chunks of embodiments in `represent` are represented so; those in `horizons` have so many steps, whatever `config` says.
+        Args:
+            episodes: to read.
+            config: how they become chunks.
+            known: embodiments that are cut as they say themselves; only a horizon asked for in `config` counts more.
+            represent: the form that the actions of some embodiments take first.
+            horizons: steps per chunk of some embodiments, whatever `config` says.
 
         Raises:
             InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
@@ -265,7 +282,7 @@ def _new_embodiment(name: str, episode: Episode, action: NDArray[Any], config: C
         horizon = horizon_steps(config.seconds, float(hz))
     else:
         raise InputError(
-            f"{name}: the data do not say their control frequency, so {config.seconds:g} s is no number of steps; pass "
+            f"{name}: the data has no control frequency, so a chunk of {config.seconds:g} s cannot be converted to steps; pass "
             "--control-hz, or the chunk length in steps with --horizon"
         )
     encoding = tuple(episode.metadata.get("action_encoding") or ())

@@ -14,13 +14,15 @@ class Embodiment:
     """One robot and action space.
 
     Attributes:
-        horizon: steps of a chunk. action_dim: D. control_hz: steps a second, None where unknown.
-        action_encoding: per dim "absolute", "delta" or "gripper"; () where unknown.
-        gripper: what becomes of "gripper" dims: kept as any other; binarized (tokens and decoded actions know only the two
+        horizon: steps per chunk.
+        action_dim: D.
+        control_hz: control frequency in Hz, None if unknown.
+        action_encoding: "absolute", "delta" or "gripper" for each dim; () if unknown.
+        gripper: how "gripper" dims are tokenised: kept like any other; binarized (tokens and decoded actions know only the two
             ends of their range); or omitted (not tokenised; decoded as NaN).
         relative: dims that are tokenised as the difference to a reference given with each chunk, such as the robot's state.
-        form: what was done to the stored actions before (`fasttok.actions.representation`), "" for nothing.
-        gain: per dim factor on the tokenizer's scale (2: half the rounding error there, more tokens); () for 1.
+        gain: factor on the tokenizer's scale for each dim (2: half the rounding error there, more tokens); () for 1.
+        form: how the stored actions were represented first (`fasttok.actions.representation`), "" for as stored.
     """
 
     horizon: int
@@ -44,5 +46,9 @@ class Embodiment:
 
     @property
     def gripper_dims(self) -> list[int]:
-        """Dims whose encoding is "gripper"."""
+        """Dims whose encoding is "gripper".
+
+        >>> Embodiment(10, 2, action_encoding=("delta", "gripper")).gripper_dims
+        [1]
+        """
         return [d for d, encoding in enumerate(self.action_encoding) if encoding == "gripper"]

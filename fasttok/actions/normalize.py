@@ -51,6 +51,12 @@ class NormStats:
 
     Attributes:
         mode: what `normalize` uses: quantile (q01..q99 -> [-1, 1]), mean_std, min_max (-> [-1, 1]) or none.
+        mean: mean.
+        std: standard deviation.
+        min: smallest value.
+        max: largest value.
+        q01: 1st percentile.
+        q99: 99th percentile.
         mask: (D,) bool, False where a dimension is left as it is.
         clip: whether normalised values are cut to [-1, 1]; otherwise values outside the range are kept.
 
@@ -119,12 +125,12 @@ class NormStats:
             InputError: no rows, or NaN or inf.
         """
         try:
-            found = summarize(batches, [0.01, 0.99])
+            summary = summarize(batches, [0.01, 0.99])
         except ValueError as error:
             raise InputError(f"NormStats.of: {error}") from None
-        keep = np.ones(len(found.mean), bool)
-        q01, q99 = found.quantiles
-        return cls(mode, found.mean, found.std, found.min, found.max, q01, q99, keep, clip)
+        keep = np.ones(len(summary.mean), bool)
+        q01, q99 = summary.quantiles
+        return cls(mode, summary.mean, summary.std, summary.min, summary.max, q01, q99, keep, clip)
 
     @cached_property
     def _affine(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -145,7 +151,7 @@ class NormStats:
         """Raw units -> normalised; x (..., D). float32 stays float32, everything else becomes float64."""
         x = self._check(x)
         centre, half, constant = self._affine
-        out = np.subtract(x, centre)
+        out: NDArray[Any] = np.subtract(x, centre)
         out /= half
         if constant.any():
             out[..., constant] = 0.0
@@ -157,7 +163,7 @@ class NormStats:
         """Normalised -> raw units; x (..., D). The inverse of `normalize` wherever that neither clipped nor flattened."""
         x = self._check(x)
         centre, half, constant = self._affine
-        out = np.multiply(x, half)
+        out: NDArray[Any] = np.multiply(x, half)
         out += centre
         if constant.any():
             out[..., constant] = centre[constant]

@@ -21,7 +21,16 @@ Batches = Callable[[], Iterable[NDArray[Any]]]  # called twice; (n, D) arrays
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """Statistics of (count, D) values, each correctly rounded; `quantiles` (Q, D) interpolate linearly, as numpy's do."""
+    """Statistics of (count, D) values, each correctly rounded.
+
+    Attributes:
+        count: number of rows.
+        mean: (D,) mean.
+        std: (D,) standard deviation.
+        min: (D,) smallest value.
+        max: (D,) largest value.
+        quantiles: (Q, D) quantiles, interpolated linearly as numpy does.
+    """
 
     count: int
     mean: NDArray[np.float64]
@@ -56,8 +65,8 @@ def summarize(batches: Batches, shares: Sequence[float]) -> Summary:
     ends = upper.cumsum(axis=1)
     bins = np.stack([np.searchsorted(row, ranks, side="right") for row in ends])  # (D, R)
     slots = np.full(upper.shape, -1, np.int32)  # which row of `lower` a bin is counted in
-    for dim, found in enumerate(bins):
-        slots[dim, np.unique(found)] = np.arange(len(np.unique(found)))
+    for dim, row in enumerate(bins):
+        slots[dim, np.unique(row)] = np.arange(len(np.unique(row)))
     lower = np.zeros((len(upper), int(slots.max()) + 1, BINS), np.int64)
     for x in _rows(batches):
         count_lower(x, slots, lower)

@@ -162,10 +162,11 @@ class Representation:
                 return values
             if self.form == "relative" and piece.encoding == "delta":
                 return np.cumsum(values * (self.step if piece.rate else 1.0), axis=1)
-            before = (
-                first[:, None] if self.form == "relative" else np.concatenate([first[:, None], values[:, :-1]], axis=1)
-            )
-            return values - before
+            before = first[:, None]
+            if self.form == "delta":
+                before = np.concatenate([before, values[:, :-1]], axis=1)
+            moved: NDArray[Any] = values - before
+            return moved
         if not moves and self.rotation == "stored":
             return values
         turns = [read(values[:, k], piece.rotation) for k in range(values.shape[1])]
@@ -183,7 +184,9 @@ class Representation:
                 return values
             if self.form == "relative" and piece.encoding == "delta":
                 return np.diff(values, axis=1, prepend=0.0) / (self.step if piece.rate else 1.0)
-            return first[:, None] + (values if self.form == "relative" else np.cumsum(values, axis=1))
+            changes = values if self.form == "relative" else np.cumsum(values, axis=1)
+            restored: NDArray[Any] = first[:, None] + changes
+            return restored
         if not moved and self.rotation == "stored":
             return values
         form = piece.rotation if self.rotation == "stored" else self.rotation

@@ -52,11 +52,13 @@ def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
         matrix = rotation.as_matrix()
         return np.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1)
     if form == "rotation_vector":
-        return rotation.as_rotvec()
+        vector: NDArray[np.float64] = rotation.as_rotvec()
+        return vector
     if form.startswith("quaternion"):
         quaternion = rotation.as_quat(canonical=True)
         return np.roll(quaternion, 1, axis=-1) if form.endswith("wxyz") else quaternion
-    return rotation.as_euler("xyz" if form == "euler" else form.removeprefix("euler_"))
+    angles: NDArray[np.float64] = rotation.as_euler("xyz" if form == "euler" else form.removeprefix("euler_"))
+    return angles
 
 
 def from_6d(values: NDArray[Any]) -> "Rotation":

@@ -62,7 +62,10 @@ class Bpe:
     """A learned vocabulary: codes to ids and back. Stateless but for caches, so threads may share it.
 
     Attributes:
-        spec: the tokenizer.json. tokens: by id. merges: (m, 3) ids of left, right and merged token, in order of rank.
+        spec: the tokenizer.json.
+        mode: the alphabet.
+        tokens: by id.
+        merges: (m, 3) ids of left, right and merged token, in order of rank.
         words: whether the GPT-2 pattern cuts a row into words that are encoded apart.
     """
 
@@ -133,7 +136,7 @@ class Bpe:
 
     @cached_property
     def pieces(self) -> list[Any]:
-        """What each id stands for: UTF-8 bytes (published) or characters, one a code (native)."""
+        """What each id stands for: UTF-8 bytes (published) or characters, one per code (native)."""
         if self.mode == "native":
             return list(self.tokens)
         alphabet = byte_alphabet()
@@ -151,10 +154,10 @@ class Bpe:
         return {byte: ids[char] for char, byte in byte_alphabet().items() if char in ids}
 
     def symbols(self, code: int) -> list[int] | None:
-        """What merging begins with for a code; None where the vocabulary has no symbol for a part of it."""
-        parts = [code] if self.mode == "native" else list(chr(code).encode())
-        found = [self._base.get(part, -1) for part in parts]
-        return None if -1 in found else found
+        """What merging begins with for a code; None if the vocabulary has no symbol for one of its bytes, or for it."""
+        units = [code] if self.mode == "native" else list(chr(code).encode())
+        symbols = [self._base.get(unit, -1) for unit in units]
+        return None if -1 in symbols else symbols
 
     def encode(
         self, coefs: NDArray[np.float64], min_token: int, max_token: int | None, first: int = 0
@@ -162,7 +165,9 @@ class Bpe:
         """Rounded coefficients (batch, n) to ids.
 
         Args:
-            coefs: C-contiguous whole numbers; those outside [min_token, max_token] are moved to the edge.
+            coefs: C-contiguous whole numbers.
+            min_token: smallest coefficient that has a code; smaller ones are moved to it.
+            max_token: largest coefficient that has a code, larger ones are moved to it; None for no limit.
             first: number of the first row, for messages.
 
         Returns:
@@ -242,7 +247,11 @@ class Bpe:
         """Ids to coefficients.
 
         Args:
-            ids: of all rows, joined. lengths: (batch,) how many belong to each row. size: coefficients of a whole row.
+            ids: ids of all rows, joined.
+            lengths: (batch,) how many ids each row has.
+            size: number of coefficients of a whole row.
+            min_token: coefficient of code 0.
+            max_token: largest coefficient allowed, None for no limit.
 
         Returns:
             ((batch, size) float64: the longest readable beginning of each row, then 0; row -> what is wrong with it).
@@ -287,7 +296,11 @@ class Bpe:
 
 
 def split(flat: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
-    """The rows of a joined array, as views."""
+    """The rows of a joined array, as views.
+
+    >>> split(np.array([7, 8, 9]), np.array([2, 1]))
+    [array([7, 8]), array([9])]
+    """
     if len(lengths) == 1:
         return [flat]
     ends = np.cumsum(lengths).tolist()
@@ -298,7 +311,10 @@ def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64
     """Rows of ids as one array and their lengths.
 
     Raises:
-        InputError: an id is no whole number.
+        InputError: an id is not a whole number.
+
+    >>> join([[7, 8], [9]])
+    (array([7, 8, 9]), array([2, 1]))
     """
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     try:

@@ -1,6 +1,5 @@
 """The coefficients of a fit's chunks, as 16-bit integers in a temporary file: read once, larger than memory if need be."""
 
-import tempfile
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
 LIMIT = 2**15 - 1
@@ -17,12 +17,14 @@ class Corpus:
     """Rows of coefficients; a context manager whose file is gone at its end.
 
     Attributes:
-        low, high: the extreme coefficients so far. rows: how many chunks.
+        low: smallest coefficient so far.
+        high: largest coefficient so far.
+        rows: how many chunks there are.
     """
 
     def __init__(self) -> None:
         self.low, self.high, self.rows = 0, 0, 0
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._file = unnamed_file()
         self._lengths: list[tuple[int, int]] = []  # (rows, values of each)
 
     def __enter__(self) -> "Corpus":

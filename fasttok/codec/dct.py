@@ -18,6 +18,7 @@ def coefficients(chunks: NDArray[Any], scale: float, rounded: bool = True) -> ND
     Args:
         chunks: (batch, horizon, action_dim), any real dtype, finite.
         scale: factor before rounding; the round trip's error per coefficient is at most 0.5 / scale.
+        rounded: whether to round, half to even.
 
     Returns:
         (batch, horizon, action_dim), whole numbers (if rounded) in the dtype that scipy's dct gives (float for integer input).
@@ -25,7 +26,7 @@ def coefficients(chunks: NDArray[Any], scale: float, rounded: bool = True) -> ND
     >>> coefficients(np.ones((1, 4, 1)), 10.0)[0, :, 0]
     array([20.,  0.,  0.,  0.])
     """
-    coefs = dct(chunks, axis=1, norm="ortho")
+    coefs: NDArray[Any] = dct(chunks, axis=1, norm="ortho")
     np.multiply(coefs, scale, out=coefs, casting="same_kind")
     return np.rint(coefs, out=coefs) if rounded else coefs
 
@@ -36,4 +37,7 @@ def actions(coefs: NDArray[Any], scale: float) -> NDArray[np.float64]:
     >>> actions(np.array([[[20.0], [0.0], [0.0], [0.0]]]), 10.0)[0, :, 0]
     array([1., 1., 1., 1.])
     """
-    return idct(np.divide(coefs, scale, dtype=np.float64), axis=1, norm="ortho", overwrite_x=True)
+    values: NDArray[np.float64] = idct(
+        np.divide(coefs, scale, dtype=np.float64), axis=1, norm="ortho", overwrite_x=True
+    )
+    return values

@@ -54,19 +54,19 @@ class Grammar:
                 raise InputError(f"allowed_next: id {prefix[int(used.argmax())]} holds a coefficient out of range")
             return int(used.sum()), b""
         raw = b"".join(self.bpe.pieces[i] for i in prefix)
-        found = split_utf8(raw, self.top)
-        if found is None or not self._finishable(found[1]):
+        read = split_utf8(raw, self.top)
+        if read is None or not self._finishable(read[1]):
             raise InputError("allowed_next: the prefix's bytes are no coefficients of the tokenizer's range")
-        return found
+        return read
 
     def _need(self, pending: bytes) -> NDArray[np.int64]:
         """Codes that each id fills after `pending`, an unfinished last one included; NEVER where it may not stand."""
         if pending not in self._needs:
             out = np.full(self.bpe.size, NEVER)
             for number, piece in enumerate(self.bpe.pieces):
-                found = split_utf8(pending + piece, self.top) if piece else None
-                if found is not None and self._finishable(found[1]):
-                    out[number] = found[0] + bool(found[1])
+                read = split_utf8(pending + piece, self.top) if piece else None
+                if read is not None and self._finishable(read[1]):
+                    out[number] = read[0] + bool(read[1])
             self._needs[pending] = out
         return self._needs[pending]
 
@@ -77,10 +77,10 @@ class Grammar:
         if pending not in self._finishes:
             ends = False
             for piece in self.bpe.pieces:
-                found = split_utf8(pending + piece, self.top) if 0 < len(piece) <= 3 else None
-                if found is None or found[0] + bool(found[1]) != 1:
+                read = split_utf8(pending + piece, self.top) if 0 < len(piece) <= 3 else None
+                if read is None or read[0] + bool(read[1]) != 1:
                     continue
-                if not found[1] or self._finishable(found[1]):
+                if not read[1] or self._finishable(read[1]):
                     ends = True
                     break
             self._finishes[pending] = ends
@@ -88,10 +88,10 @@ class Grammar:
 
 
 def split_utf8(raw: bytes, top: int | None) -> tuple[int, bytes] | None:
-    """(whole characters, bytes of an unfinished last one); None where it is not UTF-8, or a code exceeds `top`.
+    r"""(whole characters, bytes of an unfinished last one); None where it is not UTF-8, or a code exceeds `top`.
 
     >>> split_utf8("aé".encode()[:-1], None), split_utf8(b"ab", ord("a"))
-    ((1, b'\\xc3'), None)
+    ((1, b'\xc3'), None)
     """
     pending = b""
     try:

@@ -192,7 +192,7 @@ def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> in
 
     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
     """
-    short = contraction(codes, i)
+    short: int = contraction(codes, i)
     if short:
         return i + short
     n = len(codes)

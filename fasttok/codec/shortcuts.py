@@ -22,20 +22,28 @@ NEVER = 2**31 - 1
 
 @dataclass(frozen=True)
 class Atom:
-    """What a code begins as: `absorb` is put in the place of the symbol before it (-1: none), then come `symbols`."""
+    """What a code begins as.
+
+    Attributes:
+        symbols: what it begins with.
+        absorb: put in the place of the symbol before it first; -1 for none.
+    """
 
     symbols: list[int]
     absorb: int = -1
 
 
 class Shortcuts:
-    """Safe merges of `merges` (m, 3): left, right, new symbol, in order of rank.
-
-    Args:
-        pieces: what each symbol stands for, bytes or characters. zero: the symbols of coefficient 0.
-    """
+    """Which merges of a vocabulary are safe to do ahead."""
 
     def __init__(self, merges: NDArray[np.int32], pieces: Sequence[Any], zero: Sequence[int]) -> None:
+        """Tables of the lowest ranks.
+
+        Args:
+            merges: (m, 3) left, right and new symbol, in order of rank.
+            pieces: what each symbol stands for, bytes or characters.
+            zero: the symbols of coefficient 0.
+        """
         self.pieces = pieces
         self.rank: dict[tuple[int, int], int] = {}
         self.new = merges[:, 2].tolist()
@@ -84,8 +92,8 @@ class Shortcuts:
         if len(symbols) == 1:
             return self.as_left[symbols[0]]
         second = self.pieces[symbols[1]]
-        found = self.begun.get(symbols[0], [])
-        return min((rank for rank, t in found if self.pieces[t].startswith(second)), default=NEVER)
+        merges = self.begun.get(symbols[0], [])
+        return min((rank for rank, t in merges if self.pieces[t].startswith(second)), default=NEVER)
 
     def _safe(self, symbols: Sequence[int], before: Sequence[int]) -> tuple[list[int], int]:
         """(`symbols` after their safe merges, the highest rank used, -1 for none); `before`: what the first may merge with."""

@@ -9,7 +9,7 @@ from numba.core import event
 OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 
 
-def compiled(function: Callable, **options: Any) -> Any:
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """A kernel. Where no folder for the cache can be written, it is compiled anew in each process."""
     try:
         return njit(cache=True, **OPTIONS, **options)(function)
@@ -17,7 +17,7 @@ def compiled(function: Callable, **options: Any) -> Any:
         return njit(**OPTIONS, **options)(function)
 
 
-def inlined(function: Callable) -> Any:
+def inlined(function: Callable[..., Any]) -> Any:
     """A part of a kernel: always inlined, as a call would pass each array as seven numbers."""
     return compiled(function, forceinline=True)
 

@@ -23,8 +23,11 @@ class Episodes:
     """An iterable of Episode that can be iterated again; records that are not episodes are counted, not yielded.
 
     Attributes:
+        name: of the dataset.
         count: how many records there are, None if only reading them tells.
-        bad: after (or during) an iteration, BadRecords by reason, and `first_bad` the first of them.
+        records: reads them, from the beginning.
+        bad: number of bad records by reason, after (or during) an iteration.
+        first_bad: the first of them.
     """
 
     name: str

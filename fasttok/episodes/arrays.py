@@ -89,6 +89,7 @@ def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Whe
     """(where it begins, the column that numbers episodes, its rows) of each episode.
 
     Args:
+        paths: Parquet files, in order.
         across: whether an episode may go on in the next file.
 
     Raises:
@@ -138,4 +139,5 @@ def _column(column: pa.ChunkedArray) -> np.ndarray | list[bytes]:
         return np.stack([np.asarray(row) for row in column.to_pylist()])
     if pa.types.is_string(column.type):
         return [value.encode() for value in column.to_pylist()]
-    return column.to_pylist() if pa.types.is_binary(column.type) else column.to_numpy()
+    values: np.ndarray | list[bytes] = column.to_pylist() if pa.types.is_binary(column.type) else column.to_numpy()
+    return values

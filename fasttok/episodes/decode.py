@@ -154,7 +154,7 @@ def _array(data: bytes, feature: Feature, shape: tuple[int | None, ...]) -> NDAr
             f"feature {feature.name} has {len(data)} bytes, no multiple of {dtype.itemsize} for {dtype}"
         )
     if dtype.kind == "b":
-        flat = np.frombuffer(data, np.uint8) != 0
+        flat: NDArray[Any] = np.frombuffer(data, np.uint8) != 0
     else:
         flat = np.frombuffer(data, dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype).astype(dtype)
     return flat.reshape(_fill(shape, len(flat), feature.name))

@@ -11,7 +11,14 @@ Steps = dict[str, NDArray[Any] | list[Any]]
 
 @dataclass(frozen=True)
 class Where:
-    """A source record: `length` bytes at `offset` of `file`; `number` counts records in the file. -1 where it has no bytes."""
+    """Where a source record is.
+
+    Attributes:
+        file: path or URL.
+        offset: its first byte, -1 if it has no byte range.
+        length: number of bytes, -1 if it has no byte range.
+        number: number of records before it in the file.
+    """
 
     file: str
     offset: int = -1
@@ -46,9 +53,13 @@ class Episode:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record that is not an episode; `reason` is a short word for counting, `detail` says what was found.
+    """A record that is not an episode.
 
-    `records`: how many it stands for; more than one where a file ends before the records it should hold.
+    Attributes:
+        where: the record.
+        reason: a short word for counting.
+        detail: what is wrong.
+        records: how many records it stands for; more than one if a file ends before the records it should contain.
     """
 
     where: Where
@@ -61,6 +72,10 @@ class BadRecord:
 
 
 def as_float(values: NDArray[Any] | list[bytes]) -> NDArray[np.float32]:
-    """A numeric step column as (T, D) float32; scalars become one dimension."""
+    """A numeric step column as (T, D) float32; scalars become one dimension.
+
+    >>> as_float(np.array([1, 2])).shape
+    (2, 1)
+    """
     array = np.asarray(values, np.float32)
     return array.reshape(len(array), -1)

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import ml_dtypes  # np.dtype("bfloat16") is its
 import numpy as np
@@ -78,65 +78,161 @@ def parse_features(text: str, where: str) -> dict[str, Feature]:
     Raises:
         UnsupportedError: a feature the raw reader does not cover, by name.
         InputError: not a features.json.
+
+    >>> image = {"pythonClassName": TFDS + "image_feature.Image", "image": {}}
+    >>> top = {"pythonClassName": TFDS + "features_dict.FeaturesDict", "featuresDict": {"features": {"view": image}}}
+    >>> parse_features(json.dumps(top), "features.json")["view"].kind
+    'image'
     """
     try:
-        found: dict[str, Feature] = {}
-        _walk(json.loads(text), "", (), found)
+        leaves: dict[str, Feature] = {}
+        _walk(json.loads(text), "", (), leaves)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{where} is not a features.json of TFDS: {error!r}") from None
-    return found
+    return leaves
 
 
-def _walk(node: dict[str, Any], name: str, lengths: tuple[int | None, ...], found: dict[str, Feature]) -> None:
+class ShapeJson(TypedDict, total=False):
+    """A shape: lengths as texts, "-1" for an unknown one."""
+
+    dimensions: list[str]
+
+
+class TensorJson(TypedDict, total=False):
+    """A tensor, or a bounding box or video that is stored as one.
+
+    Attributes:
+        shape: of one value.
+        dtype: numpy name.
+        encoding: how it is stored, see `Feature.encoding`.
+        optional: whether it may be missing.
+    """
+
+    shape: ShapeJson
+    dtype: str
+    encoding: str
+    optional: bool
+
+
+class SequenceJson(TypedDict, total=False):
+    """A sequence of features.
+
+    Attributes:
+        feature: of each element.
+        length: as a text, "-1" if it varies.
+    """
+
+    feature: "FeatureJson"
+    length: str
+
+
+class DictJson(TypedDict, total=False):
+    """A dictionary of features by name."""
+
+    features: "dict[str, FeatureJson]"
+
+
+class TextJson(TypedDict, total=False):
+    """A text; one with an encoder is stored as integers."""
+
+    useEncoder: bool
+
+
+class TranslationJson(TypedDict, total=False):
+    """A text in several languages.
+
+    Attributes:
+        languages: their names.
+        variableLanguagesPerExample: whether records have different languages.
+    """
+
+    languages: list[str]
+    variableLanguagesPerExample: bool
+
+
+class FeatureJson(TypedDict, total=False):
+    """A node of features.json: the class that reads it, and one key that says what it is.
+
+    Attributes:
+        type: only in files of TFDS's older kind.
+        pythonClassName: the class.
+        featuresDict: named features.
+        sequence: a sequence.
+        tensor: numbers or byte strings.
+        boundingBox: four numbers.
+        text: a text.
+        image: an encoded image; its value does not matter here.
+        video: a sequence of encoded images.
+        classLabel: a label's number; its value does not matter here.
+        translation: a text in several languages.
+    """
+
+    type: str
+    pythonClassName: str
+    featuresDict: DictJson
+    sequence: SequenceJson
+    tensor: TensorJson
+    boundingBox: TensorJson
+    text: TextJson
+    image: object
+    video: TensorJson
+    classLabel: object
+    translation: TranslationJson
+
+
+def _walk(node: FeatureJson, name: str, lengths: tuple[int | None, ...], leaves: dict[str, Feature]) -> None:
+    """Enters the leaves at and below a node."""
     if "type" in node and "pythonClassName" not in node:
         raise UnsupportedError(f"feature {name or '(all)'}: features.json is of TFDS's older kind")
     python_class = str(node["pythonClassName"])
     if not python_class.startswith(TFDS):
         raise UnsupportedError(f"feature {name}: class {python_class} is not TFDS's own")
 
-    def leaf(shape: tuple[int | None, ...], dtype: str, kind: str, **more: Any) -> None:
-        found[name] = Feature(name, shape, dtype, kind, lengths, **more)
-
     def below(key: str) -> str:
         return f"{name}/{key}" if name else key
 
     if "featuresDict" in node:
         for key, child in node["featuresDict"].get("features", {}).items():
-            _walk(child, below(key), lengths, found)
+            _walk(child, below(key), lengths, leaves)
     elif "sequence" in node:
         length = int(node["sequence"].get("length", -1))
-        _walk(node["sequence"]["feature"], name, (*lengths, length if length >= 0 else None), found)
-    elif "tensor" in node:
-        spec = node["tensor"]
-        optional = bool(spec.get("optional")) and not lengths
-        leaf(_shape(spec), *_dtype(spec, name), encoding=_encoding(spec, name), optional=optional)
-        if math.prod(d or 0 for d in found[name].shape) > MAX_DEFAULT and optional:
-            raise UnsupportedError(f"feature {name}: an optional tensor of shape {found[name].shape}")
-    elif "boundingBox" in node:
-        leaf(_shape(node["boundingBox"]), *_dtype(node["boundingBox"], name))
-    elif "text" in node and not node["text"].get("useEncoder"):
-        leaf((), BYTES, "text")
-    elif "image" in node:
-        leaf((), BYTES, "image")
-    elif "video" in node:
-        lengths = (*lengths, _shape(node["video"])[0])
-        leaf((), BYTES, "image")
-    elif "classLabel" in node:
-        leaf((), "int64", "label")
+        _walk(node["sequence"]["feature"], name, (*lengths, length if length >= 0 else None), leaves)
     elif "translation" in node and not node["translation"].get("variableLanguagesPerExample"):
         for language in node["translation"]["languages"]:
-            found[below(language)] = Feature(below(language), (), BYTES, "text", lengths)
+            leaves[below(language)] = Feature(below(language), (), BYTES, "text", lengths)
     else:
-        raise UnsupportedError(f"feature {name}: class {python_class.rsplit('.', 1)[-1]}")
+        leaves[name] = _leaf(node, name, lengths)
 
 
-def _shape(spec: dict[str, Any]) -> tuple[int | None, ...]:
+def _leaf(node: FeatureJson, name: str, lengths: tuple[int | None, ...]) -> Feature:
+    """A node that has none below it."""
+    if "tensor" in node:
+        spec = node["tensor"]
+        optional = bool(spec.get("optional")) and not lengths
+        leaf = Feature(name, _shape(spec), *_dtype(spec, name), lengths, _encoding(spec, name), optional)
+        if math.prod(d or 0 for d in leaf.shape) > MAX_DEFAULT and optional:
+            raise UnsupportedError(f"feature {name}: an optional tensor of shape {leaf.shape}")
+        return leaf
+    if "boundingBox" in node:
+        return Feature(name, _shape(node["boundingBox"]), *_dtype(node["boundingBox"], name), lengths)
+    if "text" in node and not node["text"].get("useEncoder"):
+        return Feature(name, (), BYTES, "text", lengths)
+    if "image" in node:
+        return Feature(name, (), BYTES, "image", lengths)
+    if "video" in node:
+        return Feature(name, (), BYTES, "image", (*lengths, _shape(node["video"])[0]))
+    if "classLabel" in node:
+        return Feature(name, (), "int64", "label", lengths)
+    raise UnsupportedError(f"feature {name}: class {node['pythonClassName'].rsplit('.', 1)[-1]}")
+
+
+def _shape(spec: TensorJson) -> tuple[int | None, ...]:
     return tuple(int(d) if int(d) >= 0 else None for d in spec.get("shape", {}).get("dimensions", []))
 
 
-def _dtype(spec: dict[str, Any], name: str) -> tuple[str, str]:
+def _dtype(spec: TensorJson, name: str) -> tuple[str, str]:
     """(dtype, kind) of a tensor."""
     if spec["dtype"] in ("string", "object", "str"):
         return BYTES, "tensor"
@@ -145,7 +241,7 @@ def _dtype(spec: dict[str, Any], name: str) -> tuple[str, str]:
     return str(spec["dtype"]), "tensor"
 
 
-def _encoding(spec: dict[str, Any], name: str) -> str:
+def _encoding(spec: TensorJson, name: str) -> str:
     encoding = str(spec.get("encoding") or "none").lower()
     if encoding not in ENCODINGS or (encoding != "none" and _dtype(spec, name)[0] == BYTES):
         raise UnsupportedError(f"feature {name}: a tensor encoded as {encoding}")

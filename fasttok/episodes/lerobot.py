@@ -6,7 +6,7 @@ v2 keeps an episode a file, v3 many episodes a file and an episode may go on in 
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass, field
 
 import fsspec
 
@@ -21,10 +21,29 @@ VERSIONS = ("v2", "v3")
 def is_lerobot(path: str) -> bool:
     """Whether the folder has meta/info.json."""
     filesystem, root = fsspec.core.url_to_fs(path)
-    return filesystem.isfile(f"{root}/{INFO}")
+    return bool(filesystem.isfile(f"{root}/{INFO}"))
 
 
-def open_info(path: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LerobotInfo:
+    """What is read of meta/info.json, which has more keys.
+
+    Attributes:
+        codebase_version: format version, such as "v2.1".
+        fps: control frequency in Hz, None if it is not recorded.
+        robot_type: the robot's name, "" if it is not recorded.
+        total_episodes: number of episodes, None if it is not recorded.
+        splits: split -> range of episode numbers, such as "0:50".
+    """
+
+    codebase_version: str
+    fps: float | None = None
+    robot_type: str = ""
+    total_episodes: int | None = None
+    splits: dict[str, str] = field(default_factory=dict)
+
+
+def open_info(path: str) -> LerobotInfo:
     """meta/info.json.
 
     Raises:
@@ -32,16 +51,23 @@ def open_info(path: str) -> dict[str, Any]:
     """
     try:
         with fsspec.open(f"{path}/{INFO}", "r", encoding="utf-8") as stream:
-            info = json.load(stream)
-        version = str(info["codebase_version"])
-    except (ValueError, KeyError, TypeError) as error:
+            raw = json.load(stream)
+        episodes = raw.get("total_episodes")
+        info = LerobotInfo(
+            str(raw["codebase_version"]),
+            raw.get("fps"),
+            str(raw.get("robot_type") or ""),
+            None if episodes is None else int(episodes),
+            {str(name): str(numbers) for name, numbers in (raw.get("splits") or {}).items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}/{INFO} is not a LeRobot info file: {error!r}") from None
-    if not version.startswith(VERSIONS):
-        raise InputError(f"{path} is LeRobot {version}; this fasttok reads {' and '.join(VERSIONS)}")
+    if not info.codebase_version.startswith(VERSIONS):
+        raise InputError(f"{path} is LeRobot {info.codebase_version}; this fasttok reads {' and '.join(VERSIONS)}")
     return info
 
 
-def read(path: str, info: dict[str, Any], split: str) -> Iterator[Episode | BadRecord]:
+def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadRecord]:
     """Episodes of a split, in the order of their files; `observation.state` is also called `proprio`."""
     first, last = split_range(info, split)
     filesystem, root = fsspec.core.url_to_fs(path)
@@ -51,8 +77,8 @@ def read(path: str, info: dict[str, Any], split: str) -> Iterator[Episode | BadR
         raise InputError(f"{path} has no data/**/*.parquet; the frames of a LeRobot dataset lie there")
     shared = {
         "dataset": root.rsplit("/", 1)[-1],
-        "control_hz": info.get("fps"),
-        "embodiment": info.get("robot_type") or None,
+        "control_hz": info.fps,
+        "embodiment": info.robot_type or None,
     }
     for where, key, table in episode_tables([protocol + file for file in files], across=True):
         number = table[key][0].as_py()
@@ -68,23 +94,31 @@ def read(path: str, info: dict[str, Any], split: str) -> Iterator[Episode | BadR
         yield Episode(steps, shared | {"episode": number}, where)
 
 
-def split_range(info: dict[str, Any], split: str) -> tuple[int, int]:
-    """Episode numbers [first, last) of a split such as {"train": "0:50"}.
+def split_range(info: LerobotInfo, split: str) -> tuple[int, int]:
+    """Episode numbers [first, last) of a split.
 
     Raises:
         InputError: no such split, or not a range.
+
+    >>> split_range(LerobotInfo("v2.1", splits={"train": "0:50"}), "train")
+    (0, 50)
     """
-    splits = info.get("splits") or {"train": f"0:{info.get('total_episodes', 2**62)}"}
+    every = 2**62 if info.total_episodes is None else info.total_episodes
+    splits = info.splits or {"train": f"0:{every}"}
     if split not in splits:
         raise InputError(f"no split {split!r} in {INFO}; there are {', '.join(splits)}")
     try:
-        first, last = map(int, str(splits[split]).split(":"))
+        first, last = map(int, splits[split].split(":"))
     except ValueError:
         raise InputError(f"{INFO}: split {split!r} is {splits[split]!r}, expected a range such as 0:50") from None
     return first, last
 
 
-def count(info: dict[str, Any], split: str) -> int:
-    """Episodes of a split."""
+def count(info: LerobotInfo, split: str) -> int:
+    """Number of episodes of a split.
+
+    >>> count(LerobotInfo("v2.1", total_episodes=40, splits={"train": "0:50"}), "train")
+    40
+    """
     first, last = split_range(info, split)
-    return min(last, int(info.get("total_episodes", last))) - first
+    return min(last, last if info.total_episodes is None else info.total_episodes) - first

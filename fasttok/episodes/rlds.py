@@ -125,7 +125,7 @@ def _episode(where: Where, values: dict[str, Any]) -> Episode | BadRecord:
 def is_rlds(path: str) -> bool:
     """Whether a folder looks like a TFDS dataset version."""
     filesystem, root = fsspec.core.url_to_fs(path)
-    return filesystem.isfile(f"{root}/features.json") and filesystem.isfile(f"{root}/dataset_info.json")
+    return bool(filesystem.isfile(f"{root}/features.json") and filesystem.isfile(f"{root}/dataset_info.json"))
 
 
 def open_directory(path: str) -> RldsDirectory:
@@ -155,7 +155,7 @@ def open_raw(path: str) -> RawRldsDirectory:
 
     def read(name: str) -> str:
         try:
-            return filesystem.cat_file(f"{root}/{name}").decode()
+            return str(filesystem.cat_file(f"{root}/{name}"), "utf-8")
         except FileNotFoundError:
             hint = "expected a version folder such as bridge_dataset/1.0.0"
             raise InputError(f"{path} has no {name}, so it is not a TFDS/RLDS directory; {hint}") from None

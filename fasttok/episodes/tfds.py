@@ -89,13 +89,15 @@ class TfdsRldsDirectory:
     through: str
 
     def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
-        """Every record of a file, in order; TFDS always checks."""
+        """Every record of a file, in order; TFDS always verifies them."""
+        del verify
         split, start, stop = self.spans[file]
         for number, episode in enumerate(read_split(self.path, split, start, stop)):
             yield _placed(episode, file, number)
 
     def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
-        """The record of that number in its file."""
+        """The record of that number in its file; TFDS has no byte ranges, and always verifies."""
+        del offset, length, verify
         split, start, _ = self.spans[file]
         at = start + number
         for episode in read_split(self.path, split, at, at + 1):
@@ -120,10 +122,10 @@ def open_through_tfds(path: str, reason: str) -> TfdsRldsDirectory:
     info = _builder(path).info
     splits: dict[str, list[str]] = {}
     spans: dict[str, tuple[str, int, int]] = {}
-    for split, part in info.splits.items():
-        splits[split] = [f"{path}/{name}" for name in sorted(part.filenames)]
-        ends = list(accumulate(part.shard_lengths))
-        for file, stop, length in zip(splits[split], ends, part.shard_lengths, strict=True):
+    for split, described in info.splits.items():
+        splits[split] = [f"{path}/{name}" for name in sorted(described.filenames)]
+        ends = list(accumulate(described.shard_lengths))
+        for file, stop, length in zip(splits[split], ends, described.shard_lengths, strict=True):
             spans[file] = (split, stop - length, stop)
     declared = {file: stop - start for file, (_, start, stop) in spans.items()}
     return TfdsRldsDirectory(path, info.name, str(info.version), splits, declared, spans, reason)
@@ -143,14 +145,17 @@ def read_split(directory: str, split: str, start: int = 0, stop: int | None = No
     """Episodes `start`..`stop` of a split through TFDS, images left encoded; `where.number` is the place in the split."""
     module, builder = tfds(), _builder(directory)
     steps_key = rlds_constants().STEPS
-    part = f"{split}[{start}:{'' if stop is None else stop}]"
+    wanted = f"{split}[{start}:{'' if stop is None else stop}]"
     decoders = keep_images(module, builder.info.features)
     random_access = "array_record" in str(builder.info.file_format).lower()  # TFDS has no tf.data for it
     if random_access:
-        data, as_numpy = builder.as_data_source(split=part, decoders=decoders), lambda value: value
+        data = builder.as_data_source(split=wanted, decoders=decoders)
     else:
-        data = builder.as_dataset(split=part, decoders=decoders, shuffle_files=False)
-        as_numpy = module.as_numpy
+        data = builder.as_dataset(split=wanted, decoders=decoders, shuffle_files=False)
+
+    def as_numpy(value: Any) -> Any:
+        return value if random_access else module.as_numpy(value)
+
     for number, record in enumerate(data, start):
         where = Where(f"{directory}#{split}", number=number)
         steps = list(as_numpy(record[steps_key])) if steps_key in record else []

@@ -18,7 +18,13 @@ LEAD = "Everything here was measured on held-out episodes, which the statistics 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What `fasttok eval` found for one embodiment: metrics, and by frequency the signal and the rounding error."""
+    """What `fasttok eval` measured on one embodiment.
+
+    Attributes:
+        metrics: tokens and errors.
+        signal: (T,) root mean square coefficient of each frequency, in normalised units.
+        error: (T,) root mean square rounding error of each frequency, in normalised units.
+    """
 
     metrics: Metrics
     signal: NDArray[np.float64]

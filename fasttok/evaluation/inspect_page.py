@@ -15,7 +15,9 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[tuple[str, str
     """Chunks one by one: curves, coefficients, tokens.
 
     Args:
-        shown: (title, embodiment, chunk (T, D) raw units) of each.
+        tok: the tokenizer.
+        name: what to call it.
+        shown: title, embodiment and chunk (T, D) in raw units of each.
     """
     sections: list[Any] = [
         tag("h1", f"Chunks through {name}"),

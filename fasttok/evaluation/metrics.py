@@ -17,11 +17,18 @@ class Metrics:
     """Measured on (n, T, D) chunks.
 
     Attributes:
-        chunks: n. naive_tokens: T * D, one a step and dim (256 bins). dct_tokens: mean count of non-zero coefficients, what
-            sparse coding without BPE would need at least. fast_tokens, fast_tokens_p99: mean and 99th percentile of ids.
-        rms: (D,) root mean square error in raw units. max_error: (D,). rms_normalized: over all dims, normalised units.
-        clipped: share of values outside the normaliser's range. clamped: share of coefficients outside the token range.
-        vocab_used: share of ids that occur. lengths: (n,) ids of each chunk.
+        chunks: n.
+        naive_tokens: T * D, one token per step and dim (256 bins).
+        dct_tokens: mean number of non-zero coefficients, what sparse coding without BPE would need at least.
+        fast_tokens: mean number of ids per chunk.
+        fast_tokens_p99: its 99th percentile.
+        rms: (D,) root mean square error in raw units.
+        max_error: (D,) largest error in raw units.
+        rms_normalized: root mean square error over all dims, in normalised units.
+        clipped: share of values outside the normaliser's range.
+        clamped: share of coefficients outside the token range.
+        vocab_used: share of ids that occur.
+        lengths: (n,) number of ids of each chunk.
     """
 
     chunks: int

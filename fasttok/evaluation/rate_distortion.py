@@ -20,7 +20,15 @@ LOWEST, HIGHEST = 1e-2, 1e5  # scales that are searched
 
 @dataclass(frozen=True)
 class Point:
-    """One tokenizer, measured on held-out chunks: mean tokens a chunk, error in normalised units."""
+    """One tokenizer, measured on held-out chunks.
+
+    Attributes:
+        embodiment: whose chunks.
+        scale: factor before rounding.
+        vocab_size: number of ids asked for.
+        tokens: mean tokens per chunk.
+        rms: root mean square error in normalised units.
+    """
 
     embodiment: str
     scale: float
@@ -36,7 +44,12 @@ def samples(data: Dataset, subset: Subset, most: int) -> dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Coefficients (n, T, C) before scale and rounding; `unit` (C,) is what 1 in normalised units is in each channel."""
+    """Coefficients before scale and rounding.
+
+    Attributes:
+        coefs: (n, T, C) coefficients.
+        unit: (C,) what 1 in normalised units is in each channel.
+    """
 
     coefs: NDArray[Any]
     unit: NDArray[np.float64]
@@ -50,7 +63,8 @@ class Spectrum:
 
     def rounding(self, scale: float) -> NDArray[Any]:
         """What rounding loses, normalised units; the transform is orthonormal, so the chunks lose as much."""
-        return (self.coefs - np.rint(self.coefs * scale) / scale) / self.unit
+        lost: NDArray[Any] = (self.coefs - np.rint(self.coefs * scale) / scale) / self.unit
+        return lost
 
     def by_frequency(self, scale: float) -> tuple[NDArray[Any], NDArray[Any]]:
         """(root mean square coefficient, root mean square rounding error) of each frequency: (T,), normalised units."""
@@ -58,8 +72,13 @@ class Spectrum:
 
 
 def rms(values: NDArray[Any], axis: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """Root mean square."""
-    return np.sqrt((values**2).mean(axis))
+    """Root mean square.
+
+    >>> rms(np.array([[3.0, 4.0]]), (0,))
+    array([3., 4.])
+    """
+    means: NDArray[Any] = (values**2).mean(axis)
+    return np.asarray(np.sqrt(means))
 
 
 def sweep(

@@ -29,7 +29,11 @@ class FitConfig(ChunkConfig):
     """How to fit.
 
     Attributes:
-        max_chunks: most chunks per embodiment that are learned from, spread evenly over all.
+        vocab_size: number of ids.
+        scale: factor before rounding: coarse at 1, fine at 100.
+        normalize: statistics that map raw units to about [-1, 1].
+        mode: native, or published for the published code's files.
+        max_chunks: maximum number of chunks per embodiment to learn from, sampled evenly.
     """
 
     vocab_size: int = 1024
@@ -46,7 +50,14 @@ class FitConfig(ChunkConfig):
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit saw and how good it is. `metrics`: per embodiment, on held-out episodes (all, where there is only one)."""
+    """What a fit saw and how good it is; everything is by embodiment.
+
+    Attributes:
+        episodes: number of episodes.
+        chunks: number of chunks it learned from.
+        held_out: number of chunks in held-out episodes.
+        metrics: measured on held-out episodes, or on all if there is only one.
+    """
 
     episodes: dict[str, int]
     chunks: dict[str, int]

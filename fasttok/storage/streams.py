@@ -8,20 +8,20 @@ Decoded rows also have `ok` and, in JSON lines, `error`.
 import json
 import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fasttok.actions.chunks import stacks
 from fasttok.codec.bpe import split
+from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
 BATCH = 4096
@@ -33,6 +33,9 @@ def kind_of(path: str) -> str:
 
     Raises:
         InputError: another suffix.
+
+    >>> kind_of("ids.npz"), kind_of("-")
+    ('npz', 'jsonl')
     """
     if path == "-":
         return "jsonl"
@@ -110,11 +113,7 @@ def _rows(path: str, field: str) -> Iterator[tuple[int, Any]]:
                 yield number, value
                 number += 1
         return
-    try:
-        stream = sys.stdin if path == "-" else open(path, encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    with stream:
+    with _open_lines(path) as stream:
         for number, line in enumerate(stream):
             if not line.strip():
                 continue
@@ -122,6 +121,13 @@ def _rows(path: str, field: str) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line)[field]
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}: line {number + 1} is not a JSON object with {field!r}: {error}") from None
+
+
+def _open_lines(path: str) -> TextIO:
+    try:
+        return sys.stdin if path == "-" else Path(path).open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
 
 
 class NpzFile:
@@ -177,7 +183,7 @@ class NpzFile:
 class NpzArray:
     """The numbers of one array, in order."""
 
-    def __init__(self, stream: Any, shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
+    def __init__(self, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
         self._stream, self.shape, self._dtype, self._where = stream, shape, dtype, where
         self.left = int(np.prod(shape))
 
@@ -195,15 +201,17 @@ class NpzArray:
 
 
 class RowWriter:
-    """Rows to a file that is whole or not there; a context manager.
+    """Rows to a file that is whole or not there; a context manager."""
 
-    Args:
-        fields: of each row, with the dtype that npz stores: "ids" of varying length, others of equal shape.
-    """
+    def __init__(self, path: str, fields: dict[str, DTypeLike]) -> None:
+        """Nothing is written until the first `write`.
 
-    def __init__(self, path: str, fields: dict[str, Any]) -> None:
+        Args:
+            path: .npz, .parquet, .jsonl, or - for JSON lines on stdout.
+            fields: fields of each row, with the dtype that npz stores: "ids" of varying length, others of equal shape.
+        """
         self.path, self.kind, self.fields = path, kind_of(path), fields
-        self._parts = {name: tempfile.TemporaryFile() for name in fields} if self.kind == "npz" else {}  # noqa: SIM115
+        self._columns = {name: unnamed_file() for name in fields} if self.kind == "npz" else {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._counts = dict.fromkeys(fields, 0)
         self._temporary = Path(path).with_name(f".{Path(path).name}.part") if path != "-" else None
@@ -212,7 +220,7 @@ class RowWriter:
 
     def __enter__(self) -> "RowWriter":
         if self.kind == "jsonl":
-            self._lines = sys.stdout if self._temporary is None else open(self._temporary, "w", encoding="utf-8")
+            self._lines = sys.stdout if self._temporary is None else self._temporary.open("w", encoding="utf-8")
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -227,8 +235,8 @@ class RowWriter:
                 if self._temporary.exists():
                     self._temporary.replace(self.path)
         finally:
-            for part in self._parts.values():
-                part.close()
+            for column in self._columns.values():
+                column.close()
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
 
@@ -242,7 +250,7 @@ class RowWriter:
                 if self._shapes.setdefault(name, shape) != shape:
                     raise InputError(f"{self.path}: chunks of {shape} after {self._shapes[name]}; write .jsonl instead")
                 self._counts[name] += len(array)
-                self._parts[name].write(array.data)
+                self._columns[name].write(array.data)
             return
         plain = {name: [_plain(row) for row in rows] for name, rows in columns.items() if name != "lengths"}
         if self.kind == "parquet":
@@ -257,21 +265,20 @@ class RowWriter:
 
     def _join(self) -> None:
         with zipfile.ZipFile(str(self._temporary), "w", allowZip64=True) as archive:
-            for name, part in self._parts.items():
+            for name, column in self._columns.items():
                 if name == "error":
                     continue
-                part.seek(0)
+                column.seek(0)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                     _copy_npy(
-                        part, stream, (self._counts[name], *self._shapes.get(name, ())), np.dtype(self.fields[name])
+                        column, stream, (self._counts[name], *self._shapes.get(name, ())), np.dtype(self.fields[name])
                     )
 
 
-def _copy_npy(part: Any, stream: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def _copy_npy(column: IO[bytes], stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
-    source: BinaryIO = part
-    shutil.copyfileobj(source, stream, 1 << 20)
+    shutil.copyfileobj(column, stream, 1 << 20)
 
 
 def _plain(row: Any) -> Any:
