@@ -111,7 +111,7 @@ def measure(config: BenchConfig, folder: Path) -> list[Line]:
     lines.insert(0, ours)
 
     def do_index() -> int:
-        result = run_index(IndexConfig((*robots, *web), index, overwrite=True), [])
+        result = run_index(IndexConfig((*robots, *web), str(index), overwrite=True), [])
         return sum(s.steps for d in result.datasets.values() for s in d.splits.values())
 
     lines.append(rate("pipelines index, all four datasets", "steps/s", do_index, config.repeats))

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import tyro
@@ -65,22 +66,23 @@ def build(mixture: str, index: str, tokenizer: str, out: str, samples: str, proc
     """Seconds of a whole build after imports and of its shards alone; peak memory of driver and workers."""
     import apache_beam  # noqa: F401  # seconds that every Beam job pays, whatever it does
 
-    from pipelines.builder import run as build
     from pipelines.builder.config import BuildConfig
+    from pipelines.builder.run import run_build
+    from pipelines.common import beam
 
     flags = [] if processes == "1" else ["--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
-    real, stage = build.run_stage, 0.0
+    stage = 0.0
 
     def timed(*arguments: Any) -> None:
         nonlocal stage
         began = time.perf_counter()
-        real(*arguments)
+        beam.run_stage(*arguments)
         stage = time.perf_counter() - began
 
-    build.run_stage = timed  # type: ignore[assignment]
     began = time.perf_counter()
     config = BuildConfig(mixture, out, int(samples), index, tokenizer, overwrite=True, json=True)
-    result = build.run_build(config, flags)
+    with patch("pipelines.builder.run.run_stage", timed):
+        result = run_build(config, flags)
     seconds = time.perf_counter() - began
     return {
         "rows": result.manifest.counts.written,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,8 @@ def counting(name: str, folder: Path, cores: int) -> Iterator[int]:
     from pipelines.shards.decode_images import ImageDecoder
 
     if name.startswith("fasttok"):
-        batches = ShardReader(str(folder / "shards")).batches(BATCH, name.split()[1][:-1], columns=COLUMNS)  # type: ignore[call-overload]
+        mode: Any = name.split()[1][:-1]
+        batches = ShardReader(str(folder / "shards")).batches(BATCH, mode, columns=COLUMNS)
         for _, images in ImageDecoder().batches(batches, ["image/primary"]):
             yield len(images["image/primary"].pixels)
     if name.startswith("ImageDecoder"):

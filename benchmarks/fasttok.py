@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,8 @@ def threads(repeats: int) -> list[dict[str, Any]]:
         ids = tok.encode(chunks)
         _, horizon, dim = shape
         works: dict[str, Callable[[], Any]] = {
-            "encode": lambda tok=tok, chunks=chunks: tok.encode(chunks),
-            "decode": lambda tok=tok, ids=ids, h=horizon, d=dim: tok.decode(ids, horizon=h, action_dim=d),
+            "encode": partial(tok.encode, chunks),
+            "decode": partial(tok.decode, ids, horizon=horizon, action_dim=dim),
         }
         for what, work in works.items():
 

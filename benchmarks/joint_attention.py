@@ -66,7 +66,8 @@ def forward(
         return (x, y + gate * gemma.feed_forward(normed, q)), None
 
     stacked = params["backbone"]["layers"], expert["layers"]
-    (x, y), _ = gemma.run_layers(layer, (x, y), stacked, config.depth, config.remat)
+    streams: Any = (x, y)
+    (x, y), _ = gemma.run_layers(layer, streams, stacked, config.depth, config.remat)
     hidden = gemma.rms_norm(x, params["backbone"]["norm"])
     y, _ = gemma.ada_rms_norm(y, cond, expert["norm"])
     velocity = _linear(y.astype(jnp.float32), expert["action_out"])

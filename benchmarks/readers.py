@@ -19,11 +19,11 @@ COLUMNS = ("image/primary", "action", "prompt", "target")
 Stream = Iterator[tuple[Any, ...]]
 
 
-def ours(folder: Path, mode: str, columns: tuple[str, ...] | None, workers: int = 0) -> Stream:
+def ours(folder: Path, mode: Any, columns: tuple[str, ...] | None, workers: int = 0) -> Stream:
     """ShardReader; the four columns, or all of a row's."""
     from pipelines.shards import ShardReader
 
-    for batch in ShardReader(str(folder / "shards")).batches(BATCH, mode, columns=columns, workers=workers):  # type: ignore[call-overload]
+    for batch in ShardReader(str(folder / "shards")).batches(BATCH, mode, columns=columns, workers=workers):
         yield tuple(batch[name] for name in batch.columns if columns is None or name in columns)
 
 

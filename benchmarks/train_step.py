@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def steps_table(bench: BenchConfig, base: ModelConfig, batch: int) -> list[dict[
             }
         )
     for name, why in failed.items():
-        rows.append(dict.fromkeys(rows[0], "-") | {"variant": name, "samples/s": why})
+        rows.append({**dict.fromkeys(rows[0], "-"), "variant": name, "samples/s": why})
     if gpu:
         most = (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / GIB
         log(f"peak memory in use over all variants: {most:.1f} GiB")
@@ -232,8 +233,8 @@ def gradients_table(bench: BenchConfig, base: ModelConfig, batch: int) -> list[d
         (a, ga), (b, gb) = two(params), one(params)
         apart = optax.global_norm(jax.tree.map(jnp.subtract, ga, gb)) / optax.global_norm(ga)
         differ[name] = abs(float(a - b)) / float(a), float(apart)
-        work[f"{name}, two calls"] = lambda two=two: two(params)
-        work[f"{name}, one call over all tokens"] = lambda one=one: one(params)
+        work[f"{name}, two calls"] = partial(two, params)
+        work[f"{name}, one call over all tokens"] = partial(one, params)
     seconds: dict[str, list[float]] = {name: [] for name in work}
     with progress("measuring gradients", bench.rounds * len(work), "turns") as advance:
         for _ in range(bench.rounds):
@@ -270,8 +271,13 @@ def main(bench: BenchConfig) -> dict[str, list[dict[str, Any]]]:
     batch = bench.batch or (2 * jax.device_count() if bench.smoke else 32 if gpu else 4)
     if bench.smoke:
         bench = replace(bench, cameras=1, text=24, suffix=8, horizon=6, rounds=1, steps=1)
-    given = {"cameras": bench.cameras, "horizon": bench.horizon, "action_dim": 32, "vocab_size": VOCAB.get(size, 2048)}
-    base = ModelConfig(**SIZES[size] | given)
+    given: dict[str, Any] = {
+        "cameras": bench.cameras,
+        "horizon": bench.horizon,
+        "action_dim": 32,
+        "vocab_size": VOCAB.get(size, 2048),
+    }
+    base = ModelConfig(**{**SIZES[size], **given})
     tables = {"Training steps": steps_table(bench, base, batch)}
     if not gpu:  # two more gradients of a full model would not fit beside the states
         tables["Two attention calls against one, as openpi shapes it"] = gradients_table(bench, base, batch)

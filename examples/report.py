@@ -91,7 +91,9 @@ def sample_card(row: dict[str, Any], source: ManifestSource, tok: ActionTokenize
         curves = Markup("")
     else:
         ids = np.asarray(row["action_tokens"])
-        prompt = robot_prompt(row["prompt"], state_text(tok.state_stats[source.embodiment].normalize(row["state"])))
+        prompt = robot_prompt(
+            row["prompt"], state_text(tok.state_stats[source.embodiment or ""].normalize(row["state"]))
+        )
         pieces = [(p, False) for p in text.pieces(prompt)] + [(str(i), True) for i in ids]
         loss = (
             f"L_FAST on {len(ids)} FAST ids (naive binning: {source.horizon * source.action_dim}), L_FLOW on the chunk"
@@ -109,7 +111,7 @@ def chunk_curves(row: dict[str, Any], source: ManifestSource, tok: ActionTokeniz
     ids = [np.asarray(row["action_tokens"])]
     decoded = tok.decode(ids, horizon=horizon, action_dim=dim, embodiment=source.embodiment).actions[0]
     names = source.action_names or [f"action[{d}]" for d in range(dim)]
-    stats = tok.stats[source.embodiment]
+    stats = tok.stats[source.embodiment or ""]
     usual = np.asarray(stats.q99) - np.asarray(stats.q01)
     plots = []
     for d in range(dim):

@@ -76,3 +76,15 @@ def test_packages_import_only_what_they_may() -> None:
                     if name.split(".")[0] in ours and not any(name == m or name.startswith(m + ".") for m in may):
                         wrong.append(f"{path.relative_to(root)}:{node.lineno} imports {name}")
     assert wrong == []
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several of them need lies in a helper module, whose name does not begin with `test_`."""
+    import re
+    from pathlib import Path
+
+    between = re.compile(
+        r"^\s*(?:from|import)\s+(?:[\w.]+\.)?test_\w+|^\s*from\s+tests[\w.]*\s+import\s.*\btest_", re.MULTILINE
+    )
+    tests = Path(__file__).parent
+    assert [path.name for path in sorted(tests.rglob("*.py")) if between.search(path.read_text(encoding="utf-8"))] == []

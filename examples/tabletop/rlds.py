@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def demonstrate(
 
 
 def write(
-    folder: Path, embodiment: Embodiment, episodes: dict[str, Callable[[], Iterator[Demonstration]]], smallest: int
+    folder: Path, embodiment: Embodiment, episodes: Mapping[str, Callable[[], Iterator[Demonstration]]], smallest: int
 ) -> Path:
     """Writes `folder`/tabletop_<embodiment>/1.0.0, complete or not at all.
 
@@ -120,7 +120,7 @@ def write(
         }
     )
 
-    class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined, misc]
+    class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
         """Demonstrations of the tabletop world's scripted expert."""
 
         name = f"tabletop_{embodiment.name}"

@@ -212,10 +212,10 @@ def test_rlds_read_back_is_what_the_world_made(tabletop: Path) -> None:
             near = made["episode_metadata"]["named_is_nearest"]
             assert bool(episode.metadata["episode_metadata/named_is_nearest"]) == near
             assert np.array_equal(episode.steps["action"], np.stack([s["action"] for s in made["steps"]]))
-            assert episode.steps["action"].shape[1] == dims
+            assert np.shape(episode.steps["action"])[1] == dims
             assert 0.7 * hz_steps <= episode.length <= 8 * hz_steps
             assert episode.steps["language_instruction"][0].decode() == made["steps"][0]["language_instruction"]
-            assert episode.steps["is_last"].tolist() == [False] * (episode.length - 1) + [True]
+            assert list(episode.steps["is_last"]) == [False] * (episode.length - 1) + [True]
             image = np.asarray(Image.open(io.BytesIO(episode.steps["observation/image"][0])))
             original = made["steps"][0]["observation"]["image"]
             assert np.abs(image.astype(int) - original).mean() < 6  # JPEG

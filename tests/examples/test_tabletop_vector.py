@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from examples.tabletop import render
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make, make_vector
 from examples.tabletop.generate import GenerateConfig, main
@@ -101,10 +102,13 @@ def test_tables_that_are_not_active_stand_still() -> None:
 
 
 def test_pictures_are_of_the_moment_and_drawn_when_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    from examples.tabletop import vector
-
     drawn = []
-    monkeypatch.setitem(vector.CAMERAS, "primary", lambda tables: drawn.append(len(tables)) or tables.hand.copy())
+
+    def draw(tables: Tables) -> np.ndarray:
+        drawn.append(len(tables))
+        return tables.hand.copy()
+
+    monkeypatch.setitem(render.CAMERAS, "primary", draw)
     env = make_vector("planar", n=5)
     first = env.reset(range(5))
     start = env.tables.hand.copy()

@@ -36,7 +36,7 @@ def names(out: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("flags", [{}, {"overwrite": True}, {"resume": True}])
-def test_what_is_not_there_or_empty_may_be_written(tmp_path: Path, flags: dict[str, bool]) -> None:
+def test_what_is_not_there_or_empty_may_be_written(tmp_path: Path, flags: dict[str, Any]) -> None:
     (tmp_path / "empty").mkdir()
     for out in (tmp_path / "new" / "deeper", tmp_path / "empty"):
         place = check_output(out, LETTERS, **flags)

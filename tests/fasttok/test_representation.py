@@ -1,5 +1,7 @@
 """Forms of actions: what they mean, and that every one of them can be undone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from mixtures.spec import Source
 N, T = 3, 6
 
 
-def pieces(rotation: str, encoding: str) -> tuple[ActionColumns, ...]:
+def pieces(rotation: str, encoding: Any) -> tuple[ActionColumns, ...]:
     """Position, rotation and gripper of one arm; the state holds position and rotation in another order."""
     wide = width(rotation)
     return (
@@ -35,7 +37,7 @@ def random_chunks(rng: np.random.Generator, rotation: str, dim: int) -> np.ndarr
 
 @given(st.sampled_from(STORED), st.sampled_from(ACTION_FORMS), st.sampled_from(ROTATION_FORMS),
        st.sampled_from(["absolute", "delta"]), st.integers(0, 2**31))  # fmt: skip
-def test_every_form_can_be_undone(rotation: str, form: str, asked: str, encoding: str, seed: int) -> None:
+def test_every_form_can_be_undone(rotation: str, form: Any, asked: Any, encoding: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     represent = Representation(form=form, rotation=asked, step=0.1, pieces=pieces(rotation, encoding))
     dim = 4 + width(rotation)

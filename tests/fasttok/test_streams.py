@@ -194,16 +194,8 @@ def test_a_tokenizer_without_statistics_is_measured_on_data_that_names_a_robot(f
 @pytest.mark.slow
 def test_compiling_is_announced_once_and_kept(folder: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "chunks.npz", actions=CHUNKS[:3])
-    command = [
-        sys.executable,
-        "-m",
-        "fasttok.cli",
-        "encode",
-        folder,
-        tmp_path / "chunks.npz",
-        "--out",
-        tmp_path / "ids.npz",
-    ]
+    command: list[str | Path] = [sys.executable, "-m", "fasttok.cli", "encode", folder, tmp_path / "chunks.npz"]
+    command += ["--out", tmp_path / "ids.npz"]
     said = []
     for _ in range(2):
         env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}

@@ -14,7 +14,7 @@ from scipy.fft import dct
 
 from fasttok import ActionTokenizer
 
-transformers = pytest.importorskip("transformers")
+transformers: Any = pytest.importorskip("transformers")
 RNG = np.random.default_rng(3)
 CHUNKS = np.clip(np.cumsum(RNG.normal(0, 0.2, (200, 12, 3)), axis=1), -1, 1)
 

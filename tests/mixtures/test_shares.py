@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fasttok.errors import InputError
 from mixtures.parse import read_mixture
 from mixtures.shares import allocate, needs_frames, phases, shares
-from mixtures.spec import CurriculumPhase, Group, Mixture, Source
+from mixtures.spec import CurriculumPhase, Group, Mixture, Policy, Source
 
 
 def mixture(text: str, folder: Path) -> Mixture:
@@ -20,7 +20,7 @@ def mixture(text: str, folder: Path) -> Mixture:
 
 
 def flat(
-    policy: str, weights: list[float], temperature: float = 1.0, schedule: tuple[CurriculumPhase, ...] = ()
+    policy: Policy, weights: list[float], temperature: float = 1.0, schedule: tuple[CurriculumPhase, ...] = ()
 ) -> Mixture:
     members = tuple(Source(f"s{i}", "d", weight=w) for i, w in enumerate(weights))
     return Mixture("m", Group("m", members, 1.0, policy, temperature), schedule=schedule)
@@ -33,12 +33,13 @@ sizes = st.lists(st.integers(1, 10**7), min_size=1, max_size=6)
 def test_policies_are_their_formulas(frames: list[int], temperature: float) -> None:
     held = {f"s{i}": n for i, n in enumerate(frames)}
     weights = [1.0 + i for i in range(len(frames))]
-    for policy, parts in {
+    wanted: dict[Policy, np.ndarray] = {
         "as_given": np.array(weights),
         "proportional": np.array(frames, float),
         "temperature": np.array(frames, float) ** (1 / temperature),
         "weight_times_frames": np.array(weights) * np.array(frames),
-    }.items():
+    }
+    for policy, parts in wanted.items():
         found = shares(flat(policy, weights, temperature), held)
         assert found == pytest.approx(parts / parts.sum(), rel=1e-9)
         assert found.sum() == pytest.approx(1.0, abs=1e-12)

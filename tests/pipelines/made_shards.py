@@ -76,7 +76,7 @@ def read_all(path: Path, **options: Any) -> int:
     reader = ShardReader(str(path), **options)
     count = 0
     for mode in ("global", "block"):
-        for batch in reader.batches(99, mode, epochs=1):  # type: ignore[call-overload]
+        for batch in reader.batches(99, mode, epochs=1):
             for name in ("sample_id", "image/primary", "action", "prompt"):
                 try:
                     batch[name]

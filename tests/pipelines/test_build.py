@@ -102,7 +102,7 @@ def test_several_workers_write_the_same_bytes(chain: Chain, tmp_path: Path) -> N
 @pytest.mark.parametrize("full", [0, 60_000])
 def test_killed_and_resumed_writes_the_same_bytes(chain: Chain, tmp_path: Path, full: int) -> None:
     """20 SIGKILLs at random moments, also mid-write; with every other attempt on a disk that is full; see killed.py."""
-    given = {
+    given: dict[str, Any] = {
         "mixture": "demo",
         "samples": 1500,
         "index": str(chain.index),
@@ -200,7 +200,7 @@ def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path,
     from pipelines.index.run import run_index
 
     directories = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
-    run_index(IndexConfig(directories, tmp_path / "index"), [])
+    run_index(IndexConfig(directories, str(tmp_path / "index")), [])
     file = sorted((own_data / "tabletop_arm" / "1.0.0").glob("*train*tfrecord*"))[0]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1

@@ -75,7 +75,7 @@ def fewer_dims(feature: Any) -> None:
 )
 def test_bad_record_is_a_dead_letter(own_data: Path, tmp_path: Path, change: Any, reason: str, detail: str) -> None:
     rewrite(first_file(own_data), change)
-    result = run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index"), [])
+    result = run_index(IndexConfig((str(own_data / PLANAR),), str(tmp_path / "index")), [])
     balanced(result)
     counts = result.datasets["tabletop_planar"].splits["train"]
     assert counts.read == 12
@@ -98,7 +98,7 @@ def test_damaged_files_and_lines_are_counted(own_data: Path, tmp_path: Path) -> 
     lines[3] = json.dumps({**json.loads(lines[3]), "answer": ""})
     (vqa / "images" / json.loads(lines[4])["image"]).unlink()
     (vqa / "train.jsonl").write_text("\n".join(lines) + "\n")
-    result = run_index(IndexConfig((str(own_data / PLANAR), str(vqa)), tmp_path / "index"), [])
+    result = run_index(IndexConfig((str(own_data / PLANAR), str(vqa)), str(tmp_path / "index")), [])
     balanced(result)
     counts = result.datasets["tabletop_planar"].splits["train"]
     assert counts.rejected == {"truncated": 1}
@@ -113,31 +113,31 @@ def test_nothing_usable_is_an_error(own_data: Path, tmp_path: Path) -> None:
     spec = own_data / PLANAR / "features.json"
     spec.write_text(spec.read_text().replace('"3"', '"4"'))
     with pytest.raises(InputError, match=r"no usable episode.*features"):
-        run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index"), [])
+        run_index(IndexConfig((str(own_data / PLANAR),), str(tmp_path / "index")), [])
     assert not (tmp_path / "index" / "index.json").exists()
 
 
 def test_output_that_exists_is_left_alone(chain: Chain, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--overwrite"):
-        run_index(IndexConfig(chain.datasets, chain.index), [])
+        run_index(IndexConfig(chain.datasets, str(chain.index)), [])
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="not an INDEX"):
-        run_index(IndexConfig(chain.datasets, tmp_path, overwrite=True), [])
+        run_index(IndexConfig(chain.datasets, str(tmp_path), overwrite=True), [])
     assert (tmp_path / "thesis.tex").exists()
     with pytest.raises(InputError, match="does not exist"):
-        run_index(IndexConfig((str(tmp_path / "nothing"),), tmp_path / "index"), [])
+        run_index(IndexConfig((str(tmp_path / "nothing"),), str(tmp_path / "index")), [])
     with pytest.raises(InputError, match=r"give one of them: .*tabletop_planar/1\.0\.0"):
         run_index(IndexConfig((str(chain.data / "tabletop_planar"),), str(tmp_path / "index")), [])
     with pytest.raises(InputError, match="none of the splits"):
-        run_index(IndexConfig(chain.datasets, tmp_path / "index", splits=("test",)), [])
+        run_index(IndexConfig(chain.datasets, str(tmp_path / "index"), splits=("test",)), [])
 
 
 def test_same_digest_again_and_elsewhere(chain: Chain, own_data: Path, tmp_path: Path) -> None:
     digest = json.loads((chain.index / "index.json").read_text())["digest"]
     moved = tuple(d.replace(str(chain.data), str(own_data)) for d in chain.datasets)
-    assert run_index(IndexConfig(moved, tmp_path / "moved"), []).digest == digest
+    assert run_index(IndexConfig(moved, str(tmp_path / "moved")), []).digest == digest
     rewrite(first_file(own_data), lambda f: f["steps/action"].float_list.value.__setitem__(0, 0.001))
-    assert run_index(IndexConfig(moved, tmp_path / "changed"), []).digest != digest
+    assert run_index(IndexConfig(moved, str(tmp_path / "changed")), []).digest != digest
 
 
 @pytest.mark.slow
@@ -183,22 +183,22 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(chain: Chain, t
 def test_unknown_dataset_names_what_to_do(own_data: Path, tmp_path: Path) -> None:
     (own_data / PLANAR / "dataset.yaml").unlink()
     with pytest.raises(InputError, match=r"dataset\.yaml.*--entries"):
-        run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index"), [])
+        run_index(IndexConfig((str(own_data / PLANAR),), str(tmp_path / "index")), [])
     entries = tmp_path / "mine.yaml"
     entries.write_text(
         "name: tabletop_planar\nkind: robot\nembodiment: planar\ncontrol_hz: 10\ncameras: {primary: observation/image}\n"
         "language: language_instruction\naction:\n  - {from: action, encodng: delta}\n"
     )
     with pytest.raises(InputError, match="encodng"):
-        run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index", entries=(str(entries),)), [])
+        run_index(IndexConfig((str(own_data / PLANAR),), str(tmp_path / "index"), entries=(str(entries),)), [])
     entries.write_text(entries.read_text().replace("encodng", "encoding"))
-    result = run_index(IndexConfig((str(own_data / PLANAR),), tmp_path / "index", entries=(str(entries),)), [])
+    result = run_index(IndexConfig((str(own_data / PLANAR),), str(tmp_path / "index"), entries=(str(entries),)), [])
     assert result.datasets["tabletop_planar"].entry.action_encoding == ("delta",) * 3
 
 
 def test_reader_and_index_agree_on_real_bridge(shared_data: Path, tmp_path: Path) -> None:
     directory = str(shared_data / "rlds" / "bridge_dataset" / "1.0.0")
-    result = run_index(IndexConfig((directory,), tmp_path / "index"), [])
+    result = run_index(IndexConfig((directory,), str(tmp_path / "index")), [])
     balanced(result)
     for split, counts in result.datasets["bridge_dataset"].splits.items():
         opened = rlds.open_directory(directory)

@@ -269,7 +269,7 @@ def test_steps_that_two_sources_took_are_a_warning(chain: Chain, tmp_path: Path)
 
 @pytest.mark.slow
 def test_bridge_val_repeats_train_and_is_caught(shared_data: Path, tmp_path: Path) -> None:
-    run_index(IndexConfig((str(shared_data / "rlds" / "bridge_dataset" / "1.0.0"),), tmp_path / "index"), [])
+    run_index(IndexConfig((str(shared_data / "rlds" / "bridge_dataset" / "1.0.0"),), str(tmp_path / "index")), [])
     (tmp_path / "mixture.yaml").write_text(
         "name: both\nchunk: {seconds: 1.0}\nunit: samples\nsources:\n  - {dataset: bridge_dataset, weight: 4}\n"
         "  - {dataset: bridge_dataset, name: bridge_val, split: val, weight: 1}\n"

@@ -12,7 +12,7 @@ from PIL import Image
 from fasttok import ActionTokenizer
 from fasttok.common.images import UndecodableError
 from fasttok.errors import InputError
-from mixtures.spec import Resize
+from mixtures.spec import Fit, Resize
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.resize import resized
 from pipelines.builder.run import run_build
@@ -69,17 +69,18 @@ def test_images_are_resized_once_and_only_when_asked(chain: Chain, tmp_path: Pat
 
 def test_resizing_keeps_proportions_pads_and_turns_channels() -> None:
     red = jpeg(100, 50)
-    for fit, size in (("inside", (40, 20)), ("pad", (40, 40)), ("stretch", (40, 40))):
+    wanted: tuple[tuple[Fit, tuple[int, int]], ...] = (("inside", (40, 20)), ("pad", (40, 40)), ("stretch", (40, 40)))
+    for fit, size in wanted:
         data, changed = resized(red, Resize(40, 40, fit))
         image = Image.open(io.BytesIO(data))
         assert (image.size, changed) == (size, True)
-        corner = image.convert("RGB").getpixel((20, 0))
+        corner = np.asarray(image.convert("RGB"))[0, 20]
         assert (max(corner) < 40) == (fit == "pad")  # black bars above and below
     assert resized(red, Resize(50, 100)) == (red, False)
     assert resized(red, Resize(200, 200)) == (red, False)  # inside never enlarges
     turned, changed = resized(red, Resize(50, 100), bgr=True)
     assert changed
-    blue = Image.open(io.BytesIO(turned)).convert("RGB").getpixel((50, 25))
+    blue = np.asarray(Image.open(io.BytesIO(turned)).convert("RGB"))[25, 50]
     assert blue[2] > 150 > blue[0]
     with pytest.raises(UndecodableError):
         resized(red[:300], Resize(40, 40))

@@ -137,6 +137,7 @@ def test_numbers_that_cannot_be(samples: int, shards: int | None, says: str) -> 
 
 
 def test_a_source_without_records_says_why() -> None:
-    empty = Holding(*[np.zeros(0, np.int64)] * 4, 0, 0, {"matches": 7})  # type: ignore[arg-type]
+    nothing, none = np.zeros(0, np.int32), np.zeros(0, np.int64)
+    empty = Holding(nothing, none, nothing, none, 0, 0, {"matches": 7})
     with pytest.raises(InputError, match=r"passes its filters .*7 left out by matches"):
         make_plan(mixture(1), {"s0": empty}, "i", 5, 0)

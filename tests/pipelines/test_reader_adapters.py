@@ -25,7 +25,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def ids(shards: str, **options: Any) -> list[list[str]]:
+def ids(shards: str, **options: Any) -> list[Any]:
     return [batch["sample_id"] for batch in ShardReader(shards).batches(**options)]
 
 

@@ -127,7 +127,7 @@ def test_dense_arrays_and_views(shards: Path) -> None:
     assert action.dtype == np.float32
     assert np.shares_memory(action, batch["action"][0])
     assert action.tolist() == [a.tolist() for a in batch["action"]]
-    assert batch.array("step").tolist() == batch["step"].tolist()
+    assert batch.array("step").tolist() == list(batch["step"])
     for name in ("image/primary", "image/wrist"):
         views = [None if v is None else bytes(v) for v in batch.views(name)]
         assert views == batch["image/primary" if name == "image/primary" else "image/wrist"]

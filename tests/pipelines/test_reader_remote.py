@@ -91,7 +91,7 @@ def http(local: Path) -> Iterator[tuple[str, type[Served]]]:
 
 
 def ids(reader: ShardReader, mode: Any, **options: Any) -> list[str]:
-    got = []
+    got: list[str] = []
     for batch in reader.batches(100, mode, epochs=1, window=2, pool=2, **options):
         got += batch["sample_id"]
     return got

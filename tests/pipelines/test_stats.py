@@ -62,6 +62,7 @@ def test_numbers_are_those_of_a_loop_over_the_rows(chain: Chain, capsys: pytest.
             sum(row["action_steps"] < source.horizon for row in rows),
         )
         real = np.concatenate([row["action"].reshape(-1, source.action_dim)[: row["action_steps"]] for row in rows])
+        assert source.embodiment is not None
         stats = tok.stats[source.embodiment]
         for d, dim in enumerate(found["action"]):
             assert dim["name"] == source.action_names[d]
@@ -165,5 +166,5 @@ def test_spread_is_what_numpy_says(lengths: list[int]) -> None:
     assert found is not None
     assert found["total"] == sum(lengths)
     assert found["mean"] == pytest.approx(np.mean(lengths))
-    for name, q in (("p5", 5), ("p50", 50), ("p95", 95)):
-        assert found[name] == np.percentile(lengths, q, method="inverted_cdf")
+    for share, q in ((found["p5"], 5), (found["p50"], 50), (found["p95"], 95)):
+        assert share == np.percentile(lengths, q, method="inverted_cdf")

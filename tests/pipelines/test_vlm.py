@@ -21,6 +21,7 @@ from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.vlm.confined_folder import check_name
 from pipelines.vlm.image_files import open_images
+from pipelines.vlm.record import MAX_TEXT
 from tests.pipelines import vlm_data
 from tests.pipelines.vlm_data import MAKERS, Made
 
@@ -255,7 +256,7 @@ def test_jsonl_files_are_cut_into_jobs_of_lines(tmp_path: Path) -> None:
     whole = list(vlm.read(source, (0, None, 0)))
     assert [r.where for r in found] == [r.where for r in whole]
     assert [r.where.number for r in whole] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
-    file.write_bytes(lines[0] + b"\n" + b"x" * (vlm.jsonl.MAX_TEXT * 3) + b"\n" + lines[1])
+    file.write_bytes(lines[0] + b"\n" + b"x" * (MAX_TEXT * 3) + b"\n" + lines[1])
     found = list(vlm.read(source, (0, None, 0)))
     assert [r.where.number for r in found] == [0, 1, 2]  # a line without end costs itself
     assert isinstance(found[1], BadRecord)

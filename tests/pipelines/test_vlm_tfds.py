@@ -37,7 +37,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )
 
-    class Captioned(module.core.GeneratorBasedBuilder):  # type: ignore[name-defined,misc]
+    class Captioned(module.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
         name, VERSION = "captioned", module.core.Version("1.0.0")
 
         def _info(self) -> Any:

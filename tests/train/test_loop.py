@@ -129,7 +129,8 @@ def test_evaluation_counts_and_questions(
 
 
 def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path) -> None:
-    from train.evaluate import EvaluateConfig, load_factory, main
+    from train.evaluate import EvaluateConfig, main
+    from train.rollouts import load_factory
 
     with pytest.raises(InputError, match="--env"):
         main(EvaluateConfig(trained))

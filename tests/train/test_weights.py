@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import jax
 import ml_dtypes
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.parity import TINY
+from tests.train.tiny_runs import TINY as TINY_RUN
 from train import export, model, weights
 from train.config import ModelConfig, TrainConfig
 from train.params import count
@@ -45,11 +46,11 @@ def jax_tree(params: Flat, config: ModelConfig) -> Flat:
     return {f"PaliGemma/{n}" if n.startswith(("img/", "llm/")) else n: a for n, a in out.items()}
 
 
-def save(params: Flat, config: ModelConfig, layout: str, out: Path, dtype: str = "float32") -> Path:
+def save(params: Flat, config: ModelConfig, layout: Any, out: Path, dtype: Any = "float32") -> Path:
     """A checkpoint at `out` or below; returns what --weights would be given."""
     out.mkdir(parents=True, exist_ok=True)
     if layout == "npz":
-        np.savez(out / "params.npz", **jax_tree(params, config))
+        np.savez(out / "params.npz", **cast(Any, jax_tree(params, config)))
         return out / "params.npz"
     if layout.startswith("orbax"):
         tree = {name + "/value" * (layout == "orbax_nnx"): a for name, a in jax_tree(params, config).items()}
@@ -110,7 +111,7 @@ def test_there_and_back_to_the_bit(tmp_path: Path, layout: str) -> None:
     ),
     family=st.sampled_from(["jax", "torch"]),
 )
-def test_every_number_has_exactly_one_place(sizes: dict[str, int], family: Any) -> None:
+def test_every_number_has_exactly_one_place(sizes: dict[str, Any], family: Any) -> None:
     even = {"vision_width": 2 * sizes["vision_heads"], "expert_width": 2 * sizes["expert_width"]}
     config = dataclasses.replace(SMALL, image_size=2 * sizes["patch"], **sizes | even)
     shapes = our_shapes(config)
@@ -228,8 +229,9 @@ def test_paligemma_reproduces_its_forward(shared_data: Path) -> None:
         "token_ar": inputs["token_type_ids"][:, 16:] == 1,
     }
     with jax.default_matmul_precision("highest"):
-        context = model.run_backbone(unflatten(loaded), batch, config)
-        logits = model.logits(unflatten(loaded), context.hidden)
+        params: Any = unflatten(loaded)
+        context = model.run_backbone(params, batch, config)
+        logits = model.logits(params, context.hidden)
     valid = inputs["attention_mask"] == 1
     for ours, theirs in ((context.hidden, golden["hidden_states/03"]), (logits, golden["logits"])):
         error = np.abs(np.asarray(ours) - theirs)[valid]
@@ -264,8 +266,9 @@ def test_pi05_reproduces_its_velocity(shared_data: Path) -> None:
         "token_ar": np.zeros_like(mask),
     }
     with jax.default_matmul_precision("highest"):
-        context = model.run_backbone(unflatten(loaded), batch, TINY)
-        velocity = model.run_expert(unflatten(loaded), context, golden["x_t"], inputs["time"], TINY)
+        params: Any = unflatten(loaded)
+        context = model.run_backbone(params, batch, TINY)
+        velocity = model.run_expert(params, context, golden["x_t"], inputs["time"], TINY)
     assert np.abs(np.asarray(velocity) - golden["v_t"]).max() <= 1e-4 * max(1.0, np.abs(golden["v_t"]).max())
 
 
@@ -393,7 +396,7 @@ def test_pi0s_expert_is_not_ours(tmp_path: Path, layout: str) -> None:
             f"PaliGemma/llm/layers/pre_{n}_norm_1/scale": np.zeros((2, 20), np.float32) for n in ("attention", "ffw")
         }
         arrays |= {"state_proj/kernel": np.zeros((5, 20), np.float32)}
-        np.savez(path, **arrays)
+        np.savez(path, **cast(Any, arrays))
     else:
         file = path / "model.safetensors"
         arrays = {n: a for n, a in load_file(file).items() if "dense" not in n and "time_mlp" not in n}
@@ -512,7 +515,7 @@ def test_damaged_archives(tmp_path: Path) -> None:
     file.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
     with pytest.raises(InputError, match="cannot be read"):
         load(file, SMALL)
-    np.savez(file, **jax_tree(random_params(SMALL), SMALL) | {"time_mlp_in/bias": np.array([{}], object)})
+    np.savez(file, **cast(Any, jax_tree(random_params(SMALL), SMALL) | {"time_mlp_in/bias": np.array([{}], object)}))
     with pytest.raises(InputError, match="object"):
         load(file, SMALL)
 
@@ -556,7 +559,12 @@ def test_each_tensor_is_read_once(tmp_path: Path) -> None:
     """Streaming: nothing reads a checkpoint twice, or what it does not use."""
     todo = plan(save(random_params(SMALL), SMALL, "openpi", tmp_path), VLM)
     asked, real = [], todo.stored.read
-    todo.stored.read = lambda name: (asked.append(name), real(name))[1]  # type: ignore[method-assign]
+
+    def read(name: str) -> Any:
+        asked.append(name)
+        return real(name)
+
+    todo.stored.read = read  # type: ignore[method-assign]
     weights.read(todo)
     assert sorted(asked) == sorted(
         n for n in todo.stored.headers if not canonical("torch", n).startswith(("expert", "action", "time"))
@@ -595,12 +603,10 @@ def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.Cap
     from train.loop import run
     from train.setup import prepare
 
-    sizes = {"vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
-             "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32}  # fmt: skip
     small = TrainConfig(
         chain.shards,
         tmp_path / "run",
-        model=ModelConfig(**sizes),
+        model=ModelConfig(**TINY_RUN),
         data=DataConfig(text_vocab=600),
         steps=2,
         batch_size=8,
