@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
     beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    for name in ("apache_beam", "root"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="apache_beam")
     cores = os.cpu_count() or 1
     if not beam_args and jobs >= MANY_JOBS and cores > 1:
@@ -96,6 +96,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
             return
         try:
             with (
+                _quiet_root_logger(),
                 _LiveCountsWatch(live, stage.records, advance),
                 beam.Pipeline(options=PipelineOptions(flags(beam_args))) as pipeline,
             ):
@@ -105,6 +106,18 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
             if known is None:
                 raise
             raise InputError(known) from None
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Beam and its clients warn through the root logger; afterwards it is as before, as what we log ourselves goes there too."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def flags(beam_args: list[str]) -> list[str]:
