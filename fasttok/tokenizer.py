@@ -439,10 +439,10 @@ class ActionTokenizer:
 
 def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:
     """(n, T, D) arrays out of one array, or of an iterable of (T, D) or (n, T, D) chunks whose T may differ."""
-    parts = [group] if isinstance(group, np.ndarray) and group.ndim == 3 else group
-    for ndim, alike in itertools.groupby(map(np.asarray, parts), lambda part: part.ndim):
+    arrays = [group] if isinstance(group, np.ndarray) and group.ndim == 3 else group
+    for ndim, alike in itertools.groupby(map(np.asarray, arrays), lambda array: array.ndim):
         if ndim == 3:
-            yield from (part[i : i + size] for part in alike for i in range(0, len(part), size))
+            yield from (array[i : i + size] for array in alike for i in range(0, len(array), size))
         elif ndim == 2:
             yield from stacks(alike, size)
         else:

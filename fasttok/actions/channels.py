@@ -26,6 +26,10 @@ class Channels:
         binary: dims that know two values.
         ends: (2, D) the two values, normalised.
         dim: D, None if unknown.
+
+    >>> channels = Channels.of(None, Embodiment(10, 3, action_encoding=("delta", "delta", "gripper"), gripper="omit"))
+    >>> channels.count(3), channels.forward(np.ones((1, 10, 3))).shape, channels.backward(np.ones((1, 10, 2))).shape
+    (2, (1, 10, 2), (1, 10, 3))
     """
 
     stats: NormStats | None

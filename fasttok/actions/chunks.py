@@ -48,7 +48,11 @@ def chunk_at(actions: NDArray[Any], step: int, horizon: int, encoding: Sequence[
 
 
 def chunks_at(actions: NDArray[Any], steps: NDArray[np.int64], horizon: int, encoding: Sequence[str]) -> NDArray[Any]:
-    """The chunks that start at some steps: (T, D) -> (n, horizon, D)."""
+    """The chunks that start at some steps: (T, D) -> (n, horizon, D).
+
+    >>> chunks_at(np.arange(3.0)[:, None], np.array([2]), 2, ["delta"])[0, :, 0]
+    array([2., 0.])
+    """
     if actions.ndim != 2 or not len(actions):
         raise InputError(f"chunks_at: actions have shape {actions.shape}, expected (steps, dims) with steps >= 1")
     padding = np.where(_is_delta(encoding, actions.shape[1]), 0, actions[-1]).astype(actions.dtype)

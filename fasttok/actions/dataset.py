@@ -247,7 +247,11 @@ class Dataset:
 
 
 def embodiment_name(episode: Episode) -> str:
-    """What the episode calls its robot."""
+    """What the episode calls its robot.
+
+    >>> embodiment_name(Episode({}, {"dataset": "bridge"}))
+    'bridge'
+    """
     return str(episode.metadata.get("embodiment") or episode.metadata.get("dataset") or "robot")
 
 
@@ -256,6 +260,9 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
 
     Raises:
         InputError: there is none, or it holds NaN or inf (with step and dim).
+
+    >>> action_of(Episode({"action": np.zeros((4, 2))}), "action").shape
+    (4, 2)
     """
     if key not in episode.steps:
         raise InputError(

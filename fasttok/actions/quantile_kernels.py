@@ -49,10 +49,21 @@ _upper, _lower = compiled(_count_upper), compiled(_count_lower)
 
 
 def count_upper(x: NDArray[np.float32], sums: NDArray[np.int64], upper: NDArray[np.int64]) -> bool:
-    """First reading of (n, D) values, contiguous; False if one is NaN or inf."""
+    """First reading of (n, D) values, contiguous; False if one is NaN or inf.
+
+    >>> sums, upper = np.zeros((1, 256, 3), np.int64), np.zeros((1, 1 << 16), np.int64)
+    >>> count_upper(np.array([[1.0], [2.0]], np.float32), sums, upper), int(upper.sum())
+    (True, 2)
+    """
     return bool(_upper(x.view(np.uint32), sums, upper))
 
 
 def count_lower(x: NDArray[np.float32], slots: NDArray[np.int32], lower: NDArray[np.int64]) -> None:
-    """Second reading."""
+    """Second reading.
+
+    >>> slots, lower = np.zeros((1, 1 << 16), np.int32), np.zeros((1, 1, 1 << 16), np.int64)
+    >>> count_lower(np.array([[1.0], [2.0]], np.float32), slots, lower)
+    >>> int(lower.sum())
+    2
+    """
     _lower(x.view(np.uint32), slots, lower)

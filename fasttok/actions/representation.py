@@ -58,6 +58,10 @@ class Representation:
 
     Raises:
         InputError: an unknown form, or one that the pieces do not allow.
+
+    >>> moves = Representation(form="delta", pieces=(ActionColumns(0, 1, "absolute", state=(0,)),))
+    >>> moves(np.array([[[1.0], [3.0]]]), np.array([[0.5]]))[0, :, 0]
+    array([0.5, 2. ], dtype=float32)
     """
 
     form: ActionForm = "stored"

@@ -22,7 +22,11 @@ WIDTHS = {"euler": 3, "quaternion": 4, "6d": 6}
 
 
 def width(stored: str) -> int:
-    """Columns of a stored rotation."""
+    """Columns of a stored rotation.
+
+    >>> width("euler_xyz"), width("quaternion_wxyz")
+    (3, 4)
+    """
     return 4 if stored.startswith("quaternion") else 3
 
 
@@ -31,6 +35,9 @@ def read(values: NDArray[Any], stored: str) -> "Rotation":
 
     Raises:
         InputError: another number of columns.
+
+    >>> read(np.array([[0.0, 0.0, np.pi / 2]]), "euler_xyz").apply([1.0, 0.0, 0.0]).round(6)
+    array([[0., 1., 0.]])
     """
     from scipy.spatial.transform import Rotation
 
@@ -47,7 +54,11 @@ def read(values: NDArray[Any], stored: str) -> "Rotation":
 
 
 def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
-    """Rotations in a form that was asked for, or in a stored one: (n, 3, 4 or 6)."""
+    """Rotations in a form that was asked for, or in a stored one: (n, 3, 4 or 6).
+
+    >>> write(read(np.zeros((1, 3)), "rotation_vector"), "quaternion")
+    array([[0., 0., 0., 1.]])
+    """
     if form == "6d":
         matrix = rotation.as_matrix()
         return np.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1)
@@ -62,7 +73,11 @@ def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
 
 
 def from_6d(values: NDArray[Any]) -> "Rotation":
-    """(n, 6) -> rotations, by Gram-Schmidt: what a network gives need not be orthonormal."""
+    """(n, 6) -> rotations, by Gram-Schmidt: what a network gives need not be orthonormal.
+
+    >>> from_6d(np.array([[2.0, 0.0, 0.0, 1.0, 3.0, 0.0]])).magnitude()
+    array([0.])
+    """
     from scipy.spatial.transform import Rotation
 
     first, second = np.split(np.asarray(values, np.float64), 2, axis=-1)

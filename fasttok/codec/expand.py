@@ -99,7 +99,11 @@ def _size(lead: int) -> int:
 
 @inlined
 def is_character(code: int, least: int) -> bool:
-    """Whether a code may be encoded in as many bytes as it was."""
+    """Whether a code may be encoded in as many bytes as it was.
+
+    >>> is_character(0x41, 0), is_character(0xD800, 0x800)
+    (True, False)
+    """
     return least <= code <= 0x10FFFF and not 0xD800 <= code < 0xE000
 
 

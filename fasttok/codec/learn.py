@@ -22,6 +22,12 @@ def learn(
 
     Raises:
         InputError: the alphabet alone is larger than `vocab_size`, or no string could hold it.
+
+    >>> import numpy as np
+    >>> with Corpus() as corpus:
+    ...     corpus.add(np.array([[0.0, 1.0, 0.0, 1.0]]))
+    ...     learn(corpus, "native", 3, 0, 1).tokens
+    ('\\x00', '\\x01', '\\x00\\x01')
     """
     top = high - low
     if top > MAX_CODE:

@@ -42,6 +42,10 @@ def pair_table(merges: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64],
     Args:
         merges: (m, 3) of left, right and new symbol, in order of rank.
         size: number of symbols; `size` itself may be looked up and has no pair.
+
+    >>> base, pairs = pair_table(np.array([[0, 1, 2]], np.int32), 3)
+    >>> int(pairs[base[0] + 1]) == 0 << 32 | 0
+    True
     """
     rank = {(left, right): r for r, (left, right) in enumerate(merges[:, :2].tolist())}
     rows = np.array([(left, right, r) for (left, right), r in sorted(rank.items())], np.int32).reshape(-1, 3)
@@ -191,6 +195,10 @@ def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> in
     r"""End of the word that begins at place i, by GPT-2's pattern over characters whose classes are given.
 
     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+
+    >>> classes = np.array([BLANK, LETTER], np.uint8)
+    >>> word_end(np.array([0, 1, 1, 0], np.int32), 0, classes)
+    3
     """
     short: int = contraction(codes, i)
     if short:

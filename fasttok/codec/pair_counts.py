@@ -157,7 +157,13 @@ def find(slots: NDArray[np.uint64], pair: int) -> np.int64:
 
 @compiled
 def enter(slots: NDArray[np.uint64], pairs: NDArray[np.uint32]) -> None:
-    """Fills an empty table."""
+    """Fills an empty table.
+
+    >>> slots = np.full(8, FREE, np.uint64)
+    >>> enter(slots, np.array([5 << 16 | 7], np.uint32))
+    >>> int(find(slots, 5 << 16 | 7)), int(find(slots, 5))
+    (0, -1)
+    """
     for number in range(len(pairs)):
         slots[slot(slots, pairs[number])] = np.uint64(pairs[number]) << np.uint64(32) | np.uint64(number)
 
@@ -209,7 +215,11 @@ def count_rows(symbols: NDArray[np.uint16], rows: NDArray[np.int64], first: int,
 
 @compiled
 def most_frequent(counts: NDArray[np.int64], pairs: NDArray[np.uint32]) -> int:
-    """The number of the highest count above 0, of these the one of smallest pair; -1 if there is none."""
+    """The number of the highest count above 0, of these the one of smallest pair; -1 if there is none.
+
+    >>> most_frequent(np.array([1, 4, 4]), np.array([9, 8, 7], np.uint32))
+    2
+    """
     best, most = -1, np.int64(1)
     for first in range(0, len(counts), BLOCK):
         block = counts[first : first + BLOCK]
@@ -306,7 +316,12 @@ def forget(used: int, tables: PairTables) -> int:
 
 @compiled
 def move_together(symbols: NDArray[np.uint16], rows: NDArray[np.int64]) -> int:
-    """Closes the gaps between rows; returns where the last ends."""
+    """Closes the gaps between rows; returns where the last ends.
+
+    >>> symbols, rows = np.array([1, 0, 2, 3], np.uint16), np.array([[0, 1], [2, 2]])
+    >>> move_together(symbols, rows), symbols[:3].tolist()
+    (3, [1, 2, 3])
+    """
     end = 0
     for row in range(len(rows)):
         start = rows[row, START]

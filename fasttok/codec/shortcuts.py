@@ -127,7 +127,11 @@ class Shortcuts:
 
 
 def character_classes(count: int) -> NDArray[np.uint8]:
-    """Class of each code below `count` in GPT-2's pattern, asked of the library that the published code uses."""
+    """Class of each code below `count` in GPT-2's pattern, asked of the library that the published code uses.
+
+    >>> character_classes(128)[[ord("a"), ord("7"), ord(" ")]].tolist() == [LETTER, NUMBER, BLANK]
+    True
+    """
     # Surrogates and what is beyond Unicode are no characters; a row with such a code is refused.
     text = "".join(chr(c) if not 0xD800 <= c < 0xE000 and c <= 0x10FFFF else "x" for c in range(count))
     classes = np.full(count, OTHER, np.uint8)

@@ -81,6 +81,9 @@ def step_columns(table: pa.Table, number: str) -> dict[str, np.ndarray | list[by
 
     Raises:
         ValueError: the lists of a column differ in length.
+
+    >>> step_columns(pa.table({"episode": [0, 0], "action": [[1.0, 2.0], [3.0, 4.0]]}), "episode")["action"].shape
+    (2, 2)
     """
     return {name: _column(table[name]) for name in table.column_names if name != number}
 

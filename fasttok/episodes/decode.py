@@ -28,6 +28,10 @@ def decode(data: bytes | bytearray, features: dict[str, Feature], length: int | 
 
     Raises:
         MismatchError: not an Example, or a feature is missing, of another type or of another length than declared.
+
+    >>> number = Feature("a", (1,), "int64", "tensor")
+    >>> decode(bytes.fromhex("0a0c0a0a0a016112051a030a0103"), {"a": number})
+    {'a': array([3])}
     """
     try:
         stored = parse_example(data, length)

@@ -198,6 +198,9 @@ def files_of(directory: RldsDirectory, split: str) -> list[str]:
 
     Raises:
         InputError: no such split.
+
+    >>> files_of(RawRldsDirectory("toy/1.0.0", "toy", "1.0.0", {}, {"train": ["toy/1.0.0/a"]}, {}), "train")
+    ['toy/1.0.0/a']
     """
     if split not in directory.splits:
         raise unknown_name("split", split, directory.splits, f"in {directory.path}")

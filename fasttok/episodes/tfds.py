@@ -182,7 +182,11 @@ def keep_images(module: Any, features: Any) -> Any:
 
 
 def flatten(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """(flat name, value) of a nested dictionary's leaves; ragged values as nested lists of arrays or bytes."""
+    """(flat name, value) of a nested dictionary's leaves; ragged values as nested lists of arrays or bytes.
+
+    >>> [*flatten({"observation": {"state": 1}, "reward": 2})]
+    [('observation/state', 1), ('reward', 2)]
+    """
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield from flatten(value, f"{name}/{key}" if name else key)
@@ -191,7 +195,11 @@ def flatten(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def ragged(value: Any) -> Any:
-    """A tf.ragged value as nested lists, its innermost rows arrays or lists of bytes."""
+    """A tf.ragged value as nested lists, its innermost rows arrays or lists of bytes.
+
+    >>> ragged(np.array([1, 2]))
+    array([1, 2])
+    """
     if not hasattr(value, "row_splits"):
         array = np.asarray(value)
         return array.tolist() if array.dtype == object and array.ndim == 1 else array

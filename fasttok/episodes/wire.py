@@ -31,6 +31,9 @@ def parse_example(data: Bytes, end: int | None = None) -> dict[str, Value | None
 
     Raises:
         WireError: not such a message. Whatever the bytes, no more memory is taken than a small multiple of their number.
+
+    >>> parse_example(bytes.fromhex("0a0c0a0a0a016112051a030a0103"))
+    {'a': array([3])}
     """
     found: dict[str, Value | None] = {}
     view = memoryview(data)  # slices of it are no copies; single bytes are read faster from `data`
@@ -53,10 +56,10 @@ def _entry(data: Bytes, view: memoryview, start: int, end: int) -> tuple[bytes, 
         if content:
             return bytes(view[start + 2 : at]), _feature(data, view, content, end)
     name, value = b"", None
-    for part, a, b in _delimited(data, start, end):
-        if part == 1:
+    for field, a, b in _delimited(data, start, end):
+        if field == 1:
             name = bytes(view[a:b])
-        elif part == 2:
+        elif field == 2:
             value = _feature(data, view, a, b)
     return name, value
 

@@ -33,7 +33,15 @@ class Measured:
 
 def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], measured: dict[str, Measured],
               points: Sequence[Point], note: str = "") -> str:  # fmt: skip
-    """The report of one tokenizer on one data set."""
+    """The report of one tokenizer on one data set.
+
+    >>> from fasttok.evaluation.metrics import measure
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> tok = ActionTokenizer.fit(chunks, 256)
+    >>> measured = Measured(measure(tok, chunks), np.ones(15), np.ones(15))
+    >>> "Tokens per chunk" in eval_page(tok, "mine", [{"embodiment": "arm"}], {"arm": measured}, [])
+    True
+    """
     mean = float(np.mean([m.metrics.fast_tokens for m in measured.values()]))
     ratio = float(np.mean([m.metrics.ratio for m in measured.values()]))
     sections: list[Any] = [
@@ -78,7 +86,11 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
 
 
 def rate_plots(points: Sequence[Point]) -> Markup:
-    """Tokens against error for each embodiment, one line a vocabulary size, and all points as a table."""
+    """Tokens against error for each embodiment, one line a vocabulary size, and all points as a table.
+
+    >>> rate_plots([Point("arm", 10.0, 256, 30.0, 0.01)]).count("<svg")
+    1
+    """
     cards = []
     for embodiment in dict.fromkeys(p.embodiment for p in points):
         sizes = sorted({p.vocab_size for p in points if p.embodiment == embodiment})
@@ -105,7 +117,11 @@ def rate_plots(points: Sequence[Point]) -> Markup:
 
 
 def histogram(values: NDArray[Any], counts: NDArray[Any], title: str, colour: str) -> Markup:
-    """Bars of counts."""
+    """Bars of counts.
+
+    >>> histogram(np.array([3, 4]), np.array([1, 2]), "tokens per chunk", PALETTE[0]).count("<svg")
+    1
+    """
     low, high = float(values.min()), float(values.max())
     edges = np.arange(low, high + 2) if high - low < 60 else np.linspace(low, high + 1, 41)
     heights, edges = np.histogram(np.repeat(values, counts), edges)

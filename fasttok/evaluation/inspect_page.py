@@ -18,6 +18,11 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[tuple[str, str
         tok: the tokenizer.
         name: what to call it.
         shown: title, embodiment and chunk (T, D) in raw units of each.
+
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> tok = ActionTokenizer.fit(chunks, 256)
+    >>> "<h2>the first</h2>" in inspect_page(tok, "mine", [("the first", None, chunks[0])])
+    True
     """
     sections: list[Any] = [
         tag("h1", f"Chunks through {name}"),
@@ -30,7 +35,12 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[tuple[str, str
 
 
 def chunk_section(tok: ActionTokenizer, embodiment: str | None, chunk: NDArray[Any]) -> list[Markup]:
-    """One chunk."""
+    """One chunk.
+
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> len(chunk_section(ActionTokenizer.fit(chunks, 256), None, chunks[0]))
+    4
+    """
     ids = tok.encode_report(chunk, embodiment=embodiment).ids[0]
     back = tok.decode([ids], horizon=chunk.shape[0], action_dim=chunk.shape[1], embodiment=embodiment).actions[0]
     coefs = tok.coefficients(chunk, embodiment=embodiment)[0]
@@ -65,7 +75,11 @@ def chunk_section(tok: ActionTokenizer, embodiment: str | None, chunk: NDArray[A
 
 
 def heatmap(coefs: NDArray[Any], colours: Sequence[str]) -> Markup:
-    """Coefficients (T, C) as cells; frequencies that are 0 in all dims to the end are left out, and said so."""
+    """Coefficients (T, C) as cells; frequencies that are 0 in all dims to the end are left out, and said so.
+
+    >>> heatmap(np.array([[3, 0]]), ["red", "blue"]).count("<rect")
+    2
+    """
     used = np.flatnonzero((coefs != 0).any(axis=1))
     rows = min(len(coefs), (int(used[-1]) if len(used) else 0) + 2)
     cell, height = 46, 20

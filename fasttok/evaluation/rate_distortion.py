@@ -108,6 +108,11 @@ def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]], target
 
     Raises:
         InputError: the target is not positive, or no scale searched reaches it.
+
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> tok = ActionTokenizer.fit(chunks, 256)
+    >>> scale_for(tok, {"arm": chunks}, 0.001) > scale_for(tok, {"arm": chunks}, 0.01)
+    True
     """
     if not target > 0:
         raise InputError(f"target error is {target}, expected a positive number in normalised units, such as 0.01")

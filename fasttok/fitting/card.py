@@ -27,7 +27,17 @@ Error per dimension, root mean square in raw units:
 
 
 def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequence[str]) -> str:
-    """The card as Markdown."""
+    """The card as Markdown.
+
+    >>> import numpy as np
+    >>> from fasttok.actions.embodiment import Embodiment
+    >>> from fasttok.evaluation.metrics import measure
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> tok = ActionTokenizer.fit(chunks, 256, embodiments={"arm": Embodiment(15, 1)})
+    >>> done = FitReport({"arm": 1}, {"arm": 4}, {"arm": 4}, {"arm": measure(tok, chunks)})
+    >>> write(tok, done, FitConfig(), ["data/mine"]).splitlines()[0]
+    '# FAST action tokenizer'
+    """
     rows = report_rows(tok, report)
     first = next(iter(tok.embodiments))
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]

@@ -130,7 +130,16 @@ def measure_group(tok: ActionTokenizer, group: EmbodimentActions, name: str | No
 
 
 def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Cell]]:
-    """The report as rows: one per embodiment."""
+    """The report as rows: one per embodiment.
+
+    >>> import numpy as np
+    >>> from fasttok.actions.embodiment import Embodiment
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> tok = ActionTokenizer.fit(chunks, 256, embodiments={"arm": Embodiment(15, 1)})
+    >>> done = FitReport({"arm": 1}, {"arm": 4}, {"arm": 4}, {"arm": measure(tok, chunks)})
+    >>> report_rows(tok, done)[0]["naive tokens"]
+    15
+    """
     rows = []
     for name, metrics in report.metrics.items():
         embodiment = tok.embodiments[name]
