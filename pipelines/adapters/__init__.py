@@ -1,0 +1,1 @@
+"""Shards for the loaders of other libraries; each module needs its library."""

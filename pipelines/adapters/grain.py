@@ -8,7 +8,9 @@ iterator = iter(batches); iterator.get_state(); iterator.set_state(state)
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from fasttok.errors import InputError, require
 from pipelines.shards.batch import Batch, ReadState
@@ -17,9 +19,22 @@ from pipelines.shards.reader import ShardReader
 from pipelines.shards.schedule import Weights
 
 grain = require("grain", "grain", "reading shards as a Grain dataset")
-IterDataset: Any = grain.IterDataset
-DatasetIterator: Any = grain.DatasetIterator
+if TYPE_CHECKING:
+    IterDataset = object  # Grain is optional, so nothing is known of it here
+    DatasetIterator = object
+else:
+    IterDataset, DatasetIterator = grain.IterDataset, grain.DatasetIterator
 BLOCK, KEPT = 64, 32  # rows read at a time around the one asked for, and how many such blocks are kept
+
+
+class SourceOptions(NamedTuple):
+    """The options of a `ShardSource`."""
+
+    weights: Weights | None
+    seed: int
+    epochs: int
+    columns: Sequence[str] | None
+    block: int
 
 
 class ShardSource:
@@ -56,7 +71,7 @@ class ShardSource:
             raise InputError(f"a source needs block >= 1 and epochs >= 1; got {block} and {epochs}")
         self.reader = ShardReader(shards) if isinstance(shards, str) else shards
         self.reader.batches(1, weights=weights, columns=columns)  # says now what is wrong with the arguments
-        self._given = {"weights": weights, "seed": seed, "epochs": epochs, "columns": columns, "block": block}
+        self._options = SourceOptions(weights, seed, epochs, columns, block)
         self._order = GlobalOrder(self.reader.layout, self.reader.schedule(weights), seed)
         self._columns, self._block, self._epochs = columns, block, epochs
         self._kept: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
@@ -82,10 +97,10 @@ class ShardSource:
         return dict(rows[inside])
 
     def __repr__(self) -> str:  # Grain compares it when a checkpoint is restored
-        return f"ShardSource(manifest={self.reader.digest[:16]}, {self._given})"
+        return f"ShardSource(manifest={self.reader.digest[:16]}, {self._options._asdict()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _source, (self.reader, self._given)
+        return _source, (self.reader, self._options)
 
 
 class ShardIterDataset(IterDataset):
@@ -107,41 +122,48 @@ class ShardIterDataset(IterDataset):
         """
         super().__init__()
         self._reader = ShardReader(shards) if isinstance(shards, str) else shards
-        self._n, self._transform, self._order = n, transform or arrays, order
-        self._reader.batches(n, **order)  # says now what is wrong with the arguments
+        self._transform: Callable[[Batch], Any] = transform or arrays
+        self._n, self._order = n, order
+        self._after(None)  # says now what is wrong with the arguments
 
     def __iter__(self) -> "_Batches":
-        return _Batches(self._reader, self._n, self._transform, self._order)
+        return _Batches(self)
+
+    def _after(self, state: ReadState | None) -> Iterator[Batch]:
+        """Batches after a position; None: from the beginning."""
+        return self._reader.batches(self._n, state=state, **self._order)
 
 
 class _Batches(DatasetIterator):
     """One pass, which may be moved."""
 
-    def __init__(self, reader: ShardReader, n: int, transform: Callable[[Batch], Any], order: dict[str, Any]) -> None:
+    def __init__(self, dataset: ShardIterDataset) -> None:
         super().__init__()
-        self._reader, self._n, self._transform, self._order = reader, n, transform, order
+        self._dataset = dataset
         self._state: ReadState | None = None
         self._iterator: Iterator[Batch] | None = None
 
     def __next__(self) -> Any:
         if self._iterator is None:
-            self._iterator = self._reader.batches(self._n, state=self._state, **self._order)
+            self._iterator = self._dataset._after(self._state)
         batch = next(self._iterator)
         self._state = batch.state
-        return self._transform(batch)
+        return self._dataset._transform(batch)
 
-    def get_state(self) -> dict[str, Any]:
-        return (self._state or ReadState(self._reader.digest, 0)).to_json()
+    def get_state(self) -> dict[str, str | int]:
+        """`ReadState.to_json` after the batch that was handed out last."""
+        return (self._state or ReadState(self._dataset._reader.digest, 0)).to_json()
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, str | int]) -> None:
+        """Goes on after this position."""
         self._state = ReadState.from_json(state)
         self._iterator = None
 
 
-def arrays(batch: Batch) -> dict[str, Any]:
+def arrays(batch: Batch) -> dict[str, list[Any] | NDArray[Any]]:
     """A batch as a dict: numbers, and lists whose rows have one width, as arrays over the batch's memory; the rest as lists."""
     return {name: batch.array(name) if batch.is_array(name) else batch[name] for name in batch.data}
 
 
-def _source(reader: ShardReader, given: dict[str, Any]) -> ShardSource:
-    return ShardSource(reader, **given)
+def _source(reader: ShardReader, options: SourceOptions) -> ShardSource:
+    return ShardSource(reader, **options._asdict())

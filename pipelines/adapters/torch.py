@@ -11,7 +11,7 @@ out is the rank's order. The position is in the batch because workers read ahead
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict, cast
 
 from fasttok.errors import InputError, require
 from pipelines.shards.batch import Batch, ReadState
@@ -19,7 +19,24 @@ from pipelines.shards.reader import ShardReader
 
 torch = require("torch", "torch", "reading shards as a PyTorch dataset")
 data = require("torch.utils.data", "torch", "reading shards as a PyTorch dataset")
-IterableDataset: Any = data.IterableDataset
+if TYPE_CHECKING:
+    IterableDataset = object  # PyTorch is optional, so nothing is known of it here
+else:
+    IterableDataset = data.IterableDataset
+
+
+class LoaderState(TypedDict, total=False):
+    """Where a dataset is.
+
+    Attributes:
+        read_state: `ReadState.to_json` after the batch that was handed out last; None at the beginning.
+        worker: the loader's worker that read it.
+        workers: how many workers there are.
+    """
+
+    read_state: Required[dict[str, str | int] | None]
+    worker: int
+    workers: int
 
 
 class ShardDataset(IterableDataset):
@@ -41,8 +58,8 @@ class ShardDataset(IterableDataset):
             shards: SHARDS or a reader of them.
             n: samples in a global batch, over all ranks.
             transform: makes of a `pipelines.shards.batch.Batch` what the loader hands out, in the worker; `tensors` by default.
-            rank: this process's number, and `world` how many there are; those of torch.distributed where it is initialised.
-            world: see `rank`.
+            rank: this process's number; that of torch.distributed if it is initialised, else 0.
+            world: how many processes there are; as torch.distributed says if it is initialised, else 1.
             order: mode, weights, seed, epochs, window, pool, columns, workers, ahead of `ShardReader.batches`.
 
         Raises:
@@ -56,7 +73,7 @@ class ShardDataset(IterableDataset):
         self.order = order
         self.rank = rank if rank is not None else torch.distributed.get_rank() if group else 0
         self.world = world if world is not None else torch.distributed.get_world_size() if group else 1
-        self._at: dict[str, Any] = {"read_state": None}
+        self._at: LoaderState = {"read_state": None}
         self._batches((0, 1), None).close()  # says now what is wrong with the arguments
 
     def __iter__(self) -> Iterator[Any]:
@@ -67,45 +84,55 @@ class ShardDataset(IterableDataset):
             self._at = {"read_state": batch.state.to_json(), "worker": worker, "workers": workers}
             yield self.transform(batch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where this object is: exact in the process that iterates. Where a DataLoader's workers iterate, take the batch's own
-        `read_state`, or a loader that asks each worker for its state and gives it back to the same worker."""
-        return dict(self._at)
+    def state_dict(self) -> LoaderState:
+        """Where this object is: exact in the process that iterates.
 
-    def load_state_dict(self, state: Mapping[str, Any] | ReadState) -> None:
+        If a DataLoader's workers iterate, take the batch's own `read_state`, or a loader that asks each worker for its state and
+        gives it back to the same worker.
+        """
+        return self._at.copy()
+
+    def load_state_dict(self, state: LoaderState | Mapping[str, str | int] | ReadState) -> None:
         """Goes on after this position: a batch's `read_state`, a `ReadState`, or what `state_dict` gave."""
         if isinstance(state, ReadState):
             state = state.to_json()
-        self._at = dict(state) if "read_state" in state else {"read_state": dict(state)}
+        if "read_state" in state:
+            self._at = cast(LoaderState, dict(state))
+        else:
+            self._at = {"read_state": dict(state)}
 
     def _start(self, worker: int, workers: int) -> ReadState | None:
-        if self._at["read_state"] is None:
+        position = self._at["read_state"]
+        if position is None:
             return None
-        state = ReadState.from_json(self._at["read_state"])
+        state = ReadState.from_json(position)
         before = self._at.get("workers", 1)
         if before == 1:
             return state
-        if (self._at["worker"], before) != (worker, workers):
+        if (self._at.get("worker"), before) != (worker, workers):
             raise InputError(
-                f"the state is that of worker {self._at['worker']} of {before}, and this is worker {worker} of {workers}: "
+                f"the state is that of worker {self._at.get('worker')} of {before}, and this is worker {worker} of {workers}: "
                 "keep num_workers, or go on after a batch's own read_state, which fits any number"
             )
         # Its own batches after this one: those of the next round, of which it takes number `worker`.
         return ReadState(state.manifest, state.consumed + (workers - 1 - worker) * self.n, state.order)
 
-    def _batches(self, part: tuple[int, int], state: ReadState | None) -> Any:
-        return self.reader.batches(self.n, rank=self.rank, world=self.world, part=part, state=state, **self.order)
+    def _batches(self, turn: tuple[int, int], state: ReadState | None) -> Any:
+        return self.reader.batches(self.n, rank=self.rank, world=self.world, turn=turn, state=state, **self.order)
 
 
 def tensors(batch: Batch) -> dict[str, Any]:
-    """A batch as a dict: numbers, and lists whose rows have one width, as tensors over the batch's memory; other lists as one
-    tensor a row; text and images as lists of str and bytes; and `read_state`."""
-    found: dict[str, Any] = {}
+    """A batch as a dict of columns, and `read_state`.
+
+    Numbers, and lists whose rows have one width, are tensors over the batch's memory; other lists are one tensor per row; text
+    and images are lists of str and bytes.
+    """
+    columns: dict[str, Any] = {}
     for name in batch.data:
         if batch.is_array(name):
-            found[name] = torch.from_numpy(batch.array(name))
+            columns[name] = torch.from_numpy(batch.array(name))
         elif batch.is_numeric(name):
-            found[name] = [torch.from_numpy(row) for row in batch[name]]
+            columns[name] = [torch.from_numpy(row) for row in batch[name]]
         else:
-            found[name] = batch[name]
-    return {**found, "read_state": batch.state.to_json()}
+            columns[name] = batch[name]
+    return {**columns, "read_state": batch.state.to_json()}

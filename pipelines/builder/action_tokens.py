@@ -42,10 +42,10 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
                 f"{mixture.tokenizer}: embodiment {source.embodiment!r} was fitted on actions {shape.form or 'as stored'}, the "
                 f"mixture has them {form or 'as stored'}; pass --tokenizer fit"
             )
-        held = len(tok.stats[source.embodiment].mean)
-        if held != source.action_dim:
+        dims = len(tok.stats[source.embodiment].mean)
+        if dims != source.action_dim:
             raise InputError(
-                f"{mixture.tokenizer}: embodiment {source.embodiment!r} has action_dim {held}, dataset"
+                f"{mixture.tokenizer}: embodiment {source.embodiment!r} has action_dim {dims}, dataset"
                 f" {source.dataset!r} has {source.action_dim}; fit a tokenizer on this INDEX, or pass --tokenizer fit"
             )
         if shape is not None and shape.relative:
@@ -82,26 +82,24 @@ def place_tokenizer(
     folder = join(out, TOKENIZER)
     fs, path = filesystem(folder)
     if fs.exists(join(path, CONFIG_LAST)):
-        held = load_tokenizer(folder)
-        if given is not None and given.fingerprint != held.fingerprint:
+        placed = load_tokenizer(folder)
+        if given is not None and given.fingerprint != placed.fingerprint:
             raise InputError(
-                f"{out} was begun with tokenizer {held.fingerprint}, {mixture.tokenizer} is {given.fingerprint}; resume with"
+                f"{out} was begun with tokenizer {placed.fingerprint}, {mixture.tokenizer} is {given.fingerprint}; resume with"
                 " the same tokenizer, or pass --overwrite"
             )
-        return held.fingerprint
+        return placed.fingerprint
     if given is not None:
         copy_tokenizer(mixture.tokenizer, folder)
         return given.fingerprint
-    fitted = fit_on_index(mixture, facts, index, holdings)
+    fitted = fit_on_index(facts, index, holdings)
     with tempfile.TemporaryDirectory() as temporary:
         fitted.save(join(temporary, TOKENIZER))
         copy_tokenizer(join(temporary, TOKENIZER), folder)
     return fitted.fingerprint
 
 
-def fit_on_index(
-    mixture: Mixture, facts: list[ResolvedSource], index: str, holdings: Mapping[str, Holding]
-) -> ActionTokenizer:
+def fit_on_index(facts: list[ResolvedSource], index: str, holdings: Mapping[str, Holding]) -> ActionTokenizer:
     """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns.
 
     Episodes that every source's filters leave out are not seen, so what is held out by a filter stays held out.
@@ -110,8 +108,10 @@ def fit_on_index(
     log(f"fitting a tokenizer on {', '.join(sorted({source.dataset for source in robots}))} ...")
     rows: dict[str, dict[tuple[str, int], set[int]]] = {}
     for source in robots:
-        held = holdings[source.name]
-        for file, row, records in zip(held.file.tolist(), held.row.tolist(), held.records.tolist(), strict=True):
+        holding = holdings[source.name]
+        for file, row, records in zip(
+            holding.file.tolist(), holding.row.tolist(), holding.records.tolist(), strict=True
+        ):
             wanted = rows.setdefault(source.split, {}).setdefault((source.dataset, file), set())
             wanted.update(range(row, row + records))
     episodes = (

@@ -75,7 +75,10 @@ def card(
     """Markdown: sources, counts, licences, tokenizer, mixture, how to load. Names no time and no place.
 
     Args:
-        reasons: rejected rows by reason. tok: the tokenizer in the folder, None without robot rows.
+        manifest: of the shards.
+        mixture: that they were built from.
+        reasons: rejected rows by reason.
+        tok: the tokenizer in the folder, None without robot rows.
     """
     counts = manifest.counts
     size = sum(shard.bytes for shard in manifest.shards)
@@ -126,11 +129,11 @@ def sources(manifest: Manifest) -> str:
     written = max(manifest.counts.written, 1)
     rows = []
     for name, s in manifest.sources.items():
-        held = s.steps_held
+        steps = s.steps_held
         rows.append([
             name, f"{s.dataset}, {s.split}", s.kind, f"{s.planned:,}", f"{s.written:,}", f"{s.rejected:,}",
             f"{s.share:.2%}", f"{s.written / written:.2%}",
-            f"{s.planned / held:.3g}" if held else "-", s.embodiment or "-", f"{s.control_hz or '-'}",
+            f"{s.planned / steps:.3g}" if steps else "-", s.embodiment or "-", f"{s.control_hz or '-'}",
             f"{s.horizon} x {s.action_dim}" if s.kind == "robot" else "-", ", ".join(s.cameras),
         ])  # fmt: skip
     columns = ["source", "dataset, split", "kind", "planned", "written", "rejected", "share asked", "share written", "epochs",
@@ -219,9 +222,9 @@ def markdown_table(columns: list[str], rows: list[list[Any]]) -> str:
 
 
 def plain(value: Any) -> str:
-    """Text that cannot end a cell, a line or a span of code, nor begin a tag.
+    r"""Text that cannot end a cell, a line or a span of code, nor begin a tag.
 
-    >>> plain("a|b\\n<script>")
-    'a\\\\|b &lt;script>'
+    >>> plain("a|b\n<script>")
+    'a\\|b &lt;script>'
     """
     return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

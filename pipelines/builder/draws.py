@@ -37,7 +37,8 @@ class Draws:
         bits = words(self.key, first, first + frames)
         threshold = np.uint64(self.threshold)
         tied = (bits == threshold) & (np.arange(first, first + frames) <= self.tie)
-        return self.passes + ((bits < threshold) | tied).astype(np.int64)
+        more: NDArray[np.int64] = ((bits < threshold) | tied).astype(np.int64)
+        return self.passes + more
 
 
 def draw(key: str, frames: int, quota: int) -> Draws:

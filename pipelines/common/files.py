@@ -8,6 +8,7 @@ import posixpath
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -77,18 +78,18 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
             raise
         stream.close()
         return
-    folder, name = os.path.split(path)
-    os.makedirs(folder or ".", exist_ok=True)
-    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(target)
     except BaseException as error:
         with suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         if isinstance(error, OSError) and error.errno in FULL:
             raise InputError(
                 f"{path}: cannot be written: {error.strerror}. Nothing half-written is left; make room, then run the same "
@@ -148,30 +149,37 @@ class HashingWriter:
         self.size = 0
 
     def write(self, data: bytes) -> int:
+        """Passes bytes on, and counts them."""
         self._hash.update(data)
         self._stream.write(data)
         self.size += len(data)
         return len(data)
 
     def tell(self) -> int:
+        """Bytes written so far."""
         return self.size
 
     def flush(self) -> None:
+        """Flushes the stream."""
         self._stream.flush()
 
     def close(self) -> None:
         """Left open: whoever opened the stream closes it."""
 
     def readable(self) -> bool:
+        """Never."""
         return False
 
     def writable(self) -> bool:
+        """Always."""
         return True
 
     def seekable(self) -> bool:
+        """Never."""
         return False
 
     def hexdigest(self) -> str:
+        """sha256 (hex) of what was written."""
         return self._hash.hexdigest()
 
 

@@ -40,11 +40,11 @@ def format_of(data: bytes) -> str:
 
 
 def check_extension(data: bytes, name: str) -> str:
-    """What is wrong with a name's extension, "" if it fits the bytes or is not one of an image format.
+    r"""What is wrong with a name's extension, "" if it fits the bytes or is not one of an image format.
 
-    >>> check_extension(b"\\xff\\xd8\\xff", "a.png")
+    >>> check_extension(b"\xff\xd8\xff", "a.png")
     'named .png, holds a JPEG'
-    >>> check_extension(b"\\xff\\xd8\\xff", "a.JPG"), check_extension(b"\\xff\\xd8\\xff", "a")
+    >>> check_extension(b"\xff\xd8\xff", "a.JPG"), check_extension(b"\xff\xd8\xff", "a")
     ('', '')
     """
     extension = name.rsplit("/", 1)[-1].rpartition(".")[2].lower()

@@ -26,11 +26,13 @@ class ReadState:
     consumed: int
     order: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, str | int]:
+        """Plain values, for a checkpoint."""
         return {"manifest": self.manifest, "consumed": self.consumed, "order": self.order}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "ReadState":
+    def from_json(cls, value: Mapping[str, str | int]) -> "ReadState":
+        """The inverse of `to_json`."""
         return cls(str(value["manifest"]), int(value["consumed"]), str(value.get("order", "")))
 
 

@@ -61,10 +61,10 @@ class ShardCache:
         try:
             with _locked(self.folder / "evict.lock"):  # so that what others are copying now is counted at its full size
                 self._evict(self.limit - shard.bytes)
-                with open(temporary, "wb") as out:
+                with temporary.open("wb") as out:
                     out.truncate(shard.bytes)
             fs, path = filesystem(url)
-            with open(temporary, "r+b") as out, fs.open(path, "rb") as stream:
+            with temporary.open("r+b") as out, fs.open(path, "rb") as stream:
                 while block := stream.read(BLOCK):
                     digest.update(block)
                     size += len(block)
@@ -74,7 +74,7 @@ class ShardCache:
                     f"{url}: {size:,} bytes with sha256 {digest.hexdigest()[:12]}... came, the manifest says {shard.bytes:,} "
                     f"with {shard.sha256[:12]}...: the shard or the way here is damaged; check it with: fasttok-pipelines lint"
                 )
-            os.replace(temporary, kept)
+            temporary.replace(kept)
         except OSError as error:
             raise InputError(f"{url}: cannot be copied to the cache {self.folder}: {error}") from None
         finally:
@@ -110,7 +110,7 @@ def _used(file: Path) -> bool:
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
     """Held by one process at a time; freed by the system if that one dies."""
-    with open(file, "ab") as stream:
+    with file.open("ab") as stream:
         if fcntl is not None:
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield

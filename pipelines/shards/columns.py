@@ -33,7 +33,7 @@ class Column:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
 
 
-class Damaged(Exception):
+class DamagedOffsetsError(Exception):
     """Offsets that leave their buffer, in the row with this number of those asked for."""
 
     def __init__(self, number: int) -> None:
@@ -44,7 +44,8 @@ class Damaged(Exception):
 @cache
 def dtype(type_: pa.DataType) -> np.dtype[Any]:
     """Of numbers of an Arrow type."""
-    return pa.array([], type_).to_numpy().dtype
+    found: np.dtype[Any] = pa.array([], type_).to_numpy().dtype
+    return found
 
 
 def slots(type_: pa.DataType) -> int:

@@ -32,6 +32,9 @@ class DecodedImages:
     present: NDArray[np.bool_]
 
 
+Started = tuple[DecodedImages, list[Future[None]]]  # the images, and the tasks that fill them
+
+
 class ImageDecoder:
     """Decodes JPEG and PNG to one size, in order.
 
@@ -68,7 +71,8 @@ class ImageDecoder:
         """Decodes images by all threads.
 
         Args:
-            images: encoded, or None where there is none. names: of each, for messages.
+            images: encoded, or None where there is none.
+            names: of each image, for messages.
 
         Raises:
             InputError: names the image that is neither JPEG nor PNG, is damaged, too large, or of another size.
@@ -83,7 +87,7 @@ class ImageDecoder:
         Raises:
             InputError: as in `decode`.
         """
-        waiting: deque[tuple[Batch, dict[str, Any]]] = deque()
+        waiting: deque[tuple[Batch, dict[str, Started]]] = deque()
         for batch in batches:
             names = batch["sample_id"] if "sample_id" in batch.data else None
             started = {column: self._start(batch.views(column), names) for column in columns}  # type: ignore[arg-type]
@@ -93,12 +97,10 @@ class ImageDecoder:
         while waiting:
             yield self._finished(*waiting.popleft())
 
-    def _finished(self, batch: Batch, started: dict[str, Any]) -> tuple[Batch, dict[str, DecodedImages]]:
+    def _finished(self, batch: Batch, started: dict[str, Started]) -> tuple[Batch, dict[str, DecodedImages]]:
         return batch, {column: self._wait(found) for column, found in started.items()}
 
-    def _start(
-        self, images: Sequence[Encoded], names: Sequence[str] | None
-    ) -> tuple[DecodedImages, list[Future[None]]]:
+    def _start(self, images: Sequence[Encoded], names: Sequence[str] | None) -> Started:
         from pipelines.common.pixels import copy_rgb  # compiled: only decoding waits for it
 
         height, width = self.size or self._size_of_first(images, names)
@@ -113,7 +115,7 @@ class ImageDecoder:
         return out, tasks
 
     @staticmethod
-    def _wait(started: tuple[DecodedImages, list[Future[None]]]) -> DecodedImages:
+    def _wait(started: Started) -> DecodedImages:
         for task in started[1]:
             task.result()
         return started[0]

@@ -5,7 +5,7 @@ offset that a damaged file holds is checked against the sizes before it is follo
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,24 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fasttok.common.jit import compiled
-from pipelines.shards.columns import Column, Damaged, dtype, slots
+from pipelines.shards.columns import Column, DamagedOffsetsError, dtype, slots
 
 IntArray = NDArray[np.int64]
 VALIDITY, OFFSETS, DATA = 0, 1, 2  # a column's buffers, from its first
+
+
+class Lists(NamedTuple):
+    """Rows of variable size; numba takes it whole.
+
+    Attributes:
+        starts: (m,) int64, first item of each row in its buffer.
+        lengths: (m,) int64, items of each row.
+        valid: (m,) bool, whether the row has a value.
+    """
+
+    starts: IntArray
+    lengths: IntArray
+    valid: NDArray[np.bool_]
 
 
 def gather(
@@ -28,17 +42,21 @@ def gather(
     """The columns `names` of the given rows.
 
     Args:
-        buffers: (u, slots, 2) of u record batches, which the caller keeps in memory. at: (m,) whose row; row: (m,) in it.
+        buffers: (u, slots, 2) int64, address and size of the buffers of u record batches, which the caller keeps in memory.
+        at: (m,) int64, the record batch of each row.
+        row: (m,) int64, the row in it.
+        schema: of the record batches.
+        names: of the columns.
 
     Raises:
-        Damaged: offsets that leave their buffer.
+        DamagedOffsetsError: offsets that leave their buffer.
     """
-    first, found = 0, {}
+    first, columns = 0, {}
     for field in schema:
         if field.name in names:
-            found[field.name] = _column(field.type, field.nullable, buffers, first, at, row)
+            columns[field.name] = _column(field.type, field.nullable, buffers, first, at, row)
         first += slots(field.type)
-    return found
+    return columns
 
 
 def _column(type_: pa.DataType, nullable: bool, buffers: IntArray, slot: int, at: IntArray, row: IntArray) -> Column:
@@ -48,10 +66,12 @@ def _column(type_: pa.DataType, nullable: bool, buffers: IntArray, slot: int, at
         return Column(type_, values)
     item = type_.value_type if pa.types.is_list(type_) else pa.uint8()
     nested = not pa.types.is_primitive(item)
-    starts, lengths, valid = np.empty(len(row), np.int64), np.empty(len(row), np.int64), np.empty(len(row), np.bool_)
+    m = len(row)
+    lists = Lists(np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.bool_))
+    starts, lengths, valid = lists
     data = slot + slots(type_) - 1
     unit = 0 if nested else dtype(item).itemsize
-    _check(_measure(buffers, slot, data, unit, at, row, starts, lengths, valid))
+    _check(_measure(buffers, slot, data, unit, at, row, lists))
     offsets = np.zeros(len(row) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     if nested:
@@ -64,7 +84,7 @@ def _column(type_: pa.DataType, nullable: bool, buffers: IntArray, slot: int, at
 
 def _check(bad: int) -> None:
     if bad >= 0:
-        raise Damaged(bad)
+        raise DamagedOffsetsError(bad)
 
 
 def _native(function: Any) -> Any:
@@ -73,33 +93,34 @@ def _native(function: Any) -> Any:
 
 
 @_native
-def _load(_: Any, address: Any) -> Any:
+def _load(_: Any, _address: Any) -> Any:
     """The int32 at an address, which need not be aligned."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.load(builder.inttoptr(args[0], ir.IntType(32).as_pointer()), align=1)
 
     return types.int32(types.int64), generate
 
 
 @_native
-def _byte(_: Any, address: Any) -> Any:
+def _byte(_: Any, _address: Any) -> Any:
     """The byte at an address."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.load(builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
 
     return types.uint8(types.int64), generate
 
 
 @_native
-def _move(_: Any, to: Any, source: Any, size: Any) -> Any:
-    """memcpy between two addresses."""
+def _move(_: Any, _to: Any, _source: Any, _size: Any) -> Any:
+    """Copies bytes between two addresses (memcpy)."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         pointer = ir.IntType(8).as_pointer()
         to, source = (builder.inttoptr(value, pointer) for value in args[:2])
-        cgutils.raw_memcpy(builder, to, source, args[2], 1)
+        copy: Any = cgutils.raw_memcpy
+        copy(builder, to, source, args[2], 1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
@@ -117,20 +138,18 @@ def _numbers(buffers: Any, slot: int, width: int, at: Any, row: Any, out: Any) -
 
 
 @compiled
-def _measure(
-    buffers: Any, slot: int, data: int, unit: int, at: Any, row: Any, starts: Any, lengths: Any, valid: Any
-) -> int:
+def _measure(buffers: Any, slot: int, data: int, unit: int, at: Any, row: Any, lists: Any) -> int:
     """Where rows of variable size begin and how many items they have; the first whose offsets are impossible, or -1.
 
     A `unit` of 0 is a list of lists: its inner offsets are checked when they are read.
     """
     for i in range(len(row)):
         buffer, r = buffers[at[i]], row[i]
-        valid[i] = True
+        lists.valid[i] = True
         if buffer[slot, 0]:
             if r // 8 >= buffer[slot, 1]:
                 return i
-            valid[i] = (_byte(buffer[slot, 0] + r // 8) >> (r % 8)) & 1
+            lists.valid[i] = (_byte(buffer[slot, 0] + r // 8) >> (r % 8)) & 1
         if 4 * (r + 2) > buffer[slot + 1, 1]:
             return i
         low = np.int64(_load(buffer[slot + 1, 0] + 4 * r))
@@ -139,8 +158,8 @@ def _measure(
             return i
         if unit == 0 and 4 * (high + 1) > buffer[slot + 3, 1] and high > low:
             return i
-        starts[i] = low
-        lengths[i] = high - low if valid[i] else 0
+        lists.starts[i] = low
+        lists.lengths[i] = high - low if lists.valid[i] else 0
     return -1
 
 

@@ -13,6 +13,8 @@ def in_order(work: Callable[[T], R], items: Iterable[T], workers: int, ahead: in
     """`map(work, items)` by `workers` threads, at most `ahead` results beyond the one that was taken.
 
     Args:
+        work: done for each item.
+        items: in their order.
         workers: 0 does the work where it is asked for.
         ahead: results that may wait, twice the workers by default.
 

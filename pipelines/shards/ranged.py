@@ -14,23 +14,25 @@ class Resident:
     """The record batches read last, up to RESIDENT_BYTES."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[tuple[int, int], tuple[Any, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], tuple[Any, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: tuple[int, int]) -> Any:
+        """A record batch by (shard, number), None if it is not kept."""
         with self._lock:
-            if key not in self._held:
+            if key not in self._kept:
                 return None
-            self._held.move_to_end(key)
-            return self._held[key][0]
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
     def put(self, key: tuple[int, int], value: Any, size: int) -> None:
+        """Keeps a record batch of `size` bytes."""
         with self._lock:
-            self._held[key] = (value, size)
+            self._kept[key] = (value, size)
             self._bytes += size
-            while self._bytes > RESIDENT_BYTES and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1][1]
+            while self._bytes > RESIDENT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
 
 
 class RangedFile(io.RawIOBase):
@@ -43,19 +45,24 @@ class RangedFile(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def seekable(self) -> bool:
+        """Always."""
         return True
 
     def tell(self) -> int:
+        """Where the next read begins."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves there, as io.IOBase has it."""
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
+        """So many bytes, or all that follow: one request."""
         end = self._size if size is None or size < 0 else min(self._at + size, self._size)
         data = self._fs.cat_file(self._path, self._at, end) if end > self._at else b""
         self._at += len(data)

@@ -7,7 +7,7 @@ The order is computed from a position (`pipelines.shards.order`), the rows it na
 import hashlib
 import warnings
 from collections.abc import Collection, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from mixtures.quota import interleave
 from pipelines.common.files import join
 from pipelines.shards.batch import Batch, ReadState
 from pipelines.shards.cache import DEFAULT_BYTES, ShardCache
-from pipelines.shards.columns import Damaged
+from pipelines.shards.columns import DamagedOffsetsError
 from pipelines.shards.manifest import Manifest
 from pipelines.shards.order import BlockOrder, GlobalOrder, Order, StorageLayout
 from pipelines.shards.prefetch import in_order
@@ -29,6 +29,14 @@ from pipelines.shards.slices import Slice, fetched_ahead, slices
 
 IntArray = NDArray[np.int64]
 WINDOW, POOL = 8, 16  # shards and record batches that block mode mixes: 4,096 rows, some 45 MB of 11 KB images
+
+
+class ReaderOptions(NamedTuple):
+    """The options with which a reader is opened again in another process."""
+
+    verify: bool | Literal["touch"]
+    cache: str | None
+    cache_bytes: int
 
 
 class ShardReader:
@@ -59,11 +67,7 @@ class ShardReader:
             InputError: `path` holds no finished shards; a shard is not what was written.
         """
         self.path = str(path)
-        self._options: dict[str, Any] = {
-            "verify": "touch" if verify else False,
-            "cache": cache,
-            "cache_bytes": cache_bytes,
-        }
+        self._options = ReaderOptions("touch" if verify else False, cache, cache_bytes)
         self.manifest = Manifest.load(self.path)
         self.schema = SCHEMA
         self.sources = list(self.manifest.sources)
@@ -119,7 +123,7 @@ class ShardReader:
         buffers, at, keep = self.files.buffers(shard, batch)
         try:
             data = gather(buffers, at, row - batch * ROWS_PER_BATCH, SCHEMA, names)
-        except Damaged as damaged:
+        except DamagedOffsetsError as damaged:
             number = damaged.number
             where = f"{self.files.url(int(shard[number]))}: batch {int(batch[number])}"
             raise unreadable(where, "its offsets lie outside it") from None
@@ -131,7 +135,7 @@ class ShardReader:
         for batch in range(-(-self.manifest.shards[number].rows // ROWS_PER_BATCH)):
             yield self.files.record_batch(number, batch)
 
-    def batches(
+    def batches(  # public: each is a keyword that users set on its own
         self,
         n: int,
         mode: Literal["global", "block"] = "global",
@@ -147,7 +151,7 @@ class ShardReader:
         columns: Collection[str] | None = None,
         workers: int = 0,
         ahead: int | None = None,
-        part: tuple[int, int] = (0, 1),
+        turn: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """The order, cut into global batches of `n` samples, of which this rank gets its contiguous slice.
 
@@ -169,7 +173,7 @@ class ShardReader:
             columns: which columns to read; all by default. Images that are not asked for are not touched.
             workers: threads that read ahead; 0 reads when asked. The order is the same.
             ahead: batches read ahead, twice the workers by default.
-            part: (i, k): only the i-th of every k batches from `state` on, for k processes of one rank that take turns.
+            turn: (i, k): only the i-th of every k batches from `state` on, for k processes of one rank that take turns.
 
         Raises:
             InputError: numbers that do not fit, an unknown source or column, a state of other shards or another order, empty
@@ -181,7 +185,7 @@ class ShardReader:
         self._warn(mode)
         at = state.consumed if state else 0
         end = None if epochs is None else epochs * self.num_rows
-        pieces = slices(at, end, n, rank, world, part)
+        pieces = slices(at, end, n, rank, world, turn)
         return self._iterate(order, name, pieces, columns, workers, ahead)
 
     def verify(self) -> None:
@@ -213,7 +217,7 @@ class ShardReader:
     def schedule(self, weights: Weights | None = None) -> Schedule:
         """Which source stands where in the global order, and the bounds that its windows keep."""
         if weights is None:
-            return Schedule.as_held(self.layout.source_rows, self.manifest.phases)
+            return Schedule.as_stored(self.layout.source_rows, self.manifest.phases)
         return Schedule.of_weights(weights, self.sources, self.layout.source_rows, self.path)
 
     def _order(self, mode: str, weights: Weights | None, seed: int, window: int, pool: int) -> tuple[Order, str]:
@@ -288,12 +292,12 @@ class ShardReader:
             )
 
     def _warn(self, mode: str) -> None:
-        held = sum(shard.bytes for shard in self.manifest.shards)
+        stored = sum(shard.bytes for shard in self.manifest.shards)
         cache = self.files.cache
-        if mode == "block" or self._warned or self.files.local or (cache is not None and cache.limit >= held):
+        if mode == "block" or self._warned or self.files.local or (cache is not None and cache.limit >= stored):
             return
         self._warned = True
-        what = f"a cache of {cache.limit:,} of their {held:,} bytes" if cache else "no cache"
+        what = f"a cache of {cache.limit:,} of their {stored:,} bytes" if cache else "no cache"
         warnings.warn(
             f'{self.path}: mode="global" reads rows from all over remote shards, with {what}: each row may cost a read of its '
             'record batch. mode="block" is meant for remote shards; or give cache=FOLDER that holds them all',
@@ -301,5 +305,5 @@ class ShardReader:
         )
 
 
-def _reopened(path: str, options: dict[str, Any]) -> ShardReader:
-    return ShardReader(path, **options)
+def _reopened(path: str, options: ReaderOptions) -> ShardReader:
+    return ShardReader(path, verify=options.verify, cache=options.cache, cache_bytes=options.cache_bytes)

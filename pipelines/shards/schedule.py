@@ -40,7 +40,8 @@ class Schedule:
     """Position -> (source, draw), by phases; random access.
 
     Attributes:
-        starts: (phases,) first position of each. weights: (phases, k) integers, reduced by their common divisor.
+        starts: (phases,) first position of each.
+        weights: (phases, k) integers, reduced by their common divisor.
         before: (phases, k) draws of each source before the phase begins.
     """
 
@@ -56,11 +57,14 @@ class Schedule:
             self.before[p] = self.before[p - 1] + drawn(self.weights[p - 1], length)
 
     @classmethod
-    def of_weights(cls, weights: Weights, names: Sequence[str], held: IntArray, where: str) -> "Schedule":
+    def of_weights(cls, weights: Weights, names: Sequence[str], source_rows: IntArray, where: str) -> "Schedule":
         """From what a user wrote.
 
         Args:
-            weights: of the whole order, or phases. names: (k,) sources. held: (k,) rows of each. where: for messages.
+            weights: of the whole order, or phases.
+            names: (k,) sources.
+            source_rows: (k,) rows of each source.
+            where: for messages.
 
         Raises:
             InputError: an unknown source, weight for a source without rows, no positive weight, phases out of order.
@@ -70,25 +74,25 @@ class Schedule:
             raise InputError(
                 f"a curriculum's phases must begin after 0 samples and ascend; got {[phase.after for phase in phases]}"
             )
-        table = [_integers(phase.weights, names, held, where) for phase in phases]
+        table = [_integers(phase.weights, names, source_rows, where) for phase in phases]
         return cls([phase.after for phase in phases], table)
 
     @classmethod
-    def as_held(cls, held: IntArray, planned: Sequence[Sequence[int]] = ()) -> "Schedule":
-        """The order in which the first `held.sum()` samples are each row once.
+    def as_stored(cls, source_rows: IntArray, planned: Sequence[Sequence[int]] = ()) -> "Schedule":
+        """The order in which the first `source_rows.sum()` samples are each row once.
 
         Args:
-            held: (k,) rows of each source.
+            source_rows: (k,) rows of each source.
             planned: (phases, k) samples that the build planned for each phase; a source's rows are split in proportion to its
                 column, by largest remainder. After the last phase its weights go on. () or one phase: no curriculum.
 
-        >>> Schedule.as_held(np.array([6, 2]), [[4, 0], [2, 2]]).starts.tolist()
+        >>> Schedule.as_stored(np.array([6, 2]), [[4, 0], [2, 2]]).starts.tolist()
         [0, 4]
         """
         if len(planned) < 2:
-            return cls([0], [held])
+            return cls([0], [source_rows])
         table = np.asarray(planned, np.int64)
-        split = [quotas(table[:, i], int(rows)) if rows else 0 * table[:, i] for i, rows in enumerate(held)]
+        split = [quotas(table[:, i], int(rows)) if rows else 0 * table[:, i] for i, rows in enumerate(source_rows)]
         counts = np.stack(split, axis=1)
         counts = counts[counts.sum(axis=1) > 0]  # a phase all of whose rows were rejected has no place
         return cls([0, *np.cumsum(counts.sum(axis=1))[:-1].tolist()], counts)
@@ -120,16 +124,17 @@ class Schedule:
     def expected(self, start: int, stop: int) -> NDArray[np.float64]:
         """(k,) samples of each source that the weights ask for in the window start .. stop - 1, as real numbers."""
         length = self._lengths(start, stop)
-        return (length[:, None] * self.weights / self.weights.sum(axis=1, keepdims=True)).sum(axis=0)
+        asked: NDArray[np.float64] = length[:, None] * self.weights / self.weights.sum(axis=1, keepdims=True)
+        return np.asarray(asked.sum(axis=0))
 
     def bound(self, start: int, stop: int) -> NDArray[np.float64]:
         """(k,) most by which any source of the window can differ from `expected`: the phases' bounds, summed."""
         rows = [window_bound(w) for w, n in zip(self.weights, self._lengths(start, stop), strict=True) if n]
-        return np.sum(rows, axis=0)
+        return np.asarray(np.sum(rows, axis=0))
 
     def _lengths(self, start: int, stop: int) -> IntArray:
         ends = np.append(self.starts[1:], max(stop, int(self.starts[-1])))
-        return np.maximum(np.minimum(ends, stop) - np.maximum(self.starts, start), 0)
+        return np.asarray(np.maximum(np.minimum(ends, stop) - np.maximum(self.starts, start), 0))
 
 
 def drawn(weights: ArrayLike, n: int) -> IntArray:
@@ -182,12 +187,12 @@ def rank_bound(weights: ArrayLike, window: int, n: int, world: int) -> NDArray[n
     return slices * np.minimum(window_bound(w), np.where(w > 0, m * np.maximum(share, 1 - share), 0.0))
 
 
-def _integers(weights: Mapping[str, float], names: Sequence[str], held: IntArray, where: str) -> IntArray:
+def _integers(weights: Mapping[str, float], names: Sequence[str], source_rows: IntArray, where: str) -> IntArray:
     for name in weights:
         if name not in names:
             raise unknown_name("source", name, names)
     wanted = np.array([float(weights.get(name, 0.0)) for name in names])
-    empty = [name for name, w, rows in zip(names, wanted, held, strict=True) if w > 0 and not rows]
+    empty = [name for name, w, rows in zip(names, wanted, source_rows, strict=True) if w > 0 and not rows]
     if empty:
         raise InputError(f"{where}: weight given to {', '.join(empty)}, of which the shards hold no row")
     return np.where(wanted > 0, np.maximum(quotas(wanted, WEIGHT_UNITS), 1), 0)

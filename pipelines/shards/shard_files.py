@@ -1,10 +1,10 @@
 """Shards as files: mapped where they are local or cached, read by ranges where they are remote; damage is named."""
 
 import contextlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,9 @@ class ShardFiles:
         """Opens nothing.
 
         Args:
+            folder: SHARDS.
+            manifest: of them.
+            cache: of remote shards, None to read these by ranges.
             verify: check each shard's digest when it is first opened (copies to a cache are always checked).
         """
         self.folder = folder
@@ -67,7 +70,8 @@ class ShardFiles:
         """Where the given record batches lie in memory, for `pipelines.shards.gather`.
 
         Args:
-            shard, batch: (m,) each.
+            shard: (m,) int64, numbers of shards.
+            batch: (m,) int64, numbers of record batches in them.
 
         Returns:
             (buffers (u, slots, 2) of the distinct ones, at (m,) which of them, what keeps them in memory).
@@ -78,11 +82,11 @@ class ShardFiles:
         distinct, at = np.unique(shard << 32 | batch, return_inverse=True)
         table, keep = np.empty((len(distinct), SLOTS, 2), np.int64), []
         for i, key in enumerate(distinct.tolist()):
-            table[i], held = self._opened(key >> 32).buffers(key & 0xFFFFFFFF)
-            keep.append(held)
+            table[i], owner = self._opened(key >> 32).buffers(key & 0xFFFFFFFF)
+            keep.append(owner)
         return table, at, keep
 
-    def held(self, numbers: Iterable[int]) -> int:
+    def bytes_of(self, numbers: Iterable[int]) -> int:
         """Bytes of these shards, each counted once."""
         return sum(self.shards[number].bytes for number in set(map(int, numbers)))
 
@@ -184,7 +188,7 @@ class _Mapped(_Shard):
     """A shard in the address space; the places of its buffers are found once."""
 
     def __init__(self, url: str, shard: Shard, path: str) -> None:
-        size = os.stat(path).st_size
+        size = Path(path).stat().st_size
         if size != shard.bytes:
             raise unreadable(url, size_problem(size, shard.bytes))
         mapped = pa.memory_map(path)
@@ -217,7 +221,7 @@ class _Ranged(_Shard):
         self._lock = threading.Lock()
 
     def buffers(self, number: int) -> tuple[IntArray, Any]:
-        found = self._resident.get((self._number, number))
+        found: tuple[IntArray, Any] | None = self._resident.get((self._number, number))
         if found is None:
             with self._lock:
                 found = self._resident.get((self._number, number))

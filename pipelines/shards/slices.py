@@ -12,14 +12,20 @@ FETCHERS = 2  # shards copied at a time
 
 @dataclass(frozen=True)
 class Slice:
-    """A rank's part of one global batch: positions low .. high - 1, and how many are consumed after the whole batch."""
+    """A rank's share of one global batch.
+
+    Attributes:
+        low: its first position.
+        high: one past its last.
+        consumed: samples of the order that are consumed after the whole batch.
+    """
 
     low: int
     high: int
     consumed: int
 
 
-def slices(at: int, end: int | None, n: int, rank: int, world: int, part: tuple[int, int] = (0, 1)) -> Iterator[Slice]:
+def slices(at: int, end: int | None, n: int, rank: int, world: int, turn: tuple[int, int] = (0, 1)) -> Iterator[Slice]:
     """A rank's slices of the global batches from position `at` to `end`, or without end; of every k batches the i-th.
 
     >>> [(s.low, s.high) for s in slices(0, 10, 4, rank=1, world=2)]
@@ -28,7 +34,7 @@ def slices(at: int, end: int | None, n: int, rank: int, world: int, part: tuple[
     number = 0
     while end is None or at < end:
         size = n if end is None else min(n, end - at)
-        if number % part[1] == part[0]:
+        if number % turn[1] == turn[0]:
             yield Slice(at + rank * size // world, at + (rank + 1) * size // world, at + size)
         at += size
         number += 1
@@ -43,7 +49,7 @@ def fetched_ahead(files: ShardFiles, order: BlockOrder, pieces: Iterator[Slice])
                 if piece.low >= end:
                     end = order.window_end(piece.low)
                     wanted = [*order.window_shards(piece.low), *order.window_shards(end)]
-                    if files.held(wanted) > files.cache_limit:
+                    if files.bytes_of(wanted) > files.cache_limit:
                         wanted = wanted[: len(order.window_shards(piece.low))]
                     for number in wanted:
                         pool.submit(files.fetch, int(number))  # an error comes when the shard is read

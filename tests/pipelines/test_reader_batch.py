@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
-from pipelines.shards.columns import Damaged, arrow_array, buffers_of, python_values
+from pipelines.shards.columns import DamagedOffsetsError, arrow_array, buffers_of, python_values
 from pipelines.shards.gather import gather
 from pipelines.shards.prefetch import in_order
 from pipelines.shards.records import SCHEMA
@@ -95,7 +95,7 @@ def test_offsets_that_leave_their_buffer_are_not_followed(column: str, offset: i
     damaged = bytearray(stream)
     damaged[at : at + 4] = np.int32(offset).tobytes()
     held = pa.ipc.open_stream(pa.py_buffer(bytes(damaged))).read_next_batch()
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedOffsetsError):
         gather(buffers_of(held)[None], np.zeros(3, np.int64), np.arange(3), MIXED, [column])
 
 

@@ -45,7 +45,7 @@ def test_an_epoch_is_each_row_once_in_both_modes(counts: list[list[int]], seed: 
     place = layout(counts)
     every = [(s, r) for s, row in enumerate(counts) for r in range(sum(row))]
     for order in (
-        GlobalOrder(place, Schedule.as_held(place.source_rows), seed),
+        GlobalOrder(place, Schedule.as_stored(place.source_rows), seed),
         BlockOrder(place, seed, window, pool),
     ):
         epochs = []
@@ -64,7 +64,7 @@ def test_orders_are_random_access(counts: list[list[int]], data: Any) -> None:
     weights = data.draw(st.lists(st.integers(1, 9), min_size=len(counts[0]), max_size=len(counts[0])))
     held = np.where(place.source_rows > 0, weights, 0)
     for make in (
-        lambda: GlobalOrder(place, Schedule.as_held(place.source_rows), 1),
+        lambda: GlobalOrder(place, Schedule.as_stored(place.source_rows), 1),
         lambda: GlobalOrder(place, Schedule([0, 7, 50], [held, place.source_rows, held]), 1),
         lambda: BlockOrder(place, 1, 2, 3),
     ):
@@ -249,7 +249,7 @@ def test_shards_built_with_a_curriculum_follow_it(planned: list[list[int]], data
     held = np.array([data.draw(st.integers(0, int(n))) for n in table.sum(axis=0)])
     if not held.any():
         return
-    schedule = Schedule.as_held(held, planned)
+    schedule = Schedule.as_stored(held, planned)
     total = int(held.sum())
     source, draw = schedule.sequence(0, total)
     assert np.bincount(source, minlength=3).tolist() == held.tolist()  # one epoch: each row once
