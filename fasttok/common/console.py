@@ -53,19 +53,24 @@ class _LogPrinter(logging.Handler):
 
 @contextlib.contextmanager
 def _printed_logs() -> Iterator[None]:
-    """Prints what our own packages log, from INFO up: libraries log, a command shows it."""
+    """Prints what our own packages log, from INFO up: libraries log, a command shows it.
+
+    Their records go no further: some packages give the root logger a handler, which would print each a second time.
+    """
     printer = _LogPrinter()
     loggers = [logging.getLogger(name) for name in LIBRARIES]
-    levels = [logger.level for logger in loggers]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(printer)
         logger.setLevel(logging.INFO)
+        logger.propagate = False
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(printer)
             logger.setLevel(level)
+            logger.propagate = propagate
 
 
 def run(command: Callable[[], Any]) -> int:
