@@ -1,12 +1,13 @@
 """The tokenizer of a build: checked against the data, fitted where asked, and copied into SHARDS/tokenizer."""
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from fasttok import ActionTokenizer
-from fasttok.common.console import log, track
+from fasttok.common.console import track
 from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
@@ -15,6 +16,8 @@ from mixtures.spec import Mixture
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.files import atomic_write, filesystem, join
 from pipelines.shards.tokenizer import load_tokenizer
+
+logger = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer"
 CONFIG_LAST = "processor_config.json"  # copied last: a tokenizer folder without it does not load
@@ -51,13 +54,14 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
         if shape is not None and shape.relative:
             raise InputError(
                 f"{mixture.tokenizer}: embodiment {source.embodiment!r} tokenises dims {list(shape.relative)} relative to the "
-                "state; fit it without --relative, and ask for `action: {{form: relative}}` in the mixture"
+                "state; fit it without --relative, and ask for `action: {form: relative}` in the mixture"
             )
         if shape is not None and shape.horizon != source.horizon:
-            log(
-                f"note: {source.name}: chunks of {source.horizon} steps, the tokenizer was fitted on {shape.horizon}; the"
-                " ids are exact all the same, only longer than they could be"
-            )
+            logger.info(
+                "note: %s: chunks of %d steps, the tokenizer was fitted on %d; the ids are exact all the same, only longer than "
+                "they could be",
+                source.name, source.horizon, shape.horizon,
+            )  # fmt: skip
     return tok
 
 
@@ -105,7 +109,7 @@ def fit_on_index(facts: list[ResolvedSource], index: str, holdings: Mapping[str,
     Episodes that every source's filters leave out are not seen, so what is held out by a filter stays held out.
     """
     robots = [source for source in facts if source.robot]
-    log(f"fitting a tokenizer on {', '.join(sorted({source.dataset for source in robots}))} ...")
+    logger.info("fitting a tokenizer on %s ...", ", ".join(sorted({source.dataset for source in robots})))
     rows: dict[str, dict[tuple[str, int], set[int]]] = {}
     for source in robots:
         holding = holdings[source.name]

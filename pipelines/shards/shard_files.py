@@ -159,7 +159,7 @@ class ShardFiles:
             raise unreadable(url, error) from None
 
 
-class _Shard:
+class _OpenShard:
     """What mapped and ranged shards share."""
 
     def __init__(self, url: str, shard: Shard, source: Any) -> None:
@@ -184,7 +184,7 @@ class _Shard:
         return batch
 
 
-class _Mapped(_Shard):
+class _Mapped(_OpenShard):
     """A shard in the address space; the places of its buffers are found once."""
 
     def __init__(self, url: str, shard: Shard, path: str) -> None:
@@ -211,7 +211,7 @@ class _Mapped(_Shard):
         return found, self
 
 
-class _Ranged(_Shard):
+class _Ranged(_OpenShard):
     """A remote shard: a record batch is one ranged read, and the last ones read are kept."""
 
     def __init__(self, url: str, shard: Shard, resident: Resident, number: int) -> None:
