@@ -7,7 +7,7 @@ dataclasses, so that is added here. The text itself is the standard library's: i
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -21,6 +21,8 @@ T = TypeVar("T")
 VERSION_KEY = "format_version"
 LEFT_OUT = {"left_out_if_none": True}
 """Metadata of a field whose key is not written when its value is None: `field(default=None, metadata=LEFT_OUT)`."""
+IF_NOT_DEFAULT = {"left_out_if_default": True}
+"""Metadata of a field whose key is written only if its value is not the default, so that older files keep their bytes."""
 WRITTEN_IF = "written_if"
 """Metadata of a field whose key is written only for some: `metadata={WRITTEN_IF: has_it}`, `has_it` gets the dataclass."""
 
@@ -145,6 +147,9 @@ def _plain(value: object) -> object:
 def _is_written(what: Field[Any], owner: object) -> bool:
     if WRITTEN_IF in what.metadata:
         return bool(what.metadata[WRITTEN_IF](owner))
+    if what.metadata == IF_NOT_DEFAULT:
+        default = what.default if what.default_factory is MISSING else what.default_factory()
+        return bool(getattr(owner, what.name) != default)
     return what.metadata != LEFT_OUT or getattr(owner, what.name) is not None
 
 

@@ -6,6 +6,7 @@ People write it as YAML (`pipelines.datasets.entry_parser` reads that); an INDEX
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from fasttok.common.json_files import IF_NOT_DEFAULT
 from fasttok.common.kinds import CameraSlot, Encoding, RecordKind
 
 Number = (
@@ -38,6 +39,8 @@ class FeatureColumns:
         rotation: how the columns hold a rotation (`fasttok.actions.rotations`), "" if they hold none.
         unit: for people and plots.
         names: of the columns, for people and plots.
+        state: of an absolute action part, the step feature among the proprio's that holds its state; "" for the proprio part
+            with the same names, rotation and width (`pipelines.datasets.states`).
     """
 
     feature: str
@@ -50,6 +53,7 @@ class FeatureColumns:
     rotation: str = ""
     unit: str = ""
     names: tuple[str, ...] = ()
+    state: str = field(default="", metadata=IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)

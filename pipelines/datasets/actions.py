@@ -4,6 +4,7 @@ from fasttok.actions.representation import ActionColumns, Representation
 from fasttok.common.action_forms import ActionForm, RotationForm
 from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
+from pipelines.datasets.states import states
 
 
 def representation(entry: IndexedEntry, name: str, form: ActionForm, rotation: RotationForm) -> Representation | None:
@@ -20,15 +21,15 @@ def representation(entry: IndexedEntry, name: str, form: ActionForm, rotation: R
     """
     if (form, rotation) == ("stored", "stored"):
         return None
-    columns, at = {}, 0
-    for piece, width in zip(entry.proprio, entry.proprio_widths, strict=True):
-        columns[piece.rotation, piece.names or piece.feature, width] = tuple(range(at, at + width))
-        at += width
+    found: tuple[tuple[int, ...], ...] = ((),) * len(entry.action)
+    if form != "stored":
+        try:
+            found = states(entry.action, entry.action_widths, entry.proprio, entry.proprio_widths)
+        except InputError as error:
+            raise InputError(f"source {name!r}: form: {form} needs each action's state: {error}") from None
     pieces, at = [], 0
-    for piece, width in zip(entry.action, entry.action_widths, strict=True):
-        key = piece.rotation, piece.names or piece.feature, width
-        same = columns.get(key, ()) if piece.encoding == "absolute" else ()
-        pieces.append(ActionColumns(at, width, piece.encoding, piece.rotation, piece.unit.endswith("/s"), same))
+    for piece, width, state in zip(entry.action, entry.action_widths, found, strict=True):
+        pieces.append(ActionColumns(at, width, piece.encoding, piece.rotation, piece.unit.endswith("/s"), state))
         at += width
     if any(made.rate for made in pieces) and not entry.control_hz:
         raise InputError(f"source {name!r}: its actions are velocities, and its control frequency is not known")

@@ -3,6 +3,7 @@
 The keys are those of `fasttok.episodes.dataset_entry`; docs/datasets.md describes them.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -39,6 +40,7 @@ def parse_entry(text: str, where: str) -> DatasetEntry:
     data["filters"] = parse_filters(data.get("filters") or {}, f"{where}: filters")
     for key in COLUMNS:
         data[key] = [_columns(value, f"{where}: {key}[{i}]") for i, value in enumerate(data.get(key) or [])]
+    _check_states(data["action"], data["proprio"], where)
     given = {key: value for key, value in data.items() if value is not None}
     return json_files.decode(DatasetEntry, json_files.encode(given), where)
 
@@ -102,6 +104,19 @@ def _resolved(data: dict[str, Any], where: str) -> dict[str, Any]:
     if "same_as" in other:
         raise InputError(f"{where}: same_as: {base} is an alias itself, of {other['same_as']}")
     return other | data
+
+
+def _check_states(action: Sequence[FeatureColumns], proprio: Sequence[FeatureColumns], where: str) -> None:
+    """`state` is for absolute action parts, and names a feature of the proprio."""
+    known = {part.feature for part in proprio if part.encoding == "absolute"}
+    for key, parts in (("action", action), ("proprio", proprio)):
+        for i, part in enumerate(parts):
+            if part.state and (key == "proprio" or part.encoding != "absolute"):
+                raise InputError(
+                    f"{where}: {key}[{i}]: state is for action parts with encoding: absolute; leave it out"
+                )
+            if part.state and part.state not in known:
+                raise InputError(f"{where}: {key}[{i}]: state: {unknown_name('feature of proprio', part.state, known)}")
 
 
 def _columns(data: object, where: str) -> FeatureColumns:
