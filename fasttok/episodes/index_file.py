@@ -9,6 +9,7 @@ import fsspec
 
 from fasttok.common import json_files
 from fasttok.common.kinds import Encoding
+from fasttok.common.names import one_piece
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 
@@ -133,7 +134,7 @@ def parse_index(text: str, where: str) -> IndexFile:
         where: its path, for messages.
 
     Raises:
-        InputError: not JSON, of another format version, or with unknown or missing keys.
+        InputError: not JSON, of another format version, with unknown or missing keys, or with a name that leads out of its folder.
     """
     try:
         raw = json.loads(text)
@@ -144,6 +145,8 @@ def parse_index(text: str, where: str) -> IndexFile:
         raise InputError(f"{where} has format version {version}, this fasttok reads {FORMAT_VERSION}")
     index = json_files.decode(IndexFile, raw, where, FORMAT_VERSION)
     for name, dataset in index.datasets.items():
+        for piece in (name, *dataset.splits, *(stem for split in dataset.splits.values() for stem in split.files)):
+            one_piece(piece, where)
         for key in OF_ROBOTS:
             if dataset.entry.kind == "robot" and key not in raw["datasets"][name]["entry"]:
                 raise InputError(f"{where}: missing key $.datasets.{name}.entry.{key}")

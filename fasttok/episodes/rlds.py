@@ -234,7 +234,8 @@ def file_name(template: str, dataset: str, split: str, shard: int, shards: int) 
     """A shard's path below the folder, by TFDS's template.
 
     Raises:
-        UnsupportedError: the template holds a variable that is not known, or leads out of the folder.
+        UnsupportedError: the template holds a variable that is not known.
+        InputError: it leads out of the folder.
 
     >>> file_name(TEMPLATE, "toy", "train", 3, 8)
     'toy-train.tfrecord-00003-of-00008'
@@ -251,6 +252,8 @@ def file_name(template: str, dataset: str, split: str, shard: int, shards: int) 
         "SHARD_X_OF_Y": f"{shard:0{digits}d}-of-{shards:0{digits}d}",
     }
     name = re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)
-    if "{" in name or "\\" in name or name.startswith("/") or {"..", "."} & set(name.split("/")):
+    if "\\" in name or name.startswith("/") or {"..", "."} & set(name.split("/")):
+        raise InputError(f"dataset_info.json: the file name template {template!r} leads out of the dataset's folder")
+    if "{" in name:
         raise UnsupportedError(f"file name template {template!r}")
     return name

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttok.common.console import progress
+from fasttok.common.output_folder import HALF_WRITTEN
 from fasttok.errors import InputError, require
 from pipelines.common.files import filesystem, is_local, join
 from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
@@ -139,7 +140,8 @@ def finish(folder: str) -> None:
     fs.rm(path, recursive=True)
     if is_local(fs):
         for file in Path(folder).rglob(".*.tmp"):
-            file.unlink(missing_ok=True)
+            if HALF_WRITTEN.match(file.name):
+                file.unlink(missing_ok=True)
 
 
 class _LiveCountsWatch(threading.Thread):

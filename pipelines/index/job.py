@@ -83,7 +83,7 @@ def load_source(out: str, dataset: str, _digest: str) -> DatasetSource:
 
 
 def _source_path(out: str, dataset: str) -> str:
-    return join(out, WORK, f"{dataset}.json")
+    return join(out, WORK, "datasets", f"{dataset}.json")
 
 
 def save_jobs(out: str, jobs: Iterable[IndexJob]) -> None:

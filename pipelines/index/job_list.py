@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fasttok.common import json_files
+from fasttok.common.names import plain_name
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.index_file import FORMAT_VERSION
@@ -53,6 +54,9 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         InputError: not a dataset, no entry, none of the asked splits, or files that are not what the entry says.
     """
     contents = _in_tfds(directory, config) if rlds.is_rlds(directory) else _in_folder(directory, config)
+    plain_name(contents.name, "dataset name", directory)
+    for split in contents.files:
+        plain_name(split, "split", directory)
     chosen = [split for split in contents.files if not config.splits or split in config.splits]
     if not chosen:
         raise InputError(

@@ -8,6 +8,7 @@ still has one mapped keeps reading it.
 import contextlib
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ except ImportError:  # not POSIX: two processes may then copy the same shard at 
     fcntl = None  # type: ignore[assignment]
 
 DEFAULT_BYTES = 32 << 30
+OURS = re.compile(r"[0-9a-f]{64}\.")
 
 
 class ShardCache:
@@ -85,6 +87,8 @@ class ShardCache:
         found = []
         for pattern in ("*.tmp", "*.arrow"):  # in this order, a copy that is renamed meanwhile is not missed
             for file in self.folder.glob(pattern):
+                if not OURS.match(file.name):
+                    continue  # somebody else's, who keeps files here too
                 with contextlib.suppress(FileNotFoundError):
                     stat = file.stat()
                     found.append((stat.st_mtime_ns, stat.st_size, file))

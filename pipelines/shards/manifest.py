@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fasttok.actions.representation import Representation
 from fasttok.common import json_files
 from fasttok.common.kinds import RecordKind
+from fasttok.common.names import relative_path
 from fasttok.errors import InputError
 from mixtures.spec import Resize
-from pipelines.common.files import join, read_json, safe_name, write_json
+from pipelines.common.files import join, read_json, write_json
 
 FORMAT_VERSION = 2
 NAME = "manifest.json"
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -226,8 +229,12 @@ class Manifest:
         if not isinstance(order, list) or sorted(map(str, order)) != sorted(manifest.sources):
             raise InputError(f"{where}: source_order does not list the sources; rebuild the shards")
         manifest = replace(manifest, sources={name: manifest.sources[name] for name in order})
+        if manifest.tokenizer is not None:
+            relative_path(manifest.tokenizer.folder, where)
         for shard in manifest.shards:
-            safe_name(shard.name, where)
+            relative_path(shard.name, where)
+            if not SHA256.fullmatch(shard.sha256):  # a cache names its file by it
+                raise InputError(f"{where}: {shard.name}: sha256 is {shard.sha256!r}, expected 64 hex digits")
             if len(shard.rows_per_source) != len(manifest.sources) or sum(shard.rows_per_source) != shard.rows:
                 raise InputError(f"{where}: {shard.name}: rows_per_source does not add up to {shard.rows} rows")
         return manifest

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import yaml
 
 from fasttok.common import json_files
+from fasttok.common.names import relative_path
 from fasttok.errors import InputError, unknown_name
 from train.study.arm_config import training
 from train.study.spec import Arm, Evaluation, Match, Study, Tuning
@@ -63,6 +64,8 @@ def load_study(path: Path) -> Study:
     )
     if study.reference not in [arm.name for arm in study.arms]:
         raise unknown_name("reference arm", study.reference, [arm.name for arm in study.arms])
+    for shards in study.shards:
+        relative_path(shards, f"{path}: shards")
     for arm in study.arms:  # every flag is tried before the first hour is spent
         training(study, arm, Path("DATA"), Path("OUT"), seed=study.seeds[0])
     return study

@@ -1,0 +1,78 @@
+"""Names that a file of somebody's holds and that become paths: they never lead out of the folder that they are meant for."""
+
+import re
+
+from fasttok.errors import InputError
+
+LONGEST = 200  # bytes; file systems allow 255, and we add suffixes
+FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
+
+
+def plain_name(name: object, what: str, where: str) -> str:
+    """A name that becomes a file's or a folder's.
+
+    Args:
+        name: what the file says.
+        what: what the name is of, for messages: "dataset name".
+        where: the file that says it, for messages.
+
+    Raises:
+        InputError: it is no text, is empty or too long, begins with a dot or blank, or holds a character that means something in
+            a path or that some system allows in no name.
+
+    >>> plain_name("bridge_dataset", "dataset name", "dataset.yaml")
+    'bridge_dataset'
+    >>> plain_name("../../evil", "dataset name", "dataset.yaml")
+    Traceback (most recent call last):
+    fasttok.errors.InputError: dataset.yaml: the dataset name '../../evil' cannot be a folder's name; ...
+    """
+    if (
+        not isinstance(name, str)
+        or not name
+        or name[0] in ". ~"
+        or name[-1] in ". "
+        or FORBIDDEN.search(name)
+        or len(name.encode()) > LONGEST
+    ):
+        shown = name if not isinstance(name, str) or len(name) <= LONGEST else f"{name[:40]}..."
+        raise InputError(
+            f"{where}: the {what} {shown!r} cannot be a folder's name; expected letters, digits, '_', '-' or '.', "
+            f"not a dot at either end, and at most {LONGEST} bytes"
+        )
+    return name
+
+
+def relative_path(name: object, where: str) -> str:
+    """A path that a file says is below its own folder.
+
+    Raises:
+        InputError: it is no text, is absolute, or holds `..`, a backslash, a URL or a NUL.
+
+    >>> relative_path("shard-00000-of-00001.arrow", "manifest.json")
+    'shard-00000-of-00001.arrow'
+    """
+    if (
+        not isinstance(name, str)
+        or not name
+        or name.startswith("/")
+        or ".." in name.split("/")
+        or "\\" in name
+        or "::" in name
+        or "://" in name
+        or "\x00" in name
+    ):
+        raise InputError(f"{where}: the path {name!r} leaves its folder; expected a relative path without '..'")
+    return name
+
+
+def one_piece(name: object, where: str) -> str:
+    """As `relative_path`, and a file or folder directly in its folder.
+
+    >>> one_piece("a/b", "index.json")
+    Traceback (most recent call last):
+    fasttok.errors.InputError: index.json: the path 'a/b' leaves its folder; expected one name without '/'
+    """
+    name = relative_path(name, where)
+    if "/" in name or name == ".":
+        raise InputError(f"{where}: the path {name!r} leaves its folder; expected one name without '/'")
+    return name
