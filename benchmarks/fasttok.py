@@ -112,7 +112,7 @@ def encoding(config: BenchConfig) -> list[dict[str, Any]]:
     if config.universal is not None:
         universal = ActionTokenizer.load(config.universal)
         library = Tokenizer.from_file(str(config.universal / "tokenizer.json"))
-        vocabularies.append(("FAST+", lambda chunks: (universal, library)))
+        vocabularies.append(("FAST+", lambda _chunks: (universal, library)))
     for mode in ("published", "native"):
 
         def fitted(chunks: NDArray, mode: Any = mode) -> tuple[ActionTokenizer, Tokenizer]:

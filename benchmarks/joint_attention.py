@@ -25,6 +25,10 @@ def forward(
     """What the text loss needs of the backbone, and the velocity (B, H, D), in one pass over all tokens.
 
     Args:
+        params: of the whole model.
+        batch: a training batch.
+        noisy: (B, H, D) actions with noise.
+        time: (B,) flow time.
         config: insulation must be 0 or 1 in all layers.
     """
     insulated = not any(config.shares)

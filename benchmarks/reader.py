@@ -150,7 +150,7 @@ def decoding(config: BenchConfig, folder: Path) -> dict[str, list[dict[str, Any]
     return {"Decoded images a second, 224 x 224, all cores": [decoder_row(name, rounds) for name in rounds]}
 
 
-def windows(config: BenchConfig, folder: Path) -> dict[str, list[dict[str, Any]]]:
+def windows(_config: BenchConfig, _folder: Path) -> dict[str, list[dict[str, Any]]]:
     """How near windows are to their mixture."""
     return {"Largest difference of 1,000 samples from their mixture, in samples, over 200,000 positions": deviations()}
 

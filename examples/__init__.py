@@ -1,0 +1,1 @@
+"""The demo, and the worked examples that it is made of."""

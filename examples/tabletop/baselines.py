@@ -70,7 +70,7 @@ def nearest(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
     return _acts(Expert(env.world(row), replace(task, target=near, goal=goal), env.robot, np.random.default_rng(seed)))
 
 
-def blind(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
+def blind(env: VectorEnv, _row: int, seed: int) -> Iterator[NDArray]:
     """What the expert does in other scenes."""
     other, number = make(env.embodiment, task=env.kind), OTHER_SCENES + 100 * seed
     while True:
@@ -90,8 +90,14 @@ POLICIES: dict[str, Policy] = {"expert": expert, "nearest": nearest, "blind": bl
 
 
 def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:
-    """An episode on each table, as `train.evaluate` plays them: a robot stops when it has succeeded, when it has nothing more
-    to do, or when the time is up.
+    """Plays an episode on each table, as `train.evaluate` does.
+
+    A robot stops when it has succeeded, when it has nothing more to do, or when the time is up.
+
+    Args:
+        env: the tables.
+        seeds: one per table.
+        policy: what acts.
 
     Returns:
         `VectorEnv.info` at the end.
@@ -125,7 +131,13 @@ def measure(
     """Shares of `episodes` episodes, played `TABLES` at a time, with progress on stderr.
 
     Args:
-        task: some kinds only; all when "". correlation: as of `make_vector`.
+        policy: one of `POLICIES`.
+        embodiment: planar or arm.
+        split: one of `scenes.SPLITS`.
+        task: some kinds only; all when "".
+        episodes: how many to play.
+        seed: seed of the first episode.
+        correlation: as of `make_vector`.
 
     Returns:
         policy, embodiment, split, task, episodes, and the shares success, followed and shortcut.

@@ -38,6 +38,7 @@ class Embodiment:
 
     @property
     def action_dim(self) -> int:
+        """Numbers in an action."""
         return len(self.action_names)
 
     def action(self, world: World, to: NDArray, height: float, yaw: float, opening: float) -> NDArray[np.float32]:
@@ -53,6 +54,7 @@ class Embodiment:
         """One control step of N tables.
 
         Args:
+            tables: the N tables; they are changed in place.
             actions: (N, D) raw units. Too large ones are limited by the robot's speed, as a controller would.
         """
         a = np.asarray(actions, np.float64)

@@ -81,7 +81,8 @@ def make(embodiment: str = "planar", split: str = "seen", task: str = "", correl
     """An environment.
 
     Args:
-        embodiment: planar or arm. split: see `scenes.SPLITS`; `a+b` applies both.
+        embodiment: planar or arm.
+        split: one of `scenes.SPLITS`; `a+b` applies both.
         task: one kind of `tasks.KINDS` only, or some ("reach+push"); all when "".
         correlation: share of episodes in which the named block is the nearest one, in splits that are not about it; None: 0.9.
 

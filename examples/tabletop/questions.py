@@ -45,7 +45,7 @@ def ask(rng: np.random.Generator) -> tuple[World, Question]:
             return world, question
 
 
-def count_blocks(world: World, rng: np.random.Generator) -> Question:
+def count_blocks(world: World, _rng: np.random.Generator) -> Question:
     """How many."""
     return Question("count", "how many blocks are there?", NUMBERS[len(world.blocks) - 1])
 
@@ -109,7 +109,7 @@ def side(world: World, rng: np.random.Generator) -> Question | None:
     return Question("relation", f"is the {world.blocks[a]} {words[asked]} the {world.blocks[b]}?", answer)
 
 
-def nearest(world: World, rng: np.random.Generator) -> Question | None:
+def nearest(world: World, _rng: np.random.Generator) -> Question | None:
     """Which block is nearest to the gripper?"""
     if len(world.blocks) < 2:
         return None
@@ -134,8 +134,11 @@ def point(world: World, rng: np.random.Generator) -> Question:
 
 
 def destination(world: World, rng: np.random.Generator) -> Question:
-    """Task: reach the red star; where? The cell of the block that a robot so asked goes to: a task as a question about the scene,
-    as the boxes and subtasks are that robots' pictures are labelled with."""
+    """Task: reach the red star; where?
+
+    The answer is the cell of the block that a robot so asked goes to. So a task becomes a question about the scene, like the
+    boxes and subtasks that robots' pictures are labelled with.
+    """
     number = int(rng.integers(len(world.blocks)))
     phrase = PHRASES["reach"][rng.integers(len(PHRASES["reach"]))]
     instruction = phrase.format(target=refer(rng, list(world.blocks), number, False))

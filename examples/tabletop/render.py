@@ -70,7 +70,9 @@ class Views:
         """World coordinates of pixels.
 
         Args:
-            rows: (n, r). columns: (n, c). origin: (n, 2) what they are relative to.
+            rows: (n, r) rows of the picture.
+            columns: (n, c) columns of the picture.
+            origin: (n, 2) in metres: what the result is relative to.
 
         Returns:
             x and y, (n, r, c) float32 each, or what broadcasts to that where the camera does not turn.
@@ -234,8 +236,14 @@ def cover(distance: Grid, pixel: Grid) -> Grid:
 
 
 def layered(*layers: tuple[Grid, Grid]) -> tuple[Grid, Grid]:
-    """Layers (alpha (m, k, k), colour) over one another, as one: what to keep of the picture (m, k, k), what to add (m, 3, k,
-    k)."""
+    """Layers over one another, as one.
+
+    Args:
+        layers: each its alpha (m, k, k) and its colour.
+
+    Returns:
+        What to keep of the picture (m, k, k), and what to add to it (m, 3, k, k).
+    """
     (alpha, colour), *rest = layers
     keep, add = np.float32(1) - alpha, alpha[:, None] * colour
     for alpha, colour in rest:

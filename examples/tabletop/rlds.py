@@ -32,7 +32,11 @@ def demonstrate(
     """One episode by the expert, or None where it failed.
 
     Args:
-        task: kinds, all when "". correlation: share of seeds whose named block is the nearest one; None: 0.9.
+        embodiment: planar or arm.
+        seed: of the scene and of the expert.
+        split: one of `scenes.SPLITS`.
+        correlation: share of seeds whose named block is the nearest one; None: 0.9.
+        task: kinds of tasks; all when "".
 
     Returns:
         {"steps": T dicts, "episode_metadata": dict}, as the dataset's features say.
@@ -79,6 +83,8 @@ def write(
     """Writes `folder`/tabletop_<embodiment>/1.0.0, complete or not at all.
 
     Args:
+        folder: where the dataset's folder is made.
+        embodiment: whose demonstrations.
         episodes: split -> a function that yields its demonstrations.
         smallest: demonstrations of the smallest split: TFDS wants no more shard files than that.
 
@@ -129,7 +135,7 @@ def write(
         def _info(self) -> Any:
             return tfds.core.DatasetInfo(builder=self, features=features, description=self.__doc__)
 
-        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        def _split_generators(self, _dl_manager: Any) -> dict[str, Any]:
             return {split: self._generate_examples(split) for split in episodes}
 
         def _generate_examples(self, split: str) -> Iterator[tuple[str, Demonstration]]:

@@ -87,6 +87,7 @@ def split_named(name: str, correlation: float | None = None) -> Split:
     (0.8, 0.0)
 
     Args:
+        name: of a split, or several joined by `+`.
         correlation: of demonstrations, so of every split that is not about it; None: CORRELATION.
 
     Raises:
@@ -104,7 +105,9 @@ def sample(rng: np.random.Generator, split: str | Split = "seen", kind: str = ""
     """A scene with a task that is possible, not done yet, and names its blocks without ambiguity.
 
     Args:
-        split: name (`split_named`), or a split. kind: of `KINDS`, or some of them (`kinds_named`), drawn by their shares.
+        rng: where the scene comes from.
+        split: name (`split_named`), or a split.
+        kind: one of `KINDS`, or some of them (`kinds_named`), drawn by their shares.
 
     Raises:
         InputError: no such split or kind.
@@ -144,6 +147,9 @@ def sample_blocks(rng: np.random.Generator, count: int, new_pair: bool, by: str 
     """The target first. Half of the distractors share its colour or its shape, so that both words matter.
 
     Args:
+        rng: where the blocks come from.
+        count: number of blocks.
+        new_pair: whether the target is a pair of colour and shape that demonstrations never name.
         by: "colour" or "shape": the second block shares this with the target, the third the other one, and the rest neither.
     """
     pairs = PAIRS if new_pair else SEEN_PAIRS
@@ -182,8 +188,10 @@ def sample_positions(rng: np.random.Generator, count: int) -> NDArray[np.float64
 
 
 def sample_hand(rng: np.random.Generator, positions: NDArray, correlated: bool) -> NDArray[np.float64] | None:
-    """A start of the hand (2,), away from every block, at which the first block is the nearest one, or clearly is not; None where
-    there seems to be no such place."""
+    """A start of the hand (2,), away from every block, at which the first block is the nearest one, or clearly is not.
+
+    None if there seems to be no such place.
+    """
     darts = rng.uniform(-0.17, 0.17, (DARTS, 2))
     distances = norm(darts[:, None] - positions[None])
     two = np.sort(distances, axis=1)[:, :2]

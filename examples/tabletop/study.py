@@ -41,7 +41,11 @@ def prepare(
     """Makes what is not there: OUT/NAME for each of `shards`, OUT/held_out (other episodes), OUT/vqa.
 
     Args:
-        task: kinds of tasks to demonstrate, such as "reach+push"; all when "". correlation: as of `generate`.
+        out: folder of the study's data.
+        shards: what to make; the names are below.
+        smoke: make little of everything, for a trial run.
+        task: kinds of tasks to demonstrate, such as "reach+push"; all when "".
+        correlation: as of `generate`.
 
     Names: `web` (questions and captions, for the base VLM), `shards` (30 % questions), `vlm_10` (10 % of them), `demos_1000`
     (1,000 demonstrations), `demos_1000_vlm_0`.

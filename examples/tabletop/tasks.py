@@ -102,8 +102,10 @@ class Asked:
         self.corner[row] = CORNERS.get(task.corner, (0.0, 0.0))
 
     def satisfied(self, tables: Tables, rows: NDArray | slice = slice(None)) -> NDArray[np.bool_]:
-        """(n,) whether the state of the n tables is what was asked for on `rows`, as things stand; `reach` also wants a rest
-        (`vector.VectorEnv`)."""
+        """(n,) whether the state of the n tables is what was asked for on `rows`, as things stand.
+
+        `reach` also wants the hand at rest, which `vector.VectorEnv` sees to.
+        """
         kind, target, goal = self.kind[rows], self.target[rows], self.goal[rows]
         all_of = np.arange(len(tables))
         to_hand = tables.distances

@@ -172,8 +172,11 @@ class VectorEnv:
         return [task.instruction for task in self.tasks]
 
     def success(self) -> NDArray[np.bool_]:
-        """(N,) whether what was asked has been so for the last 0.3 s: in a `reach` with the hand at rest, else by moving
-        the named block (two blocks also touch when the other one is brought)."""
+        """(N,) whether what was asked has been so for the last 0.3 s.
+
+        A `reach` wants the hand at rest. Other tasks want the named block to be moved: two blocks also touch when the other one
+        is brought.
+        """
         return self._held_for >= HOLD_SECONDS * self.control_hz
 
     def followed(self) -> NDArray[np.bool_]:
@@ -189,8 +192,13 @@ class VectorEnv:
         """Of the current episodes, each (N,).
 
         Returns:
-            task: kind. success, followed: as the methods say. steps: taken. named: number of the named block. touched: the first
-            block that the robot did something with (`followed`), or -1. nearest: the block nearest to the hand at the start.
+            task: kind of the task.
+            success: as the method says.
+            followed: as the method says.
+            steps: number of steps taken.
+            named: number of the named block.
+            touched: the first block that the robot did something with (`followed`), or -1.
+            nearest: the block nearest to the hand at the start.
             shortcut: touched is the nearest one and not the named one: what a robot does that learnt the spurious correlation.
         """
         named, touched = self._asked.target.copy(), self._touched.copy()
@@ -212,7 +220,9 @@ def make_vector(
     """N environments in one.
 
     Args:
-        embodiment: planar or arm. split: see `scenes.SPLITS`; `a+b` applies both. n: tables.
+        embodiment: planar or arm.
+        split: one of `scenes.SPLITS`; `a+b` applies both.
+        n: number of tables.
         task: one kind of `tasks.KINDS` only, or some ("reach+push"); all when "".
         correlation: share of episodes in which the named block is the nearest one, in splits that are not about it; None: 0.9.
 

@@ -154,8 +154,10 @@ class Tables:
         self.positions[row, block] += (BLOCK + HAND - distance)[:, None] * normal + FRICTION * sideways
 
     def _separate(self, fixed: NDArray[np.bool_]) -> None:
-        """Moves overlapping blocks apart, a carried one not at all; a lifted one touches nobody. Pairs follow one another, on the
-        tables that need it."""
+        """Moves overlapping blocks apart, a carried one not at all; a lifted one touches nobody.
+
+        Pairs follow one another, on the tables that need it.
+        """
         first, second = _pairs(self.room)
         close = norm(self.positions[:, first] - self.positions[:, second]) < 2 * BLOCK
         rows = np.flatnonzero(close.any(1))
@@ -245,22 +247,27 @@ class World:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
+        """The n blocks on the table."""
         return tuple(LOOKS[i] for i in self.tables.looks[self.row, : self.tables.count[self.row]])
 
     @property
     def positions(self) -> NDArray[np.float64]:
+        """(n, 2) the blocks' centres, in metres."""
         return self.tables.positions[self.row, : self.tables.count[self.row]]
 
     @property
     def hand(self) -> NDArray[np.float64]:
+        """(2,) the hand's position, in metres."""
         return self.tables.hand[self.row]
 
     @property
     def tilt(self) -> NDArray[np.float64]:
+        """(2,) the hand's roll and pitch, in rad."""
         return self.tables.tilt[self.row]
 
     @property
     def held(self) -> int | None:
+        """Number of the block in the gripper, or None."""
         number = int(self.tables.held[self.row])
         return None if number < 0 else number
 

@@ -18,7 +18,7 @@ Track = Callable[[Iterable[int]], Iterable[int]]  # wraps the loop over merges, 
 def learn(
     corpus: Corpus, mode: Mode, vocab_size: int, low: int, high: int, track: Track = lambda merges: merges
 ) -> Bpe:
-    """A vocabulary whose alphabet is the codes 0..high - low.
+    r"""A vocabulary whose alphabet is the codes 0..high - low.
 
     Raises:
         InputError: the alphabet alone is larger than `vocab_size`, or no string could hold it.
@@ -27,7 +27,7 @@ def learn(
     >>> with Corpus() as corpus:
     ...     corpus.add(np.array([[0.0, 1.0, 0.0, 1.0]]))
     ...     learn(corpus, "native", 3, 0, 1).tokens
-    ('\\x00', '\\x01', '\\x00\\x01')
+    ('\x00', '\x01', '\x00\x01')
     """
     top = high - low
     if top > MAX_CODE:

@@ -135,7 +135,7 @@ class ShardReader:
         for batch in range(-(-self.manifest.shards[number].rows // ROWS_PER_BATCH)):
             yield self.files.record_batch(number, batch)
 
-    def batches(  # public: each is a keyword that users set on its own
+    def batches(  # noqa: PLR0913  public: each is a keyword that users set on its own
         self,
         n: int,
         mode: Literal["global", "block"] = "global",

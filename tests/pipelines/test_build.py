@@ -133,9 +133,8 @@ def test_a_full_disk_says_what_to_do(chain: Chain, tmp_path: Path, monkeypatch: 
     real = os.fsync
 
     def fails(handle: int) -> None:
-        if "shard-00001" in os.readlink(f"/proc/self/fd/{handle}") and ".arrow" in os.readlink(
-            f"/proc/self/fd/{handle}"
-        ):
+        opened = str(Path(f"/proc/self/fd/{handle}").readlink())
+        if "shard-00001" in opened and ".arrow" in opened:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
@@ -190,7 +189,7 @@ def test_damaged_shards_are_named(chain: Chain, tmp_path: Path) -> None:
     assert third.name not in str(caught.value)
     with pytest.raises(InputError, match=second.name):
         list(ShardReader(str(out)).batches(700, epochs=1))
-    os.remove(out / "manifest.json")
+    (out / "manifest.json").unlink()
     with pytest.raises(InputError, match="resume"):
         ShardReader(str(out))
 

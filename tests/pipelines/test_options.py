@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from fasttok import ActionTokenizer
-from fasttok.common.images import UndecodableError
+from fasttok.common.images import Fit, UndecodableError
 from fasttok.errors import InputError
-from mixtures.spec import Fit, Resize
+from mixtures.spec import Resize
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.resize import resized
 from pipelines.builder.run import run_build

@@ -64,7 +64,7 @@ def save(params: Flat, config: ModelConfig, layout: Any, out: Path, dtype: Any =
             dataclasses.replace(t, name=next(b + t.name[len(a) :] for a, b in new.items() if t.name.startswith(a)))
             for t in listed
         ]
-    with open(out / "model.safetensors", "wb") as stream:
+    with (out / "model.safetensors").open("wb") as stream:
         export.write(stream, listed, dtype, export.metadata(layout, {}))
     return out
 
@@ -345,7 +345,7 @@ def test_another_tokenizers_table_is_refused(tmp_path: Path) -> None:
 
 def test_our_fast_rows_need_our_tokenizer(tmp_path: Path) -> None:
     params = random_params(SMALL)
-    with open(tmp_path / "model.safetensors", "wb") as stream:
+    with (tmp_path / "model.safetensors").open("wb") as stream:
         described = {"tokenizer": "abc", "text_rows": 50}
         export.write(
             stream, export.tensors(params, SMALL, "fasttok")[0], "float32", export.metadata("fasttok", described)
@@ -575,7 +575,7 @@ def test_exported_file_is_safetensors(tmp_path: Path) -> None:
     """The library reads what our own writer wrote, metadata and bfloat16 included."""
     params = random_params(SMALL)
     listed, report = export.tensors(params, SMALL, "lerobot", vocab_size=64)
-    with open(tmp_path / "model.safetensors", "wb") as stream:
+    with (tmp_path / "model.safetensors").open("wb") as stream:
         export.write(stream, listed, "bfloat16", export.metadata("lerobot", {"step": 3}))
     with safe_open(tmp_path / "model.safetensors", "numpy") as file:
         assert file.metadata() == {"format": "pt", "step": "3"}
