@@ -89,7 +89,7 @@ class Eval:
         table("tokens per chunk, held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
         print_errors({name: m.metrics for name, m in measured.items()})
         if points:
-            columns = ["embodiment", "scale", "vocabulary", "tokens a chunk", "rms error (normalised)"]
+            columns = ["embodiment", "scale", "vocabulary", "tokens per chunk", "rms error (normalised)"]
             table("rate against distortion", columns, [list(vars(p).values()) for p in points])
         if note:
             log(note)

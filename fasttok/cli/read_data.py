@@ -16,7 +16,7 @@ def read(paths: tuple[str, ...], split: str) -> Iterator[Episode]:
         InputError: no path, or nothing readable in one.
     """
     if not paths:
-        raise InputError("no data: give an INDEX, an RLDS directory, npz or parquet")
+        raise InputError("no data: give an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files")
     for source in [open_episodes(path, split) for path in paths]:
         yield from track(source, f"reading {source.name}", source.count, "episodes")
         _report_bad(source)

@@ -1,6 +1,6 @@
 """Episodes in npz and parquet files: for actions that never were a robot dataset, or were exported from one.
 
-- npz: `actions` (n, T, D) is n episodes of equal length; otherwise the file is one episode, each array a step column.
+- npz: `actions` (n, T, D) is n episodes of equal length; otherwise the file is one episode, and each array is a step column.
 - parquet: an `episode` (or `episode_index`) column and list<float> columns such as `action`, rows in step order.
 """
 

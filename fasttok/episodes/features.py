@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 import ml_dtypes  # np.dtype("bfloat16") is its
 import numpy as np
@@ -16,7 +16,9 @@ import numpy as np
 from fasttok.errors import InputError
 
 TFDS = "tensorflow_datasets.core.features."
-ENCODINGS = ("none", "bytes", "zlib")
+TensorEncoding = Literal["none", "bytes", "zlib"]
+TENSOR_ENCODINGS: tuple[TensorEncoding, ...] = get_args(TensorEncoding)
+FeatureKind = Literal["tensor", "text", "image", "label"]
 BYTES = "bytes"
 DTYPES = frozenset(
     ["bool", "bfloat16", "float16", "float32", "float64", "complex64", "complex128"]
@@ -46,9 +48,9 @@ class Feature:
     name: str
     shape: tuple[int | None, ...]
     dtype: str
-    kind: str
+    kind: FeatureKind
     lengths: tuple[int | None, ...] = ()
-    encoding: str = "none"
+    encoding: TensorEncoding = "none"
     optional: bool = False
 
     @cached_property
@@ -232,7 +234,7 @@ def _shape(spec: TensorJson) -> tuple[int | None, ...]:
     return tuple(int(d) if int(d) >= 0 else None for d in spec.get("shape", {}).get("dimensions", []))
 
 
-def _dtype(spec: TensorJson, name: str) -> tuple[str, str]:
+def _dtype(spec: TensorJson, name: str) -> tuple[str, FeatureKind]:
     """(dtype, kind) of a tensor."""
     if spec["dtype"] in ("string", "object", "str"):
         return BYTES, "tensor"
@@ -241,8 +243,9 @@ def _dtype(spec: TensorJson, name: str) -> tuple[str, str]:
     return str(spec["dtype"]), "tensor"
 
 
-def _encoding(spec: TensorJson, name: str) -> str:
-    encoding = str(spec.get("encoding") or "none").lower()
-    if encoding not in ENCODINGS or (encoding != "none" and _dtype(spec, name)[0] == BYTES):
-        raise UnsupportedError(f"feature {name}: a tensor encoded as {encoding}")
-    return encoding
+def _encoding(spec: TensorJson, name: str) -> TensorEncoding:
+    asked = str(spec.get("encoding") or "none").lower()
+    for encoding in TENSOR_ENCODINGS:
+        if encoding == asked and (encoding == "none" or _dtype(spec, name)[0] != BYTES):
+            return encoding
+    raise UnsupportedError(f"feature {name}: a tensor encoded as {asked}")

@@ -48,7 +48,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
         tag("h1", f"FAST tokenizer {name}"),
         tag("p", f"{tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token}, "
             f"fingerprint {tok.fingerprint}. {LEAD}"),
-        tiles({"tokens a chunk": f"{mean:.1f}", "naive tokens per FAST token": f"{ratio:.1f}",
+        tiles({"tokens per chunk": f"{mean:.1f}", "naive tokens per FAST token": f"{ratio:.1f}",
                "root mean square error, normalised": f"{np.mean([m.metrics.rms_normalized for m in measured.values()]):.3g}"}),
         tag("h2", "Tokens per chunk"),
         tag("p", "Naive: one of 256 bins for each step and dimension (arXiv 2501.09747, table I has these columns). Without BPE: "
@@ -105,14 +105,14 @@ def rate_plots(points: Sequence[Point]) -> Markup:
         cards.append(
             tag(
                 "div",
-                plot(lines, Axes("tokens a chunk", log_y=True), title=f"{embodiment}: error, normalised"),
+                plot(lines, Axes("tokens per chunk", log_y=True), title=f"{embodiment}: error, normalised"),
                 class_="card",
             )
         )
     rows = [[p.embodiment, p.scale, p.vocab_size, p.tokens, p.rms] for p in points]
     return Markup(
         tag("div", *cards, class_="cards")
-        + table(["embodiment", "scale", "vocabulary", "tokens a chunk", "error"], rows)
+        + table(["embodiment", "scale", "vocabulary", "tokens per chunk", "error"], rows)
     )
 
 

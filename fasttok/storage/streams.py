@@ -1,7 +1,7 @@
 """Chunks and ids in files, in batches: npz, Parquet, JSON lines, stdin and stdout. Several GB need a few MB.
 
-chunks: npz `actions` (n, T, D); Parquet and JSON lines `actions`, a list of T lists of D numbers a row
-ids:    npz `ids` (all rows joined) and `lengths` (n,); Parquet and JSON lines `ids`, a list a row
+chunks: npz `actions` (n, T, D); Parquet and JSON lines `actions`, per row T lists of D numbers
+ids:    npz `ids` (all rows concatenated) and `lengths` (n,); Parquet and JSON lines `ids`, one list per row
 Decoded rows also have `ok` and, in JSON lines, `error`.
 """
 
@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TextIO
+from typing import IO, Any, Literal, TextIO, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +25,11 @@ from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
 BATCH = 4096
-FORMATS = (".npz", ".parquet", ".jsonl")
+FileKind = Literal["npz", "parquet", "jsonl"]
+FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
 
-def kind_of(path: str) -> str:
+def kind_of(path: str) -> FileKind:
     """npz, parquet or jsonl; "-" (stdin, stdout) is jsonl.
 
     Raises:
@@ -39,12 +40,11 @@ def kind_of(path: str) -> str:
     """
     if path == "-":
         return "jsonl"
-    suffix = Path(path).suffix
-    if suffix not in FORMATS:
-        raise InputError(
-            f"{path}: expected a name that ends in {', '.join(FORMATS)}, or - for JSON lines on stdin or stdout"
-        )
-    return suffix[1:]
+    for kind in FILE_KINDS:
+        if Path(path).suffix == f".{kind}":
+            return kind
+    endings = ", ".join(f".{kind}" for kind in FILE_KINDS)
+    raise InputError(f"{path}: expected a name that ends in {endings}, or - for JSON lines on stdin or stdout")
 
 
 def read_chunks(path: str) -> Iterator[NDArray[Any]]:
