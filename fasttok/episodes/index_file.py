@@ -134,7 +134,8 @@ def parse_index(text: str, where: str) -> IndexFile:
         where: its path, for messages.
 
     Raises:
-        InputError: not JSON, of another format version, with unknown or missing keys, or with a name that leads out of its folder.
+        InputError: not JSON, of another format version, with unknown or missing keys, or with a name that leads out of its
+            folder.
     """
     try:
         raw = json.loads(text)

@@ -105,7 +105,7 @@ def test_a_manifest_names_only_files_of_its_own(chain: Chain, tmp_path: Path) ->
     for there, evil in ((f'"{sha}"', '"../../x"'), ('"folder": "tokenizer"', '"folder": "../tokenizer"')):
         assert there in text
         (tmp_path / "manifest.json").write_text(text.replace(there, evil))
-        with pytest.raises(InputError, match="sha256|leaves its folder"):
+        with pytest.raises(InputError, match=r"sha256|leaves its folder"):
             Manifest.load(str(tmp_path))
 
 

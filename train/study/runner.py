@@ -34,7 +34,7 @@ class StudyRuns:
 
 
 def carry_out(study: Study, inputs: StudyInputs, pool: Pool) -> StudyRuns:
-    """Makes everything that is not done yet: the VLM, the search, the reference with every seed, the other arms.
+    """Makes everything that is not done yet: the VLM, the search, the reference arm with every seed, the other arms.
 
     Args:
         study: what to do.
@@ -64,7 +64,7 @@ def carry_out(study: Study, inputs: StudyInputs, pool: Pool) -> StudyRuns:
     film_files: dict[str, Path] = {}
     reference = study.arm(study.reference)
     others = [arm for arm in study.arms if arm is not reference]
-    for arms in ([reference], others):  # what others are to spend, the reference's runs tell
+    for arms in ([reference], others):  # what others are to spend, the runs of the reference arm tell
         asked = []
         for seed in study.seeds:
             for arm in arms:

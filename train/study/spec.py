@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fasttok.errors import unknown_name
 
 Match = Literal["robot_samples", "flops"]
-"""What an arm has as much of as the reference: rows of robots to learn from, or TFLOP to spend."""
+"""What an arm has as much of as the reference arm: rows of robots to learn from, or TFLOP to spend."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Arm:
         name: of its rows in tables, its line in plots and its folder.
         flags: of `fasttok-train`, besides the study's `common`.
         shards: folder in the study's data that it learns from.
-        match: what it has as much of as the reference.
+        match: what it has as much of as the reference arm.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Study:
         return next(arm for arm in self.arms if arm.name == name)
 
     def with_arms(self, names: tuple[str, ...]) -> "Study":
-        """The same study of fewer arms; the reference stays.
+        """The same study of fewer arms; the reference arm stays.
 
         Raises:
             InputError: no such arm.

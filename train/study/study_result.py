@@ -38,13 +38,13 @@ class ArmResult:
         arm: its name.
         flags: of `fasttok-train`.
         shards: that it learned from.
-        match: what it had as much of as the reference.
+        match: what it had as much of as the reference arm.
         steps: of one run.
         robot_samples: rows of robots that one run used.
         tflop: what the training of one run took.
         seconds: wall time of training, per seed.
         metrics: name (see `train.study.summary.values_of`) -> mean over seeds, at the end of training.
-        against: the same minus the reference's, in pairs; "vqa, before": minus the base VLM's.
+        against: the same minus the reference arm's, in pairs; "vqa, before": minus the base VLM's.
         robot_samples_to_threshold: per seed, rows of robots until success first reached the threshold; None: it never did.
         curve: metrics along training.
     """
