@@ -1,5 +1,6 @@
 """YAML that remembers line numbers, so that an error can point at the line to change. Safe loading only."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,33 @@ import yaml
 
 from fasttok.errors import InputError
 
+MERGE = "tag:yaml.org,2002:merge"
+UNFIT = (
+    ValueError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)  # PyYAML's, such as for month 99
+
 
 class Keys(dict[str, Any]):
     """A YAML mapping that knows where it stands.
 
     Attributes:
-        line: line of the mapping, counted from 1.
+        line: line of the mapping, counted from 1; 0 if it does not come from a file.
         lines: line of each key, counted from 1.
     """
 
-    line: int = 0
+    line: int
     lines: dict[str, int]
+
+    def __init__(
+        self, values: Mapping[str, Any] | None = None, line: int = 0, lines: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(values or {})
+        self.line, self.lines = line, dict(lines or {})
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,17 +42,21 @@ class _Loader(yaml.SafeLoader):
 
 
 def _construct_keys(loader: _Loader, node: yaml.MappingNode) -> Keys:
-    keys = Keys()
-    keys.line, keys.lines = node.start_mark.line + 1, {}
-    for key_node, value_node in node.value:
+    keys = Keys(line=node.start_mark.line + 1)
+    own = sum(key_node.tag != MERGE for key_node, _ in node.value)
+    loader.flatten_mapping(node)  # `<<: *other` becomes the other's keys, before the mapping's own, which override them
+    merged, said = len(node.value) - own, set[str]()
+    for i, (key_node, value_node) in enumerate(node.value):
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if not isinstance(key, str):
             raise InputError(f"line {line}: keys must be words, got {key!r}")
-        if key in keys:
+        if key in said:
             raise InputError(f"line {line}: {key!r} is given twice (first on line {keys.lines[key]}); keep one")
         keys[key] = loader.construct_object(value_node, deep=True)
         keys.lines[key] = line
+        if i >= merged:
+            said.add(key)
     return keys
 
 
@@ -49,10 +70,32 @@ def load(path: Path) -> Keys:
         InputError: the file cannot be read, is not YAML, or is not a mapping; names file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {getattr(error, 'strerror', None) or error}") from None
-    return loads(text, str(path))
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as text: {error.strerror or error}") from None
+    return loads(decoded(data, str(path)), str(path))
+
+
+def decoded(data: bytes, where: str) -> str:
+    r"""The text of a file, which must be UTF-8.
+
+    Args:
+        data: what the file holds.
+        where: its path, for messages.
+
+    Raises:
+        InputError: the bytes are no UTF-8; names the line of the first that is not.
+
+    >>> decoded(b"name: caf\xc3\xa9", "mix.yaml")
+    'name: café'
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{where}: line {line}: cannot be read as text: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from None
 
 
 def loads(text: str, where: str = "text") -> Keys:
@@ -71,6 +114,8 @@ def loads(text: str, where: str = "text") -> Keys:
         raise InputError(f"{where}: not valid YAML: {error}") from None
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    except UNFIT as error:
+        raise InputError(f"{where}: not valid YAML: a value cannot be read ({error}); put texts in quotes") from None
     if not isinstance(value, Keys):
         raise InputError(f"{where}: expected `key: value` lines at the top, got {type(value).__name__}")
     return value

@@ -1,20 +1,61 @@
 """Values out of YAML keys, each checked; every error names the file, the line, what stood there and what would be valid."""
 
 import math
+import re
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from fasttok.errors import InputError, unknown_name
 from mixtures.yaml_lines import Keys
 
+MOST_SHOWN = 80  # characters of a value in a message
 Word = TypeVar("Word", bound=str)  # of a closed set
 
 
-class CheckedValues:
-    """Checks of one file's values. All raise InputError."""
+def finite(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number that floats can hold; true and false are none.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    >>> finite(3), finite(True), finite(float("inf")), finite(10**400)
+    (True, False, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _numeric(value: object) -> bool:
+    """Whether a text looks like a number."""
+    return isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", value.strip(), re.IGNORECASE) is not None
+
+
+def shown(value: object) -> str:
+    """A value in a message: as Python writes it, cut if it is long.
+
+    >>> shown("ten"), len(shown("x" * 1000))
+    ("'ten'", 83)
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of too many digits, a list within itself
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+class CheckedValues:
+    """Checks of one file's values. All raise InputError.
+
+    Args:
+        path: the file, or its URL.
+        inside: what of the file the values belong to, for messages, such as "action[0]"; "" for all of it.
+    """
+
+    def __init__(self, path: Path | str, inside: str = "") -> None:
+        self.path = Path(path)
+        self.where = str(path)
+        self.inside = f"{inside}: " if inside else ""
 
     def error(self, keys: Keys, key: str | None, message: str) -> InputError:
         r"""An error that names the line of a key, or of the whole mapping.
@@ -24,7 +65,8 @@ class CheckedValues:
         'mix.yaml: line 2: b is odd'
         """
         line = keys.lines.get(key, keys.line) if key else keys.line
-        return InputError(f"{self.path}: line {line}: {message}")
+        at = f"line {line}: " if line else ""
+        return InputError(f"{self.where}: {at}{self.inside}{message}")
 
     def check_keys(self, keys: Keys, known: tuple[str, ...], what: str) -> None:
         """Refuses keys that are not known."""
@@ -36,21 +78,28 @@ class CheckedValues:
         """A text."""
         value = keys.get(key, default)
         if not isinstance(value, str):
-            raise self.error(keys, key, f"{key} must be text, got {value!r}; put it in quotes")
+            raise self.error(keys, key, f"{key} must be text, got {shown(value)}; put it in quotes")
+        return value
+
+    def filled(self, keys: Keys, key: str) -> str:
+        """A text that is not empty, under a key that is there."""
+        value = self.text(keys, key, "")
+        if not value.strip():
+            raise self.error(keys, key, f"{key} is empty; give it a text, or leave it out")
         return value
 
     def flag(self, keys: Keys, key: str) -> bool:
         """True or false; false if the key is missing."""
         value = keys.get(key, False)
         if not isinstance(value, bool):
-            raise self.error(keys, key, f"{key} must be true or false, got {value!r}")
+            raise self.error(keys, key, f"{key} must be true or false, got {shown(value)}")
         return value
 
     def positive(self, keys: Keys, key: str, value: object) -> float:
         """A finite number above 0."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        if not finite(value) or value <= 0:
             raise self.error(
-                keys, key, f"{key} must be a finite number > 0, got {value!r}; drop a source to leave it out"
+                keys, key, f"{key} must be a finite number > 0, got {shown(value)}; drop a source to leave it out"
             )
         return float(value)
 
@@ -59,7 +108,37 @@ class CheckedValues:
         value = keys[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
             most = "" if high is None else f" and <= {high}"
-            raise self.error(keys, key, f"{key} must be an integer >= {low}{most}, got {value!r}")
+            raise self.error(keys, key, f"{key} must be an integer >= {low}{most}, got {shown(value)}")
+        return value
+
+    def number(self, keys: Keys, key: str, low: float, high: float | None = None, above: bool = False) -> int | float:
+        """A finite number in [low, high], or above `low`; a whole one stays whole."""
+        value = keys[key]
+        if not finite(value) or value < low or (above and value == low) or (high is not None and value > high):
+            least = f"> {low:g}" if above else f">= {low:g}" if low > -math.inf else ""
+            most = "" if high is None else f"and <= {high:g}"
+            what = " ".join(part for part in ("a finite number", least, most) if part)
+            hint = "; numbers stand without quotes, and 1e-3 is written 1.0e-3" if _numeric(value) else ""
+            raise self.error(keys, key, f"{key} must be {what}, got {shown(value)}{hint}")
+        return value
+
+    def texts(self, keys: Keys, key: str) -> tuple[str, ...]:
+        """A list of texts; () if the key is missing."""
+        values = keys.get(key, [])
+        if not isinstance(values, list):
+            raise self.error(
+                keys, key, f"{key} must be a list of texts, expected a list such as [a, b], got {shown(values)}"
+            )
+        for i, value in enumerate(values):
+            if not isinstance(value, str):
+                raise self.error(keys, key, f"{key}[{i}] must be text, got {shown(value)}; put it in quotes")
+        return tuple(values)
+
+    def table(self, keys: Keys, key: str, example: str) -> Keys:
+        """A mapping with keys of the user's choice, empty if the key is missing."""
+        value = keys.get(key, Keys())
+        if not isinstance(value, Keys):
+            raise self.error(keys, key, f"{key} is {shown(value)}, expected a mapping such as {example}")
         return value
 
     def choice(self, keys: Keys, key: str, known: tuple[Word, ...], default: Word) -> Word:
@@ -88,6 +167,6 @@ class CheckedValues:
         if value is None:
             return None
         if not isinstance(value, Keys) or not value:
-            raise self.error(keys, key, f"{key} must be {example}, got {value!r}")
+            raise self.error(keys, key, f"{key} must be {example}, got {shown(value)}")
         self.check_keys(value, known, key)
         return value

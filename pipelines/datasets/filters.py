@@ -15,9 +15,11 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common import json_files
 from fasttok.episodes import Episode
 from fasttok.episodes.dataset_entry import IDLE_STEPS, EntryFilters
-from fasttok.errors import InputError, unknown_name
+from mixtures.yaml_lines import Keys
+from mixtures.yaml_values import CheckedValues, shown
 
 
 class RejectedError(ValueError):
@@ -38,37 +40,33 @@ def parse_filters(data: object, where: str) -> EntryFilters:
     """The `filters` of an entry.
 
     Args:
-        data: as YAML gave them.
-        where: what to call them in messages.
+        data: as YAML gave them; `Keys` know their lines.
+        where: path of the file, for messages.
 
     Raises:
         InputError: not a mapping, an unknown key, or a value that cannot be.
     """
+    reader = CheckedValues(where, "filters")
     if not isinstance(data, dict):
-        raise InputError(f"{where}: expected a mapping such as {{min_steps: 10}}, got {type(data).__name__}")
-    known = {f.name for f in fields(EntryFilters)}
-    for key in data:
-        if key not in known:
-            raise InputError(f"{where}: {unknown_name('filter', str(key), known)}")
-    kinds = {
-        "success": str,
-        "language": bool,
-        "min_steps": int,
-        "idle_below": float | int,
-        "idle": str,
-        "max_idle": float | int,
-    }
-    for key, value in data.items():
-        if not isinstance(value, kinds[key]) or (isinstance(value, bool) and key != "language"):
-            raise InputError(f"{where}: {key} is {value!r}, expected {getattr(kinds[key], '__name__', 'a number')}")
-    filters = EntryFilters(**data)
-    if filters.idle not in IDLE_STEPS:
-        raise InputError(f"{where}: {unknown_name('idle', filters.idle, IDLE_STEPS)}")
-    if not 0 <= filters.max_idle <= 1:
-        raise InputError(f"{where}: max_idle is {filters.max_idle}, expected a share between 0 and 1")
-    if ("idle" in data or "max_idle" in data) and filters.idle_below is None:
-        raise InputError(f"{where}: idle and max_idle need idle_below, the movement under which a step is idle")
-    return filters
+        raise reader.error(Keys(), None, f"expected a mapping such as {{min_steps: 10}}, got {shown(data)}")
+    said = data if isinstance(data, Keys) else Keys(data)
+    keys = Keys({key: value for key, value in said.items() if value is not None}, said.line, said.lines)
+    reader.check_keys(keys, tuple(f.name for f in fields(EntryFilters)), "filter")
+    if "success" in keys:
+        reader.filled(keys, "success")
+    if "language" in keys:
+        reader.flag(keys, "language")
+    if "min_steps" in keys:
+        reader.whole(keys, "min_steps", 1)
+    if "idle_below" in keys:
+        reader.number(keys, "idle_below", 0)
+    if "max_idle" in keys:
+        reader.number(keys, "max_idle", 0, 1)
+    reader.choice(keys, "idle", IDLE_STEPS, IDLE_STEPS[0])
+    for key in ("idle", "max_idle"):
+        if key in keys and "idle_below" not in keys:
+            raise reader.error(keys, key, f"{key} needs idle_below, the movement under which a step is idle")
+    return json_files.decode(EntryFilters, dict(keys), where)
 
 
 def check_success(filters: EntryFilters, episode: Episode) -> None:

@@ -8,6 +8,7 @@ import fsspec
 
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
+from mixtures.yaml_lines import decoded
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
 
@@ -30,12 +31,17 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
         if not path.exists():
             raise InputError(f"--entries {place}: no such file or folder")
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
-            entry = parse_entry(file.read_text(encoding="utf-8"), str(file))
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                raise InputError(f"--entries {file}: cannot be read: {error.strerror or error}") from None
+            entry = parse_entry(decoded(data, str(file)), str(file))
             if entry.name == dataset:
                 return entry
     filesystem, root = fsspec.core.url_to_fs(directory)
     if filesystem.isfile(f"{root}/{OWN_ENTRY}"):
-        return parse_entry(filesystem.cat_file(f"{root}/{OWN_ENTRY}").decode(), f"{directory}/{OWN_ENTRY}")
+        where = f"{directory}/{OWN_ENTRY}"
+        return parse_entry(decoded(filesystem.cat_file(f"{root}/{OWN_ENTRY}"), where), where)
     known = packaged()
     if dataset in known:
         return parse_entry(known[dataset], f"pipelines/datasets/entries/{dataset}.yaml")

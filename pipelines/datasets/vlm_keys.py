@@ -1,12 +1,11 @@
 """Which keys a VQA or caption entry may have, by its format, and what they may hold (docs/vlm.md)."""
 
 import re
-from collections.abc import Mapping
 from string import Formatter
-from typing import Any
 
 from fasttok.episodes.dataset_entry import DETECT, TURNS, VlmFormat
-from fasttok.errors import InputError, unknown_name
+from mixtures.yaml_lines import Keys
+from mixtures.yaml_values import CheckedValues, shown
 
 TEXTS = ("prompt", "fixed_prompt", "target", "answers", "id")
 # format -> keys that it must have, and ones that it may have
@@ -24,80 +23,85 @@ TEXTS_FROM_KEYS: tuple[VlmFormat, ...] = ("jsonl", "parquet", "webdataset", "tfd
 OWN = frozenset(key for required, more in KEYS.values() for key in (*required, *more))
 
 
-def check_keys(data: Mapping[str, Any], where: str) -> None:
+def check_keys(keys: Keys, reader: CheckedValues) -> None:
     """Holds an entry's keys, as written, against its format.
 
     Args:
-        data: the entry.
-        where: path of its file, for messages.
+        keys: of the entry.
+        reader: of its file.
 
     Raises:
-        InputError: an unknown format, a key that it lacks or does not take, or a value that cannot be.
+        InputError: an unknown format, a key that it lacks or does not take, or a value that cannot be; names the line.
     """
-    name = data.get("format", "jsonl")
-    if not isinstance(name, str) or name not in KEYS:
-        raise InputError(f"{where}: {unknown_name('format', str(name), KEYS)}")
+    name: VlmFormat = reader.choice(keys, "format", tuple(KEYS), "jsonl")
     required, more = KEYS[name]
     for key in required:
-        if not data.get(key):
-            raise InputError(f"{where}: a {data['kind']} entry with format: {name} needs the key {key!r}")
-    for key in sorted((OWN & set(data)) - {*required, *more}):
+        if not keys.get(key):
+            raise reader.error(keys, key, f"a {keys['kind']} entry with format: {name} needs the key {key!r}")
+    for key in sorted((OWN & set(keys)) - {*required, *more}):
         users = ", ".join(other for other, (a, b) in KEYS.items() if key in (*a, *b))
-        raise InputError(f"{where}: {key!r} is a key of format {users}, not of {name}")
-    _check_splits(data, where)
+        raise reader.error(keys, key, f"{key!r} is a key of format {users}, not of {name}")
+    _check_splits(keys, reader)
     for key in ("image", "target", "answers", "id", "prompt", "conversations", "fixed_prompt"):
-        if data.get(key) is not None and not isinstance(data[key], str):
-            raise InputError(f"{where}: {key} is {data[key]!r}, expected a name or text")
-    _check_texts(data, name, where)
-    for key, known in (("turns", TURNS), ("detect", DETECT)):
-        if data.get(key, known[0]) not in known:
-            raise InputError(f"{where}: {unknown_name(key, str(data[key]), known)}")
-    _check_path(f"{where}: images", data.get("images", "images"))
-    _check_template(f"{where}: images", str(data.get("images", "")), ("split",))
+        reader.text(keys, key, "")
+    _check_texts(keys, name, reader)
+    reader.choice(keys, "turns", TURNS, TURNS[0])
+    reader.choice(keys, "detect", DETECT, DETECT[0])
+    if "images" in keys:
+        _check_path(keys, "images", "images", reader)
+        _check_template(keys, "images", ("split",), reader)
     if name == "vqav2":
-        _check_template(f"{where}: image_name", str(data["image_name"]), ("split", "image_id"))
-        missing = set(data["splits"]) - set(data["annotations"])
+        _check_template(keys, "image_name", ("split", "image_id"), reader)
+        missing = set(keys["splits"]) - set(keys["annotations"])
         if missing:
-            raise InputError(f"{where}: annotations lacks the splits {', '.join(sorted(missing))}")
+            raise reader.error(keys, "annotations", f"annotations lacks the splits {', '.join(sorted(missing))}")
 
 
-def _check_splits(data: Mapping[str, Any], where: str) -> None:
+def _check_splits(keys: Keys, reader: CheckedValues) -> None:
     """Splits have plain names, and files below the dataset's directory."""
     for key in ("splits", "annotations"):
-        if not isinstance(data.get(key) or {}, dict):
-            raise InputError(f"{where}: {key} is {data[key]!r}, expected a mapping of splits to files")
-        for split, file in (data.get(key) or {}).items():
-            _check_path(f"{where}: {key}: {split}", file)
-            if not isinstance(split, str) or not re.fullmatch(r"[\w.+-]+", split) or split.startswith("."):
-                raise InputError(f"{where}: {key}: {split!r} is no plain name for a split")
+        files = reader.table(keys, key, "{train: train.jsonl}")
+        for split in files:
+            _check_path(files, split, f"{key}: {split}", reader)
+            if not re.fullmatch(r"[\w.+-]+", split) or split.startswith("."):
+                raise reader.error(files, split, f"{key}: {split!r} is no plain name for a split")
 
 
-def _check_texts(data: Mapping[str, Any], name: str, where: str) -> None:
+def _check_texts(keys: Keys, name: VlmFormat, reader: CheckedValues) -> None:
     """The keys say where prompt and target come from, in one way only."""
-    if data.get("conversations") and (set(TEXTS) - {"id"}) & set(data):
-        raise InputError(f"{where}: conversations hold the prompt and the target; leave out prompt, target and answers")
-    if name in TEXTS_FROM_KEYS and not data.get("conversations"):
-        if not data.get("target") and not data.get("answers"):
-            raise InputError(
-                f"{where}: a {data['kind']} entry with format: {name} needs the key 'target' (or 'answers')"
+    if keys.get("conversations") and (set(TEXTS) - {"id"}) & set(keys):
+        raise reader.error(
+            keys, "conversations", "conversations hold the prompt and the target; leave out prompt, target and answers"
+        )
+    if name in TEXTS_FROM_KEYS and not keys.get("conversations"):
+        if not keys.get("target") and not keys.get("answers"):
+            raise reader.error(
+                keys, "format", f"a {keys['kind']} entry with format: {name} needs the key 'target' (or 'answers')"
             )
-        if not data.get("prompt") and not str(data.get("fixed_prompt") or "").strip():
-            raise InputError(f"{where}: the entry needs 'prompt', or 'fixed_prompt' for one that all records share")
+        if not keys.get("prompt") and not keys.get("fixed_prompt", "").strip():
+            raise reader.error(
+                keys, "format", "the entry needs 'prompt', or 'fixed_prompt' for one that all records share"
+            )
 
 
-def _check_path(where: str, path: object) -> None:
+def _check_path(keys: Keys, key: str, what: str, reader: CheckedValues) -> None:
+    path = keys[key]
     if not isinstance(path, str) or not path or path.startswith("/") or ".." in path.split("/") or ":" in path:
-        raise InputError(f"{where} is {path!r}, expected a path below the dataset's directory, without '..'")
+        raise reader.error(
+            keys, key, f"{what} is {shown(path)}, expected a path below the dataset's directory, without '..'"
+        )
 
 
-def _check_template(where: str, template: str, known: tuple[str, ...]) -> None:
+def _check_template(keys: Keys, key: str, known: tuple[str, ...], reader: CheckedValues) -> None:
     """Fields are of the known names; a number may have a width of two digits."""
+    template = reader.text(keys, key, "")
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise InputError(f"{where} is {template!r}: {error}") from None
+        raise reader.error(keys, key, f"{key} is {shown(template)}: {error}") from None
     for _, name, spec, conversion in parts:
         if name is not None and (name not in known or conversion):
-            raise InputError(f"{where} is {template!r}; known fields are {', '.join('{' + k + '}' for k in known)}")
+            fields = ", ".join("{" + k + "}" for k in known)
+            raise reader.error(keys, key, f"{key} is {shown(template)}; known fields are {fields}")
         if spec and not (name == "image_id" and re.fullmatch(r"0?\d{1,2}d?", spec)):
-            raise InputError(f"{where} is {template!r}: expected a width such as {{image_id:012d}}")
+            raise reader.error(keys, key, f"{key} is {shown(template)}: expected a width such as {{image_id:012d}}")
