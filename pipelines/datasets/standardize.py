@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.rotations import width
+from fasttok.actions.rotations import width as rotation_width
 from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode, as_float
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
@@ -111,9 +111,10 @@ def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDAr
                 "dims", f"{piece.feature} has {table.shape[1]} dims, the entry takes [{piece.start}, {piece.stop})"
             )
         taken = table[:, piece.start : stop]
-        if piece.rotation and taken.shape[1] != width(piece.rotation):
+        if piece.rotation and taken.shape[1] != rotation_width(piece.rotation):
             raise RejectedError(
-                "dims", f"{piece.feature} gives {taken.shape[1]} columns, {piece.rotation} has {width(piece.rotation)}"
+                "dims",
+                f"{piece.feature} gives {taken.shape[1]} columns, {piece.rotation} has {rotation_width(piece.rotation)}",
             )
         gripper = piece.encoding == "gripper"
         columns.append(opening(taken, piece.closed, piece.open, piece.relative) if gripper else taken)
