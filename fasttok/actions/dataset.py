@@ -217,7 +217,7 @@ class Dataset:
     def _add(self, episode: Episode, number: int, config: ChunkConfig) -> None:
         name = embodiment_name(episode)
         action = action_of(episode, config.action_key)
-        proprio = as_float(episode.steps["proprio"]) if "proprio" in episode.steps else None
+        proprio = _matrix(episode.steps["proprio"], "proprio", episode) if "proprio" in episode.steps else None
         represent = self._represent.get(name)
         if name not in self.groups:
             embodiment = self._embodiment(name, episode, action, config)
@@ -259,7 +259,7 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
     """The action column as (T, D) float32.
 
     Raises:
-        InputError: there is none, or it holds NaN or inf (with step and dim).
+        InputError: there is none, it is not a row of numbers per step, or it holds NaN or inf (with step and dim).
 
     >>> action_of(Episode({"action": np.zeros((4, 2))}), "action").shape
     (4, 2)
@@ -271,7 +271,7 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
     values = episode.steps[key]
     if isinstance(values, list):
         raise InputError(f"{episode.where}: {key!r} holds bytes, expected numbers; choose another --action-key")
-    action = as_float(values)
+    action = _matrix(values, key, episode)
     bad = np.argwhere(~np.isfinite(action))
     if len(bad):
         step, dim = bad[0]
@@ -279,6 +279,26 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
             f"{episode.where}: {key} is {action[step, dim]} at step {step}, dim {dim}; `pipelines index` rejects such episodes"
         )
     return action
+
+
+def _matrix(values: NDArray[Any] | list[Any], key: str, episode: Episode) -> NDArray[np.float32]:
+    """A step column as (T, D); a column of more axes is refused, for nothing says that its numbers are one row's."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(f"{episode.where}: {key} has steps of different shapes, expected D numbers per step") from None
+    if array.dtype.kind not in "fiub":
+        first = array.reshape(-1)[0] if array.size else None
+        raise InputError(
+            f"{episode.where}: {key} holds {type(first).__name__} values (such as {str(first)[:40]!r}), expected D numbers per "
+            "step; write them as a list of numbers, or choose another --action-key"
+        )
+    if array.ndim not in (1, 2) or not array.shape[-1]:
+        raise InputError(
+            f"{episode.where}: {key} has shape {array.shape}, expected (T, D): D numbers for each of the T steps. Several "
+            "episodes in one array belong into separate records; nested dims must be flattened when the data is written"
+        )
+    return as_float(array)
 
 
 def _new_embodiment(name: str, episode: Episode, action: NDArray[Any], config: ChunkConfig) -> Embodiment:

@@ -1,24 +1,23 @@
 """Episodes in npz and parquet files: for actions that never were a robot dataset, or were exported from one.
 
-- npz: `actions` (n, T, D) is n episodes of equal length; otherwise the file is one episode, and each array is a step column.
-- parquet: an `episode` (or `episode_index`) column and list<float> columns such as `action`, rows in step order.
+- npz: `action` or `actions` (n, T, D) is n episodes of equal length, (T, D) is one; each array is a step column.
+- parquet: an `episode` (or `episode_index`) column and list<float> columns such as `action`, rows in step order, or in any
+  order if a column such as `frame_index` numbers the steps.
 """
 
 import io
-import itertools
 import zipfile
 from collections.abc import Iterator
 
 import fsspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fasttok.episodes.episode import BadRecord, Episode, Where
+from fasttok.episodes.order import rows_fault, several
+from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
 
-BATCH_ROWS = 16_384
-EPISODE_COLUMNS = ("episode", "episode_index", "episode_id")
+ACTIONS = ("action", "actions")
 
 
 def files(path: str, suffix: str) -> list[str]:
@@ -41,12 +40,32 @@ def read_npz(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
         except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
             yield BadRecord(Where(path), "npz", str(error).split("\n")[0])
             continue
-        stacked = columns.get("actions")
-        if stacked is not None and stacked.ndim == 3:
-            for i, chunk in enumerate(stacked):
-                yield Episode({"action": chunk}, {"dataset": name}, Where(path, number=i))
+        stacked = [key for key in ACTIONS if key in columns and columns[key].ndim > 2]
+        if stacked:
+            yield from _stacked(columns, stacked[0], path, name)
         else:
             yield from _one(columns, path, name)
+
+
+def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> Iterator[Episode | BadRecord]:
+    """Episodes of equal length, one after the other along the first axis, which other arrays may have too."""
+    actions = columns[key]
+    if actions.ndim > 3:
+        raise InputError(
+            f"{path}: {key} has shape {actions.shape}, expected (T, D), one episode, or (n, T, D), n episodes of equal length"
+        )
+    if all(key in columns for key in ACTIONS):
+        raise InputError(
+            f"{path} has both 'action' {columns['action'].shape} and 'actions' {columns['actions'].shape}; keep one"
+        )
+    also = {k: v for k, v in columns.items() if k != key and v.ndim >= 2 and v.shape[:2] == actions.shape[:2]}
+    shared = {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}
+    for i, chunk in enumerate(actions):
+        where = Where(path, number=i)
+        if not len(chunk):
+            yield BadRecord(where, "empty", "an episode of 0 steps")
+            continue
+        yield Episode({"action": chunk} | {k: v[i] for k, v in also.items()}, shared, where)
 
 
 def _one(columns: dict[str, np.ndarray], path: str, name: str) -> Iterator[Episode | BadRecord]:
@@ -55,74 +74,22 @@ def _one(columns: dict[str, np.ndarray], path: str, name: str) -> Iterator[Episo
     lengths = {key: len(value) for key, value in columns.items() if value.ndim}
     if not lengths or len(set(lengths.values())) > 1:
         yield BadRecord(Where(path), "features", f"step columns of different lengths: {lengths}")
-    elif 0 in lengths.values():
+        return
+    if 0 in lengths.values():
         yield BadRecord(Where(path), "empty", "an episode of 0 steps")
+        return
+    steps: dict[str, np.ndarray | list[bytes]] = {key: columns[key] for key in lengths}
+    found = several(steps)
+    if found:
+        raise InputError(
+            f"{path} holds several episodes ({found}), but an npz of arrays (T, ...) is read as one episode; write a file per "
+            "episode, a parquet file with a column 'episode', or 'actions' of shape (n, T, D) if all have the same length"
+        )
+    fault = rows_fault(steps)
+    if fault:
+        yield BadRecord(Where(path), "frames", fault)
     else:
-        steps: dict[str, np.ndarray | list[bytes]] = {key: columns[key] for key in lengths}
         yield Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, Where(path))
-
-
-def parquet_batches(path: str) -> Iterator[pa.Table]:
-    """A Parquet file in pieces; memory does not grow with it.
-
-    Raises:
-        InputError: not a Parquet file.
-    """
-    try:
-        with fsspec.open(path, "rb") as stream:
-            for batch in pq.ParquetFile(stream).iter_batches(BATCH_ROWS):
-                yield pa.Table.from_batches([batch])
-    except pa.ArrowException as error:
-        raise InputError(f"{path} is not a parquet file: {error}") from None
-
-
-def step_columns(table: pa.Table, number: str) -> dict[str, np.ndarray | list[bytes]]:
-    """The columns of one episode's rows, without the one that numbers episodes.
-
-    Raises:
-        ValueError: the lists of a column differ in length.
-
-    >>> step_columns(pa.table({"episode": [0, 0], "action": [[1.0, 2.0], [3.0, 4.0]]}), "episode")["action"].shape
-    (2, 2)
-    """
-    return {name: _column(table[name]) for name in table.column_names if name != number}
-
-
-def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Where, str, pa.Table]]:
-    """(where it begins, the column that numbers episodes, its rows) of each episode.
-
-    Args:
-        paths: Parquet files, in order.
-        across: whether an episode may go on in the next file.
-
-    Raises:
-        InputError: no column numbers the episodes.
-    """
-    parts: list[pa.Table] = []
-    where, key, count = Where(""), "", 0
-    for path in paths:
-        if parts and not across:
-            yield where, key, pa.concat_tables(parts)
-            parts = []
-        count = 0
-        for batch in parquet_batches(path):
-            key = next((column for column in EPISODE_COLUMNS if column in batch.column_names), "")
-            if not key:
-                raise InputError(
-                    f"{path} has no column that numbers its episodes; expected one of {', '.join(EPISODE_COLUMNS)}, got "
-                    f"{', '.join(batch.column_names)}"
-                )
-            ids = batch[key].to_numpy()
-            edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)] if len(ids) else []
-            for start, stop in itertools.pairwise(edges):
-                if parts and ids[start] != parts[0][key][0].as_py():
-                    yield where, key, pa.concat_tables(parts)
-                    parts = []
-                if not parts:
-                    where, count = Where(path, number=count), count + 1
-                parts.append(batch.slice(start, stop - start))
-    if parts:
-        yield where, key, pa.concat_tables(parts)
 
 
 def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
@@ -132,15 +99,9 @@ def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
             steps = step_columns(table, key)
         except ValueError as error:
             yield BadRecord(where, "features", str(error))
+            continue
+        fault = rows_fault(steps)
+        if fault:
+            yield BadRecord(where, "frames", fault)
         else:
             yield Episode(steps, {"dataset": name, "episode": table[key][0].as_py()}, where)
-
-
-def _column(column: pa.ChunkedArray) -> np.ndarray | list[bytes]:
-    """A step column: (T, D) for lists, (T,) for numbers, bytes for texts."""
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
-        return np.stack([np.asarray(row) for row in column.to_pylist()])
-    if pa.types.is_string(column.type):
-        return [value.encode() for value in column.to_pylist()]
-    values: np.ndarray | list[bytes] = column.to_pylist() if pa.types.is_binary(column.type) else column.to_numpy()
-    return values

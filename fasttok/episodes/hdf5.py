@@ -11,10 +11,12 @@ import fsspec
 import numpy as np
 
 from fasttok.episodes.episode import BadRecord, Episode, Where
+from fasttok.episodes.order import rows_fault, several
 from fasttok.errors import InputError
 
 SUFFIXES = (".hdf5", ".h5")
 PROPRIO = ("observations/qpos",)
+ACTIONS = ("action", "actions")
 
 
 def h5py() -> Any:
@@ -47,7 +49,14 @@ def read(files: list[str], name: str, split: str) -> Iterator[Episode | BadRecor
 def _read_file(module: Any, file: Any, path: str, name: str, split: str) -> Iterator[Episode | BadRecord]:
     demos = file.get("data") if "data" in file else None
     if demos is None or "actions" in file or "action" in file:
-        yield _episode(module, file, Where(path), name)
+        episode = _episode(module, file, Where(path), name)
+        found = several(episode.steps) if isinstance(episode, Episode) else ""
+        if found:
+            raise InputError(
+                f"{path} holds several episodes ({found}), as D4RL writes them, but a file with actions at its root is read as "
+                "one episode; write each episode into a group of its own, data/demo_0, data/demo_1 ..., as robomimic does"
+            )
+        yield episode
         return
     chosen = None
     if "mask" in file:
@@ -78,7 +87,7 @@ def _episode(module: Any, group: Any, where: Where, name: str) -> Episode | BadR
                 and not child.is_virtual
                 and child.ndim
                 and child.dtype.kind in "fiub"
-                and child.ndim <= 2
+                and (child.ndim <= 2 or prefix + key in ACTIONS)
             ):
                 steps[prefix + key] = child
 
@@ -87,7 +96,15 @@ def _episode(module: Any, group: Any, where: Where, name: str) -> Episode | BadR
         steps["action"] = steps.pop("actions")
     if "action" not in steps:
         return BadRecord(where, "features", f"no 'action' or 'actions'; there are {', '.join(sorted(steps)) or 'none'}")
+    if steps["action"].ndim > 2:
+        raise InputError(
+            f"{where}: the actions have shape {steps['action'].shape}, expected (T, D): a row of D numbers per step; write "
+            "several episodes as data/demo_0/actions, data/demo_1/actions ..."
+        )
     length = len(steps["action"])
+    short = [key for key in PROPRIO if key in steps and len(steps[key]) != length]
+    if short:
+        return BadRecord(where, "features", f"{short[0]} has {len(steps[short[0]])} rows, the actions have {length}")
     if not length:
         return BadRecord(where, "empty", "an episode of 0 steps")
     try:
@@ -97,4 +114,5 @@ def _episode(module: Any, group: Any, where: Where, name: str) -> Episode | BadR
     for key in PROPRIO:
         if key in arrays:
             arrays["proprio"] = arrays[key]
-    return Episode(arrays, {"dataset": name}, where)
+    fault = rows_fault(arrays)
+    return BadRecord(where, "frames", fault) if fault else Episode(arrays, {"dataset": name}, where)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import fsspec
 
-from fasttok.episodes.arrays import episode_tables, step_columns
 from fasttok.episodes.episode import BadRecord, Episode
+from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
 
 INFO = "meta/info.json"

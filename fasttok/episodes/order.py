@@ -1,0 +1,117 @@
+"""What tells that rows are not one episode, step after step: marks of an end, frames that are missing, gaps in time.
+
+Chunks are cut from neighbouring rows, so a reader that overlooks one of these makes actions that no robot ever took.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+EPISODE_COLUMNS = ("episode", "episode_index", "episode_id")
+FRAME_COLUMNS = ("frame_index", "step_index", "frame", "step")
+ENDS = ("terminals", "timeouts", "dones", "done", "is_last", "terminated", "truncated")
+GAP = 1.5  # steps between two time stamps from which on a step is missing
+OFF = 0.1  # share by which the usual step may differ from the declared one
+
+
+def frame_column(names: list[str]) -> str:
+    """The column that numbers the steps of an episode, "" if there is none.
+
+    >>> frame_column(["action", "frame_index"])
+    'frame_index'
+    """
+    return next((name for name in FRAME_COLUMNS if name in names), "")
+
+
+def several(columns: Mapping[str, Any]) -> str:
+    """Why the rows of some step columns are several episodes, "" if nothing says so.
+
+    >>> several({"action": np.zeros((3, 2)), "timeouts": np.array([0, 1, 0])})
+    "'timeouts' marks 1 end(s) before the last step, the first at step 1"
+    """
+    for name in ENDS:
+        if name in columns and np.ndim(columns[name]) <= 2:
+            marks = np.asarray(columns[name]).reshape(len(columns[name]), -1)
+            if marks.shape[1] == 1 and marks.dtype.kind in "fiub":
+                on = marks[:, 0] != 0
+                ends = np.flatnonzero(on[:-1] & ~on[1:])
+                if len(ends):
+                    return f"{name!r} marks {len(ends)} end(s) before the last step, the first at step {ends[0]}"
+    if "is_first" in columns:
+        first = np.flatnonzero(np.asarray(columns["is_first"]).reshape(-1)[1:])
+        if len(first):
+            return f"'is_first' marks {len(first)} more beginning(s), the first at step {first[0] + 1}"
+    for name in EPISODE_COLUMNS:
+        if name in columns and np.ndim(columns[name]) == 1:
+            kinds = len(np.unique(np.asarray(columns[name])))
+            if kinds > 1:
+                return f"{name!r} has {kinds} values"
+    return ""
+
+
+def frame_fault(frames: NDArray[Any], whole: bool = False) -> str:
+    """Why numbered rows are not one episode's steps in order, "" if they are.
+
+    Args:
+        frames: the number of each row.
+        whole: whether they must be 0, 1, 2 ...; otherwise they may begin anywhere, and grow by any same step.
+
+    >>> frame_fault(np.array([0, 1, 2, 4]))
+    'frame 4 follows frame 2'
+    """
+    if frames.dtype.kind not in "fiu":
+        return ""
+    if whole and frames[0] != 0:
+        return f"the first frame is {frames[0]}, expected 0: its beginning is missing"
+    steps = np.diff(frames)
+    if not len(steps):
+        return ""
+    usual = 1 if whole else np.median(steps)
+    odd = np.flatnonzero((steps != usual) | (steps <= 0))
+    return f"frame {frames[odd[0] + 1]} follows frame {frames[odd[0]]}" if len(odd) else ""
+
+
+def rows_fault(steps: Mapping[str, Any], hz: float | None = None, whole: bool = False) -> str:
+    """Why the frames or the time stamps of an episode are not those of neighbouring steps, "" if they are.
+
+    Args:
+        steps: the episode's columns.
+        hz: the declared control frequency, None if it is not recorded.
+        whole: whether the frames must be 0, 1, 2 ...
+    """
+    frames, times = steps.get(frame_column(list(steps))), steps.get("timestamp")
+    fault = frame_fault(frames, whole) if isinstance(frames, np.ndarray) and frames.ndim == 1 else ""
+    if not fault and isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype.kind in "fiu":
+        fault = time_fault(times, hz)
+    return fault
+
+
+def time_fault(times: NDArray[Any], hz: float | None) -> str:
+    """Why time stamps in seconds are not evenly spaced steps of a frequency, "" if they are.
+
+    Args:
+        times: (T,) in seconds.
+        hz: the declared control frequency, None if it is not recorded: then the usual distance counts.
+
+    >>> time_fault(np.array([0.0, 0.1, 0.2, 0.5]), 10.0)
+    'timestamp goes from 0.2 s to 0.5 s at step 3, expected a step of 0.1 s'
+    """
+    times = np.asarray(times, np.float64).reshape(-1)
+    steps = np.diff(times)
+    if not len(steps):
+        return ""
+    if not np.isfinite(times).all():
+        return f"timestamp is {times[~np.isfinite(times)][0]} at step {np.flatnonzero(~np.isfinite(times))[0]}"
+    usual = float(np.median(steps))
+    step = usual if hz is None else 1 / hz
+    if hz is not None and len(steps) >= 3 and abs(usual - step) > OFF * step:
+        return f"timestamp grows by {usual:.4g} s a step, but fps {hz:g} means {step:.4g} s"
+    odd = np.flatnonzero((steps > GAP * step) | (steps <= 0))
+    if not len(odd):
+        return ""
+    at = odd[0] + 1
+    return (
+        f"timestamp goes from {times[at - 1]:.6g} s to {times[at]:.6g} s at step {at}, expected a step of {step:.4g} s"
+    )

@@ -1,0 +1,151 @@
+"""Shapes and orders that are not one episode, step after step, are sorted where that is unambiguous, else refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fasttok.actions.dataset import ChunkConfig, Dataset
+from fasttok.episodes import Episode, open_episodes
+from fasttok.errors import InputError
+
+RNG = np.random.default_rng(0)
+STACK = RNG.normal(size=(5, 12, 3)).astype(np.float32)
+
+
+def read(path: Path) -> list[Episode]:
+    return list(open_episodes(str(path)))
+
+
+def columns(**more: Any) -> dict[str, Any]:
+    n, steps = STACK.shape[:2]
+    return {
+        "episode_index": np.repeat(np.arange(n), steps),
+        "frame_index": np.tile(np.arange(steps), n),
+        "action": STACK.reshape(n * steps, -1),
+    } | more
+
+
+def write_parquet(path: Path, rows: dict[str, Any], order: Any = slice(None)) -> Path:
+    def listed(values: Any) -> Any:
+        values = np.asarray(values)[order]
+        return values.tolist()
+
+    pq.write_table(pa.table({name: listed(values) for name, values in rows.items()}), path, row_group_size=7)
+    return path
+
+
+@pytest.mark.parametrize("key", ["action", "actions"])
+def test_stacked_arrays_are_an_episode_each(tmp_path: Path, key: str) -> None:
+    arrays: dict[str, Any] = {key: STACK, "gripper": STACK[..., :1], "robot": np.array("arm")}
+    np.savez(tmp_path / "x.npz", **arrays)
+    found = read(tmp_path / "x.npz")
+    assert [np.array_equal(f.steps["action"], e) for f, e in zip(found, STACK, strict=True)] == [True] * 5
+    assert np.array_equal(found[2].steps["gripper"], STACK[2, :, :1])
+    assert found[0].metadata["robot"] == "arm"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"action": STACK[None]}, r"shape \(1, 5, 12, 3\), expected \(T, D\)"),
+        ({"action": STACK[0], "actions": STACK}, "both 'action'"),
+        ({"action": STACK[0], "timeouts": np.arange(12) == 5}, "'timeouts' marks 1 end.*at step 5"),
+        ({"action": STACK[0], "terminals": np.arange(12) % 4 == 3}, "'terminals' marks 2 end"),
+        ({"action": STACK[0], "is_first": np.arange(12) % 6 == 0}, "'is_first' marks 1 more"),
+        ({"action": STACK[0], "episode": np.arange(12) // 6}, "'episode' has 2 values"),
+    ],
+)
+def test_an_npz_of_several_episodes_in_a_row_is_refused(tmp_path: Path, arrays: dict[str, Any], says: str) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(InputError, match=says):
+        read(tmp_path / "x.npz")
+
+
+def test_marks_of_one_end_are_one_episode(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", action=STACK[0], done=np.arange(12) >= 9, episode=np.full(12, 4))
+    assert [e.length for e in read(tmp_path / "x.npz")] == [12]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_in_any_order_are_sorted_by_episode_and_frame(tmp_path: Path, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(STACK.shape[0] * STACK.shape[1])
+    if seed == 0:  # episodes in a row, the steps of each backwards
+        order = np.arange(60).reshape(5, 12)[:, ::-1].reshape(-1)
+    if seed == 1:  # interleaved
+        order = np.arange(60).reshape(5, 12).T.reshape(-1)
+    found = read(write_parquet(tmp_path / "x.parquet", columns(), order))
+    assert [np.array_equal(f.steps["action"], e.astype(np.float64)) for f, e in zip(found, STACK, strict=True)] == [
+        True
+    ] * 5
+
+
+def test_an_order_that_nothing_tells_is_refused(tmp_path: Path) -> None:
+    order = RNG.permutation(60)
+    rows = columns()
+    del rows["frame_index"]
+    with pytest.raises(InputError, match="do not follow each other, and no column numbers"):
+        read(write_parquet(tmp_path / "a.parquet", rows, order))
+    twice = columns(episode_index=np.tile(np.repeat(np.arange(2), 12), 3)[:60])
+    with pytest.raises(InputError, match="several recordings with the same numbers"):
+        read(write_parquet(tmp_path / "b.parquet", twice))
+    holes = columns(episode_index=[None if i == 30 else i // 12 for i in range(60)])
+    with pytest.raises(InputError, match="rows without a value"):
+        read(write_parquet(tmp_path / "c.parquet", holes))
+
+
+def test_an_episode_that_crosses_files_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", columns(), slice(0, 30))
+    write_parquet(tmp_path / "b.parquet", columns(), slice(30, 60))
+    with pytest.raises(InputError, match="begins with frame_index 6 of episode_index 2"):
+        read(tmp_path)
+
+
+def test_missing_frames_and_gaps_in_time_are_counted(tmp_path: Path) -> None:
+    keep = np.delete(np.arange(60), [17])
+    source = open_episodes(str(write_parquet(tmp_path / "a.parquet", columns(), keep)))
+    assert [e.metadata["episode"] for e in source] == [0, 2, 3, 4]
+    assert source.bad == {"frames": 1}
+    assert "frame 6 follows frame 4" in str(source.first_bad)
+    times = np.tile(np.arange(12) / 10, 5)
+    times[42:48] += 0.3
+    source = open_episodes(str(write_parquet(tmp_path / "b.parquet", columns(timestamp=times))))
+    assert [e.metadata["episode"] for e in source] == [0, 1, 2, 4]
+    assert "from 0.5 s to 0.9 s at step 6" in str(source.first_bad)
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        ([[[1.0, 2.0], [3.0, 4.0]]] * 4, r"shape \(4, 2, 2\), expected \(T, D\)"),
+        ([[[1.0], [3.0]]] * 4, r"shape \(4, 2, 1\)"),
+        ([{"x": 1.0, "y": 2.0}] * 4, "holds dict values"),
+        ([[]] * 4, r"shape \(4, 0\)"),
+        ([[1.0, None]] * 4, "expected D numbers"),
+        (["left"] * 4, "holds bytes"),
+    ],
+)
+def test_columns_that_are_no_rows_of_numbers_are_refused(tmp_path: Path, action: list[Any], says: str) -> None:
+    pq.write_table(pa.table({"episode": [0] * 4, "action": action}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=says):
+        Dataset(open_episodes(str(tmp_path / "x.parquet")), ChunkConfig(horizon=2))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"actions": STACK[0], "terminals": np.arange(12) == 5, "timeouts": np.zeros(12)}, "as D4RL writes them"),
+        ({"actions": STACK[0], "timeouts": np.arange(12) % 3 == 2}, "'timeouts' marks 3 end"),
+        ({"actions": STACK}, r"shape \(5, 12, 3\), expected \(T, D\)"),
+    ],
+)
+def test_hdf5_of_several_episodes_in_a_row_is_refused(tmp_path: Path, arrays: dict[str, Any], says: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+    with pytest.raises(InputError, match=says):
+        read(tmp_path / "x.hdf5")
