@@ -65,10 +65,26 @@ def _read_file(module: Any, file: Any, path: str, name: str, split: str) -> Iter
             raise InputError(f"{path} has no split {split!r} in mask/; there are {', '.join(masks)}")
         if split in masks:
             chosen = {key.decode() if isinstance(key, bytes) else str(key) for key in masks[split][()]}
+        lacking = sorted((chosen or set()) - set(demos))
+        if lacking:
+            detail = f"mask/{split} names {len(lacking)} episodes that data/ does not have, such as {lacking[0]}"
+            yield BadRecord(Where(path), "missing", detail, len(lacking))
     for key in sorted(demos, key=lambda k: (len(k), k)):
         if chosen is None or key in chosen:
             number = int("".join(c for c in key if c.isdigit()) or 0)
-            yield _episode(module, demos[key], Where(path, number=number), name)
+            episode = _episode(module, demos[key], Where(path, number=number), name)
+            yield _as_declared(episode, demos[key].attrs.get("num_samples"))
+    declared = demos.attrs.get("num_demos")
+    if declared is not None and int(declared) > len(demos):
+        lost = int(declared) - len(demos)
+        yield BadRecord(Where(path), "missing", f"num_demos is {declared}, data/ has {len(demos)} episodes", lost)
+
+
+def _as_declared(episode: Episode | BadRecord, samples: Any) -> Episode | BadRecord:
+    """The episode, if it has as many steps as robomimic's num_samples says."""
+    if isinstance(episode, BadRecord) or samples is None or int(samples) == episode.length:
+        return episode
+    return BadRecord(episode.where, "frames", f"num_samples is {samples}, there are {episode.length} steps")
 
 
 def _episode(module: Any, group: Any, where: Where, name: str) -> Episode | BadRecord:
