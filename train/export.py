@@ -11,7 +11,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,17 +184,14 @@ def export(config: ExportConfig) -> WeightsReport:
         raise InputError(
             f"{config.run} has no action expert (flow off), which {config.layout} needs; use --layout fasttok"
         )
-    out = check_output(config.out, EXPORT, overwrite=config.overwrite)
+    out = check_output(config.out, EXPORT, overwrite=config.overwrite, reads=[config.run])
     _, params, step = load_params(config.run)
     text_rows = TextTokenizer.load(config.run / TEXT_TOKENIZER).size
     fingerprint = ActionTokenizer.load(config.run / TOKENIZER).fingerprint
     described = json_files.encode(ExportedRun(model_config, fingerprint, text_rows, step, config.run.name))
     listed, report = tensors(flatten(params), model_config, config.layout, config.vocab_size)
-    place = Path(out.path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    aside = out.aside()
     try:
-        aside.chmod(0o755)
         with (aside / SINGLE).open("wb") as stream, progress("writing weights", len(listed), "tensors") as advance:
             write(stream, listed, config.dtype, metadata(config.layout, described), advance)
             stream.flush()

@@ -21,7 +21,7 @@ from train.run_folder import RUN
 from train.setup import prepare
 from train.speed import Clock
 from train.step import begin, probe, train_step
-from train.tracker import line, open_trackers
+from train.tracker import check_trackers, line, open_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,10 @@ def run(config: TrainConfig) -> None:
     first = jax.process_index() == 0
     out = None
     if first and not config.dry_run:
-        out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume)
+        reads = [path for path in (config.shards, config.init_from, config.weights) if path is not None]
+        out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume, reads=reads)
+    if first:
+        check_trackers(config.trackers)
     setup = prepare(config)
     mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
     if first:
@@ -46,11 +49,13 @@ def run(config: TrainConfig) -> None:
     if config.dry_run:
         print_memory(setup, step_config, mesh)
         return
+    params = initial_params(setup)  # an earlier run is deleted when nothing can be wrong with what this one starts from
     if out is not None:
         out.begin()
         setup.saved.save(config.out)
     together("the run's folder is ready")
-    state = begin(initial_params(setup), config, mesh)
+    state = begin(params, config, mesh)
+    del params
     checkpoints = Checkpoints(config.out, config.keep)
     start, position = 0, None
     if config.resume and checkpoints.last_step is not None:

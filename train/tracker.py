@@ -130,6 +130,18 @@ class Several:
                 self.others.remove(tracker)
 
 
+def check_trackers(names: tuple[str, ...]) -> None:
+    """Whether all of these can be opened, before anything is written.
+
+    Raises:
+        InputError: an unknown name, or its package is not installed.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise unknown_name("tracker", name, NAMES)
+        require("tensorboardX" if name == "tensorboard" else name, "track", f"--trackers {name}")
+
+
 def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: TrainConfig) -> Tracker:
     """metrics.jsonl and the trackers named.
 
@@ -142,9 +154,7 @@ def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: Tra
     Raises:
         InputError: an unknown name, or its package is not installed.
     """
-    for name in names:
-        if name not in NAMES:
-            raise unknown_name("tracker", name, NAMES)
+    check_trackers(names)
     others: list[Tracker] = []
     for name in names:
         try:

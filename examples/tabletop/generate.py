@@ -22,7 +22,7 @@ from examples.tabletop.render import primary
 from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
 from fasttok.common.console import emit_json, log, progress, run, table
-from fasttok.common.output_folder import OutputFolder, OutputKind, check_output
+from fasttok.common.output_folder import Mark, OutputFolder, OutputKind, check_output
 from fasttok.errors import InputError, unknown_name
 
 JPEG_QUALITY = 95  # what TFDS writes
@@ -48,13 +48,16 @@ target: caption
 id: id
 license: Apache-2.0
 """
-ROBOT = OutputKind(
-    "dataset of the tabletop world",
-    marks=(),
-    files=("1.0.0/*.tfrecord-*", "1.0.0/features.json", "1.0.0/dataset_info.json", "1.0.0/dataset.yaml"),
-)
-WEB = OutputKind("dataset of the tabletop world", marks=(), files=("dataset.yaml", "*.jsonl", "images/*/*/*.jpg"))
-DATASETS = {f"tabletop_{name}": ROBOT for name in EMBODIMENTS} | {"tabletop_vqa": WEB, "tabletop_captions": WEB}
+ROBOT_FILES = ("1.0.0/*.tfrecord-*", "1.0.0/features.json", "1.0.0/dataset_info.json", "1.0.0/dataset.yaml")
+WEB_FILES = ("dataset.yaml", "*.jsonl", "images/*/*/*.jpg")
+KIND = "dataset of the tabletop world"
+DATASETS = {
+    f"tabletop_{name}": OutputKind(KIND, (Mark("1.0.0/dataset.yaml", text=rlds.entry(embodiment)),), ROBOT_FILES)
+    for name, embodiment in EMBODIMENTS.items()
+} | {
+    f"tabletop_{name}": OutputKind(KIND, (Mark("dataset.yaml", text=entry),), WEB_FILES)
+    for name, entry in (("vqa", VQA_ENTRY), ("captions", CAPTION_ENTRY))
+}
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Fit:
     def run(self) -> None:
         """Fits, prints the report, saves."""
         if not self.dry_run:
-            check_output(self.out, TOKENIZER, overwrite=self.overwrite)
+            check_output(self.out, TOKENIZER, overwrite=self.overwrite, reads=self.data)
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
         tok, report = fit_tokenizer(
             read(self.data, self.split), config, track=lambda merges: track(merges, "learning merges", unit="merges")

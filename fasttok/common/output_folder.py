@@ -17,8 +17,9 @@ import os
 import posixpath
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -26,6 +27,7 @@ from typing import Literal, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from fasttok.common.output_file import check_writable
 from fasttok.errors import InputError
 
 BEGUN = ".begun.json"
@@ -43,12 +45,14 @@ class Mark:
         keys: keys of its JSON object, or of each object of its list; "a/b" is the key b of the object at a.
         version: newest format version that is known, where the file has one at `version_key`.
         version_key: key of the format version.
+        text: all that a file holds that is no JSON; "" for one that is.
     """
 
     file: str
     keys: tuple[str, ...] = ()
     version: int | None = None
     version_key: str = "format_version"
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class OutputFolder:
     """OUT, which may be written; made by `check_output`.
 
     Attributes:
-        path: OUT on its file system; links are followed.
+        fs: OUT's file system.
+        path: OUT on it; links are followed.
         kind: what is written.
         state: what was there: nothing ("new"), or an earlier output.
         replaces: whether `begin` deletes the earlier output.
@@ -115,23 +120,32 @@ class OutputFolder:
     def __init__(
         self, fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, state: State, replaces: bool
     ) -> None:
-        self._fs, self.path, self.kind, self.state, self.replaces = fs, path, kind, state, replaces
+        self.fs, self.path, self.kind, self.state, self.replaces = fs, path, kind, state, replaces
 
     def begin(self) -> None:
         """Deletes the earlier output if it is to be replaced, makes the folder, and marks it as unfinished."""
         self._clear()
-        self._fs.makedirs(self.path, exist_ok=True)
+        self.fs.makedirs(self.path, exist_ok=True)
         if self.kind.begun:
-            self._fs.makedirs(f"{self.path}/{self.kind.begun}", exist_ok=True)
+            self.fs.makedirs(f"{self.path}/{self.kind.begun}", exist_ok=True)
             said = json.dumps({"writes": self.kind.name, "format_version": self.kind.marks[0].version})
             target, temporary = (
                 f"{self.path}/{self.kind.begun}/{name}" for name in (BEGUN, f".{BEGUN}.{uuid.uuid4().hex}.tmp")
             )
-            if isinstance(self._fs, LocalFileSystem):
+            if isinstance(self.fs, LocalFileSystem):
                 Path(temporary).write_text(said + "\n", encoding="utf-8")
                 Path(temporary).replace(target)
             else:
-                self._fs.pipe_file(target, said.encode() + b"\n")
+                self.fs.pipe_file(target, said.encode() + b"\n")
+
+    def aside(self) -> Path:
+        """A new folder on OUT's disk, to be filled and given to `install`: beside OUT, or in it if nothing can be made there."""
+        out = Path(self.path)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = not out.exists() or (out.stat().st_dev == out.parent.stat().st_dev and os.access(out.parent, os.W_OK))
+        temporary = Path(tempfile.mkdtemp(dir=out.parent if beside else out, prefix=f".{out.name}."))
+        temporary.chmod(0o755)
+        return temporary
 
     def install(self, temporary: Path, last: str) -> None:
         """Puts a finished local folder in OUT's place: by one renaming, if OUT holds nothing; else file by file.
@@ -156,15 +170,15 @@ class OutputFolder:
     def _clear(self) -> None:
         if not self.replaces:
             return
-        for file in _files(self._fs, self.path):
+        for file in _files(self.fs, self.path):
             if self.kind.wrote(file):
-                self._fs.rm_file(f"{self.path}/{file}")
-        if isinstance(self._fs, LocalFileSystem):
+                self.fs.rm_file(f"{self.path}/{file}")
+        if isinstance(self.fs, LocalFileSystem):
             for folder, _, _ in os.walk(self.path, topdown=False):
                 with contextlib.suppress(OSError):
                     if folder != self.path:
                         Path(folder).rmdir()  # only where nothing is left
-        self._fs.invalidate_cache()
+        self.fs.invalidate_cache()
 
 
 def check_output(
@@ -175,8 +189,9 @@ def check_output(
     resume: bool = False,
     how: str = "--overwrite",
     other: str = "another --out",
+    reads: Iterable[str | Path] = (),
 ) -> OutputFolder:
-    """Whether OUT may be written. Changes nothing.
+    """Whether OUT may be written, and can be. Changes nothing.
 
     Args:
         out: folder or URL.
@@ -185,11 +200,26 @@ def check_output(
         resume: whether an earlier output is to be continued.
         how: how to say that it is to be replaced, for messages.
         other: what else to choose, for messages.
+        reads: files and folders that the command reads: an output that holds them is not replaced.
 
     Raises:
         InputError: OUT is not a folder, is not of this kind, is of a newer format, holds an earlier output and neither flag is
-            given, or has a link where the earlier output had a folder.
+            given, holds what the command reads, has a link where the earlier output had a folder, or cannot be written.
     """
+    try:
+        place = _allowed(out, kind, overwrite, resume, how, other)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}; choose {other}") from None
+    if isinstance(place.fs, LocalFileSystem):
+        check_writable(Path(place.path), str(out), other)
+    if place.replaces:
+        for given in reads:
+            _check_not_deleted(place, given, f"{out}", other)
+    return place
+
+
+def _allowed(out: str | Path, kind: OutputKind, overwrite: bool, resume: bool, how: str, other: str) -> OutputFolder:
+    """As `check_output`, without looking at what the command reads."""
     fs, path = _opened(str(out))
     fs.invalidate_cache()
     if not fs.exists(path):
@@ -215,6 +245,22 @@ def check_output(
                     f"{out}/{file} is a link, so what it leads to is left alone; remove it, or choose {other}"
                 )
     return OutputFolder(fs, path, kind, state, replaces=overwrite)
+
+
+def _check_not_deleted(place: OutputFolder, given: str | Path, out: str, other: str) -> None:
+    """Refuses to replace an output whose files are read to make the new one."""
+    try:
+        fs, path = _opened(str(given))
+    except InputError:
+        return
+    if type(fs) is not type(place.fs) or not (path == place.path or path.startswith(place.path + "/")):
+        return
+    inside = path[len(place.path) :].lstrip("/")
+    for file in _files(place.fs, place.path):
+        if place.kind.wrote(file) and (not inside or file == inside or file.startswith(inside + "/")):
+            raise InputError(
+                f"{given} lies in {out}, and replacing that would delete it before it is read; choose {other}"
+            )
 
 
 def _opened(out: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -265,10 +311,15 @@ def _state(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, out: str,
 def _wrong(fs: fsspec.AbstractFileSystem, path: str, mark: Mark, kind: OutputKind) -> str:
     """Why a mark is not that of a kind, "" if it is; "newer" for a newer format."""
     try:
-        value = json.loads(fs.cat_file(f"{path}/{mark.file}"))
+        held = fs.cat_file(f"{path}/{mark.file}")
+        if mark.text:
+            return "" if held == mark.text.encode() else f"its {mark.file} is another one"
+        value = json.loads(held)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return f"it has no {mark.file}"
-    except ValueError:
+    except OSError as error:
+        return f"its {mark.file} cannot be read: {error.strerror or error}"
+    except (ValueError, RecursionError):
         return f"its {mark.file} is not JSON"
     if mark.file.endswith(BEGUN) and kind.begun and (not isinstance(value, dict) or value.get("writes") != kind.name):
         return f"its {mark.file} is that of another command"

@@ -9,7 +9,6 @@ README.md               the card
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -135,11 +134,8 @@ def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool) -> No
         "norm_stats.json": json_files.write(NormStatsFile(_stats_entries(content))),
         "README.md": card or f"# FAST action tokenizer\n\n{bpe.size} ids, scale {content.scale:g}, {bpe.mode} fit.\n",
     }
-    place = Path(out.path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    temporary = out.aside()
     try:
-        temporary.chmod(0o755)
         for name, text in files.items():
             (temporary / name).write_text(text, encoding="utf-8")
         out.install(temporary, last="processor_config.json")

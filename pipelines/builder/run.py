@@ -110,7 +110,8 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     """
     inputs = check_inputs(config)
     plan, out = inputs.plan, absolute(config.out)
-    place = check_output(config.out, SHARDS, overwrite=config.overwrite, resume=config.resume)
+    reads = [inputs.index, inputs.mixture.tokenizer]
+    place = check_output(config.out, SHARDS, overwrite=config.overwrite, resume=config.resume, reads=reads)
     if config.resume:
         check_same_plan(out, join(out, PLAN), plan)
     place.begin()

@@ -9,7 +9,8 @@ INDEX = OutputKind(
     "INDEX",
     marks=(
         Mark(FILE, ("format_version", "digest", "datasets"), FORMAT_VERSION),
-        Mark(f"{WORK}/{JOBS}"),  # what unfinished ones of before `.begun.json` are known by
+        # what unfinished ones of before `.begun.json` are known by
+        Mark(f"{WORK}/{JOBS}", ("dataset", "split", "file", "stem", "stamp")),
     ),
     files=(
         FILE,

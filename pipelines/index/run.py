@@ -42,7 +42,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
         raise InputError("nothing to index: give at least one dataset directory")
     budget = parse_budget(config.max_bad)
     out = absolute(config.out)
-    place = check_output(config.out, INDEX, overwrite=config.overwrite)
+    place = check_output(config.out, INDEX, overwrite=config.overwrite, reads=config.datasets)
     sources: dict[str, DatasetSource] = {}
     jobs: list[IndexJob] = []
     for directory in config.datasets:

@@ -210,3 +210,40 @@ def test_urls() -> None:
         check_output("memory://desk/other", LETTERS, overwrite=True)
     assert check_output("memory://desk/nothing", LETTERS).state == "new"
     fs.rm("/desk", recursive=True)
+
+
+def test_an_output_that_holds_an_input_is_not_replaced(tmp_path: Path) -> None:
+    out = written(tmp_path / "out")
+    (out / "mine").mkdir()
+    for given in (out, out / "letter-1.txt", out / "logs", out / "logs" / "7", f"file://{out}/stamps"):
+        with pytest.raises(InputError, match="would delete it before it is read"):
+            check_output(out, LETTERS, overwrite=True, reads=[given])
+    harmless = (out / "mine", tmp_path, tmp_path / "out2", out / "letter", "nowhere://x", "https://example.org/x")
+    assert check_output(out, LETTERS, overwrite=True, reads=harmless).replaces
+    assert check_output(out, LETTERS, resume=True, reads=[out]).state == "finished"  # nothing is deleted
+
+
+@pytest.mark.parametrize("out", ["file/out", "file/a/out", "a" * 300, "new/" + "a" * 300, "/proc/out", "/proc/new/out"])
+def test_an_out_that_cannot_be_written_is_noticed_at_once(tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written: .*; choose another --out"):
+        check_output(tmp_path / out, LETTERS)
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_mark_that_cannot_be_read_or_is_too_deep_is_no_mark(tmp_path: Path) -> None:
+    for number, text in enumerate((b"\xff\xfe", b"[" * 100_000, b'"x"', b"3")):
+        out = tmp_path / str(number)
+        out.mkdir()
+        (out / "index.json").write_bytes(text)
+        with pytest.raises(InputError, match="left alone"):
+            check_output(out, LETTERS, overwrite=True)
+
+
+def test_a_mark_may_be_a_text(tmp_path: Path) -> None:
+    kind = OutputKind("dataset", (Mark("dataset.yaml", text="name: a\n"),), ("dataset.yaml", "*.txt"))
+    (tmp_path / "dataset.yaml").write_text("name: b\n")
+    with pytest.raises(InputError, match=r"its dataset\.yaml is another one"):
+        check_output(tmp_path, kind, overwrite=True)
+    (tmp_path / "dataset.yaml").write_text("name: a\n")
+    assert check_output(tmp_path, kind, overwrite=True).replaces

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from fasttok.common.names import plain_name, relative_path
 from fasttok.episodes import rlds
@@ -17,6 +16,7 @@ from pipelines.index.run import run_index
 from pipelines.shards.cache import ShardCache
 from pipelines.shards.manifest import Manifest
 from tests.chain import Chain
+from tests.pipelines.one_question import questions
 
 OUTSIDE = (
     "../../evil",
@@ -32,16 +32,6 @@ OUTSIDE = (
     "x\x00y",
     "a" * 300,
 )
-
-
-def questions(folder: Path, name: object = "mine", split: str = "train") -> Path:
-    """A folder of one question."""
-    (folder / "images").mkdir(parents=True)
-    Image.new("RGB", (8, 8)).save(folder / "images" / "1.jpg")
-    (folder / "t.jsonl").write_text(json.dumps({"image": "1.jpg", "q": "what?", "a": "a square", "id": "1"}) + "\n")
-    entry = {"name": name, "kind": "vqa", "splits": {split: "t.jsonl"}, "prompt": "q", "target": "a"}
-    (folder / "dataset.yaml").write_text(json.dumps(entry))  # JSON is YAML
-    return folder
 
 
 @pytest.mark.parametrize("name", OUTSIDE)

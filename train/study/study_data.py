@@ -64,6 +64,11 @@ def _same_world(folder: Path, world: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "world.json"
     if not kept.is_file():
+        if strange := next(iter(sorted(folder.iterdir())), None):
+            raise InputError(
+                f"{folder} holds {strange.name} and no {kept.name}, so no study made it, and it is left alone; choose another "
+                "--out"
+            )
         write_text(kept, json.dumps(world) + "\n")
     elif (before := json.loads(kept.read_text(encoding="utf-8"))) != world:
         raise InputError(f"{folder} was made with {before}, this study's world is {world}; give it another --out")

@@ -1,0 +1,104 @@
+"""May a command write this file? One rule for all, asked before the work: `output_folder` is the same for folders.
+
+    not there                  it may; missing folders are made
+    one of its own inputs      never
+    another file               with --overwrite only
+    a folder, a device         never
+
+Whether the place can be written at all is tried at once, not found out when the work is done.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from fasttok.errors import InputError
+
+STDOUT = "-"
+
+
+def check_output_file(
+    path: str | Path, reads: Iterable[str | Path] = (), *, overwrite: bool = False, flag: str = "--out"
+) -> None:
+    """Refuses a file that may not be written. Changes nothing.
+
+    Args:
+        path: the file; "-" is stdout, which may be written.
+        reads: what the command reads: the file may be none of these.
+        overwrite: whether a file that is there is to be replaced.
+        flag: the option that named it, for messages.
+
+    Raises:
+        InputError: it is an input, is there already, is not a plain file, or cannot be written.
+    """
+    if str(path) == STDOUT:
+        return
+    if "://" in str(path):
+        raise InputError(f"{flag} {path}: expected a local file; copy it there afterwards")
+    file = Path(path)
+    for given in reads:
+        if _same(file, Path(given)):
+            raise InputError(
+                f"{flag} {path} is also what the command reads, so it is left alone; choose another {flag}"
+            )
+    try:
+        if file.is_dir():
+            raise InputError(f"{flag} {path} is a folder; give it a file's name")
+        if file.exists() and not file.is_file():
+            raise InputError(f"{flag} {path} is not a plain file; choose another {flag}")
+        if file.is_symlink() and not file.exists():
+            raise InputError(f"{flag} {path} is a link to nothing; choose another {flag}")
+        if file.exists() and not overwrite:
+            raise InputError(f"{flag} {path} exists; pass --overwrite to replace it, or choose another {flag}")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{flag} {path} cannot be written: {_reason(error)}; choose another {flag}") from None
+    check_writable(file.parent, f"{flag} {path}", f"another {flag}", file.name)
+
+
+def check_writable(folder: Path, what: str, other: str, name: str = "") -> None:
+    """Tries whether files can be made in a folder, or in the one where it will be made; leaves nothing.
+
+    Args:
+        folder: it may be missing.
+        what: the path as it was given, for messages.
+        other: what else to choose, for messages.
+        name: a file's name that must be possible there.
+
+    Raises:
+        InputError: it says why not.
+    """
+    try:
+        missing = [name]
+        while not folder.exists():
+            missing.append(folder.name)
+            folder = folder.parent
+        if not folder.is_dir():
+            raise InputError(f"{what} cannot be written: {folder} is not a folder; choose {other}")
+        longest = max(missing, key=lambda piece: len(piece.encode(errors="replace")))
+        tried = Path(tempfile.mkdtemp(dir=folder, prefix=f".{longest}."))
+        with contextlib.suppress(OSError):
+            tried.rmdir()
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{what} cannot be written: {_reason(error)} ({folder}); choose {other}") from None
+
+
+def make_folder(path: str | Path) -> None:
+    """The folder of a file that is to be written."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths are the same file, by whatever name."""
+    try:
+        return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
