@@ -20,6 +20,8 @@ from tests.chain import Chain
 settings.register_profile("fasttok", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fasttok")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Compiling is most of what the training tests do; what is compiled in half the time runs slower, which small models bear.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Most of the training tests compile the same few functions: in this process, in its workers and in those that tests start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="fasttok-jax-")

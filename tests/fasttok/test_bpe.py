@@ -17,6 +17,7 @@ from fasttok.errors import InputError
 
 # Codes that GPT-2's pattern treats differently: white space, contractions, digits, letters, signs, two and three bytes.
 AWKWARD = [ord(c) for c in " \t\n  's'll've'd're't'm09²½azÀéŢŢ%-_।॥ก€\x00\x7f\x85\x1c"]
+MODES = ["native", pytest.param("published", marks=pytest.mark.slow)]
 
 
 def library(mode: str, texts: list[str], vocab_size: int, alphabet: list[str]) -> Tokenizer:
@@ -72,7 +73,7 @@ def random_rows(rng: np.random.Generator, codes: list[int], count: int, zero: in
     return out
 
 
-@pytest.mark.parametrize("mode", ["native", "published"])
+@pytest.mark.parametrize("mode", MODES)
 @given(seed=st.integers(0, 10**6))
 def test_tokens_are_the_librarys(mode: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -85,7 +86,7 @@ def test_tokens_are_the_librarys(mode: str, seed: int) -> None:
     check(tok, random_rows(rng, codes, 15, zero), zero)
 
 
-@pytest.mark.parametrize("mode", ["native", "published"])
+@pytest.mark.parametrize("mode", MODES)
 @given(seed=st.integers(0, 10**6))
 @example(seed=39)
 @example(seed=458)

@@ -90,7 +90,7 @@ def test_universal_tokens_and_actions(universal: ActionTokenizer, golden: tuple[
         (np.nan, "nan in chunk 0"),
         (np.inf, "inf in chunk 0"),
         ((0xD800 - 354) / 10, "code 55296"),
-        (111421.4, "code 1114"),
+        pytest.param(111421.4, "code 1114", marks=pytest.mark.slow),
     ],
 )
 def test_what_the_published_code_crashes_on_is_a_clear_error(

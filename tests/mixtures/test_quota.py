@@ -65,6 +65,7 @@ def test_every_window_is_near_the_shares(number: list[int]) -> None:
         assert ahead.max() - ahead.min() <= 1 - share + share * (k - 1) + 1e-9  # any window
 
 
+@pytest.mark.slow
 @given(counts, st.integers(0, 500), st.integers(0, 300))
 def test_sequence_is_random_access_and_periodic(number: list[int], start: int, length: int) -> None:
     period = sum(number)

@@ -1,10 +1,12 @@
 """The benchmark of training steps runs, and what it compares are the same numbers."""
 
 import numpy as np
+import pytest
 
 from benchmarks.train_step import BenchConfig, main
 
 
+@pytest.mark.slow
 def test_two_attention_calls_are_one_and_every_variant_runs() -> None:
     tables = main(BenchConfig(smoke=True, only=("ki", "joint, 4 draws", "frozen backbone, flow only")))
     steps, gradients = tables.values()
