@@ -54,7 +54,7 @@ class Channels:
             binary = tuple(grippers)
             ends = np.stack([np.full(what.action_dim, -1.0), np.full(what.action_dim, 1.0)])
             if stats is not None:
-                ends = stats.normalize(np.stack([stats.q01, stats.q99]))
+                ends = stats.normalize(np.stack(stats.ends))
         gain = np.array(what.gain) if what.gain else None
         return cls(stats, gain, what.relative, kept, binary, ends, what.action_dim)
 

@@ -1,21 +1,50 @@
 """NormStats: per-dimension statistics that map raw units to about [-1, 1] and back. Holds stats and JSON, nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.actions.dim_ranges import (
+    NAMES,
+    STD_NOISE,
+    Constants,
+    Moments,
+    NormalizedBy,
+    NormMode,
+    bounds,
+    choose,
+    middle,
+)
 from fasttok.actions.quantiles import Batches, summarize
 from fasttok.common import json_files
 from fasttok.errors import InputError
 
-NormMode = Literal["quantile", "mean_std", "min_max", "none"]
 NORM_MODES: tuple[str, ...] = get_args(NormMode)
-# A dimension whose range is smaller than this share of its magnitude is constant: it maps to 0 and back to its value.
-CONSTANT = 1e-8
+Block = Mapping[str, Sequence[str] | Sequence[float]]  # `NormStatsBlock` as plain values
+CONSTANT_BEFORE = 1e-8
+"""fasttok 0.1.0 took a dim for constant if its range was at most this; its files do not say so, but its tokens depend on it."""
+
+MOVED = 1e-6
+"""How far from a constant dim's value another counts as outside; times its magnitude, if that is above 1."""
+
+
+@dataclass(frozen=True)
+class NormStatsBlock:
+    """What only we know of statistics in a JSON file.
+
+    Attributes:
+        by: what each dim is normalised by.
+        q01: 1st percentile.
+        q99: 99th percentile.
+    """
+
+    by: tuple[NormalizedBy, ...]
+    q01: list[float]
+    q99: list[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +52,16 @@ class NormStatsEntry:
     """Statistics as a JSON file holds them: D numbers each, in raw units. openpi's entries have mean, std, q01 and q99.
 
     Attributes:
-        mode: see `NormStats`; None for quantile if there are quantiles (or ranges), else mean_std.
+        mode: see `NormStats`; None for quantile if there are quantiles, else min_max if there are ranges, else mean_std.
         mean: mean.
         std: standard deviation.
-        min: smallest value; None for q01.
-        max: largest value; None for q99.
-        q01: 1st percentile; None for `min`, else `mean`.
-        q99: 99th percentile; None for `max`, else `mean`.
+        min: smallest value; None if it is not known.
+        max: largest value; None if it is not known.
+        q01: what becomes -1: the 1st percentile, or what stands in for it; None if it is not known.
+        q99: what becomes 1: the 99th percentile, or what stands in for it; None if it is not known.
         mask: False where a dimension is left as it is; None for True everywhere.
         clip: whether normalised values are cut to [-1, 1].
+        fasttok: the quantiles themselves, where q01 and q99 hold something else.
     """
 
     mode: NormMode | None = None
@@ -43,6 +73,7 @@ class NormStatsEntry:
     q99: list[float] | None = None
     mask: list[bool] | None = None
     clip: bool = False
+    fasttok: NormStatsBlock | None = field(default=None, metadata=json_files.LEFT_OUT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +81,7 @@ class NormStats:
     """Statistics of one embodiment's actions (or proprio); every array is (D,) float64 in raw units.
 
     Attributes:
-        mode: what `normalize` uses: quantile (q01..q99 -> [-1, 1]), mean_std, min_max (-> [-1, 1]) or none.
+        mode: what `normalize` uses where it can: quantile (q01..q99 -> [-1, 1]), mean_std, min_max (-> [-1, 1]) or none.
         mean: mean.
         std: standard deviation.
         min: smallest value.
@@ -59,6 +90,8 @@ class NormStats:
         q99: 99th percentile.
         mask: (D,) bool, False where a dimension is left as it is.
         clip: whether normalised values are cut to [-1, 1]; otherwise values outside the range are kept.
+        by: what each dim is normalised by, see `dim_ranges.choose`; None for `mode`, with dims as constant that fasttok 0.1.0
+            took for it.
 
     >>> stats = NormStats.fit(np.array([[0.0, 5.0], [10.0, 5.0]]), mode="min_max")
     >>> stats.normalize(np.array([[0.0, 5.0], [5.0, 5.0]]))
@@ -77,6 +110,7 @@ class NormStats:
     q99: NDArray[np.float64]
     mask: NDArray[np.bool_]
     clip: bool = False
+    by: tuple[NormalizedBy, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in NORM_MODES:
@@ -90,6 +124,8 @@ class NormStats:
                 raise InputError(f"NormStats: {name} has shape {value.shape}, expected ({self.mean.size},)")
             if not np.isfinite(value).all():
                 raise InputError(f"NormStats: {name} contains NaN or inf: {value.tolist()}")
+        if self.by is not None and (len(self.by) != self.dim or not set(self.by) <= set(NAMES)):
+            raise InputError(f"NormStats: by is {self.by}, expected {self.dim} of {', '.join(NAMES)}")
 
     @property
     def dim(self) -> int:
@@ -98,9 +134,21 @@ class NormStats:
 
     @classmethod
     def fit(
-        cls, x: NDArray[Any], mode: NormMode = "quantile", mask: NDArray[Any] | None = None, clip: bool = False
+        cls,
+        x: NDArray[Any],
+        mode: NormMode = "quantile",
+        mask: NDArray[Any] | None = None,
+        clip: bool = False,
+        constants: Constants = "zero",
     ) -> "NormStats":
         """Statistics of x (n, D) in raw units.
+
+        Args:
+            x: one step a row.
+            mode: see `NormStats`.
+            mask: (D,) False where a dimension is left as it is; None for True everywhere.
+            clip: see `NormStats`.
+            constants: what dims that never move become: 0, or -1 as in openpi and lerobot.
 
         Raises:
             InputError: x is empty, not 2-D, or holds NaN or inf.
@@ -115,11 +163,26 @@ class NormStats:
             )
         q01, q99 = np.quantile(x, [0.01, 0.99], axis=0)
         keep = np.ones(x.shape[1], bool) if mask is None else np.asarray(mask, bool)
-        return cls(mode, x.mean(0), x.std(0), x.min(0), x.max(0), q01, q99, keep, clip)
+        plain = cls(mode, x.mean(0), x.std(0), x.min(0), x.max(0), q01, q99, keep, clip)
+        return plain._ranged(constants, len(x))
 
     @classmethod
-    def of(cls, batches: Batches, mode: NormMode = "quantile", clip: bool = False) -> "NormStats":
+    def of(
+        cls,
+        batches: Batches,
+        mode: NormMode = "quantile",
+        clip: bool = False,
+        constants: Constants = "zero",
+        copies: int = 1,
+    ) -> "NormStats":
         """As `fit`, of float32 batches (n, D) that are read twice and never held; equal to it up to the mean's last bits.
+
+        Args:
+            batches: see `quantiles.summarize`.
+            mode: see `NormStats`.
+            clip: see `NormStats`.
+            constants: see `fit`.
+            copies: rows that a step is in, as chunks overlap.
 
         Raises:
             InputError: no rows, or NaN or inf.
@@ -130,22 +193,87 @@ class NormStats:
             raise InputError(f"NormStats.of: {error}") from None
         keep = np.ones(len(summary.mean), bool)
         q01, q99 = summary.quantiles
-        return cls(mode, summary.mean, summary.std, summary.min, summary.max, q01, q99, keep, clip)
+        plain = cls(mode, summary.mean, summary.std, summary.min, summary.max, q01, q99, keep, clip)
+        return plain._ranged(constants, summary.count / copies)
+
+    @property
+    def _moments(self) -> Moments:
+        return Moments(self.mean, self.std, self.min, self.max, self.q01, self.q99, self.mask)
+
+    def _ranged(self, constants: Constants, steps: float) -> "NormStats":
+        """With what each dim is normalised by; without, where that is what its absence means."""
+        by = choose(self._moments, self.mode, constants, steps)
+        return self if set(by) == {"quantile"} and by == self.normalized_by else replace(self, by=by)
+
+    @cached_property
+    def normalized_by(self) -> tuple[NormalizedBy, ...]:
+        """What each dim is normalised by.
+
+        >>> NormStats.fit(np.array([[0.0, 5.0], [10.0, 5.0]])).normalized_by
+        ('quantile', 'constant')
+        """
+        if self.by is not None:
+            return self.by
+        if self.mode == "none":
+            return tuple("none" for _ in self.mean)
+        if self.mode == "mean_std":
+            centre, half = self.mean, self.std
+        else:
+            centre, half = middle(*((self.q01, self.q99) if self.mode == "quantile" else (self.min, self.max)))
+        still = half <= CONSTANT_BEFORE * np.maximum(1.0, np.abs(centre))
+        own: NormalizedBy = self.mode
+        names: tuple[NormalizedBy, NormalizedBy] = (own, "constant")
+        return tuple(names[int(flat)] if used else "none" for flat, used in zip(still, self.mask, strict=True))
+
+    @cached_property
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What becomes -1 and 1, both (D,): what openpi reads as q01 and q99."""
+        return bounds(self._moments, self.normalized_by)
+
+    @cached_property
+    def ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The two values, both (D,), of dims that know two: their quantiles, or the range where these are one value or noise."""
+        by = np.array(self.normalized_by, object)
+        whole = (by == "min_max") | (self.q01 == self.q99)
+        return np.where(whole, self.min, self.q01), np.where(whole, self.max, self.q99)
+
+    @property
+    def exceptions(self) -> dict[int, str]:
+        """Dims that are not normalised by `mode`, and by what instead.
+
+        >>> x = np.zeros((1000, 2))
+        >>> x[:5, 1] = 1.0
+        >>> NormStats.fit(x).exceptions
+        {0: 'constant, 0', 1: 'min..max'}
+        """
+        return {d: NAMES[by] for d, by in enumerate(self.normalized_by) if by != self.mode}
+
+    @property
+    def erased(self) -> list[int]:
+        """Dims that move and yet count as constant, as they do in files of fasttok 0.1.0."""
+        still = np.array([by.startswith("constant") for by in self.normalized_by], bool)
+        return np.flatnonzero(still & (self.min < self.max) & (self.std > STD_NOISE * np.abs(self.mean))).tolist()
 
     @cached_property
     def _affine(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """(centre, half range, which dims are constant): normalised = (x - centre) / half range."""
-        if self.mode == "none":
-            return np.zeros(self.dim), np.ones(self.dim), np.zeros(self.dim, bool)
-        if self.mode == "mean_std":
-            centre, half = self.mean, self.std
-        else:
-            low, high = (self.q01, self.q99) if self.mode == "quantile" else (self.min, self.max)
-            centre, half = (low + high) / 2, (high - low) / 2
-        constant = half <= CONSTANT * np.maximum(1.0, np.abs(centre))
-        centre = np.where(self.mask, centre, 0.0)
-        half = np.where(self.mask & ~constant, half, 1.0)
-        return centre, half, constant & self.mask
+        by = np.array(self.normalized_by, object)
+        low, high = middle(self.q01, self.q99), middle(self.min, self.max)
+        centre, half = low[0].copy(), np.ones(self.dim)
+        for name, (value, scale) in {"quantile": low, "min_max": high, "mean_std": (self.mean, self.std)}.items():
+            centre[by == name], half[by == name] = value[by == name], scale[by == name]
+        centre[by == "none"] = 0.0
+        constant = (by == "constant") | (by == "constant_low")
+        if self.mode == "min_max":
+            centre[constant] = high[0][constant]
+        elif self.mode == "mean_std":
+            centre[constant] = self.mean[constant]
+        return centre, half, constant
+
+    @cached_property
+    def _flat(self) -> NDArray[np.float64]:
+        """(D,) what constant dims become."""
+        return np.array([-1.0 if by == "constant_low" else 0.0 for by in self.normalized_by])
 
     def normalize(self, x: NDArray[Any]) -> NDArray[Any]:
         """Raw units -> normalised; x (..., D). float32 stays float32, everything else becomes float64."""
@@ -154,7 +282,7 @@ class NormStats:
         out: NDArray[Any] = np.subtract(x, centre)
         out /= half
         if constant.any():
-            out[..., constant] = 0.0
+            out[..., constant] = self._flat[constant]
         if self.clip and self.mode != "none":
             out = np.where(self.mask, np.clip(out, -1.0, 1.0), out)
         return out.astype(_float(x), copy=False)
@@ -170,12 +298,14 @@ class NormStats:
         return out.astype(_float(x), copy=False)
 
     def clipped_share(self, x: NDArray[Any]) -> float:
-        """Share of values of x (..., D) that lie outside the normaliser's range."""
+        """Share of values of x (..., D) that lie outside the normaliser's range, or differ from that of a constant dim."""
         centre, half, constant = self._affine
         if self.mode in ("none", "mean_std"):
             return 0.0
-        outside = (np.abs((self._check(x) - centre) / half) > 1 + 1e-9) & ~constant & self.mask
-        return float(outside.mean())
+        ranged = np.isin(np.array(self.normalized_by, object), ["quantile", "min_max"])
+        far = np.abs(self._check(x) - centre)
+        moved = constant & (far > MOVED * np.maximum(1.0, np.abs(centre)))
+        return float(((far / half > 1 + 1e-9) & ranged | moved).mean())
 
     def _check(self, x: NDArray[Any]) -> NDArray[Any]:
         x = np.asarray(x)
@@ -184,33 +314,63 @@ class NormStats:
         return x
 
     def to_entry(self) -> NormStatsEntry:
-        """What a JSON file says of these statistics."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return NormStatsEntry(**{name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()})
+        """What a JSON file says of these statistics. Its q01 and q99 are the bounds that are used."""
+        names = [what.name for what in fields(self) if what.name != "by"]
+        values = {name: getattr(self, name) for name in names}
+        plain = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
+        if self.by is None:
+            return NormStatsEntry(**plain)
+        low, high = self.bounds
+        block = NormStatsBlock(self.by, plain["q01"], plain["q99"])
+        return NormStatsEntry(**plain | {"q01": low.tolist(), "q99": high.tolist(), "fasttok": block})
 
     @classmethod
     def from_entry(cls, entry: NormStatsEntry) -> "NormStats":
         """The inverse of `to_entry`; also takes an entry of openpi's norm_stats.json (mean, std, q01, q99).
 
+        Entries of others have a range or a deviation stand in where quantiles are equal, as a fit does.
+
         Raises:
-            InputError: arrays of different lengths, NaN or inf.
+            InputError: arrays of different lengths, NaN or inf, or the mode's statistics are missing.
         """
-        low = entry.min if entry.q01 is None else entry.q01
-        high = entry.max if entry.q99 is None else entry.q99
-        mode: NormMode = "mean_std" if low is None else "quantile"
-        low, high = low or entry.mean, high or entry.mean
+        for a, b in (("q01", "q99"), ("min", "max")):
+            if (getattr(entry, a) is None) != (getattr(entry, b) is None):
+                raise InputError(f"NormStats: only one of {a} and {b} is there; expected both or none")
+        mode: NormMode = "quantile" if entry.q01 is not None else "min_max" if entry.min is not None else "mean_std"
+        needs = {"quantile": entry.q01, "min_max": entry.min}
+        if entry.mode in needs and needs[entry.mode] is None:
+            has = ", ".join(
+                name for name in ("mean", "std", "min", "max", "q01", "q99") if getattr(entry, name) is not None
+            )
+            keys = "q01 and q99" if entry.mode == "quantile" else "min and max"
+            raise InputError(f"NormStats: mode is {entry.mode}, which needs {keys}; there are only {has}")
+        low, high = entry.q01 or entry.min or entry.mean, entry.q99 or entry.max or entry.mean
         wanted = (entry.std, entry.min or low, entry.max or high, low, high)
         mean, std, least, most, q01, q99 = (np.asarray(values, np.float64) for values in (entry.mean, *wanted))
         mask = np.ones(len(mean), bool) if entry.mask is None else np.asarray(entry.mask, bool)
-        return cls(entry.mode or mode, mean, std, least, most, q01, q99, mask, entry.clip)
+        plain = cls(entry.mode or mode, mean, std, least, most, q01, q99, mask, entry.clip)
+        if entry.fasttok is not None:
+            return plain._with_block(entry.fasttok)
+        return plain if entry.mode else plain._ranged("zero", 0)
 
-    def to_json(self) -> dict[str, str | bool | list[float] | list[bool]]:
+    def _with_block(self, block: NormStatsBlock) -> "NormStats":
+        """With the quantiles of our block. Bounds that somebody changed beside it count, by themselves."""
+        quantiles = np.asarray(block.q01, np.float64), np.asarray(block.q99, np.float64)
+        own = replace(self, q01=quantiles[0], q99=quantiles[1], by=tuple(block.by))
+        changed = (own.bounds[0] != self.q01) | (own.bounds[1] != self.q99)
+        if not changed.any():
+            return own
+        q01, q99 = (np.where(changed, a, b) for a, b in zip((self.q01, self.q99), quantiles, strict=True))
+        by = tuple("quantile" if new else old for new, old in zip(changed, block.by, strict=True))
+        return replace(own, q01=q01, q99=q99, by=by)
+
+    def to_json(self) -> "dict[str, str | bool | list[float] | list[bool] | Block]":
         """Plain lists, for a JSON file."""
-        plain: dict[str, str | bool | list[float] | list[bool]] = json_files.encode(self.to_entry())
+        plain: dict[str, str | bool | list[float] | list[bool] | Block] = json_files.encode(self.to_entry())
         return plain
 
     @classmethod
-    def from_json(cls, data: Mapping[str, str | bool | Sequence[float] | None]) -> "NormStats":
+    def from_json(cls, data: "Mapping[str, str | bool | Sequence[float] | Block | None]") -> "NormStats":
         """The inverse of `to_json`, and as `from_entry`.
 
         Raises:

@@ -8,4 +8,4 @@ from fasttok.evaluation.metrics import Metrics, error_rows
 
 def print_errors(metrics: Mapping[str, Metrics]) -> None:
     """The round trip's error per dim."""
-    table("round-trip error in raw units", ["embodiment", "dim", "rms", "max"], error_rows(metrics))
+    table("round-trip error in raw units", ["embodiment", "dim", "rms", "max", "normalised by"], error_rows(metrics))

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from fasttok.actions.dim_ranges import Constants, NormMode
 from fasttok.actions.embodiment import Gripper
-from fasttok.actions.normalize import NormMode
 from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import read
 from fasttok.codec.bpe import Mode
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.common.output_folder import check_output
 from fasttok.fitting import card
-from fasttok.fitting.fit import FitConfig, FitReport, fit_tokenizer, report_rows
+from fasttok.fitting.fit import FitConfig, FitReport, exceptions, fit_tokenizer, report_rows
 from fasttok.storage.folder import TOKENIZER
 from fasttok.tokenizer import ActionTokenizer
 
@@ -45,7 +45,9 @@ class Fit:
     scale: float = 10.0
     """Factor before rounding: coarse at 1, fine at 100."""
     normalize: NormMode = "quantile"
-    """Statistics that map raw units to about [-1, 1]."""
+    """Statistics that map raw units to about [-1, 1]. Dims that they do not describe take others; the report names them."""
+    constants: Constants = "zero"
+    """What dims that never move become: `zero`, or `low` for -1, as in openpi and lerobot, so that tokens equal theirs."""
     mode: Mode = "native"
     """native: lossless over its range; published: the published code's files, byte for byte."""
     gripper: Gripper = "keep"
@@ -96,9 +98,12 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
                     name: m.to_json() | {"episodes": report.episodes[name], "fit_chunks": report.chunks[name]}
                     for name, m in report.metrics.items()
                 },
+                "not_normalized_as_asked": exceptions(tok),
             }
         )
         return
     rows = report_rows(tok, report)
     table(f"{tok.vocab_size} ids; measured on held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
     print_errors(report.metrics)
+    for line in exceptions(tok):
+        log(f"not normalised as asked, since that would not describe it: {line}")

@@ -78,7 +78,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
         )  # fmt: skip
     sections += [tag("div", *cards, class_="cards"), tag("h2", "Error per dimension, raw units")]
     dims = error_rows({name: m.metrics for name, m in measured.items()})
-    sections.append(table(["embodiment", "dim", "root mean square", "largest"], dims))
+    sections.append(table(["embodiment", "dim", "root mean square", "largest", "normalised by"], dims))
     if points:
         what = "Native fits on the training part with other scales and vocabulary sizes; the error depends on the scale alone."
         sections += [tag("h2", "Rate and distortion"), tag("p", what, class_="soft"), rate_plots(points)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.actions.dim_ranges import NAMES, NormalizedBy
 from fasttok.tokenizer import ActionTokenizer
 
 Cell = str | int | float | None  # of a table
@@ -28,6 +29,7 @@ class Metrics:
         clipped: share of values outside the normaliser's range.
         clamped: share of coefficients outside the token range.
         vocab_used: share of ids that occur.
+        normalized_by: what each dim is normalised by; empty without statistics.
         lengths: (n,) number of ids of each chunk.
     """
 
@@ -43,6 +45,7 @@ class Metrics:
     clamped: float
     vocab_used: float
     lengths: NDArray[np.int64]
+    normalized_by: tuple[NormalizedBy, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -61,22 +64,26 @@ class Metrics:
             "vocab used %": 100 * self.vocab_used,
         }
 
-    def to_json(self) -> dict[str, float | list[float | None]]:
+    def to_json(self) -> dict[str, float | list[float | None] | list[str]]:
         """Plain values without `lengths`; None for the error of dims that are left out."""
         plain = {name: value for name, value in vars(self).items() if name != "lengths"}
         for name in ("rms", "max_error"):
             plain[name] = [None if np.isnan(error) else float(error) for error in plain[name]]
-        return plain | {"ratio": self.ratio}
+        return plain | {"ratio": self.ratio, "normalized_by": list(self.normalized_by)}
 
 
 def error_rows(metrics: Mapping[str, Metrics]) -> list[list[Cell]]:
-    """One row per dim: embodiment, dim, root mean square and largest error in raw units.
+    """One row per dim: embodiment, dim, root mean square and largest error in raw units, what normalises it.
 
     >>> chunks = np.ones((4, 15, 1))
     >>> [row[:2] for row in error_rows({"arm": measure(ActionTokenizer.fit(chunks, 256), chunks)})]
     [['arm', 0]]
     """
-    return [[name, d, float(m.rms[d]), float(m.max_error[d])] for name, m in metrics.items() for d in range(len(m.rms))]
+    return [
+        [name, d, float(m.rms[d]), float(m.max_error[d]), NAMES[m.normalized_by[d]] if m.normalized_by else None]
+        for name, m in metrics.items()
+        for d in range(len(m.rms))
+    ]
 
 
 def measure(
@@ -111,4 +118,5 @@ def measure(
         clamped=float(report.clamped.sum() / coefs.size),
         vocab_used=len(np.unique(np.concatenate(report.ids))) / tok.vocab_size,
         lengths=lengths,
+        normalized_by=() if stats is None else stats.normalized_by,
     )

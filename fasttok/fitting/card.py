@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fasttok.fitting.fit import FitConfig, FitReport, report_rows
+from fasttok.fitting.fit import FitConfig, FitReport, exceptions, report_rows
 from fasttok.tokenizer import ActionTokenizer
 
 TEMPLATE = """# FAST action tokenizer
@@ -16,7 +16,7 @@ ids = tok.encode(chunks, embodiment="{embodiment}")                      # (batc
 out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment="{embodiment}")  # out.actions, out.ok
 ```
 
-Fitted on {data}; actions normalised by {normalize}. Measured on held-out episodes:
+Fitted on {data}; actions normalised by {normalize}.{others} Measured on held-out episodes:
 
 {table}
 
@@ -38,7 +38,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
     >>> write(tok, done, FitConfig(), ["data/mine"]).splitlines()[0]
     '# FAST action tokenizer'
     """
-    rows = report_rows(tok, report)
+    rows, others = report_rows(tok, report), exceptions(tok)
     first = next(iter(tok.embodiments))
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
@@ -56,6 +56,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         dim=tok.embodiments[first].action_dim,
         data=", ".join(str(path).rstrip("/").rsplit("/", 1)[-1] for path in data) or "an INDEX",
         normalize=config.normalize,
+        others=f" Not so, since that would not describe them: {'; '.join(others)}." if others else "",
         table="\n".join(lines),
         errors="\n".join(errors),
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fasttok.actions.dataset import ChunkConfig, Dataset, EmbodimentActions
-from fasttok.actions.normalize import NormMode, NormStats
+from fasttok.actions.dim_ranges import Constants, NormMode
+from fasttok.actions.normalize import NormStats
 from fasttok.codec.bpe import Mode
 from fasttok.codec.learn import Track
 from fasttok.episodes import Episode
@@ -32,6 +33,7 @@ class FitConfig(ChunkConfig):
         vocab_size: number of ids.
         scale: factor before rounding: coarse at 1, fine at 100.
         normalize: statistics that map raw units to about [-1, 1].
+        constants: what dims that never move become: zero, or low for -1, as in openpi and lerobot.
         mode: native, or published for the published code's files.
         max_chunks: maximum number of chunks per embodiment to learn from, sampled evenly.
     """
@@ -39,6 +41,7 @@ class FitConfig(ChunkConfig):
     vocab_size: int = 1024
     scale: float = 10.0
     normalize: NormMode = "quantile"
+    constants: Constants = "zero"
     mode: Mode = "native"
     max_chunks: int = 200_000
 
@@ -98,9 +101,11 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
             chunks = group.relative_chunks("train", config.max_chunks)
             return (batch.reshape(-1, batch.shape[-1]) for batch in chunks)
 
-        stats[name] = NormStats.of(rows, config.normalize)
+        stats[name] = NormStats.of(rows, config.normalize, constants=config.constants, copies=group.embodiment.horizon)
         if group.proprio.lengths:
-            state_stats[name] = NormStats.of(functools.partial(iter, group.proprio), config.normalize)
+            state_stats[name] = NormStats.of(
+                functools.partial(iter, group.proprio), config.normalize, constants=config.constants
+            )
     fitted = ActionTokenizer.fit(
         {name: group.relative_chunks("train", config.max_chunks) for name, group in data.groups.items()},
         config.vocab_size,
@@ -156,3 +161,22 @@ def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Cell]
             }
         )
     return rows
+
+
+def exceptions(tok: ActionTokenizer) -> list[str]:
+    """Which dims the statistics do not normalise as asked, and what stands in, one line for each.
+
+    >>> import numpy as np
+    >>> x = np.zeros((1000, 2))
+    >>> x[:5, 1] = 1.0
+    >>> exceptions(ActionTokenizer.fit({"arm": x.reshape(100, 10, 2)}, 256, stats={"arm": NormStats.fit(x)}))
+    ['arm: action dim 0 by constant, 0', 'arm: action dim 1 by min..max']
+    """
+    lines = []
+    for what, every in (("action", tok.stats), ("state", tok.state_stats)):
+        for name, stats in every.items():
+            found = stats.exceptions
+            for by in dict.fromkeys(found.values()):
+                dims = [str(d) for d, other in found.items() if other == by]
+                lines.append(f"{name}: {what} dim{'s' * (len(dims) > 1)} {', '.join(dims)} by {by}".lstrip(": "))
+    return lines

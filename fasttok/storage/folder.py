@@ -8,6 +8,7 @@ README.md               the card
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ from fasttok.codec.bpe import Bpe, Mode
 from fasttok.common import json_files
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
 TOKENIZER = OutputKind(
@@ -176,15 +179,15 @@ def load(path: Path) -> TokenizerFolder:
     if stats_file.is_file():
         stats = json_files.read(NormStatsFile, stats_file.read_bytes(), str(stats_file))
     alone = next(iter(own.embodiments)) if len(own.embodiments) == 1 else ""
-    return TokenizerFolder(
-        bpe,
-        config.scale,
-        config.min_token,
-        own.max_token,
-        _named(stats.norm_stats, "actions", alone),
-        _named(stats.norm_stats, "state", alone),
-        own.embodiments,
-    )
+    actions, states = (_named(stats.norm_stats, what, alone) for what in ("actions", "state"))
+    for what, every in (("action", actions), ("state", states)):
+        for name, found in every.items():
+            if erased := found.erased:
+                logger.warning(
+                    f"{stats_file}: {what} dims {erased} of {name or 'the data'} move, but are always decoded as one value: they "
+                    "moved in too few steps for an older fasttok's quantiles; fit the tokenizer again"
+                )
+    return TokenizerFolder(bpe, config.scale, config.min_token, own.max_token, actions, states, own.embodiments)
 
 
 def _read_config(file: Path) -> ProcessorConfig:

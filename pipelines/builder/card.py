@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from fasttok import ActionTokenizer
+from fasttok.fitting.fit import exceptions
 from mixtures.spec import Mixture
 from pipelines.common.files import atomic_write, join
 from pipelines.shards.manifest import Manifest
@@ -179,6 +180,8 @@ def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
             f" {tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token};"
             f" normalised by {modes}, the statistics lie beside it."
         )
+        if others := exceptions(tok):
+            lines[-1] += f" Not so, since that would not describe them: {'; '.join(others)}."
     rows = []
     for name, s in manifest.sources.items():
         mean, values = s.mean_action_tokens, s.horizon * s.action_dim

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
+from fasttok.actions.dim_ranges import NAMES
 from fasttok.actions.normalize import NormStats
 
 SLACK = 1e-6  # of a range: float32 values against float64 ends
@@ -15,11 +16,11 @@ Range = tuple[float, float, str]  # low, high, what they are
 
 def normal_range(stats: NormStats, d: int) -> Range | None:
     """The range of dim `d`, in raw units; None if the normaliser has none."""
-    names = {"quantile": ("q01", "q99"), "min_max": ("min", "max")}
-    if stats.mode not in names or not stats.mask[d]:
+    by = stats.normalized_by[d]
+    if by in ("none", "mean_std"):
         return None
-    low, high = names[stats.mode]
-    return float(getattr(stats, low)[d]), float(getattr(stats, high)[d]), f"{low}..{high}"
+    low, high = (stats.q01[d], stats.q99[d]) if by != "min_max" else (stats.min[d], stats.max[d])
+    return float(low), float(high), "constant" if by.startswith("constant") else NAMES[by]
 
 
 def ranges(tok: ActionTokenizer | None, embodiment: str | None) -> dict[str, list[Range | None]]:
