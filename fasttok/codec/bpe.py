@@ -181,7 +181,7 @@ class Bpe:
         from fasttok.codec import merge
 
         top = MAX_UNICODE + 1 if max_token is None else max_token - min_token
-        tables = self._tables(0, -min_token)
+        tables = self._widest_tables.get(-min_token) or self._tables(0, -min_token)
         while True:
             lengths, clamped = np.empty(len(coefs), np.int64), np.empty(len(coefs), np.int64)
             out = np.empty(coefs.size * tables.longest_atom, np.int32)
