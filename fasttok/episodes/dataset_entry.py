@@ -41,6 +41,7 @@ class FeatureColumns:
         names: of the columns, for people and plots.
         state: of an absolute action part, the step feature among the proprio's that holds its state; "" for the proprio part
             with the same names, rotation and width (`pipelines.datasets.states`).
+        scale: what stored values are multiplied with to be in `unit`, one number or one per column.
     """
 
     feature: str
@@ -54,6 +55,7 @@ class FeatureColumns:
     unit: str = ""
     names: tuple[str, ...] = ()
     state: str = field(default="", metadata=IF_NOT_DEFAULT)
+    scale: Number | tuple[Number, ...] = field(default=1, metadata=IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class EntryFilters:
         idle_below: a step is idle if no action moves by more than this, in raw units; None to look for none.
         idle: which idle steps are left out.
         max_idle: an episode is left out if a larger share of its steps is idle.
+        matches: text feature of the episode or of its first step -> regular expression that must be found in it.
+        excludes: the same -> regular expression that must not be found in it.
     """
 
     success: str | None = None
@@ -75,6 +79,8 @@ class EntryFilters:
     idle_below: Number | None = None
     idle: IdleSteps = "ends"
     max_idle: Number = 1.0
+    matches: dict[str, str] = field(default_factory=dict, metadata=IF_NOT_DEFAULT)
+    excludes: dict[str, str] = field(default_factory=dict, metadata=IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ class DatasetEntry:
         unknown: why its features are not known, so that the mapping could not be tried on them.
         defects: what its users should know.
         notes: where loaders or sources disagree.
+        guesses: what no source states, so that the entry may be wrong there.
         soups: published mixtures that name it.
         format: VLM only: how it is stored (`pipelines/vlm/`, docs/vlm.md).
         splits: VLM only: split -> its file, or files by a pattern.
@@ -145,6 +152,7 @@ class DatasetEntry:
     unknown: str = ""
     defects: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = field(default=(), metadata=IF_NOT_DEFAULT)
     soups: tuple[str, ...] = ()
     format: VlmFormat = "jsonl"
     splits: dict[str, str] = field(default_factory=dict)

@@ -81,6 +81,7 @@ class CatalogueRow(TypedDict):
         episodes: of all splits, None if unknown.
         GiB: size of the copy that the entry was written for.
         defects: how many are known.
+        guesses: how many things the entry says that no source states.
         excluded: why it must not be used, "" if it may.
     """
 
@@ -93,6 +94,7 @@ class CatalogueRow(TypedDict):
     episodes: int | None
     GiB: float | None
     defects: int
+    guesses: int
     excluded: str
 
 
@@ -108,6 +110,7 @@ def row(entry: DatasetEntry) -> CatalogueRow:
         "episodes": sum(entry.episodes.values()) or None,
         "GiB": entry.size_gib,
         "defects": len(entry.defects),
+        "guesses": len(entry.guesses),
         "excluded": entry.exclude,
     }
 
@@ -163,6 +166,8 @@ def markdown() -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += ["", "Excluded, with the reason; `index` refuses them:", ""]
     lines += [f"- `{entry.name}`: {entry.exclude}." for entry in entries if entry.exclude]
+    lines += ["", "Guesses, which no source states; check them before you rely on them:", ""]
+    lines += [f"- `{entry.name}`: {' '.join(entry.guesses)}" for entry in entries if entry.guesses]
     lines += ["", "Not tried on features, which are not known:", ""]
     lines += [f"- `{entry.name}`: {entry.unknown}." for entry in entries if entry.unknown]
     return "\n".join(lines) + "\n"

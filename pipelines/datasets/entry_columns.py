@@ -11,7 +11,7 @@ from fasttok.common.kinds import ENCODINGS
 from fasttok.episodes.dataset_entry import FeatureColumns
 from fasttok.errors import unknown_name
 from mixtures.yaml_lines import Keys
-from mixtures.yaml_values import CheckedValues, shown
+from mixtures.yaml_values import CheckedValues, finite, shown
 
 KNOWN = ("from", "slice", *(f.name for f in fields(FeatureColumns) if f.name not in ("feature", "start", "stop")))
 OF_GRIPPERS = ("closed", "open", "relative")
@@ -87,6 +87,7 @@ def _part(part: Keys, reader: CheckedValues) -> FeatureColumns:
         if key in part:
             reader.number(part, key, -math.inf)
     reader.flag(part, "relative")
+    _check_scale(part, encoding, rotation, reader)
     columns = json_files.decode(FeatureColumns, json_files.encode(plain), reader.where)
     if encoding == "gripper" and columns.closed == columns.open:
         raise reader.error(
@@ -99,6 +100,23 @@ def _part(part: Keys, reader: CheckedValues) -> FeatureColumns:
         raise reader.error(part, "rotation", "a gripper holds no rotation; leave one of the two out")
     _check_width(part, columns, reader)
     return columns
+
+
+def _check_scale(part: Keys, encoding: str, rotation: str, reader: CheckedValues) -> None:
+    """Numbers other than 0, for columns that are neither a gripper's nor a quaternion."""
+    if "scale" not in part:
+        return
+    given = part["scale"]
+    numbers = given if isinstance(given, list) else [given]
+    if not numbers or not all(finite(number) and number != 0 for number in numbers):
+        raise reader.error(
+            part,
+            "scale",
+            f"scale must be a finite number other than 0, or a list of one per column, got {shown(given)}",
+        )
+    if encoding == "gripper" or rotation.startswith("quaternion"):
+        what = "a gripper has closed and open for that" if encoding == "gripper" else "a quaternion has no unit"
+        raise reader.error(part, "scale", f"scale is not for these columns: {what}")
 
 
 def _slice(part: Keys, reader: CheckedValues) -> tuple[int, int | None]:
@@ -127,6 +145,8 @@ def _check_width(part: Keys, columns: FeatureColumns, reader: CheckedValues) -> 
     if columns.stop is None:
         return
     wide = columns.stop - columns.start
+    if isinstance(columns.scale, tuple) and len(columns.scale) != wide:
+        raise reader.error(part, "scale", f"scale has {len(columns.scale)} numbers, the slice takes {wide} columns")
     if columns.rotation and wide != width(columns.rotation):
         raise reader.error(
             part, "slice", f"{columns.rotation} has {width(columns.rotation)} columns, the slice takes {wide}"

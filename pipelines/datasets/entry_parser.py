@@ -18,7 +18,7 @@ from pipelines.datasets.vlm_keys import OWN, check_keys
 
 KNOWN = tuple(f.name for f in fields(DatasetEntry))
 TEXTS = ("license", "citation", "homepage", "version", "embodiment", "robot", "exclude", "unknown")
-LISTS = ("defects", "notes", "soups")
+LISTS = ("defects", "notes", "guesses", "soups")
 COLUMNS = ("action", "proprio")
 FASTEST_HZ = 100_000  # more is a mistake, and a chunk of a second would fill the memory
 

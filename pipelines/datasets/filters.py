@@ -7,8 +7,11 @@ filters:
   idle_below: 0.001                   # a step is idle where no action moves by more than this, in raw units
   idle: ends                          # leave out idle steps at both `ends` (default), `all` of them, or `none`
   max_idle: 0.9                       # leave out an episode of which a larger share is idle
+  matches: {episode_metadata/file_path: success}    # a text in which this regular expression must be found
+  excludes: {episode_metadata/file_path: failure}   # a text in which it must not
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -20,6 +23,8 @@ from fasttok.episodes import Episode
 from fasttok.episodes.dataset_entry import IDLE_STEPS, EntryFilters
 from mixtures.yaml_lines import Keys
 from mixtures.yaml_values import CheckedValues, shown
+
+TEXT_FILTERS = ("matches", "excludes")
 
 
 class RejectedError(ValueError):
@@ -63,6 +68,14 @@ def parse_filters(data: object, where: str) -> EntryFilters:
     if "max_idle" in keys:
         reader.number(keys, "max_idle", 0, 1)
     reader.choice(keys, "idle", IDLE_STEPS, IDLE_STEPS[0])
+    for key in TEXT_FILTERS:
+        patterns = reader.table(keys, key, "{episode_metadata/file_path: success}")
+        for feature in patterns:
+            try:
+                re.compile(reader.filled(patterns, feature))
+            except re.error as error:
+                message = f"{key}: {shown(patterns[feature])} is no regular expression: {error}"
+                raise reader.error(patterns, feature, message) from None
     for key in ("idle", "max_idle"):
         if key in keys and "idle_below" not in keys:
             raise reader.error(keys, key, f"{key} needs idle_below, the movement under which a step is idle")
@@ -88,6 +101,45 @@ def check_success(filters: EntryFilters, episode: Episode) -> None:
         raise RejectedError("features", f"{name} holds bytes, expected true or false")
     if not np.any(np.asarray(value) > 0):
         raise RejectedError("success", f"{name} is never true", filtered=True)
+
+
+def check_texts(filters: EntryFilters, episode: Episode) -> None:
+    """Holds an episode to the filters `matches` and `excludes`.
+
+    Raises:
+        RejectedError: a feature is missing or holds no text, or the episode is not wanted.
+    """
+    for key, patterns in (("matches", filters.matches), ("excludes", filters.excludes)):
+        for feature, pattern in patterns.items():
+            text = text_of(episode, feature, f"filters.{key}")
+            if (re.search(pattern, text) is None) == (key == "matches"):
+                found = "has no" if key == "matches" else "has"
+                raise RejectedError(key, f"{feature} is {text!r}, which {found} {pattern!r}", filtered=True)
+
+
+def text_of(episode: Episode, feature: str, asked_by: str) -> str:
+    """A text of an episode, or of its first step.
+
+    Args:
+        episode: as stored.
+        feature: of its metadata or steps.
+        asked_by: key of the entry that names it, for messages.
+
+    Raises:
+        RejectedError: there is no such feature, or it holds no text.
+    """
+    value = episode.metadata.get(feature)
+    if value is None and feature in episode.steps:
+        value = episode.steps[feature][0]
+    if value is None:
+        raise RejectedError("features", f"no feature {feature}, by which {asked_by} goes")
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.ravel()[0]
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        raise RejectedError("features", f"{feature} holds no text, and {asked_by} goes by it")
+    return value
 
 
 def wanted_steps(filters: EntryFilters, action: NDArray[np.float32], encoding: Sequence[str]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode, as_float
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from pipelines.common.image_headers import check_header
-from pipelines.datasets.filters import RejectedError, check_success, wanted_steps
+from pipelines.datasets.filters import RejectedError, check_success, check_texts, wanted_steps
 from pipelines.datasets.grippers import opening
 
 
@@ -53,6 +53,7 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
     if episode.length <= first:
         raise RejectedError("empty", f"{episode.length} steps, of which the entry drops the first {first}")
     check_success(entry.filters, episode)
+    check_texts(entry.filters, episode)
     language = _language(entry, episode)
     action, action_widths = _columns(entry.action, episode)
     proprio, proprio_widths = _columns(entry.proprio, episode)
@@ -116,6 +117,11 @@ def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDAr
                 "dims",
                 f"{piece.feature} gives {taken.shape[1]} columns, {piece.rotation} has {rotation_width(piece.rotation)}",
             )
+        if piece.scale != 1:
+            scale = np.asarray(piece.scale, np.float64)
+            if scale.size not in (1, taken.shape[1]):
+                raise RejectedError("dims", f"{piece.feature} gives {taken.shape[1]} columns, scale has {scale.size}")
+            taken = (taken * scale).astype(np.float32)
         gripper = piece.encoding == "gripper"
         columns.append(opening(taken, piece.closed, piece.open, piece.relative) if gripper else taken)
     joined = np.concatenate(columns, axis=1) if columns else np.zeros((episode.length, 0), np.float32)

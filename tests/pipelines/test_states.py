@@ -1,44 +1,26 @@
 """Which state an action part is relative to: the right arm's for the right arm, for every packaged entry and for made ones."""
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasttok.actions.rotations import width
 from fasttok.common.action_forms import ActionForm
-from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
-from fasttok.episodes.index_file import IndexedEntry
+from fasttok.episodes.dataset_entry import FeatureColumns
 from fasttok.errors import InputError
 from pipelines.catalogue.commands import entry_of
 from pipelines.datasets.actions import representation
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
 from pipelines.datasets.states import states
+from tests.pipelines.made_entries import columns_of, indexed
 
 BIMANUAL = "utokyo_xarm_bimanual_converted_externally_to_rlds"
 
 
-def _width(part: FeatureColumns) -> int:
-    if part.stop is not None:
-        return part.stop - part.start
-    return width(part.rotation) if part.rotation else len(part.names) or 1
-
-
-def indexed(entry: DatasetEntry) -> IndexedEntry:
-    """As `index` would find it, with features as wide as the entry says."""
-    action, proprio = (tuple(map(_width, parts)) for parts in (entry.action, entry.proprio))
-    own = {f.name: getattr(entry, f.name) for f in fields(DatasetEntry)} | {"control_hz": entry.control_hz or 5}
-    return IndexedEntry(
-        **own, action_dim=sum(action), proprio_dim=sum(proprio), action_widths=action, proprio_widths=proprio
-    )
-
-
 def values(parts: tuple[FeatureColumns, ...]) -> list[np.ndarray]:
     """Columns (6, width) per part, of which no two parts have the same."""
-    made = [0.1 * (i + 1) + 0.01 * np.arange(6 * _width(p)).reshape(6, -1) for i, p in enumerate(parts)]
+    made = [0.1 * (i + 1) + 0.01 * np.arange(6 * columns_of(p)).reshape(6, -1) for i, p in enumerate(parts)]
     quaternions = ["quaternion" in part.rotation for part in parts]
     return [m / np.linalg.norm(m, axis=1, keepdims=True) if q else m for m, q in zip(made, quaternions, strict=True)]
 
