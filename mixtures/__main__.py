@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from fasttok.common import console
-from fasttok.common.console import emit_json, log, table
+from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.output_file import check_output_file
 from fasttok.errors import unknown_name
 from mixtures.catalogue import catalogue
 from mixtures.explain_page import COLUMNS, explain_page, row
@@ -73,6 +74,8 @@ class ExplainMixture:
     """Samples of the build that is asked about."""
     html: Path | None = None
     """Write a page with the shares as bars to this file."""
+    overwrite: bool = False
+    """Replace the page --html."""
     json: bool = False
     """Print JSON on stdout."""
 
@@ -101,6 +104,8 @@ def explain(config: ExplainMixture) -> None:
     Raises:
         InputError: a mistake in the mixture, or an INDEX that lacks one of its sources.
     """
+    if config.html:
+        check_output_file(config.html, [config.mixture], overwrite=config.overwrite, flag="--html")
     mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer)
     if mixture.index:
         known: dict[str, SourceSizes] = with_fast_tokens(mixture, from_index(mixture, mixture.index), mixture.index)
@@ -117,7 +122,7 @@ def explain(config: ExplainMixture) -> None:
         return explain_without_sizes(mixture, missing, config)
     lines, _ = summarise(mixture, config.samples, known)
     if config.html:
-        config.html.write_text(explain_page(mixture, config.samples, lines, note), encoding="utf-8")
+        write_text(config.html, explain_page(mixture, config.samples, lines, note))
         log(f"wrote {config.html}")
     if config.json:
         plain = [line.to_json() for line in lines]

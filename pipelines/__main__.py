@@ -25,7 +25,7 @@ usage: fasttok-pipelines VERB ...
 example: fasttok-pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
 help of a verb: fasttok-pipelines build --help
 
-index and build pass unknown flags on to Beam; write those as --flag=value.
+index and build pass flags of Beam on to it; write those as --flag=value.
 """
 
 VERBS = ("index", "statistics", "datasets", "build", "inspect", "stats", "lint")
@@ -36,7 +36,7 @@ def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
     """The verb's configuration, and the flags that are Beam's.
 
     Raises:
-        InputError: a flag that nobody knows but that is close to one of the verb's: a typo, which Beam would swallow.
+        InputError: a flag that neither the verb nor Beam has: a typo, which Beam would swallow.
     """
     prog = f"fasttok-pipelines {verb}"
     if verb not in BEAM_VERBS:
@@ -50,6 +50,10 @@ def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
             raise InputError(f"unknown flag --{name}; did you mean --{close[0]}? See: {prog} --help")
         if not word.startswith("-"):
             raise InputError(f"unexpected argument {word!r}; Beam's flags are written --flag=value. See: {prog} --help")
+    if unknown:
+        from pipelines.common.beam_flags import check_flags
+
+        check_flags(unknown, ours, f"{prog} --help")
     return config, unknown
 
 

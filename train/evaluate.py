@@ -12,7 +12,8 @@ from pathlib import Path
 import tyro
 
 from fasttok.common import console, json_files
-from fasttok.common.console import emit_json, log, table
+from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.errors import InputError, require
 from train.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.rollouts import Film, RolloutOptions, load_factory, play
@@ -63,6 +64,8 @@ class EvaluateConfig:
     """npz file for the frames of a few episodes."""
     films: int = 2
     """Episodes per embodiment and split to film."""
+    overwrite: bool = False
+    """Replace the files --out and --rollouts."""
     json: bool = False
     """Print JSON on stdout."""
 
@@ -101,6 +104,9 @@ def main(config: EvaluateConfig) -> EvaluationResult:
 
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
+    for flag, file in (("--out", config.out), ("--rollouts", config.rollouts)):
+        if file is not None:
+            check_output_file(file, overwrite=config.overwrite, flag=flag)
     player = Player.load(
         config.run, config.flow_steps, config.batch, step=config.checkpoint, temperature=config.temperature
     )
@@ -122,9 +128,10 @@ def main(config: EvaluateConfig) -> EvaluationResult:
     results = EvaluationResult(str(config.run), player.step, tuple(world), vqa, tuple(actions))
     show(results, config.json)
     if config.rollouts is not None:
+        make_folder(config.rollouts)
         rollout_videos.save(config.rollouts, filmed)
     if config.out is not None:
-        config.out.write_text(json_files.write(results), encoding="utf-8")
+        write_text(config.out, json_files.write(results))
     return results
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from tyro.conf import Positional
 
 from fasttok.common.console import log, track
+from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
-from fasttok.storage.streams import RowWriter, read_ids
+from fasttok.storage.streams import RowWriter, kind_of, read_ids
 from fasttok.tokenizer import ActionTokenizer
 
 OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
@@ -36,9 +37,13 @@ class Decode:
     """Whose statistics to use, where the tokenizer holds several."""
     on_error: OnErrorInFiles = "raise"
     """What to do with ids that are no chunk: raise, mask (NaN), pad."""
+    overwrite: bool = False
+    """Replace the file --out."""
 
     def run(self) -> None:
         """Writes the actions."""
+        kind_of(self.out)
+        check_output_file(self.out, [self.data], overwrite=self.overwrite)
         tok = ActionTokenizer.load(self.tokenizer)
         name = tok.embodiment(self.embodiment)
         own = tok.embodiments.get(name) if name is not None else None

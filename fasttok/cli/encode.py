@@ -7,7 +7,8 @@ import numpy as np
 from tyro.conf import Positional
 
 from fasttok.common.console import log, track
-from fasttok.storage.streams import RowWriter, read_chunks
+from fasttok.common.output_file import check_output_file
+from fasttok.storage.streams import RowWriter, kind_of, read_chunks
 from fasttok.tokenizer import ActionTokenizer, OnRange
 
 
@@ -32,9 +33,13 @@ class Encode:
     """Whose statistics to use, where the tokenizer holds several."""
     on_range: OnRange = "clamp"
     """What to do with coefficients outside the tokenizer's range: clamp (and count) or raise."""
+    overwrite: bool = False
+    """Replace the file --out."""
 
     def run(self) -> None:
         """Writes the ids."""
+        kind_of(self.out)
+        check_output_file(self.out, [self.data], overwrite=self.overwrite)
         tok = ActionTokenizer.load(self.tokenizer)
         chunks = tokens = clamped = 0
         with RowWriter(self.out, {"ids": np.int32, "lengths": np.int64}) as writer:

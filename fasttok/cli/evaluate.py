@@ -8,6 +8,7 @@ from tyro.conf import Positional
 from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import dataset_for
 from fasttok.common.console import emit_json, log, table, track, write_text
+from fasttok.common.output_file import check_output_file
 from fasttok.evaluation.eval_page import Measured, eval_page
 from fasttok.evaluation.metrics import Cell
 from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
@@ -42,11 +43,15 @@ class Eval:
     """Fit other scales and vocabulary sizes too (native fits; always done for --html)."""
     html: Path | None = None
     """Page to write, with plots."""
+    overwrite: bool = False
+    """Replace the page --html."""
     json: bool = False
     """Print JSON on stdout."""
 
     def run(self) -> None:
         """Prints the tables, writes the page."""
+        if self.html is not None:
+            check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         tok = ActionTokenizer.load(self.tokenizer)
         with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
             measured: dict[str, Measured] = {}

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from fasttok.cli.read_data import dataset_for
 from fasttok.common.console import log, table, write_text
+from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 from fasttok.evaluation.inspect_page import inspect_page
 from fasttok.tokenizer import ActionTokenizer
@@ -35,9 +36,15 @@ class Inspect:
     """Step feature that holds the actions."""
     html: Path | None = None
     """Page to write: curves, coefficients, tokens in colour."""
+    overwrite: bool = False
+    """Replace the page --html."""
 
     def run(self) -> None:
         """Prints the tables, or writes the page."""
+        if self.chunks < 1:
+            raise InputError(f"--chunks is {self.chunks}, expected at least 1")
+        if self.html is not None:
+            check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         tok = ActionTokenizer.load(self.tokenizer)
         shown: list[tuple[str, str | None, NDArray[Any]]] = []
         with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:

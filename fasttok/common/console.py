@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from fasttok._version import __version__
+from fasttok.common.output_file import make_folder
 from fasttok.errors import InputError
 
 T = TypeVar("T")
@@ -227,6 +228,7 @@ def _cell(value: Any) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """A text file that is whole or not there."""
+    make_folder(path)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fasttok.actions.chunks import stacks
 from fasttok.codec.bpe import split
+from fasttok.common.output_file import make_folder
 from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
@@ -219,6 +220,8 @@ class RowWriter:
         self._lines: Any = None
 
     def __enter__(self) -> "RowWriter":
+        if self._temporary is not None:
+            make_folder(self._temporary)
         if self.kind == "jsonl":
             self._lines = sys.stdout if self._temporary is None else self._temporary.open("w", encoding="utf-8")
         return self

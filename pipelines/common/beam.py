@@ -19,6 +19,7 @@ from typing import Any
 from fasttok.common.console import progress
 from fasttok.common.output_folder import HALF_WRITTEN
 from fasttok.errors import InputError, require
+from pipelines.common.beam_flags import DIRECT, cannot_start, runner_of
 from pipelines.common.files import filesystem, is_local, join
 from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
 
@@ -95,6 +96,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
             advance(already)
         if not jobs:
             return
+        pipeline = None
         try:
             with (
                 _quiet_root_logger(),
@@ -104,9 +106,12 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
                 build_graph(pipeline, stage)
         except Exception as error:
             known = next(_user_errors(error), None)
-            if known is None:
-                raise
-            raise InputError(known) from None
+            if known is not None:
+                raise InputError(known) from None
+            runner = runner_of(beam_args)
+            if runner != DIRECT and pipeline is not None and getattr(pipeline, "result", None) is None:
+                raise cannot_start(runner, error) from error
+            raise
 
 
 @contextmanager

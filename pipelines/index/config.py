@@ -27,6 +27,8 @@ class IndexConfig:
     """NAME=HZ: control frequency of a dataset whose entry leaves it unset."""
     max_bad: str = "100%"
     """Fail if any dataset has more bad records than this, a percentage (0.1%) or a count. Filtered records are not counted."""
+    resume: bool = False
+    """Go on with an unfinished INDEX; that happens without this flag, too."""
     overwrite: bool = False
     """Replace a finished INDEX."""
     verify: bool = True

@@ -41,6 +41,8 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     if not config.datasets:
         raise InputError("nothing to index: give at least one dataset directory")
     budget = parse_budget(config.max_bad)
+    if config.resume and config.overwrite:
+        raise InputError("--resume keeps what is there and --overwrite removes it; give one of them")
     out = absolute(config.out)
     place = check_output(config.out, INDEX, overwrite=config.overwrite, reads=config.datasets)
     sources: dict[str, DatasetSource] = {}

@@ -8,7 +8,7 @@ import tyro
 from fasttok.common.console import emit_json, log
 from fasttok.common.kinds import RecordKind
 from pipelines.look.choose_rows import RowChoice, choose_rows
-from pipelines.look.page_files import PagePath, page_path, write_page
+from pipelines.look.page_files import PagePath, check_page, page_path, write_page
 from pipelines.look.row_summary import summary
 from pipelines.look.stored_row import stored_row
 from pipelines.shards import ShardReader
@@ -54,10 +54,11 @@ def run_inspect(config: InspectConfig) -> None:
         InputError: no shards, an unknown source or id, nothing to show, or numbers that do not fit.
     """
     reader = ShardReader(config.shards)
+    page = page_path(config.html, config.shards, "inspect")
+    check_page(page)
     numbers = choose_rows(reader, choice(config))
     rows = [stored_row(reader, number) for number in numbers]
     of = f"{len(rows)} of {reader.num_rows:,} rows"
-    page = page_path(config.html, config.shards, "inspect")
     if page is not None:
         from pipelines.look.inspect_page import inspect_page  # loads kernels, which printing rows does not need
 

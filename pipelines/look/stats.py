@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import emit_json, log
-from pipelines.look.page_files import PagePath, page_path, write_page
+from pipelines.look.page_files import PagePath, check_page, page_path, write_page
 from pipelines.look.row_counts import count_rows
 from pipelines.look.source_stats import source_stats
 from pipelines.look.stats_page import stats_page
@@ -37,6 +37,7 @@ def run_stats(config: StatsConfig) -> None:
     """
     reader = ShardReader(config.shards)
     page = page_path(config.html, config.shards, "stats")
+    check_page(page)
     counts = count_rows(reader)
     stats = [source_stats(name, of) for name, of in counts.items()]
     if page is not None:
