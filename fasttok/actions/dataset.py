@@ -4,6 +4,8 @@ Memory does not grow with the data. Which episodes are held out is a function of
 """
 
 import hashlib
+import itertools
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -14,6 +16,15 @@ from numpy.typing import NDArray
 
 from fasttok.actions.chunks import chunks_at, horizon_steps
 from fasttok.actions.embodiment import Embodiment, Gripper
+from fasttok.actions.recordings import (
+    ADVICE,
+    Embodiments,
+    Recording,
+    frequencies_differ,
+    shape_difference,
+    size_difference,
+    source_of,
+)
 from fasttok.common.temporary import unnamed_file
 from fasttok.episodes import Episode, as_float
 from fasttok.errors import InputError
@@ -21,6 +32,7 @@ from fasttok.errors import InputError
 if TYPE_CHECKING:
     from fasttok.actions.representation import Representation  # brings scipy's rotations, a third of a second
 
+logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # share of the episodes that is held out
 BATCH = 1024
 Subset = Literal["train", "held_out"]
@@ -39,6 +51,7 @@ class ChunkConfig:
         relative: whether every absolute dim is tokenised relative to the proprio at the chunk's first step.
         gain: factor on the scale for each dim, see `Embodiment`.
         episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
+        embodiments: whether recordings that name the same robot are one embodiment, see `recordings`.
     """
 
     horizon: int | None = None
@@ -49,6 +62,7 @@ class ChunkConfig:
     relative: bool = False
     gain: tuple[float, ...] = ()
     episode_share: float = 1.0
+    embodiments: Embodiments = "check"
 
     def __post_init__(self) -> None:
         if not 0 < self.episode_share <= 1:
@@ -188,15 +202,18 @@ class Dataset:
 
         Raises:
             InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
-                no control frequency to turn seconds into steps.
+                no control frequency to turn seconds into steps, or recordings of one name that are not one embodiment.
         """
         self.groups: dict[str, EmbodimentActions] = {}
+        self._recordings: dict[str, dict[str, Recording]] = {}
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         for number, episode in enumerate(episodes):
             if _lot(episode, number, "sample") < config.episode_share:
                 self._add(episode, number, config)
         if not self.groups:
             raise InputError("no episodes: nothing to learn from or to measure")
+        if config.embodiments != "together":
+            self._compare_sizes()
 
     def __enter__(self) -> "Dataset":
         return self
@@ -215,7 +232,7 @@ class Dataset:
         return known if config.horizon is None else replace(known, horizon=config.horizon)
 
     def _add(self, episode: Episode, number: int, config: ChunkConfig) -> None:
-        name = embodiment_name(episode)
+        name = embodiment_name(episode, config.embodiments == "apart")
         action = action_of(episode, config.action_key)
         proprio = _matrix(episode.steps["proprio"], "proprio", episode) if "proprio" in episode.steps else None
         represent = self._represent.get(name)
@@ -230,6 +247,12 @@ class Dataset:
         dim = group.embodiment.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
         if action.shape[1] != dim:
             raise InputError(f"{episode.where}: action has {action.shape[1]} dims, embodiment {name!r} has {dim}")
+        self._record(
+            name,
+            Recording.of(episode, action, None if proprio is None else proprio.shape[1], config.control_hz),
+            config,
+        )
+        self._recordings[name][source_of(episode)].sizes.append(np.abs(action).max(0))
         subset: Subset = "held_out" if _lot(episode, number, "held out") < HELD_OUT else "train"
         group.actions[subset].add(action)
         if proprio is not None:
@@ -245,14 +268,50 @@ class Dataset:
                 )
             group.references[subset].add(proprio)
 
+    def _record(self, name: str, recording: Recording, config: ChunkConfig) -> None:
+        """Refuses a recording that says of itself that it is another embodiment than those before it."""
+        every = self._recordings.setdefault(name, {})
+        if name in self._known:
+            known = self._known[name].control_hz
+            if recording.source not in every and frequencies_differ(recording.control_hz, known):
+                logger.warning(
+                    "%s has %g Hz, the tokenizer's %r has %g Hz: its chunks last another time than those it was fitted on",
+                    recording.source, recording.control_hz, name, known,
+                )  # fmt: skip
+            every.setdefault(recording.source, recording)
+            return
+        same = every.setdefault(recording.source, recording)
+        trusted, steps = config.embodiments == "together", config.horizon is not None
+        for other in (same, next(iter(every.values()))):
+            why = shape_difference(other, recording, trusted, steps)
+            if why:
+                raise _not_one(name, other, recording, why)
 
-def embodiment_name(episode: Episode) -> str:
+    def _compare_sizes(self) -> None:
+        """Refuses embodiments whose recordings have other units."""
+        for name, every in self._recordings.items():
+            for one, other in itertools.combinations(every.values(), 2):
+                why = "" if name in self._known else size_difference(one, other)
+                if why:
+                    raise _not_one(name, one, other, f"{why} (if they do not, use --embodiments together)")
+
+
+def _not_one(name: str, one: Recording, other: Recording, why: str) -> InputError:
+    return InputError(f"{one.source} and {other.source} are both called {name!r}, but {why}; {ADVICE}")
+
+
+def embodiment_name(episode: Episode, apart: bool = False) -> str:
     """What the episode calls its robot.
+
+    Args:
+        episode: of which dataset.
+        apart: whether each dataset is an embodiment of its own.
 
     >>> embodiment_name(Episode({}, {"dataset": "bridge"}))
     'bridge'
     """
-    return str(episode.metadata.get("embodiment") or episode.metadata.get("dataset") or "robot")
+    keys = ("dataset", "embodiment") if apart else ("embodiment", "dataset")
+    return str(next((episode.metadata[key] for key in keys if episode.metadata.get(key)), "robot"))
 
 
 def action_of(episode: Episode, key: str) -> NDArray[np.float32]:

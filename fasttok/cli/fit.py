@@ -7,6 +7,7 @@ from tyro.conf import Positional
 
 from fasttok.actions.dim_ranges import Constants, NormMode
 from fasttok.actions.embodiment import Gripper
+from fasttok.actions.recordings import Embodiments
 from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import read
 from fasttok.codec.bpe import Mode
@@ -60,6 +61,9 @@ class Fit:
     """Step feature that holds the actions."""
     episode_share: float = 1.0
     """Share of the episodes to read, chosen by their place in the files."""
+    embodiments: Embodiments = "check"
+    """Data that names the same robot: `check` that it is one embodiment (frequency, dims, units), keep datasets `apart`, or put
+    them `together` whatever their ranges are."""
     max_chunks: int = 200_000
     """Maximum number of chunks per embodiment to fit on, sampled evenly."""
     overwrite: bool = False

@@ -17,8 +17,10 @@ def read(paths: tuple[str, ...], split: str) -> Iterator[Episode]:
     """
     if not paths:
         raise InputError("no data: give an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files")
-    for source in [open_episodes(path, split) for path in paths]:
-        yield from track(source, f"reading {source.name}", source.count, "episodes")
+    for path, source in [(path, open_episodes(path, split)) for path in paths]:
+        for episode in track(source, f"reading {source.name}", source.count, "episodes"):
+            episode.metadata["source"] = path
+            yield episode
         _report_bad(source)
 
 
@@ -42,9 +44,10 @@ def dataset_for(
         for episode in read(paths, split):
             name = embodiment_name(episode)
             if tok.embodiments and name not in tok.embodiments:
-                if only is None:
+                own = embodiment_name(episode, apart=True)
+                if only is None and own not in tok.embodiments:
                     tok.embodiment(name)
-                episode.metadata["embodiment"] = only
+                episode.metadata["embodiment"] = own if own in tok.embodiments else only
             yield episode
 
     if not tok.embodiments and horizon is None:

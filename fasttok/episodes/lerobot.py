@@ -23,6 +23,7 @@ from fasttok.errors import InputError
 
 logger = logging.getLogger(__name__)
 INFO = "meta/info.json"
+NO_ROBOT = ("", "unknown", "none", "null", "other", "custom", "robot")  # robot types that say nothing
 ACTION, STATE = "action", "observation.state"
 VERSIONS = ("v2", "v3")
 
@@ -107,7 +108,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
     shared = {
         "dataset": root.rsplit("/", 1)[-1],
         "control_hz": info.fps,
-        "embodiment": info.robot_type or None,
+        "embodiment": None if info.robot_type.lower() in NO_ROBOT else info.robot_type,
         "action_names": list(info.names),
     }
     found: set[int] = set()

@@ -126,7 +126,11 @@ def fit_on_index(facts: list[ResolvedSource], index: str, holdings: Mapping[str,
     represent = {str(s.embodiment): s.representation for s in robots if s.representation}
     horizons = {str(source.embodiment): source.horizon for source in reversed(robots)}
     return fit_tokenizer(
-        episodes, FitConfig(), represent, horizons, lambda merges: track(merges, "learning merges", unit="merges")
+        episodes,
+        FitConfig(embodiments="together"),
+        represent,
+        horizons,
+        lambda merges: track(merges, "learning merges", unit="merges"),
     )[0]
 
 

@@ -1,0 +1,124 @@
+"""Whether recordings that name the same robot are one embodiment: its statistics would mix their numbers.
+
+They are one if control frequency, number and names of dims, encodings and state dims agree, and if no dim's usual size differs
+by `FACTOR` or more. Different tasks move a robot differently far, but degrees are 57 times radians, millimetres 1000 times
+metres, and percent 100 times a fraction.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Episode
+
+Embodiments = Literal["check", "apart", "together"]
+"""Recordings of one robot: one embodiment if they fit together, one for each dataset, or one whatever their ranges are."""
+FACTOR = 20.0  # between sizes of a dim, from which on units differ
+ADVICE = (
+    "one embodiment has one frequency, one order of dims and one set of units. Use --embodiments apart to give each dataset "
+    "its own statistics (datasets of an INDEX: give one another `embodiment:` in its entry, and index it again)"
+)
+
+
+@dataclass
+class Recording:
+    """What one source of an embodiment's episodes says about its actions.
+
+    Attributes:
+        source: where the episodes come from.
+        control_hz: in Hz, None if it is not recorded.
+        names: of the action's dims, () if they are not recorded.
+        encoding: of the action's dims, () if it is not recorded.
+        action_dim: D.
+        state_dim: of the proprio, None if there is none.
+        sizes: (D,) the largest absolute action of each episode.
+    """
+
+    source: str
+    control_hz: float | None
+    names: tuple[str, ...]
+    encoding: tuple[str, ...]
+    action_dim: int
+    state_dim: int | None
+    sizes: list[NDArray[np.float32]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, episode: Episode, action: NDArray[np.float32], state_dim: int | None, hz: float | None) -> "Recording":
+        """What an episode says; `hz` counts if it does not record a control frequency."""
+        known = episode.metadata.get("control_hz") or hz
+        return cls(
+            source_of(episode),
+            None if known is None else float(known),
+            tuple(map(str, episode.metadata.get("action_names") or ())),
+            tuple(map(str, episode.metadata.get("action_encoding") or ())),
+            action.shape[1],
+            state_dim,
+        )
+
+    def size(self) -> NDArray[np.float64]:
+        """(D,) median over episodes of the largest absolute action, which one glitch does not change."""
+        return np.median(np.stack(self.sizes), axis=0).astype(np.float64)
+
+
+def source_of(episode: Episode) -> str:
+    """The path that was given to the reader, the dataset's name, or both if the path has several datasets.
+
+    >>> source_of(Episode({}, {"dataset": "bridge"}))
+    'bridge'
+    """
+    path, dataset = str(episode.metadata.get("source") or ""), str(episode.metadata.get("dataset") or "")
+    if path and dataset and dataset not in path.split("/"):
+        return f"{path} ({dataset})"
+    return path or dataset or "the data"
+
+
+def frequencies_differ(one: float | None, other: float | None) -> bool:
+    """Whether two known control frequencies differ by more than 2 %.
+
+    >>> frequencies_differ(30, 29.97), frequencies_differ(10, 50), frequencies_differ(10, None)
+    (False, True, False)
+    """
+    return one is not None and other is not None and abs(one - other) > 0.02 * max(one, other)
+
+
+def shape_difference(one: Recording, other: Recording, trusted: bool, steps: bool) -> str:
+    """Why two recordings are not one embodiment, by what they say; "" if they may be.
+
+    Args:
+        one: a recording.
+        other: another recording.
+        trusted: whether names and encodings do not count.
+        steps: whether chunks were asked for in steps, so that a trusted name may have two frequencies.
+    """
+    if frequencies_differ(one.control_hz, other.control_hz) and not (trusted and steps):
+        return f"the control frequency is {one.control_hz:g} and {other.control_hz:g} Hz"
+    if one.action_dim != other.action_dim:
+        return f"the action has {one.action_dim} and {other.action_dim} dims"
+    if None not in (one.state_dim, other.state_dim) and one.state_dim != other.state_dim:
+        return f"the state has {one.state_dim} and {other.state_dim} dims"
+    for what, a, b in (("name", one.names, other.names), ("encoding", one.encoding, other.encoding)):
+        if not trusted and a and b and a != b:
+            at = next((d for d, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1]), None)
+            where = f"{len(a)} and {len(b)} {what}s" if at is None else f"the {what} of dim {at} is {a[at]} and {b[at]}"
+            return f"their dims differ: {where}"
+    return ""
+
+
+def size_difference(one: Recording, other: Recording) -> str:
+    """Why two recordings have other units, by the usual size of their dims; "" if nothing says so.
+
+    A dim that is 0 all the time says nothing.
+    """
+    a, b = one.size(), other.size()
+    moving = (a > 0) & (b > 0)
+    ratio = np.ones(len(a))
+    ratio[moving] = np.maximum(a[moving] / b[moving], b[moving] / a[moving])
+    worst = int(ratio.argmax())
+    if ratio[worst] < FACTOR:
+        return ""
+    return (
+        f"their units seem to differ: {int((ratio >= FACTOR).sum())} of {len(a)} dims differ in size by {FACTOR:g} times or "
+        f"more, dim {worst} usually reaches {a[worst]:.3g} and {b[worst]:.3g}"
+    )
