@@ -54,10 +54,18 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
             "control_hz": dataset.entry.control_hz,
             "action_encoding": list(dataset.entry.action_encoding),
         }
+        found = 0
         for number, stem in enumerate(dataset.splits[split].files):
             rows = None if keep is None else keep(name, number)
             if keep is None or rows is not None:
-                yield from read_file(f"{path}/{name}/{split}/{stem}", shared, rows)
+                for episode in read_file(f"{path}/{name}/{split}/{stem}", shared, rows):
+                    found += 1
+                    yield episode
+        declared = dataset.splits[split].indexed
+        if keep is None and found != declared:
+            raise InputError(
+                f"{path}/{FILE} says {declared} episodes of {name} {split}, its tables have {found}; run the index job again"
+            )
 
 
 def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = None) -> Iterator[Episode]:
@@ -71,6 +79,11 @@ def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = 
     episodes = read_parquet(f"{base}.episodes.parquet")
     columns = read_parquet(f"{base}.steps.parquet")
     action, proprio = columns["action"].combine_chunks(), columns["proprio"].combine_chunks()
+    rows = sum(episodes["steps"].to_pylist())
+    if rows != len(action):
+        raise InputError(
+            f"{base}: .episodes.parquet says {rows} steps, .steps.parquet has {len(action)}; run the index job again"
+        )
     start = 0
     for number, row in enumerate(episodes.to_pylist()):
         stop = start + row["steps"]

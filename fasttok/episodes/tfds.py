@@ -92,8 +92,18 @@ class TfdsRldsDirectory:
         """Every record of a file, in order; TFDS always verifies them."""
         del verify
         split, start, stop = self.spans[file]
+        read = 0
         for number, episode in enumerate(read_split(self.path, split, start, stop)):
+            read += 1
             yield _placed(episode, file, number)
+        lost = stop - start - read
+        if lost > 0:
+            yield BadRecord(
+                Where(file, number=read),
+                "missing",
+                f"dataset_info.json says {stop - start} records, there are {read}",
+                lost,
+            )
 
     def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
         """The record of that number in its file; TFDS has no byte ranges, and always verifies."""

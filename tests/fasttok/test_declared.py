@@ -1,6 +1,7 @@
 """What a source declares is compared with what is found: a difference is a counted reject, never silence."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
+from tests.chain import Chain
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "lerobot" / "g1_bottle"
 STEPS, HZ = 15, 10
 
 
@@ -136,8 +137,25 @@ def test_robomimic_counts_are_compared(tmp_path: Path) -> None:
     assert "such as demo_10" in str(source.first_bad)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real LeRobot folder is not on this machine")
-def test_a_real_folder_is_as_declared() -> None:
-    source = open_episodes(str(REAL))
+def test_an_index_whose_tables_lack_rows_is_refused(chain: Chain, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    shutil.copytree(chain.index, index)
+    tables = sorted(index.glob("*/train/*.episodes.parquet"))[0]
+    rows = pq.read_table(tables)
+    pq.write_table(rows.slice(0, len(rows) - 1), tables)
+    with pytest.raises(InputError, match="run the index job again"):
+        list(open_episodes(str(index)))
+    steps = tables.with_name(tables.name.replace(".episodes.", ".steps."))
+    table = pq.read_table(steps)
+    pq.write_table(table.slice(0, len(table) - rows["steps"][-1].as_py()), steps)  # both lack an episode
+    with pytest.raises(InputError, match=r"index.json says .* episodes of .*, its tables have"):
+        list(open_episodes(str(index)))
+
+
+def test_a_real_folder_is_as_declared(shared_data: Path) -> None:
+    folder = shared_data / "lerobot" / "g1_bottle"
+    if not folder.exists():
+        pytest.skip("the real LeRobot folder is not on this machine")
+    source = open_episodes(str(folder))
     assert sum(1 for _ in source) == source.count == 100
     assert not source.bad
