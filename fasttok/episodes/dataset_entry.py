@@ -84,6 +84,23 @@ class EntryFilters:
 
 
 @dataclass(frozen=True)
+class KeepRanges:
+    """A JSON file that says per episode which steps are kept (`pipelines.datasets.keep_ranges`).
+
+    Attributes:
+        file: path or URL; "" if `index --keep-ranges` must give it.
+        key: text features of the episode that name it in the file.
+        joined: what stands between them there.
+        digest: SHA-256 of the file when the dataset was indexed.
+    """
+
+    file: str = ""
+    key: tuple[str, ...] = ()
+    joined: str = "--"
+    digest: str = ""
+
+
+@dataclass(frozen=True)
 class DatasetEntry:
     """A dataset's meaning. Robot fields are empty on VQA and caption entries, and the other way round.
 
@@ -107,6 +124,7 @@ class DatasetEntry:
         proprio: its columns, side by side.
         drop_first: steps to leave out at the start of every episode (a known defect of some datasets).
         filters: which episodes and steps are wanted.
+        keep_ranges: steps to keep by a file of ranges, None for all.
         exclude: why the dataset must not be used; `index` then refuses it.
         unknown: why its features are not known, so that the mapping could not be tried on them.
         defects: what its users should know.
@@ -148,6 +166,7 @@ class DatasetEntry:
     proprio: tuple[FeatureColumns, ...] = ()
     drop_first: int = 0
     filters: EntryFilters = field(default_factory=EntryFilters)
+    keep_ranges: KeepRanges | None = field(default=None, metadata=IF_NOT_DEFAULT)
     exclude: str = ""
     unknown: str = ""
     defects: tuple[str, ...] = ()

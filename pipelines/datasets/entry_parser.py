@@ -13,6 +13,7 @@ from mixtures.yaml_lines import Keys, loads
 from mixtures.yaml_values import CheckedValues
 from pipelines.datasets.entry_columns import check_states, parse_columns
 from pipelines.datasets.filters import parse_filters
+from pipelines.datasets.keep_ranges import check_keep_ranges
 from pipelines.datasets.packaged_entries import packaged
 from pipelines.datasets.vlm_keys import OWN, check_keys
 
@@ -43,6 +44,7 @@ def parse_entry(text: str, where: str) -> DatasetEntry:
     kind = reader.choice(keys, "kind", KINDS, KINDS[0])
     _check_texts_and_numbers(keys, reader)
     _check_cameras(keys, reader)
+    check_keep_ranges(keys, reader)
     if kind == "robot":
         _check_robot(keys, reader)
         keys["embodiment"] = keys.get("embodiment") or keys["name"]

@@ -142,8 +142,10 @@ def text_of(episode: Episode, feature: str, asked_by: str) -> str:
     return value
 
 
-def wanted_steps(filters: EntryFilters, action: NDArray[np.float32], encoding: Sequence[str]) -> NDArray[np.bool_]:
-    """(T,) bool, False for the idle steps that are left out.
+def wanted_steps(
+    filters: EntryFilters, action: NDArray[np.float32], encoding: Sequence[str], kept: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """(T,) bool, False for the idle steps that are left out, and for those that are not among the `kept` ones.
 
     Raises:
         RejectedError: too much of the episode is idle, or too few steps remain.
@@ -159,6 +161,8 @@ def wanted_steps(filters: EntryFilters, action: NDArray[np.float32], encoding: S
             moving = np.flatnonzero(~idle)
             keep[:] = False
             keep[moving[0] if len(moving) else 0 : moving[-1] + 1 if len(moving) else 0] = True
+    if kept is not None:
+        keep = keep & kept
     if keep.sum() < filters.min_steps:
         raise RejectedError(
             "short", f"{keep.sum()} steps of {len(keep)}, fewer than {filters.min_steps}", filtered=True

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -37,11 +38,11 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
                 raise InputError(f"--entries {file}: cannot be read: {error.strerror or error}") from None
             entry = parse_entry(decoded(data, str(file)), str(file))
             if entry.name == dataset:
-                return entry
+                return _placed(entry, str(file.absolute().parent))
     filesystem, root = fsspec.core.url_to_fs(directory)
     if filesystem.isfile(f"{root}/{OWN_ENTRY}"):
         where = f"{directory}/{OWN_ENTRY}"
-        return parse_entry(decoded(filesystem.cat_file(f"{root}/{OWN_ENTRY}"), where), where)
+        return _placed(parse_entry(decoded(filesystem.cat_file(f"{root}/{OWN_ENTRY}"), where), where), directory)
     known = packaged()
     if dataset in known:
         return parse_entry(known[dataset], f"pipelines/datasets/entries/{dataset}.yaml")
@@ -51,3 +52,10 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
         f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft {directory}; "
         f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
     )
+
+
+def _placed(entry: DatasetEntry, folder: str) -> DatasetEntry:
+    """An entry whose file of ranges is found from anywhere."""
+    if entry.keep_ranges is None or not entry.keep_ranges.file:
+        return entry
+    return replace(entry, keep_ranges=replace(entry.keep_ranges, file=f"{folder.rstrip('/')}/{entry.keep_ranges.file}"))

@@ -17,6 +17,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from pipelines.common.image_headers import check_header
 from pipelines.datasets.filters import RejectedError, check_success, check_texts, wanted_steps
 from pipelines.datasets.grippers import opening
+from pipelines.datasets.keep_ranges import kept_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,8 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
             raise RejectedError(
                 f"{name} not finite", f"{name} is {values[step + first, dim]} at step {step + first}, dim {dim}"
             )
-    wanted = wanted_steps(entry.filters, action[first:], encodings(entry.action, action_widths))
+    kept = kept_steps(entry.keep_ranges, episode)[first:]
+    wanted = wanted_steps(entry.filters, action[first:], encodings(entry.action, action_widths), kept)
     steps = first + np.flatnonzero(wanted)
     cameras: dict[str, list[bytes]] = {}
     for slot, feature in entry.cameras.items():
@@ -76,7 +78,8 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
             problem = check_header(image) if isinstance(image, bytes) else "not one image"
             if problem:
                 raise RejectedError("image", f"camera {slot} ({feature}), step {step}: {problem}")
-    left_out = {"first": first, "idle": len(wanted) - len(steps)}
+    outside = int((~kept).sum())
+    left_out = {"first": first, "idle": len(wanted) - len(steps) - outside, "keep_ranges": outside}
     counts = {reason: count for reason, count in left_out.items() if count}
     return StandardEpisode(
         action[steps], proprio[steps], language, cameras, steps, (action_widths, proprio_widths), counts

@@ -25,6 +25,8 @@ class IndexConfig:
     """Only these splits; all by default."""
     control_hz: tuple[str, ...] = ()
     """NAME=HZ: control frequency of a dataset whose entry leaves it unset."""
+    keep_ranges: tuple[str, ...] = ()
+    """NAME=FILE: JSON of the steps to keep per episode, as openpi publishes for droid; other steps are left out and counted."""
     max_bad: str = "100%"
     """Fail if any dataset has more bad records than this, a percentage (0.1%) or a count. Filtered records are not counted."""
     resume: bool = False

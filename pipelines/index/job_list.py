@@ -15,6 +15,7 @@ from fasttok.errors import InputError
 from pipelines import vlm
 from pipelines.common.files import filesystem, join, read_json
 from pipelines.datasets.find_entry import find_entry
+from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.vlm.confined_folder import ConfinedFolder
@@ -62,7 +63,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         raise InputError(
             f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.files)}"
         )
-    entry = usable(contents.entry, config.control_hz)
+    entry = with_ranges(usable(contents.entry, config.control_hz), config.keep_ranges)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through)
     settings = _digest([FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from])
     jobs = []

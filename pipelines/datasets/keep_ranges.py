@@ -1,0 +1,131 @@
+"""Which steps of an episode a file of ranges keeps, as openpi publishes one for DROID: {"KEY": [[start, stop], ...], ...}.
+
+keep_ranges: {file: ranges.json, key: [episode_metadata/recording_folderpath, episode_metadata/file_path], joined: "--"}
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import lru_cache
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Episode
+from fasttok.episodes.dataset_entry import DatasetEntry, KeepRanges
+from fasttok.errors import InputError
+from mixtures.yaml_lines import Keys
+from mixtures.yaml_values import CheckedValues, shown
+from pipelines.datasets.filters import RejectedError, text_of
+
+Ranges = dict[str, tuple[tuple[int, int], ...]]
+
+
+def check_keep_ranges(keys: Keys, reader: CheckedValues) -> None:
+    """Checks an entry's `keep_ranges`.
+
+    Args:
+        keys: of the entry.
+        reader: of its file.
+
+    Raises:
+        InputError: an unknown key, no features to make the key from, or a file outside the entry's folder.
+    """
+    made = reader.mapping(keys, "keep_ranges", ("file", "key", "joined"), "{file: ranges.json, key: [feature]}")
+    if made is None:
+        return
+    if not reader.texts(made, "key"):
+        raise reader.error(made, "key", "keep_ranges needs key, the text features that name an episode in the file")
+    reader.text(made, "joined", "--")
+    file = reader.text(made, "file", "")
+    if file.startswith("/") or ".." in file.split("/") or ":" in file:
+        raise reader.error(
+            made,
+            "file",
+            f"file is {file!r}, expected a path below the entry's folder; others are given by --keep-ranges",
+        )
+
+
+def with_ranges(entry: DatasetEntry, given: tuple[str, ...]) -> DatasetEntry:
+    """An entry whose file of ranges is there and is fixed by its digest; without a file it has no ranges.
+
+    Args:
+        entry: as found, its file with its folder.
+        given: NAME=FILE of --keep-ranges.
+
+    Raises:
+        InputError: the flag is no NAME=FILE or names an entry without `keep_ranges`, or the file is not one of ranges.
+    """
+    files = dict(text.partition("=")[::2] for text in given)
+    if not all(name and file for name, file in files.items()):
+        raise InputError(f"--keep-ranges {' '.join(given)}: expected NAME=FILE, such as droid=keep_ranges_1_0_1.json")
+    file = files.get(entry.name, entry.keep_ranges.file if entry.keep_ranges else "")
+    if not file:
+        return replace(entry, keep_ranges=None)
+    if entry.keep_ranges is None:
+        raise InputError(
+            f"--keep-ranges {entry.name}={file}: its entry does not say how episodes are named in such files; add "
+            "`keep_ranges: {key: [feature]}` to it"
+        )
+    digest = hashlib.sha256(_bytes(file)).hexdigest()
+    _loaded(file, digest)
+    return replace(entry, keep_ranges=replace(entry.keep_ranges, file=file, digest=digest))
+
+
+def kept_steps(ranges: KeepRanges | None, episode: Episode) -> NDArray[np.bool_]:
+    """(T,) bool, whether a range holds the step; all of them without ranges.
+
+    Args:
+        ranges: of the entry.
+        episode: as stored.
+
+    Raises:
+        RejectedError: the file does not name the episode, or a feature of the key is missing.
+    """
+    if ranges is None or not ranges.file:
+        return np.ones(episode.length, bool)
+    key = ranges.joined.join(text_of(episode, feature, "keep_ranges") for feature in ranges.key)
+    found = _loaded(ranges.file, ranges.digest).get(key)
+    if found is None:
+        raise RejectedError("keep_ranges", f"{ranges.file} does not name {key!r}", filtered=True)
+    kept = np.zeros(episode.length, bool)
+    for start, stop in found:
+        kept[start:stop] = True
+    return kept
+
+
+def _bytes(file: str) -> bytes:
+    try:
+        with fsspec.open(file, "rb") as stream:
+            return bytes(stream.read())
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"keep-ranges {file} cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=4)
+def _loaded(file: str, digest: str) -> Ranges:
+    """The ranges of a file that is still the one that was indexed."""
+    data = _bytes(file)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InputError(f"keep-ranges {file} has changed since the dataset was indexed; index it again")
+    try:
+        raw = json.loads(data)
+    except ValueError as error:
+        raise InputError(f"keep-ranges {file} is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f'keep-ranges {file}: expected {{"KEY": [[start, stop], ...]}}, got {type(raw).__name__}')
+    return {key: _pairs(value, key, file) for key, value in raw.items()}
+
+
+def _pairs(value: object, key: str, file: str) -> tuple[tuple[int, int], ...]:
+    found = []
+    for pair in value if isinstance(value, list) else [value]:
+        match pair:
+            case [int(start), int(stop)] if 0 <= start <= stop:
+                found.append((start, stop))
+            case _:
+                raise InputError(
+                    f"keep-ranges {file}: {key!r} has {shown(pair)}, expected [start, stop] with 0 <= start <= stop"
+                )
+    return tuple(found)

@@ -1,0 +1,103 @@
+"""Files of step ranges per episode: the steps that they name are kept, others are counted, and a file that changes is noticed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fasttok.episodes import Episode
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.errors import InputError
+from pipelines.catalogue.commands import entry_of
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.datasets.filters import RejectedError
+from pipelines.datasets.find_entry import find_entry
+from pipelines.datasets.keep_ranges import with_ranges
+from pipelines.datasets.standardize import standardize
+
+ENTRY = "name: x\nkind: robot\ncontrol_hz: 5\ncameras: {primary: i}\naction: [{from: a}]\n"
+
+
+def episode(path: str = "b") -> Episode:
+    metadata = {"episode_metadata/recording_folderpath": b"r", "episode_metadata/file_path": path.encode()}
+    return Episode({"a": np.arange(10, dtype=np.float32)[:, None]}, metadata)
+
+
+def entry(file: str, drop_first: int = 0) -> DatasetEntry:
+    made = parse_entry(ENTRY, "mine.yaml")
+    made = replace(made, name="droid", cameras={}, keep_ranges=entry_of("droid").keep_ranges, drop_first=drop_first)
+    return with_ranges(made, (f"droid={file}",))
+
+
+def test_the_steps_in_the_ranges_are_kept_and_the_others_counted(tmp_path: Path) -> None:
+    file = tmp_path / "ranges.json"
+    file.write_text(json.dumps({"r--b": [[1, 3], [6, 99]], "r--none": []}))
+    found = standardize(entry(str(file)), episode())
+    assert found.steps.tolist() == [1, 2, 6, 7, 8, 9]
+    assert found.action[:, 0].tolist() == [1, 2, 6, 7, 8, 9]
+    assert found.left_out == {"keep_ranges": 4}
+    assert standardize(entry(str(file), drop_first=2), episode()).left_out == {"first": 2, "keep_ranges": 3}
+    for path, reason in (("other", "keep_ranges"), ("none", "short")):
+        with pytest.raises(RejectedError) as caught:
+            standardize(entry(str(file)), episode(path))
+        assert (caught.value.reason, caught.value.filtered) == (reason, True)
+
+
+def test_a_file_that_changed_since_index_is_noticed(tmp_path: Path) -> None:
+    from pipelines.datasets import keep_ranges
+
+    file = tmp_path / "ranges.json"
+    file.write_text('{"r--b": [[0, 5]]}')
+    made = entry(str(file))
+    file.write_text('{"r--b": [[0, 6]]}')
+    keep_ranges._loaded.cache_clear()
+    with pytest.raises(InputError, match="has changed since the dataset was indexed"):
+        standardize(made, episode())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "got list"),
+        ("{", "not JSON"),
+        ('{"k": [[1]]}', r"'k' has \[1\], expected \[start, stop\]"),
+        ('{"k": [[3, 1]]}', "expected"),
+        ('{"k": [[-1, 1]]}', "expected"),
+        ('{"k": [[0.5, 1]]}', "expected"),
+        ('{"k": 3}', "expected"),
+    ],
+)
+def test_a_wrong_file_is_told_at_once(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "ranges.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        entry(str(tmp_path / "ranges.json"))
+    with pytest.raises(InputError, match="cannot be read"):
+        entry(str(tmp_path / "missing.json"))
+
+
+def test_without_a_file_nothing_is_left_out_and_the_flag_needs_a_key() -> None:
+    assert with_ranges(entry_of("droid"), ()).keep_ranges is None
+    with pytest.raises(InputError, match="does not say how episodes are named"):
+        with_ranges(entry_of("kuka"), ("kuka=a.json",))
+    with pytest.raises(InputError, match="expected NAME=FILE"):
+        with_ranges(entry_of("droid"), ("a.json",))
+
+
+def test_the_file_lies_below_the_entry(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text(ENTRY + "keep_ranges: {file: more/r.json, key: [name]}\n")
+    for extra in ((), (str(tmp_path),)):
+        found = find_entry(str(tmp_path), "x", extra).keep_ranges
+        assert found is not None
+        assert found.file == f"{tmp_path}/more/r.json"
+    for wrong in (
+        "{file: ../r.json, key: [a]}",
+        "{file: /r.json, key: [a]}",
+        "{file: r.json}",
+        "{key: a}",
+        "{kee: [a]}",
+        "3",
+    ):
+        with pytest.raises(InputError, match=r"mine\.yaml: line 6"):
+            parse_entry(f"{ENTRY}keep_ranges: {wrong}\n", "mine.yaml")
