@@ -166,7 +166,9 @@ class ActionTokenizer:
             return None
         if name is None:
             if len(known) > 1:
-                raise InputError(f"this tokenizer holds several embodiments ({', '.join(known)}): say embodiment=")
+                raise InputError(
+                    f"this tokenizer holds several embodiments ({', '.join(known)}): say whose with embodiment= (on the command line: --embodiment)"
+                )
             return next(iter(known))
         if name not in known:
             raise unknown_name("embodiment", name, known)

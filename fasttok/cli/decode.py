@@ -20,7 +20,7 @@ OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
 class Decode:
     """FAST ids to action chunks, a batch at a time: files of any size.
 
-    Example: fasttok decode TOKENIZER ids.npz --horizon 16 --action-dim 7 --out actions.npz
+    Example: fasttok decode TOKENIZER ids.npz --out actions.npz --embodiment planar
     """
 
     tokenizer: Positional[Path]
@@ -34,7 +34,7 @@ class Decode:
     action_dim: int | None = None
     """Dims; by default the tokenizer's own."""
     embodiment: str | None = None
-    """Whose statistics to use, where the tokenizer holds several."""
+    """Whose statistics to use; needed only if the tokenizer holds several (`fasttok info TOKENIZER` lists them)."""
     on_error: OnErrorInFiles = "raise"
     """What to do with ids that are no chunk: raise, mask (NaN), pad."""
     overwrite: bool = False

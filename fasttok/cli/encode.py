@@ -16,7 +16,7 @@ from fasttok.tokenizer import ActionTokenizer, OnRange
 class Encode:
     """Action chunks to FAST ids, a batch at a time: files of any size.
 
-    Example: fasttok encode TOKENIZER chunks.npz --out ids.npz
+    Example: fasttok encode TOKENIZER chunks.npz --out ids.npz --embodiment planar
 
     An .npz input must contain `actions` of shape (n, T, D); the output contains `ids` (all rows concatenated) and `lengths`
     (n,). Parquet (.parquet) and JSON lines (.jsonl, or - for stdin and stdout) contain one chunk per row, `actions`, T lists
@@ -30,7 +30,7 @@ class Encode:
     out: str
     """.npz, .parquet, .jsonl or -."""
     embodiment: str | None = None
-    """Whose statistics to use, where the tokenizer holds several."""
+    """Whose statistics to use; needed only if the tokenizer holds several (`fasttok info TOKENIZER` lists them)."""
     on_range: OnRange = "clamp"
     """What to do with coefficients outside the tokenizer's range: clamp (and count) or raise."""
     overwrite: bool = False

@@ -19,6 +19,7 @@ import re
 import shutil
 import tempfile
 import uuid
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +31,28 @@ from fsspec.implementations.local import LocalFileSystem
 from fasttok.common.output_file import check_writable
 from fasttok.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # not POSIX: two processes can then write one OUT at once
+    fcntl = None  # type: ignore[assignment]
+
 BEGUN = ".begun.json"
 TREE = "/**"  # ends a pattern of a folder of which a library wrote all
 HALF_WRITTEN = re.compile(r"^\.(.+)\.(?:[0-9a-f]{32}\.tmp|part)$")  # what a killed process leaves beside a file
 State = Literal["new", "unfinished", "finished"]
+
+
+class _HeldFolder:
+    """A folder that is open and locked; the system frees it if the process dies."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+_HELD: "weakref.WeakValueDictionary[tuple[int, int], _HeldFolder]" = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,12 @@ class OutputFolder:
         self.fs, self.path, self.kind, self.state, self.replaces = fs, path, kind, state, replaces
 
     def begin(self) -> None:
-        """Deletes the earlier output if it is to be replaced, makes the folder, and marks it as unfinished."""
+        """Deletes the earlier output if it is to be replaced, makes the folder, and marks it as unfinished.
+
+        Raises:
+            InputError: another process is writing it.
+        """
+        self._lock()
         self._clear()
         self.fs.makedirs(self.path, exist_ok=True)
         if self.kind.begun:
@@ -137,6 +161,26 @@ class OutputFolder:
                 Path(temporary).replace(target)
             else:
                 self.fs.pipe_file(target, said.encode() + b"\n")
+
+    def _lock(self) -> None:
+        """Keeps other processes of this machine out for as long as this object lives."""
+        if fcntl is None or not self.kind.begun or not isinstance(self.fs, LocalFileSystem):
+            return
+        self.fs.makedirs(self.path, exist_ok=True)
+        known = Path(self.path).stat()
+        self._held = _HELD.get((known.st_dev, known.st_ino))
+        if self._held is not None:
+            return  # this process has it already
+        held = _HeldFolder(os.open(self.path, os.O_RDONLY))
+        try:
+            fcntl.flock(held.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is writing {self.path}; wait until it ends, or choose another --out"
+            ) from None
+        except OSError:
+            return  # a file system without locks
+        self._held = _HELD[known.st_dev, known.st_ino] = held
 
     def aside(self) -> Path:
         """A new folder on OUT's disk, to be filled and given to `install`: beside OUT, or in it if nothing can be made there."""

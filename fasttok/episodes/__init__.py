@@ -54,7 +54,10 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
         InputError: nothing there, no such split, or a format that is not known.
     """
     path = str(path).rstrip("/")
-    filesystem, root = fsspec.core.url_to_fs(path)
+    try:
+        filesystem, root = fsspec.core.url_to_fs(path)
+    except (ValueError, ImportError) as error:  # an unknown protocol, or one whose package is not installed
+        raise InputError(f"{path}: {error}") from None
     if not filesystem.exists(root):
         raise InputError(
             f"{path} does not exist; expected an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files"

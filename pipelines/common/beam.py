@@ -109,7 +109,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
             if known is not None:
                 raise InputError(known) from None
             runner = runner_of(beam_args)
-            if runner != DIRECT and pipeline is not None and getattr(pipeline, "result", None) is None:
+            if runner != DIRECT and getattr(pipeline, "result", None) is None:
                 raise cannot_start(runner, error) from error
             raise
 

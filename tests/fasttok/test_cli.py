@@ -91,6 +91,8 @@ def test_dry_run_writes_nothing(chain: Chain, tmp_path: Path) -> None:
     [
         (["fit", "{index}", "--out", "{tokenizer}"], "--overwrite"),
         (["fit", "/nowhere", "--out", "{tmp}/a"], "/nowhere does not exist"),
+        (["fit", "nosuch://bucket/x", "--out", "{tmp}/a"], "nosuch"),
+        (["encode", "{tokenizer}", "{tmp}/a.npz", "--out", "{tmp}/x.npz"], "a.npz"),
         (["fit", "{index}", "--out", "{tmp}/a", "--split", "test"], "test"),
         (["fit", "{data}/tabletop_arm/1.0.0", "--out", "{tmp}/a"], "--control-hz"),
         (

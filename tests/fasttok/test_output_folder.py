@@ -1,6 +1,8 @@
 """May a command write to OUT? One rule for all: it looks into the folder, and deletes only files that it wrote."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +249,23 @@ def test_a_mark_may_be_a_text(tmp_path: Path) -> None:
         check_output(tmp_path, kind, overwrite=True)
     (tmp_path / "dataset.yaml").write_text("name: a\n")
     assert check_output(tmp_path, kind, overwrite=True).replaces
+
+
+def test_two_processes_never_write_one_out(tmp_path: Path) -> None:
+    code = (
+        "import sys; from tests.fasttok.test_output_folder import *; place = check_output(sys.argv[1], RESUMED); "
+        "place.begin(); print('begun', flush=True); sys.stdin.read()"
+    )
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        before = names(out)
+        with pytest.raises(InputError, match="another process is writing"):
+            check_output(out, RESUMED).begin()
+        assert names(out) == before
+        other.communicate("")
+    check_output(out, RESUMED).begin()  # it has ended
+    check_output(out, RESUMED).begin()  # one process may go on in its own
