@@ -167,7 +167,8 @@ class ActionTokenizer:
         if name is None:
             if len(known) > 1:
                 raise InputError(
-                    f"this tokenizer holds several embodiments ({', '.join(known)}): say whose with embodiment= (on the command line: --embodiment)"
+                    f"this tokenizer holds several embodiments ({', '.join(known)}): say whose with embodiment= "
+                    "(on the command line: --embodiment)"
                 )
             return next(iter(known))
         if name not in known:
