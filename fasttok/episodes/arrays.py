@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import fsspec
 import numpy as np
 
-from fasttok.episodes.episode import BadRecord, Episode, Where
+from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
 from fasttok.episodes.order import rows_fault, several
 from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
@@ -48,7 +48,7 @@ def read_npz(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
 
 
 def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> Iterator[Episode | BadRecord]:
-    """Episodes of equal length, one after the other along the first axis, which other arrays may have too."""
+    """Episodes one after the other along the first axis, padded to one length if `lengths` says so."""
     actions = columns[key]
     if actions.ndim > 3:
         raise InputError(
@@ -58,14 +58,25 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
         raise InputError(
             f"{path} has both 'action' {columns['action'].shape} and 'actions' {columns['actions'].shape}; keep one"
         )
-    also = {k: v for k, v in columns.items() if k != key and v.ndim >= 2 and v.shape[:2] == actions.shape[:2]}
+    also = {
+        k: v
+        for k, v in columns.items()
+        if k not in (key, "lengths") and v.ndim >= 2 and v.shape[:2] == actions.shape[:2]
+    }
     shared = {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}
-    for i, chunk in enumerate(actions):
-        where = Where(path, number=i)
+    lengths = columns.get("lengths", np.full(len(actions), actions.shape[1]))
+    if lengths.shape != actions.shape[:1] or lengths.dtype.kind not in "iu" or (lengths > actions.shape[1]).any():
+        raise InputError(
+            f"{path}: lengths has shape {lengths.shape} of {lengths.dtype}, expected the number of real steps of each of the "
+            f"{len(actions)} episodes, at most {actions.shape[1]}"
+        )
+    for i, length in enumerate(lengths.tolist()):
+        where, chunk = Where(path, number=i), actions[i, : max(0, length)]
         if not len(chunk):
             yield BadRecord(where, "empty", "an episode of 0 steps")
             continue
-        yield Episode({"action": chunk} | {k: v[i] for k, v in also.items()}, shared, where)
+        steps: Steps = {"action": chunk, **{k: v[i, :length] for k, v in also.items()}}
+        yield Episode(steps, dict(shared), where)
 
 
 def _one(columns: dict[str, np.ndarray], path: str, name: str) -> Iterator[Episode | BadRecord]:

@@ -63,6 +63,9 @@ def frame_fault(frames: NDArray[Any], whole: bool = False) -> str:
     """
     if frames.dtype.kind not in "fiu":
         return ""
+    frames = frames.astype(np.int64) if frames.dtype.kind == "u" else frames  # so that differences may be negative
+    if not np.isfinite(frames).all():
+        return "a row has no frame number"
     if whole and frames[0] != 0:
         return f"the first frame is {frames[0]}, expected 0: its beginning is missing"
     steps = np.diff(frames)

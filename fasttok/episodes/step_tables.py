@@ -89,7 +89,7 @@ def in_order(parts: list[pa.Table]) -> pa.Table:
     frame = frame_column(table.column_names)
     if not frame or not _numbers(table.schema.field(frame).type):
         return table
-    frames = table[frame].to_numpy()
+    frames = table[frame].to_numpy().astype(np.float64)  # differences of unsigned numbers are never negative
     if (np.diff(frames) > 0).all() or len(np.unique(frames)) < len(frames):
         return table
     return table.sort_by(frame)
@@ -104,7 +104,14 @@ def step_columns(table: pa.Table, number: str) -> dict[str, NDArray[Any] | list[
     >>> step_columns(pa.table({"episode": [0, 0], "action": [[1.0, 2.0], [3.0, 4.0]]}), "episode")["action"].shape
     (2, 2)
     """
-    return {name: _column(table[name]) for name in table.column_names if name != number}
+    columns: dict[str, NDArray[Any] | list[bytes]] = {}
+    for name in table.column_names:
+        if name != number:
+            try:
+                columns[name] = _column(table[name])
+            except ValueError as error:
+                raise ValueError(f"column {name!r}: {error}") from None
+    return columns
 
 
 def _key(path: str, schema: pa.Schema) -> str:
@@ -175,7 +182,11 @@ def _refuse_rest(before: pa.Table, key: str, batch: pa.Table, path: str) -> None
 def _column(column: pa.ChunkedArray) -> NDArray[Any] | list[bytes]:
     """A step column: (T, D) for lists, (T, ...) for lists of lists, (T,) for numbers, bytes for texts."""
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
-        return np.stack([np.asarray(row) for row in column.to_pylist()])
+        rows = [np.asarray(row) for row in column.to_pylist()]
+        shapes = sorted({row.shape for row in rows})
+        if len(shapes) > 1:
+            raise ValueError(f"rows of different shapes, {shapes[0]} and {shapes[1]}")
+        return np.stack(rows)
     if pa.types.is_string(column.type):
         return [value.encode() for value in column.to_pylist()]
     values: NDArray[Any] | list[bytes] = column.to_pylist() if pa.types.is_binary(column.type) else column.to_numpy()

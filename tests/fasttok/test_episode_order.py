@@ -48,6 +48,33 @@ def test_stacked_arrays_are_an_episode_each(tmp_path: Path, key: str) -> None:
     assert found[0].metadata["robot"] == "arm"
 
 
+def test_padding_that_lengths_tell_is_cut_off(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", actions=STACK, lengths=np.array([12, 3, 1, 12, 7]))
+    found = read(tmp_path / "x.npz")
+    assert [e.length for e in found] == [12, 3, 1, 12, 7]
+    assert np.array_equal(found[4].steps["action"], STACK[4, :7])
+    np.savez(tmp_path / "y.npz", actions=STACK, lengths=np.array([13, 3, 1, 12, 7]))
+    with pytest.raises(InputError, match="at most 12"):
+        read(tmp_path / "y.npz")
+
+
+def test_unsigned_frames_are_ordered(tmp_path: Path) -> None:
+    rows = columns(frame_index=np.tile(np.arange(12, dtype=np.uint8), 5))
+    table = pa.table(
+        {k: np.asarray(v)[::-1].tolist() if k == "action" else np.asarray(v)[::-1] for k, v in rows.items()}
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    found = {e.metadata["episode"]: e.steps["action"] for e in read(tmp_path / "x.parquet")}
+    assert all(np.array_equal(found[n], e) for n, e in enumerate(STACK))
+
+
+def test_rows_of_different_widths_name_their_column(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"episode": [0, 0], "action": [[1.0], [1.0, 2.0]]}), tmp_path / "x.parquet")
+    source = open_episodes(str(tmp_path / "x.parquet"))
+    assert list(source) == []
+    assert "column 'action': rows of different shapes, (1,) and (2,)" in str(source.first_bad)
+
+
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
