@@ -1,6 +1,7 @@
 """A data set's actions by embodiment: spooled to temporary files once, then read as chunks as often as needed.
 
-Memory does not grow with the data. Which episodes are held out is a function of each episode's place alone.
+Memory does not grow with the data. Which episodes are held out depends on their places, not on the order of
+reading: one in ten, and from two episodes on at least one of each dataset.
 """
 
 import hashlib
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # share of the episodes that is held out
 BATCH = 1024
 Subset = Literal["train", "held_out"]
+SUBSETS: tuple[Subset, ...] = ("train", "held_out")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class EmbodimentActions:
         actions: (T, D) of each episode, to learn from or held out.
         references: (T, D) what each chunk's relative dims refer to, for each episode of `actions`.
         proprio: (T, S) of each episode that has it.
+        places: dataset and lot of each episode of `actions`; the lowest lots are held out.
     """
 
     embodiment: Embodiment
@@ -121,6 +124,30 @@ class EmbodimentActions:
     actions: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     references: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     proprio: Spool = field(default_factory=Spool)
+    places: dict[Subset, list[tuple[str, float]]] = field(default_factory=lambda: {"train": [], "held_out": []})
+
+    def hold_out(self) -> None:
+        """Moves episodes so that of two or more, of each dataset and of all, at least one is held out and one is not."""
+        lots = [(dataset, lot, subset) for subset in SUBSETS for dataset, lot in self.places[subset]]
+        subsets = [subset for _, _, subset in lots]
+        everyone = list(range(len(lots)))
+        strata = [[i for i in everyone if lots[i][0] == name] for name in dict.fromkeys(lot[0] for lot in lots)]
+        for members in (*strata, everyone):
+            if len(members) < 2:
+                continue
+            members = sorted(members, key=lambda i: lots[i][1])
+            if all(subsets[i] == "train" for i in members):
+                subsets[members[0]] = "held_out"
+            elif all(subsets[i] == "held_out" for i in members):
+                subsets[members[-1]] = "train"
+        if len(lots) == 1:
+            subsets = ["train"]
+        if subsets == [subset for _, _, subset in lots]:
+            return
+        self.actions, self.references = _dealt(self.actions, subsets), _dealt(self.references, subsets)
+        self.places = {
+            subset: [lot[:2] for lot, now in zip(lots, subsets, strict=True) if now == subset] for subset in SUBSETS
+        }
 
     def count(self, subset: Subset) -> int:
         """Chunks there are: one begins at each step."""
@@ -175,9 +202,20 @@ class EmbodimentActions:
             yield chunks
 
     def _or_other(self, subset: Subset) -> Subset:
-        """A handful of episodes may all be held out, or none: then one subset is the other."""
+        """A single episode is learned from and measured on, and where `every` one is held out, none is left to learn from."""
         other: Subset = "held_out" if subset == "train" else "train"
         return subset if self.actions[subset].lengths else other
+
+
+def _dealt(spools: "dict[Subset, Spool]", subsets: "list[Subset]") -> "dict[Subset, Spool]":
+    """The spools' matrices, in new ones: each in the subset that is given for it, those to learn from first."""
+    new: dict[Subset, Spool] = {subset: Spool() for subset in SUBSETS}
+    waiting = iter(subsets)
+    for subset in SUBSETS:
+        for rows in spools[subset]:
+            new[next(waiting)].add(rows)
+        spools[subset].close()
+    return new
 
 
 class Dataset:
@@ -190,6 +228,7 @@ class Dataset:
         known: Mapping[str, Embodiment] | None = None,
         represent: "Mapping[str, Representation] | None" = None,
         horizons: Mapping[str, int] | None = None,
+        every: bool = False,
     ) -> None:
         """Reads the episodes once.
 
@@ -199,6 +238,7 @@ class Dataset:
             known: embodiments that are cut as they say themselves; only a horizon asked for in `config` counts more.
             represent: the form that the actions of some embodiments take first.
             horizons: steps per chunk of some embodiments, whatever `config` says.
+            every: whether all episodes are held out, for data that no fit has seen.
 
         Raises:
             InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
@@ -206,6 +246,7 @@ class Dataset:
         """
         self.groups: dict[str, EmbodimentActions] = {}
         self._recordings: dict[str, dict[str, Recording]] = {}
+        self._every = every
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         for number, episode in enumerate(episodes):
             if _lot(episode, number, "sample") < config.episode_share:
@@ -214,6 +255,19 @@ class Dataset:
             raise InputError("no episodes: nothing to learn from or to measure")
         if config.embodiments != "together":
             self._compare_sizes()
+        if not every:
+            for group in self.groups.values():
+                group.hold_out()
+
+    @property
+    def held_out(self) -> dict[str, int]:
+        """Episodes of each embodiment that are held out."""
+        return {name: len(group.actions["held_out"].lengths) for name, group in self.groups.items()}
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Episodes of each embodiment."""
+        return {name: sum(len(spool.lengths) for spool in g.actions.values()) for name, g in self.groups.items()}
 
     def __enter__(self) -> "Dataset":
         return self
@@ -253,7 +307,9 @@ class Dataset:
             config,
         )
         self._recordings[name][source_of(episode)].sizes.append(np.abs(action).max(0))
-        subset: Subset = "held_out" if _lot(episode, number, "held out") < HELD_OUT else "train"
+        lot = _lot(episode, number, "held out")
+        subset: Subset = "held_out" if self._every or lot < HELD_OUT else "train"
+        group.places[subset].append((str(episode.metadata.get("dataset") or ""), lot))
         group.actions[subset].add(action)
         if proprio is not None:
             group.proprio.add(proprio)

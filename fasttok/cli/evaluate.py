@@ -5,10 +5,12 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from fasttok.actions.dataset import Dataset
 from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import dataset_for
 from fasttok.common.console import emit_json, log, table, track, write_text
 from fasttok.common.output_file import check_output_file
+from fasttok.errors import InputError
 from fasttok.evaluation.eval_page import Measured, eval_page
 from fasttok.evaluation.metrics import Cell
 from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
@@ -22,7 +24,7 @@ class Eval:
 
     Example: fasttok eval TOKENIZER INDEX --html eval.html
 
-    Measures on the episodes that `fit` would hold out of this data.
+    Measures on the episodes that `fit` would hold out of this data; on every one with --all, for data that the fit has not seen.
     """
 
     tokenizer: Positional[Path]
@@ -35,12 +37,14 @@ class Eval:
     """Steps per chunk; by default the tokenizer's own."""
     action_key: str = "action"
     """Step feature that holds the actions."""
+    all: bool = False
+    """Measure on every episode, not only on those that a fit of this data would hold out."""
     max_chunks: int = 20_000
     """Maximum number of chunks per embodiment."""
     target_error: float | None = None
     """Find the scale whose rounding error, root mean square in normalised units, is at most this."""
     sweep: bool = False
-    """Fit other scales and vocabulary sizes too (native fits; always done for --html)."""
+    """Fit other scales and vocabulary sizes too (native fits; done for --html too, unless --all leaves nothing to fit on)."""
     html: Path | None = None
     """Page to write, with plots."""
     overwrite: bool = False
@@ -52,8 +56,11 @@ class Eval:
         """Prints the tables, writes the page."""
         if self.html is not None:
             check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
+        if self.all and self.sweep:
+            raise InputError("--all measures on every episode, so none is left for the fits of --sweep; leave one out")
         tok = ActionTokenizer.load(self.tokenizer)
-        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
+        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key, self.all) as data:
+            what_is_measured = _measured_on(data)
             measured: dict[str, Measured] = {}
             rows: list[dict[str, Cell]] = []
             held_out = samples(data, "held_out", MEASURED)
@@ -67,34 +74,46 @@ class Eval:
                     "dims": what.action_dim,
                     "Hz": what.control_hz,
                     "horizon": what.horizon,
+                    "episodes": data.total[name],
+                    "measured": data.held_out[name] or data.total[name],
                     "chunks": metrics.chunks,
                 }
                 rows.append(row | metrics.row())
             points: list[Point] = []
-            if self.sweep or self.html:
+            if self.sweep or (self.html and not self.all):
                 points = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
             scale = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
         note = "" if scale is None else (
             f"Scale {scale:.3g} has an error of at most {self.target_error:g}: fasttok fit DATA --scale {scale:.3g} --out OUT"
         )  # fmt: skip
         if self.html is not None:
-            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, points, note))
+            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, points, note, what_is_measured))
             log(f"wrote {self.html}")
         if self.json:
             emit_json(
                 {
                     "tokenizer": str(self.tokenizer),
                     "fingerprint": tok.fingerprint,
+                    "measured_on": what_is_measured,
                     "embodiments": {name: m.metrics.to_json() for name, m in measured.items()},
                     "sweep": [vars(point) for point in points],
                     "scale_for_target": scale,
                 }
             )
             return
-        table("tokens per chunk, held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
+        table(f"tokens per chunk, {what_is_measured}", list(rows[0]), [list(row.values()) for row in rows])
         print_errors({name: m.metrics for name, m in measured.items()})
         if points:
             columns = ["embodiment", "scale", "vocabulary", "tokens per chunk", "rms error (normalised)"]
             table("rate against distortion", columns, [list(vars(p).values()) for p in points])
         if note:
             log(note)
+
+
+def _measured_on(data: Dataset) -> str:
+    """In words; whether the tokenizer's fit saw this data is not known here."""
+    total = sum(data.total.values())
+    count = sum(data.held_out[name] or data.total[name] for name in data.groups)
+    if count == total:
+        return "all episodes" if total > 1 else "the only episode"
+    return f"{count} of {total} episodes: those that a fit of this data holds out (--all: every one)"

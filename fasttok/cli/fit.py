@@ -14,7 +14,7 @@ from fasttok.codec.bpe import Mode
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.common.output_folder import check_output
 from fasttok.fitting import card
-from fasttok.fitting.fit import FitConfig, FitReport, exceptions, fit_tokenizer, report_rows
+from fasttok.fitting.fit import FitConfig, FitReport, exceptions, fit_tokenizer, measured_on, report_rows
 from fasttok.storage.folder import TOKENIZER
 from fasttok.tokenizer import ActionTokenizer
 
@@ -102,12 +102,17 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
                     name: m.to_json() | {"episodes": report.episodes[name], "fit_chunks": report.chunks[name]}
                     for name, m in report.metrics.items()
                 },
+                "measured_on": measured_on(report.held_out),
                 "not_normalized_as_asked": exceptions(tok),
             }
         )
         return
     rows = report_rows(tok, report)
-    table(f"{tok.vocab_size} ids; measured on held-out episodes", list(rows[0]), [list(row.values()) for row in rows])
+    table(
+        f"{tok.vocab_size} ids; measured on {measured_on(report.held_out)}",
+        list(rows[0]),
+        [list(row.values()) for row in rows],
+    )
     print_errors(report.metrics)
     for line in exceptions(tok):
         log(f"not normalised as asked, since that would not describe it: {line}")

@@ -31,9 +31,14 @@ def _report_bad(source: Episodes) -> None:
 
 
 def dataset_for(
-    tok: ActionTokenizer, paths: tuple[str, ...], split: str, horizon: int | None, action_key: str
+    tok: ActionTokenizer,
+    paths: tuple[str, ...],
+    split: str,
+    horizon: int | None,
+    action_key: str,
+    every: bool = False,
 ) -> Dataset:
-    """The data's actions, grouped and cut as the tokenizer's embodiments are.
+    """The data's actions, grouped and cut as the tokenizer's embodiments are; `every` counts all episodes as held out.
 
     Raises:
         InputError: the data's dims are not the tokenizer's, or no horizon is known.
@@ -52,4 +57,4 @@ def dataset_for(
 
     if not tok.embodiments and horizon is None:
         raise InputError("this tokenizer does not say its horizon; pass --horizon")
-    return Dataset(episodes(), ChunkConfig(horizon, action_key=action_key), tok.embodiments)
+    return Dataset(episodes(), ChunkConfig(horizon, action_key=action_key), tok.embodiments, every=every)

@@ -13,8 +13,6 @@ from fasttok.evaluation.metrics import Cell, Metrics, error_rows
 from fasttok.evaluation.rate_distortion import Point
 from fasttok.tokenizer import ActionTokenizer
 
-LEAD = "Everything here was measured on held-out episodes, which the statistics and merges never saw."
-
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -32,7 +30,7 @@ class Measured:
 
 
 def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], measured: dict[str, Measured],
-              points: Sequence[Point], note: str = "") -> str:  # fmt: skip
+              points: Sequence[Point], note: str = "", measured_on: str = "held-out episodes") -> str:  # fmt: skip
     """The report of one tokenizer on one data set.
 
     >>> from fasttok.evaluation.metrics import measure
@@ -47,7 +45,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
     sections: list[Any] = [
         tag("h1", f"FAST tokenizer {name}"),
         tag("p", f"{tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token}, "
-            f"fingerprint {tok.fingerprint}. {LEAD}"),
+            f"fingerprint {tok.fingerprint}. Measured on {measured_on}."),
         tiles({"tokens per chunk": f"{mean:.1f}", "naive tokens per FAST token": f"{ratio:.1f}",
                "root mean square error, normalised": f"{np.mean([m.metrics.rms_normalized for m in measured.values()]):.3g}"}),
         tag("h2", "Tokens per chunk"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fasttok.fitting.fit import FitConfig, FitReport, exceptions, report_rows
+from fasttok.fitting.fit import FitConfig, FitReport, exceptions, measured_on, report_rows
 from fasttok.tokenizer import ActionTokenizer
 
 TEMPLATE = """# FAST action tokenizer
@@ -16,7 +16,7 @@ ids = tok.encode(chunks, embodiment="{embodiment}")                      # (batc
 out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment="{embodiment}")  # out.actions, out.ok
 ```
 
-Fitted on {data}; actions normalised by {normalize}.{others} Measured on held-out episodes:
+Fitted on {data}; actions normalised by {normalize}.{others} Measured on {measured}:
 
 {table}
 
@@ -56,6 +56,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         dim=tok.embodiments[first].action_dim,
         data=", ".join(str(path).rstrip("/").rsplit("/", 1)[-1] for path in data) or "an INDEX",
         normalize=config.normalize,
+        measured=measured_on(report.held_out),
         others=f" Not so, since that would not describe them: {'; '.join(others)}." if others else "",
         table="\n".join(lines),
         errors="\n".join(errors),

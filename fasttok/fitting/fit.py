@@ -1,7 +1,7 @@
 """Episodes -> chunks -> a fitted tokenizer with a held-out report: what `fasttok fit` and `tokenizer: fit` run.
 
-Every figure reported is measured on held-out episodes. Memory does not grow with the data: actions and coefficients wait in
-temporary files, statistics are exact and read in batches.
+Every figure reported is measured on held-out episodes, or on the only one there is, and says so. Memory does not grow with the
+data: actions and coefficients wait in temporary files, statistics are exact and read in batches.
 """
 
 import functools
@@ -121,7 +121,7 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
 def report(tok: ActionTokenizer, data: Dataset, max_chunks: int) -> FitReport:
     """Measures a tokenizer on held-out chunks."""
     return FitReport(
-        episodes={name: sum(len(spool.lengths) for spool in g.actions.values()) for name, g in data.groups.items()},
+        episodes=data.total,
         chunks={name: min(max_chunks, g.count("train")) for name, g in data.groups.items()},
         held_out={name: g.actions["held_out"].rows for name, g in data.groups.items()},
         metrics={name: measure_group(tok, group, name, MEASURED) for name, group in data.groups.items()},
@@ -132,6 +132,20 @@ def measure_group(tok: ActionTokenizer, group: EmbodimentActions, name: str | No
     """Metrics on at most so many held-out chunks of a group."""
     chunks, reference = group.sample("held_out", most)
     return measure(tok, chunks, name, reference)
+
+
+def measured_on(held_out: Mapping[str, int]) -> str:
+    """What figures were measured on, in words; `held_out` counts what is held out of each embodiment.
+
+    >>> measured_on({"arm": 3, "planar": 1}), measured_on({"arm": 0})
+    ('held-out episodes', 'the only episode, which the fit saw')
+    >>> measured_on({"arm": 3, "planar": 0})
+    'held-out episodes (planar: the only episode, which the fit saw)'
+    """
+    seen = [name for name, count in held_out.items() if not count]
+    if len(seen) == len(held_out):
+        return "the only episode, which the fit saw"
+    return "held-out episodes" + (f" ({', '.join(seen)}: the only episode, which the fit saw)" if seen else "")
 
 
 def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Cell]]:
