@@ -80,7 +80,7 @@ def test_another_tokenizer_re_encodes(chain: Chain, encoder: Encoder) -> None:
     assert not fresh.cached
     ids = fresh.row(row).suffix[: -1 - len(encoder.text.end_of_action)]
     assert (
-        encoder.placement.ids_of(np.array(ids)).tolist()
+        fresh.placement.ids_of(np.array(ids)).tolist()
         == other.encode(row["action"].reshape(10, 3), embodiment="planar")[0].tolist()
     )
 
