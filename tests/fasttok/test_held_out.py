@@ -34,7 +34,7 @@ def values(data: Dataset, subset: Any) -> list[float]:
 )
 def test_of_two_episodes_one_is_held_out(counts: list[int], relative: bool, seed: int) -> None:
     every = [episode(str(d), 100 * d + i) for d, count in enumerate(counts) for i in range(count)]
-    config = ChunkConfig(horizon=2, relative=relative)
+    config = ChunkConfig(horizon=2, relative=relative, embodiments="together")
     order = [every[i] for i in np.random.default_rng(seed).permutation(len(every))]
     with Dataset(every, config) as data, Dataset(order, config) as shuffled:
         train, held = values(data, "train"), values(data, "held_out")
@@ -50,7 +50,7 @@ def test_of_two_episodes_one_is_held_out(counts: list[int], relative: bool, seed
         for subset in ("train", "held_out"):
             for a, b in zip(group.actions[subset], group.references[subset] if relative else [], strict=relative):
                 assert np.array_equal(a, b)
-    with Dataset(every, ChunkConfig(horizon=2), every=True) as data:
+    with Dataset(every, ChunkConfig(horizon=2, embodiments="together"), every=True) as data:
         assert len(values(data, "held_out")) == len(every)
 
 
