@@ -51,4 +51,4 @@ bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
 	$(BIN)/python -m benchmarks.reader
 
 clean:  ## removes what demo and tests made, not the environment
-	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
