@@ -147,6 +147,7 @@ def test_losses_add_up_with_one_denominator() -> None:
     assert np.isclose(m["loss_fast"] * n, m["ce_fast"] * m["n_fast"])
 
 
+@pytest.mark.slow
 def test_backbone_under_ki_learns_as_without_the_flow_loss(tmp_path: Any) -> None:
     """A step with alpha 1 and one with alpha 0 move the backbone by the same bits; under joint training they do not."""
 

@@ -20,13 +20,6 @@ from train.presets import get_preset
 from train.run_folder import load_config
 
 
-@pytest.fixture(scope="module")
-def trained(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "ki"
-    run(config(chain, out))
-    return out
-
-
 def test_three_losses_are_logged_and_all_count(trained: Path) -> None:
     rows = losses(trained)
     assert [row[0] for row in rows] == [1, 2, 3, 4]

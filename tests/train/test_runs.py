@@ -75,6 +75,7 @@ def test_every_preset_trains(chain: Chain, tmp_path: Path, name: str) -> None:
         assert all(same) if name in still else not all(same), name
 
 
+@pytest.mark.slow
 def test_what_is_frozen_stays_and_the_moving_average_resumes(chain: Chain, tmp_path: Path) -> None:
     """The average lags behind the parameters, is what is loaded, and goes on where it was."""
     optim = OptimConfig(ema=0.9, freeze=("vision", "backbone/embedding"), warmup=0)
@@ -167,6 +168,7 @@ def test_who_joins_must_say_whom() -> None:
         join_processes("localhost,2")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(chain: Chain, tmp_path: Path) -> None:
     asked = config(chain, tmp_path / "run", optim=OptimConfig(learning_rate=1e38, warmup=0), steps=6)
     with pytest.raises(InputError, match=r"is not finite at step \d.*sample ids are in .*Lower --optim\.learning-rate"):
@@ -178,6 +180,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(chain: Chai
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))  # parameters that are gone are not saved
 
 
+@pytest.mark.slow
 def test_dry_run_says_the_cost_and_writes_nothing(
     chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,7 +191,7 @@ def test_dry_run_says_the_cost_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_trackers_get_every_row(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_get_every_row(chain: Chain, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboardX")
     rows: list[tuple[dict[str, float], int]] = []
     kept: dict[str, Any] = {}
@@ -213,6 +216,7 @@ def test_trackers_get_every_row(chain: Chain, tmp_path: Path, monkeypatch: pytes
     assert (kept["id"], kept["config"]["batch_size"]) == ("abc", 8)
     assert (tmp_path / "run" / "wandb_id").read_text() == "abc"
     assert [row[0] for row in losses(tmp_path / "run")] == [1, 2, 3, 4]
+    assert losses(tmp_path / "run") == losses(trained)
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     assert b"loss/flow" in events.read_bytes()
     with pytest.raises(InputError, match="did you mean 'wandb'"):
@@ -235,6 +239,7 @@ def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
     assert caplog.text.count("the loader is the bottleneck: 75 %") == 1
 
 
+@pytest.mark.slow
 def test_acting_by_tokens(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAST and bins: whatever the backbone says decodes to one chunk; a run without tokens, or without an expert, says so."""
     from train import evaluate
@@ -266,6 +271,7 @@ def test_acting_by_tokens(chain: Chain, tmp_path: Path, monkeypatch: pytest.Monk
                 evaluate.main(replace(asked, decode="flow"))
 
 
+@pytest.mark.slow
 def test_saved_configuration_is_the_run(chain: Chain, tmp_path: Path) -> None:
     asked = config(chain, tmp_path / "run", steps=1, model={"state": "special"}, optim=OptimConfig(freeze=("vision",)))
     run(asked)

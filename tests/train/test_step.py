@@ -20,6 +20,7 @@ from train.presets import SIZES
 from train.step import probe, ready, shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 8])
 @pytest.mark.parametrize("norm", ["tokens", "samples"])
 def test_accumulated_parts_are_the_whole_batch(parts: int, norm: str) -> None:
@@ -72,6 +73,7 @@ def test_eight_devices_are_one() -> None:
     assert done.stdout.split() == ["equal"]
 
 
+@pytest.mark.slow
 def test_more_draws_keep_the_backbones_gradient_and_the_flow_loss_scale() -> None:
     one, four = one_step(config(flow_draws=1))[1], one_step(config(flow_draws=4))[1]
     assert float(one["grad_norm_backbone"]) == pytest.approx(float(four["grad_norm_backbone"]), rel=1e-5)

@@ -357,6 +357,7 @@ def test_our_fast_rows_need_our_tokenizer(tmp_path: Path) -> None:
     assert report.total("initialised") == 20 * 40
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_lacks_is_initialised_and_said(tmp_path: Path) -> None:
     params = random_params(VLM)
     folder = save(params, VLM, "paligemma", tmp_path)
@@ -595,6 +596,7 @@ def test_exported_file_is_safetensors(tmp_path: Path) -> None:
     assert not padded[70:].any()
 
 
+@pytest.mark.slow
 def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Train, export in each layout, start from it: the first step's losses are those of the run's own parameters."""
     from train.checkpoint import load_params
