@@ -33,8 +33,13 @@ def take_steps(params: Any, config: TrainConfig, count: int = 1) -> Any:
     return state.params
 
 
-def flow_gradient(config: ModelConfig) -> Any:
-    params = jax.tree.map(lambda x: x + 0.01, model.init(jax.random.key(0), config))  # zero-initialised norms move too
+@pytest.fixture(scope="module")
+def moved() -> Any:
+    """Parameters of SMALL after a small move: norms begin at zero."""
+    return jax.tree.map(lambda x: x + 0.01, model.init(jax.random.key(0), SMALL))
+
+
+def flow_gradient(params: Any, config: ModelConfig) -> Any:
     batch = make_batch()
 
     def flow(params: Any) -> jax.Array:
@@ -48,18 +53,18 @@ def largest(tree: Any) -> dict[str, float]:
     return {jax.tree_util.keystr(path): float(jnp.abs(leaf).max()) for path, leaf in leaves}
 
 
-def test_flow_loss_leaves_exactly_zero_on_the_backbone() -> None:
-    grads = flow_gradient(SMALL)
+def test_flow_loss_leaves_exactly_zero_on_the_backbone(moved: Any) -> None:
+    grads = flow_gradient(moved, SMALL)
     assert set(largest({k: grads[k] for k in ("vision", "backbone")}).values()) == {0.0}
     assert min(largest(grads["expert"]["layers"]).values()) > 0
 
 
-def test_the_zero_gradient_test_fails_when_insulation_is_1() -> None:
+def test_the_zero_gradient_test_fails_when_insulation_is_1(moved: Any) -> None:
     """Joint training reaches every backbone parameter that makes some key or value, and no other."""
-    found = largest(flow_gradient(dataclasses.replace(SMALL, insulation=(1.0,))))
+    found = largest(flow_gradient(moved, dataclasses.replace(SMALL, insulation=(1.0,))))
     reached = {name for name, value in found.items() if value > 0 and not name.startswith("['expert']")}
     assert reached
-    layers = flow_gradient(dataclasses.replace(SMALL, insulation=(1.0,)))["backbone"]["layers"]
+    layers = flow_gradient(moved, dataclasses.replace(SMALL, insulation=(1.0,)))["backbone"]["layers"]
     for name, leaf in layers.items():
         per_layer = np.abs(np.asarray(leaf)).reshape(SMALL.depth, -1).max(axis=1)
         assert (per_layer[:-1] > 0).all(), name
@@ -70,10 +75,10 @@ def test_the_zero_gradient_test_fails_when_insulation_is_1() -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_insulation_of_one_layer(layer: int) -> None:
+def test_insulation_of_one_layer(moved: Any, layer: int) -> None:
     """Only keys and values of the open layer, and what lies before them, receive a gradient."""
     shares = tuple(float(i == layer) for i in range(3))
-    grads = flow_gradient(dataclasses.replace(SMALL, insulation=shares))
+    grads = flow_gradient(moved, dataclasses.replace(SMALL, insulation=shares))
     per_layer = np.abs(np.asarray(grads["backbone"]["layers"]["key_value"])).reshape(3, -1).max(axis=1)
     assert (per_layer > 0).tolist() == [i <= layer for i in range(3)]
 
@@ -102,6 +107,7 @@ def test_masks_are_those_of_the_docstring() -> None:
     assert insulation.expert_positions(valid, causal, 2).tolist() == [[3, 4]]
 
 
+@pytest.mark.slow
 def test_fast_tokens_and_actions_do_not_see_each_other() -> None:
     """Other FAST tokens change no velocity; other actions change no token loss."""
     params = model.init(jax.random.key(0), SMALL)
@@ -163,7 +169,7 @@ def test_backbone_under_ki_learns_as_without_the_flow_loss(tmp_path: Any) -> Non
     assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, backbone(1.0, joint), backbone(0.0, joint))))
 
 
-@pytest.mark.parametrize("at_once", [1, 900, 10**9])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 900, 10**9])
 def test_chunks_of_the_cross_entropy_change_nothing(at_once: int) -> None:
     """Loss and gradient equal those of all logits at once, however few are made at a time."""
     batch = make_batch()
@@ -185,6 +191,7 @@ def test_chunks_of_the_cross_entropy_change_nothing(at_once: int) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), grads, wanted)
 
 
+@pytest.mark.slow
 def test_frozen_parts_stay_bit_identical_and_the_rest_learns() -> None:
     params = jax.tree.map(lambda x: x + 0.01, model.init(jax.random.key(0), SMALL))
     optim = OptimConfig(freeze=("vision", "backbone"), warmup=0)

@@ -56,12 +56,14 @@ def test_killed_and_resumed_training_repeats_its_losses(chain: Chain, tmp_path: 
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_training_learns(chain: Chain, tmp_path: Path) -> None:
     run(config(chain, tmp_path / "run", steps=60, optim=OptimConfig(learning_rate=3e-3, warmup=5)))
     rows = np.array(losses(tmp_path / "run"))
     assert rows[-5:, 1].mean() < 0.75 * rows[:2, 1].mean()
 
 
+@pytest.mark.slow
 def test_vlm_first_then_ki(chain: Chain, tmp_path: Path) -> None:
     preset = get_preset("vlm")
     assert not preset.model.flow

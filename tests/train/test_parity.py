@@ -103,6 +103,7 @@ def test_velocity_and_samples(pi05: Path) -> None:
         close(out, golden[f"sampled_actions_{steps}"], EXPERT)
 
 
+@pytest.mark.slow
 def test_end_to_end_flow_gradient(pi05: Path) -> None:
     """openpi trains without insulation: our share 1 must give its gradient on every leaf."""
     params, golden, inputs = tree(load(pi05 / "params.npz")), load(pi05 / "outputs.npz"), load(pi05 / "inputs.npz")
@@ -168,6 +169,7 @@ def test_insulated_outputs(ki: Path, pi05: Path) -> None:
     close(model.run_expert(params, context, inputs["x_t"], inputs["time"], TINY), golden["v_t"], EXPERT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "file"), [(0.0, "grads_insulated.npz"), (1.0, "grads_open.npz")])
 def test_gradients_with_and_without_insulation(ki: Path, pi05: Path, ki_losses: Any, share: float, file: str) -> None:
     grads = jax.grad(lambda p: sum(ki_losses(p, share)))(tree(load(pi05 / "params.npz")))

@@ -80,6 +80,7 @@ def test_more_draws_keep_the_backbones_gradient_and_the_flow_loss_scale() -> Non
     assert 0.5 < float(four["loss_flow"]) / float(one["loss_flow"]) < 2
 
 
+@pytest.mark.slow
 def test_probe_splits_the_gradient_by_loss() -> None:
     """Under ki the flow loss has none on the backbone; L_VLM and L_FAST have none on the expert."""
     batch = {name: jnp.asarray(x) for name, x in make_batch(ROWS).items()}
@@ -90,6 +91,7 @@ def test_probe_splits_the_gradient_by_loss() -> None:
     assert min(found["grad_norm_vlm_backbone"], found["grad_norm_fast_backbone"], found["grad_norm_flow_expert"]) > 0
 
 
+@pytest.mark.slow
 def test_moving_average_and_the_experts_own_rate() -> None:
     slow = config(optim=OptimConfig(ema=0.9, warmup=0, learning_rate=1e-2, expert_learning_rate=1e-3))
     state, _ = one_step(slow)
@@ -107,6 +109,7 @@ def test_moving_average_and_the_experts_own_rate() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["dots", "layer"])
 def test_what_is_made_again_changes_nothing(remat: Remat) -> None:
     base = gradient_norms_and_losses(one_step(config())[1])
@@ -114,6 +117,7 @@ def test_what_is_made_again_changes_nothing(remat: Remat) -> None:
     np.testing.assert_allclose(base, again, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_attention_kernels_agree_and_bfloat16_is_near() -> None:
     base = gradient_norms_and_losses(one_step(config())[1])
     other = gradient_norms_and_losses(one_step(config(model=replace(SMALL, attention="xla")))[1])
@@ -123,6 +127,7 @@ def test_attention_kernels_agree_and_bfloat16_is_near() -> None:
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["expert", "backbone"])
 def test_continuous_state_reaches_the_actions_and_nothing_it_should_not(where: StateEntry) -> None:
     """The velocity depends on the state; a row without one does not; FAST tokens see only a backbone's state token."""
