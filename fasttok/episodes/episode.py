@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.episodes.frames import Frames
+
 Steps = dict[str, NDArray[Any] | list[Any]]
 
 
@@ -39,11 +41,13 @@ class Episode:
             (bytes), or of T arrays or lists where the steps hold sequences of their own.
         metadata: flat names to values of the whole episode; an INDEX adds dataset, embodiment, control_hz, action_encoding.
         where: the record it came from.
+        frames: flat names of the cameras whose images were not read yet.
     """
 
     steps: Steps
     metadata: dict[str, Any] = field(default_factory=dict)
     where: Where = field(default_factory=lambda: Where(""))
+    frames: dict[str, Frames] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
