@@ -20,12 +20,14 @@ class Where:
         offset: its first byte, -1 if it has no byte range.
         length: number of bytes, -1 if it has no byte range.
         number: number of records before it in the file.
+        checksum: that the file holds of the record's data, -1 if it has none.
     """
 
     file: str
     offset: int = -1
     length: int = -1
     number: int = 0
+    checksum: int = -1
 
     def __str__(self) -> str:
         at = f" at byte {self.offset}" if self.offset >= 0 else ""

@@ -1,4 +1,4 @@
-"""The Parquet tables of an INDEX, three for every job: episodes (or questions, captions), their steps, and dead letters."""
+"""The Parquet tables of an INDEX: episodes (or questions, captions), their steps, dead letters; and the source files of all."""
 
 from typing import TypedDict
 
@@ -11,6 +11,7 @@ EPISODES = pa.schema(
         ("file", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
+        ("checksum", pa.int64()),
         ("episode", pa.int64()),
         ("steps", pa.int32()),
         ("language", pa.string()),
@@ -32,6 +33,17 @@ STEPS = pa.schema(
         ("step", pa.int32()),
         ("action", pa.list_(pa.float32())),
         ("proprio", pa.list_(pa.float32())),
+    ]
+)
+SOURCES = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("file", pa.string()),
+        ("size", pa.int64()),
+        ("version", pa.string()),
+        ("time", pa.string()),
+        ("contents", pa.string()),
     ]
 )
 REJECTED = pa.schema(
@@ -57,6 +69,7 @@ class EpisodeRow(TypedDict):
         file: path or URL of the source file.
         offset: bytes before the source record, or its row.
         length: bytes of the source record; -1 if not known.
+        checksum: of the source record, as its TFRecord file has it, or the crc32c of the encoded image; -1 if not known.
         episode: number of the record in its file.
         steps: of a robot episode; 1 otherwise.
         language: instruction, question, or the prompt of a caption.
@@ -77,6 +90,7 @@ class EpisodeRow(TypedDict):
     file: str
     offset: int
     length: int
+    checksum: int
     episode: int
     steps: int
     language: str
@@ -90,6 +104,28 @@ class EpisodeRow(TypedDict):
     image: str
     image_offset: int
     image_length: int
+
+
+class SourceRow(TypedDict):
+    """A row of `SOURCES`: a file that an INDEX was made from.
+
+    Attributes:
+        dataset: its name.
+        split: of the dataset; "" for a file that describes all splits, such as features.json.
+        file: path or URL.
+        size: bytes.
+        version: "KEY=VALUE", a checksum, an ETag or a generation; "" if its store has none.
+        time: when it was changed, as its store writes it.
+        contents: how its contents were looked at, and what came of it; "" if nobody did.
+    """
+
+    dataset: str
+    split: str
+    file: str
+    size: int
+    version: str
+    time: str
+    contents: str
 
 
 class RejectedRow(TypedDict):

@@ -103,7 +103,8 @@ class RawRldsDirectory:
         data = tfrecord.read_record(file, offset, length, number, verify)
         if isinstance(data, BadRecord):
             return data
-        example = self._decode(Where(file, offset, length, number), data, len(data))
+        where = Where(file, offset, length, number, tfrecord.masked_crc(data))
+        example = self._decode(where, data, len(data))
         return example if isinstance(example, BadRecord) else _episode(*example)
 
     def _decode(self, where: Where, data: bytes | bytearray, length: int) -> tuple[Where, dict[str, Any]] | BadRecord:

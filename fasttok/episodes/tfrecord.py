@@ -4,8 +4,11 @@ A wrong length cannot be resynchronised, so it ends the file with one BadRecord 
 just its record. A declared length is believed only after its checksum, and only within the file's size.
 """
 
+import os
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import fsspec
 import google_crc32c
@@ -66,7 +69,8 @@ def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytea
                 yield BadRecord(where, "truncated", f"the file ended after {got} of {length + FOOTER} bytes")
                 return
             header = bytes(view[length + FOOTER : got])
-            if verify and struct.unpack("<I", view[length : length + FOOTER])[0] != masked_crc(view[:length]):
+            where = replace(where, checksum=struct.unpack("<I", view[length : length + FOOTER])[0])
+            if verify and where.checksum != masked_crc(view[:length]):
                 yield BadRecord(where, "crc", "data checksum")
             else:
                 yield where, buffer, length
@@ -82,6 +86,25 @@ def _fill(stream: fsspec.spec.AbstractBufferedFile, view: memoryview) -> int:
             break
         got += count
     return got
+
+
+def frame_words(path: str) -> Iterator[bytes]:
+    """What stands around the data of each record of a local file: its length and checksums, which change with the data.
+
+    It ends with the file, or where a length leads past its end.
+    """
+    with Path(path).open("rb", buffering=0) as stream:
+        size, stop = stream.seek(0, os.SEEK_END), 0
+        stream.seek(0)
+        words = stream.read(HEADER)
+        while len(words) >= HEADER:
+            yield words
+            stop += HEADER + int(struct.unpack("<Q", words[-HEADER:][:8])[0]) + FOOTER
+            if stop > size:
+                return
+            stream.seek(stop - FOOTER)
+            words = stream.read(FOOTER + HEADER)
+        yield words
 
 
 def read_record(file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> bytes | BadRecord:

@@ -19,6 +19,7 @@ from mixtures.spec import Mixture, with_overrides
 from pipelines.builder.action_tokens import check_tokenizer, place_tokenizer
 from pipelines.builder.assemble import assemble
 from pipelines.builder.card import write_card
+from pipelines.builder.check_sources import check_sources
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.console_report import print_plan, report
 from pipelines.builder.holdings import read_holdings
@@ -75,6 +76,7 @@ def check_inputs(config: BuildConfig) -> CheckedInputs:
         raise InputError(f"mixture {mixture.name!r} names no index; pass --index INDEX")
     index = absolute(mixture.index)
     sources, index_digest = resolve(mixture, index)
+    check_sources({(source.dataset, source.split) for source in sources}, index)
     tok = check_tokenizer(mixture, sources)
     holdings = read_holdings(mixture, sources, index)
     facts = {source.name: source.facts() for source in sources}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,7 +59,8 @@ class RecordReader:
 
     def load(self, indexed: EpisodeRow) -> tuple[Where, int, SourceRecord | BadRecord]:
         """(place, source bytes read, record) of which `rows` gave the row."""
-        where = Where(indexed["file"], indexed["offset"], indexed["length"], indexed["episode"])
+        checksum = indexed.get("checksum", -1)  # an INDEX of 0.1.0 has none
+        where = Where(indexed["file"], indexed["offset"], indexed["length"], indexed["episode"], checksum)
         if self.facts.recorded:
             return where, max(where.length, 0), self._robot(where)
         return where, indexed["image_length"], self._vlm(where, indexed)
@@ -67,6 +69,8 @@ class RecordReader:
         episode: Episode | BadRecord = self._directory.read_at(where.file, where.offset, where.length, where.number)
         if isinstance(episode, BadRecord):
             return episode
+        if -1 not in (where.checksum, episode.where.checksum) and episode.where.checksum != where.checksum:
+            return _changed(where, episode.where.checksum)
         try:
             standard = standardize(self._entry, episode)
         except RejectedError as error:
@@ -78,6 +82,8 @@ class RecordReader:
         data, problem = self._image(indexed["image"], indexed["image_offset"], indexed["image_length"])
         if problem:
             return BadRecord(where, "image", problem)
+        if where.checksum not in (-1, google_crc32c.value(data)):
+            return _changed(where, google_crc32c.value(data))
         nothing = np.zeros((1, 0), np.float32)
         texts = (indexed["language"], indexed["target"])
         answers = tuple(indexed["answers"])
@@ -101,6 +107,11 @@ class RecordReader:
             table = self._group[1].slice(row - int(starts[group]), records)
             yield from table.to_pylist()
             row, records = row + table.num_rows, records - table.num_rows
+
+
+def _changed(where: Where, checksum: int) -> BadRecord:
+    detail = f"its checksum is {checksum:08x}, the INDEX says {where.checksum:08x}; run `fasttok-pipelines index` again"
+    return BadRecord(where, "changed", detail)
 
 
 @lru_cache(maxsize=OPEN_FILES)

@@ -26,6 +26,7 @@ class FileSummary:
         bytes: of all records read.
         widths: that were seen, each once; robots only.
         digest: of what the job's Parquet files hold.
+        contents: of the source file's stamp; "" if they need not be known, or another job of the file has them.
     """
 
     stamp: str
@@ -38,6 +39,7 @@ class FileSummary:
     bytes: int
     widths: tuple[Widths, ...]
     digest: str
+    contents: str
 
 
 def save_summary(job: IndexJob, summary: FileSummary) -> None:

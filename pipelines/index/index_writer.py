@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import ExitStack
 from types import TracebackType
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,6 +88,7 @@ class IndexWriter:
         """Adds a question or caption."""
         row = self._row(record.where, 1, record.prompt)
         row["cameras"], row["image_bytes"] = ["primary"], len(record.data)
+        row["checksum"] = google_crc32c.value(record.data)
         row["id"], row["target"], row["answers"] = record.id, record.target, list(record.answers)
         place = record.image
         row["image"], row["image_offset"], row["image_length"] = place.path, place.offset, place.length
@@ -115,8 +117,8 @@ class IndexWriter:
         self._append("rejected", row)
         self._digest({**row, "detail": ""})
 
-    def summary(self) -> FileSummary:
-        """What the file came to."""
+    def summary(self, contents: str) -> FileSummary:
+        """What the file came to; `contents` is that of its stamp."""
         return FileSummary(
             stamp=self.job.stamp,
             read=self.read,
@@ -128,6 +130,7 @@ class IndexWriter:
             bytes=self.bytes,
             widths=tuple(sorted(self.widths)),
             digest=self._sha.hexdigest(),
+            contents=contents,
         )
 
     def _row(self, where: Where, steps: int, language: str) -> EpisodeRow:
@@ -138,6 +141,7 @@ class IndexWriter:
             "file": where.file,
             "offset": where.offset,
             "length": where.length,
+            "checksum": where.checksum,
             "episode": where.number,
             "steps": steps,
             "language": language,
@@ -171,7 +175,8 @@ class IndexWriter:
 
     def _digest(self, row: EpisodeRow | RejectedRow) -> None:
         """Content counts, and of a path only its last piece: a moved dataset keeps its digest."""
-        short = {**row, "file": row["file"].rsplit("/", 1)[-1]}
+        short = {key: value for key, value in row.items() if key != "checksum"}  # as in 0.1.0: it says nothing new
+        short["file"] = row["file"].rsplit("/", 1)[-1]
         self._sha.update(json.dumps(short, sort_keys=True).encode())
 
     def _flush(self) -> None:

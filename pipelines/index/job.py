@@ -10,6 +10,7 @@ from fasttok.common import json_files
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import join, read_json, write_json
 from pipelines.common.live_counts import JOBS, WORK
+from pipelines.common.source_stamp import UNKNOWN, SourceStamp
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class IndexJob:
         start: first byte or row group of the range.
         stop: one past its last, None for the rest of the file.
         first: number of the range's first record.
+        found: the source file's stamp when the job was made.
     """
 
     out: str
@@ -39,6 +41,7 @@ class IndexJob:
     start: int = 0
     stop: int | None = None
     first: int = 0
+    found: SourceStamp = UNKNOWN
 
     @property
     def base(self) -> str:
@@ -56,6 +59,7 @@ class DatasetSource:
         entry: what its features mean.
         verify: whether the checksum of every record is checked.
         through: "" for the raw reader, else why it is read through TFDS.
+        beside: the stamps of files that are read besides the jobs' own: (split, or "" for all; path or URL; stamp).
     """
 
     directory: str
@@ -63,6 +67,12 @@ class DatasetSource:
     entry: DatasetEntry
     verify: bool
     through: str
+    beside: tuple[tuple[str, str, SourceStamp], ...] = ()
+
+    @property
+    def in_records(self) -> bool:
+        """Whether its files are TFRecord files."""
+        return not self.through and (self.entry.kind == "robot" or self.entry.format == "tfds")
 
     @property
     def digest(self) -> str:
@@ -94,4 +104,4 @@ def save_jobs(out: str, jobs: Iterable[IndexJob]) -> None:
 def list_jobs(out: str) -> Iterator[IndexJob]:
     """The jobs that the driver left in this INDEX."""
     for row in read_json(join(out, WORK, JOBS), "the jobs of an INDEX in the making"):
-        yield IndexJob(out=out, **row)
+        yield IndexJob(out=out, **{**row, "found": SourceStamp(**row["found"])})

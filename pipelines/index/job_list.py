@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fasttok.common import json_files
@@ -14,6 +14,8 @@ from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.errors import InputError
 from pipelines import vlm
 from pipelines.common.files import filesystem, join, read_json
+from pipelines.common.side_by_side import side_by_side
+from pipelines.common.source_stamp import SourceStamp, stamp_file, with_contents
 from pipelines.datasets.find_entry import find_entry
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.index.config import IndexConfig
@@ -34,6 +36,7 @@ class DirectoryContents:
         through: "" for the raw reader, else why it is read through TFDS.
         files: split -> files.
         made_from: contents of the JSON files that say how to read them, for stamps.
+        described: paths of these files.
     """
 
     name: str
@@ -41,6 +44,7 @@ class DirectoryContents:
     through: str
     files: dict[str, list[str]]
     made_from: list[Any]
+    described: list[str] = field(default_factory=list)
 
 
 def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSource, list[IndexJob]]:
@@ -64,7 +68,12 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
             f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.files)}"
         )
     entry = with_ranges(usable(contents.entry, config.control_hz), config.keep_ranges)
-    source = DatasetSource(directory, contents.name, entry, config.verify, contents.through)
+    beside = [("", file) for file in contents.described]
+    if entry.format == "vqav2":
+        beside += [(split, join(directory, entry.annotations[split])) for split in chosen]
+    stamps = _stamps([*(file for _, file in beside), *(file for split in chosen for file in contents.files[split])])
+    stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
+    source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)
     settings = _digest([FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from])
     jobs = []
     for split in chosen:
@@ -72,8 +81,8 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
             _check_images(entry, directory, split)
         number = 0
         for file in contents.files[split]:
-            also = [join(directory, entry.annotations[split])] if entry.format == "vqav2" else []
-            stamp = _stamp([file, *also], settings)
+            also = [stamp for of, _, stamp in stamped if of == split]
+            stamp = _digest([settings, *(json_files.encode(one) for one in (stamps[file], *also))])
             robot: list[vlm.Range] = [(0, None, 0)]
             ranges = robot if entry.kind == "robot" else vlm.ranges(vlm.SourceFile(entry, directory, split, file))
             for start, stop, first in ranges:
@@ -89,6 +98,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
                         start=start,
                         stop=stop,
                         first=first,
+                        found=stamps[file],
                     )
                 )
                 number += 1
@@ -107,8 +117,9 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
                 f"{directory}: the raw reader does not cover {opened.through}, and {entry.kind} data are read by no other; "
                 "store it as TFRecord files (TFDS: file_format=tfrecord) without that feature"
             )
-    made_from = [read_json(f"{directory}/{name}", "TFDS's") for name in ("features.json", "dataset_info.json")]
-    return DirectoryContents(opened.name, entry, opened.through, opened.splits, made_from)
+    described = [f"{directory}/{name}" for name in ("features.json", "dataset_info.json")]
+    made_from = [read_json(file, "TFDS's") for file in described]
+    return DirectoryContents(opened.name, entry, opened.through, opened.splits, made_from, described)
 
 
 def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
@@ -208,8 +219,13 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _stamp(files: list[str], settings: str) -> str:
-    """Digest of what a job's outputs are made from: its files' sizes and times or versions, and the settings."""
-    keys = ("size", "mtime", "ETag", "etag", "generation", "updated", "LastModified")
-    infos = [fs.info(path) for fs, path in map(filesystem, files)]
-    return _digest([[str(info.get(key)) for info in infos for key in keys], settings])
+def _stamps(files: list[str]) -> dict[str, SourceStamp]:
+    """The stamp of each file.
+
+    Raises:
+        InputError: one is missing.
+    """
+    try:
+        return dict(zip(files, side_by_side(stamp_file, files), strict=True))
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename or error} does not exist any more; was the dataset moved?") from None

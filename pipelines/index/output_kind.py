@@ -3,6 +3,7 @@
 from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.episodes.index_file import FILE, FORMAT_VERSION
 from pipelines.common.live_counts import JOBS, WORK
+from pipelines.common.source_table import FILE as SOURCES
 from pipelines.index.statistics_file import FILE as STATISTICS
 
 INDEX = OutputKind(
@@ -19,6 +20,7 @@ INDEX = OutputKind(
         "*/*/*.rejected.parquet",
         "*/*/*.steps.parquet",
         "*/*/*.summary.json",
+        SOURCES,
     ),
     begun=WORK,
     resume="always",

@@ -20,6 +20,7 @@ from pipelines.index.file_summary import finished
 from pipelines.index.job import DatasetSource, IndexJob, list_jobs, save_jobs, save_source
 from pipelines.index.job_list import plan_jobs
 from pipelines.index.output_kind import INDEX
+from pipelines.index.source_files import save_sources
 from pipelines.index.statistics import of_index
 from pipelines.index.statistics_file import FILE as STATISTICS
 from pipelines.index.worker import index_file
@@ -61,9 +62,11 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     save_jobs(out, waiting)
     stage = Stage("indexing", out, list_jobs, index_file, "files", "records")
     run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
-    index = assemble(jobs, sources, finished(out, jobs))
+    summaries = finished(out, jobs)
+    index = assemble(jobs, sources, summaries)
     report(index, config.json)
     check_budget(index, budget, config.out)
+    save_sources(out, sources.values(), jobs, summaries)
     write_json(join(out, STATISTICS), json_files.encode(of_index(out, index)))
     write_json(join(out, FILE), json_files.encode(index))
     finish(out)

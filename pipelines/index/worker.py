@@ -9,6 +9,7 @@ from fasttok.episodes import BadRecord, Episode
 from pipelines import vlm
 from pipelines.common.files import join
 from pipelines.common.live_counts import LIVE, WORK, Counts, Reporter
+from pipelines.common.source_stamp import with_contents
 from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.opening import open_directory
 from pipelines.datasets.standardize import standardize
@@ -36,7 +37,8 @@ def index_file(job: IndexJob) -> Counts:
                     out.question(record)
                     live.add(bytes=len(record.data))
                 live.add(records=1, bytes=max(record.where.length, 0))
-        save_summary(job, out.summary())
+        contents = "" if job.first else with_contents(job.found, job.file, source.in_records).contents
+        save_summary(job, out.summary(contents))
         live.add(files=1)
     return live.total
 

@@ -1,0 +1,51 @@
+"""Are the source files still those that the INDEX describes? Asked before a plan is made, once for each file, side by side.
+
+An INDEX holds offsets, actions and statistics of the files as they were; rows made from other files at the same places would fit
+neither. What is compared: `pipelines/common/source_stamp.py`; what cannot be noticed: docs/scale.md. Besides, a worker compares
+the checksum of each record that it reads (`source_records.py`), so a file that changes later gives dead letters.
+"""
+
+import logging
+from collections.abc import Collection
+
+from fasttok.errors import InputError
+from pipelines.common.side_by_side import side_by_side
+from pipelines.common.source_stamp import difference
+from pipelines.common.source_table import StampedFile, read_table
+
+logger = logging.getLogger(__name__)
+
+
+def check_sources(wanted: Collection[tuple[str, str]], index: str) -> None:
+    """Compares the source files of some datasets with the INDEX.
+
+    Args:
+        wanted: (dataset, split) of what is read.
+        index: the INDEX.
+
+    Raises:
+        InputError: a file changed, or is not there any more.
+    """
+    files = read_table(index)
+    if files is None:
+        logger.warning(
+            "%s has no sources.parquet, as it was made by fasttok 0.1.0: nothing tells whether its source files have changed "
+            "since; `fasttok-pipelines index` makes one that does",
+            index,
+        )
+        return
+    datasets = {dataset for dataset, _ in wanted}
+    asked = [f for f in files if (f.dataset, f.split) in wanted or (not f.split and f.dataset in datasets)]
+    found = side_by_side(_difference, asked)
+    changed = [(file, pair) for file, pair in zip(asked, found, strict=True) if pair is not None]
+    if changed:
+        file, (held, now) = changed[0]
+        more = f" ({len(changed) - 1} more files of {len(asked)} changed, too)" if len(changed) > 1 else ""
+        raise InputError(
+            f"{file.file} changed since it was indexed: {index} holds {held}, found {now}{more}; "
+            "run `fasttok-pipelines index` again"
+        )
+
+
+def _difference(file: StampedFile) -> tuple[str, str] | None:
+    return difference(file.stamp, file.file)

@@ -1,0 +1,126 @@
+"""What a source file was when it was indexed, and whether it still is: an INDEX describes only the file that it was made from.
+
+Size and, where the store has one, a checksum, an ETag or a generation decide. A file without these (a local one) that has another
+time may be a copy, so its contents are compared, as cheaply as its kind allows:
+
+    frames   TFRecord files: the length and the checksum of every record, which stand around its data; the data are not read
+    bytes    other local files: all bytes of up to 64 MiB, else 1024 pieces of 64 KiB, evenly spread, the first and last included
+    ends     files of other stores: the first and the last 64 KiB
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from fasttok.episodes.tfrecord import frame_words
+from pipelines.common.files import filesystem, is_local
+
+CHECKSUMS = ("md5Hash", "crc32c", "content_md5", "blob_id")  # of the contents: a copy keeps them
+VERSIONS = (*CHECKSUMS, "ETag", "etag", "generation")
+TIMES = ("mtime", "updated", "LastModified", "last_modified", "modified", "created")
+PIECE, PIECES = 1 << 16, 1 << 10
+
+
+@dataclass(frozen=True)
+class SourceStamp:
+    """What is known of a source file.
+
+    Attributes:
+        size: bytes.
+        version: "KEY=VALUE", the best of what its store has: a checksum, an ETag or a generation; "" if it has none.
+        time: when it was changed, as its store writes it.
+        contents: how its contents were looked at, and what came of it; "" if nobody did.
+    """
+
+    size: int = -1
+    version: str = ""
+    time: str = ""
+    contents: str = ""
+
+
+UNKNOWN = SourceStamp()
+
+
+def stamp_file(file: str) -> SourceStamp:
+    """The stamp of a file, without its contents; one request.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    fs, path = filesystem(file)
+    if is_local(fs):
+        found = Path(path).stat()  # of what a link leads to; a copy with the old time has a new ctime
+        return SourceStamp(found.st_size, "", f"{found.st_mtime_ns} {found.st_ctime_ns}")
+    info = fs.info(path)
+    time = next((str(info[key]) for key in TIMES if info.get(key)), "")
+    return SourceStamp(int(info.get("size") or 0), _version(info), time)
+
+
+def with_contents(stamp: SourceStamp, file: str, records: bool) -> SourceStamp:
+    """The stamp with the file's contents, if nothing else will tell whether they change.
+
+    Args:
+        stamp: of the file.
+        file: its path or URL.
+        records: whether it is a TFRecord file.
+    """
+    if stamp.version:
+        return stamp
+    fs, _ = filesystem(file)
+    kind = "ends" if not is_local(fs) else "frames" if records else "bytes"
+    return replace(stamp, contents=_contents(kind, file, stamp.size))
+
+
+def difference(stamp: SourceStamp, file: str) -> tuple[str, str] | None:
+    """How a file differs from its stamp: (what it was, what it is), None if nothing is found."""
+    try:
+        now = stamp_file(file)
+    except FileNotFoundError:
+        return f"a file of {stamp.size:,} bytes", "none"
+    if now.size != stamp.size:
+        return f"{stamp.size:,} bytes", f"{now.size:,} bytes"
+    if stamp.version and now.version and stamp.version.split("=")[0] == now.version.split("=")[0]:
+        return None if stamp.version == now.version else (stamp.version, now.version)
+    if now.time == stamp.time and not stamp.version:
+        return None
+    if not stamp.contents:
+        return f"{stamp.version or stamp.time}", f"{now.version or now.time}"
+    contents = _contents(stamp.contents.split()[0], file, now.size)
+    return None if contents == stamp.contents else (f"contents {stamp.contents}", f"{contents}, of the same size")
+
+
+def _version(info: Mapping[str, object]) -> str:
+    return next((f"{key}={info[key]}" for key in VERSIONS if info.get(key)), "")
+
+
+def _contents(kind: str, file: str, size: int) -> str:
+    digest = hashlib.sha256()
+    for piece in {"frames": _frames, "bytes": _pieces, "ends": _ends}[kind](file, size):
+        digest.update(piece)
+    return f"{kind} {digest.hexdigest()[:16]}"
+
+
+def _frames(file: str, _size: int) -> Iterator[bytes]:
+    return frame_words(filesystem(file)[1])
+
+
+def _pieces(file: str, size: int) -> Iterator[bytes]:
+    with Path(filesystem(file)[1]).open("rb", buffering=0) as stream:
+        if size <= PIECE * PIECES:
+            while piece := stream.read(PIECE * 16):
+                yield piece
+            return
+        for number in range(PIECES):
+            stream.seek(number * (size - PIECE) // (PIECES - 1))
+            yield stream.read(PIECE)
+
+
+def _ends(file: str, size: int) -> Iterator[bytes]:
+    fs, path = filesystem(file)
+    if size <= 2 * PIECE:
+        yield cast(bytes, fs.cat_file(path))
+        return
+    yield cast(bytes, fs.cat_file(path, start=0, end=PIECE))
+    yield cast(bytes, fs.cat_file(path, start=size - PIECE, end=size))

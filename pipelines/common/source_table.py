@@ -1,0 +1,73 @@
+"""INDEX/sources.parquet: the source files of an INDEX, with their stamps (`source_stamp.py`)."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fasttok.episodes.index_tables import SOURCES, SourceRow
+from fasttok.errors import InputError
+from pipelines.common.files import atomic_write, filesystem, join
+from pipelines.common.source_stamp import SourceStamp
+
+FILE = "sources.parquet"
+
+
+@dataclass(frozen=True)
+class StampedFile:
+    """A file that an INDEX was made from.
+
+    Attributes:
+        dataset: its name.
+        split: of the dataset; "" for a file that describes all splits.
+        file: path or URL.
+        stamp: what it was.
+    """
+
+    dataset: str
+    split: str
+    file: str
+    stamp: SourceStamp
+
+
+def write_table(index: str, files: list[StampedFile]) -> None:
+    """Writes the table of an INDEX."""
+    rows: list[SourceRow] = [
+        {
+            "dataset": one.dataset,
+            "split": one.split,
+            "file": one.file,
+            "size": one.stamp.size,
+            "version": one.stamp.version,
+            "time": one.stamp.time,
+            "contents": one.stamp.contents,
+        }
+        for one in files
+    ]
+    with atomic_write(join(index, FILE)) as stream:
+        pq.write_table(pa.Table.from_pylist(rows, SOURCES), stream, compression="zstd")
+
+
+def read_table(index: str) -> list[StampedFile] | None:
+    """Reads the table of an INDEX; None if it has none, as those of 0.1.0.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    fs, path = filesystem(join(index, FILE))
+    try:
+        with fs.open(path, "rb") as stream:
+            rows: list[SourceRow] = pq.read_table(stream, schema=SOURCES).to_pylist()
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{index}/{FILE} is damaged ({error}); run the index job again") from None
+    return [
+        StampedFile(
+            row["dataset"],
+            row["split"],
+            row["file"],
+            SourceStamp(row["size"], row["version"], row["time"], row["contents"]),
+        )
+        for row in rows
+    ]
