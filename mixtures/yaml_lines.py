@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.errors import InputError
 
 MERGE = "tag:yaml.org,2002:merge"
@@ -117,5 +118,6 @@ def loads(text: str, where: str = "text") -> Keys:
     except UNFIT as error:
         raise InputError(f"{where}: not valid YAML: a value cannot be read ({error}); put texts in quotes") from None
     if not isinstance(value, Keys):
+        refuse_pointer(text, where)
         raise InputError(f"{where}: expected `key: value` lines at the top, got {type(value).__name__}")
     return value

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.codec.tables import EncodeTables
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Bpe:
             for token, number in vocab.items():
                 tokens[number] = token
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            refuse_pointer(text, where)
             raise InputError(f"{where} is not a BPE tokenizer.json: {error!r}") from None
         if kind != "BPE" or pre.get("type") not in (None, "ByteLevel") or pre.get("add_prefix_space"):
             raise InputError(

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from fasttok._version import __version__
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.errors import InputError
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ def read(kind: type[T], text: str | bytes, where: str, version: int | None = Non
     try:
         raw = json.loads(text)
     except ValueError as error:
+        refuse_pointer(text, where)
         raise InputError(f"{where}: not JSON ({error}); it is damaged, so make it again") from None
     return decode(kind, raw, where, version)
 

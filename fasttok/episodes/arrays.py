@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import fsspec
 import numpy as np
 
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
 from fasttok.episodes.order import rows_fault, several
 from fasttok.episodes.step_tables import episode_tables, step_columns
@@ -38,6 +39,7 @@ def read_npz(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
             with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
                 columns = {key: archive[key] for key in archive.files}
         except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+            refuse_pointer(raw, path)
             yield BadRecord(Where(path), "npz", str(error).split("\n")[0])
             continue
         stacked = [key for key in ACTIONS if key in columns and columns[key].ndim > 2]

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict, get_args
 import ml_dtypes  # np.dtype("bfloat16") is its
 import numpy as np
 
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.errors import InputError
 
 TFDS = "tensorflow_datasets.core.features."
@@ -92,6 +93,7 @@ def parse_features(text: str, where: str) -> dict[str, Feature]:
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        refuse_pointer(text, where)
         raise InputError(f"{where} is not a features.json of TFDS: {error!r}") from None
     return leaves
 

@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import numpy as np
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import BadRecord, Episode, Where
 from fasttok.episodes.order import rows_fault, several
 from fasttok.errors import InputError
@@ -40,6 +41,7 @@ def read(files: list[str], name: str, split: str) -> Iterator[Episode | BadRecor
             try:
                 file = module.File(stream if "://" not in path else io.BytesIO(stream.read()), "r")
             except OSError as error:
+                refuse_pointer_at(path)
                 yield BadRecord(Where(path), "hdf5", str(error).split("\n")[0])
                 continue
             with file:

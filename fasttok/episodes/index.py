@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.common.kinds import Encoding
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import Episode, Where
 from fasttok.episodes.index_file import FILE, FORMAT_VERSION, IndexedDataset, open_index
 from fasttok.errors import InputError, unknown_name
@@ -108,6 +109,7 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
         with fsspec.open(path, "rb") as stream:
             return pq.read_table(stream, columns=columns)
     except (FileNotFoundError, pa.ArrowException) as error:
+        refuse_pointer_at(path)
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
 
 

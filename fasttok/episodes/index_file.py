@@ -9,6 +9,7 @@ import fsspec
 
 from fasttok.common import json_files
 from fasttok.common.kinds import Encoding
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.common.names import one_piece
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
@@ -140,6 +141,7 @@ def parse_index(text: str, where: str) -> IndexFile:
     try:
         raw = json.loads(text)
     except ValueError as error:
+        refuse_pointer(text, where)
         raise InputError(f"{where} is not JSON: {error}") from None
     version = raw.get(json_files.VERSION_KEY) if isinstance(raw, Mapping) else None
     if not isinstance(version, int) or version < FORMAT_VERSION:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import BadRecord, Episode, Where
 from fasttok.episodes.order import rows_fault
 from fasttok.episodes.step_tables import episode_tables, step_columns
@@ -82,6 +83,7 @@ def open_info(path: str) -> LerobotInfo:
             tuple(_names(features[ACTION].get("names"))) if ACTION in features else (),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        refuse_pointer_at(f"{path}/{INFO}")
         raise InputError(f"{path}/{INFO} is not a LeRobot info file: {error!r}") from None
     if info.fps is not None and not 0 < info.fps < math.inf:
         raise InputError(f"{path}/{INFO}: fps is {info.fps:g}, expected a positive control frequency in Hz")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import fsspec
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import tfrecord
 from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.episode import BadRecord, Episode, Where
@@ -172,6 +173,7 @@ def open_raw(path: str) -> RawRldsDirectory:
         ]
         version = str(info.get("version", ""))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        refuse_pointer_at(f"{path}/dataset_info.json")
         raise InputError(f"{path}/dataset_info.json is not a TFDS description: {error!r}") from None
     if file_format != "tfrecord":
         raise UnsupportedError(f"file format {file_format}")

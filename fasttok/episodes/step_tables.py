@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import Where
 from fasttok.episodes.order import EPISODE_COLUMNS, FRAME_COLUMNS, frame_column
 from fasttok.errors import InputError
@@ -38,6 +39,7 @@ def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
             else:
                 yield key, _sorted(path, key, frame, file)
     except pa.ArrowException as error:
+        refuse_pointer_at(path)
         raise InputError(f"{path} is not a parquet file: {error}") from None
 
 

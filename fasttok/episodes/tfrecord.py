@@ -14,6 +14,7 @@ import fsspec
 import google_crc32c
 import numpy as np
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import BadRecord, Where
 
 HEADER, FOOTER = 12, 4
@@ -54,6 +55,7 @@ def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytea
                 return
             (length, crc) = struct.unpack("<QI", header)
             if masked_crc(header[:8]) != crc:
+                refuse_pointer_at(file)
                 yield BadRecord(rest, "crc", "length checksum; the rest of the file is lost")
                 return
             where = Where(file, offset, HEADER + length + FOOTER, number)
@@ -113,9 +115,11 @@ def read_record(file: str, offset: int, length: int, number: int = 0, verify: bo
     filesystem, path = fsspec.core.url_to_fs(file)
     raw: bytes = filesystem.cat_file(path, start=offset, end=offset + length)
     if len(raw) != length or length < HEADER + FOOTER:
+        refuse_pointer_at(file)
         return BadRecord(where, "truncated", f"got {len(raw)} bytes, the index says {length}")
     declared, length_crc = struct.unpack("<QI", raw[:HEADER])
     if masked_crc(raw[:8]) != length_crc or declared != length - HEADER - FOOTER:
+        refuse_pointer_at(file)
         return BadRecord(where, "crc", "length checksum; the file changed since it was indexed")
     data = raw[HEADER:-FOOTER]
     if verify and struct.unpack("<I", raw[-FOOTER:])[0] != masked_crc(data):

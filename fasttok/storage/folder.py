@@ -18,6 +18,7 @@ from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats, NormStatsEntry
 from fasttok.codec.bpe import Bpe, Mode
 from fasttok.common import json_files
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
 
@@ -173,7 +174,11 @@ def load(path: Path) -> TokenizerFolder:
         vocabulary = path / SUBFOLDER / "tokenizer.json"
     if not vocabulary.is_file():
         raise InputError(f"{vocabulary} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
-    bpe = Bpe.from_json(vocabulary.read_text(encoding="utf-8"), str(vocabulary))
+    try:
+        text = vocabulary.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{vocabulary} is not a BPE tokenizer.json: {error}") from None
+    bpe = Bpe.from_json(text, str(vocabulary))
     stats_file = path / "norm_stats.json"
     stats = NormStatsFile()
     if stats_file.is_file():
@@ -196,6 +201,7 @@ def _read_config(file: Path) -> ProcessorConfig:
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
+        refuse_pointer_at(str(file))
         raise InputError(f"{file} is not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{file} holds a {type(raw).__name__}, expected a JSON object")

@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fasttok.actions.chunks import stacks
 from fasttok.codec.bpe import split
+from fasttok.common.lfs_pointer import refuse_pointer, refuse_pointer_at
 from fasttok.common.output_file import make_folder
 from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
@@ -105,6 +106,7 @@ def _rows(path: str, field: str) -> Iterator[tuple[int, Any]]:
         try:
             file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
+            refuse_pointer_at(path)
             raise InputError(f"{path} is not a readable Parquet file: {error}") from None
         if field not in file.schema_arrow.names:
             raise InputError(f"{path} has no column {field!r}; it has {', '.join(file.schema_arrow.names)}")
@@ -121,6 +123,7 @@ def _rows(path: str, field: str) -> Iterator[tuple[int, Any]]:
             try:
                 yield number, json.loads(line)[field]
             except (ValueError, KeyError, TypeError) as error:
+                refuse_pointer(line, path)
                 raise InputError(f"{path}: line {number + 1} is not a JSON object with {field!r}: {error}") from None
 
 
@@ -139,6 +142,7 @@ class NpzFile:
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
+            refuse_pointer_at(path)
             raise InputError(f"{path} is not a readable npz: {error}") from None
 
     def __enter__(self) -> "NpzFile":

@@ -1,12 +1,17 @@
 """What `build` prints: the plan before, and the counts after."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from fasttok.common.console import log, table
+from pipelines.builder.dead_letter import example
 from pipelines.builder.plan import BuildPlan
 from pipelines.builder.result import BuildResult
+from pipelines.builder.sidecar import ShardSidecar
 from pipelines.builder.sources import ResolvedSource
+
+NAMED = 3  # reasons for which rows were rejected
 
 
 def print_plan(plan: BuildPlan, facts: Sequence[ResolvedSource]) -> None:
@@ -23,8 +28,8 @@ def print_plan(plan: BuildPlan, facts: Sequence[ResolvedSource]) -> None:
 
 
 def report(result: BuildResult, plan: BuildPlan, out: str) -> None:
-    """The summary after a build into `out`."""
-    manifest, reasons = result.manifest, result.rejected_by_reason
+    """The table after a build into `out`."""
+    manifest = result.manifest
     rows: list[list[Any]] = []
     for source in plan.sources:
         s = manifest.sources[source.name]
@@ -34,9 +39,17 @@ def report(result: BuildResult, plan: BuildPlan, out: str) -> None:
     rows.append(["total", "", c.planned, c.written, c.rejected, None, None, None])
     columns = ["source", "kind", "planned", "written", "rejected", "epochs", "FAST ids/row", "clamped"]
     table("planned = written + rejected", columns, rows)
-    if reasons:
-        listed = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
-        log(f"rejected rows by reason: {listed}; each with file and offset in {out}/rejected/")
     log(f"read {result.records_read:,} source records once each, {result.bytes_read / 1e6:,.1f} MB")
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
     log(f"{out}: {manifest.num_rows:,} rows, {size:,.1f} MB; next: fasttok-pipelines inspect {out}")
+
+
+def report_rejected(sidecars: Sequence[ShardSidecar], out: str) -> None:
+    """Says why rows were rejected, with an example each, and where all of them are told."""
+    total = sum((Counter(sidecar.rejected_by_reason) for sidecar in sidecars), Counter[str]())
+    if not total:
+        return
+    log(f"rejected rows, the most frequent reasons (every one is in {out}/rejected/, with file and offset):")
+    for reason, count in total.most_common(NAMED):
+        having = max(range(len(sidecars)), key=lambda k: sidecars[k].rejected_by_reason.get(reason, 0))
+        log(f"  {count} {reason}: {example(out, having, len(sidecars), reason)}")

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import fsspec
+
 from fasttok.common import json_files
 from pipelines.common.files import join
 from pipelines.shards.writer import shard_name
@@ -44,6 +46,20 @@ def to_lines(letters: Iterable[DeadLetter]) -> str:
     """The text of a file of dead letters."""
     values = (json_files.encode(letter) for letter in letters)
     return "".join(json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n" for value in values)
+
+
+def example(folder: str, shard: int, total: int, reason: str) -> str:
+    """The first frame of a shard that was left out for a reason, in words; "" if the shard's dead letters are gone."""
+    path = rejected_path(folder, shard, total)
+    try:
+        with fsspec.open(path, "r", encoding="utf-8") as stream:
+            for line in stream:
+                letter = json_files.read(DeadLetter, line, path)
+                if letter.reason == reason:
+                    return f"{letter.detail} ({letter.source}: {letter.file}, record {letter.episode})"
+    except FileNotFoundError:
+        pass
+    return ""
 
 
 def rows_by_reason(letters: Iterable[DeadLetter]) -> dict[str, int]:

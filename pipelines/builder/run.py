@@ -21,7 +21,7 @@ from pipelines.builder.assemble import assemble
 from pipelines.builder.card import write_card
 from pipelines.builder.check_sources import check_sources
 from pipelines.builder.config import BuildConfig
-from pipelines.builder.console_report import print_plan, report
+from pipelines.builder.console_report import print_plan, report, report_rejected
 from pipelines.builder.holdings import read_holdings
 from pipelines.builder.output_kind import SHARDS
 from pipelines.builder.plan import BuildPlan, check_same_plan, make_plan, save_plan
@@ -133,7 +133,8 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     skipped = sum(each_shard(plan, lambda k: exists(kept_path(out, k))))
     sidecars: list[ShardSidecar | None] = read_sidecars()
     manifest = assemble(inputs.mixture, plan, inputs.sources, fingerprint, inputs.index_digest, sidecars)
-    result = BuildResult.of(manifest, [sidecar for sidecar in sidecars if sidecar is not None], skipped)
+    whole = [sidecar for sidecar in sidecars if sidecar is not None]
+    result = BuildResult.of(manifest, whole, skipped)
     write_card(out, manifest, inputs.mixture, result.rejected_by_reason)
     manifest.save(out)
     finish(out)
@@ -141,6 +142,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
         emit_json(result.to_json())
     else:
         report(result, plan, config.out)
+    report_rejected(whole, config.out)
     return result
 
 

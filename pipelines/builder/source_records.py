@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.index_tables import EpisodeRow
 from fasttok.errors import InputError
@@ -121,6 +122,7 @@ def _open(url: str) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
     try:
         reader = pq.ParquetFile(fs.open(path, "rb"))
     except (FileNotFoundError, pa.ArrowException) as error:
+        refuse_pointer_at(url)
         raise InputError(f"{url} is missing or damaged ({error}); run the index job again") from None
     sizes = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
     return reader, np.cumsum([0, *sizes])

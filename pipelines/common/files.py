@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.errors import InputError
 
 BLOCK = 1 << 20
@@ -101,6 +102,7 @@ def read_json(url: str, what: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"{url} does not exist: expected {what}") from None
     except (ValueError, OSError) as error:
+        refuse_pointer_at(url)
         raise InputError(f"{url}: expected {what}, but it cannot be read: {error}") from None
 
 

@@ -3,6 +3,7 @@
 import struct
 
 from fasttok.common.images import MAX_PIXELS
+from fasttok.common.lfs_pointer import POINTER, is_pointer
 
 MAX_BYTES = 1 << 28  # of an encoded image: more than MAX_PIXELS take in a PNG that saves nothing, 4 bytes a pixel
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -59,6 +60,8 @@ def check_header(data: bytes) -> str:
     'a GIF, neither JPEG nor PNG'
     """
     size = png_size(data) if data.startswith(PNG_MAGIC) else jpeg_size(data) if data.startswith(b"\xff\xd8") else None
+    if is_pointer(data):
+        return POINTER
     if size is None:
         known = format_of(data)
         found = f"a {known}, neither JPEG nor PNG" if known else f"neither JPEG nor PNG (starts with {data[:4].hex()})"

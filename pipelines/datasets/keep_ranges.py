@@ -12,6 +12,7 @@ import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes import Episode
 from fasttok.episodes.dataset_entry import DatasetEntry, KeepRanges
 from fasttok.errors import InputError
@@ -112,6 +113,7 @@ def _loaded(file: str, digest: str) -> Ranges:
     try:
         raw = json.loads(data)
     except ValueError as error:
+        refuse_pointer(data, f"keep-ranges {file}")
         raise InputError(f"keep-ranges {file} is not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise InputError(f'keep-ranges {file}: expected {{"KEY": [[start, stop], ...]}}, got {type(raw).__name__}')

@@ -11,6 +11,7 @@ from fasttok.errors import InputError
 from pipelines.datasets.standardize import dim_names, encodings
 from pipelines.index.file_summary import FileSummary, Widths
 from pipelines.index.job import DatasetSource, IndexJob
+from pipelines.index.reject_reasons import frequent_reasons, told
 
 
 def assemble(
@@ -42,7 +43,11 @@ def assemble(
         source = sources[name]
         splits = {split: _counts(done) for split, done in parts.items()}
         widths = {pair for done in parts.values() for _, summary in done for pair in summary.widths}
-        entry = _indexed(name, source.entry, splits, widths)
+        if source.entry.kind == "robot" and not widths:
+            reasons = frequent_reasons(name, jobs, summaries, filtered=True)
+            why = told(reasons, jobs[0].out, name) if reasons else "the files are empty"
+            raise InputError(f"{name}: no usable episode: {why}")
+        entry = _indexed(name, source.entry, widths)
         datasets[name] = IndexedDataset(source.directory, entry, source.through, splits)
     return IndexFile(FORMAT_VERSION, sha.hexdigest()[:16], datasets)
 
@@ -74,16 +79,11 @@ def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _indexed(name: str, entry: DatasetEntry, splits: Mapping[str, SplitCounts], widths: set[Widths]) -> IndexedEntry:
+def _indexed(name: str, entry: DatasetEntry, widths: set[Widths]) -> IndexedEntry:
     """An entry with what it says of its columns, now that they were seen."""
     own = {f.name: getattr(entry, f.name) for f in fields(DatasetEntry)}
     if entry.kind != "robot":
         return IndexedEntry(**own)
-    if not widths:
-        reasons = Counter[str]()
-        for counts in splits.values():
-            reasons += Counter(counts.rejected) + Counter(counts.filtered)
-        raise InputError(f"{name}: no usable episode; left out by reason: {dict(reasons) or 'the files are empty'}")
     if len(widths) > 1:
         raise InputError(f"{name}: dims of the parts of (action, proprio) differ between episodes: {sorted(widths)}")
     action, proprio = next(iter(widths))

@@ -1,11 +1,13 @@
 """What `index` prints: a row per dataset and split, and why records were left out."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from fasttok.common import json_files
-from fasttok.common.console import emit_json, table
+from fasttok.common.console import emit_json, log, table
 from fasttok.common.kinds import RecordKind
 from fasttok.episodes.index_file import IndexFile, SplitCounts
+from pipelines.index.reject_reasons import RejectReason, tables_of
 
 
 def report(index: IndexFile, as_json: bool) -> None:
@@ -28,6 +30,15 @@ def report(index: IndexFile, as_json: bool) -> None:
     columns = ["dataset", "split", "kind", "files", "MB", "read", "indexed", "filtered", "rejected", "reasons", "steps", "Hz",
                "action dim"]  # fmt: skip
     table("read = indexed + filtered + rejected", columns, rows)
+
+
+def report_rejected(reasons: Mapping[str, Sequence[RejectReason]], out: str) -> None:
+    """Says why records of each dataset were rejected, with an example each, and where all of them are told."""
+    for name, found in reasons.items():
+        if found:
+            log(f"{name}: rejected records, the most frequent reasons (every one is in {tables_of(out, name)}):")
+            for reason in found:
+                log(f"  {reason}")
 
 
 def _reasons(kind: RecordKind, counts: SplitCounts) -> str:

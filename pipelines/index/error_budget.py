@@ -1,10 +1,12 @@
 """How many bad records a dataset may have before `index` fails."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fasttok.episodes.index_file import IndexFile
 from fasttok.errors import InputError
+from pipelines.index.reject_reasons import RejectReason, told
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,28 @@ def parse_budget(text: str) -> ErrorBudget:
     return budget
 
 
-def check_budget(index: IndexFile, budget: ErrorBudget, out: str) -> None:
+def check_budget(
+    index: IndexFile, budget: ErrorBudget, reasons: Mapping[str, Sequence[RejectReason]], out: str
+) -> None:
     """Holds every dataset to the error budget.
+
+    Args:
+        index: all of it.
+        budget: of each dataset.
+        reasons: the most frequent ones of each dataset that has rejected records.
+        out: the INDEX.
 
     Raises:
         InputError: one is past it; what was indexed stays, for another run with another budget.
     """
     for name, dataset in index.datasets.items():
         read = sum(counts.read for counts in dataset.splits.values())
-        reasons = Counter[str]()
+        found = Counter[str]()
         for counts in dataset.splits.values():
-            reasons += Counter(counts.rejected)
-        if budget.spent(reasons.total(), read):
-            listed = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+            found += Counter(counts.rejected)
+        if budget.spent(found.total(), read):
+            listed = ", ".join(f"{n} {reason}" for reason, n in found.most_common())
             raise InputError(
-                f"{name}: {reasons.total()} of {read} records are bad ({listed}), more than --max-bad {budget.text}; each is in "
-                f"{out}/{name}/*/*.rejected.parquet with file and offset. Fix the source data, or rerun with a larger --max-bad"
+                f"{name}: {found.total()} of {read} records are bad ({listed}), more than --max-bad {budget.text}. "
+                f"{told(reasons[name], out, name)}. Fix the source data, or rerun with a larger --max-bad"
             )

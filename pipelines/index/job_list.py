@@ -16,13 +16,14 @@ from pipelines import vlm
 from pipelines.common.files import filesystem, join, read_json
 from pipelines.common.side_by_side import side_by_side
 from pipelines.common.source_stamp import SourceStamp, stamp_file, with_contents
-from pipelines.datasets.find_entry import find_entry
+from pipelines.datasets.find_entry import OWN_ENTRY, find_entry
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
+DESCRIPTIONS = ("features.json", "dataset_info.json")
 SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar")
 
 
@@ -117,7 +118,7 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
                 f"{directory}: the raw reader does not cover {opened.through}, and {entry.kind} data are read by no other; "
                 "store it as TFRecord files (TFDS: file_format=tfrecord) without that feature"
             )
-    described = [f"{directory}/{name}" for name in ("features.json", "dataset_info.json")]
+    described = [f"{directory}/{name}" for name in DESCRIPTIONS]
     made_from = [read_json(file, "TFDS's") for file in described]
     return DirectoryContents(opened.name, entry, opened.through, opened.splits, made_from, described)
 
@@ -127,16 +128,40 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     fs, path = filesystem(directory)
     if not fs.exists(path):
         raise InputError(f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml")
+    if fs.isfile(path):
+        raise InputError(f"{directory} is a file; expected the folder of a dataset")
     versions = [f"{directory}/{found.rsplit('/', 1)[-1]}" for found in sorted(fs.ls(path, detail=False))]
     versions = [found for found in versions if rlds.is_rlds(found)]
     if versions:
         raise InputError(f"{directory} holds versions of a dataset; give one of them: {', '.join(versions)}")
+    _check_whole(directory, entry=False)
     entry = find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
     if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
-        what = "a robot dataset" if entry.kind == "robot" else "format: tfds"
-        raise InputError(f"{directory} has no features.json and dataset_info.json, which {what} needs")
+        _check_whole(directory, entry=True)
     files = {split: _matching(directory, split, pattern) for split, pattern in entry.splits.items()}
     return DirectoryContents(entry.name, entry, "", files, [])
+
+
+def _check_whole(directory: str, entry: bool) -> None:
+    """Says which of TFDS's files is missing.
+
+    Args:
+        directory: path or URL.
+        entry: whether an entry says that it is such a folder, even if no TFRecord file and neither of the two is there.
+
+    Raises:
+        InputError: one is missing.
+    """
+    fs, path = filesystem(directory)
+    names = {found.rstrip("/").rsplit("/", 1)[-1] for found in fs.ls(path, detail=False)}
+    missing = [name for name in DESCRIPTIONS if name not in names]
+    there = sorted(name for name in names if ".tfrecord" in name or name in DESCRIPTIONS)
+    if missing and (entry or (there and OWN_ENTRY not in names)):
+        verb = "is" if len(missing) == 1 else "are"
+        raise InputError(
+            f"{' and '.join(f'{directory}/{name}' for name in missing)} {verb} missing; a robot dataset is a TFDS version folder "
+            f"with {' and '.join(DESCRIPTIONS)} beside its TFRecord files: copy the whole folder, or give the right one"
+        )
 
 
 def _matching(directory: str, split: str, pattern: str) -> list[str]:

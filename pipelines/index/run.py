@@ -14,12 +14,13 @@ from pipelines.common.beam import Stage, finish, live_file, run_stage
 from pipelines.common.files import absolute, join, write_json
 from pipelines.index.assemble import assemble
 from pipelines.index.config import IndexConfig
-from pipelines.index.console_report import report
+from pipelines.index.console_report import report, report_rejected
 from pipelines.index.error_budget import check_budget, parse_budget
 from pipelines.index.file_summary import finished
 from pipelines.index.job import DatasetSource, IndexJob, list_jobs, save_jobs, save_source
 from pipelines.index.job_list import plan_jobs
 from pipelines.index.output_kind import INDEX
+from pipelines.index.reject_reasons import frequent_reasons
 from pipelines.index.source_files import save_sources
 from pipelines.index.statistics import of_index
 from pipelines.index.statistics_file import FILE as STATISTICS
@@ -64,11 +65,13 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
     summaries = finished(out, jobs)
     index = assemble(jobs, sources, summaries)
+    reasons = {name: frequent_reasons(name, jobs, summaries) for name in index.datasets}
     report(index, config.json)
-    check_budget(index, budget, config.out)
+    check_budget(index, budget, reasons, config.out)
     save_sources(out, sources.values(), jobs, summaries)
     write_json(join(out, STATISTICS), json_files.encode(of_index(out, index)))
     write_json(join(out, FILE), json_files.encode(index))
     finish(out)
+    report_rejected(reasons, config.out)
     log(f"INDEX {config.out} (digest {index.digest}); next: fasttok fit {config.out} --out TOKENIZER")
     return index

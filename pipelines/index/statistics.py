@@ -19,6 +19,7 @@ from fasttok.actions.chunks import chunks_at, horizon_steps
 from fasttok.actions.quantiles import summarize
 from fasttok.actions.representation import Representation
 from fasttok.common.console import progress
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.index import read_file
 from fasttok.episodes.index_file import IndexedEntry, IndexFile
 from fasttok.errors import InputError
@@ -193,6 +194,7 @@ def _batches(base: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         with fsspec.open(path, "rb") as stream:
             yield from pq.ParquetFile(stream).iter_batches(ROWS, columns=columns)
     except (FileNotFoundError, pa.ArrowException) as error:
+        refuse_pointer_at(path)
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
 
 

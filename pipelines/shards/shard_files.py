@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem, is_local, join, sha256_file
 from pipelines.shards.cache import ShardCache
@@ -156,6 +157,7 @@ class ShardFiles:
                 "processes that share the folder need more than cache_bytes; give more, or a smaller window="
             )
         except (OSError, pa.ArrowException) as error:
+            refuse_pointer_at(url)
             raise unreadable(url, error) from None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
 from fasttok.common.console import progress
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import Where
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
@@ -152,6 +153,8 @@ def walk(file: str) -> Iterator[JsonElement]:
         if scanner.peek() == "[":
             yield from _array(scanner, file, "")
             return
+        if scanner.peek() == "v":
+            refuse_pointer_at(file)
         scanner.take("{")
         while scanner.peek() != "}":
             key = scanner.value()[2]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import fsspec
 
+from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.vlm.image_files import ImageFiles
@@ -37,6 +38,7 @@ def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
     start = first = seen = at = 0
     with fsspec.open(file, "rb") as stream:
         while block := stream.read(BLOCK):
+            refuse_pointer(block, file)
             place = -1
             while (place := block.find(b"\n", place + 1)) >= 0:
                 seen += 1

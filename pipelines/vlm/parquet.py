@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError, unknown_name
@@ -53,6 +54,7 @@ def ranges(source: SourceFile) -> list[Range]:
             metadata = pq.read_metadata(stream)
             columns = set(metadata.schema.to_arrow_schema().names)
     except (pa.ArrowException, OSError) as error:
+        refuse_pointer_at(source.file)
         raise InputError(f"{source.file}: expected a Parquet file, got {error}") from None
     for column in wanted(source.entry):
         if column not in columns and column != source.entry.id:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
@@ -178,6 +179,7 @@ def read(source: SourceFile, _span: Range) -> Iterator[VlmRecord | BadRecord]:
                     yield rejected(where, error)
                 number += 1
         except tarfile.TarError as error:
+            refuse_pointer_at(source.file)
             yield BadRecord(
                 Where(source.file, place, max(size - place, 0), number), "tar", f"{error}; the rest is lost"
             )

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.errors import InputError, require
 from train.weights.layouts import Family, flatten, unflatten
 
@@ -111,6 +112,7 @@ def _sharded(index: Path) -> list[Path]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(weight_map.values()), key=str)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        refuse_pointer_at(str(index))
         raise InputError(
             f"{index} is not an index of safetensors ({error!r}); expected {{'weight_map': {{tensor: file}}}}"
         ) from None
@@ -152,6 +154,7 @@ class SafetensorsWeights:
             try:
                 handle = safetensors.safe_open(str(file), framework="numpy")
             except (safetensors.SafetensorError, OSError) as error:
+                refuse_pointer_at(str(file))
                 raise InputError(
                     f"{file} is not a whole safetensors file: {error}; copy or download it again"
                 ) from None
@@ -211,6 +214,7 @@ class NpzWeights:
                         raise ValueError(f"{info.filename} holds {info.file_size} bytes, too few for its shape {shape}")
                     self.headers[info.filename.removesuffix(".npy")] = TensorHeader(shape, dtype.name)
         except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+            refuse_pointer_at(str(self.file))
             raise InputError(
                 f"{self.where} is not a whole .npz of arrays: {error}; copy or download it again"
             ) from None
