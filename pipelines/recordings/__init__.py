@@ -1,0 +1,1 @@
+"""Robot recordings of every format with their images, one file a format."""

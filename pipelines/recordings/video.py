@@ -1,0 +1,164 @@
+"""A camera whose images are frames of a video: found by their timestamps, decoded once and in order, two at a time in memory."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes.frames import BadFrame, Frame
+from pipelines.common.files import file_version
+from pipelines.recordings.video_decoder import Picture, pictures
+from pipelines.recordings.video_file import UnreadableVideoError
+from pipelines.recordings.video_header import VideoHeader, read_header
+from pipelines.recordings.video_pixels import rgb
+
+JPEG_BYTES = 0.21  # per pixel at quality 95: measured on the 14 videos of a real humanoid
+CLOSE = 0.01  # of the tolerance: two times that near are one
+ROUNDING = 1e-6  # seconds: of timestamps in float64, and float32 within an episode
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrames:
+    """Frames of a video (`fasttok.episodes.frames.Frames`).
+
+    Attributes:
+        url: path or URL of the video.
+        times: (T,) ascending: when each step's frame is shown, in seconds of the container's clock.
+        tolerance: seconds by which a frame may be off: half of the time between two frames.
+        camera: its name, for messages.
+    """
+
+    url: str
+    times: NDArray[np.float64]
+    tolerance: float
+    camera: str
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.times)
+
+    def check(self) -> str:
+        """What is wrong with the video as far as its header tells, "" for nothing. Nothing is decoded."""
+        if not len(self.times):
+            return ""
+        if not np.isfinite(self.times).all() or (np.diff(self.times) < 0).any():
+            return f"{self.camera}: the timestamps of the episode's steps do not ascend, so its frames cannot be found"
+        header = self._header()
+        problem = header.problem or self._uncovered(header)
+        return f"{self._name} {problem}" if problem else ""
+
+    def take(self, steps: NDArray[np.integer[Any]]) -> "VideoFrames":
+        """The frames of some steps, (k,) ascending."""
+        return replace(self, times=self.times[steps])
+
+    def size(self) -> int:
+        """Bytes of all frames as JPEGs of quality 95 would have: an estimate of 0.21 bytes per pixel."""
+        header = self._header()
+        return round(len(self.times) * header.width * header.height * JPEG_BYTES)
+
+    def read(self) -> Iterator[Frame]:
+        """The frames of all steps, in order, as pixels; a frame that cannot be had says why."""
+        try:
+            yield from self._read()
+        except UnreadableVideoError as error:  # when it is opened, before any frame
+            yield from [BadFrame(f"{self._name} {error}")] * len(self.times)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.camera}: {self.url}"
+
+    def _header(self) -> VideoHeader:
+        return read_header(self.url, file_version(self.url))
+
+    def _uncovered(self, header: VideoHeader) -> str:
+        """Why a sound video is not the episode's."""
+        start, stop = float(self.times[0]), float(self.times[-1])
+        slack = self.tolerance + ROUNDING
+        if header.cut is not None and stop + slack >= header.cut:
+            return f"is cut off: it holds no data from {header.cut:.2f} s on, the episode needs {stop:.2f} s"
+        if header.last is not None and header.last + slack < stop:
+            return f"ends at {header.last:.2f} s, the episode needs {stop:.2f} s"
+        if header.first is not None and header.first - slack > start:
+            return f"starts at {header.first:.2f} s, the episode needs {start:.2f} s"
+        if header.times is not None:
+            missed = _distances(header.times, self.times) > slack
+            if 2 * missed.sum() > len(missed):
+                return (
+                    f"has no frame within {self.tolerance:.3f} s of {int(missed.sum())} of the episode's {len(missed)} steps, "
+                    f"the first at {self.times[missed.argmax()]:.2f} s: video and table do not fit together"
+                )
+        return ""
+
+    def _read(self) -> Iterator[Frame]:
+        from av.video.reformatter import VideoReformatter
+
+        if not len(self.times):
+            return
+        reformatter = VideoReformatter()
+        known: tuple[Picture | None, Frame] = (None, b"")
+        near = CLOSE * self.tolerance
+        with closing(_Around(self.url, float(self.times[0]) + near)) as around:
+            for time in self.times.tolist():
+                picture = around.nearest(time)
+                if picture is None or not abs(picture.time - time) <= self.tolerance + ROUNDING:
+                    yield BadFrame(f"{self._name} {around.missing(time)}")
+                    continue
+                if known[0] is not picture:
+                    pixels = rgb(picture.frame, reformatter)
+                    known = (picture, BadFrame(f"{self._name} {pixels}") if isinstance(pixels, str) else pixels)
+                yield known[1]
+
+
+def _distances(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each wanted time is from the nearest of some ascending times."""
+    edges = np.concatenate([[-np.inf], times, [np.inf]])
+    right = np.searchsorted(edges, wanted)
+    before: NDArray[np.float64] = wanted - edges[right - 1]
+    return np.minimum(before, edges[right] - wanted)
+
+
+class _Around:
+    """The last frame before a time and the first one at or after it, as time goes on."""
+
+    def __init__(self, url: str, start: float) -> None:
+        self._pictures = pictures(url, start)
+        self._before: Picture | None = None
+        self._after: Picture | None = None
+        self._ended = False
+        self._wrong = ""  # what happened between the two
+
+    def nearest(self, time: float) -> Picture | None:
+        """The frame nearest to a time, the earlier of two; None for none at all. Times ascend from call to call."""
+        while not self._ended and (self._after is None or self._after.time < time):
+            self._advance()
+        before, after = self._before, self._after
+        if before is None or after is None:
+            return before or after
+        return before if time - before.time <= after.time - time else after
+
+    def missing(self, time: float) -> str:
+        """Why there is no frame at a time that `nearest` was asked for."""
+        if self._wrong:
+            return f"cannot be decoded at {time:.2f} s: {self._wrong}"
+        shown = [f"{p.time:.2f} s" for p in (self._before, self._after) if p is not None]
+        if self._ended and shown:
+            return f"ends at {shown[-1]}, the step needs {time:.2f} s"
+        if not shown:
+            return f"has no frame at {time:.2f} s, nor any after that"
+        return f"has no frame at {time:.2f} s; the nearest are at {' and '.join(shown)}"
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._pictures.close()
+
+    def _advance(self) -> None:
+        wrong = ""
+        item = next(self._pictures, None)
+        while isinstance(item, str):
+            wrong, item = item, next(self._pictures, None)
+        if self._after is not None:
+            self._before = self._after
+        self._after, self._wrong, self._ended = item, wrong, item is None

@@ -1,0 +1,92 @@
+"""Video files opened by FFmpeg (PyAV): from any file system, as nothing but a video, and strictly.
+
+FFmpeg guesses a file's format from its bytes, and some formats (playlists, lists of files) make it open other files and URLs.
+Containers of robot recordings are MP4, Matroska (WebM) and AVI; nothing else is tried, and no other file is opened.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from fasttok.errors import require
+from pipelines.common.files import filesystem, is_local
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+LFS = b"version https://git-lfs"
+HEAD = 64  # bytes that tell what a file is
+
+
+class UnreadableVideoError(ValueError):
+    """What is wrong with a video file; the words follow the file's name."""
+
+
+@contextmanager
+def open_video(url: str, block: int) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+    """A container and its only video stream.
+
+    Args:
+        url: path or URL.
+        block: bytes that are fetched at a time from a remote file.
+
+    Raises:
+        UnreadableVideoError: there is no such file, or it is not a video that can be read.
+        InputError: PyAV is not installed.
+    """
+    av = require("av", "pipelines", "reading video")
+    fs, path = filesystem(url)
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    with ExitStack() as stack:
+        try:
+            if is_local(fs):
+                container = av.open(f"file:{path}", options=options)
+            else:
+                container = av.open(stack.enter_context(fs.open(path, "rb", block_size=block)), options=options)
+        except FileNotFoundError:
+            raise UnreadableVideoError("does not exist") from None
+        except av.error.FFmpegError as error:
+            raise UnreadableVideoError(_unopened(url, error)) from None
+        stack.callback(container.close)
+        yield container, _stream(container)
+
+
+def _stream(container: "InputContainer") -> "VideoStream":
+    """The only video stream, pictures of a cover left aside."""
+    av = require("av", "pipelines", "reading video")
+    cover = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if len(streams) != 1:
+        raise UnreadableVideoError(
+            f"holds {len(streams)} video streams; expected one: split it, one camera a file"
+            if streams
+            else "holds no video stream"
+        )
+    if streams[0].codec_context is None:
+        raise UnreadableVideoError("is encoded by a codec that this FFmpeg cannot decode; encode it again as H.264")
+    return streams[0]
+
+
+def _unopened(url: str, error: Exception) -> str:
+    """Why a file could not be opened, in words that help."""
+    fs, path = filesystem(url)
+    if fs.isdir(path):
+        return "is a folder, expected a video file"
+    with fs.open(path, "rb") as stream:
+        head = stream.read(HEAD)
+    if not head:
+        return "is empty"
+    if head.startswith(LFS):
+        return "is a Git LFS pointer, not the video itself; run: git lfs pull"
+    if head[4:8] == b"ftyp":
+        return "is an MP4 without its index (moov): its recording or its copy was cut off"
+    if b"\0" not in head or head.startswith((b"\x89PNG", b"\xff\xd8")):
+        return f"is not a video (starts with {head[:12]!r}); expected MP4, Matroska or AVI"
+    return f"is not a video that can be read (MP4, Matroska or AVI): {reason(error)}"
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's words for an error, without its number and file."""
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,132 @@
+"""What a container says about its video, without decoding it: times and size of its frames, and whether the file is whole."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.images import MAX_PIXELS
+from pipelines.common.files import filesystem
+from pipelines.recordings.video_file import UnreadableVideoError, open_video, reason
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+BLOCK = 1 << 18  # bytes that are fetched at a time: an index lies at one end of the file, and is small
+KEPT = 64  # headers: of all cameras of some episodes
+
+
+@dataclass(frozen=True, eq=False)
+class VideoHeader:
+    """A video's header.
+
+    Attributes:
+        problem: why no frame of it can be used, "" for nothing; the words follow the file's name. Then nothing else is set.
+        width: of its frames, in pixels.
+        height: of its frames, in pixels.
+        first: time of its first frame, in seconds of the container's clock; None if the header does not say.
+        last: time of its last frame; None if the header does not say.
+        times: times of all frames, ascending; None if the header does not list them.
+        cut: the file ends before the data of the frames from this time on; None for a whole file.
+        bytes: of the file.
+    """
+
+    problem: str = ""
+    width: int = 0
+    height: int = 0
+    first: float | None = None
+    last: float | None = None
+    times: NDArray[np.float64] | None = field(default=None, repr=False)
+    cut: float | None = None
+    bytes: int = 0
+
+
+@lru_cache(maxsize=KEPT)
+def read_header(url: str, version: str) -> VideoHeader:
+    """The header of a video.
+
+    Args:
+        url: path or URL.
+        version: from `file_version`: another one means that the file changed, and is read again.
+    """
+    del version  # part of the key
+    from av.error import FFmpegError
+
+    try:
+        with open_video(url, BLOCK) as (container, stream):
+            fs, path = filesystem(url)
+            return _header(container, stream, int(fs.size(path)))
+    except UnreadableVideoError as error:
+        return VideoHeader(problem=str(error))
+    except FFmpegError as error:
+        return VideoHeader(problem=f"cannot be read: {reason(error)}")
+
+
+def depth_format(name: str | None) -> str:
+    """Why a pixel format is no picture of a camera, "" if it is one.
+
+    >>> depth_format("gray16le")
+    'holds depth (pixel format gray16le), which is not a picture; leave this camera out of the entry'
+    >>> depth_format("gray"), depth_format("yuv420p10le")
+    ('', '')
+    """
+    if not name or not name.startswith(("gray1", "gray9", "grayf", "ya16", "yaf")):
+        return ""
+    return f"holds depth (pixel format {name}), which is not a picture; leave this camera out of the entry"
+
+
+def _header(container: "InputContainer", stream: "VideoStream", size: int) -> VideoHeader:
+    codec = stream.codec_context
+    if problem := depth_format(codec.pix_fmt):
+        return VideoHeader(problem=problem)
+    if not 0 < codec.width * codec.height <= MAX_PIXELS:
+        return VideoHeader(problem=f"says {codec.width} x {codec.height} pixels; expected 1 to {MAX_PIXELS:,} pixels")
+    tick = float(stream.time_base or 0)
+    first = None if stream.start_time is None else stream.start_time * tick
+    times: NDArray[np.float64] | None = None
+    cut: float | None = None
+    if "mp4" in container.format.name and stream.frames:  # no fragments: the index lists all frames
+        entries = list(stream.index_entries)
+        if not entries:
+            return VideoHeader(problem="holds no frames")
+        decoded = (
+            np.array([entry.timestamp for entry in entries], np.float64) * tick
+        )  # times of decoding, not of showing
+        ends = np.array([entry.pos + entry.size for entry in entries], np.int64)
+        if (ends > size).any():
+            cut = float(decoded[ends > size].min())
+        times = _shown(stream, decoded, np.array([entry.is_discard for entry in entries], bool), first, tick)
+    last = _last(container, stream, first or 0.0, tick) if times is None else float(times[-1])
+    first = first if times is None else float(times[0])
+    return VideoHeader(
+        width=codec.width, height=codec.height, first=first, last=last, times=times, cut=cut, bytes=size
+    )  # fmt: skip
+
+
+def _shown(
+    stream: "VideoStream", decoded: NDArray[np.float64], hidden: NDArray[np.bool_], first: float | None, tick: float
+) -> NDArray[np.float64] | None:
+    """Times at which frames are shown, from those at which they are decoded; None if these do not tell."""
+    if not stream.codec_context.has_b_frames:  # both are the same
+        shown: NDArray[np.float64] = decoded[~hidden]
+        return shown if len(shown) and (np.diff(shown) > 0).all() else None
+    gaps: NDArray[np.float64] = np.diff(decoded)
+    if first is None or hidden.any() or (len(gaps) and gaps.max() - gaps.min() > 1.5 * tick):
+        return None
+    later = first - float(decoded[0])  # a steady rate: the same times in another order, later by the reordering
+    return np.add(decoded, later)
+
+
+def _last(container: "InputContainer", stream: "VideoStream", first: float, tick: float) -> float | None:
+    """Time of the last frame by the duration and the rate, rather too late than too early."""
+    if stream.duration is not None:
+        length = stream.duration * tick
+    elif container.duration is not None:
+        length = container.duration / 1e6
+    else:
+        return None
+    rate = float(stream.average_rate or 0)
+    return first + length - (1.0 / rate if rate > 0 else 0.0)
