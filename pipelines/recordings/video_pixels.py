@@ -5,7 +5,7 @@ is read as BT.601 in limited range, as FFmpeg and hence LeRobot's decoders do. F
 what every player shows.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,10 @@ def turned(pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDAr
 
 def _matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
     """The display matrix's (a, b, c, d); the identity if there is none."""
-    from av.sidedata.sidedata import Type
+    from av.sidedata.sidedata import SideDataContainer, Type
 
     try:
-        data = bytes(frame.side_data[Type.DISPLAYMATRIX])
+        data = bytes(cast(SideDataContainer, frame.side_data)[Type.DISPLAYMATRIX])
     except KeyError:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(data, "=i4")[:5].tolist()
