@@ -5,6 +5,7 @@ for ep in open_episodes(path, split="train"):
 """
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -80,12 +81,12 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
         info = lerobot.open_info(path)
         name = root.rsplit("/", 1)[-1]
         return Episodes(name, lerobot.count(info, split), lambda: lerobot.read(path, info, split))
-    for suffix in hdf5.SUFFIXES:
-        files = arrays.files(path, suffix)
-        if files:
-            name = root.rsplit("/", 1)[-1].removesuffix(suffix)
-            return Episodes(name, None, functools.partial(hdf5.read, files, name, split))
-    for suffix, reader in ((".npz", arrays.read_npz), (".parquet", arrays.read_parquet)):
+    tables = ((".npz", arrays.read_npz), (".parquet", arrays.read_parquet))
+    files = hdf5.files_below(path)
+    if files and (hdf5.lies_in(path, files) or not any(arrays.files(path, suffix) for suffix, _ in tables)):
+        name = re.sub(r"\.(hdf5|h5)$", "", root.rsplit("/", 1)[-1])
+        return Episodes(name, None, functools.partial(hdf5.read, path, files, name, split))
+    for suffix, reader in tables:
         files = arrays.files(path, suffix)
         if files:
             name = root.rsplit("/", 1)[-1].removesuffix(suffix)

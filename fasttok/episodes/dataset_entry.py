@@ -101,6 +101,22 @@ class KeepRanges:
 
 
 @dataclass(frozen=True)
+class HdfPaths:
+    """Where the episodes of HDF5 files are, for files whose layout fasttok does not know (docs/datasets.md).
+
+    Attributes:
+        episodes: groups that are an episode each, with `*` for any part of a name, such as "runs/*"; "" if it is told from the
+            file.
+        length: dataset below an episode that has a row a step; "" for its actions.
+        language: dataset below an episode, or "@" and an attribute of the episode or of the file; "" if it is told from the file.
+    """
+
+    episodes: str = ""
+    length: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True)
 class DatasetEntry:
     """A dataset's meaning. Robot fields are empty on VQA and caption entries, and the other way round.
 
@@ -145,6 +161,7 @@ class DatasetEntry:
         turns: `each` pair of turns, or the `first`.
         detect: `all` classes of an image at once, or `each`.
         id: JSON key, column or feature of a record's id.
+        hdf5: where the episodes of HDF5 files are, None if it is told from the files.
     """
 
     name: str
@@ -187,3 +204,4 @@ class DatasetEntry:
     turns: Turns = "each"
     detect: Detect = "all"
     id: str = "id"
+    hdf5: HdfPaths | None = field(default=None, metadata=IF_NOT_DEFAULT)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.errors import InputError
+
 EPISODE_COLUMNS = ("episode", "episode_index", "episode_id")
 FRAME_COLUMNS = ("frame_index", "step_index", "frame", "step")
 ENDS = ("terminals", "timeouts", "dones", "done", "is_last", "terminated", "truncated")
@@ -49,6 +51,45 @@ def several(columns: Mapping[str, Any]) -> str:
             if kinds > 1:
                 return f"{name!r} has {kinds} values"
     return ""
+
+
+def episode_starts(columns: Mapping[str, NDArray[Any]], where: str) -> list[int]:
+    """First rows of the episodes whose ends, beginnings or numbers some step columns mark.
+
+    An episode ends with each row of `timeouts`, and with the last of neighbouring rows that another mark is set in: a goal
+    stays reached.
+
+    Args:
+        columns: those of ENDS, `is_first` and EPISODE_COLUMNS that there are.
+        where: the file, for messages.
+
+    Raises:
+        InputError: columns of different lengths, or the rows of an episode do not follow each other.
+
+    >>> episode_starts({"terminals": np.array([0, 1, 1, 0, 0]), "timeouts": np.array([0, 0, 0, 1, 0])}, "x.hdf5")
+    [0, 3, 4]
+    """
+    rows = {name: len(values) for name, values in columns.items()}
+    if len(set(rows.values())) > 1:
+        raise InputError(f"{where}: columns that mark episodes have different lengths: {rows}; which rows are steps?")
+    starts = {0}
+    for name, values in columns.items():
+        marks = values.reshape(len(values), -1)
+        if marks.shape[1] != 1 or marks.dtype.kind not in "fiubSO":
+            continue
+        if name in EPISODE_COLUMNS:
+            changes = np.flatnonzero(marks[1:, 0] != marks[:-1, 0]) + 1
+            if len(set(marks[:, 0].tolist())) != len(changes) + 1:
+                raise InputError(f"{where}: the rows of an episode ({name!r}) do not follow each other; sort the rows")
+            starts.update(changes.tolist())
+        elif marks.dtype.kind in "fiub":
+            on = marks[:, 0] != 0
+            if name == "is_first":
+                starts.update(np.flatnonzero(on).tolist())
+            else:
+                last = on[:-1] & ~on[1:] if name != "timeouts" else on[:-1]
+                starts.update((np.flatnonzero(last) + 1).tolist())
+    return sorted(starts)
 
 
 def frame_fault(frames: NDArray[Any], whole: bool = False) -> str:

@@ -1,0 +1,189 @@
+"""An episode out of an HDF5 file: numbers and texts are read, images are only described.
+
+Observations that have one row more than the actions lose their last, which nothing follows.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes.dataset_entry import HdfPaths
+from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
+from fasttok.episodes.frames import Frames
+from fasttok.episodes.hdf5_facts import first_of, said_by
+from fasttok.episodes.hdf5_file import FAULTS, HdfTree, Node, at_path, brief, h5py, text, tree
+from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
+from fasttok.episodes.hdf5_layout import ACTION_GROUPS, ACTIONS, HdfDemo
+from fasttok.episodes.order import rows_fault
+from fasttok.errors import InputError
+
+NUMBERS = "fiub"
+OBSERVED = re.compile(r"(^|/)(obs|observations?|next_obs|states?|images)(/|$)")
+PROPRIO = ("observations/qpos",)
+MOST_BYTES = 1 << 30  # of a column of numbers of an episode, and of a chunk
+NO_ACTIONS = "no 'action' or 'actions'; there are {}"
+
+
+@dataclass
+class _Columns:
+    """What is found in an episode's group.
+
+    Attributes:
+        rows: steps of the group, of which a demo may be a part.
+        span: the demo's rows.
+        steps: columns that are read.
+        frames: cameras, and whatever is named and cannot be had.
+        metadata: values of the whole episode.
+        misfit: why a column of observations does not fit the actions, "" if all do.
+    """
+
+    rows: int
+    span: slice
+    steps: Steps = field(default_factory=dict)
+    frames: dict[str, Frames] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    misfit: str = ""
+
+
+def read_demo(file: Node, path: str, demo: HdfDemo, name: str, paths: HdfPaths | None = None) -> Episode | BadRecord:
+    """An episode of an opened file.
+
+    Args:
+        file: as `hdf5_file.opened` gives it.
+        path: its path or URL.
+        demo: which episode.
+        name: of the dataset.
+        paths: where an entry says what is what; told from the file otherwise.
+
+    Raises:
+        InputError: the actions are of more axes than rows of numbers.
+    """
+    where = Where(path, number=demo.number)
+    try:
+        group, why = at_path(file, demo.path)
+        if group is None or not isinstance(group, h5py().Group):
+            return BadRecord(where, "hdf5", f"{demo.path}: {why or 'not a group'}")
+        return _read(file, group, demo, where, name, paths or HdfPaths())
+    except InputError:
+        raise
+    except FAULTS as error:
+        return BadRecord(where, "hdf5", brief(error))
+
+
+def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths: HdfPaths) -> Episode | BadRecord:
+    found = tree(group)
+    rows, fault = _length(found, paths.length, where)
+    if fault:
+        return BadRecord(where, "features", fault)
+    columns = _Columns(rows, slice(demo.start, rows if demo.stop is None else min(rows, demo.stop)))
+    if columns.span.stop <= columns.span.start:
+        return BadRecord(where, "empty", "an episode of 0 steps")
+    for key, dataset in found.datasets.items():
+        _add(columns, where.file, key, dataset)
+    for key, why in found.refused.items():
+        columns.frames[key] = _fault(where.file, key, columns, why)
+    if columns.misfit:
+        return BadRecord(where, "frames", columns.misfit)
+    steps = columns.steps
+    if "actions" in steps and "action" not in steps:
+        steps["action"] = steps.pop("actions")
+    for key in PROPRIO:
+        if key in steps:
+            steps["proprio"] = steps[key]
+    samples = group.attrs.get("num_samples")
+    count = columns.span.stop - columns.span.start
+    if samples is not None and demo.stop is None and int(samples) != count:
+        return BadRecord(where, "frames", f"num_samples is {samples}, there are {count} steps")
+    fault = rows_fault({key: values for key, values in steps.items() if isinstance(values, np.ndarray)})
+    if fault:
+        return BadRecord(where, "frames", fault)
+    metadata = columns.metadata | _said(file, group, demo, paths.language) | {"dataset": name}
+    return Episode(steps, metadata, where, columns.frames)
+
+
+def _length(found: HdfTree, named: str, where: Where) -> tuple[int, str]:
+    """(how many steps, ""), or (0, why that is not known)."""
+    names = [named] if named else [key for key in ACTIONS if key in found.datasets or key in found.refused]
+    if not names:  # groups of actions, as DROID has them
+        names = [key for key in found.datasets if key.split("/")[0] in ACTION_GROUPS and found.datasets[key].ndim]
+    refused = [f"{key}: {found.refused[key]}" for key in names if key in found.refused]
+    if refused:
+        return 0, refused[0]
+    if not names:  # any name, and then `--action-key` says which
+        names = [
+            key for key, dataset in found.datasets.items() if dataset.ndim in (1, 2) and dataset.dtype.kind in NUMBERS
+        ]
+    absent = [key for key in names if key not in found.datasets]
+    lengths = {key: found.datasets[key].shape[0] for key in names if key not in absent and found.datasets[key].ndim}
+    if absent or not lengths or (len(set(lengths.values())) > 1 and named == ""):
+        there = ", ".join(sorted((*found.datasets, *(f"{key} ({why})" for key, why in found.refused.items()))))
+        what = f"no {named!r}; there are {{}}" if named else NO_ACTIONS
+        return 0, what.format(there or "none") if absent or not lengths else f"columns of different lengths: {lengths}"
+    for key in ACTIONS:
+        if key in names and found.datasets[key].ndim > 2:
+            raise InputError(
+                f"{where}: the actions have shape {found.datasets[key].shape}, expected (T, D): a row of D numbers per step; "
+                "write several episodes as data/demo_0/actions, data/demo_1/actions ..."
+            )
+    return next(iter(lengths.values())), ""
+
+
+def _add(columns: _Columns, file: str, key: str, dataset: Node) -> None:
+    """One dataset: a column, a camera, a value of the whole episode, or something that cannot be had and why."""
+    kind, shape = dataset.dtype.kind, dataset.shape
+    if shape is None:
+        return
+    if not shape or (shape == (1,) and columns.rows > 1 and kind not in NUMBERS):
+        value = dataset[()]
+        columns.metadata[key] = text(value) if kind in "SO" else value.item() if kind in NUMBERS else value
+        return
+    if shape[0] not in (columns.rows, columns.rows + 1):
+        why = f"has {shape[0]} rows, the actions have {columns.rows}"
+        columns.frames[key] = _fault(file, dataset.name, columns, why)
+        if OBSERVED.search(key) and shape[0] > 1 and 2 * shape[0] >= columns.rows and not columns.misfit:
+            columns.misfit = f"{key} {why}; expected as many, or one more"
+        return
+    steps = np.arange(columns.span.start, columns.span.stop, dtype=np.int64)
+    if (len(shape) > 2 and kind in NUMBERS) or is_encoded(dataset):
+        columns.frames[key] = camera(file, dataset.name, dataset, steps)
+    elif kind in NUMBERS and _bytes(shape, dataset) <= MOST_BYTES:
+        columns.steps[key] = np.asarray(dataset[columns.span])
+    elif kind in NUMBERS:
+        columns.frames[key] = _fault(
+            file, dataset.name, columns, f"{shape} of {dataset.dtype} is more than a column may take"
+        )
+    elif kind in "SO" and len(shape) == 1 and _is_text(dataset):
+        columns.steps[key] = [
+            value if isinstance(value, bytes) else str(value).encode() for value in dataset[columns.span]
+        ]
+
+
+def _bytes(shape: tuple[int, ...], dataset: Node) -> int:
+    """Of the dataset, or of a chunk if that is larger, as a chunk is read whole."""
+    sizes = [shape] if dataset.chunks is None else [shape, dataset.chunks]
+    return max(int(np.prod(size, dtype=object)) for size in sizes) * int(dataset.dtype.itemsize)
+
+
+def _is_text(dataset: Node) -> bool:
+    return dataset.dtype.kind == "S" or h5py().check_string_dtype(dataset.dtype) is not None
+
+
+def _fault(file: str, key: str, columns: _Columns, why: str) -> HdfFrames:
+    steps: NDArray[np.int64] = np.arange(columns.span.start, columns.span.stop, dtype=np.int64)
+    return HdfFrames(file, key, steps, "fault", 0, why)
+
+
+def _said(file: Node, group: Node, demo: HdfDemo, language: str) -> dict[str, str | float | bool]:
+    """Metadata: what attributes say, the episode's own first; an entry may name where the language is."""
+    facts = first_of(said_by(group), demo.facts)
+    words = facts.language
+    if language.startswith("@"):
+        words = next((said for node in (group, file) if (said := text(node.attrs.get(language[1:])))), "")
+    elif language:
+        node, _ = at_path(group, language)
+        words = text(node[()]) if isinstance(node, h5py().Dataset) and node.size == 1 else ""
+    found = {"language": words or None, "control_hz": facts.control_hz, "success": facts.success}
+    return {key: value for key, value in found.items() if value is not None}

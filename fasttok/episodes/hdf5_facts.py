@@ -1,0 +1,174 @@
+"""What an HDF5 file says of its episodes besides their steps: control frequency, language, success, robot.
+
+robomimic and LIBERO write JSON into attributes, ManiSkill a JSON file beside, others plain attributes.
+"""
+
+import json
+import logging
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import numpy as np
+
+from fasttok.episodes.hdf5_file import FAULTS, Node, number, text
+
+logger = logging.getLogger(__name__)
+Values = Mapping[str, Any]
+FREQUENCIES = ("control_freq", "control_hz", "control_frequency", "fps", "hz", "frequency")
+LANGUAGES = ("language_instruction", "language", "instruction", "lang", "task_description", "current_task", "task")
+NESTED = ("env_args", "env_info", "problem_info", "ep_meta", "env_kwargs", "sim_config")
+SUCCESSES = ("success", "is_success")
+MOST_JSON = 64 << 20  # bytes of ManiSkill's file of episodes
+DEEPEST = 4
+
+
+@dataclass(frozen=True)
+class HdfFacts:
+    """What is said of an episode, or of all of a file; "" and None where nothing is.
+
+    Attributes:
+        control_hz: steps per second.
+        language: instruction.
+        success: whether the episode reached its goal.
+        robot: its name.
+        environment: of the simulator.
+    """
+
+    control_hz: float | None = None
+    language: str = ""
+    success: bool | None = None
+    robot: str = ""
+    environment: str = ""
+
+
+@dataclass(frozen=True)
+class ManiskillJson:
+    """The file that ManiSkill writes beside trajectories.
+
+    Attributes:
+        shared: what holds for all.
+        episodes: number -> what is said of that one.
+    """
+
+    shared: HdfFacts = field(default_factory=HdfFacts)
+    episodes: dict[int, HdfFacts] = field(default_factory=dict)
+
+
+def said_by(group: Node) -> HdfFacts:
+    """What the attributes of a group say, with the JSON that some of them hold."""
+    values = {}
+    for key in group.attrs:
+        try:
+            values[key] = group.attrs[key]
+        except FAULTS:
+            continue  # an attribute of a type that numpy does not have
+    return _facts(values)
+
+
+def first_of(*facts: HdfFacts) -> HdfFacts:
+    """What the first of them that says it says."""
+    return HdfFacts(
+        next((f.control_hz for f in facts if f.control_hz is not None), None),
+        next((f.language for f in facts if f.language), ""),
+        next((f.success for f in facts if f.success is not None), None),
+        next((f.robot for f in facts if f.robot), ""),
+        next((f.environment for f in facts if f.environment), ""),
+    )
+
+
+def _facts(values: Values) -> HdfFacts:
+    found = list(_unfolded(values, DEEPEST))
+    robots = next((v["robots"] for v in found if v.get("robots")), "")
+    if isinstance(robots, list):
+        robots = ", ".join(map(str, robots))
+    successes = [bool(np.asarray(v[key]).any()) for v in found for key in SUCCESSES if _is_flag(v.get(key))]
+    return HdfFacts(
+        next((hz for v in found for key in FREQUENCIES if (hz := number(v.get(key))) is not None and hz > 0), None),
+        next((words for key in LANGUAGES for v in found if (words := _words(v.get(key)))), ""),
+        successes[0] if successes else None,
+        text(robots) or next((words for v in found if (words := text(v.get("robot") or v.get("robot_uids")))), ""),
+        next((words for v in found for key in ("env_name", "env_id", "env") if (words := text(v.get(key)))), ""),
+    )
+
+
+def _unfolded(values: Values, deepest: int) -> Iterator[Values]:
+    """The values, and those of the JSON objects that known keys hold."""
+    yield values
+    for key in NESTED if deepest else ():
+        inner = values.get(key)
+        if not isinstance(inner, dict):
+            inner = _object(text(inner))
+        if inner:
+            yield from _unfolded(inner, deepest - 1)
+
+
+def _object(words: str) -> Values:
+    if not words.startswith("{"):
+        return {}
+    try:
+        found = json.loads(words)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_flag(value: object) -> bool:
+    array = np.asarray(value)
+    return array.size == 1 and array.dtype.kind in "biuf"
+
+
+def _words(value: object) -> str:
+    """An instruction, which LIBERO may write as a list of words, in quotes or without.
+
+    >>> _words(["open", "the", "drawer"]), _words('"open it"')
+    ('open the drawer', 'open it')
+    """
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        value = " ".join(value)
+    return text(value).strip('"').strip()
+
+
+def language_of_name(path: str) -> str:
+    """The instruction that LIBERO writes into a file's name, "" if the name is not one of LIBERO's.
+
+    >>> language_of_name("KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5"), language_of_name("episode_0.hdf5")
+    ('turn on the stove', '')
+    """
+    name = posixpath.basename(path)
+    stem = re.fullmatch(r"(.+)_demo\.(hdf5|h5)", name)
+    if stem is None:
+        return ""
+    words = re.sub(r"^[A-Z_]+_SCENE\d+_", "", stem[1])
+    return " ".join(words.split("_"))
+
+
+def json_beside(path: str) -> str:
+    """ManiSkill's JSON file of a file of trajectories, "" if it is not there."""
+    beside = re.sub(r"\.(hdf5|h5)$", ".json", path)
+    filesystem, root = fsspec.core.url_to_fs(beside)
+    return beside if beside != path and filesystem.isfile(root) else ""
+
+
+def read_beside(path: str) -> ManiskillJson:
+    """What ManiSkill's JSON file says; a damaged one says nothing, which is logged."""
+    beside = json_beside(path)
+    if not beside:
+        return ManiskillJson()
+    try:
+        with fsspec.open(beside, "rb") as stream:
+            data = stream.read(MOST_JSON + 1)
+        if len(data) > MOST_JSON:
+            raise ValueError(f"larger than {MOST_JSON >> 20} MiB")
+        raw = json.loads(data)
+        shared = _facts(raw["env_info"] if isinstance(raw.get("env_info"), dict) else {})
+        episodes = {int(row["episode_id"]): _facts(row) for row in raw["episodes"]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        logger.warning(
+            "%s is not ManiSkill's list of episodes (%r); success and frequency are not known", beside, error
+        )
+        return ManiskillJson()
+    return ManiskillJson(shared, episodes)

@@ -1,0 +1,244 @@
+"""An HDF5 file: opened without a lock, walked without leaving it.
+
+Links to other files, virtual datasets over other files and external storage are never followed: they are named, with why.
+"""
+
+import posixpath
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import numpy as np
+
+from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.errors import InputError
+
+Node = Any
+"""An h5py File, Group or Dataset."""
+FAULTS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+)
+"""What h5py raises where a file is damaged."""
+CHUNK_CACHE = 32 << 20  # bytes of decompressed chunks that a dataset keeps
+MOST_NODES = 20_000  # of one episode
+DEEPEST = 16
+KEPT_OPEN = 4  # files a thread
+
+_kept = threading.local()
+
+
+def h5py() -> Any:
+    """The module.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import h5py as module
+    except ImportError:
+        raise InputError("reading HDF5 needs h5py: pip install 'fasttok-vla[hdf5]'") from None
+    return module
+
+
+def brief(error: BaseException) -> str:
+    """The first line of what h5py says."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).split("\n")[0]
+    return text or type(error).__name__
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Node]:
+    """A file for reading, by path or URL; a remote one is read piece by piece.
+
+    Raises:
+        OSError: missing, or not HDF5.
+        InputError: a Git LFS pointer.
+    """
+    with fsspec.open(path, "rb") as stream, _file(path, stream) as file:
+        yield file
+
+
+def kept_open(path: str) -> Node:
+    """A file as `opened` gives it, which stays open until this thread has opened a few others. Do not hold it across a `yield`.
+
+    Raises:
+        OSError: missing, or not HDF5.
+        InputError: a Git LFS pointer.
+    """
+    version = _version(path)
+    if not hasattr(_kept, "files"):
+        _kept.files = OrderedDict()
+    files: OrderedDict[str, tuple[Node, Node, object]] = _kept.files
+    if path in files and files[path][2] != version:
+        _close(files.pop(path))
+    if path not in files:
+        stream = fsspec.open(path, "rb").open()
+        try:
+            files[path] = (_file(path, stream), stream, version)
+        except BaseException:
+            stream.close()
+            raise
+    files.move_to_end(path)
+    while len(files) > KEPT_OPEN:
+        _close(files.popitem(last=False)[1])
+    return files[path][0]
+
+
+def _file(path: str, stream: Node) -> Node:
+    try:
+        return h5py().File(stream, "r", rdcc_nbytes=CHUNK_CACHE)
+    except OSError:
+        refuse_pointer_at(path)
+        raise
+
+
+def close_kept() -> None:
+    """Closes the files that this thread keeps open."""
+    while getattr(_kept, "files", None):
+        _close(_kept.files.popitem()[1])
+
+
+def _close(held: tuple[Node, Node, object]) -> None:
+    held[0].close()
+    held[1].close()
+
+
+def _version(path: str) -> object:
+    filesystem, root = fsspec.core.url_to_fs(path)
+    if "://" in path:
+        return ""  # one job's remote files do not change
+    info = filesystem.info(root)
+    return info["size"], info["mtime"], info["ino"]
+
+
+@dataclass(frozen=True)
+class HdfTree:
+    """What lies below a group.
+
+    Attributes:
+        datasets: flat names, such as "obs/qpos", to datasets that lie in this file.
+        refused: flat names of what leaves the file, to why it is not read.
+    """
+
+    datasets: dict[str, Node] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def tree(group: Node) -> HdfTree:
+    """All datasets below a group, in the order of their names.
+
+    Raises:
+        ValueError: too many, or groups within groups without an end.
+    """
+    found = HdfTree()
+    _visit(group, "", found, ())
+    return found
+
+
+def _visit(group: Node, prefix: str, found: HdfTree, above: tuple[Node, ...]) -> None:
+    if len(above) > DEEPEST or any(group == other for other in above):
+        raise ValueError(f"{group.name} lies within itself, or groups lie deeper than {DEEPEST}")
+    for key in group:
+        if len(found.datasets) + len(found.refused) > MOST_NODES:
+            raise ValueError(f"{group.name}: more than {MOST_NODES} datasets")
+        node, why = member(group, key)
+        if why:
+            found.refused[prefix + key] = why
+        elif isinstance(node, h5py().Group):
+            _visit(node, f"{prefix}{key}/", found, (*above, group))
+        elif isinstance(node, h5py().Dataset):
+            found.datasets[prefix + key] = node
+
+
+def member(group: Node, key: str, hops: int = 0) -> tuple[Node | None, str]:
+    """(the group or dataset, "") of a direct member of a group, or (None, why it is not read).
+
+    Args:
+        group: of the file.
+        key: its name, without slashes.
+        hops: how many links led here.
+    """
+    module = h5py()
+    link = group.get(key, getlink=True)
+    if isinstance(link, module.ExternalLink):
+        return None, f"a link to another file ({link.filename}), which is not followed; copy the data into this file"
+    if isinstance(link, module.SoftLink):
+        if hops > DEEPEST:
+            return None, "a link to a link to a link, which leads nowhere"
+        return at_path(group.file if link.path.startswith("/") else group, link.path, hops + 1)
+    if not isinstance(link, module.HardLink):
+        return None, "a link of an unknown kind"
+    node = group[key]
+    return (node, "") if not isinstance(node, module.Dataset) else _inside(node, hops)
+
+
+def at_path(group: Node, path: str, hops: int = 0) -> tuple[Node | None, str]:
+    """As `member`, of a path of several names below a group; the group itself for ""."""
+    node, why = group, ""
+    for key in [part for part in posixpath.normpath(path).split("/") if part not in ("", ".")]:
+        if key == ".." or not isinstance(node, h5py().Group) or key not in node:
+            return None, f"a link to {path}, which is not there" if hops else f"{path} is not there"
+        node, why = member(node, key, hops)
+        if node is None:
+            break
+    return node, why
+
+
+def _inside(dataset: Node, hops: int) -> tuple[Node | None, str]:
+    """A dataset all of whose values lie in this file."""
+    if dataset.external:
+        return (
+            None,
+            f"stored in another file ({dataset.external[0][0]}), which is not read; copy the data into this file",
+        )
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        if source.file_name != ".":
+            return (
+                None,
+                f"a virtual dataset over another file ({source.file_name}), which is not followed; copy the data",
+            )
+        node, _ = at_path(dataset.file, source.dset_name, hops + 1) if hops <= DEEPEST else (None, "")
+        if node is None or "%" in source.dset_name:
+            return None, f"a virtual dataset over {source.dset_name}, which is not in this file"
+    return dataset, ""
+
+
+def text(value: object) -> str:
+    """An attribute or a dataset's value as text, "" if it is none.
+
+    >>> text(np.bytes_(b"pick")), text(np.array(["pick"], object)), text(3)
+    ('pick', 'pick', '')
+    """
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "OSU":
+        value = value.ravel()[0]
+    if isinstance(value, bytes):
+        try:
+            return value.decode().strip()
+        except UnicodeDecodeError:
+            return ""
+    return str(value).strip() if isinstance(value, str) else ""
+
+
+def number(value: object) -> float | None:
+    """An attribute's value as a finite number, None if it is none.
+
+    >>> number(np.float32(20)), number(np.array([5])), number("fast"), number(True)
+    (20.0, 5.0, None, None)
+    """
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        return None
+    found = float(array.ravel()[0])
+    return found if np.isfinite(found) else None

@@ -1,0 +1,265 @@
+"""Where the episodes of an HDF5 file are: one description for `fasttok fit` and for `fasttok-pipelines`.
+
+| layout | episodes | splits |
+|---|---|---|
+| robomimic, robosuite, LIBERO, RoboCasa | groups data/demo_N | masks, mask/SPLIT |
+| ManiSkill | groups traj_N, of which a JSON file beside says more | |
+| D4RL | rows of the file, cut by `terminals` and `timeouts` | |
+| ALOHA | the file | |
+| any other | every group with a member `action` or `actions` | |
+
+Folders named train, val, valid, validation or test are splits, too.
+"""
+
+import fnmatch
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import fsspec
+import numpy as np
+
+from fasttok.episodes.dataset_entry import HdfPaths
+from fasttok.episodes.episode import BadRecord, Where
+from fasttok.episodes.hdf5_facts import (
+    HdfFacts,
+    ManiskillJson,
+    first_of,
+    json_beside,
+    language_of_name,
+    read_beside,
+    said_by,
+)
+from fasttok.episodes.hdf5_file import Node, at_path, h5py, member, text
+from fasttok.episodes.order import ENDS, EPISODE_COLUMNS, episode_starts
+from fasttok.errors import InputError
+
+logger = logging.getLogger(__name__)
+SUFFIXES = (".hdf5", ".h5")
+TRAIN = "train"
+SPLIT_FOLDERS = (TRAIN, "val", "valid", "validation", "test")
+ACTIONS = ("action", "actions")
+ACTION_GROUPS = (*ACTIONS, "action_dict")
+DEEPEST_EPISODES = 4  # groups above an episode
+MOST_MARKS = 1 << 30  # bytes of a column that marks ends
+HdfLayout = Literal["robomimic", "maniskill", "rows", "file", "groups"]
+
+
+@dataclass(frozen=True)
+class HdfDemo:
+    """An episode in a file.
+
+    Attributes:
+        path: of its group, "" for the file itself.
+        number: by which the file's episodes are told apart.
+        start: its first row.
+        stop: one past its last row, None for all.
+        facts: what is said of it.
+    """
+
+    path: str
+    number: int
+    start: int = 0
+    stop: int | None = None
+    facts: HdfFacts = field(default_factory=HdfFacts)
+
+
+@dataclass(frozen=True)
+class HdfContents:
+    """The episodes of a file.
+
+    Attributes:
+        layout: how it holds them.
+        demos: in order.
+        splits: split -> numbers of its episodes.
+        lacking: episodes that the file declares and does not have: split (None: every) and reject.
+        made_of: a file beside that says more of the episodes.
+    """
+
+    layout: HdfLayout
+    demos: tuple[HdfDemo, ...]
+    splits: dict[str, frozenset[int]]
+    lacking: tuple[tuple[str | None, BadRecord], ...] = ()
+    made_of: tuple[str, ...] = ()
+
+    def of_split(self, split: str) -> tuple[HdfDemo, ...]:
+        """The episodes of a split, in order; all for `train` if no mask is called so."""
+        chosen = self.splits.get(split)
+        if chosen is None:
+            return self.demos if split == TRAIN else ()
+        return tuple(demo for demo in self.demos if demo.number in chosen)
+
+
+def files_below(path: str) -> list[str]:
+    """The file itself, or the HDF5 files of a folder and of folders in it, in the order of the numbers in their names."""
+    filesystem, root = fsspec.core.url_to_fs(path)
+    if filesystem.isfile(root):
+        return [path] if root.endswith(SUFFIXES) else []
+    protocol = path[: path.index("://") + 3] if "://" in path else ""
+    found = [f for f in filesystem.find(root) if f.endswith(SUFFIXES) and not f.rsplit("/", 1)[-1].startswith(".")]
+    return [protocol + file for file in sorted(found, key=natural)]
+
+
+def folder_split(root: str, file: str) -> str | None:
+    """The split whose folder a file lies in, None if it lies in none.
+
+    >>> folder_split("/data/set", "/data/set/valid/a.hdf5"), folder_split("/data/test", "/data/test/a.hdf5")
+    ('valid', None)
+    """
+    return next((part for part in below(root, file).split("/")[:-1] if part in SPLIT_FOLDERS), None)
+
+
+def below(root: str, file: str) -> str:
+    """A file's path from the dataset's folder on, both as paths or URLs; "" for the dataset's only file.
+
+    >>> below("memory://set", "memory:///set/a/b.h5")
+    'a/b.h5'
+    """
+    folder, path = (name.partition("://")[2] if "://" in name else name for name in (root, file))
+    return path.strip("/").removeprefix(folder.strip("/")).strip("/")
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sorts demo_9 before demo_10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def contents(file: Node, path: str, paths: HdfPaths | None = None) -> HdfContents:
+    """The episodes of an opened file.
+
+    Args:
+        file: as `hdf5_file.opened` gives it.
+        path: its path or URL.
+        paths: where an entry says they are; told from the file otherwise.
+
+    Raises:
+        InputError: an entry's pattern fits nothing in the file.
+    """
+    if paths is not None and paths.episodes:
+        return _of_groups("groups", file, _matching(file, path, paths.episodes))
+    data, _ = member(file, "data") if "data" in file else (None, "")
+    acts = any(name in file for name in ACTION_GROUPS) or (paths is not None and bool(paths.length))
+    if isinstance(data, h5py().Group) and not acts and (demos := _groups(data)):
+        return _robomimic(file, path, data, [f"data/{name}" for name in demos])
+    trajectories = [] if acts else [name for name in _groups(file) if re.fullmatch(r"traj_\d+", name)]
+    if trajectories:
+        return _maniskill(file, path, trajectories)
+    if not acts and (found := _with_actions(file, "", DEEPEST_EPISODES)):
+        return _of_groups("groups", file, found)
+    return _rows(file, path)
+
+
+def _groups(group: Node) -> list[str]:
+    """Names of a group's members that are groups, and of links that leave the file, which are refused when they are read."""
+    found = []
+    for key in group:
+        node, why = member(group, key)
+        if why or isinstance(node, h5py().Group):
+            found.append(key)
+    return sorted(found, key=natural)
+
+
+def _with_actions(group: Node, prefix: str, deepest: int) -> list[str]:
+    """Paths of the groups that hold actions."""
+    found: list[str] = []
+    for key in sorted(group, key=natural) if deepest else ():
+        inner, _ = member(group, key)
+        if isinstance(inner, h5py().Group):
+            acts = any(name in inner for name in ACTION_GROUPS)
+            found += [prefix + key] if acts else _with_actions(inner, f"{prefix}{key}/", deepest - 1)
+    return found
+
+
+def _matching(file: Node, path: str, pattern: str) -> list[str]:
+    """Paths of the groups that a pattern such as "runs/*" names."""
+    found = [""]
+    for part in pattern.strip("/").split("/"):
+        inner = []
+        for above in found:
+            node, _ = at_path(file, above)
+            if isinstance(node, h5py().Group):
+                inner += [
+                    f"{above}/{key}".strip("/") for key in sorted(node, key=natural) if fnmatch.fnmatchcase(key, part)
+                ]
+        found = inner
+    if not found:
+        raise InputError(
+            f"{path}: no group is called as the entry's `hdf5: {{episodes: {pattern}}}` says; at its root there are "
+            f"{', '.join(file) or 'none'}"
+        )
+    return found
+
+
+def _numbered(paths: Iterable[str]) -> list[tuple[str, int]]:
+    """Paths with the number in their last name, or with their place if two have the same."""
+    paths = list(paths)
+    digits = ["".join(re.findall(r"[0-9]", name.rsplit("/", 1)[-1])) for name in paths]
+    numbers = [int(d) if d and len(d) < 16 else 0 for d in digits]
+    return list(zip(paths, numbers if len(set(numbers)) == len(numbers) else range(len(paths)), strict=True))
+
+
+def _of_groups(layout: HdfLayout, file: Node, groups: list[str]) -> HdfContents:
+    shared = said_by(file)
+    demos = tuple(HdfDemo(name, number, facts=shared) for name, number in _numbered(groups))
+    return HdfContents(layout, demos, {})
+
+
+def _robomimic(file: Node, path: str, data: Node, groups: list[str]) -> HdfContents:
+    shared = first_of(said_by(data), said_by(file), HdfFacts(language=language_of_name(path)))
+    found = _of_groups("robomimic", file, groups)
+    numbers = {demo.path.removeprefix("data/"): demo.number for demo in found.demos}
+    splits, lacking = {}, list[tuple[str | None, BadRecord]]()
+    masks, _ = member(file, "mask") if "mask" in file else (None, "")
+    for split in masks if isinstance(masks, h5py().Group) else ():
+        mask, _ = member(masks, split)
+        if not isinstance(mask, h5py().Dataset):
+            continue
+        names = {text(name) for name in np.asarray(mask[()]).ravel()}
+        splits[split] = frozenset(numbers[name] for name in names if name in numbers)
+        absent = sorted(names - set(numbers), key=natural)
+        if absent:
+            detail = f"mask/{split} names {len(absent)} episodes that data/ does not have, such as {absent[0]}"
+            lacking.append((split, BadRecord(Where(path), "missing", detail, len(absent))))
+    declared = data.attrs.get("num_demos")
+    if declared is not None and int(declared) > len(numbers):
+        lost = int(declared) - len(numbers)
+        detail = f"num_demos is {declared}, data/ has {len(numbers)} episodes"
+        lacking.append((None, BadRecord(Where(path), "missing", detail, lost)))
+    demos = tuple(replace(demo, facts=shared) for demo in found.demos)
+    return HdfContents("robomimic", demos, splits, tuple(lacking))
+
+
+def _maniskill(file: Node, path: str, groups: list[str]) -> HdfContents:
+    beside: ManiskillJson = read_beside(path)
+    shared = first_of(said_by(file), beside.shared)
+    found = _of_groups("maniskill", file, groups)
+    demos = tuple(replace(d, facts=first_of(beside.episodes.get(d.number, HdfFacts()), shared)) for d in found.demos)
+    absent = sorted(set(beside.episodes) - {demo.number for demo in demos})
+    lacking: tuple[tuple[str | None, BadRecord], ...] = ()
+    if absent:
+        detail = f"{json_beside(path)} lists {len(absent)} episodes that are not there, such as traj_{absent[0]}"
+        lacking = ((None, BadRecord(Where(path), "missing", detail, len(absent))),)
+    made_of = (json_beside(path),) if beside.episodes else ()
+    return HdfContents("maniskill", demos, {}, lacking, made_of)
+
+
+def _rows(file: Node, path: str) -> HdfContents:
+    """A file whose root holds the steps: one episode, or several whose ends are marked."""
+    facts = said_by(file)
+    marks = {}
+    for key in (*ENDS, "is_first", *EPISODE_COLUMNS):
+        node, _ = member(file, key) if key in file else (None, "")
+        if isinstance(node, h5py().Dataset) and node.ndim in (1, 2) and node.size * node.dtype.itemsize < MOST_MARKS:
+            marks[key] = np.asarray(node[()])
+    starts = episode_starts(marks, path)
+    if len(starts) > 1:
+        stops = [*starts[1:], max(len(values) for values in marks.values())]
+        demos = [HdfDemo("", i, start, stop, facts) for i, (start, stop) in enumerate(zip(starts, stops, strict=True))]
+        return HdfContents("rows", tuple(demos), {})
+    if "terminals" in marks and "timeouts" not in marks and len(marks["terminals"]) > 1000:
+        logger.warning(
+            "%s has no `timeouts` and no terminal inside: read as one episode; is it? (D4RL v0 marks no resets)", path
+        )
+    return HdfContents("file", (HdfDemo("", 0, facts=facts),), {})
