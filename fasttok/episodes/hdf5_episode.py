@@ -28,7 +28,7 @@ NO_ACTIONS = "no 'action' or 'actions'; there are {}"
 
 
 @dataclass
-class _Columns:
+class _HdfColumns:
     """What is found in an episode's group.
 
     Attributes:
@@ -78,7 +78,7 @@ def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths
     rows, fault = _length(found, paths.length, where)
     if fault:
         return BadRecord(where, "features", fault)
-    columns = _Columns(rows, slice(demo.start, rows if demo.stop is None else min(rows, demo.stop)))
+    columns = _HdfColumns(rows, slice(demo.start, rows if demo.stop is None else min(rows, demo.stop)))
     if columns.span.stop <= columns.span.start:
         return BadRecord(where, "empty", "an episode of 0 steps")
     for key, dataset in found.datasets.items():
@@ -131,7 +131,7 @@ def _length(found: HdfTree, named: str, where: Where) -> tuple[int, str]:
     return next(iter(lengths.values())), ""
 
 
-def _add(columns: _Columns, file: str, key: str, dataset: Node) -> None:
+def _add(columns: _HdfColumns, file: str, key: str, dataset: Node) -> None:
     """One dataset: a column, a camera, a value of the whole episode, or something that cannot be had and why."""
     kind, shape = dataset.dtype.kind, dataset.shape
     if shape is None:
@@ -171,7 +171,7 @@ def _is_text(dataset: Node) -> bool:
     return dataset.dtype.kind == "S" or h5py().check_string_dtype(dataset.dtype) is not None
 
 
-def _fault(file: str, key: str, columns: _Columns, why: str) -> HdfFrames:
+def _fault(file: str, key: str, columns: _HdfColumns, why: str) -> HdfFrames:
     steps: NDArray[np.int64] = np.arange(columns.span.start, columns.span.stop, dtype=np.int64)
     return HdfFrames(file, key, steps, "fault", 0, why)
 
