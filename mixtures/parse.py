@@ -27,6 +27,7 @@ from pathlib import Path
 
 from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
 from fasttok.common.kinds import CAMERA_SLOTS, CameraSlot
+from fasttok.common.stores import is_url
 from fasttok.errors import InputError, unknown_name
 from mixtures.spec import (
     FITS,
@@ -327,6 +328,6 @@ def _as_path(said: str, folder: Path) -> Path:
 
 def _resolve(path: Path, value: str | None) -> str | None:
     """A place named in a mixture file: URLs and absolute paths as they are, others relative to the file."""
-    if value is None or "://" in value or Path(value).is_absolute():
+    if value is None or is_url(value) or Path(value).is_absolute():
         return value
     return str(path.parent / value)

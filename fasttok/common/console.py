@@ -77,8 +77,8 @@ def _printed_logs() -> Iterator[None]:
 def run(command: Callable[[], Any]) -> int:
     """Runs a command: 0 on success, 1 and a one-paragraph message on bad input, 130 on Ctrl-C.
 
-    Use as `sys.exit(run(lambda: main(argv)))`. Only `InputError` is reworded; a bug keeps its traceback. What the libraries log
-    meanwhile is printed.
+    Use as `sys.exit(run(lambda: main(argv)))`. Only `InputError` and a store or network that fails are reworded; a bug keeps its
+    traceback. What the libraries log meanwhile is printed.
     """
     try:
         with _printed_logs():
@@ -97,6 +97,17 @@ def run(command: Callable[[], Any]) -> int:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.close()
         return 0
+    except Exception as error:
+        from fasttok.common.stores import unreachable
+
+        text = unreachable(error)
+        if text is None:
+            raise
+        err.print("[bold red]error:[/] ", end="")
+        log(
+            f"a store or the network failed: {text}. Check the network and your credentials, then run the same command again"
+        )
+        return 1
 
 
 def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None = None) -> NoReturn:

@@ -3,8 +3,7 @@
 Readers look only when a file is not what they expect, so files that are sound cost nothing.
 """
 
-import fsspec
-
+from fasttok.common.stores import open_file
 from fasttok.errors import InputError
 
 FIRST_LINE = b"version https://git-lfs.github.com/spec/v1"
@@ -45,7 +44,7 @@ def refuse_pointer_at(path: str) -> None:
         InputError: it is one.
     """
     try:
-        with fsspec.open(path, "rb") as stream:
+        with open_file(path) as stream:
             head = stream.read(len(FIRST_LINE))
     except (OSError, ValueError, ImportError):
         return

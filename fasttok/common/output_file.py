@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from fasttok.common.stores import is_url
 from fasttok.errors import InputError
 
 STDOUT = "-"
@@ -34,7 +35,7 @@ def check_output_file(
     """
     if str(path) == STDOUT:
         return
-    if "://" in str(path):
+    if is_url(str(path)):
         raise InputError(f"{flag} {path}: expected a local file; copy it there afterwards")
     file = Path(path)
     for given in reads:

@@ -23,11 +23,12 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from fasttok.common import stores
 from fasttok.common.output_file import check_writable
 from fasttok.errors import InputError
 
@@ -39,6 +40,7 @@ except ImportError:  # not POSIX: two processes can then write one OUT at once
 BEGUN = ".begun.json"
 TREE = "/**"  # ends a pattern of a folder of which a library wrote all
 HALF_WRITTEN = re.compile(r"^\.(.+)\.(?:[0-9a-f]{32}\.tmp|part)$")  # what a killed process leaves beside a file
+LOST_URL = re.compile(r"[A-Za-z][\w+.-]+:/")  # what Path makes of gs://bucket
 State = Literal["new", "unfinished", "finished"]
 
 
@@ -250,6 +252,8 @@ def check_output(
         InputError: OUT is not a folder, is not of this kind, is of a newer format, holds an earlier output and neither flag is
             given, holds what the command reads, has a link where the earlier output had a folder, or cannot be written.
     """
+    if isinstance(out, Path) and LOST_URL.match(str(out)) and not out.parent.exists():
+        raise InputError(f"{out} is a URL (shown without one `/`), expected a local folder; copy it there afterwards")
     try:
         place = _allowed(out, kind, overwrite, resume, how, other)
     except OSError as error:
@@ -265,12 +269,12 @@ def check_output(
 def _allowed(out: str | Path, kind: OutputKind, overwrite: bool, resume: bool, how: str, other: str) -> OutputFolder:
     """As `check_output`, without looking at what the command reads."""
     fs, path = _opened(str(out))
-    fs.invalidate_cache()
-    if not fs.exists(path):
+    there = stores.kind_at(fs, path)
+    if not there:
         if isinstance(fs, LocalFileSystem) and Path(str(out)).is_symlink():
             raise InputError(f"{out} is a link to nothing; choose {other}")
         return OutputFolder(fs, path, kind, "new", replaces=False)
-    if not fs.isdir(path):
+    if there != "directory":
         raise InputError(f"{out} exists and is not a folder; choose {other}")
     if _empty(fs, path, kind):
         return OutputFolder(fs, path, kind, "new", replaces=False)
@@ -308,10 +312,7 @@ def _check_not_deleted(place: OutputFolder, given: str | Path, out: str, other: 
 
 
 def _opened(out: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    try:
-        fs, path = cast(tuple[fsspec.AbstractFileSystem, str], fsspec.core.url_to_fs(out))
-    except (ValueError, ImportError) as error:
-        raise InputError(f"{out}: {error}") from None
+    fs, path = stores.fresh(out)
     return fs, Path(path).resolve().as_posix() if isinstance(fs, LocalFileSystem) else path.rstrip("/")
 
 

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import fsspec
-
+from fasttok.common import stores
 from fasttok.episodes import arrays, hdf5, index, lerobot, rlds
 from fasttok.episodes.episode import BadRecord, Episode, Where, as_float
 from fasttok.errors import InputError
@@ -55,15 +54,12 @@ def open_episodes(path: str, split: str = "train") -> Episodes:
         InputError: nothing there, no such split, or a format that is not known.
     """
     path = str(path).rstrip("/")
-    try:
-        filesystem, root = fsspec.core.url_to_fs(path)
-    except (ValueError, ImportError) as error:  # an unknown protocol, or one whose package is not installed
-        raise InputError(f"{path}: {error}") from None
-    if not filesystem.exists(root):
+    filesystem, root = stores.fresh(path)
+    if not stores.kind_at(filesystem, root):
         raise InputError(
             f"{path} does not exist; expected an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files"
         )
-    if filesystem.isfile(f"{root}/{index.FILE}"):
+    if stores.kind_at(filesystem, f"{root}/{index.FILE}") == "file":
         return Episodes(path, index.count(path, split), lambda: index.read(path, split))
     if rlds.is_rlds(path):
         directory = rlds.open_directory(path)

@@ -9,9 +9,9 @@ import io
 import zipfile
 from collections.abc import Iterator
 
-import fsspec
 import numpy as np
 
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
 from fasttok.episodes.order import rows_fault, several
@@ -23,17 +23,17 @@ ACTIONS = ("action", "actions")
 
 def files(path: str, suffix: str) -> list[str]:
     """The file itself, or the folder's files with this suffix, sorted."""
-    filesystem, root = fsspec.core.url_to_fs(path)
-    if filesystem.isfile(root):
+    filesystem, root = stores.filesystem(path)
+    if stores.kind_at(filesystem, root) == "file":
         return [path] if root.endswith(suffix) else []
-    protocol = path[: path.index("://") + 3] if "://" in path else ""
-    return sorted(protocol + entry for entry in filesystem.ls(root, detail=False) if entry.endswith(suffix))
+    listed = filesystem.ls(root, detail=False)
+    return sorted(stores.join_scheme(path, file) for file in listed if file.endswith(suffix))
 
 
 def read_npz(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
     """Episodes of npz files; nothing is unpickled."""
     for path in paths:
-        with fsspec.open(path, "rb") as stream:
+        with stores.open_file(path) as stream:
             raw = stream.read()
         try:
             with np.load(io.BytesIO(raw), allow_pickle=False) as archive:

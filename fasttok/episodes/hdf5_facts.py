@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import numpy as np
 
+from fasttok.common import stores
 from fasttok.episodes.hdf5_file import FAULTS, Node, number, text
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,8 @@ def language_of_name(path: str) -> str:
 def json_beside(path: str) -> str:
     """ManiSkill's JSON file of a file of trajectories, "" if it is not there."""
     beside = re.sub(r"\.(hdf5|h5)$", ".json", path)
-    filesystem, root = fsspec.core.url_to_fs(beside)
-    return beside if beside != path and filesystem.isfile(root) else ""
+    filesystem, root = stores.filesystem(beside)
+    return beside if beside != path and stores.kind_at(filesystem, root) == "file" else ""
 
 
 def read_beside(path: str) -> ManiskillJson:
@@ -159,7 +159,7 @@ def read_beside(path: str) -> ManiskillJson:
     if not beside:
         return ManiskillJson()
     try:
-        with fsspec.open(beside, "rb") as stream:
+        with stores.open_file(beside) as stream:
             data = stream.read(MOST_JSON + 1)
         if len(data) > MOST_JSON:
             raise ValueError(f"larger than {MOST_JSON >> 20} MiB")

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import numpy as np
 
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.errors import InputError
 
@@ -66,7 +66,7 @@ def opened(path: str) -> Iterator[Node]:
         OSError: missing, or not HDF5.
         InputError: a Git LFS pointer.
     """
-    with fsspec.open(path, "rb") as stream, _file(path, stream) as file:
+    with stores.open_file(path) as stream, _file(path, stream) as file:
         yield file
 
 
@@ -84,7 +84,7 @@ def kept_open(path: str) -> Node:
     if path in files and files[path][2] != version:
         _close(files.pop(path))
     if path not in files:
-        stream = fsspec.open(path, "rb").open()
+        stream = stores.opened(path)
         try:
             files[path] = (_file(path, stream), stream, version)
         except BaseException:
@@ -116,8 +116,8 @@ def _close(held: tuple[Node, Node, object]) -> None:
 
 
 def _version(path: str) -> object:
-    filesystem, root = fsspec.core.url_to_fs(path)
-    if "://" in path:
+    filesystem, root = stores.filesystem(path)
+    if stores.is_url(path):
         return ""  # one job's remote files do not change
     info = filesystem.info(root)
     return info["size"], info["mtime"], info["ino"]

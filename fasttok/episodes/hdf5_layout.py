@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import fsspec
 import numpy as np
 
+from fasttok.common import stores
 from fasttok.episodes.dataset_entry import HdfPaths
 from fasttok.episodes.episode import BadRecord, Where
 from fasttok.episodes.hdf5_facts import (
@@ -94,12 +94,11 @@ class HdfContents:
 
 def files_below(path: str) -> list[str]:
     """The file itself, or the HDF5 files of a folder and of folders in it, in the order of the numbers in their names."""
-    filesystem, root = fsspec.core.url_to_fs(path)
-    if filesystem.isfile(root):
+    filesystem, root = stores.filesystem(path)
+    if stores.kind_at(filesystem, root) == "file":
         return [path] if root.endswith(SUFFIXES) else []
-    protocol = path[: path.index("://") + 3] if "://" in path else ""
     found = [f for f in filesystem.find(root) if f.endswith(SUFFIXES) and not f.rsplit("/", 1)[-1].startswith(".")]
-    return [protocol + file for file in sorted(found, key=natural)]
+    return [stores.join_scheme(path, file) for file in sorted(found, key=natural)]
 
 
 def folder_split(root: str, file: str) -> str | None:
@@ -117,7 +116,7 @@ def below(root: str, file: str) -> str:
     >>> below("memory://set", "memory:///set/a/b.h5")
     'a/b.h5'
     """
-    folder, path = (name.partition("://")[2] if "://" in name else name for name in (root, file))
+    folder, path = (name.partition("://")[2] if stores.is_url(name) else name for name in (root, file))
     return path.strip("/").removeprefix(folder.strip("/")).strip("/")
 
 

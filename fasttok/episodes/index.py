@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fasttok.common import stores
 from fasttok.common.kinds import Encoding
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import Episode, Where
@@ -106,7 +106,7 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
         InputError: missing or damaged.
     """
     try:
-        with fsspec.open(path, "rb") as stream:
+        with stores.open_file(path) as stream:
             return pq.read_table(stream, columns=columns)
     except (FileNotFoundError, pa.ArrowException) as error:
         refuse_pointer_at(path)

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
-import fsspec
-
-from fasttok.common import json_files
+from fasttok.common import json_files, stores
 from fasttok.common.kinds import Encoding
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.common.names import one_piece
@@ -117,9 +115,12 @@ def open_index(path: str) -> IndexFile:
         InputError: missing (the job did not finish), damaged, or of another format version.
     """
     where = f"{str(path).rstrip('/')}/{FILE}"
+    filesystem, place = stores.fresh(where)
     try:
-        with fsspec.open(where, "r", encoding="utf-8") as stream:
-            text = stream.read()
+        with stores.reaching(where):
+            text = filesystem.cat_file(place).decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{where} is not UTF-8 text") from None
     except FileNotFoundError:
         raise InputError(
             f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... --out {path}"

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import BadRecord, Episode, Where
 from fasttok.episodes.order import rows_fault
@@ -31,8 +31,8 @@ VERSIONS = ("v2", "v3")
 
 def is_lerobot(path: str) -> bool:
     """Whether the folder has meta/info.json."""
-    filesystem, root = fsspec.core.url_to_fs(path)
-    return bool(filesystem.isfile(f"{root}/{INFO}"))
+    filesystem, root = stores.filesystem(path)
+    return stores.kind_at(filesystem, f"{root}/{INFO}") == "file"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def open_info(path: str) -> LerobotInfo:
         InputError: not JSON, or of a version this package does not read.
     """
     try:
-        with fsspec.open(f"{path}/{INFO}", "r", encoding="utf-8") as stream:
+        with stores.open_file(f"{path}/{INFO}") as stream:
             raw = json.load(stream)
         episodes, frames, fps = raw.get("total_episodes"), raw.get("total_frames"), raw.get("fps")
         features = raw.get("features") or {}
@@ -101,13 +101,12 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         InputError: no frames, no such split, or rows that are not in the order of episodes.
     """
     first, last = split_range(info, split)
-    filesystem, root = fsspec.core.url_to_fs(path)
-    protocol = path[: path.index("://") + 3] if "://" in path else ""
+    filesystem, root = stores.filesystem(path)
     files = sorted((f for f in filesystem.find(f"{root}/data") if _is_table(f)), key=_natural)
     if not files:
         raise InputError(f"{path} has no data/**/*.parquet; the frames of a LeRobot dataset lie there")
     lengths = episode_lengths(path)
-    shared = {
+    shared: dict[str, object] = {
         "dataset": root.rsplit("/", 1)[-1],
         "control_hz": info.fps,
         "embodiment": None if info.robot_type.lower() in NO_ROBOT else info.robot_type,
@@ -115,7 +114,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
     }
     found: set[int] = set()
     rows = 0
-    for where, key, table in episode_tables([protocol + file for file in files], across=True):
+    for where, key, table in episode_tables([stores.join_scheme(path, file) for file in files], across=True):
         number = table[key][0].as_py()
         if not isinstance(number, int):
             raise InputError(f"{where}: {key} is {number!r}, expected a whole number, as LeRobot writes it")
@@ -183,15 +182,15 @@ def episode_lengths(path: str) -> dict[int, int]:
     Raises:
         InputError: the file is damaged.
     """
-    filesystem, root = fsspec.core.url_to_fs(path)
+    filesystem, root = stores.filesystem(path)
     lines, folder = f"{root}/meta/episodes.jsonl", f"{root}/meta/episodes"
     try:
-        if filesystem.isfile(lines):
+        if stores.kind_at(filesystem, lines) == "file":
             text = str(filesystem.cat_file(lines), "utf-8")
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
             rows = []
-            for file in sorted(filesystem.find(folder)) if filesystem.isdir(folder) else []:
+            for file in sorted(filesystem.find(folder)):
                 if _is_table(file):
                     with filesystem.open(file, "rb") as stream:
                         rows += pq.read_table(stream, columns=["episode_index", "length"]).to_pylist()

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import fsspec
-
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import tfrecord
 from fasttok.episodes.decode import MismatchError, decode
@@ -126,8 +125,10 @@ def _episode(where: Where, values: dict[str, Any]) -> Episode | BadRecord:
 
 def is_rlds(path: str) -> bool:
     """Whether a folder looks like a TFDS dataset version."""
-    filesystem, root = fsspec.core.url_to_fs(path)
-    return bool(filesystem.isfile(f"{root}/features.json") and filesystem.isfile(f"{root}/dataset_info.json"))
+    filesystem, root = stores.filesystem(path)
+    return all(
+        stores.kind_at(filesystem, f"{root}/{name}") == "file" for name in ("features.json", "dataset_info.json")
+    )
 
 
 def open_directory(path: str) -> RldsDirectory:
@@ -153,7 +154,7 @@ def open_raw(path: str) -> RawRldsDirectory:
         InputError: not a TFDS folder, or a declared file is missing.
     """
     path = str(path).rstrip("/")
-    filesystem, root = fsspec.core.url_to_fs(path)
+    filesystem, root = stores.filesystem(path)
 
     def read(name: str) -> str:
         try:

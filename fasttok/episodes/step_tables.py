@@ -8,13 +8,13 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import Where
 from fasttok.episodes.order import EPISODE_COLUMNS, FRAME_COLUMNS, frame_column
@@ -30,7 +30,7 @@ def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
         InputError: not a Parquet file, no column numbers the episodes, or nothing says how to put its rows in order.
     """
     try:
-        with fsspec.open(path, "rb") as stream:
+        with stores.open_file(path) as stream:
             file = pq.ParquetFile(stream)
             key, frame = _key(path, file.schema_arrow), frame_column(file.schema_arrow.names)
             if _grouped(path, key, file.read([key])[key]):

@@ -4,16 +4,17 @@ A wrong length cannot be resynchronised, so it ends the file with one BadRecord 
 just its record. A declared length is believed only after its checksum, and only within the file's size.
 """
 
+import io
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import fsspec
 import google_crc32c
 import numpy as np
 
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.episode import BadRecord, Where
 
@@ -43,7 +44,7 @@ def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytea
 
     (A fresh one for each record is given back to the system each time, and the page faults cost more than the reading.)
     """
-    filesystem, path = fsspec.core.url_to_fs(file)
+    filesystem, path = stores.filesystem(file)
     size, offset, number = filesystem.size(path), 0, 0
     buffer = bytearray(SMALLEST_BUFFER)
     with filesystem.open(path, "rb") as stream:
@@ -79,7 +80,7 @@ def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytea
             offset, number = offset + where.length, number + 1
 
 
-def _fill(stream: fsspec.spec.AbstractBufferedFile, view: memoryview) -> int:
+def _fill(stream: io.BufferedIOBase, view: memoryview) -> int:
     """Reads until the view is full or the file ends; returns the bytes read."""
     got = 0
     while got < len(view):
@@ -112,7 +113,7 @@ def frame_words(path: str) -> Iterator[bytes]:
 def read_record(file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> bytes | BadRecord:
     """The data of one record by its byte range, as an index recorded it."""
     where = Where(file, offset, length, number)
-    filesystem, path = fsspec.core.url_to_fs(file)
+    filesystem, path = stores.filesystem(file)
     raw: bytes = filesystem.cat_file(path, start=offset, end=offset + length)
     if len(raw) != length or length < HEADER + FOOTER:
         refuse_pointer_at(file)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fasttok import ActionTokenizer
 from fasttok.common.console import track
+from fasttok.common.stores import kind_at
 from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
@@ -85,7 +86,7 @@ def place_tokenizer(
         return None
     folder = join(out, TOKENIZER)
     fs, path = filesystem(folder)
-    if fs.exists(join(path, CONFIG_LAST)):
+    if kind_at(fs, join(path, CONFIG_LAST)):
         placed = load_tokenizer(folder)
         if given is not None and given.fingerprint != placed.fingerprint:
             raise InputError(

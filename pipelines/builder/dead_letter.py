@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import fsspec
-
 from fasttok.common import json_files
+from fasttok.common.stores import open_file
 from pipelines.common.files import join
 from pipelines.shards.writer import shard_name
 
@@ -52,9 +51,9 @@ def example(folder: str, shard: int, total: int, reason: str) -> str:
     """The first frame of a shard that was left out for a reason, in words; "" if the shard's dead letters are gone."""
     path = rejected_path(folder, shard, total)
     try:
-        with fsspec.open(path, "r", encoding="utf-8") as stream:
+        with open_file(path) as stream:
             for line in stream:
-                letter = json_files.read(DeadLetter, line, path)
+                letter = json_files.read(DeadLetter, line.decode(), path)
                 if letter.reason == reason:
                     return f"{letter.detail} ({letter.source}: {letter.file}, record {letter.episode})"
     except FileNotFoundError:

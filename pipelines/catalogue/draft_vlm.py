@@ -5,6 +5,7 @@ import re
 
 import pyarrow.parquet as pq
 
+from fasttok.common.stores import kind_at
 from fasttok.episodes.features import Feature
 from pipelines.common.image_headers import CLAIMS
 from pipelines.vlm import webdataset
@@ -20,7 +21,7 @@ Draft = tuple[list[str], list[str]]  # lines of YAML, what is not clear
 def propose(directory: str) -> tuple[str, list[str]] | None:
     """(YAML of an entry, what could not be told) for a folder, None if nothing is recognised."""
     place = ConfinedFolder(directory)
-    if not place.fs.isdir(place.root):
+    if kind_at(place.fs, place.root) != "directory":
         return None
     paths = place.fs.find(place.root, maxdepth=3)[:MOST_FILES]
     files = sorted(place.relative(path) for path in paths)

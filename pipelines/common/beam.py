@@ -20,7 +20,7 @@ from fasttok.common.console import progress
 from fasttok.common.output_folder import HALF_WRITTEN
 from fasttok.errors import InputError, require
 from pipelines.common.beam_flags import DIRECT, cannot_start, runner_of
-from pipelines.common.files import filesystem, is_local, join
+from pipelines.common.files import filesystem, is_local, join, reaching
 from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,9 @@ def build_graph(pipeline: Any, stage: Stage) -> None:
 def counted(job: Any, work: Work, namespace: str) -> None:
     """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run."""
     metrics = require("apache_beam.metrics", "pipelines", f"{namespace} with Beam")
-    for name, count in asdict(work(job)).items():
+    with reaching(getattr(job, "file", namespace)):
+        counts = work(job)
+    for name, count in asdict(counts).items():
         metrics.Metrics.counter(namespace, name).inc(count)
 
 
@@ -142,8 +144,12 @@ def live_file(folder: str) -> str | None:
 def finish(folder: str) -> None:
     """Removes what only the run needed, and what killed runs left half-written."""
     fs, path = filesystem(join(folder, WORK))
-    fs.rm(path, recursive=True)
-    if is_local(fs):
+    if not is_local(fs):
+        fs.invalidate_cache()
+        for name in fs.find(path):  # one by one, as `rm` takes a `[` or `*` of the folder's name for a pattern
+            fs.rm_file(name)
+    else:
+        fs.rm(path, recursive=True)
         for file in Path(folder).rglob(".*.tmp"):
             if HALF_WRITTEN.match(file.name):
                 file.unlink(missing_ok=True)

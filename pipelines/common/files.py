@@ -13,24 +13,16 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.common.stores import filesystem as filesystem
+from fasttok.common.stores import is_url, kind_at
+from fasttok.common.stores import reaching as reaching
 from fasttok.errors import InputError
 
 BLOCK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a path or URL, and the path on it.
-
-    Raises:
-        InputError: the protocol is unknown, or its package is not installed.
-    """
-    try:
-        return cast(tuple[fsspec.AbstractFileSystem, str], fsspec.core.url_to_fs(url))
-    except (ValueError, ImportError) as error:
-        raise InputError(f"{url}: {error}") from None
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
@@ -56,13 +48,15 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
     """
     fs, path = filesystem(url)
     if not is_local(fs):
-        stream = fs.open(path, "wb")
+        with _writable(url):
+            stream = fs.open(path, "wb")
         try:
             yield cast(BinaryIO, stream)
+            with _writable(url):
+                stream.close()
         except BaseException:
-            stream.discard()
+            _discard(stream)
             raise
-        stream.close()
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +78,26 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def _writable(url: str) -> Iterator[None]:
+    """Says plainly that a store does not take a file."""
+    try:
+        with reaching(url):
+            yield
+    except OSError as error:
+        raise InputError(
+            f"{url} cannot be written ({type(error).__name__}: {error}); check the URL and your credentials"
+        ) from None
+
+
+def _discard(stream: Any) -> None:
+    """Gives up a half-written object. Its destructor must not do what `close` does: put what it holds under the final name."""
+    with suppress(Exception):
+        stream.discard()
+    if isinstance(stream, AbstractBufferedFile):
+        stream.closed = True
+
+
 def write_json(url: str, value: Any) -> None:
     """Writes JSON with sorted keys, atomically; the same value gives the same bytes."""
     with atomic_write(url) as stream:
@@ -98,9 +112,12 @@ def read_json(url: str, what: str) -> Any:
     """
     fs, path = filesystem(url)
     try:
-        return json.loads(fs.cat_file(path))
+        with reaching(url):
+            return json.loads(fs.cat_file(path))
     except FileNotFoundError:
         raise InputError(f"{url} does not exist: expected {what}") from None
+    except InputError:
+        raise
     except (ValueError, OSError) as error:
         refuse_pointer_at(url)
         raise InputError(f"{url}: expected {what}, but it cannot be read: {error}") from None
@@ -109,13 +126,13 @@ def read_json(url: str, what: str) -> Any:
 def absolute(path: str) -> str:
     """A path or URL as workers elsewhere on this machine can use it: without `/` at its end, local ones from the root on."""
     path = str(path).rstrip("/")
-    return path if "://" in path else os.path.realpath(path)
+    return path if is_url(path) else os.path.realpath(path)
 
 
 def exists(url: str) -> bool:
     """Whether there is such a file or folder."""
     fs, path = filesystem(url)
-    return bool(fs.exists(path))
+    return bool(kind_at(fs, path))
 
 
 def remove(url: str) -> None:

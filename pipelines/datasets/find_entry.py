@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import fsspec
-
+from fasttok.common import stores
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from mixtures.yaml_lines import decoded
@@ -39,8 +38,8 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
             entry = parse_entry(decoded(data, str(file)), str(file))
             if entry.name == dataset:
                 return _placed(entry, str(file.absolute().parent))
-    filesystem, root = fsspec.core.url_to_fs(directory)
-    if filesystem.isfile(f"{root}/{OWN_ENTRY}"):
+    filesystem, root = stores.filesystem(directory)
+    if stores.kind_at(filesystem, f"{root}/{OWN_ENTRY}") == "file":
         where = f"{directory}/{OWN_ENTRY}"
         return _placed(parse_entry(decoded(filesystem.cat_file(f"{root}/{OWN_ENTRY}"), where), where), directory)
     known = packaged()

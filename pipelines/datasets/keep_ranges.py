@@ -8,10 +8,10 @@ import json
 from dataclasses import replace
 from functools import lru_cache
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes import Episode
 from fasttok.episodes.dataset_entry import DatasetEntry, KeepRanges
@@ -98,7 +98,7 @@ def kept_steps(ranges: KeepRanges | None, episode: Episode) -> NDArray[np.bool_]
 
 def _bytes(file: str) -> bytes:
     try:
-        with fsspec.open(file, "rb") as stream:
+        with stores.open_file(file) as stream:
             return bytes(stream.read())
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"keep-ranges {file} cannot be read: {error}") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from fasttok.common import json_files
 from fasttok.common.names import plain_name
+from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.index_file import FORMAT_VERSION
@@ -126,7 +127,7 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
 def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     """A folder of questions or captions."""
     fs, path = filesystem(directory)
-    if not fs.exists(path):
+    if not kind_at(fs, path):
         raise InputError(f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml")
     if fs.isfile(path):
         raise InputError(f"{directory} is a file; expected the folder of a dataset")
@@ -174,7 +175,7 @@ def _matching(directory: str, split: str, pattern: str) -> list[str]:
     names = [pattern]
     if glob.has_magic(pattern):
         names = sorted(place.relative(path) for path in place.fs.glob(f"{glob.escape(place.root)}/{pattern}"))
-    present = [name for name in names if place.fs.isfile(f"{place.root}/{name}")]
+    present = [name for name in names if kind_at(place.fs, f"{place.root}/{name}") == "file"]
     if not present:
         raise InputError(f"{directory}: split {split} has no file {pattern}")
     for name in present:
@@ -197,7 +198,7 @@ def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
         return
     place = ConfinedFolder(directory)
     path = join(place.root, entry.images.format(split=split))
-    if not place.fs.exists(path):
+    if not kind_at(place.fs, path):
         raise InputError(
             f"{directory}: no images folder {entry.images.format(split=split)!r}; set `images:` in the dataset entry"
         )

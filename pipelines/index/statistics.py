@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from fasttok.actions.chunks import chunks_at, horizon_steps
 from fasttok.actions.quantiles import summarize
 from fasttok.actions.representation import Representation
+from fasttok.common import stores
 from fasttok.common.console import progress
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes.index import read_file
@@ -191,7 +191,7 @@ class ChunkMaker:
 def _batches(base: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     path = f"{base}.steps.parquet"
     try:
-        with fsspec.open(path, "rb") as stream:
+        with stores.open_file(path) as stream:
             yield from pq.ParquetFile(stream).iter_batches(ROWS, columns=columns)
     except (FileNotFoundError, pa.ArrowException) as error:
         refuse_pointer_at(path)

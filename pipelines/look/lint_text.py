@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fasttok.common.stores import is_url, kind_at
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
 from pipelines.common.findings import Findings, Level
@@ -72,9 +73,9 @@ def read_held_out(given: Sequence[str]) -> HeldOut:
 
 def _file(name: str) -> bytes | None:
     """What is in a file of this name, None if there is none."""
-    if "://" in name:
+    if is_url(name):
         fs, path = filesystem(name)
-        return fs.cat_file(path) if fs.isfile(path) else None
+        return fs.cat_file(path) if kind_at(fs, path) == "file" else None
     try:
         return Path(name).read_bytes() if Path(name).is_file() else None
     except (OSError, ValueError):  # a pattern that is no name

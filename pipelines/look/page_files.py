@@ -8,6 +8,7 @@ import tyro
 from fsspec import AbstractFileSystem
 
 from fasttok.common.output_file import check_writable
+from fasttok.common.stores import kind_at
 from fasttok.errors import InputError
 from pipelines.common.files import atomic_write, filesystem, is_local
 
@@ -51,7 +52,7 @@ def check_page(path: str | None) -> None:
 
 
 def _check(path: str, fs: AbstractFileSystem, place: str) -> None:
-    if fs.isdir(place) or (fs.exists(place) and fs.head(place, len(BEGINS)) != BEGINS):
+    if (there := kind_at(fs, place)) == "directory" or (there and fs.head(place, len(BEGINS)) != BEGINS):
         raise InputError(f"{path} exists and is not a page, so it is left alone; give --html another FILE")
 
 

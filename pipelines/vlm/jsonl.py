@@ -3,8 +3,7 @@
 import json
 from collections.abc import Iterator
 
-import fsspec
-
+from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
@@ -36,7 +35,7 @@ def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
     """A JSONL file cut into ranges of so many lines: (first byte, byte past the last, number of the first line)."""
     ranges: list[Range] = []
     start = first = seen = at = 0
-    with fsspec.open(file, "rb") as stream:
+    with stores.open_file(file) as stream:
         while block := stream.read(BLOCK):
             refuse_pointer(block, file)
             place = -1
@@ -54,7 +53,7 @@ def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
 def lines(file: str, span: Range) -> Iterator[tuple[Where, bytes] | BadRecord]:
     """The lines between two bytes, in order; `where.number` is the line's number, blank ones are no records."""
     offset, stop, number = span
-    with fsspec.open(file, "rb") as stream:
+    with stores.open_file(file) as stream:
         stream.seek(offset)
         while (stop is None or offset < stop) and (line := stream.readline(MAX_TEXT + 1)):
             length = len(line)

@@ -9,8 +9,7 @@ image are filtered; ones with several images are rejected.
 from collections.abc import Iterator
 from dataclasses import replace
 
-import fsspec
-
+from fasttok.common import stores
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
@@ -50,7 +49,7 @@ def is_array(file: str) -> bool:
     Raises:
         InputError: it begins like neither.
     """
-    with fsspec.open(file, "rb") as stream:
+    with stores.open_file(file) as stream:
         start = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if start not in (b"[", b"{"):
         raise InputError(f"{file}: expected a JSON array or JSON lines, got a file that begins with {start!r}")

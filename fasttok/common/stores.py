@@ -1,0 +1,187 @@
+"""Where a path or URL leads: a disk, or a store that fsspec has a driver for. Nothing else here asks fsspec for either.
+
+What begins as `scheme://` is a URL. Everything else is a local path, whatever signs its name has: `::`, `#`, `?`, `*`, `[`, or a
+`://` further on. fsspec itself takes `::` for a chain of file systems and `://` anywhere for a scheme.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Literal, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import known_implementations
+
+from fasttok.errors import InputError
+
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+CHAIN = re.compile(r"[A-Za-z][\w+.-]*::[A-Za-z][\w+.:-]*://|[A-Za-z][\w+.-]+://.*::[A-Za-z][\w+.-]*://", re.DOTALL)
+# The words after `pip install` that bring a scheme's driver; fsspec's own words for the others.
+PACKAGES = {
+    "gs": "'fasttok-vla[gcp]'",
+    "gcs": "'fasttok-vla[gcp]'",
+    "s3": "'fasttok-vla[s3]'",
+    "s3a": "'fasttok-vla[s3]'",
+    "hf": "huggingface_hub",
+    "http": "aiohttp requests",
+    "https": "aiohttp requests",
+}
+# Packages whose errors tell of the network, the store or its credentials, never of us.
+DRIVERS = (
+    "aiobotocore",
+    "aiohttp",
+    "azure",
+    "botocore",
+    "gcsfs",
+    "google",
+    "httpx",
+    "httpx2",
+    "huggingface_hub",
+    "requests",
+)
+Kind = Literal["file", "directory", ""]
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL.
+
+    >>> [is_url(path) for path in ("gs://bucket/a::b", "data/a::b", "/data/a://b", "C:/data", "file:///data")]
+    [True, False, False, False, True]
+    """
+    return URL.match(path) is not None
+
+
+def join_scheme(url: str, path: str) -> str:
+    """A path on the file system of `url`, as a URL if that is one.
+
+    >>> join_scheme("gs://bucket/data", "bucket/data/a.npz"), join_scheme("data", "/home/data/a.npz")
+    ('gs://bucket/data/a.npz', '/home/data/a.npz')
+    """
+    scheme = URL.match(url)
+    return f"{scheme[0]}{path}" if scheme and not is_url(path) else path
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or URL, and the path on it.
+
+    Raises:
+        InputError: the scheme is unknown, its package is not installed, or it is a chain of file systems.
+    """
+    url = os.fspath(url)
+    if CHAIN.match(url):
+        raise InputError(
+            f"{url} is a chain of file systems (fsspec's `::`), which fasttok does not take; give the URL of the store "
+            f"itself, or a local folder of that name as ./{url}"
+        )
+    found = URL.match(url)
+    scheme = found[1].lower() if found else "file"
+    try:
+        kind = fsspec.get_filesystem_class(scheme)
+        fs = fsspec.filesystem(scheme, **kind._get_kwargs_from_urls(url))
+        return cast(tuple[fsspec.AbstractFileSystem, str], (fs, kind._strip_protocol(url)))
+    except ImportError as error:
+        words = f"run: pip install {PACKAGES[scheme]}" if scheme in PACKAGES else error
+        raise InputError(f"{url}: {scheme}:// needs a package that is not installed; {words}") from None
+    except ValueError as error:
+        if scheme in known_implementations:
+            raise InputError(f"{url} cannot be opened: {error}") from None
+        raise InputError(
+            f"{url}: no file system is known for {scheme}://; for a local folder of that name give ./{url}"
+        ) from None
+    except Exception as error:
+        if unreachable(error) is None and isinstance(
+            error, TypeError | OSError
+        ):  # it reads from another one, such as zip://
+            raise InputError(f"{url} cannot be opened by its URL alone: {error}; unpack or copy it") from None
+        raise _reworded(error, url) from None
+
+
+def fresh(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """As `filesystem`, with nothing remembered of earlier listings: for whoever opens what another process wrote."""
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    return fs, path
+
+
+def kind_at(fs: fsspec.AbstractFileSystem, path: str) -> Kind:
+    """What lies there, "" for nothing. Unlike fsspec's `exists`, a store that cannot be reached is an error.
+
+    Raises:
+        InputError: the store cannot be reached, or refuses.
+    """
+    if isinstance(fs, LocalFileSystem):
+        return "directory" if fs.isdir(path) else "file" if fs.exists(path) else ""
+    try:
+        return "directory" if fs.info(path)["type"] == "directory" else "file"
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except Exception as error:
+        raise _reworded(error, str(fs.unstrip_protocol(path))) from None
+
+
+@contextmanager
+def open_file(url: str) -> Iterator[BinaryIO]:
+    """A file for reading bytes."""
+    with opened(url) as stream:
+        yield stream
+
+
+def opened(url: str) -> BinaryIO:
+    """A file for reading bytes, which the caller closes."""
+    fs, path = filesystem(url)
+    return cast(BinaryIO, fs.open(path, "rb"))
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Says plainly if a store fails that the block reads or writes.
+
+    Raises:
+        InputError: the store cannot be reached, or refuses.
+    """
+    try:
+        yield
+    except Exception as error:
+        if unreachable(error) is None:
+            raise
+        raise _reworded(error, url) from error
+
+
+def unreachable(error: BaseException) -> str | None:
+    """What an error says of a store, in one line; None if it tells of something else.
+
+    >>> unreachable(ValueError("x")), unreachable(ConnectionResetError("reset by peer"))
+    (None, 'ConnectionResetError: reset by peer')
+    """
+    kind = type(error)
+    package = kind.__module__.partition(".")[0]
+    network = isinstance(error, ConnectionError | TimeoutError | socket.gaierror) and not isinstance(
+        error, BrokenPipeError
+    )
+    if isinstance(error, FileNotFoundError | InputError) or not (network or package in DRIVERS):
+        return None
+    return f"{kind.__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+
+
+def _reworded(error: Exception, url: str) -> Exception:
+    """An error of a store in plain words; another one as it is."""
+    text = unreachable(error)
+    if text is None and not isinstance(error, OSError):
+        return error
+    said = text or f"{type(error).__name__}: {_first_line(error)}"
+    offline = os.environ.get("HF_HUB_OFFLINE", os.environ.get("TRANSFORMERS_OFFLINE", "")).lower()
+    if url.startswith("hf://") and offline in ("1", "true", "yes", "on"):
+        return InputError(
+            f"{url} cannot be reached, as HF_HUB_OFFLINE is set; unset it, or download the data and give the local folder"
+        )
+    return InputError(
+        f"{url} cannot be reached ({said.rstrip('.')}); check the URL, the network and your credentials, then run the same "
+        "command again, or copy the data and give the local folder (docs/scale.md)"
+    )

@@ -1,0 +1,61 @@
+"""The whole chain in folders whose names hold signs that fsspec, glob or URLs give a meaning."""
+
+import shutil
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from fasttok.cli import Fit
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
+from pipelines.look.lint import LintConfig, run_lint
+from pipelines.shards import ShardReader
+from tests.chain import Chain
+
+PLANAR = "tabletop_planar/1.0.0"
+MIXTURE = "name: mine\nsources:\n  - {dataset: tabletop_planar, weight: 1}\n"
+ODD = "a::b#c?d*e[f]{g} %20~://h"
+
+
+def chain_in(data: str, work: str, local: Path) -> list[object]:
+    """Index, fit, build, read and lint below `work`; what of it does not depend on the place."""
+    mixture = local / "mine.yaml"
+    mixture.write_text(MIXTURE)
+    index = run_index(IndexConfig((data,), f"{work}/index"), [])
+    Fit((f"{work}/index",), local / "T", vocab_size=300).run()
+    config = BuildConfig(str(mixture), f"{work}/shards", 60, f"{work}/index", tokenizer=str(local / "T"), shards=2)
+    run_build(config, [])
+    reader = ShardReader(f"{work}/shards", verify=True)
+    run_lint(LintConfig(f"{work}/shards"))
+    ids = [i for batch in reader.batches(20, mode="block", epochs=1) for i in batch["sample_id"]]
+    return [index.digest, [shard.sha256 for shard in reader.manifest.shards], ids]
+
+
+@pytest.fixture(scope="module")
+def plain(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    folder = tmp_path_factory.mktemp("plain")
+    return chain_in(str(chain.data / PLANAR), str(folder), folder)
+
+
+def test_odd_local_names_give_the_same(chain: Chain, plain: list[object], tmp_path: Path) -> None:
+    folder = tmp_path / ODD
+    folder.mkdir(parents=True)
+    shutil.copytree(chain.data / PLANAR, folder / PLANAR)
+    assert chain_in(str(folder / PLANAR), f"{tmp_path}/{ODD}", folder) == plain
+    assert not (folder / "index" / ".unfinished").exists()
+
+
+def test_odd_names_in_a_store_give_the_same(chain: Chain, plain: list[object], tmp_path: Path) -> None:
+    fs = fsspec.filesystem("memory")
+    url = f"memory://{uuid.uuid4().hex}/a#c?d*e[f]g"
+    other = url.replace("d*e[f]", "dxef")  # what the name fits as a pattern
+    fs.pipe_file(f"{other}/index/.unfinished/mine", b"x")
+    for file in (chain.data / PLANAR).iterdir():
+        fs.pipe_file(f"{url}/{PLANAR}/{file.name}", file.read_bytes())
+    assert chain_in(f"{url}/{PLANAR}", url, tmp_path) == plain
+    assert fs.cat_file(f"{other}/index/.unfinished/mine") == b"x"
+    assert not fs.find(f"{url}/index/.unfinished")
