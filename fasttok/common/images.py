@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+FORMATS = ("JPEG", "PNG", "WEBP")  # that shards hold, by Pillow's names
 MAX_PIXELS = 64_000_000  # larger is a decompression bomb, not a camera
 Filter = Literal["bilinear", "bicubic"]
 """How the pixels of another size follow from those of an image."""
@@ -22,7 +23,7 @@ class UndecodableError(ValueError):
     """An image that cannot be decoded."""
 
 
-def opened(data: bytes | memoryview, formats: tuple[str, ...] | None = ("JPEG", "PNG")) -> "Image":
+def opened(data: bytes | memoryview, formats: tuple[str, ...] | None = FORMATS) -> "Image":
     """An encoded image of which only the header was read.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Encoded images, looked at without decoding: is this a JPEG or PNG, of a sane size, and what its name says?"""
+"""Encoded images, looked at without decoding: is this a JPEG, PNG or WebP, of a sane size, and what its name says?"""
 
 import struct
 
@@ -34,7 +34,7 @@ def format_of(data: bytes) -> str:
             return name
     if data[:4] in (b"II*\0", b"MM\0*"):
         return "TIFF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if is_webp(data):
         return "WebP"
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     return "AVIF" if brand in (b"avif", b"avis") else "HEIC" if brand in (b"heic", b"heix", b"mif1") else ""
@@ -53,22 +53,26 @@ def check_extension(data: bytes, name: str) -> str:
     return f"named .{extension}, holds a {found}" if found and CLAIMS.get(extension, found) != found else ""
 
 
-def check_header(data: bytes) -> str:
+def check_header(data: bytes, webp: bool = False) -> str:
     """What is wrong with an encoded image, "" if its header is sound.
+
+    Args:
+        data: its bytes.
+        webp: WebP is welcome too: shards may hold it, source datasets may not.
 
     >>> check_header(b"GIF89a")
     'a GIF, neither JPEG nor PNG'
     """
-    size = png_size(data) if data.startswith(PNG_MAGIC) else jpeg_size(data) if data.startswith(b"\xff\xd8") else None
     if is_pointer(data):
         return POINTER
-    if size is None:
-        known = format_of(data)
-        found = f"a {known}, neither JPEG nor PNG" if known else f"neither JPEG nor PNG (starts with {data[:4].hex()})"
+    known = format_of(data)
+    if known not in ("JPEG", "PNG", "WebP")[: 2 + webp]:
+        neither = "neither JPEG nor PNG" + " nor WebP" * webp
+        found = f"a {known}, {neither}" if known else f"{neither} (starts with {data[:4].hex()})"
         return found if data else "no bytes"
     if len(data) > MAX_BYTES:
         return f"{len(data):,} bytes, more than {MAX_BYTES:,}"
-    width, height = size
+    width, height = image_size(data)
     if width < 1 or height < 1:
         return "a truncated or damaged header"
     if width * height > MAX_PIXELS:
@@ -77,7 +81,37 @@ def check_header(data: bytes) -> str:
         return "a JPEG without its end marker: truncated"
     if data.startswith(PNG_MAGIC) and b"IEND" not in data[-16:]:
         return "a PNG without its end chunk: truncated"
-    return ""
+    return _webp_problem(data) if known == "WebP" else ""
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """(width, height) that the header of a JPEG, PNG or WebP says, (0, 0) if it is damaged."""
+    return png_size(data) if data.startswith(PNG_MAGIC) else webp_size(data) if is_webp(data) else jpeg_size(data)
+
+
+def is_webp(data: bytes) -> bool:
+    """Whether the first 12 bytes are those of a WebP."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a WebP, (0, 0) if its header is damaged."""
+    kind = data[12:16]
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a" and len(data) >= 30:  # a key frame
+        width, height = struct.unpack("<HH", data[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L" and data[20:21] == b"\x2f" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X" and len(data) >= 30:
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    return 0, 0
+
+
+def _webp_problem(data: bytes) -> str:
+    if int.from_bytes(data[4:8], "little") + 8 > len(data):
+        return "a WebP shorter than it says: truncated"
+    return "an animated WebP, not one picture" if data[12:16] == b"VP8X" and data[20] & 2 else ""
 
 
 def png_size(data: bytes) -> tuple[int, int]:

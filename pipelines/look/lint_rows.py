@@ -206,7 +206,7 @@ class RowChecks:
                 if count:
                     self._seen[code].cameras[slot] = self._seen[code].cameras.get(slot, 0) + count
             for row, data in enumerate(images.to_pylist()):
-                wrong = check_header(data) if data is not None else ""
+                wrong = check_header(data, webp=True) if data is not None else ""
                 if wrong:
                     name = self._sources[codes[row]][0]
                     where, expected = f"{shard} row {at + row}", f"a picture in {column}"

@@ -8,7 +8,7 @@ import numpy as np
 from fasttok import ActionTokenizer
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
-from pipelines.common.image_headers import check_header, jpeg_size, png_size
+from pipelines.common.image_headers import check_header, image_size
 from pipelines.look.row_curves import action_section, coefficient_titles, state_section
 from pipelines.look.shared_sections import chunk_words, clip
 from pipelines.look.stored_row import StoredRow
@@ -102,8 +102,8 @@ def cameras(row: StoredRow, source: ManifestSource, allowance: PictureAllowance)
             if slot in source.cameras:
                 figures.append(tag("figure", tag("div", "absent", class_="none"), tag("figcaption", slot)))
             continue
-        wrong = check_header(data)
-        width, height = (png_size if html.image_kind(data) == "png" else jpeg_size)(data) if not wrong else (0, 0)
+        wrong = check_header(data, webp=True)
+        width, height = image_size(data) if not wrong else (0, 0)
         swapped = slot in source.bgr
         size = f"{width} x {height} {html.image_kind(data).upper()}, {len(data) / 1000:,.1f} kB"
         notes = [slot, BREAK, f"not a picture: {wrong}" if wrong else size]

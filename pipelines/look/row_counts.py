@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.console import log
 from fasttok.common.html import image_kind
-from pipelines.common.image_headers import jpeg_size, png_size
+from pipelines.common.image_headers import image_size, jpeg_size
 from pipelines.look.ranges import Range, ranges
 from pipelines.look.scan import lists, scan, shards_tokenizer, source_codes
 from pipelines.look.value_histogram import ValueHistogram
@@ -159,8 +159,10 @@ def add_pictures(batch: pa.RecordBatch, codes: NDArray[np.int64], counts: Sequen
             start, stop = ends[row], ends[row + 1]
             head = bytes(view[start : min(stop, start + HEADER)])
             kind = image_kind(head)
-            width, height = png_size(head) if kind == "png" else jpeg_size(head)
-            if not width and stop - start > HEADER:  # a large thumbnail or profile stands before the size
+            width, height = image_size(head)
+            if (
+                not width and kind == "jpeg" and stop - start > HEADER
+            ):  # a large thumbnail or profile stands before the size
                 width, height = jpeg_size(bytes(view[start:stop]))
             one = counts[codes[row]]
             one.pictures[slot, kind, width, height] += 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.common.image_headers import jpeg_size, png_size
+from pipelines.common.image_headers import format_of, image_size
 from pipelines.look.stored_row import StoredRow
 from pipelines.shards.manifest import ManifestSource
 
@@ -60,6 +60,5 @@ def describe_image(slot: str, data: bytes) -> str:
     >>> describe_image("wrist", b"not a picture")
     'wrist 0x0 JPEG 13 B'
     """
-    png = data.startswith(b"\x89PNG")
-    width, height = png_size(data) if png else jpeg_size(data)
-    return f"{slot} {width}x{height} {'PNG' if png else 'JPEG'} {len(data):,} B"
+    width, height = image_size(data)
+    return f"{slot} {width}x{height} {format_of(data) or 'JPEG'} {len(data):,} B"

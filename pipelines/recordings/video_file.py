@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from fasttok.common.lfs_pointer import POINTER, is_pointer
 from fasttok.errors import require
 from pipelines.common.files import filesystem, is_local
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-LFS = b"version https://git-lfs"
 HEAD = 64  # bytes that tell what a file is
 
 
@@ -78,8 +78,8 @@ def _unopened(url: str, error: Exception) -> str:
         head = stream.read(HEAD)
     if not head:
         return "is empty"
-    if head.startswith(LFS):
-        return "is a Git LFS pointer, not the video itself; run: git lfs pull"
+    if is_pointer(head):
+        return f"cannot be read: {POINTER}"
     if head[4:8] == b"ftyp":
         return "is an MP4 without its index (moov): its recording or its copy was cut off"
     if b"\0" not in head or head.startswith((b"\x89PNG", b"\xff\xd8")):

@@ -36,7 +36,7 @@ Started = tuple[DecodedImages, list[Future[None]]]  # the images, and the tasks 
 
 
 class ImageDecoder:
-    """Decodes JPEG and PNG to one size, in order.
+    """Decodes JPEG, PNG and WebP to one size, in order.
 
     Example:
         >>> decoder = ImageDecoder((224, 224))  # doctest: +SKIP
@@ -75,7 +75,7 @@ class ImageDecoder:
             names: of each image, for messages.
 
         Raises:
-            InputError: names the image that is neither JPEG nor PNG, is damaged, too large, or of another size.
+            InputError: names the image that is not JPEG, PNG or WebP, is damaged, too large, or of another size.
         """
         return self._wait(self._start(images, names))
 

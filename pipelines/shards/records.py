@@ -4,7 +4,7 @@
     ├── kind            string   "robot" | "vqa" | "caption"
     ├── source          string   the mixture's source that asked for this row
     ├── sample_id       string   unique in the shards: source/file/episode/step/repeat
-    ├── image           the encoded bytes as the source held them (JPEG or PNG); null where the camera is absent
+    ├── image           encoded: as the source held it, or as the build encoded pixels (JPEG, PNG or WebP); null if it is absent
     │   ├── image/primary          binary
     │   ├── image/secondary        binary
     │   ├── image/wrist            binary

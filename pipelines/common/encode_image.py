@@ -1,0 +1,112 @@
+"""Pixels to the bytes of an image, of another size if a mixture asks for it: the only place where a build encodes images."""
+
+import io
+import platform
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common import images
+from fasttok.errors import InputError, require, unknown_name
+from mixtures.spec import Resize
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageFormat = Literal["jpeg", "png", "webp"]
+"""How pixels are encoded. PNG loses nothing; JPEG and WebP lose what their quality says."""
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+QUALITY = 95
+
+
+def encode(
+    pixels: NDArray[np.uint8],
+    format: ImageFormat = "jpeg",
+    quality: int = QUALITY,
+    resize: Resize | None = None,
+    bgr: bool = False,
+) -> bytes:
+    """Pixels encoded once, after they got their size.
+
+    Args:
+        pixels: (H, W, 3) RGB.
+        format: of the result.
+        quality: of JPEG and WebP, in [1, 100]; that of `resize` is for images that were encoded before.
+        resize: the size, and how to fit; None for the pixels' own.
+        bgr: the channels are stored reversed, and are turned.
+
+    Raises:
+        InputError: Pillow is not installed; the pixels are no image, or the format is unknown.
+    """
+    image_module = require("PIL.Image", "pipelines", "encoding images")
+    if format not in IMAGE_FORMATS:
+        raise unknown_name("image format", format, IMAGE_FORMATS)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise InputError(f"pixels of shape {pixels.shape} and type {pixels.dtype}; expected (height, width, 3) uint8")
+    picture = image_module.fromarray(np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels))
+    return encoded(picture if resize is None else fitted(picture, picture.size, resize), format, quality)
+
+
+def encoded(picture: "Image", form: ImageFormat, quality: int) -> bytes:
+    """An RGB picture in a format. The same libraries give the same bytes (see `versions`).
+
+    Raises:
+        InputError: the format has no pictures of that size.
+    """
+    out = io.BytesIO()
+    options = {} if form == "png" else {"quality": quality}
+    try:
+        picture.save(out, form.upper(), **options)
+    except (OSError, ValueError) as error:  # WebP has no more than 16,383 pixels a side, JPEG 65,500
+        raise InputError(f"{picture.width} x {picture.height} pixels cannot be encoded as {form}: {error}") from None
+    return out.getvalue()
+
+
+def fitted(picture: "Image", size: tuple[int, int], to: Resize) -> "Image":
+    """A picture of the size that a mixture asks for (bicubic); the very picture if it has that size.
+
+    Args:
+        picture: RGB.
+        size: (width, height) that it was recorded with; it may have been decoded at a half or a quarter.
+        to: the size, and how to fit.
+    """
+    frame = (to.width, to.height)
+    inner = images.inner_size(size, frame, to.fit)
+    return images.resized(picture, inner, "bicubic", frame if to.fit == "pad" else None)
+
+
+def target(width: int, height: int, to: Resize) -> tuple[int, int]:
+    """(width, height) that an image of this size comes out with.
+
+    >>> target(640, 480, Resize(224, 224)), target(640, 480, Resize(224, 224, "pad"))
+    ((224, 168), (224, 224))
+    """
+    if to.fit == "inside" and width and height:
+        return images.inner_size((width, height), (to.width, to.height), "inside")
+    return to.width, to.height
+
+
+def versions(video: bool = True) -> dict[str, str]:
+    """What decides the bytes of encoded frames: name -> version, "none" for what this installation lacks.
+
+    Args:
+        video: the frames come from video: PyAV and its FFmpeg decide too, and the kind of processor that they convert colours on.
+    """
+    from PIL import __version__, features
+
+    libraries = {"Pillow": __version__}
+    for name, feature in (
+        ("libjpeg-turbo", "libjpeg_turbo"),
+        ("zlib-ng", "zlib_ng"),
+        ("zlib", "zlib"),
+        ("libwebp", "webp"),
+    ):
+        libraries[name] = str(features.version(feature) or "none")
+    if not video:
+        return libraries
+    av = require("av", "pipelines", "reading video")
+    parts = {
+        name: ".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libavformat", "libswscale")
+    }
+    return {"PyAV": av.__version__, **parts, "processor": platform.machine(), **libraries}

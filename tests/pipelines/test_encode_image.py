@@ -1,0 +1,111 @@
+"""Pixels become the bytes of an image once, at the size that a mixture asks for; and shards may hold WebP."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fasttok.common.images import UndecodableError
+from fasttok.errors import InputError
+from mixtures.spec import Resize
+from pipelines.builder.resize import resized
+from pipelines.common.encode_image import IMAGE_FORMATS, ImageFormat, encode, versions
+from pipelines.common.image_headers import check_header, format_of, image_size
+from pipelines.look.row_summary import describe_image
+from pipelines.shards.decode_images import ImageDecoder
+
+RNG = np.random.default_rng(20)
+
+
+def scene(height: int = 48, width: int = 64) -> np.ndarray:
+    """A smooth picture, red to the right and blue to the bottom."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0] = np.linspace(0, 255, width)
+    pixels[..., 2] = np.linspace(0, 255, height)[:, None]
+    return pixels
+
+
+def pixels_of(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+@pytest.mark.parametrize("form", IMAGE_FORMATS)
+def test_every_format_keeps_the_picture(form: ImageFormat) -> None:
+    data = encode(scene(), form)
+    assert (format_of(data).lower(), image_size(data), check_header(data, webp=True)) == (form, (64, 48), "")
+    error = np.abs(pixels_of(data).astype(int) - scene())
+    assert error.max() == 0 if form == "png" else error.mean() < 3
+    assert encode(scene(), form) == data
+    assert form == "png" or len(encode(scene(), form, quality=30)) < len(data)
+
+
+def test_pixels_get_their_size_before_they_are_encoded_and_exactly_once() -> None:
+    """The same filter and fit as for images that were encoded before: a PNG loses nothing on the way."""
+    large = RNG.integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    for to in (Resize(40, 40, "pad"), Resize(40, 40, "inside"), Resize(30, 80, "stretch")):
+        assert encode(large, "jpeg", 95, to) == resized(encode(large, "png"), to)[0]
+    assert encode(large, resize=Resize(90, 120)) == encode(large)
+
+
+def test_reversed_channels_are_turned_and_views_are_welcome() -> None:
+    assert encode(scene()[..., ::-1], bgr=True) == encode(scene())
+    assert encode(scene()[::-1]) == encode(scene()[::-1].copy())
+
+
+def test_what_is_no_image_is_refused() -> None:
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(InputError, match="expected \\(height, width, 3\\) uint8"):
+            encode(wrong)
+    with pytest.raises(InputError, match="unknown image format 'gif'"):
+        encode(scene(), "gif")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="16384 x 1 pixels cannot be encoded as webp"):
+        encode(np.zeros((1, 16384, 3), np.uint8), "webp")
+
+
+def test_versions_name_what_decides_the_bytes() -> None:
+    assert {"Pillow", "libjpeg-turbo", "libwebp", "PyAV", "libavcodec", "libswscale"} <= versions().keys()
+    assert "PyAV" not in versions(video=False)
+
+
+def webps() -> dict[str, bytes]:
+    """WebP of each layout: lossy, lossless, and with metadata."""
+    found = {}
+    for name, options in {
+        "VP8 ": {},
+        "VP8L": {"lossless": True},
+        "VP8X": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"},
+    }.items():
+        stream = io.BytesIO()
+        Image.fromarray(scene(37, 53)).save(stream, "WEBP", **options)
+        found[name] = stream.getvalue()
+        assert found[name][12:16].decode() == name
+    return found
+
+
+@pytest.mark.parametrize("kind", ["VP8 ", "VP8L", "VP8X"])
+def test_shards_may_hold_webp(kind: str) -> None:
+    data = webps()[kind]
+    assert (image_size(data), check_header(data, webp=True)) == ((53, 37), "")
+    assert check_header(data) == "a WebP, neither JPEG nor PNG"  # source datasets hold none
+    decoded = ImageDecoder().decode([data]).pixels[0]
+    assert decoded.shape == (37, 53, 3)
+    assert np.abs(decoded.astype(int) - scene(37, 53)).mean() < 4
+    assert describe_image("wrist", data) == f"wrist 53x37 WebP {len(data):,} B"
+    assert image_size(resized(data, Resize(20, 20, "pad"))[0]) == (20, 20)
+    for cut in (13, 20, 29, len(data) // 2, len(data) - 1):
+        assert "truncated" in check_header(data[:cut], webp=True)
+    with pytest.raises(InputError, match=r"image 0.*"):
+        ImageDecoder((8, 8)).decode([data[: len(data) // 2]])
+
+
+def test_a_webp_that_moves_is_no_picture() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(scene()).save(stream, "WEBP", save_all=True, append_images=[Image.fromarray(scene()[::-1])])
+    assert check_header(stream.getvalue(), webp=True) == "an animated WebP, not one picture"
+
+
+def test_a_damaged_webp_cannot_be_resized() -> None:
+    data = webps()["VP8 "]
+    with pytest.raises(UndecodableError):
+        resized(data[: len(data) // 2], Resize(20, 20, "pad"))
