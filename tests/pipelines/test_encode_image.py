@@ -1,6 +1,7 @@
 """Pixels become the bytes of an image once, at the size that a mixture asks for; and shards may hold WebP."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,7 @@ def test_reversed_channels_are_turned_and_views_are_welcome() -> None:
 
 
 def test_what_is_no_image_is_refused() -> None:
+    wrong: Any
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(InputError, match="expected \\(height, width, 3\\) uint8"):
             encode(wrong)
@@ -71,11 +73,10 @@ def test_versions_name_what_decides_the_bytes() -> None:
 def webps() -> dict[str, bytes]:
     """WebP of each layout: lossy, lossless, and with metadata."""
     found = {}
-    for name, options in {
-        "VP8 ": {},
-        "VP8L": {"lossless": True},
-        "VP8X": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"},
-    }.items():
+    kinds: dict[str, dict[str, Any]] = {
+        "VP8 ": {}, "VP8L": {"lossless": True}, "VP8X": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"},
+    }  # fmt: skip
+    for name, options in kinds.items():
         stream = io.BytesIO()
         Image.fromarray(scene(37, 53)).save(stream, "WEBP", **options)
         found[name] = stream.getvalue()
