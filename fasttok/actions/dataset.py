@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fasttok.actions.chunks import chunks_at, horizon_steps
 from fasttok.actions.embodiment import Embodiment, Gripper
+from fasttok.actions.left_out import LeftOut
 from fasttok.actions.recordings import (
     ADVICE,
     Embodiments,
@@ -26,8 +27,9 @@ from fasttok.actions.recordings import (
     size_difference,
     source_of,
 )
+from fasttok.actions.step_values import action_of, state_of
 from fasttok.common.temporary import unnamed_file
-from fasttok.episodes import Episode, as_float
+from fasttok.episodes import BadEpisodeError, Episode, episode_of
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class ChunkConfig:
         gain: factor on the scale for each dim, see `Embodiment`.
         episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
         embodiments: whether recordings that name the same robot are one embodiment, see `recordings`.
+        skip_bad: whether episodes that hold NaN or inf, or lack the action, are left out and counted; otherwise the first ends
+            the reading.
     """
 
     horizon: int | None = None
@@ -65,6 +69,7 @@ class ChunkConfig:
     gain: tuple[float, ...] = ()
     episode_share: float = 1.0
     embodiments: Embodiments = "check"
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.episode_share <= 1:
@@ -106,6 +111,40 @@ class Spool:
         self._file.close()
 
 
+@dataclass(frozen=True)
+class EpisodePlace:
+    """Where an episode is.
+
+    Attributes:
+        dataset: its dataset.
+        lot: a number in [0, 1) that its place in the files decides.
+        name: file and episode, for people.
+        steps: number of steps.
+    """
+
+    dataset: str
+    lot: float
+    name: str
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class LocatedChunks:
+    """Chunks of one episode.
+
+    Attributes:
+        name: file and episode, for people.
+        length: number of steps of the episode; what is beyond is padding.
+        steps: (n,) step at which each chunk begins.
+        values: (n, T, D) the chunks.
+    """
+
+    name: str
+    length: int
+    steps: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
 @dataclass
 class EmbodimentActions:
     """One embodiment's episodes, spooled.
@@ -116,7 +155,8 @@ class EmbodimentActions:
         actions: (T, D) of each episode, to learn from or held out.
         references: (T, D) what each chunk's relative dims refer to, for each episode of `actions`.
         proprio: (T, S) of each episode that has it.
-        places: dataset and lot of each episode of `actions`; the lowest lots are held out.
+        places: of each episode of `actions`; the lowest lots are held out.
+        proprio_places: name of each episode of `proprio`.
     """
 
     embodiment: Embodiment
@@ -124,29 +164,33 @@ class EmbodimentActions:
     actions: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     references: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
     proprio: Spool = field(default_factory=Spool)
-    places: dict[Subset, list[tuple[str, float]]] = field(default_factory=lambda: {"train": [], "held_out": []})
+    places: dict[Subset, list[EpisodePlace]] = field(default_factory=lambda: {"train": [], "held_out": []})
+    proprio_places: list[str] = field(default_factory=list)
 
     def hold_out(self) -> None:
         """Moves episodes so that of two or more, of each dataset and of all, at least one is held out and one is not."""
-        lots = [(dataset, lot, subset) for subset in SUBSETS for dataset, lot in self.places[subset]]
-        subsets = [subset for _, _, subset in lots]
+        lots = [place for subset in SUBSETS for place in self.places[subset]]
+        before = [subset for subset in SUBSETS for _ in self.places[subset]]
+        subsets = list(before)
         everyone = list(range(len(lots)))
-        strata = [[i for i in everyone if lots[i][0] == name] for name in dict.fromkeys(lot[0] for lot in lots)]
+        strata = [
+            [i for i in everyone if lots[i].dataset == name] for name in dict.fromkeys(lot.dataset for lot in lots)
+        ]
         for members in (*strata, everyone):
             if len(members) < 2:
                 continue
-            members = sorted(members, key=lambda i: lots[i][1])
+            members = sorted(members, key=lambda i: lots[i].lot)
             if all(subsets[i] == "train" for i in members):
                 subsets[members[0]] = "held_out"
             elif all(subsets[i] == "held_out" for i in members):
                 subsets[members[-1]] = "train"
         if len(lots) == 1:
             subsets = ["train"]
-        if subsets == [subset for _, _, subset in lots]:
+        if subsets == before:
             return
         self.actions, self.references = _dealt(self.actions, subsets), _dealt(self.references, subsets)
         self.places = {
-            subset: [lot[:2] for lot, now in zip(lots, subsets, strict=True) if now == subset] for subset in SUBSETS
+            subset: [lot for lot, now in zip(lots, subsets, strict=True) if now == subset] for subset in SUBSETS
         }
 
     def count(self, subset: Subset) -> int:
@@ -155,6 +199,28 @@ class EmbodimentActions:
 
     def chunks(self, subset: Subset, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
         """Batches of (chunks (n, T, D), reference (n, D) or None), at most `most` chunks, evenly spread over all."""
+        waiting: list[NDArray[Any]] = []
+        near: list[NDArray[Any]] = []
+        for _, _, chunks, reference in self._stored_chunks(subset, most):
+            waiting.append(chunks)
+            if reference is not None:
+                near.append(reference)
+            if sum(map(len, waiting)) >= BATCH:
+                yield self._batch(waiting, near)
+                waiting, near = [], []
+        if waiting:
+            yield self._batch(waiting, near)
+
+    def located(self, subset: Subset, most: int) -> "Iterator[LocatedChunks]":
+        """As `relative_chunks`, by episode."""
+        for episode, steps, stored, near in self._stored_chunks(subset, most):
+            chunks, reference = self._batch([stored], [] if near is None else [near])
+            yield LocatedChunks(episode.name, episode.steps, steps, self._moved(chunks, reference))
+
+    def _stored_chunks(
+        self, subset: Subset, most: int
+    ) -> Iterator[tuple["EpisodePlace", NDArray[np.int64], NDArray[Any], NDArray[Any] | None]]:
+        """Of each episode: its place, the first steps of its chunks, the chunks as stored, and what they refer to."""
         subset = self._or_other(subset)
         actions, what = self.actions[subset], self.embodiment
         total = actions.rows
@@ -164,22 +230,14 @@ class EmbodimentActions:
             encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
         references = iter(self.references[subset]) if what.relative or self.represent is not None else None
         start = 0
-        waiting: list[NDArray[Any]] = []
-        near: list[NDArray[Any]] = []
-        for episode in actions:
+        for place, episode in zip(self.places[subset], actions, strict=True):
             reference = next(references) if references is not None else None
             steps = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + len(episode))] - start
             start += len(episode)
             if not len(steps):
                 continue
-            waiting.append(chunks_at(episode, steps, what.horizon, encoding))
-            if reference is not None:
-                near.append(reference[steps])
-            if sum(map(len, waiting)) >= BATCH:
-                yield self._batch(waiting, near)
-                waiting, near = [], []
-        if waiting:
-            yield self._batch(waiting, near)
+            near = None if reference is None else reference[steps]
+            yield place, steps, chunks_at(episode, steps, what.horizon, encoding), near
 
     def _batch(
         self, chunks: list[NDArray[Any]], references: list[NDArray[Any]]
@@ -195,11 +253,14 @@ class EmbodimentActions:
 
     def relative_chunks(self, subset: Subset, most: int) -> Iterator[NDArray[np.float32]]:
         """As `chunks`, with the reference taken off."""
-        dims = list(self.embodiment.relative)
         for chunks, reference in self.chunks(subset, most):
-            if reference is not None:
-                chunks[..., dims] -= reference[:, None, dims]
-            yield chunks
+            yield self._moved(chunks, reference)
+
+    def _moved(self, chunks: NDArray[np.float32], reference: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        dims = list(self.embodiment.relative)
+        if reference is not None:
+            chunks[..., dims] -= reference[:, None, dims]
+        return chunks
 
     def _or_other(self, subset: Subset) -> Subset:
         """A single episode is learned from and measured on, and where `every` one is held out, none is left to learn from."""
@@ -245,14 +306,22 @@ class Dataset:
                 no control frequency to turn seconds into steps, or recordings of one name that are not one embodiment.
         """
         self.groups: dict[str, EmbodimentActions] = {}
+        self.left_out = LeftOut()
         self._recordings: dict[str, dict[str, Recording]] = {}
         self._every = every
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         for number, episode in enumerate(episodes):
-            if _lot(episode, number, "sample") < config.episode_share:
+            if _lot(episode, number, "sample") >= config.episode_share:
+                continue
+            try:
                 self._add(episode, number, config)
+            except BadEpisodeError as error:
+                if not config.skip_bad:
+                    raise
+                self.left_out.add([error.bad])
         if not self.groups:
-            raise InputError("no episodes: nothing to learn from or to measure")
+            why = "".join(f"; {line}" for line in self.left_out.lines()[:2])
+            raise InputError(f"no episodes: nothing to learn from or to measure{why}")
         if config.embodiments != "together":
             self._compare_sizes()
         if not every:
@@ -288,7 +357,7 @@ class Dataset:
     def _add(self, episode: Episode, number: int, config: ChunkConfig) -> None:
         name = embodiment_name(episode, config.embodiments == "apart")
         action = action_of(episode, config.action_key)
-        proprio = _matrix(episode.steps["proprio"], "proprio", episode) if "proprio" in episode.steps else None
+        proprio = state_of(episode, "")
         represent = self._represent.get(name)
         if name not in self.groups:
             embodiment = self._embodiment(name, episode, action, config)
@@ -309,10 +378,13 @@ class Dataset:
         self._recordings[name][source_of(episode)].sizes.append(np.abs(action).max(0))
         lot = _lot(episode, number, "held out")
         subset: Subset = "held_out" if self._every or lot < HELD_OUT else "train"
-        group.places[subset].append((str(episode.metadata.get("dataset") or ""), lot))
+        name_of_episode = f"{episode.where.file}: {episode_of(episode)}".lstrip(": ")
+        place = EpisodePlace(str(episode.metadata.get("dataset") or ""), lot, name_of_episode, len(action))
+        group.places[subset].append(place)
         group.actions[subset].add(action)
         if proprio is not None:
             group.proprio.add(proprio)
+            group.proprio_places.append(place.name)
         if represent is not None:
             state = np.zeros((len(action), 0)) if proprio is None else proprio
             group.references[subset].add(represent.reference(action, state).astype(np.float32))
@@ -368,52 +440,6 @@ def embodiment_name(episode: Episode, apart: bool = False) -> str:
     """
     keys = ("dataset", "embodiment") if apart else ("embodiment", "dataset")
     return str(next((episode.metadata[key] for key in keys if episode.metadata.get(key)), "robot"))
-
-
-def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
-    """The action column as (T, D) float32.
-
-    Raises:
-        InputError: there is none, it is not a row of numbers per step, or it holds NaN or inf (with step and dim).
-
-    >>> action_of(Episode({"action": np.zeros((4, 2))}), "action").shape
-    (4, 2)
-    """
-    if key not in episode.steps:
-        raise InputError(
-            f"{episode.where}: no step feature {key!r}; there are {', '.join(sorted(episode.steps))} (--action-key)"
-        )
-    values = episode.steps[key]
-    if isinstance(values, list):
-        raise InputError(f"{episode.where}: {key!r} holds bytes, expected numbers; choose another --action-key")
-    action = _matrix(values, key, episode)
-    bad = np.argwhere(~np.isfinite(action))
-    if len(bad):
-        step, dim = bad[0]
-        raise InputError(
-            f"{episode.where}: {key} is {action[step, dim]} at step {step}, dim {dim}; `pipelines index` rejects such episodes"
-        )
-    return action
-
-
-def _matrix(values: NDArray[Any] | list[Any], key: str, episode: Episode) -> NDArray[np.float32]:
-    """A step column as (T, D); a column of more axes is refused, for nothing says that its numbers are one row's."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise InputError(f"{episode.where}: {key} has steps of different shapes, expected D numbers per step") from None
-    if array.dtype.kind not in "fiub":
-        first = array.reshape(-1)[0] if array.size else None
-        raise InputError(
-            f"{episode.where}: {key} holds {type(first).__name__} values (such as {str(first)[:40]!r}), expected D numbers per "
-            "step; write them as a list of numbers, or choose another --action-key"
-        )
-    if array.ndim not in (1, 2) or not array.shape[-1]:
-        raise InputError(
-            f"{episode.where}: {key} has shape {array.shape}, expected (T, D): D numbers for each of the T steps. Several "
-            "episodes in one array belong into separate records; nested dims must be flattened when the data is written"
-        )
-    return as_float(array)
 
 
 def _new_embodiment(name: str, episode: Episode, action: NDArray[Any], config: ChunkConfig) -> Embodiment:

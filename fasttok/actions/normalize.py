@@ -205,6 +205,12 @@ class NormStats:
         by = choose(self._moments, self.mode, constants, steps)
         return self if set(by) == {"quantile"} and by == self.normalized_by else replace(self, by=by)
 
+    def by_quantiles(self, dims: Sequence[int]) -> "NormStats":
+        """With some dims normalised by their quantiles whatever `dim_ranges.choose` chose."""
+        by = tuple("quantile" if d in dims else own for d, own in enumerate(self.normalized_by))
+        plain = replace(self, by=None)
+        return plain if set(by) == {"quantile"} and by == plain.normalized_by else replace(self, by=by)
+
     @cached_property
     def normalized_by(self) -> tuple[NormalizedBy, ...]:
         """What each dim is normalised by.

@@ -14,7 +14,7 @@ from fasttok.errors import InputError
 from fasttok.evaluation.eval_page import Measured, eval_page
 from fasttok.evaluation.metrics import Cell
 from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
-from fasttok.fitting.fit import measure_group
+from fasttok.fitting.fit import far_lines, measure_group
 from fasttok.tokenizer import ActionTokenizer
 
 
@@ -37,6 +37,8 @@ class Eval:
     """Steps per chunk; by default the tokenizer's own."""
     action_key: str = "action"
     """Step feature that holds the actions."""
+    skip_bad: bool = False
+    """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
     all: bool = False
     """Measure on every episode, not only on those that a fit of this data would hold out."""
     max_chunks: int = 20_000
@@ -59,7 +61,10 @@ class Eval:
         if self.all and self.sweep:
             raise InputError("--all measures on every episode, so none is left for the fits of --sweep; leave one out")
         tok = ActionTokenizer.load(self.tokenizer)
-        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key, self.all) as data:
+        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key, self.all, self.skip_bad) as data:
+            far = far_lines(data, tok.stats, self.max_chunks, "held_out")
+            for line in far:
+                log(f"far off: {line}")
             what_is_measured = _measured_on(data)
             measured: dict[str, Measured] = {}
             rows: list[dict[str, Cell]] = []

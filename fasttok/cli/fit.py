@@ -7,6 +7,7 @@ from tyro.conf import Positional
 
 from fasttok.actions.dim_ranges import Constants, NormMode
 from fasttok.actions.embodiment import Gripper
+from fasttok.actions.left_out import LeftOut
 from fasttok.actions.recordings import Embodiments
 from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import read
@@ -64,6 +65,12 @@ class Fit:
     embodiments: Embodiments = "check"
     """Data that names the same robot: `check` that it is one embodiment (frequency, dims, units), keep datasets `apart`, or put
     them `together` whatever their ranges are."""
+    clip: bool = False
+    """Cut values outside the range that maps to [-1, 1] (q01..q99 with `quantile`) to it, count them, and do so in `encode` too.
+    For data with glitches, which otherwise end the fit."""
+    skip_bad: bool = False
+    """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read. Otherwise the
+    first ends the fit."""
     max_chunks: int = 200_000
     """Maximum number of chunks per embodiment to fit on, sampled evenly."""
     overwrite: bool = False
@@ -78,8 +85,12 @@ class Fit:
         if not self.dry_run:
             check_output(self.out, TOKENIZER, overwrite=self.overwrite, reads=self.data)
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
+        left_out = LeftOut()
         tok, report = fit_tokenizer(
-            read(self.data, self.split), config, track=lambda merges: track(merges, "learning merges", unit="merges")
+            read(self.data, self.split, self.skip_bad, left_out),
+            config,
+            track=lambda merges: track(merges, "learning merges", unit="merges"),
+            left_out=left_out,
         )
         print_report(tok, report, self.json)
         if self.dry_run:
@@ -104,6 +115,12 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
                 },
                 "measured_on": measured_on(report.held_out),
                 "not_normalized_as_asked": exceptions(tok),
+                "left_out": report.left_out.to_json(),
+                "clipped": {
+                    name: {"values": c.values.tolist(), "of": c.total, "unit": c.unit}
+                    for name, c in report.clipped.items()
+                },
+                "far_off": report.far,
             }
         )
         return
@@ -116,3 +133,5 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
     print_errors(report.metrics)
     for line in exceptions(tok):
         log(f"not normalised as asked, since that would not describe it: {line}")
+    for line in report.notes():
+        log(line)

@@ -34,6 +34,8 @@ class Inspect:
     """Steps of a chunk; by default the tokenizer's own."""
     action_key: str = "action"
     """Step feature that holds the actions."""
+    skip_bad: bool = False
+    """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
     html: Path | None = None
     """Page to write: curves, coefficients, tokens in colour."""
     overwrite: bool = False
@@ -47,7 +49,7 @@ class Inspect:
             check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         tok = ActionTokenizer.load(self.tokenizer)
         shown: list[tuple[str, str | None, NDArray[Any]]] = []
-        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key) as data:
+        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key, skip_bad=self.skip_bad) as data:
             for robot, group in data.groups.items():
                 if group.embodiment.relative:
                     raise InputError(f"{robot}: chunks with relative dims cannot be inspected yet")

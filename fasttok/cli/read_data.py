@@ -3,24 +3,35 @@
 from collections.abc import Iterator
 
 from fasttok.actions.dataset import ChunkConfig, Dataset, embodiment_name
+from fasttok.actions.left_out import LeftOut
 from fasttok.common.console import log, track
 from fasttok.episodes import Episode, Episodes, open_episodes
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 
 
-def read(paths: tuple[str, ...], split: str) -> Iterator[Episode]:
+def read(
+    paths: tuple[str, ...], split: str, skip_bad: bool = False, left_out: LeftOut | None = None
+) -> Iterator[Episode]:
     """Episodes of all paths, with progress; bad records are reported, not dropped silently.
+
+    Args:
+        paths: the data.
+        split: of the data.
+        skip_bad: whether files that cannot be read are left out; otherwise the first is an error.
+        left_out: gets what was left out.
 
     Raises:
         InputError: no path, or nothing readable in one.
     """
     if not paths:
         raise InputError("no data: give an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files")
-    for path, source in [(path, open_episodes(path, split)) for path in paths]:
+    for path, source in [(path, open_episodes(path, split, skip_bad)) for path in paths]:
         for episode in track(source, f"reading {source.name}", source.count, "episodes"):
             episode.metadata["source"] = path
             yield episode
+        if left_out is not None:
+            left_out.add(source.named, source.bad)
         _report_bad(source)
 
 
@@ -37,6 +48,7 @@ def dataset_for(
     horizon: int | None,
     action_key: str,
     every: bool = False,
+    skip_bad: bool = False,
 ) -> Dataset:
     """The data's actions, grouped and cut as the tokenizer's embodiments are; `every` counts all episodes as held out.
 
@@ -46,7 +58,7 @@ def dataset_for(
     only = next(iter(tok.embodiments)) if len(tok.embodiments) == 1 else None
 
     def episodes() -> Iterator[Episode]:
-        for episode in read(paths, split):
+        for episode in read(paths, split, skip_bad):
             name = embodiment_name(episode)
             if tok.embodiments and name not in tok.embodiments:
                 own = embodiment_name(episode, apart=True)
@@ -57,4 +69,8 @@ def dataset_for(
 
     if not tok.embodiments and horizon is None:
         raise InputError("this tokenizer does not say its horizon; pass --horizon")
-    return Dataset(episodes(), ChunkConfig(horizon, action_key=action_key), tok.embodiments, every=every)
+    config = ChunkConfig(horizon, action_key=action_key, skip_bad=skip_bad)
+    data = Dataset(episodes(), config, tok.embodiments, every=every)
+    for line in data.left_out.lines():
+        log(line)
+    return data

@@ -13,6 +13,10 @@ from fasttok.errors import InputError
 LIMIT = 2**15 - 1
 
 
+class CodeRangeError(InputError):
+    """Coefficients that span more codes than a vocabulary has, or than tokens can hold."""
+
+
 class Corpus:
     """Rows of coefficients; a context manager whose file is gone at its end.
 
@@ -37,15 +41,15 @@ class Corpus:
         """Appends rounded coefficients (batch, ...).
 
         Raises:
-            InputError: one of them does not fit into 16 bits.
+            CodeRangeError: one of them does not fit into 16 bits.
         """
         if not coefs.size:
             return
         low, high = float(coefs.min()), float(coefs.max())
         if not (low >= -LIMIT and high <= LIMIT):
-            raise InputError(
-                f"a coefficient of {max(-low, high):.3g} is beyond what tokens can hold; normalise the actions (--normalize "
-                "quantile) or lower --scale"
+            raise CodeRangeError(
+                f"a coefficient of {max(-low, high):.3g} is beyond the {LIMIT:,} that tokens can hold; normalise the actions, "
+                "clip them, or lower --scale"
             )
         self.low = min(self.low, int(low)) if self.rows else int(low)
         self.high = max(self.high, int(high)) if self.rows else int(high)

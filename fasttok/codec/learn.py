@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from fasttok.codec.bpe import MAX_CODE, Bpe, Mode
-from fasttok.codec.corpus import Corpus
+from fasttok.codec.corpus import CodeRangeError, Corpus
 from fasttok.errors import InputError
 
 MAX_TOKEN_LENGTH = 10_000
@@ -31,14 +31,14 @@ def learn(
     """
     top = high - low
     if top > MAX_CODE:
-        raise InputError(
+        raise CodeRangeError(
             f"the coefficients span {top + 1} codes, more than the {MAX_CODE + 1} that tokens can hold; "
-            "normalise the actions (--normalize quantile) or lower --scale"
+            "normalise the actions, clip them, or lower --scale"
         )
     if vocab_size <= top:
-        raise InputError(
+        raise CodeRangeError(
             f"vocab size {vocab_size} is smaller than the {top + 1} codes of the coefficient range; "
-            f"raise --vocab-size above {top + 1}, lower --scale, or normalise away outliers"
+            f"raise --vocab-size above {top + 1}, or lower --scale"
         )
     if mode == "published":
         return _published(corpus, vocab_size, low, top)

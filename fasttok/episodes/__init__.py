@@ -8,14 +8,26 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fasttok.common import stores
 from fasttok.episodes import arrays, hdf5, index, lerobot, rlds
-from fasttok.episodes.episode import BadRecord, Episode, Where, as_float
+from fasttok.episodes.episode import UNREADABLE, BadEpisodeError, BadRecord, Episode, Where, as_float, episode_of
 from fasttok.errors import InputError
 
-__all__ = ["BadRecord", "Episode", "Episodes", "Where", "as_float", "open_episodes"]
+__all__ = [
+    "MOST_NAMED",
+    "BadEpisodeError",
+    "BadRecord",
+    "Episode",
+    "Episodes",
+    "Where",
+    "as_float",
+    "episode_of",
+    "open_episodes",
+]
+
+MOST_NAMED = 100
 
 
 @dataclass
@@ -28,6 +40,8 @@ class Episodes:
         records: reads them, from the beginning.
         bad: number of bad records by reason, after (or during) an iteration.
         first_bad: the first of them.
+        skip_bad: whether files that cannot be read are counted too; otherwise the first ends the iteration.
+        named: the first `MOST_NAMED` bad records.
     """
 
     name: str
@@ -35,25 +49,42 @@ class Episodes:
     records: Callable[[], Iterator[Episode | BadRecord]]
     bad: Counter[str] = field(default_factory=Counter)
     first_bad: BadRecord | None = None
+    skip_bad: bool = False
+    named: list[BadRecord] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Episode]:
         self.bad.clear()
+        self.named.clear()
         self.first_bad = None
         for record in self.records():
             if isinstance(record, BadRecord):
+                if record.reason == UNREADABLE and not self.skip_bad:
+                    raise InputError(
+                        f"{record}; fetch or repair the file, or leave such files out and have them counted: --skip-bad"
+                    )
+                if len(self.named) < MOST_NAMED:
+                    self.named.append(record)
                 self.bad[record.reason] += record.records
                 self.first_bad = self.first_bad or record
             else:
                 yield record
 
 
-def open_episodes(path: str, split: str = "train") -> Episodes:
+def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Episodes:
     """Episodes of an INDEX, an RLDS directory, a LeRobot folder, HDF5, npz or parquet; the format is told from the path.
+
+    Args:
+        path: the data.
+        split: of the data.
+        skip_bad: see `Episodes`.
 
     Raises:
         InputError: nothing there, no such split, or a format that is not known.
     """
-    path = str(path).rstrip("/")
+    return replace(_open(str(path).rstrip("/"), split), skip_bad=skip_bad)
+
+
+def _open(path: str, split: str) -> Episodes:
     filesystem, root = stores.fresh(path)
     if not stores.kind_at(filesystem, root):
         raise InputError(

@@ -107,7 +107,11 @@ def _one(columns: dict[str, np.ndarray], path: str, name: str) -> Iterator[Episo
 
 def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
     """Episodes of parquet files; an episode must not cross files."""
-    for where, key, table in episode_tables(paths):
+    for found in episode_tables(paths):
+        if isinstance(found, BadRecord):
+            yield found
+            continue
+        where, key, table = found
         try:
             steps = step_columns(table, key)
         except ValueError as error:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes.frames import Frames
+from fasttok.errors import InputError
 
 Steps = dict[str, NDArray[Any] | list[Any]]
 
@@ -57,6 +58,10 @@ class Episode:
         return len(next(iter(self.steps.values()))) if self.steps else 0
 
 
+UNREADABLE = "unreadable"
+"""Reason of a file that cannot be read at all, which ends a reading unless the user asks to leave such files out."""
+
+
 @dataclass(frozen=True)
 class BadRecord:
     """A record that is not an episode.
@@ -74,7 +79,30 @@ class BadRecord:
     records: int = 1
 
     def __str__(self) -> str:
+        if self.reason == UNREADABLE:
+            return f"{self.where.file} {self.detail}"
+        if self.detail.startswith("episode "):
+            return f"{self.where.file}: {self.detail}"
         return f"{self.where}: {self.reason}: {self.detail}"
+
+
+class BadEpisodeError(InputError):
+    """An episode that cannot be used, while others may: what is wrong with it, as a record to count."""
+
+    def __init__(self, bad: BadRecord, advice: str = "") -> None:
+        """The message is the record's, and what to do."""
+        super().__init__(f"{bad.where.file}: {bad.detail}{advice}")
+        self.bad = bad
+
+
+def episode_of(episode: Episode) -> str:
+    """An episode by the number that its data gives it, else by its place in its file.
+
+    >>> episode_of(Episode({}, {"episode": 12})), episode_of(Episode({}, {}, Where("a.npz", number=3)))
+    ('episode 12', 'episode 3')
+    """
+    number = episode.metadata.get("episode")
+    return f"episode {episode.where.number if number is None else number}"
 
 
 def as_float(values: NDArray[Any] | list[bytes]) -> NDArray[np.float32]:

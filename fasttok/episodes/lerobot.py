@@ -113,8 +113,18 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         "action_names": list(info.names),
     }
     found: set[int] = set()
-    rows = 0
-    for where, key, table in episode_tables([stores.join_scheme(path, file) for file in files], across=True):
+    rows = unreadable = 0
+    for table_or_bad in episode_tables([stores.join_scheme(path, file) for file in files], across=True):
+        if isinstance(table_or_bad, BadRecord):
+            unreadable += 1
+            if not lengths and not info.codebase_version.startswith("v2"):
+                raise InputError(
+                    f"{table_or_bad}, and meta/ does not say how long episodes are, so those that cross into it cannot be told; "
+                    "fetch or repair the file"
+                )
+            yield table_or_bad
+            continue
+        where, key, table = table_or_bad
         number = table[key][0].as_py()
         if not isinstance(number, int):
             raise InputError(f"{where}: {key} is {number!r}, expected a whole number, as LeRobot writes it")
@@ -122,7 +132,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         rows += len(table)
         if first <= number < last:
             yield _episode(where, number, table, key, info, lengths.get(number), shared)
-    yield from _not_as_declared(path, info, (first, last), found, lengths)
+    yield from _not_as_declared(path, info, (first, last), found, lengths, unreadable)
     if info.total_frames is not None and info.total_frames != rows:
         logger.warning("%s/%s says %d frames, data/ has %d", path, INFO, info.total_frames, rows)
 
@@ -155,9 +165,17 @@ def _episode(
 
 
 def _not_as_declared(
-    path: str, info: LerobotInfo, span: tuple[int, int], found: set[int], lengths: dict[int, int]
+    path: str,
+    info: LerobotInfo,
+    span: tuple[int, int],
+    found: set[int],
+    lengths: dict[int, int],
+    unreadable: int,
 ) -> Iterator[BadRecord]:
-    """Episodes of a split that are declared and not found, and found and not declared."""
+    """Episodes of a split that are declared and not found, and found and not declared.
+
+    Each of the `unreadable` files is counted as one episode already.
+    """
     where = Where(f"{path}/{INFO}")
     first, last = span
     if info.total_episodes is not None:
@@ -167,9 +185,11 @@ def _not_as_declared(
     else:
         declared = set(lengths)
     missing = sorted(declared - found)
-    if missing:
+    if len(missing) > unreadable:
         detail = f"{len(declared)} episodes are declared, {len(missing)} of them are not in data/: {_few(missing)}"
-        yield BadRecord(where, "missing", detail, len(missing))
+        if unreadable:
+            detail += f" ({unreadable} files are unreadable)"
+        yield BadRecord(where, "missing", detail, len(missing) - unreadable)
     extra = [] if info.total_episodes is None else sorted(n for n in found if n >= info.total_episodes)
     if extra:
         detail = f"total_episodes is {info.total_episodes}, but data/ also has {_few(extra)}"

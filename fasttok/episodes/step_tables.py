@@ -16,18 +16,23 @@ from numpy.typing import NDArray
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
-from fasttok.episodes.episode import Where
+from fasttok.episodes.episode import UNREADABLE, BadRecord, Where
 from fasttok.episodes.order import EPISODE_COLUMNS, FRAME_COLUMNS, frame_column
 from fasttok.errors import InputError
 
 BATCH_ROWS = 16_384
 
 
+class UnreadableFileError(InputError):
+    """A file that is damaged or is not of its format."""
+
+
 def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
     """(the column that numbers episodes, some rows) of a Parquet file; the rows of an episode follow each other.
 
     Raises:
-        InputError: not a Parquet file, no column numbers the episodes, or nothing says how to put its rows in order.
+        InputError: no column numbers the episodes, or nothing says how to put its rows in order; `UnreadableFileError` if it is
+            not a Parquet file, or a damaged one.
     """
     try:
         with stores.open_file(path) as stream:
@@ -38,13 +43,18 @@ def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
                     yield key, pa.Table.from_batches([batch])
             else:
                 yield key, _sorted(path, key, frame, file)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a disk or a network that fails says nothing about the file
         refuse_pointer_at(path)
-        raise InputError(f"{path} is not a parquet file: {error}") from None
+        why = str(error).split("\n")[0].rstrip(".")
+        raise UnreadableFileError(f"is not a readable Parquet file ({why})") from None
 
 
-def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Where, str, pa.Table]]:
-    """(where it begins, the column that numbers episodes, its rows) of each episode.
+def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Where, str, pa.Table] | BadRecord]:
+    """(where it begins, the column that numbers episodes, its rows) of each episode, or a file that cannot be read.
+
+    The last episode before such a file may go on in it; only the caller can know how long it should be.
 
     Args:
         paths: Parquet files, in order.
@@ -53,36 +63,70 @@ def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Whe
     Raises:
         InputError: no column numbers the episodes, or the rows of an episode do not follow each other.
     """
-    parts: list[pa.Table] = []
-    where, key, count = Where(""), "", 0
-    seen: set[Any] = set()
-    before: pa.Table | None = None
+    run = _Run(across)
     for path in paths:
-        if not across:
-            if parts:
-                yield where, key, in_order(parts)
-            before, parts, seen = parts[-1] if parts else None, [], set()
-        count = 0
+        try:
+            yield from run.file(path)
+        except UnreadableFileError as error:
+            lost = f"; {run.count - 1} episodes before the damage were read" if run.count > 1 else ""
+            yield from run.ended()
+            yield BadRecord(Where(path, number=max(0, run.count - 1)), UNREADABLE, f"{error}{lost}")
+    if run.parts:
+        yield run.where, run.key, in_order(run.parts)
+
+
+class _Run:
+    """The episode that is being read, row by row, and what came before it.
+
+    Attributes:
+        across: whether an episode may go on in the next file.
+        parts: rows of the episode.
+        where: where it begins.
+        key: the column that numbers episodes.
+        count: episodes of this file that have begun.
+    """
+
+    def __init__(self, across: bool) -> None:
+        self.across = across
+        self.parts: list[pa.Table] = []
+        self.where, self.key, self.count = Where(""), "", 0
+        self._seen: set[Any] = set()
+        self._before: pa.Table | None = None
+        self._here = False  # whether rows of this file are in `parts`
+
+    def file(self, path: str) -> Iterator[tuple[Where, str, pa.Table]]:
+        """The episodes that end in a file, or ended with the file before."""
+        if not self.across:
+            if self.parts:
+                yield self.where, self.key, in_order(self.parts)
+            self._before, self.parts, self._seen = self.parts[-1] if self.parts else None, [], set()
+        self.count, self._here = 0, False
         for key, batch in parquet_batches(path):
-            if before is not None:
-                _refuse_rest(before, key, batch, path)
-                before = None
+            self.key = key
+            if self._before is not None:
+                _refuse_rest(self._before, key, batch, path)
+                self._before = None
             for start, stop in _runs(batch[key].to_numpy()):
                 number = batch[key][start].as_py()
-                if parts and number != parts[0][key][0].as_py():
-                    yield where, key, in_order(parts)
-                    parts = []
-                if not parts:
-                    if number in seen:
+                if self.parts and number != self.parts[0][key][0].as_py():
+                    yield self.where, key, in_order(self.parts)
+                    self.parts = []
+                if not self.parts:
+                    if number in self._seen:
                         raise InputError(
                             f"{path}: {key} {number!r} goes on after other episodes, in this or an earlier file; the rows of "
                             "an episode must follow each other: sort the rows by episode and write the files again"
                         )
-                    seen.add(number)
-                    where, count = Where(path, number=count), count + 1
-                parts.append(batch.slice(start, stop - start))
-    if parts:
-        yield where, key, in_order(parts)
+                    self._seen.add(number)
+                    self.where, self.count = Where(path, number=self.count), self.count + 1
+                self.parts.append(batch.slice(start, stop - start))
+                self._here = True
+
+    def ended(self) -> Iterator[tuple[Where, str, pa.Table]]:
+        """The last episode of the file before, if a file that is damaged did not add to it; what it did is lost."""
+        if self.parts and not self._here:
+            yield self.where, self.key, in_order(self.parts)
+        self.parts, self._before, self._here = [], None, False
 
 
 def in_order(parts: list[pa.Table]) -> pa.Table:
@@ -119,8 +163,8 @@ def step_columns(table: pa.Table, number: str) -> dict[str, NDArray[Any] | list[
 def _key(path: str, schema: pa.Schema) -> str:
     key = next((column for column in EPISODE_COLUMNS if column in schema.names), "")
     if not key:
-        raise InputError(
-            f"{path} has no column that numbers its episodes; expected one of {', '.join(EPISODE_COLUMNS)}, got "
+        raise UnreadableFileError(
+            f"has no column that numbers its episodes; expected one of {', '.join(EPISODE_COLUMNS)}, got "
             f"{', '.join(schema.names)}"
         )
     kind = schema.field(key).type

@@ -23,7 +23,7 @@ Fitted on {data}; actions normalised by {normalize}.{others} Measured on {measur
 Error per dimension, root mean square in raw units:
 
 {errors}
-"""
+{notes}"""
 
 
 def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequence[str]) -> str:
@@ -38,6 +38,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
     >>> write(tok, done, FitConfig(), ["data/mine"]).splitlines()[0]
     '# FAST action tokenizer'
     """
+    notes = report.notes()
     rows, others = report_rows(tok, report), exceptions(tok)
     first = next(iter(tok.embodiments))
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
@@ -60,6 +61,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         others=f" Not so, since that would not describe them: {'; '.join(others)}." if others else "",
         table="\n".join(lines),
         errors="\n".join(errors),
+        notes="\nOf the data:\n\n" + "\n".join(f"- {line}" for line in notes) + "\n" if notes else "",
     )
 
 

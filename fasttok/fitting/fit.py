@@ -6,22 +6,28 @@ data: actions and coefficients wait in temporary files, statistics are exact and
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fasttok.actions.dataset import ChunkConfig, Dataset, EmbodimentActions
-from fasttok.actions.dim_ranges import Constants, NormMode
+from fasttok.actions.dataset import SUBSETS, ChunkConfig, Dataset, EmbodimentActions, Subset
+from fasttok.actions.dim_ranges import NAMES, Constants, NormMode
+from fasttok.actions.left_out import LeftOut
 from fasttok.actions.normalize import NormStats
 from fasttok.codec.bpe import Mode
+from fasttok.codec.corpus import CodeRangeError
 from fasttok.codec.learn import Track
 from fasttok.episodes import Episode
 from fasttok.errors import InputError
 from fasttok.evaluation.metrics import Cell, Metrics, measure
+from fasttok.fitting import clipping
+from fasttok.fitting.clipping import Clipped
+from fasttok.fitting.far_values import SHOWN, far_actions, far_states, seen_far
 from fasttok.tokenizer import ActionTokenizer
 
 if TYPE_CHECKING:
     from fasttok.actions.representation import Representation
 
+GLITCHES = 0.002  # share of the steps up to which far values are glitches to `clip`, and do not widen a range
 MEASURED = 20_000  # most held-out chunks that the report is measured on
 
 
@@ -36,6 +42,7 @@ class FitConfig(ChunkConfig):
         constants: what dims that never move become: zero, or low for -1, as in openpi and lerobot.
         mode: native, or published for the published code's files.
         max_chunks: maximum number of chunks per embodiment to learn from, sampled evenly.
+        clip: whether values outside the bounds of the statistics are cut to them, in the fit and in the tokenizer.
     """
 
     vocab_size: int = 1024
@@ -44,11 +51,14 @@ class FitConfig(ChunkConfig):
     constants: Constants = "zero"
     mode: Mode = "native"
     max_chunks: int = 200_000
+    clip: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max_chunks < 1:
             raise InputError(f"max chunks is {self.max_chunks}, expected at least 1")
+        if self.clip:
+            clipping.check_mode(self.normalize)
 
 
 @dataclass(frozen=True)
@@ -60,12 +70,23 @@ class FitReport:
         chunks: number of chunks it learned from.
         held_out: number of chunks in held-out episodes.
         metrics: measured on held-out episodes, or on all if there is only one.
+        left_out: records that could not be used.
+        far: values that are far from what is usual of their dim, in words.
+        clipped: what was cut to the bounds; empty if nothing is to be cut.
     """
 
     episodes: dict[str, int]
     chunks: dict[str, int]
     held_out: dict[str, int]
     metrics: dict[str, Metrics]
+    left_out: LeftOut = field(default_factory=LeftOut)
+    far: list[str] = field(default_factory=list)
+    clipped: dict[str, Clipped] = field(default_factory=dict)
+
+    def notes(self) -> list[str]:
+        """What was left out, clipped, or is far off, one line each; [] if there is nothing to say."""
+        cut = [f"{name}: {what.text()}" for name, what in self.clipped.items()]
+        return [*self.left_out.lines(), *cut, *(f"far off: {line}" for line in self.far)]
 
 
 def fit_tokenizer(
@@ -74,6 +95,7 @@ def fit_tokenizer(
     represent: "Mapping[str, Representation] | None" = None,
     horizons: Mapping[str, int] | None = None,
     track: Track = lambda merges: merges,
+    left_out: LeftOut | None = None,
 ) -> tuple[ActionTokenizer, FitReport]:
     """Fits one vocabulary on all embodiments, each normalised by its own statistics of what is tokenised.
 
@@ -83,48 +105,98 @@ def fit_tokenizer(
         represent: embodiments whose actions take another form first.
         horizons: steps per chunk, for embodiments that do not take `config`'s.
         track: wraps the loop over merges, to show progress.
+        left_out: what the reader of the episodes left out by the end of reading, for the report.
 
     Raises:
         InputError: as `Dataset`, or the vocabulary is too small for the coefficient range.
     """
     with Dataset(episodes, config, represent=represent, horizons=horizons) as data:
         tok = fit_on(data, config, track)
-        return tok, report(tok, data, config.max_chunks)
+        return tok, report(tok, data, config, left_out)
 
 
 def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merges) -> ActionTokenizer:
-    """Statistics of each group, one vocabulary for all."""
+    """Statistics of each group, one vocabulary for all.
+
+    Raises:
+        InputError: the vocabulary is too small for the coefficients; it names the values that are to blame, if there are any.
+    """
     stats, state_stats = {}, {}
     for name, group in data.groups.items():
-
-        def rows(group: EmbodimentActions = group) -> Iterable[Any]:
-            chunks = group.relative_chunks("train", config.max_chunks)
-            return (batch.reshape(-1, batch.shape[-1]) for batch in chunks)
-
-        stats[name] = NormStats.of(rows, config.normalize, constants=config.constants, copies=group.embodiment.horizon)
+        stats[name] = _action_stats(group, config)
         if group.proprio.lengths:
             state_stats[name] = NormStats.of(
                 functools.partial(iter, group.proprio), config.normalize, constants=config.constants
             )
-    fitted = ActionTokenizer.fit(
-        {name: group.relative_chunks("train", config.max_chunks) for name, group in data.groups.items()},
-        config.vocab_size,
-        config.scale,
-        config.mode,
-        stats,
-        {name: group.embodiment for name, group in data.groups.items()},
-        track=track,
-    )
+    try:
+        fitted = ActionTokenizer.fit(
+            {name: group.relative_chunks("train", config.max_chunks) for name, group in data.groups.items()},
+            config.vocab_size,
+            config.scale,
+            config.mode,
+            stats,
+            {name: group.embodiment for name, group in data.groups.items()},
+            track=track,
+        )
+    except CodeRangeError as error:
+        far = [] if config.clip else far_lines(data, stats, config.max_chunks)
+        if not far:
+            raise
+        more = f"; and {len(far) - SHOWN} more dims" if len(far) > SHOWN else ""
+        raise InputError(
+            f"{'; '.join(far[:SHOWN])}{more}. No vocabulary is made with such values ({str(error).split(';')[0]}): repair or "
+            "remove the episodes, or fit with --clip, which cuts values to the usual range of their dim and counts them"
+        ) from None
     return replace(fitted, state_stats=state_stats)
 
 
-def report(tok: ActionTokenizer, data: Dataset, max_chunks: int) -> FitReport:
-    """Measures a tokenizer on held-out chunks."""
+def _action_stats(group: EmbodimentActions, config: FitConfig) -> NormStats:
+    def rows() -> Iterable[Any]:
+        chunks = group.relative_chunks("train", config.max_chunks)
+        return (batch.reshape(-1, batch.shape[-1]) for batch in chunks)
+
+    stats = NormStats.of(
+        rows, config.normalize, config.clip, constants=config.constants, copies=group.embodiment.horizon
+    )
+    widened = [d for d, by in stats.exceptions.items() if config.normalize == "quantile" and by == NAMES["min_max"]]
+    if widened:  # padding repeats an episode's last step, so that one glitch there looks like several
+        far = far_actions(group, stats, "train", config.max_chunks)
+        few = GLITCHES * group.count("train") if config.clip else 0
+        glitches = [f.dim for f in far if f.dim in widened and f.steps <= max(1, few) and f.low < f.high]
+        stats = stats.by_quantiles(glitches)
+    return stats
+
+
+def far_lines(data: Dataset, stats: Mapping[str, NormStats], most: int, subset: Subset = "train") -> list[str]:
+    """Where actions are far from what is usual of their dim, in words, a line per dim."""
+    lines = []
+    for name, group in data.groups.items():
+        if name in stats:
+            what = "action minus state" if group.embodiment.relative else "action"
+            if subset == "held_out" or seen_far(stats[name]):
+                lines += [far.text(what) for far in far_actions(group, stats[name], subset, most)]
+    return lines
+
+
+def report(tok: ActionTokenizer, data: Dataset, config: FitConfig, left_out: LeftOut | None = None) -> FitReport:
+    """Measures a tokenizer on held-out chunks; `left_out` is what the readers left out."""
+    every = LeftOut()
+    for part in (left_out or LeftOut(), data.left_out):
+        every.reasons.update(part.reasons)
+        every.named += part.named
+    far = [line for subset in SUBSETS for line in far_lines(data, tok.stats, config.max_chunks, subset)]
+    for name, stats in tok.state_stats.items():
+        if seen_far(stats):
+            far += [values.text("state") for values in far_states(data.groups[name], stats)]
+    cut = {name: clipping.clipped(g, tok.stats[name]) for name, g in data.groups.items()} if config.clip else {}
     return FitReport(
         episodes=data.total,
-        chunks={name: min(max_chunks, g.count("train")) for name, g in data.groups.items()},
+        chunks={name: min(config.max_chunks, g.count("train")) for name, g in data.groups.items()},
         held_out={name: g.actions["held_out"].rows for name, g in data.groups.items()},
         metrics={name: measure_group(tok, group, name, MEASURED) for name, group in data.groups.items()},
+        left_out=every,
+        far=[*dict.fromkeys(far)],
+        clipped=cut,
     )
 
 

@@ -53,13 +53,27 @@ def read_chunks(path: str) -> Iterator[NDArray[Any]]:
     """Batches (n, T, D); T and D may change from one batch to the next, except in npz.
 
     Raises:
-        InputError: not such a file, or rows that are no chunks.
+        InputError: not such a file, rows that are no chunks, or NaN or inf (with its place).
     """
     if kind_of(path) == "npz":
         with NpzFile(path) as archive:
-            yield from archive.rows("actions", 3)
+            yield from _finite(path, archive.rows("actions", 3))
         return
-    yield from stacks((_chunk(path, *row) for row in _rows(path, "actions")), BATCH)
+    yield from _finite(path, stacks((_chunk(path, *row) for row in _rows(path, "actions")), BATCH))
+
+
+def _finite(path: str, batches: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    first = 0
+    for chunks in batches:
+        bad = np.argwhere(~np.isfinite(chunks))
+        if len(bad):
+            b, t, d = bad[0]
+            raise InputError(
+                f"{path}: chunk {first + b}, step {t}, dim {d}: actions is {chunks[b, t, d]}, expected a finite number; "
+                "repair or remove the chunk"
+            )
+        first += len(chunks)
+        yield chunks
 
 
 def _chunk(path: str, number: int, row: Any) -> NDArray[np.float64]:
