@@ -44,7 +44,7 @@ def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
             else:
                 yield key, _sorted(path, key, frame, file)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and (error.errno is not None or stores.unreachable(error) is not None):
             raise  # a disk or a network that fails says nothing about the file
         refuse_pointer_at(path)
         why = str(error).split("\n")[0].rstrip(".")
