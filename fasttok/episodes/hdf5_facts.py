@@ -22,6 +22,8 @@ FREQUENCIES = ("control_freq", "control_hz", "control_frequency", "fps", "hz", "
 LANGUAGES = ("language_instruction", "language", "instruction", "lang", "task_description", "current_task", "task")
 NESTED = ("env_args", "env_info", "problem_info", "ep_meta", "env_kwargs", "sim_config")
 SUCCESSES = ("success", "is_success")
+ROBOTS = ("robot", "robot_uids", "robots")
+ENVIRONMENTS = ("env_name", "env_id", "env")
 MOST_JSON = 64 << 20  # bytes of ManiSkill's file of episodes
 DEEPEST = 4
 
@@ -36,6 +38,8 @@ class HdfFacts:
         success: whether the episode reached its goal.
         robot: its name.
         environment: of the simulator.
+        controller: of the simulator's robot, such as OSC_POSE of robosuite or pd_ee_delta_pose of ManiSkill.
+        delta: whether that controller takes deltas or velocities.
     """
 
     control_hz: float | None = None
@@ -43,6 +47,8 @@ class HdfFacts:
     success: bool | None = None
     robot: str = ""
     environment: str = ""
+    controller: str = ""
+    delta: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,10 @@ class ManiskillJson:
 def said_by(group: Node) -> HdfFacts:
     """What the attributes of a group say, with the JSON that some of them hold."""
     values = {}
-    for key in group.attrs:
+    for key in (*FREQUENCIES, *LANGUAGES, *NESTED, *SUCCESSES, *ROBOTS, *ENVIRONMENTS):
         try:
-            values[key] = group.attrs[key]
+            if key in group.attrs:
+                values[key] = group.attrs[key]
         except FAULTS:
             continue  # an attribute of a type that numpy does not have
     return _facts(values)
@@ -77,6 +84,8 @@ def first_of(*facts: HdfFacts) -> HdfFacts:
         next((f.success for f in facts if f.success is not None), None),
         next((f.robot for f in facts if f.robot), ""),
         next((f.environment for f in facts if f.environment), ""),
+        next((f.controller for f in facts if f.controller), ""),
+        next((f.delta for f in facts if f.delta is not None), None),
     )
 
 
@@ -85,14 +94,36 @@ def _facts(values: Values) -> HdfFacts:
     robots = next((v["robots"] for v in found if v.get("robots")), "")
     if isinstance(robots, list):
         robots = ", ".join(map(str, robots))
+    controllers = [c for v in found for c in _controllers(v.get("controller_configs"), DEEPEST)]
+    mode = next((words for v in found if (words := text(v.get("control_mode")))), "")
     successes = [bool(np.asarray(v[key]).any()) for v in found for key in SUCCESSES if _is_flag(v.get(key))]
     return HdfFacts(
         next((hz for v in found for key in FREQUENCIES if (hz := number(v.get(key))) is not None and hz > 0), None),
         next((words for key in LANGUAGES for v in found if (words := _words(v.get(key)))), ""),
         successes[0] if successes else None,
         text(robots) or next((words for v in found if (words := text(v.get("robot") or v.get("robot_uids")))), ""),
-        next((words for v in found for key in ("env_name", "env_id", "env") if (words := text(v.get(key)))), ""),
+        next((words for v in found for key in ENVIRONMENTS if (words := text(v.get(key)))), ""),
+        mode or next((str(c["type"]) for c in controllers), ""),
+        any(word in mode for word in ("delta", "vel")) if mode else _takes_deltas(controllers),
     )
+
+
+def _controllers(value: object, deepest: int) -> Iterator[Values]:
+    """The controllers of arms in robosuite's configuration, which is one, a list of them, or a tree of body parts."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _controllers(inner, deepest)
+    elif isinstance(value, dict):
+        if re.match(r"OSC_|IK_|JOINT_", str(value.get("type"))):
+            yield value
+        elif deepest:
+            for inner in value.values():
+                yield from _controllers(inner, deepest - 1)
+
+
+def _takes_deltas(controllers: list[Values]) -> bool | None:
+    said = [c.get("control_delta", c.get("input_type")) for c in controllers]
+    return None if not said or said[0] is None else said[0] is True or said[0] == "delta"
 
 
 def _unfolded(values: Values, deepest: int) -> Iterator[Values]:

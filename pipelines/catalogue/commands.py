@@ -12,7 +12,7 @@ from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.episode import Episode, Steps
 from fasttok.errors import InputError, unknown_name
-from pipelines.catalogue import draft_rlds, draft_vlm
+from pipelines.catalogue import draft_hdf5, draft_rlds, draft_vlm
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
 
@@ -47,13 +47,15 @@ class DatasetShowConfig:
 
 @dataclass(frozen=True)
 class DatasetDraftConfig:
-    """Proposes an entry for an RLDS directory, or a folder of questions, captions or boxes, and says what could not be told.
+    """Proposes an entry for an RLDS directory, HDF5 files, or a folder of questions, captions or boxes.
+
+    What files do not say is assumed or asked for, on stderr.
 
     Example: fasttok-pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
     """
 
     directory: Annotated[str, tyro.conf.Positional]
-    """A TFDS version folder, or a folder in one of the layouts of docs/vlm.md."""
+    """A TFDS version folder, an HDF5 file or a folder of them, or a folder in one of the layouts of docs/vlm.md."""
 
 
 def entry_of(name: str) -> DatasetEntry:
@@ -194,8 +196,16 @@ def run_draft(config: DatasetDraftConfig) -> None:
     """Prints the draft on stdout, what could not be told on stderr.
 
     Raises:
-        InputError: neither an RLDS directory that the raw reader covers nor a layout of questions or captions that is known.
+        InputError: neither an RLDS directory that the raw reader covers nor HDF5 nor a layout of questions or captions that is known.
     """
+    if draft_hdf5.is_hdf5(config.directory):
+        proposed = draft_hdf5.propose(config.directory)
+        print(proposed.entry_yaml, end="")
+        for line in proposed.assumed:
+            log(f"assumed: {line}")
+        for line in proposed.questions:
+            log(f"not clear: {line}")
+        return
     draft = None if rlds.is_rlds(config.directory) else draft_vlm.propose(config.directory)
     if draft is None:
         directory = rlds.open_raw(config.directory)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from fasttok.common.kinds import CAMERA_SLOTS, Encoding
 from fasttok.episodes.episode import Steps
 from fasttok.episodes.features import Feature
+from pipelines.catalogue.draft import camera_slots
 
 STEPS = "steps/"
-WRIST = re.compile(r"wrist|hand|gripper")
-NOT_CAMERAS = re.compile(r"depth|segment|mask")
 GRIPPER = re.compile(r"grip|open|close")
 ACTION = re.compile(r"(^|/)action")
 STATE = re.compile(r"(^|/)(state|proprio|robot_state|joint_pos|robot_obs|eef_pose|cartesian_position)")
@@ -55,15 +54,7 @@ def propose(name: str, features: dict[str, Feature], steps: Steps) -> tuple[str,
 
 
 def _cameras(inside: dict[str, Feature], unclear: list[str]) -> list[str]:
-    names = [
-        key
-        for key, f in sorted(inside.items())
-        if f.kind == "image" and len(f.lengths) == 1 and not NOT_CAMERAS.search(key)
-    ]
-    outer = [key for key in names if not WRIST.search(key)]
-    inner = [key for key in names if WRIST.search(key)]
-    chosen = dict(zip(CAMERA_SLOTS[:2], outer, strict=False)) | dict(zip(CAMERA_SLOTS[2:], inner, strict=False))
-    left = [key for key in names if key not in chosen.values()]
+    chosen, left = camera_slots(key for key, f in inside.items() if f.kind == "image" and len(f.lengths) == 1)
     if left:
         unclear.append(f"cameras: {', '.join(left)} have no slot; there are {', '.join(CAMERA_SLOTS)}")
     if not chosen:

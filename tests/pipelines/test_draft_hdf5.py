@@ -1,0 +1,97 @@
+"""Drafts for HDF5 files: what the files say, what the projects' conventions are, what is measured, and what is asked for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fasttok.errors import InputError
+from mixtures.yaml_lines import loads
+from pipelines.catalogue.commands import DatasetDraftConfig, run_draft
+from pipelines.catalogue.draft_hdf5 import propose
+from tests.fasttok import hdf5_files as made
+
+h5py = pytest.importorskip("h5py")
+
+
+def controlled(path: Path, delta: bool = True) -> Path:
+    """robomimic's file with the controller that robosuite writes, and actions in its range."""
+    made.robomimic(path)
+    with h5py.File(path, "a") as file:
+        args = json.loads(file["data"].attrs["env_args"])
+        args["env_kwargs"]["controller_configs"] = {
+            "type": "OSC_POSE",
+            "control_delta": delta,
+            "output_max": [0.05] * 3,
+        }
+        file["data"].attrs["env_args"] = json.dumps(args)
+        for demo in file["data"].values():
+            demo["actions"][...] = np.tanh(demo["actions"][()])
+    return path
+
+
+def tracking(path: Path, delta: bool) -> Path:
+    """Eight episodes of a robot whose state follows its actions."""
+    rng = np.random.default_rng(3)
+    with h5py.File(path, "w") as file:
+        file.attrs["fps"], file.attrs["language_instruction"] = 10, "fold the towel"
+        for number in range(8):
+            state = np.cumsum(rng.normal(size=(150, 3)), axis=0)
+            moves = np.diff(state, axis=0, append=state[-1:])
+            file[f"take_{number}/action"] = moves if delta else state + moves
+            file[f"take_{number}/state"] = state
+            file[f"take_{number}/images/top"] = np.zeros((150, 4, 6, 3), np.uint8)
+    return path
+
+
+def test_robosuite_files_say_everything(tmp_path: Path) -> None:
+    draft = propose(str(controlled(tmp_path / "lift.hdf5")))
+    assert draft.questions == ()
+    keys = loads(draft.entry_yaml, "draft")
+    assert (keys["name"], keys["format"], keys["robot"], keys["control_hz"]) == ("lift", "hdf5", "Panda", 20)
+    assert keys["cameras"] == {"primary": "obs/agentview_image", "wrist": "obs/robot0_eye_in_hand_image"}
+    assert [part["encoding"] for part in keys["action"]] == ["delta", "delta", "gripper"]
+    assert [part["from"] for part in keys["proprio"]] == ["obs/robot0_eef_pos", "obs/robot0_gripper_qpos"]
+    assert keys["guesses"] == list(draft.assumed)
+    absolute = loads(propose(str(controlled(tmp_path / "b.hdf5", delta=False))).entry_yaml, "draft")
+    assert [part["encoding"] for part in absolute["action"]] == ["absolute", "absolute", "gripper"]
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_the_meaning_of_an_action_is_measured(tmp_path: Path, delta: bool) -> None:
+    draft = propose(str(tracking(tmp_path / "towels.h5", delta)))
+    assert draft.questions == ()
+    keys = loads(draft.entry_yaml, "draft")
+    assert [part["encoding"] for part in keys["action"]] == ["delta" if delta else "absolute"]
+    assert (keys["language"], keys["cameras"]) == ("language", {"primary": "images/top"})
+
+
+LAYOUTS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
+    "robosuite": (lambda root: made.robosuite(root / "demo.hdf5"), ("control_hz", "action")),
+    "libero": (lambda root: made.libero(root / "libero"), ("action",)),
+    "aloha": (lambda root: made.aloha(root / "aloha", compress=False), ("control_hz",)),
+    "aloha_jpeg": (lambda root: made.aloha(root / "aloha", compress=True), ("control_hz",)),
+    "maniskill": (lambda root: made.maniskill(root / "trajectory.h5"), ("action",)),
+    "d4rl": (lambda root: made.d4rl(root / "hopper.hdf5"), ("control_hz", "action")),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_files_do_not_say_is_asked(tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write, asked = LAYOUTS[layout]
+    path = str(write(tmp_path))
+    draft = propose(path)
+    assert tuple(question.split(":")[0] for question in draft.questions) == asked
+    loads(draft.entry_yaml, "draft")
+    run_draft(DatasetDraftConfig(path))
+    said = capsys.readouterr()
+    assert said.out == draft.entry_yaml
+    assert all(question.split("?")[0] in " ".join(said.err.split()) for question in draft.questions)
+
+
+def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.hdf5").write_bytes(b"no HDF5")
+    with pytest.raises(InputError, match=r"a\.hdf5"):
+        propose(str(tmp_path))
