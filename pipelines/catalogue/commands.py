@@ -196,7 +196,7 @@ def run_draft(config: DatasetDraftConfig) -> None:
     """Prints the draft on stdout, what could not be told on stderr.
 
     Raises:
-        InputError: neither an RLDS directory that the raw reader covers nor HDF5 nor a layout of questions or captions that is known.
+        InputError: neither an RLDS directory that the raw reader covers, nor HDF5, nor a known layout of questions or captions.
     """
     if draft_hdf5.is_hdf5(config.directory):
         proposed = draft_hdf5.propose(config.directory)

@@ -1,4 +1,4 @@
-"""A first entry for HDF5 files: from what they say, the conventions of the project that wrote them, and measured where neither helps."""
+"""A first entry for HDF5 files: from what they say and from the conventions of the project that wrote them, else measured."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -232,6 +232,10 @@ def _action(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> list[Hdf
         parts = _of_simulator(facts.controller, width, encoding, sample, notes)
         if parts:
             return parts
+        notes.questions.append(
+            f"action: which of the {width} columns are the gripper, and which of its values is open? {facts.controller} has other "
+            "columns as a rule"
+        )
     elif sample.layout == "file" and "observations/qpos" in sample.steps and width in (14, 16):
         notes.assumed.append(
             "action: two arms of six joints in rad and a gripper, as ALOHA writes them; 0 is a closed gripper and 1 an open one"
@@ -270,8 +274,8 @@ def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Samp
     project = "robosuite" if robosuite else "ManiSkill"
     closed, opens = (1, -1) if robosuite else (-1, 1)
     notes.assumed.append(
-        f"action: {controller} of {project}: {encoding} {'poses' if pose else 'places' if place else 'joints'}, scaled to [-1, 1] "
-        f"or not, and a gripper that {opens} opens"
+        f"action: {controller} of {project}: {encoding} {'poses' if pose else 'places' if place else 'joints'} as its controller "
+        f"scales them, and a gripper that {opens} opens"
     )
     parts: list[HdfColumns] = []
     for start in range(0, width, size):
@@ -288,14 +292,8 @@ def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Samp
 
 
 def _gripper(column: int, closed: int, opens: int) -> HdfColumns:
-    return {
-        "from": "action",
-        "slice": [column, column + 1],
-        "encoding": "gripper",
-        "closed": closed,
-        "open": opens,
-        "names": ["gripper"],
-    }
+    ends: HdfColumns = {"encoding": "gripper", "closed": closed, "open": opens, "names": ["gripper"]}
+    return {"from": "action", "slice": [column, column + 1], **ends}
 
 
 def _measured(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> Encoding:
@@ -308,7 +306,8 @@ def _measured(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> Encodi
         if found.strength == "strong" and found.meaning != "unknown":
             encoding: Encoding = "absolute" if found.meaning == "absolute" else "delta"
             notes.assumed.append(
-                f"action: {found.meaning}, as the state follows it so in {len(actions)} episodes ({found.dims} of {found.of} columns)"
+                f"action: {found.meaning}, as the state follows it so in {len(actions)} episodes ({found.dims} of {found.of} "
+                "columns)"
             )
             return encoding
     notes.questions.append(
