@@ -233,8 +233,8 @@ def _action(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> list[Hdf
         if parts:
             return parts
         notes.questions.append(
-            f"action: which of the {width} columns are the gripper, and which of its values is open? {facts.controller} has other "
-            "columns as a rule"
+            f"action: which of the {width} columns are the gripper, and which of its values is open? {facts.controller} has "
+            "other columns as a rule"
         )
     elif sample.layout == "file" and "observations/qpos" in sample.steps and width in (14, 16):
         notes.assumed.append(
