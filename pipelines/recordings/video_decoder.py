@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasttok.common.images import MAX_PIXELS
-from pipelines.recordings.video_file import open_video, reason
+from pipelines.recordings.video_file import lag, open_video, reason
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -67,12 +67,15 @@ def _decoded(container: "InputContainer", stream: "VideoStream", start: float | 
     from av.error import FFmpegError
 
     codec = stream.codec_context
-    codec.options = STRICT
+    codec.options = (
+        STRICT if codec.name != "h264" else {**STRICT, "strict": "strict"}
+    )  # no guesses at the order of frames
     codec.thread_count = 1
+    late = lag(stream)
     packets = container.demux(stream)
     try:
         if start is not None and stream.time_base:
-            container.seek(int(start / stream.time_base), stream=stream)
+            container.seek(int((start + late) / float(stream.time_base)), stream=stream)
     except FFmpegError:
         return  # this container cannot seek there: the caller starts further back
     key: float | None = None  # time of the key frame that decoding began with; None while none was met
@@ -88,10 +91,10 @@ def _decoded(container: "InputContainer", stream: "VideoStream", start: float | 
         if key is None and packet.size:
             if not packet.is_keyframe:
                 continue
-            key = _time(packet, float("-inf"))
+            key = _time(packet, float("-inf")) - late
         frames, wrong = _step(packet)
         for frame in frames:
-            time = _time(frame, float("nan"))
+            time = _time(frame, float("nan")) - late
             if not time > last:
                 wrong = wrong or "the times of its frames do not rise"
             elif time >= (key if key is not None else last):

@@ -1,7 +1,8 @@
 """Video files opened by FFmpeg (PyAV): from any file system, as nothing but a video, and strictly.
 
 FFmpeg guesses a file's format from its bytes, and some formats (playlists, lists of files) make it open other files and URLs.
-Containers of robot recordings are MP4, Matroska (WebM) and AVI; nothing else is tried, and no other file is opened.
+Robot recordings are MP4 or Matroska (WebM); nothing else is tried, and no other file is opened. AVI says when frames are decoded,
+not when they are shown: with B-frames, and with H.264 at all, FFmpeg guesses times that are off by some frames.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
 HEAD = 64  # bytes that tell what a file is
 
 
@@ -53,6 +54,21 @@ def open_video(url: str, block: int) -> Iterator[tuple["InputContainer", "VideoS
         yield container, _stream(container)
 
 
+def depth(stream: "VideoStream") -> int:
+    """By how many frames showing lags behind decoding, as B-frames are decoded after frames that are shown later."""
+    return int(stream.codec_context.reorder_depth)
+
+
+def lag(stream: "VideoStream") -> float:
+    """Seconds by which all times of an MP4 are late because no edit list takes back the lag that B-frames bring.
+
+    Such a file is decoded from 0 on, and its first frame is shown later. In others, the first frame is where the writer put it.
+    """
+    entries, first = stream.index_entries, stream.start_time
+    late = depth(stream) and first is not None and first > 0 and len(entries) and entries[0].timestamp == 0
+    return float(first * stream.time_base) if late and first is not None and stream.time_base is not None else 0.0
+
+
 def _stream(container: "InputContainer") -> "VideoStream":
     """The only video stream, pictures of a cover left aside."""
     av = require("av", "pipelines", "reading video")
@@ -82,9 +98,11 @@ def _unopened(url: str, error: Exception) -> str:
         return f"cannot be read: {POINTER}"
     if head[4:8] == b"ftyp":
         return "is an MP4 without its index (moov): its recording or its copy was cut off"
+    if head.startswith(b"RIFF") and head[8:11] == b"AVI":
+        return "is an AVI, which does not say when its frames are shown; convert it to MP4"
     if b"\0" not in head or head.startswith((b"\x89PNG", b"\xff\xd8")):
-        return f"is not a video (starts with {head[:12]!r}); expected MP4, Matroska or AVI"
-    return f"is not a video that can be read (MP4, Matroska or AVI): {reason(error)}"
+        return f"is not a video (starts with {head[:12]!r}); expected MP4 or Matroska"
+    return f"is not a video that can be read (MP4 or Matroska): {reason(error)}"
 
 
 def reason(error: Exception) -> str:

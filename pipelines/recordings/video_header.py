@@ -1,6 +1,6 @@
 """What a container says about its video, without decoding it: times and size of its frames, and whether the file is whole."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.images import MAX_PIXELS
 from pipelines.common.files import filesystem
-from pipelines.recordings.video_file import UnreadableVideoError, open_video, reason
+from pipelines.recordings.video_file import UnreadableVideoError, depth, lag, open_video, reason
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -28,7 +28,7 @@ class VideoHeader:
         width: of its frames, in pixels.
         height: of its frames, in pixels.
         first: time of its first frame, in seconds of the container's clock; None if the header does not say.
-        last: time of its last frame; None if the header does not say.
+        last: time of its last frame, or a time after that; None if the header does not say.
         times: times of all frames, ascending; None if the header does not list them.
         cut: the file ends before the data of the frames from this time on; None for a whole file.
         bytes: of the file.
@@ -84,49 +84,41 @@ def _header(container: "InputContainer", stream: "VideoStream", size: int) -> Vi
         return VideoHeader(problem=problem)
     if not 0 < codec.width * codec.height <= MAX_PIXELS:
         return VideoHeader(problem=f"says {codec.width} x {codec.height} pixels; expected 1 to {MAX_PIXELS:,} pixels")
-    tick = float(stream.time_base or 0)
-    first = None if stream.start_time is None else stream.start_time * tick
-    times: NDArray[np.float64] | None = None
-    cut: float | None = None
-    if "mp4" in container.format.name and stream.frames:  # no fragments: the index lists all frames
-        entries = list(stream.index_entries)
-        if not entries:
-            return VideoHeader(problem="holds no frames")
-        decoded = (
-            np.array([entry.timestamp for entry in entries], np.float64) * tick
-        )  # times of decoding, not of showing
-        ends = np.array([entry.pos + entry.size for entry in entries], np.int64)
-        if (ends > size).any():
-            cut = float(decoded[ends > size].min())
-        times = _shown(stream, decoded, np.array([entry.is_discard for entry in entries], bool), first, tick)
-    last = _last(container, stream, first or 0.0, tick) if times is None else float(times[-1])
-    first = first if times is None else float(times[0])
-    return VideoHeader(
-        width=codec.width, height=codec.height, first=first, last=last, times=times, cut=cut, bytes=size
-    )  # fmt: skip
+    found = VideoHeader(width=codec.width, height=codec.height, bytes=size)
+    tick, late = float(stream.time_base or 0), lag(stream)
+    first = None if stream.start_time is None else stream.start_time * tick - late
+    if "mp4" not in container.format.name or not stream.frames:  # its index lists key frames, or the first fragment
+        return replace(found, first=first, last=_end(container, stream, first or 0.0, tick))
+    entries = list(stream.index_entries)
+    if not entries:
+        return VideoHeader(problem="holds no frames")
+    decoded: NDArray[np.float64] = np.array([entry.timestamp for entry in entries], np.float64) * tick - late
+    outside = np.array([entry.pos + entry.size for entry in entries], np.int64) > size
+    cut = float(decoded[outside].min()) if outside.any() else None
+    hidden = np.array([entry.is_discard for entry in entries], bool)
+    times = _shown(decoded, hidden, depth(stream), first, tick)
+    if times is not None:
+        return replace(found, first=float(times[0]), last=float(times[-1]), times=times, cut=cut)
+    last = float(decoded.max() + (1 + depth(stream)) * np.diff(decoded).max(initial=0.0))
+    return replace(found, first=first, last=last, cut=cut)
 
 
 def _shown(
-    stream: "VideoStream", decoded: NDArray[np.float64], hidden: NDArray[np.bool_], first: float | None, tick: float
+    decoded: NDArray[np.float64], hidden: NDArray[np.bool_], reordered: int, first: float | None, tick: float
 ) -> NDArray[np.float64] | None:
     """Times at which frames are shown, from those at which they are decoded; None if these do not tell."""
-    if not stream.codec_context.has_b_frames:  # both are the same
-        shown: NDArray[np.float64] = decoded[~hidden]
-        return shown if len(shown) and (np.diff(shown) > 0).all() else None
     gaps: NDArray[np.float64] = np.diff(decoded)
+    if not reordered:  # both are the same
+        shown: NDArray[np.float64] = decoded[~hidden]
+        return shown if len(shown) and (gaps > 0).all() else None
     if first is None or hidden.any() or (len(gaps) and gaps.max() - gaps.min() > 1.5 * tick):
         return None
     later = first - float(decoded[0])  # a steady rate: the same times in another order, later by the reordering
     return np.add(decoded, later)
 
 
-def _last(container: "InputContainer", stream: "VideoStream", first: float, tick: float) -> float | None:
-    """Time of the last frame by the duration and the rate, rather too late than too early."""
-    if stream.duration is not None:
-        length = stream.duration * tick
-    elif container.duration is not None:
-        length = container.duration / 1e6
-    else:
-        return None
-    rate = float(stream.average_rate or 0)
-    return first + length - (1.0 / rate if rate > 0 else 0.0)
+def _end(container: "InputContainer", stream: "VideoStream", first: float, tick: float) -> float | None:
+    """When the last frame ends, or later; None if the header does not say."""
+    if stream.duration:
+        return first + stream.duration * tick
+    return first + container.duration / 1e6 if container.duration else None
