@@ -12,9 +12,11 @@ from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.episode import Episode, Steps
 from fasttok.errors import InputError, unknown_name
-from pipelines.catalogue import draft_hdf5, draft_rlds, draft_vlm
+from pipelines.catalogue import draft_rlds, draft_vlm
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
+from pipelines.drafts import hdf5
+from pipelines.drafts.lines import listed
 
 
 @dataclass(frozen=True)
@@ -198,9 +200,11 @@ def run_draft(config: DatasetDraftConfig) -> None:
     Raises:
         InputError: neither an RLDS directory that the raw reader covers, nor HDF5, nor a known layout of questions or captions.
     """
-    if draft_hdf5.is_hdf5(config.directory):
-        proposed = draft_hdf5.propose(config.directory)
-        print(proposed.entry_yaml, end="")
+    if hdf5.is_hdf5(config.directory):
+        proposed = hdf5.propose(config.directory)
+        print(proposed.text, end="")
+        if proposed.assumed:
+            print("\n".join(listed("guesses", proposed.assumed)))
         for line in proposed.assumed:
             log(f"assumed: {line}")
         for line in proposed.questions:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fasttok.common.kinds import CAMERA_SLOTS, Encoding
 from fasttok.episodes.episode import Steps
 from fasttok.episodes.features import Feature
-from pipelines.catalogue.draft import camera_slots
+from pipelines.drafts.lines import camera_slots
 
 STEPS = "steps/"
 GRIPPER = re.compile(r"grip|open|close")

@@ -10,7 +10,7 @@ import pytest
 from fasttok.errors import InputError
 from mixtures.yaml_lines import loads
 from pipelines.catalogue.commands import DatasetDraftConfig, run_draft
-from pipelines.catalogue.draft_hdf5 import propose
+from pipelines.drafts.hdf5 import propose
 from tests.fasttok import hdf5_files as made
 
 h5py = pytest.importorskip("h5py")
@@ -49,13 +49,13 @@ def tracking(path: Path, delta: bool) -> Path:
 def test_robosuite_files_say_everything(tmp_path: Path) -> None:
     draft = propose(str(controlled(tmp_path / "lift.hdf5")))
     assert draft.questions == ()
-    keys = loads(draft.entry_yaml, "draft")
+    keys = loads(draft.text, "draft")
     assert (keys["name"], keys["format"], keys["robot"], keys["control_hz"]) == ("lift", "hdf5", "Panda", 20)
     assert keys["cameras"] == {"primary": "obs/agentview_image", "wrist": "obs/robot0_eye_in_hand_image"}
     assert [part["encoding"] for part in keys["action"]] == ["delta", "delta", "gripper"]
     assert [part["from"] for part in keys["proprio"]] == ["obs/robot0_eef_pos", "obs/robot0_gripper_qpos"]
-    assert keys["guesses"] == list(draft.assumed)
-    absolute = loads(propose(str(controlled(tmp_path / "b.hdf5", delta=False))).entry_yaml, "draft")
+    assert "OSC_POSE" in " ".join(draft.assumed)
+    absolute = loads(propose(str(controlled(tmp_path / "b.hdf5", delta=False))).text, "draft")
     assert [part["encoding"] for part in absolute["action"]] == ["absolute", "absolute", "gripper"]
 
 
@@ -63,7 +63,7 @@ def test_robosuite_files_say_everything(tmp_path: Path) -> None:
 def test_the_meaning_of_an_action_is_measured(tmp_path: Path, delta: bool) -> None:
     draft = propose(str(tracking(tmp_path / "towels.h5", delta)))
     assert draft.questions == ()
-    keys = loads(draft.entry_yaml, "draft")
+    keys = loads(draft.text, "draft")
     assert [part["encoding"] for part in keys["action"]] == ["delta" if delta else "absolute"]
     assert (keys["language"], keys["cameras"]) == ("language", {"primary": "images/top"})
 
@@ -84,10 +84,11 @@ def test_what_files_do_not_say_is_asked(tmp_path: Path, layout: str, capsys: pyt
     path = str(write(tmp_path))
     draft = propose(path)
     assert tuple(question.split(":")[0] for question in draft.questions) == asked
-    loads(draft.entry_yaml, "draft")
+    loads(draft.text, "draft")
     run_draft(DatasetDraftConfig(path))
     said = capsys.readouterr()
-    assert said.out == draft.entry_yaml
+    assert said.out.startswith(draft.text)
+    assert loads(said.out, "draft").get("guesses", []) == list(draft.assumed)
     assert all(question.split("?")[0] in " ".join(said.err.split()) for question in draft.questions)
 
 

@@ -1,8 +1,7 @@
-"""A first entry for somebody's data, and how sure it is."""
+"""Parts of drafted entries: cameras by their names, and lines of YAML."""
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import yaml
 
@@ -10,21 +9,6 @@ from fasttok.common.kinds import CAMERA_SLOTS, CameraSlot
 
 WRIST = re.compile(r"wrist|hand|gripper")
 NOT_CAMERAS = re.compile(r"depth|segment|mask")
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A proposed entry.
-
-    Attributes:
-        entry_yaml: the entry as people write it; it parses if there is no question.
-        assumed: what the files do not say and was taken from names, or measured; the entry has it under `guesses`.
-        questions: what somebody must answer before the entry can be trusted.
-    """
-
-    entry_yaml: str
-    assumed: tuple[str, ...] = ()
-    questions: tuple[str, ...] = ()
 
 
 def camera_slots(names: Iterable[str]) -> tuple[dict[CameraSlot, str], list[str]]:

@@ -1,0 +1,1 @@
+"""First entries for datasets that have none."""
