@@ -25,6 +25,7 @@ from fasttok.common import console, json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
+from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig
 from train.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config
@@ -36,7 +37,7 @@ from train.weights.sources import SINGLE
 EXPORT = OutputKind(
     "export",
     marks=(Mark("config.json", ("fasttok/model", "fasttok/step")),),
-    files=("config.json", SINGLE, TEXT_TOKENIZER, f"{TOKENIZER}/*"),
+    files=("config.json", SINGLE, TEXT_TOKENIZER, f"{TOKENIZER}/*", f"{TOKENIZER}/{SUBFOLDER}/*"),
 )
 ExportLayout = Literal["fasttok", "openpi", "lerobot"]
 """Whose names the tensors get: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5."""

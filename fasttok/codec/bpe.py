@@ -132,6 +132,14 @@ class Bpe:
         """Number of ids."""
         return len(self.tokens)
 
+    def same_ids(self, other: "Bpe") -> bool:
+        """Whether two vocabularies give the same ids for everything, however their files are written."""
+        return (
+            (self.mode, self.words, self.tokens) == (other.mode, other.words, other.tokens)
+            and self.merges.shape == other.merges.shape
+            and bool((self.merges == other.merges).all())
+        )
+
     def to_json(self) -> str:
         """The tokenizer.json, byte for byte what was read or learned."""
         return self.spec

@@ -3,6 +3,7 @@
 tokenizer.json          merges and alphabet, as the `tokenizers` library writes them
 processor_config.json   the published processor's fields and a `fasttok` block, see `ProcessorConfig`
 tokenizer_config.json   what transformers asks for beside tokenizer.json
+bpe_tokenizer/          a second copy of tokenizer.json and tokenizer_config.json: where transformers 5.4 and 5.5 look for them
 norm_stats.json         action and state statistics, see `NormStatsFile`
 README.md               the card
 """
@@ -25,19 +26,27 @@ from fasttok.errors import InputError
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
+SUBFOLDER = "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer, and some releases of it look only there
+VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+COPIED = (VOCABULARY, TOKENIZER_CONFIG)  # what `SUBFOLDER` has a second copy of
 TOKENIZER = OutputKind(
     "tokenizer folder of fasttok",
     marks=(
         Mark("processor_config.json", ("scale", "fasttok/format_version"), FORMAT_VERSION, "fasttok/format_version"),
     ),
-    files=("tokenizer.json", "processor_config.json", "tokenizer_config.json", "norm_stats.json", "README.md"),
+    files=(
+        *COPIED,
+        *(f"{SUBFOLDER}/{name}" for name in COPIED),
+        "processor_config.json",
+        "norm_stats.json",
+        "README.md",
+    ),
 )
 # Where AutoProcessor finds the class, if its user trusts remote code; nothing here ever loads it.
-SUBFOLDER = "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer
 PUBLISHED_CODE = "physical-intelligence/fast--processing_action_tokenizer.UniversalActionProcessor"
 PROCESSOR = "UniversalActionProcessor"
 # The published processor's own, but for the class: the library's backend, which reads tokenizer.json as it stands.
-TOKENIZER_CONFIG = {
+FOR_TRANSFORMERS = {
     "clean_up_tokenization_spaces": False,
     "model_max_length": 10**30,
     "processor_class": PROCESSOR,
@@ -132,14 +141,16 @@ def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool) -> No
     out = check_output(path, TOKENIZER, overwrite=overwrite, how="--overwrite (overwrite=True)", other="another folder")
     bpe = content.bpe
     files = {
-        "tokenizer.json": bpe.to_json(),
+        VOCABULARY: bpe.to_json(),
+        TOKENIZER_CONFIG: json.dumps(FOR_TRANSFORMERS, indent=2) + "\n",
         "processor_config.json": json_files.write(_config(content)),
-        "tokenizer_config.json": json.dumps(TOKENIZER_CONFIG, indent=2) + "\n",
         "norm_stats.json": json_files.write(NormStatsFile(_stats_entries(content))),
         "README.md": card or f"# FAST action tokenizer\n\n{bpe.size} ids, scale {content.scale:g}, {bpe.mode} fit.\n",
     }
+    files |= {f"{SUBFOLDER}/{name}": files[name] for name in COPIED}
     temporary = out.aside()
     try:
+        (temporary / SUBFOLDER).mkdir()
         for name, text in files.items():
             (temporary / name).write_text(text, encoding="utf-8")
         out.install(temporary, last="processor_config.json")
@@ -169,16 +180,7 @@ def load(path: Path) -> TokenizerFolder:
         )
     config = _read_config(path / "processor_config.json")
     own = config.fasttok or FasttokBlock(FORMAT_VERSION)
-    vocabulary = path / "tokenizer.json"
-    if not vocabulary.is_file() and (path / SUBFOLDER / "tokenizer.json").is_file():
-        vocabulary = path / SUBFOLDER / "tokenizer.json"
-    if not vocabulary.is_file():
-        raise InputError(f"{vocabulary} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
-    try:
-        text = vocabulary.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{vocabulary} is not a BPE tokenizer.json: {error}") from None
-    bpe = Bpe.from_json(text, str(vocabulary))
+    bpe = _vocabulary(path)
     stats_file = path / "norm_stats.json"
     stats = NormStatsFile()
     if stats_file.is_file():
@@ -193,6 +195,32 @@ def load(path: Path) -> TokenizerFolder:
                     "moved in too few steps for an older fasttok's quantiles; fit the tokenizer again"
                 )
     return TokenizerFolder(bpe, config.scale, config.min_token, own.max_token, actions, states, own.embodiments)
+
+
+def _vocabulary(path: Path) -> Bpe:
+    """The vocabulary of a folder; of one that has it twice, both must be the same."""
+    files = [file for file in (path / VOCABULARY, path / SUBFOLDER / VOCABULARY) if file.is_file()]
+    if not files:
+        raise InputError(
+            f"{path / VOCABULARY} is missing; a tokenizer folder has tokenizer.json and processor_config.json"
+        )
+    texts = [_text(file) for file in files]
+    bpe = Bpe.from_json(texts[0], str(files[0]))
+    if texts[-1] != texts[0]:  # other bytes can mean the same: each program writes JSON in its own way
+        copy = Bpe.from_json(texts[-1], str(files[-1]))
+        if not bpe.same_ids(copy):
+            raise InputError(
+                f"{files[0]} ({bpe.size} ids) and {files[-1]} ({copy.size} ids) are two different vocabularies, but should be "
+                f"copies of one: put back the folder as it was saved, or remove {SUBFOLDER}/ if {VOCABULARY} is the right one"
+            )
+    return bpe
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not a BPE tokenizer.json: {error}") from None
 
 
 def _read_config(file: Path) -> ProcessorConfig:

@@ -16,7 +16,7 @@ from mixtures.index_sizes import Holding
 from mixtures.spec import Mixture
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.files import atomic_write, filesystem, join
-from pipelines.shards.tokenizer import load_tokenizer
+from pipelines.shards.tokenizer import load_tokenizer, relative_files
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,6 @@ def _wanted(rows: Mapping[tuple[str, int], set[int]], dataset: str, file: int) -
 
 def copy_tokenizer(source: str, folder: str) -> None:
     """Copies a tokenizer's files, the one without which it does not load last."""
-    for file in sorted(Path(source).iterdir(), key=lambda file: (file.name == CONFIG_LAST, file.name)):
-        if file.is_file():
-            with atomic_write(join(folder, file.name)) as stream:
-                stream.write(file.read_bytes())
+    for name in sorted(relative_files(source), key=lambda name: (name == CONFIG_LAST, name)):
+        with atomic_write(join(folder, name)) as stream:
+            stream.write((Path(source) / name).read_bytes())

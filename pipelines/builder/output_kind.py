@@ -1,6 +1,7 @@
 """How the folder of SHARDS is known again (`fasttok.common.output_folder`)."""
 
 from fasttok.common.output_folder import Mark, OutputKind
+from fasttok.storage.folder import SUBFOLDER
 from pipelines.builder.plan import FORMAT_VERSION as PLAN_VERSION
 from pipelines.common.live_counts import WORK
 from pipelines.shards.manifest import FORMAT_VERSION, NAME
@@ -21,6 +22,7 @@ SHARDS = OutputKind(
         "plan/sources.json",
         "plan/*.parquet",
         "tokenizer/*",  # what was in the folder that --tokenizer named
+        f"tokenizer/{SUBFOLDER}/*",
     ),
     begun=WORK,
     resume="flag",

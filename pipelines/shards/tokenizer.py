@@ -5,7 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from fasttok import ActionTokenizer
-from pipelines.common.files import filesystem, is_local
+from fasttok.storage.folder import SUBFOLDER
+from pipelines.common.files import filesystem, is_local, join
 
 
 def load_tokenizer(folder: str) -> ActionTokenizer:
@@ -15,17 +16,29 @@ def load_tokenizer(folder: str) -> ActionTokenizer:
         InputError: there is none, or it is damaged.
     """
     fs, path = filesystem(folder)
-    files = sorted(fs.ls(path, detail=False)) if fs.isdir(path) else []
-    return _load(folder, tuple((file, fs.ukey(file)) for file in files))
+    return _load(folder, tuple((name, fs.ukey(join(path, name))) for name in relative_files(folder)))
+
+
+def relative_files(folder: str) -> list[str]:
+    """Paths, relative to it, of the files that a tokenizer folder holds itself and in its `bpe_tokenizer/`, sorted."""
+    fs, path = filesystem(folder)
+    found = []
+    for prefix in ("", f"{SUBFOLDER}/"):
+        inner = f"{path.rstrip('/')}/{prefix}".rstrip("/")
+        if fs.isdir(inner):
+            files = (entry["name"] for entry in fs.ls(inner, detail=True) if entry["type"] == "file")
+            found += [prefix + file.rsplit("/", 1)[-1] for file in files]
+    return sorted(found)
 
 
 @lru_cache(maxsize=2)
 def _load(folder: str, files: tuple[tuple[str, str], ...]) -> ActionTokenizer:
-    """Loads a tokenizer; `files` are (path, key of its state) of each file, so that a changed folder is loaded again."""
+    """Loads a tokenizer; `files` are (relative path, key of its state) of each file, so that a changed folder is loaded again."""
     fs, path = filesystem(folder)
     if is_local(fs):
         return ActionTokenizer.load(path)
     with tempfile.TemporaryDirectory() as temporary:
-        for file, _ in files:
-            Path(temporary, file.rsplit("/", 1)[-1]).write_bytes(fs.cat_file(file))
+        Path(temporary, SUBFOLDER).mkdir()
+        for name, _ in files:
+            Path(temporary, name).write_bytes(fs.cat_file(join(path, name)))
         return ActionTokenizer.load(temporary)
