@@ -26,7 +26,9 @@ from fasttok.errors import InputError
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
-SUBFOLDER = "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer, and some releases of it look only there
+SUBFOLDER = (
+    "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer, and some releases of it look only there
+)
 VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 COPIED = (VOCABULARY, TOKENIZER_CONFIG)  # what `SUBFOLDER` has a second copy of
 TOKENIZER = OutputKind(

@@ -33,7 +33,9 @@ def test_both_copies_are_written_and_deleted(saved: Path) -> None:
     assert place.state == "finished"
     assert ActionTokenizer.load(saved).vocab_size == 320
     assert (saved / "notes.txt").read_text() == "mine"
-    assert all(TOKENIZER.wrote(str(f.relative_to(saved))) for f in saved.rglob("*") if f.is_file() and f.stem != "notes")
+    assert all(
+        TOKENIZER.wrote(str(f.relative_to(saved))) for f in saved.rglob("*") if f.is_file() and f.stem != "notes"
+    )
 
 
 def test_two_different_vocabularies_are_refused(saved: Path, tmp_path: Path) -> None:
