@@ -6,8 +6,8 @@
 
 An earlier output is known by a file of it (a `Mark`): JSON with the keys and the format version that this command writes. A
 file of that name alone is not enough, as `config.json` is the name of many things. What is replaced is deleted file by file,
-by the names that the command writes: a note that somebody put there stays. Nothing is deleted before `begin` or `install`,
-which a command calls when all of its inputs have been checked. OUT may be a URL of fsspec.
+by the names that the command writes: a note that somebody put there stays. Nothing is deleted before `begin`, `replacing` or
+`install`, which a command calls when all of its inputs have been checked. OUT may be a URL of fsspec.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -38,6 +38,7 @@ except ImportError:  # not POSIX: two processes can then write one OUT at once
     fcntl = None  # type: ignore[assignment]
 
 BEGUN = ".begun.json"
+ASIDE = "replaced"  # folder for an earlier output until the new one is under way
 TREE = "/**"  # ends a pattern of a folder of which a library wrote all
 HALF_WRITTEN = re.compile(r"^\.(.+)\.(?:[0-9a-f]{32}\.tmp|part)$")  # what a killed process leaves beside a file
 LOST_URL = re.compile(r"[A-Za-z][\w+.-]+:/")  # what Path makes of gs://bucket
@@ -143,6 +144,49 @@ class OutputFolder:
     ) -> None:
         self.fs, self.path, self.kind, self.state, self.replaces = fs, path, kind, state, replaces
 
+    @contextlib.contextmanager
+    def replacing(self) -> Iterator[Callable[[], None]]:
+        """As `begin`, but an earlier output on a disk is only set aside until the new one is under way.
+
+        Yields what to call when it is. If an error comes before that, the earlier output is put back. On an object store, where
+        moving is copying, the earlier output is deleted at once.
+        """
+        aside = None
+        if self.kind.begun and isinstance(self.fs, LocalFileSystem):
+            self._lock()
+            aside = Path(self.path, self.kind.begun, ASIDE)
+            if (
+                self.replaces and not aside.exists()
+            ):  # if it does, a killed process left it, and its output was not under way
+                self._move(Path(self.path), aside)
+        self.begin()
+        waiting = [aside] if aside is not None and aside.exists() else []
+
+        def under_way() -> None:
+            while waiting:
+                gone = waiting.pop()
+                shutil.rmtree(gone.replace(gone.with_name(f"{ASIDE}-gone")), ignore_errors=True)
+
+        try:
+            yield under_way
+        except BaseException:
+            for kept in waiting:
+                self._delete(keep=f"{self.kind.begun}/{ASIDE}/")
+                self._move(kept, Path(self.path))
+                shutil.rmtree(kept, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    kept.parent.rmdir()
+            raise
+        under_way()
+
+    def _move(self, source: Path, target: Path) -> None:
+        """Renames the files that the command writes from one folder into another."""
+        inside = target.is_relative_to(source)
+        for file in _local_files(str(source)):
+            if self.kind.wrote(file) and not (inside and Path(source, file).is_relative_to(target)):
+                Path(target, file).parent.mkdir(parents=True, exist_ok=True)
+                Path(source, file).replace(Path(target, file))
+
     def begin(self) -> None:
         """Deletes the earlier output if it is to be replaced, makes the folder, and marks it as unfinished.
 
@@ -150,7 +194,7 @@ class OutputFolder:
             InputError: another process is writing it.
         """
         self._lock()
-        self._clear()
+        self._clear(keep=f"{self.kind.begun}/{ASIDE}/")
         self.fs.makedirs(self.path, exist_ok=True)
         if self.kind.begun:
             self.fs.makedirs(f"{self.path}/{self.kind.begun}", exist_ok=True)
@@ -213,11 +257,14 @@ class OutputFolder:
             (temporary / file).replace(out / file)
         shutil.rmtree(temporary)
 
-    def _clear(self) -> None:
-        if not self.replaces:
-            return
+    def _clear(self, keep: str = "//") -> None:
+        if self.replaces:
+            self._delete(keep)
+
+    def _delete(self, keep: str) -> None:
+        """Deletes the files that the command writes, but for paths that begin with `keep`."""
         for file in _files(self.fs, self.path):
-            if self.kind.wrote(file):
+            if self.kind.wrote(file) and not file.startswith(keep):
                 self.fs.rm_file(f"{self.path}/{file}")
         if isinstance(self.fs, LocalFileSystem):
             for folder, _, _ in os.walk(self.path, topdown=False):

@@ -116,20 +116,20 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     place = check_output(config.out, SHARDS, overwrite=config.overwrite, resume=config.resume, reads=reads)
     if config.resume:
         check_same_plan(out, join(out, PLAN), plan)
-    place.begin()
-    remove(join(out, NAME))  # the manifest says "finished", and comes back when that is true again
-    save_plan(join(out, PLAN), plan, inputs.placed)
-    fingerprint = place_tokenizer(out, inputs.mixture, inputs.sources, inputs.index, inputs.tok, inputs.holdings)
-    save_sources(out, BuildSources(fingerprint, tuple(inputs.sources)), inputs.index)
-    read_sidecars = partial(each_shard, plan, lambda k: left_sidecar(out, k, plan, fingerprint))
-    left = {k for k, sidecar in enumerate(read_sidecars()) if sidecar is not None} if config.resume else set()
-    if config.resume:
-        log(
-            f"resume: {len(left)} of {plan.shards} shards are there; each is checked against its digest before it is kept"
-        )
-    save_jobs(out, [ShardJob(out, k, check=k in left) for k in range(plan.shards)])
-    stage = Stage("writing shards", out, list_shards, materialize_shard, "shards", "rows")
-    run_stage(stage, beam_args, plan.shards, 0, live_file(out))
+    with place.replacing() as under_way:
+        remove(join(out, NAME))  # the manifest says "finished", and comes back when that is true again
+        save_plan(join(out, PLAN), plan, inputs.placed)
+        fingerprint = place_tokenizer(out, inputs.mixture, inputs.sources, inputs.index, inputs.tok, inputs.holdings)
+        save_sources(out, BuildSources(fingerprint, tuple(inputs.sources)), inputs.index)
+        read_sidecars = partial(each_shard, plan, lambda k: left_sidecar(out, k, plan, fingerprint))
+        left = {k for k, sidecar in enumerate(read_sidecars()) if sidecar is not None} if config.resume else set()
+        if config.resume:
+            log(
+                f"resume: {len(left)} of {plan.shards} shards are there; each is checked against its digest before it is kept"
+            )
+        save_jobs(out, [ShardJob(out, k, check=k in left) for k in range(plan.shards)])
+        stage = Stage("writing shards", out, list_shards, materialize_shard, "shards", "rows")
+        run_stage(stage, beam_args, plan.shards, 0, live_file(out), under_way)
     skipped = sum(each_shard(plan, lambda k: exists(kept_path(out, k))))
     sidecars: list[ShardSidecar | None] = read_sidecars()
     manifest = assemble(inputs.mixture, plan, inputs.sources, fingerprint, inputs.index_digest, sidecars)

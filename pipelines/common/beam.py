@@ -72,7 +72,14 @@ def counted(job: Any, work: Work, namespace: str) -> None:
         metrics.Metrics.counter(namespace, name).inc(count)
 
 
-def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, live: str | None = None) -> None:
+def run_stage(
+    stage: Stage,
+    beam_args: list[str],
+    jobs: int,
+    already: int = 0,
+    live: str | None = None,
+    under_way: Callable[[], None] = lambda: None,
+) -> None:
     """Runs a stage to its end and shows progress.
 
     Args:
@@ -81,6 +88,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
         jobs: how many `expand` will give.
         already: jobs that were finished before.
         live: a local file that jobs report to (`live_counts.Reporter`); without it there is no progress but Beam's own.
+        under_way: called once the runner has taken the job, and never if the runner does not start.
 
     Raises:
         InputError: Beam is not installed, refuses its flags, or a worker raised InputError.
@@ -88,7 +96,7 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
     beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    runner = runner_of(beam_args)
     warnings.filterwarnings("ignore", module="apache_beam")
     cores = os.cpu_count() or 1
     if not beam_args and jobs >= MANY_JOBS and cores > 1:
@@ -99,38 +107,47 @@ def run_stage(stage: Stage, beam_args: list[str], jobs: int, already: int = 0, l
         if not jobs:
             return
         pipeline = None
+        if runner == DIRECT:
+            under_way()
         try:
             with (
-                _quiet_root_logger(),
+                _quiet_loggers(),
                 _LiveCountsWatch(live, stage.records, advance),
                 beam.Pipeline(options=PipelineOptions(flags(beam_args))) as pipeline,
             ):
                 build_graph(pipeline, stage)
         except Exception as error:
+            if getattr(pipeline, "result", None) is not None:
+                under_way()
             known = next(_user_errors(error), None)
             if known is not None:
                 raise InputError(known) from None
-            runner = runner_of(beam_args)
             if runner != DIRECT and getattr(pipeline, "result", None) is None:
                 raise cannot_start(runner, error) from error
             raise
 
 
 @contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """Beam and its clients warn through the root logger; afterwards it is as before, as what we log ourselves goes there too."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
+def _quiet_loggers() -> Iterator[None]:
+    """Beam logs the traceback of whatever a worker raises, which `run_stage` raises again, and so once is enough.
+
+    Beam and its clients warn through the root logger; afterwards it is as before, as what we log ourselves goes there too.
+    """
+    loggers = [logging.getLogger(), logging.getLogger("apache_beam")]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        root.setLevel(level)
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
 
 
 def flags(beam_args: list[str]) -> list[str]:
     """Beam's flags, with ours where they say nothing: the local runner, and workers that tell only what is wrong."""
-    ours = {"--runner": "DirectRunner", "--default_sdk_harness_log_level": "ERROR"}
+    local = runner_of(beam_args) == DIRECT  # elsewhere a worker's log is all that is left of it
+    ours = {"--runner": DIRECT, "--default_sdk_harness_log_level": "CRITICAL" if local else "ERROR"}
     given = {arg.split("=")[0] for arg in beam_args}
     return [f"{flag}={value}" for flag, value in ours.items() if flag not in given] + beam_args
 

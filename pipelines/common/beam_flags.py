@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fasttok.errors import InputError, require, unknown_name
 
@@ -34,7 +34,7 @@ def check_flags(beam_args: list[str], ours: Iterable[str], help_command: str) ->
     if not beam_args:
         return
     options = require("apache_beam.options.pipeline_options", "pipelines", "a Beam job")
-    _load_runner(runner_of(beam_args))  # its module may bring flags of its own
+    _runner(runner_of(beam_args))  # its module may bring flags of its own
     held: list[argparse.ArgumentParser] = []
     options.PipelineOptions([]).get_all_options(add_extra_args_fn=held.append)
     parser = held[0]
@@ -45,6 +45,7 @@ def check_flags(beam_args: list[str], ours: Iterable[str], help_command: str) ->
     parser.error = refuse  # type: ignore[method-assign]
     _, unknown = parser.parse_known_args(beam_args)
     if not unknown:
+        _check_complete(beam_args)
         return
     name = unknown[0].split("=")[0]
     known = [*(f"--{own}" for own in ours), *parser._option_string_actions]
@@ -55,10 +56,23 @@ def check_flags(beam_args: list[str], ours: Iterable[str], help_command: str) ->
     raise InputError(f"unknown flag {name}{guess} Neither this command nor Beam has it. See: {help_command}")
 
 
-def _load_runner(name: str) -> None:
+def _check_complete(beam_args: list[str]) -> None:
+    """Asks Beam what the runner still needs, which it would say only when the pipeline is run."""
+    name = runner_of(beam_args)
+    if name == DIRECT:
+        return
+    options = require("apache_beam.options.pipeline_options", "pipelines", "a Beam job")
+    checks = require("apache_beam.options.pipeline_options_validator", "pipelines", "a Beam job")
+    wrong = checks.PipelineOptionsValidator(options.PipelineOptions(beam_args), _runner(name)).validate()
+    if wrong:
+        said = " ".join(dict.fromkeys(" ".join(str(one).split()) for one in wrong))
+        raise InputError(f"--runner={name} cannot start: {said} Write each as --flag=value, such as --project=NAME")
+
+
+def _runner(name: str) -> Any:
     runners = require("apache_beam.runners.runner", "pipelines", "a Beam job")
     try:
-        runners.create_runner(name)
+        return runners.create_runner(name)
     except ValueError:
         known = require("apache_beam.options.pipeline_options", "pipelines", "a Beam job")
         raise unknown_name("runner", name, known.StandardOptions.KNOWN_RUNNER_NAMES) from None
@@ -68,7 +82,10 @@ def _load_runner(name: str) -> None:
 
 def cannot_start(name: str, error: BaseException) -> InputError:
     """One sentence about a runner that does not start here."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    if said.endswith(":"):
+        said = " ".join(lines[:4])
     return InputError(
         f"--runner={name} cannot start here: {said}; install or start what it needs, or leave out --runner to run on this machine"
     )

@@ -55,14 +55,14 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
             raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
         sources[source.dataset] = source
         jobs += more
-    place.begin()
-    done = finished(out, jobs)
-    for source in sources.values():
-        save_source(out, source)
-    waiting = [job for job in jobs if job.base not in done]
-    save_jobs(out, waiting)
-    stage = Stage("indexing", out, list_jobs, index_file, "files", "records")
-    run_stage(stage, beam_args, len(waiting), len(done), live_file(out))
+    with place.replacing() as under_way:
+        done = finished(out, jobs)
+        for source in sources.values():
+            save_source(out, source)
+        waiting = [job for job in jobs if job.base not in done]
+        save_jobs(out, waiting)
+        stage = Stage("indexing", out, list_jobs, index_file, "files", "records")
+        run_stage(stage, beam_args, len(waiting), len(done), live_file(out), under_way)
     summaries = finished(out, jobs)
     index = assemble(jobs, sources, summaries)
     reasons = {name: frequent_reasons(name, jobs, summaries) for name in index.datasets}

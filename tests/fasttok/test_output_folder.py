@@ -269,3 +269,62 @@ def test_two_processes_never_write_one_out(tmp_path: Path) -> None:
         other.communicate("")
     check_output(out, RESUMED).begin()  # it has ended
     check_output(out, RESUMED).begin()  # one process may go on in its own
+
+
+def old_and_note(folder: Path) -> dict[str, str]:
+    for name, text in {"index.json": OLD, "a/b/x.summary.json": "{}", "note.txt": "mine"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return everything(folder)
+
+
+OLD = '{"format_version": 3, "digest": "d", "datasets": {}}'
+
+
+def everything(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def fail(out: Path, started: bool) -> None:
+    from pipelines.index.output_kind import INDEX
+
+    with check_output(out, INDEX, overwrite=True).replacing() as under_way:
+        assert "index.json" not in {f.name for f in out.iterdir()}
+        if started:
+            under_way()
+        (out / "a/b").mkdir(parents=True, exist_ok=True)
+        (out / "a/b/y.summary.json").write_text("new")
+        raise RuntimeError("no runner")
+
+
+def test_the_old_output_comes_back_if_the_new_one_does_not_start(tmp_path: Path) -> None:
+    before = old_and_note(tmp_path)
+    with pytest.raises(RuntimeError, match="no runner"):
+        fail(tmp_path, started=False)
+    assert everything(tmp_path) == before
+    with pytest.raises(RuntimeError, match="no runner"):
+        fail(tmp_path, started=True)
+    assert "index.json" not in everything(tmp_path)
+    assert "a/b/y.summary.json" in everything(tmp_path)
+
+
+def test_the_old_output_is_gone_when_the_new_one_is_there(tmp_path: Path) -> None:
+    from pipelines.index.output_kind import INDEX
+
+    old_and_note(tmp_path)
+    with check_output(tmp_path, INDEX, overwrite=True).replacing():
+        pass
+    assert set(everything(tmp_path)) == {"note.txt", f"{INDEX.begun}/.begun.json"}
+
+
+def test_an_old_output_that_a_killed_process_set_aside_comes_back(tmp_path: Path) -> None:
+    from pipelines.index.output_kind import INDEX
+
+    before = old_and_note(tmp_path)
+    killed = check_output(tmp_path, INDEX, overwrite=True)
+    killed._move(tmp_path, tmp_path / INDEX.begun / "replaced")
+    (tmp_path / INDEX.begun / ".begun.json").write_text('{"writes": "INDEX", "format_version": 3}')
+    (tmp_path / "statistics.json").write_text("new")
+    with pytest.raises(RuntimeError):
+        fail(tmp_path, started=False)
+    assert everything(tmp_path) == before

@@ -1,5 +1,6 @@
 """Flags that neither a command nor Beam has are refused with the nearest name, before anything is written."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from fasttok.errors import InputError
 from pipelines.__main__ import main
 from pipelines.common.beam_flags import check_flags
+from tests.chain import Chain
+from tests.pipelines.indexing import PLANAR, first_file
 
 OURS = ("out", "max-bad", "resume")
 
@@ -63,3 +66,44 @@ def test_a_runner_that_cannot_start_is_one_sentence(tmp_path: Path, monkeypatch:
     stage = jobs.Stage("indexing", str(tmp_path), list, print, "files", "records")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="--runner=FlinkRunner cannot start here: Java must be installed; install"):
         jobs.run_stage(stage, ["--runner=FlinkRunner"], 1)
+
+
+def test_what_a_runner_still_needs_is_asked_before_anything_is_written(chain: Chain, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    shutil.copytree(chain.index, index)
+    before = sorted(index.rglob("*"))
+    words = ["index", str(chain.data / "tabletop_vqa"), "--out", str(index), "--overwrite", "--runner=DataflowRunner"]
+    with pytest.raises(InputError, match=r"^--runner=DataflowRunner cannot start.*project|No module named") as caught:
+        main(words)
+    assert "\n" not in str(caught.value)
+    assert sorted(index.rglob("*")) == before
+
+
+def test_a_runner_that_does_not_start_costs_no_output(chain: Chain, tmp_path: Path, monkeypatch: Any) -> None:
+    import apache_beam as beam
+
+    def run(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("nobody answers at localhost:1")
+
+    index, shards = tmp_path / "index", tmp_path / "shards"
+    shutil.copytree(chain.index, index)
+    shutil.copytree(chain.shards, shards)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    monkeypatch.setattr(beam.Pipeline, "run", run)
+    flags = ["--overwrite", "--runner=PortableRunner", "--job_endpoint=localhost:1"]
+    given = ["--index", str(chain.index), "--tokenizer", str(chain.tokenizer), "--samples", "50"]
+    for words in (
+        ["index", str(chain.data / "tabletop_vqa"), "--out", str(index)],
+        ["build", "demo", "--out", str(shards), *given],
+    ):
+        with pytest.raises(InputError, match="cannot start here: nobody answers"):
+            main([*words, *flags])
+        assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_workers_user_error_is_its_message_alone(own_data: Path, tmp_path: Path, caplog: Any, capfd: Any) -> None:
+    (own_data / PLANAR / first_file(own_data).name).write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match=f"{first_file(own_data).name}: this is a Git LFS pointer"):
+        main(["index", str(own_data / PLANAR), "--out", str(tmp_path / "index")])
+    assert "Traceback" not in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
