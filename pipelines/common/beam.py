@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from fasttok.errors import InputError, require
 from pipelines.common.beam_flags import DIRECT, cannot_start, runner_of
 from pipelines.common.files import filesystem, is_local, join, reaching
 from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
+from pipelines.common.worker_errors import leave, raise_left, stopped
 
 logger = logging.getLogger(__name__)
 
@@ -51,23 +53,47 @@ class Stage:
     records: str
 
 
-def build_graph(pipeline: Any, stage: Stage) -> None:
-    """Adds the stage to a pipeline."""
+def build_graph(pipeline: Any, stage: Stage, errors: str = "") -> None:
+    """Adds the stage to a pipeline.
+
+    Args:
+        pipeline: of Beam.
+        stage: what runs.
+        errors: folder for what is wrong with the input (`worker_errors`); without it workers raise that.
+    """
     beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     _ = (
         pipeline
         | "Source" >> beam.Create([stage.source], reshuffle=False)
-        | "Jobs" >> beam.FlatMap(stage.expand)
+        | "Jobs" >> beam.FlatMap(listed, stage.expand, errors)
         | "Spread" >> beam.Reshuffle()
-        | stage.name.capitalize() >> beam.Map(counted, stage.work, stage.name)
+        | stage.name.capitalize() >> beam.Map(counted, stage.work, stage.name, errors)
     )
 
 
-def counted(job: Any, work: Work, namespace: str) -> None:
+def listed(source: str, expand: Expand, errors: str) -> Iterator[Any]:
+    """The jobs of a stage."""
+    try:
+        yield from expand(source)
+    except InputError as error:
+        if not errors:
+            raise
+        leave(errors, error)
+
+
+def counted(job: Any, work: Work, namespace: str, errors: str) -> None:
     """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run."""
     metrics = require("apache_beam.metrics", "pipelines", f"{namespace} with Beam")
-    with reaching(getattr(job, "file", namespace)):
-        counts = work(job)
+    if errors and stopped(errors):
+        return
+    try:
+        with reaching(getattr(job, "file", namespace)):
+            counts = work(job)
+    except InputError as error:
+        if not errors:
+            raise
+        leave(errors, error)
+        return
     for name, count in asdict(counts).items():
         metrics.Metrics.counter(namespace, name).inc(count)
 
@@ -96,7 +122,7 @@ def run_stage(
     beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    runner = runner_of(beam_args)
+    runner, errors = runner_of(beam_args), join(stage.source, WORK, f"errors-{uuid.uuid4().hex}")
     warnings.filterwarnings("ignore", module="apache_beam")
     cores = os.cpu_count() or 1
     if not beam_args and jobs >= MANY_JOBS and cores > 1:
@@ -115,7 +141,7 @@ def run_stage(
                 _LiveCountsWatch(live, stage.records, advance),
                 beam.Pipeline(options=PipelineOptions(flags(beam_args))) as pipeline,
             ):
-                build_graph(pipeline, stage)
+                build_graph(pipeline, stage, errors)
         except Exception as error:
             if getattr(pipeline, "result", None) is not None:
                 under_way()
@@ -125,6 +151,7 @@ def run_stage(
             if runner != DIRECT and getattr(pipeline, "result", None) is None:
                 raise cannot_start(runner, error) from error
             raise
+    raise_left(errors)
 
 
 @contextmanager
