@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 22  # bytes that are fetched at a time from a remote file
 # Damage is an error, never concealed. One thread: a worker has one core.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
+ORDERED = {"h264": {"strict": "strict"}}  # a decoder that is not told the order of frames must not guess it
 SEEK_BACK = (
     0.0,
     2.0,
@@ -63,47 +64,55 @@ def pictures(url: str, start: float) -> Generator[Picture | str, None, None]:
 
 
 def _decoded(container: "InputContainer", stream: "VideoStream", start: float | None) -> Iterator[Picture | str]:
-    """Frames from the key frame at or before `start`, or from the first frame; what went wrong in between."""
+    """Frames from the key frame at or before `start`, or from the first frame, and what went wrong in between.
+
+    Each frame is held until the next one is decoded: if their times do not rise, an index is damaged, and neither is sure.
+    """
+    held: Picture | None = None
+    last = float("-inf")
+    for found, wrong in _steps(container, stream, start):
+        for picture in found:
+            if not picture.time > last:
+                yield "the times of its frames do not rise, so its index is damaged"
+                return
+            if held is not None:
+                yield held
+            held, last = picture, picture.time
+        if wrong and held is not None:
+            yield held
+            held = None
+        if wrong:
+            yield wrong
+    if held is not None:
+        yield held
+
+
+def _steps(
+    container: "InputContainer", stream: "VideoStream", start: float | None
+) -> Iterator[tuple[list[Picture], str]]:
+    """What each packet brings: frames, and what went wrong after them. After an error, decoding goes on with a key frame."""
     from av.error import FFmpegError
 
-    codec = stream.codec_context
-    codec.options = (
-        STRICT if codec.name != "h264" else {**STRICT, "strict": "strict"}
-    )  # no guesses at the order of frames
+    codec, late = stream.codec_context, lag(stream)
+    codec.options = {**STRICT, **ORDERED.get(codec.name, {})}
     codec.thread_count = 1
-    late = lag(stream)
-    packets = container.demux(stream)
+    key: float | None = None  # time of the key frame that decoding began with; None while none was met
     try:
         if start is not None and stream.time_base:
             container.seek(int((start + late) / float(stream.time_base)), stream=stream)
-    except FFmpegError:
-        return  # this container cannot seek there: the caller starts further back
-    key: float | None = None  # time of the key frame that decoding began with; None while none was met
-    last = float("-inf")
-    while True:
-        try:
-            packet = next(packets, None)
-        except FFmpegError as error:
-            yield f"reading it fails: {reason(error)}"
-            return
-        if packet is None:
-            return
-        if key is None and packet.size:
-            if not packet.is_keyframe:
-                continue
-            key = _time(packet, float("-inf")) - late
-        frames, wrong = _step(packet)
-        for frame in frames:
-            time = _time(frame, float("nan")) - late
-            if not time > last:
-                wrong = wrong or "the times of its frames do not rise"
-            elif time >= (key if key is not None else last):
-                last = time
-                yield Picture(time, frame)
-        if wrong:
-            yield wrong
-            codec.flush_buffers()
-            key = None
+        for packet in container.demux(stream):
+            if key is None:
+                if packet.size and not packet.is_keyframe:
+                    continue
+                key = _time(packet, float("-inf")) - late
+            frames, wrong = _step(packet)
+            timed = [Picture(_time(frame, float("nan")) - late, frame) for frame in frames]
+            yield [picture for picture in timed if picture.time >= key], wrong
+            if wrong:
+                codec.flush_buffers()
+                key = None
+    except FFmpegError as error:
+        yield [], f"reading it fails: {reason(error)}"
 
 
 def _step(packet: "Packet[VideoStream]") -> tuple[list["VideoFrame"], str]:

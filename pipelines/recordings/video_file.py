@@ -43,9 +43,10 @@ def open_video(url: str, block: int) -> Iterator[tuple["InputContainer", "VideoS
     with ExitStack() as stack:
         try:
             if is_local(fs):
-                container = av.open(f"file:{path}", options=options)
+                container = av.open(f"file:{path}", options=options, metadata_errors="replace")
             else:
-                container = av.open(stack.enter_context(fs.open(path, "rb", block_size=block)), options=options)
+                remote = stack.enter_context(fs.open(path, "rb", block_size=block))
+                container = av.open(remote, options=options, metadata_errors="replace")
         except FileNotFoundError:
             raise UnreadableVideoError("does not exist") from None
         except av.error.FFmpegError as error:
