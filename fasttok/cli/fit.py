@@ -26,12 +26,12 @@ class Fit:
 
     Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 
-    DATA is an INDEX of `fasttok-pipelines index`, an RLDS version folder, a LeRobot folder (v2, v3), or npz, parquet or HDF5
-    files (robomimic, ALOHA); local paths or fsspec URLs. Memory does not grow with it.
+    DATA is an INDEX of `fasttok-pipelines index`, an RLDS version folder, a LeRobot folder (v2, v3), or npz, npy, parquet or
+    HDF5 files (docs/datasets.md has the layouts); local paths or fsspec URLs. Memory does not grow with it.
     """
 
     data: Positional[tuple[str, ...]]
-    """INDEX, RLDS or LeRobot folders, npz, parquet or HDF5 files or folders."""
+    """INDEX, RLDS or LeRobot folders, npz, npy, parquet or HDF5 files or folders."""
     out: Path
     """Folder of the tokenizer."""
     split: str = "train"

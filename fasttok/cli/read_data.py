@@ -25,7 +25,9 @@ def read(
         InputError: no path, or nothing readable in one.
     """
     if not paths:
-        raise InputError("no data: give an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files")
+        raise InputError(
+            "no data: give an INDEX, an RLDS directory, a LeRobot folder, or npz, npy, parquet or HDF5 files"
+        )
     for path, source in [(path, open_episodes(path, split, skip_bad)) for path in paths]:
         for episode in track(source, f"reading {source.name}", source.count, "episodes"):
             episode.metadata["source"] = path

@@ -71,7 +71,7 @@ class Episodes:
 
 
 def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Episodes:
-    """Episodes of an INDEX, an RLDS directory, a LeRobot folder, HDF5, npz or parquet; the format is told from the path.
+    """Episodes of an INDEX, an RLDS directory, a LeRobot folder, HDF5, npz, npy or parquet; the format is told from the path.
 
     Args:
         path: the data.
@@ -88,7 +88,7 @@ def _open(path: str, split: str) -> Episodes:
     filesystem, root = stores.fresh(path)
     if not stores.kind_at(filesystem, root):
         raise InputError(
-            f"{path} does not exist; expected an INDEX, an RLDS directory, a LeRobot folder, or npz, parquet or HDF5 files"
+            f"{path} does not exist; expected an INDEX, an RLDS directory, a LeRobot folder, or npz, npy, parquet or HDF5 files"
         )
     if stores.kind_at(filesystem, f"{root}/{index.FILE}") == "file":
         return Episodes(path, index.count(path, split), lambda: index.read(path, split))
@@ -108,7 +108,7 @@ def _open(path: str, split: str) -> Episodes:
         info = lerobot.open_info(path)
         name = root.rsplit("/", 1)[-1]
         return Episodes(name, lerobot.count(info, split), lambda: lerobot.read(path, info, split))
-    tables = ((".npz", arrays.read_npz), (".parquet", arrays.read_parquet))
+    tables = ((".npz", arrays.read_numpy), (".npy", arrays.read_numpy), (".parquet", arrays.read_parquet))
     files = hdf5.files_below(path)
     if files and (hdf5.lies_in(path, files) or not any(arrays.files(path, suffix) for suffix, _ in tables)):
         name = re.sub(r"\.(hdf5|h5)$", "", root.rsplit("/", 1)[-1])
@@ -120,5 +120,5 @@ def _open(path: str, split: str) -> Episodes:
             return Episodes(name, None, functools.partial(reader, files, name))
     raise InputError(
         f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "
-        "folder, such as bridge_dataset/1.0.0), no meta/info.json (LeRobot), no .npz, .parquet or .hdf5 files"
+        "folder, such as bridge_dataset/1.0.0), no meta/info.json (LeRobot), no .npz, .npy, .parquet or .hdf5 files"
     )

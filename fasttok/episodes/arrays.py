@@ -1,24 +1,22 @@
-"""Episodes in npz and parquet files: for actions that never were a robot dataset, or were exported from one.
+"""Episodes in npz, npy and parquet files: for actions that never were a robot dataset, or were exported from one.
 
-- npz: `action` or `actions` (n, T, D) is n episodes of equal length, (T, D) is one; each array is a step column.
+- npz: `action` or `actions` (n, T, D) is n episodes of equal length, (T, D) is one; each array is a step column. Arrays that
+  are called `episode_0`, `episode_1` ... are the actions of an episode each.
+- npy: an array as `action` in an npz.
 - parquet: an `episode` (or `episode_index`) column and list<float> columns such as `action`, rows in step order, or in any
   order if a column such as `frame_index` numbers the steps.
 """
 
-import io
-import zipfile
 from collections.abc import Iterator
 
 import numpy as np
 
 from fasttok.common import stores
-from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
+from fasttok.episodes.numpy_file import ACTIONS, episodes_apart, load_arrays
 from fasttok.episodes.order import rows_fault, several
 from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
-
-ACTIONS = ("action", "actions")
 
 
 def files(path: str, suffix: str) -> list[str]:
@@ -30,23 +28,22 @@ def files(path: str, suffix: str) -> list[str]:
     return sorted(stores.join_scheme(path, file) for file in listed if file.endswith(suffix))
 
 
-def read_npz(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
-    """Episodes of npz files; nothing is unpickled."""
+def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
+    """Episodes of npz and npy files; nothing is unpickled."""
     for path in paths:
-        with stores.open_file(path) as stream:
-            raw = stream.read()
-        try:
-            with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-                columns = {key: archive[key] for key in archive.files}
-        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-            refuse_pointer(raw, path)
-            yield BadRecord(Where(path), "npz", str(error).split("\n")[0])
+        columns = load_arrays(path)
+        if isinstance(columns, str):
+            yield BadRecord(Where(path), path[-3:], columns)
             continue
+        apart = episodes_apart(columns)
         stacked = [key for key in ACTIONS if key in columns and columns[key].ndim > 2]
-        if stacked:
+        if apart:
+            for number, episode in apart.items():
+                yield from _one(episode, Where(path, number=number), name)
+        elif stacked:
             yield from _stacked(columns, stacked[0], path, name)
         else:
-            yield from _one(columns, path, name)
+            yield from _one(columns, Where(path), name)
 
 
 def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> Iterator[Episode | BadRecord]:
@@ -81,28 +78,29 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
         yield Episode(steps, dict(shared), where)
 
 
-def _one(columns: dict[str, np.ndarray], path: str, name: str) -> Iterator[Episode | BadRecord]:
+def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Episode | BadRecord]:
     if "actions" in columns and "action" not in columns:
         columns["action"] = columns.pop("actions")
     lengths = {key: len(value) for key, value in columns.items() if value.ndim}
     if not lengths or len(set(lengths.values())) > 1:
-        yield BadRecord(Where(path), "features", f"step columns of different lengths: {lengths}")
+        yield BadRecord(where, "features", f"step columns of different lengths: {lengths}")
         return
     if 0 in lengths.values():
-        yield BadRecord(Where(path), "empty", "an episode of 0 steps")
+        yield BadRecord(where, "empty", "an episode of 0 steps")
         return
     steps: dict[str, np.ndarray | list[bytes]] = {key: columns[key] for key in lengths}
     found = several(steps)
     if found:
         raise InputError(
-            f"{path} holds several episodes ({found}), but an npz of arrays (T, ...) is read as one episode; write a file per "
-            "episode, a parquet file with a column 'episode', or 'actions' of shape (n, T, D) if all have the same length"
+            f"{where.file} holds several episodes ({found}), but an npz of arrays (T, ...) is read as one episode; write an "
+            "array per episode (episode_0, episode_1 ...), a parquet file with a column 'episode', or 'actions' of shape "
+            "(n, T, D) if all have the same length"
         )
     fault = rows_fault(steps)
     if fault:
-        yield BadRecord(Where(path), "frames", fault)
+        yield BadRecord(where, "frames", fault)
     else:
-        yield Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, Where(path))
+        yield Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, where)
 
 
 def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:

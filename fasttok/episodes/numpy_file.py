@@ -1,0 +1,103 @@
+"""The arrays of an npz or npy file, and which of them are episodes; nothing is unpickled."""
+
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from fasttok.common import stores
+from fasttok.common.lfs_pointer import refuse_pointer
+from fasttok.errors import InputError
+
+Arrays = dict[str, np.ndarray]
+EPISODES = (
+    "episode",
+    "ep",
+    "demo",
+    "traj",
+    "trajectory",
+    "rollout",
+    "run",
+    "take",
+    "trial",
+    "sequence",
+    "seq",
+    "arr",
+    "",
+)
+PICKLE = b"\x80"
+ACTIONS = ("action", "actions")
+FAULTS = (ValueError, OSError, EOFError, KeyError, NotImplementedError, MemoryError, OverflowError, zipfile.BadZipFile)
+
+
+def load_arrays(path: str) -> Arrays | str:
+    """Names to arrays, of which an npy file's is called `action`; or why the file cannot be read.
+
+    Raises:
+        InputError: an array is a pickle, or the file is a Git LFS pointer.
+    """
+    with stores.open_file(path) as stream:
+        raw = stream.read()
+    key = ""
+    try:
+        if path.endswith(".npy"):
+            return {"action": np.load(io.BytesIO(raw), allow_pickle=False)}
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            arrays = {}
+            for key in archive.files:
+                arrays[key] = archive[key]
+            return arrays
+    except FAULTS as error:
+        refuse_pointer(raw, path)
+        if "Object arrays" in str(error) or raw.startswith(PICKLE):
+            raise InputError(_pickled(path, key)) from None
+        if "allow_pickle" in str(error):  # numpy takes every file that it does not know for a pickle
+            return f"not an {path[-3:]} file"
+        return str(error).split("\n")[0] or type(error).__name__
+
+
+def _pickled(path: str, key: str) -> str:
+    what = f"{key!r} is an array of objects" if key else "it holds objects"
+    name = re.sub(r"\.np[yz]$", "", path.rsplit("/", 1)[-1])
+    return (
+        f"{path}: {what}, which is a pickle, and pickles are never opened, for they can run code; save an array per episode: "
+        f"np.savez({name + '.npz'!r}, **{{f'episode_{{i}}': actions for i, actions in enumerate(episodes)}})"
+    )
+
+
+def episodes_apart(arrays: Arrays) -> dict[int, Arrays]:
+    """Number -> step columns of each episode, if every array's name says its episode; {} if not.
+
+    `episode_0`, `episode_1` ... are the actions of each; `episode_0/action`, `episode_0/state` its columns.
+
+    >>> {n: list(e) for n, e in episodes_apart({"demo_2": np.zeros((3, 2)), "demo_10": np.zeros((4, 2))}).items()}
+    {2: ['action'], 10: ['action']}
+    """
+    named = {key: re.fullmatch(r"([A-Za-z]*?)[_-]?(\d+)(?:/(.+))?", key) for key in arrays}
+    if not arrays or not all(named.values()):
+        return {}
+    parts = {key: (match[1].lower(), int(match[2]), match[3]) for key, match in named.items() if match}
+    stems = {stem for stem, _, _ in parts.values()}
+    whole = [key for key, (_, _, column) in parts.items() if column is None]
+    if len(stems) > 1 or not (stems <= {*EPISODES} or (stems <= {*ACTIONS} and _differ(arrays))):
+        return {}
+    if whole and (len(whole) < len(arrays) or not _rows_alike(arrays)):
+        return {}
+    found: dict[int, Arrays] = {}
+    for key, (_, number, column) in sorted(parts.items(), key=lambda item: item[1][1]):
+        columns = found.setdefault(number, {})
+        if (column or "action") in columns:
+            return {}
+        columns[column or "action"] = arrays[key]
+    return found
+
+
+def _differ(arrays: Mapping[str, np.ndarray]) -> bool:
+    return len({value.shape[:1] for value in arrays.values()}) > 1
+
+
+def _rows_alike(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether all are rows of as many numbers."""
+    return all(value.ndim == 2 for value in arrays.values()) and len({value.shape[1] for value in arrays.values()}) == 1

@@ -1,0 +1,81 @@
+"""npz and npy files whose arrays are episodes, and pickles, which are refused with the line that saves them properly."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok.episodes import Episode, open_episodes
+from fasttok.errors import InputError
+
+RNG = np.random.default_rng(5)
+EPISODES = [RNG.normal(size=(n, 3)) for n in (4, 9, 2)]
+
+
+def read(path: Path) -> list[Episode]:
+    source = open_episodes(str(path))
+    found = list(source)
+    assert not source.bad, source.first_bad
+    return found
+
+
+@pytest.mark.parametrize("stem", ["episode_{}", "demo{}", "traj_{}", "{}", "arr_{}", "action_{}"])
+def test_an_array_per_episode(tmp_path: Path, stem: str) -> None:
+    arrays: dict[str, Any] = {stem.format(2 * n): episode for n, episode in enumerate(EPISODES * 3)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    found = read(tmp_path / "x.npz")
+    assert [e.where.number for e in found] == [2 * n for n in range(9)]
+    assert all(np.array_equal(e.steps["action"], a) for e, a in zip(found, EPISODES * 3, strict=True))
+
+
+def test_columns_per_episode(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {f"episode_{n}/actions": a for n, a in enumerate(EPISODES)}
+    arrays |= {f"episode_{n}/state": a * 2 for n, a in enumerate(EPISODES)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    found = read(tmp_path / "x.npz")
+    assert [sorted(e.steps) for e in found] == [["action", "state"]] * 3
+
+
+@pytest.mark.parametrize(
+    "arrays", [{"joint_1": EPISODES[0], "joint_2": EPISODES[0]}, {"action_0": EPISODES[0], "action_1": EPISODES[0]}]
+)
+def test_columns_with_numbers_are_no_episodes(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)
+    assert len(read(tmp_path / "x.npz")) == 1
+
+
+def test_npy(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", EPISODES[1])
+    assert [e.length for e in read(tmp_path / "one.npy")] == [9]
+    np.save(tmp_path / "many.npy", RNG.normal(size=(5, 7, 3)))
+    assert [e.steps["action"].shape for e in read(tmp_path / "many.npy")] == [(7, 3)] * 5  # type: ignore[union-attr]
+    assert [e.length for e in read(tmp_path)] == [7] * 5 + [9]
+    np.save(tmp_path / "many.npy", RNG.normal(size=(5, 7, 3, 2)))
+    with pytest.raises(InputError, match=r"\(5, 7, 3, 2\), expected"):
+        read(tmp_path / "many.npy")
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy"])
+def test_pickles_are_refused_with_the_line_that_saves_them(tmp_path: Path, name: str) -> None:
+    ragged = np.empty(3, object)
+    ragged[:] = EPISODES
+    (np.savez(tmp_path / name, actions=ragged) if name.endswith("z") else np.save(tmp_path / name, ragged))
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / name)
+    line = str(caught.value).split("episode: ")[1]
+    assert line == "np.savez('x.npz', **{f'episode_{i}': actions for i, actions in enumerate(episodes)})"
+    exec(line.replace("'x.npz'", repr(str(tmp_path / "y.npz"))), {"np": np, "episodes": EPISODES})
+    assert [e.length for e in read(tmp_path / "y.npz")] == [4, 9, 2]
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy"])
+def test_damage_is_counted(tmp_path: Path, name: str) -> None:
+    (np.savez(tmp_path / name, action=EPISODES[0]) if name.endswith("z") else np.save(tmp_path / name, EPISODES[0]))
+    data = (tmp_path / name).read_bytes()
+    huge = data.replace(b"(4, 3), ", b"(4000000000000, 3), ").ljust(len(data))
+    for damaged in (data[:-40], data[:20], b"", huge if name.endswith("y") else b"PK"):
+        (tmp_path / name).write_bytes(damaged)
+        source = open_episodes(str(tmp_path / name))
+        assert list(source) == []
+        assert sum(source.bad.values()) == 1
