@@ -1,0 +1,110 @@
+"""A few frames of each camera, decoded and made small."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Episode
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.frames import BadFrame, Frame, Frames
+from fasttok.errors import require
+from pipelines.check.sampled import CameraLook
+from pipelines.common.image_headers import check_header
+
+FRAMES = 5  # of an episode
+SMALL = 24  # pixels of a thumbnail's side
+WIDE = 200  # pixels of a picture for the page
+
+
+@dataclass(frozen=True)
+class FewFrames:
+    """Frames that are not decoded yet.
+
+    Attributes:
+        encoded: the bytes of each frame, () if `frames` has them.
+        pixels: decoded frames, () if they are encoded.
+        frames: a video's, None if it is none.
+    """
+
+    encoded: tuple[bytes, ...] = ()
+    pixels: tuple[NDArray[np.uint8], ...] = ()
+    frames: Frames | None = None
+
+
+def few_frames(episode: Episode, entry: DatasetEntry | None) -> dict[str, FewFrames]:
+    """Frames spread over an episode, of the entry's cameras or of all that are there."""
+    chosen = set(entry.cameras.values()) if entry is not None else None
+    steps = np.unique(np.linspace(0, episode.length - 1, FRAMES).round().astype(int))
+    found: dict[str, FewFrames] = {}
+    for name, frames in episode.frames.items():
+        if chosen is None or name in chosen:
+            found[name] = FewFrames(frames=frames.take(steps) if len(frames) == episode.length else frames)
+    for name, values in episode.steps.items():
+        if name in found or (chosen is not None and name not in chosen) or len(values) != episode.length:
+            continue
+        if isinstance(values, list):
+            some = [values[step] for step in steps]
+            if chosen is not None or all(isinstance(v, bytes) and not check_header(v) for v in some[:1]):
+                found[name] = FewFrames(encoded=tuple(v if isinstance(v, bytes) else b"" for v in some))
+        elif values.ndim == 4 and values.dtype == np.uint8 and values.shape[-1] == 3:
+            found[name] = FewFrames(pixels=tuple(values[step] for step in steps))
+    return found
+
+
+def look(frames: FewFrames, bgr: bool = False) -> CameraLook:
+    """Decodes the frames.
+
+    Args:
+        frames: which ones.
+        bgr: whether red and blue are exchanged in them.
+
+    Raises:
+        InputError: Pillow is not installed.
+    """
+    images: list[NDArray[np.uint8]] = []
+    problem, absent = "", False
+    if frames.frames is not None:
+        problem = frames.frames.check()
+        absent = bool(problem) and any(word in problem for word in ("not there", "does not exist", "No such file"))
+        given: list[Frame] = [] if problem else list(frames.frames.read())
+    else:
+        given = [*frames.encoded, *frames.pixels]
+    for frame in given:
+        found = _decoded(frame)
+        if isinstance(found, str):
+            problem = problem or found
+        else:
+            images.append(found[..., ::-1] if bgr else found)
+    if not images:
+        return CameraLook(np.zeros((0, SMALL, SMALL, 3), np.float32), (), problem or "no frames", absent)
+    small = np.stack([_resized(image, SMALL, SMALL) for image in images]).astype(np.float32)
+    shown = images if len(images) == 1 else [images[0], images[-1]]
+    pictures = tuple(_resized(i, WIDE, max(1, round(WIDE * i.shape[0] / i.shape[1]))) for i in shown)
+    return CameraLook(small, pictures, problem, absent)
+
+
+def _decoded(frame: Frame) -> NDArray[np.uint8] | str:
+    """The pixels, or why there are none."""
+    if isinstance(frame, BadFrame):
+        return frame.detail
+    if not isinstance(frame, bytes):
+        return np.ascontiguousarray(frame[..., :3])
+    wrong = check_header(frame)
+    if wrong:
+        return wrong
+    require("PIL", "pipelines", "looking at cameras")
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(frame)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        return f"cannot be decoded: {error}"
+
+
+def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))

@@ -1,0 +1,158 @@
+"""Which columns of a recording are the action and the state: as the dataset's entry says, or by the names that are usual."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Episode
+from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
+
+ACTIONS = ("action", "actions")
+STATES = (
+    "observation.state", "observation/state", "state", "observations/qpos", "obs/state", "observation/proprio", "proprio",
+    "qpos", "observation.qpos", "observation/qpos", "robot_state", "obs/joint_states", "observations",
+)  # fmt: skip
+BELOW = ("observation/", "observation.", "observations/", "obs/", "state/")
+NO_STATE = ("timestamp", "time", "index", "reward", "done", "discount", "embedding", "depth", "image", "success", "terminal")  # fmt: skip
+WIDEST_STATE = 64  # columns of one feature; more are an embedding or pixels
+GRIPPERS = ("gripper", "grip", "finger", "claw", "jaw")
+
+
+@dataclass(frozen=True)
+class StepColumn:
+    """One number of each step.
+
+    Attributes:
+        feature: step feature.
+        column: its number in the feature, counted from 0.
+        name: what people call it, "" if nothing says so.
+        part: number of the part of the entry that takes it; without an entry 0.
+        meaning: what the entry says that it is; None without an entry.
+        scale: what values are multiplied with, so that units agree.
+    """
+
+    feature: str
+    column: int
+    name: str = ""
+    part: int = 0
+    meaning: FeatureColumns | None = None
+    scale: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.feature}[{self.column}]" + (f" ({self.name})" if self.name else "")
+
+    @property
+    def gripper(self) -> bool:
+        """Whether the entry, or else its name, says that it is one of a gripper."""
+        if self.meaning is not None:
+            return self.meaning.encoding == "gripper"
+        return any(word in f"{self.feature} {self.name}".lower() for word in GRIPPERS)
+
+
+@dataclass(frozen=True)
+class DatasetColumns:
+    """The columns that are looked at.
+
+    Attributes:
+        action: side by side.
+        state: side by side.
+    """
+
+    action: tuple[StepColumn, ...]
+    state: tuple[StepColumn, ...]
+
+    def pairs(self) -> list[int | None] | None:
+        """For each action column the state column with the same name, None if none has it or if it is not the only one."""
+        names = [column.name.lower() for column in self.state]
+        found: list[int | None] = []
+        for column in self.action:
+            name = column.name.lower()
+            base = name.removeprefix("delta_").removeprefix("d") if name.startswith(("delta_", "d")) else name
+            same = next((n for n in (name, base) if n and names.count(n) == 1), None)
+            found.append(None if same is None else names.index(same))
+        return found if any(place is not None for place in found) else None
+
+
+def find_columns(entry: DatasetEntry | None, episode: Episode) -> DatasetColumns:
+    """The columns of an episode that the entry names, or that have a usual name.
+
+    >>> episode = Episode({"action": np.zeros((4, 2)), "observation.state": np.zeros((4, 1))})
+    >>> [str(c) for c in find_columns(None, episode).action], len(find_columns(None, episode).state)
+    (['action[0]', 'action[1]'], 1)
+    """
+    if entry is not None:
+        return DatasetColumns(_of_entry(entry.action, episode), _of_entry(entry.proprio, episode))
+    widths = {name: width(values) for name, values in episode.steps.items()}
+    widths = {name: number for name, number in widths.items() if number}
+    action = [name for name in ACTIONS if name in widths][:1] or _below(widths, ("action/", "action.", "actions/"))
+    state = [name for name in STATES if name in widths and widths[name] <= WIDEST_STATE][:1]
+    state = state or [name for name in _below(widths, BELOW) if _may_be_state(name, widths[name])]
+    names = [str(name) for name in episode.metadata.get("action_names") or ()]
+    return DatasetColumns(
+        tuple(_all(action, widths, names)), tuple(_all(state, widths, _state_names(episode, names, state, widths)))
+    )
+
+
+def values_of(columns: Sequence[StepColumn], episode: Episode) -> NDArray[np.float64]:
+    """(T, D) the columns side by side; a column that this episode lacks is NaN."""
+    table = np.full((episode.length, len(columns)), np.nan)
+    tables: dict[str, NDArray[np.float64] | None] = {}
+    for d, column in enumerate(columns):
+        if column.feature not in tables:
+            values = episode.steps.get(column.feature)
+            known = values is not None and width(values) and len(values) == episode.length
+            tables[column.feature] = np.asarray(values, np.float64).reshape(len(values), -1) if known else None  # type: ignore[arg-type]
+        found = tables[column.feature]
+        if found is not None and column.column < found.shape[1]:
+            table[:, d] = found[:, column.column] * column.scale
+    return table
+
+
+def width(values: Any) -> int:
+    """Numbers per step of a step feature, 0 if it holds something else than a row of numbers."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub" or values.ndim not in (1, 2, 3):
+        return 0
+    size = int(np.prod(values.shape[1:], dtype=np.int64))
+    return size if values.ndim < 3 or size <= WIDEST_STATE else 0
+
+
+def _of_entry(parts: Iterable[FeatureColumns], episode: Episode) -> tuple[StepColumn, ...]:
+    found = []
+    for number, part in enumerate(parts):
+        values = episode.steps.get(part.feature)
+        stop = part.stop
+        if stop is None:
+            stop = part.start + len(part.names) if part.names else width(values)
+        for i, column in enumerate(range(part.start, stop)):
+            name = part.names[i] if i < len(part.names) else ""
+            scale = part.scale[i] if isinstance(part.scale, tuple) else part.scale
+            found.append(StepColumn(part.feature, column, name, number, part, float(scale)))
+    return tuple(found)
+
+
+def _all(features: Sequence[str], widths: dict[str, int], names: Sequence[str]) -> Iterable[StepColumn]:
+    total = sum(widths[feature] for feature in features)
+    names = names if len(names) == total else [""] * total
+    at = 0
+    for feature in features:
+        for column in range(widths[feature]):
+            yield StepColumn(feature, column, names[at])
+            at += 1
+
+
+def _state_names(episode: Episode, names: Sequence[str], state: Sequence[str], widths: dict[str, int]) -> list[str]:
+    """Names of the state's columns: recorded, or those of as many action columns."""
+    recorded = [str(name) for name in episode.metadata.get("state_names") or ()]
+    total = sum(widths[feature] for feature in state)
+    return recorded if len(recorded) == total else list(names) if len(names) == total else []
+
+
+def _below(widths: dict[str, int], prefixes: tuple[str, ...]) -> list[str]:
+    return sorted(name for name in widths if name.startswith(prefixes))
+
+
+def _may_be_state(name: str, columns: int) -> bool:
+    return columns <= WIDEST_STATE and not any(word in name.lower() for word in NO_STATE)

@@ -1,0 +1,107 @@
+"""A dataset in whatever format, opened for the doctor: its name, splits, and a way to read some episodes of each."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import fsspec
+
+from fasttok.episodes import BadRecord, Episode, arrays, hdf5, lerobot, open_episodes, rlds
+from fasttok.errors import InputError
+from pipelines.check.spread import spread
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A dataset.
+
+    Attributes:
+        path: as given.
+        name: by which its entry is found.
+        form: its format.
+        splits: their names.
+        files: split -> RLDS files, which are read one by one.
+        directory: the RLDS directory, None for other formats.
+    """
+
+    path: str
+    name: str
+    form: str
+    splits: tuple[str, ...]
+    files: dict[str, list[str]] = field(default_factory=dict)
+    directory: rlds.RldsDirectory | None = None
+
+    @property
+    def pictures_inside(self) -> bool:
+        """Whether reading an episode reads its pictures too."""
+        return self.directory is not None
+
+    def count(self, split: str) -> int | None:
+        """Number of episodes that are declared, None if nothing says it."""
+        if self.directory is not None:
+            return sum(self.directory.declared.get(file, 0) for file in self.files[split])
+        return open_episodes(self.path, split).count
+
+    def read(self, split: str, limit: int | None = None) -> Iterator[Episode | BadRecord]:
+        """Episodes of a split; if there is a limit, about so many, spread over the files."""
+        if self.directory is None:
+            yield from itertools.islice(open_episodes(self.path, split).records(), limit)
+            return
+        files = self.files[split]
+        chosen = files if limit is None else [files[i] for i in spread(len(files), limit)]
+        each = None if limit is None else -(-limit // max(1, len(chosen)))
+        for file in chosen:
+            yield from itertools.islice(self.directory.read_file(file), each)
+
+
+def open_dataset(path: str) -> OpenedDataset:
+    """Tells the format from the path.
+
+    Raises:
+        InputError: nothing there, or no format that is known.
+    """
+    path = str(path).rstrip("/")
+    if "://" not in path or fsspec.core.url_to_fs(path)[0].exists(path):
+        path = _version_folder(path)
+    if rlds.is_rlds(path):
+        directory = rlds.open_directory(path)
+        return OpenedDataset(path, directory.name, "RLDS", tuple(directory.splits), directory.splits, directory)
+    if lerobot.is_lerobot(path):
+        info = lerobot.open_info(path)
+        return OpenedDataset(path, _last(path), f"LeRobot {info.codebase_version}", tuple(info.splits) or ("train",))
+    opened = open_episodes(path)  # says what it expects if it is nothing of all that
+    if any(arrays.files(path, suffix) for suffix in hdf5.SUFFIXES):
+        return OpenedDataset(path, opened.name, "HDF5", _masks(path))
+    kind = "npz" if arrays.files(path, ".npz") else "parquet" if arrays.files(path, ".parquet") else "INDEX"
+    return OpenedDataset(path, opened.name, kind, ("train",))
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _version_folder(path: str) -> str:
+    """The only version folder of a TFDS dataset, if the path is the folder around it."""
+    filesystem, root = fsspec.core.url_to_fs(path)
+    if not filesystem.isdir(root) or filesystem.isfile(f"{root}/features.json"):
+        return path
+    inner = [_last(entry) for entry in filesystem.ls(root, detail=False) if rlds.is_rlds(str(entry))]
+    if len(inner) > 1:
+        raise InputError(f"{path} has several versions: {', '.join(sorted(inner))}; give one, such as {path}/{inner[0]}")
+    return f"{path}/{inner[0]}" if inner else path
+
+
+def _masks(path: str) -> tuple[str, ...]:
+    """The splits that robomimic's mask/ has besides `train`."""
+    module = hdf5.h5py()
+    found = {"train": None}
+    for suffix in hdf5.SUFFIXES:
+        for file in arrays.files(path, suffix):
+            with fsspec.open(file, "rb") as stream:
+                try:
+                    with module.File(stream, "r") as opened:
+                        masks = opened.get("mask")
+                        found |= dict.fromkeys(masks if isinstance(masks, module.Group) else ())
+                except OSError:
+                    continue  # the reader counts it as a reject
+    return tuple(found)

@@ -1,0 +1,129 @@
+"""Reads a sample of a dataset's episodes, spread over its files and splits, and looks at some of their cameras.
+
+Episodes without pictures are read at 100,000 steps per second and more, so all of them are, and every k-th is kept. RLDS keeps
+pictures beside the numbers: of each file only the first few episodes are read.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.console import progress
+from fasttok.episodes import BadRecord, Episode, Where
+from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.check.camera_looks import FewFrames, few_frames, look
+from pipelines.check.columns_by_name import DatasetColumns, find_columns, values_of
+from pipelines.check.instructions import instruction
+from pipelines.check.open_dataset import OpenedDataset
+from pipelines.check.sampled import Sample, SampledEpisode
+from pipelines.check.spread import spread
+
+TIMES = ("timestamp", "timestamps", "time", "times", "time_stamp", "stamp")
+MOST_LOOKS = 30  # episodes of a split whose cameras are decoded
+
+
+@dataclass
+class _Kept:
+    episode: SampledEpisode
+    frames: dict[str, FewFrames]
+
+
+@dataclass
+class Rejects:
+    """Records that are not episodes.
+
+    Attributes:
+        first: split and reason -> the first of them.
+        counts: split and reason -> how many.
+        read: split -> episodes that were read.
+    """
+
+    first: dict[tuple[str, str], BadRecord] = field(default_factory=dict)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
+
+    def add(self, split: str, record: BadRecord) -> None:
+        """Counts one."""
+        key = split, record.reason
+        self.first.setdefault(key, record)
+        self.counts[key] = self.counts.get(key, 0) + record.records
+
+
+def read_sample(
+    dataset: OpenedDataset, entry: DatasetEntry | None, splits: list[str], most: int, cameras: bool
+) -> tuple[Sample, Rejects]:
+    """The sample, and what could not be read.
+
+    Args:
+        dataset: which dataset.
+        entry: what its features mean, None if nothing says it.
+        splits: which of its splits.
+        most: number of episodes to keep, of all splits together.
+        cameras: whether pictures are looked at.
+    """
+    rejects = Rejects()
+    columns: DatasetColumns | None = None
+    episodes: list[SampledEpisode] = []
+    hz = entry.control_hz if entry is not None else None
+    for split in splits:
+        kept: list[_Kept] = []
+        stride, at = 1, 0
+        share = max(1, math.ceil(most / len(splits)))
+        limit = share if dataset.pictures_inside else None
+        total = dataset.count(split)
+        with progress(f"reading {split}", min(total, share) if limit and total else total, "episodes") as advance:
+            for record in dataset.read(split, limit):
+                advance()
+                if isinstance(record, BadRecord):
+                    rejects.add(split, record)
+                    continue
+                rejects.read[split] = rejects.read.get(split, 0) + 1
+                columns = columns if columns is not None and columns.action else find_columns(entry, record)
+                hz = hz or record.metadata.get("control_hz")
+                if at % stride == 0:
+                    kept.append(_keep(record, split, columns, entry, cameras))
+                    if len(kept) >= 2 * share:
+                        kept, stride = kept[::2], 2 * stride
+                at += 1
+        looked = {id(kept[i]) for i in spread(len(kept), MOST_LOOKS)}
+        with progress(f"looking at cameras of {split}", len(looked), "episodes") as advance:
+            for item in kept:
+                for name, frames in item.frames.items() if id(item) in looked else ():
+                    bgr = entry is not None and any(entry.cameras.get(slot) == name for slot in entry.bgr)
+                    item.episode.cameras[name] = look(frames, bgr)
+                if id(item) in looked:
+                    advance()
+                episodes.append(item.episode)
+    empty = DatasetColumns((), ())
+    return Sample(episodes, columns or empty, None if hz is None else float(hz)), rejects
+
+
+def _keep(
+    episode: Episode, split: str, columns: DatasetColumns, entry: DatasetEntry | None, cameras: bool
+) -> _Kept:
+    drop = entry.drop_first if entry is not None and entry.drop_first < episode.length else 0
+    number = episode.metadata.get("episode")
+    where = episode.where
+    if isinstance(number, int) and not isinstance(number, bool):
+        where = Where(where.file, where.offset, where.length, number)
+    sampled = SampledEpisode(
+        split,
+        where,
+        values_of(columns.action, episode)[drop:],
+        values_of(columns.state, episode)[drop:],
+        _times(episode),
+        instruction(entry, episode),
+    )
+    return _Kept(sampled, few_frames(episode, entry) if cameras else {})
+
+
+def _times(episode: Episode) -> NDArray[np.float64] | None:
+    for name, values in episode.steps.items():
+        if name.replace(".", "/").rsplit("/", 1)[-1].lower() in TIMES and isinstance(values, np.ndarray):
+            flat = values.reshape(len(values), -1)
+            if flat.shape[1] == 1 and flat.dtype.kind in "fiu":
+                times: NDArray[np.float64] = flat[:, 0].astype(np.float64)
+                return times
+    return None

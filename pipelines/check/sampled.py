@@ -1,0 +1,73 @@
+"""The episodes that the doctor looks at, kept in memory: their numbers, words, and small pictures of their cameras."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes import Where
+from pipelines.check.columns_by_name import DatasetColumns
+from pipelines.check.dataset_findings import FoundAt
+
+
+@dataclass(frozen=True, eq=False)
+class CameraLook:
+    """A few frames of a camera along an episode.
+
+    Attributes:
+        thumbnails: (k, 24, 24, 3) float32, colours as the entry says they are.
+        pictures: a frame at the beginning and one at the end, larger.
+        problem: why there are no frames, "" if there are.
+        absent: whether the file of the frames is not there at all.
+    """
+
+    thumbnails: NDArray[np.float32]
+    pictures: tuple[NDArray[np.uint8], ...] = ()
+    problem: str = ""
+    absent: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SampledEpisode:
+    """What is kept of one episode.
+
+    Attributes:
+        split: of the dataset.
+        where: in the source.
+        action: (T, D) as stored.
+        state: (T, S) as stored.
+        times: (T,) time stamps as stored, None if there are none.
+        language: the instruction, None if nothing holds one.
+        cameras: what was looked at, by feature.
+    """
+
+    split: str
+    where: Where
+    action: NDArray[np.float64]
+    state: NDArray[np.float64]
+    times: NDArray[np.float64] | None = None
+    language: str | None = None
+    cameras: dict[str, CameraLook] = field(default_factory=dict)
+
+    def at(self, step: int | None = None, dim: object = "") -> FoundAt:
+        """A place in it."""
+        return FoundAt(self.where.file, self.where.number, step, str(dim), self.split)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """All that was read.
+
+    Attributes:
+        episodes: in the order in which they were read.
+        columns: what the action and the state are.
+        hz: control frequency, None if nothing says it.
+    """
+
+    episodes: list[SampledEpisode]
+    columns: DatasetColumns
+    hz: float | None
+
+    def usual(self) -> list[SampledEpisode]:
+        """Episodes with any step."""
+        return [episode for episode in self.episodes if len(episode.action)]
