@@ -14,6 +14,7 @@ HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
 
 usage: fasttok-pipelines VERB ...
 
+  check DATASET [--html]                             a doctor for recordings: counts, times, actions, grippers, cameras
   index DATASET_DIR... --out INDEX                   a row per episode, standardised actions, dead letters
   statistics INDEX                                   exact mean, std, range and quantiles of steps, or of chunks
   build MIXTURE --index INDEX --out SHARDS --samples N  plan, encode and write shards   [--resume | --overwrite]
@@ -28,8 +29,8 @@ help of a verb: fasttok-pipelines build --help
 index and build pass flags of Beam on to it; write those as --flag=value.
 """
 
-VERBS = ("index", "statistics", "datasets", "build", "inspect", "stats", "lint")
-BEAM_VERBS = ("index", "build")
+VERBS = ("check", "index", "statistics", "datasets", "build", "inspect", "stats", "lint")
+BEAM_VERBS = ("check", "index", "build")
 
 
 def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
@@ -94,11 +95,15 @@ def main(argv: list[str]) -> None:
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown_name("verb", verb, VERBS, "See: fasttok-pipelines --help")
-    # Imported per verb: `inspect`, `stats` and `lint` need no Beam, and --help answers at once.
+    # Imported per verb: `check`, `inspect`, `stats` and `lint` need no Beam, and --help answers at once.
     if verb in BEAM_VERBS and not {"-h", "--help"} & set(rest):
         logging.getLogger().setLevel(logging.ERROR)  # Beam's import warns of optional clients that nobody asked for
         require("apache_beam", "pipelines", f"`fasttok-pipelines {verb}`")
-    if verb == "index":
+    if verb == "check":
+        from pipelines.check.command import CheckConfig, run_check
+
+        run_check(parse(verb, CheckConfig, rest)[0])
+    elif verb == "index":
         from pipelines.index.config import IndexConfig
         from pipelines.index.run import run_index
 

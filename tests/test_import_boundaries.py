@@ -24,6 +24,7 @@ WITHOUT = {
     "pipelines.__main__": HEAVY,
     "pipelines.look.inspect_page": HEAVY,
     "pipelines.look.lint": HEAVY,
+    "pipelines.check.command": HEAVY,
     "pipelines.look.stats_page": HEAVY,
     "train.config": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
     "train.batches": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),

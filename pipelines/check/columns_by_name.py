@@ -16,7 +16,9 @@ STATES = (
     "qpos", "observation.qpos", "observation/qpos", "robot_state", "obs/joint_states", "observations",
 )  # fmt: skip
 BELOW = ("observation/", "observation.", "observations/", "obs/", "state/")
-NO_STATE = ("timestamp", "time", "index", "reward", "done", "discount", "embedding", "depth", "image", "success", "terminal")  # fmt: skip
+NO_STATE = (
+    "timestamp", "time", "index", "reward", "done", "discount", "embedding", "depth", "image", "success", "terminal",
+)  # fmt: skip
 WIDEST_STATE = 64  # columns of one feature; more are an embedding or pixels
 GRIPPERS = ("gripper", "grip", "finger", "claw", "jaw")
 

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 import fsspec
 
 from fasttok.episodes import BadRecord, Episode, arrays, hdf5, lerobot, open_episodes, rlds
+from fasttok.episodes.hdf5_file import FAULTS, opened
+from fasttok.episodes.hdf5_layout import TRAIN, contents, folder_split
 from fasttok.errors import InputError
 from pipelines.check.spread import spread
+
+MOST_OPENED = 500  # HDF5 files whose splits are looked up
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,12 @@ def open_dataset(path: str) -> OpenedDataset:
     if lerobot.is_lerobot(path):
         info = lerobot.open_info(path)
         return OpenedDataset(path, _last(path), f"LeRobot {info.codebase_version}", tuple(info.splits) or ("train",))
-    opened = open_episodes(path)  # says what it expects if it is nothing of all that
-    if any(arrays.files(path, suffix) for suffix in hdf5.SUFFIXES):
-        return OpenedDataset(path, opened.name, "HDF5", _masks(path))
+    episodes = open_episodes(path)  # says what it expects if it is nothing of all that
+    files = hdf5.files_below(path)
+    if files and (hdf5.lies_in(path, files) or not any(arrays.files(path, suffix) for suffix in (".npz", ".parquet"))):
+        return OpenedDataset(path, episodes.name, "HDF5", _hdf5_splits(path, files))
     kind = "npz" if arrays.files(path, ".npz") else "parquet" if arrays.files(path, ".parquet") else "INDEX"
-    return OpenedDataset(path, opened.name, kind, ("train",))
+    return OpenedDataset(path, episodes.name, kind, ("train",))
 
 
 def _last(path: str) -> str:
@@ -87,21 +92,23 @@ def _version_folder(path: str) -> str:
         return path
     inner = [_last(entry) for entry in filesystem.ls(root, detail=False) if rlds.is_rlds(str(entry))]
     if len(inner) > 1:
-        raise InputError(f"{path} has several versions: {', '.join(sorted(inner))}; give one, such as {path}/{inner[0]}")
+        raise InputError(
+            f"{path} has several versions: {', '.join(sorted(inner))}; give one, such as {path}/{inner[0]}"
+        )
     return f"{path}/{inner[0]}" if inner else path
 
 
-def _masks(path: str) -> tuple[str, ...]:
-    """The splits that robomimic's mask/ has besides `train`."""
-    module = hdf5.h5py()
-    found = {"train": None}
-    for suffix in hdf5.SUFFIXES:
-        for file in arrays.files(path, suffix):
-            with fsspec.open(file, "rb") as stream:
-                try:
-                    with module.File(stream, "r") as opened:
-                        masks = opened.get("mask")
-                        found |= dict.fromkeys(masks if isinstance(masks, module.Group) else ())
-                except OSError:
-                    continue  # the reader counts it as a reject
-    return tuple(found)
+def _hdf5_splits(path: str, files: list[str]) -> tuple[str, ...]:
+    """The splits that folders, masks and robosuite's attributes name."""
+    found: dict[str, None] = {}
+    for file in files[:MOST_OPENED]:
+        own = folder_split(path, file)
+        if own is not None:
+            found[own] = None
+            continue
+        try:
+            with opened(file) as node:
+                found |= dict.fromkeys(contents(node, file).splits)
+        except FAULTS:
+            continue  # the reader counts it as a reject
+    return tuple(found) if TRAIN in found else (TRAIN, *found)

@@ -100,9 +100,7 @@ def read_sample(
     return Sample(episodes, columns or empty, None if hz is None else float(hz)), rejects
 
 
-def _keep(
-    episode: Episode, split: str, columns: DatasetColumns, entry: DatasetEntry | None, cameras: bool
-) -> _Kept:
+def _keep(episode: Episode, split: str, columns: DatasetColumns, entry: DatasetEntry | None, cameras: bool) -> _Kept:
     drop = entry.drop_first if entry is not None and entry.drop_first < episode.length else 0
     number = episode.metadata.get("episode")
     where = episode.where

@@ -1,0 +1,130 @@
+"""All checks of one dataset, in order."""
+
+from dataclasses import dataclass
+
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.errors import InputError
+from pipelines.check.action_findings import check_actions, measured
+from pipelines.check.action_meaning import DimMeaning
+from pipelines.check.camera_findings import check_cameras
+from pipelines.check.dataset_findings import DatasetFinding, FoundAt, few, ordered
+from pipelines.check.declared import check_declared, check_rejects
+from pipelines.check.dim_ranges import check_dims
+from pipelines.check.gripper_findings import check_grippers
+from pipelines.check.idle_steps import check_idle
+from pipelines.check.language_findings import check_languages
+from pipelines.check.open_dataset import OpenedDataset, open_dataset
+from pipelines.check.outlier_steps import check_outliers
+from pipelines.check.read_sample import read_sample
+from pipelines.check.repeated_episodes import check_repeats
+from pipelines.check.sampled import Sample
+from pipelines.check.timing import check_timing
+from pipelines.datasets.find_entry import find_entry
+from pipelines.look.lint_copies import is_held_out
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What the doctor says.
+
+    Attributes:
+        dataset: which dataset.
+        entry: what its features mean, None if nothing says it.
+        sample: what was read.
+        meanings: of each action dim, as measured.
+        findings: the worst first.
+        read: episodes that were read.
+        rejected: records that were none.
+    """
+
+    dataset: OpenedDataset
+    entry: DatasetEntry | None
+    sample: Sample
+    meanings: list[DimMeaning]
+    findings: list[DatasetFinding]
+    read: int
+    rejected: int
+
+
+def diagnose(
+    path: str, entries: tuple[str, ...] = (), splits: tuple[str, ...] = (), most: int = 200, cameras: bool = True
+) -> Diagnosis:
+    """Reads a sample and runs all checks.
+
+    Args:
+        path: of the dataset.
+        entries: YAML files or folders of them, which come before the packaged entries.
+        splits: which splits, () for all.
+        most: number of episodes to keep.
+        cameras: whether pictures are looked at.
+
+    Raises:
+        InputError: nothing there, no such split, or an entry that is wrong.
+    """
+    dataset = open_dataset(path)
+    chosen = splits or _wanted(dataset)
+    unknown = [split for split in chosen if split not in dataset.splits]
+    if unknown:
+        raise InputError(f"{path} has no split {unknown[0]!r}; there are {', '.join(dataset.splits)}")
+    entry = _entry(dataset, entries)
+    sample, rejects = read_sample(dataset, entry, list(chosen), most, cameras)
+    meanings = measured(sample)
+    findings = [
+        *check_rejects(rejects),
+        *check_declared(dataset),
+        *_lacking(sample, entry, dataset),
+        *check_timing(sample),
+        *check_actions(sample, meanings),
+        *check_grippers(sample),
+        *check_dims(sample),
+        *check_outliers(sample),
+        *check_idle(sample, meanings),
+        *check_languages(sample),
+        *check_cameras(sample, entry),
+        *check_repeats(sample),
+    ]
+    read, rejected = sum(rejects.read.values()), sum(rejects.counts.values())
+    return Diagnosis(dataset, entry, sample, meanings, ordered(findings), read, rejected)
+
+
+def _wanted(dataset: OpenedDataset) -> tuple[str, ...]:
+    """All splits; of a format whose splits share episodes on purpose, `train` and what is held out."""
+    if dataset.form != "HDF5":
+        return dataset.splits
+    return tuple(split for split in dataset.splits if split == "train" or is_held_out(split))
+
+
+def _entry(dataset: OpenedDataset, entries: tuple[str, ...]) -> DatasetEntry | None:
+    try:
+        return find_entry(dataset.path, dataset.name, entries)
+    except InputError as error:
+        if "no entry says what" in str(error):
+            return None
+        raise
+
+
+def _lacking(sample: Sample, entry: DatasetEntry | None, dataset: OpenedDataset) -> list[DatasetFinding]:
+    """Nothing to look at."""
+    if not sample.episodes:
+        todo = "see the errors above; without episodes there is nothing else to check"
+        return [DatasetFinding("error", "no-episodes", FoundAt(dataset.path), "no episode could be read", todo)]
+    if sample.columns.action:
+        return []
+    what = "no action was found" + (" where the entry says that it is" if entry is not None else " under a usual name")
+    todo = "name its features in an entry: fasttok-pipelines datasets draft DIR"
+    return [DatasetFinding("error", "no-action", FoundAt(dataset.path), what, todo)]
+
+
+def summary(diagnosis: Diagnosis) -> str:
+    """One line: what was read.
+
+    A sentence for people; the numbers are in the JSON, too.
+    """
+    sample = diagnosis.sample
+    steps = sum(len(episode.action) for episode in sample.episodes)
+    splits = few(sorted({episode.split for episode in sample.episodes}))
+    meant = "by its entry" if diagnosis.entry is not None else "without an entry: columns by their usual names"
+    return (
+        f"{diagnosis.dataset.path}: {diagnosis.dataset.form}, {diagnosis.read:,} episodes read, {len(sample.episodes):,} of them "
+        f"checked ({steps:,} steps of {splits}), {meant}"
+    )

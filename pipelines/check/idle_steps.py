@@ -1,0 +1,85 @@
+"""How much of the time nothing is commanded."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.check.action_meaning import DimMeaning
+from pipelines.check.columns_by_name import StepColumn
+from pipelines.check.dataset_findings import Curves, DatasetFinding
+from pipelines.check.sampled import Sample
+
+MUCH = 0.5  # share of idle steps that is too much
+SOME = 0.2
+TINY = 2e-3  # of a dim's usual range: no movement
+
+
+def check_idle(sample: Sample, meanings: Sequence[DimMeaning]) -> list[DatasetFinding]:
+    """Checks how many steps command no movement.
+
+    Args:
+        sample: what was read.
+        meanings: of each action dim, as measured.
+    """
+    episodes = [episode for episode in sample.usual() if np.isfinite(episode.action).all()]
+    if not episodes or not sample.columns.action:
+        return []
+    told = [
+        c.meaning is not None or dim.meaning != "unknown"
+        for c, dim in zip(sample.columns.action, meanings, strict=True)
+    ]
+    if not any(told):
+        return []  # a delta that stays as it is moves on, an absolute action rests
+    joined = np.concatenate([episode.action for episode in episodes])
+    low, high = np.quantile(joined, [0.01, 0.99], axis=0)
+    tiny = TINY * np.maximum(high - low, 1e-12)
+    steady = np.array([_steady(column, dim) for column, dim in zip(sample.columns.action, meanings, strict=True)])
+    idle = [_idle(episode.action, steady, tiny) for episode in episodes]
+    share = float(np.concatenate(idle).mean())
+    if share < SOME:
+        return []
+    worst = int(np.argmax([mask.mean() for mask in idle]))
+    episode, mask = episodes[worst], idle[worst]
+    start, stop = _longest(mask)
+    moving = int(np.argmax(np.abs(np.diff(episode.action, axis=0)).mean(axis=0) / (tiny + 1e-30)))
+    what = (
+        f"{share:.0%} of all steps command no movement; in this episode {mask.mean():.0%} do, the longest pause from step "
+        f"{start} to {stop}"
+    )
+    todo = "leave idle steps out, so that a model does not learn to wait"
+    entry = f"filters: {{idle_below: {float(tiny[~steady].min() if (~steady).any() else tiny.min()):.2g}, idle: ends}}"
+    drawing = Curves(str(sample.columns.action[moving]), {"action": episode.action[:, moving]}, (start, stop))
+    level = "warning" if share >= MUCH else "note"
+    return [DatasetFinding("warning" if level == "warning" else "note", "idle", episode.at(start), what, todo, entry,
+                           drawings=(drawing,))]  # fmt: skip
+
+
+def _steady(column: StepColumn, dim: DimMeaning) -> bool:
+    """Whether a dim rests by staying as it is, and not by being 0: as measured, or else as the entry says."""
+    if dim.strength != "strong" and column.meaning is not None:
+        return column.meaning.encoding != "delta"
+    return dim.meaning not in ("delta", "velocity")
+
+
+def _idle(action: NDArray[np.float64], steady: NDArray[np.bool_], tiny: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(T,) whether no dim moves."""
+    moves = np.where(steady, np.abs(np.diff(action, axis=0, prepend=action[:1])), np.abs(action))
+    still = np.asarray((moves <= tiny).all(axis=1))
+    if steady.all() and len(still) > 1:
+        still[0] = still[1]
+    return still
+
+
+def _longest(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and last step of the longest run.
+
+    >>> _longest(np.array([True, False, True, True, False]))
+    (2, 3)
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
+    if not len(edges):
+        return 0, 0
+    runs = edges.reshape(-1, 2)
+    start, stop = runs[int(np.argmax(runs[:, 1] - runs[:, 0]))]
+    return int(start), int(stop) - 1

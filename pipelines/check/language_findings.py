@@ -1,0 +1,39 @@
+"""Instructions that are missing, say nothing, or are the same everywhere."""
+
+import re
+from collections import Counter
+
+from pipelines.check.dataset_findings import DatasetFinding, FoundAt, few
+from pipelines.check.sampled import Sample
+
+NOTHING = re.compile(r"(none|null|nan|n/?a|todo|tbd|test|task|default( task)?|unknown|dummy|-+|\.+|\?+)", re.IGNORECASE)
+
+
+def check_languages(sample: Sample) -> list[DatasetFinding]:
+    """Checks the instruction of each episode."""
+    told = [(episode, episode.language) for episode in sample.usual()]
+    if not told:
+        return []
+    texts = [(episode, text) for episode, text in told if text is not None]
+    if not texts:
+        what = "no instructions are recorded"
+        todo = "name the feature that holds them in the entry; a model that is told nothing learns one task"
+        return [DatasetFinding("note", "language", FoundAt(), what, todo, "language: FEATURE")]
+    findings = []
+    empty = [episode for episode, text in told if not text]
+    if empty:
+        what = f"{len(empty)} of {len(told)} episodes have no instruction"
+        todo = "write them, or leave these episodes out (`filters: {language: true}` does, and `index` counts them)"
+        findings.append(DatasetFinding("warning", "language", empty[0].at(), what, todo, count=len(empty)))
+    blank = [(episode, text) for episode, text in texts if text and NOTHING.fullmatch(text)]
+    if blank:
+        what = f"{len(blank)} of {len(told)} episodes have an instruction that says nothing: {few(sorted({t for _, t in blank}))}"
+        findings.append(
+            DatasetFinding("warning", "language", blank[0][0].at(), what, "write what is done", count=len(blank))
+        )
+    counts = Counter(text for _, text in texts if text)
+    if len(counts) == 1 and len(texts) - len(empty) > 1:
+        what = f"all {len(texts) - len(empty)} instructions are the same: {next(iter(counts))!r}"
+        todo = "nothing, if it is one task; a model learns nothing from words that never change"
+        findings.append(DatasetFinding("note", "language", FoundAt(), what, todo))
+    return findings

@@ -1,0 +1,154 @@
+"""Single steps that no robot made: values far outside all others, jumps, and angles that wrap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.check.columns_by_name import StepColumn
+from pipelines.check.dataset_findings import Curves, DatasetFinding, Severity
+from pipelines.check.sampled import Sample, SampledEpisode
+
+FAR = 10.0  # half ranges of the 1st to the 99th percentile from which on a value is far away
+RARE = 0.002  # share of steps that may be far away and still be outliers
+JUMP = 8.0  # times the 99.5th percentile of a dim's movements
+OF_RANGE = 0.4  # share of the usual range that a jump covers
+TURNS = ((2 * np.pi, 0.5, "rad"), (360.0, 25.0, "degrees"))
+AROUND = 40  # steps that are drawn on both sides
+
+
+@dataclass
+class _Worst:
+    """The worst place of one dim.
+
+    Attributes:
+        episode: its number in the sample.
+        step: the step.
+        size: how bad.
+        count: steps like this.
+    """
+
+    episode: int
+    step: int
+    size: float
+    count: int
+
+
+def check_outliers(sample: Sample) -> list[DatasetFinding]:
+    """Checks every dim of the action and of the state."""
+    episodes = sample.usual()
+    findings = []
+    for kind, columns, tables in (
+        ("action", sample.columns.action, [episode.action for episode in episodes]),
+        ("state", sample.columns.state, [episode.state for episode in episodes]),
+    ):
+        if not columns or not tables:
+            continue
+        drawn = _Drawn(kind, columns, tables, episodes)
+        wraps = {d: worst for d in range(len(columns)) if (worst := _wraps(tables, d))}
+        findings += drawn.findings("angle-wrap", wraps)
+        far = {d: worst for d in range(len(columns)) if not columns[d].gripper and (worst := _outliers(tables, d))}
+        findings += drawn.findings("outlier", far)
+        jumps = {
+            d: worst
+            for d in range(len(columns))
+            if d not in wraps and d not in far and not columns[d].gripper and (worst := _jumps(tables, d))
+        }
+        findings += drawn.findings("jump", jumps)
+    return findings
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Makes findings with their drawings."""
+
+    kind: str
+    columns: Sequence[StepColumn]
+    tables: list[NDArray[np.float64]]
+    episodes: list[SampledEpisode]
+
+    def findings(self, check: str, places: dict[int, _Worst]) -> list[DatasetFinding]:
+        """One finding for all dims; the worst of them is shown."""
+        if not places:
+            return []
+        d = max(places, key=lambda dim: places[dim].size)
+        worst, column = places[d], self.columns[d]
+        episode, table = self.episodes[worst.episode], self.tables[worst.episode]
+        steps = sum(place.count for place in places.values())
+        values = f"{table[worst.step, d]:.6g}" if check == "outlier" else (
+            f"{table[max(worst.step - 1, 0), d]:.6g} to {table[worst.step, d]:.6g}"
+        )  # fmt: skip
+        declared = column.meaning is not None and bool(column.meaning.rotation)
+        severity, words, todo = {
+            "outlier": ("warning", f"is far outside all other values: {values}",
+                        "look at the episode; remove it, or filter it out in the entry, if it is a glitch"),
+            "jump": ("warning", f"jumps within one step from {values}, far more than it moves otherwise",
+                     "look at the episode; cut it there, or remove it, if it is a glitch"),
+            "angle-wrap": ("note" if declared else "warning", f"jumps by a whole turn from {values}: the angle wraps",
+                           "say in the entry that these columns are a rotation, or unwrap them before writing the data"),
+        }[check]  # fmt: skip
+        what = f"{self.kind} {column} {words}; {steps:,} step(s) in {len(places)} dim(s) are like this"
+        entry = (
+            "rotation: euler_xyz   # of the part that holds these columns"
+            if check == "angle-wrap" and not declared
+            else ""
+        )
+        first = max(0, worst.step - AROUND)
+        shown = table[first : worst.step + AROUND, d]
+        drawing = Curves(f"{column}, from step {first}", {self.kind: shown}, (worst.step - first, worst.step - first))
+        level: Severity = "note" if severity == "note" else "warning"
+        return [DatasetFinding(level, check, episode.at(worst.step, column), what, todo, entry, steps, (drawing,))]
+
+
+def _outliers(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
+    values = np.concatenate([table[:, d] for table in tables])
+    finite = values[np.isfinite(values)]
+    if len(finite) < 50:
+        return None
+    low, high = np.quantile(finite, [0.01, 0.99])
+    middle, half = (low + high) / 2, (high - low) / 2
+    if half <= 1e-9 * max(abs(middle), 1e-3):
+        return None
+    away = np.where(np.isfinite(values), np.abs(values - middle) / half, 0.0)
+    return _place(away, FAR, tables) if 0 < (away > FAR).sum() <= max(3, RARE * len(values)) else None
+
+
+def _jumps(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
+    """Steps to far away that the dim does not make otherwise."""
+    moves = np.concatenate([np.abs(np.diff(table[:, d], prepend=table[:1, d])) for table in tables])
+    values = np.concatenate([table[:, d] for table in tables])
+    finite = np.isfinite(moves)
+    if finite.sum() < 50 or len(np.unique(values[:2000])) < 10:
+        return None
+    low, high = np.quantile(values[finite], [0.01, 0.99])
+    usual = float(np.quantile(moves[finite], 0.995))
+    limit = max(JUMP * usual, OF_RANGE * (high - low))
+    if usual <= 0 or high <= low:
+        return None
+    size = np.where(finite, moves / limit, 0.0)
+    return _place(size, 1.0, tables) if 0 < (size > 1.0).sum() <= max(4, RARE * len(values)) else None
+
+
+def _wraps(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
+    """Jumps by a whole turn, of an angle that otherwise moves little by little."""
+    values = np.concatenate([table[:, d] for table in tables])
+    moves = np.concatenate([np.abs(np.diff(table[:, d], prepend=table[:1, d])) for table in tables])
+    finite = moves[np.isfinite(moves)]
+    if not len(finite):
+        return None
+    for turn, off, _ in TURNS:
+        wraps = np.where(np.abs(moves - turn) < off, moves, 0.0)
+        small = finite[finite < turn - off]
+        within = np.nanmax(np.abs(values)) <= turn * 1.02
+        quiet = len(small) and float(np.quantile(small, 0.99)) < turn / 6 and len(small) >= 0.7 * len(finite)
+        if (wraps > 0).any() and within and quiet and len(np.unique(values)) > 10:
+            return _place(wraps, 0.0, tables)
+    return None
+
+
+def _place(size: NDArray[np.float64], limit: float, tables: list[NDArray[np.float64]]) -> _Worst:
+    at = int(np.argmax(size))
+    starts = np.cumsum([0, *map(len, tables)])
+    episode = int(np.searchsorted(starts, at, side="right")) - 1
+    return _Worst(episode, at - int(starts[episode]), float(size[at]), int((size > limit).sum()))

@@ -1,0 +1,363 @@
+"""Each kind of finding is found where it was planted, and nothing else is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.check.dataset_findings import DatasetFinding
+from tests.pipelines.check.motions import differenced, integrated
+from tests.pipelines.check.planted import HZ, Made, entry, films, findings, hdf5, lerobot, made, serious, the
+
+
+def change_info(folder: Path, **changes: object) -> Path:
+    file = folder / "meta" / "info.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return folder
+
+
+def file_of(finding: DatasetFinding) -> str:
+    return Path(finding.place.file).name
+
+
+# What is declared
+
+
+def test_frames_that_are_declared_and_not_there(tmp_path: Path) -> None:
+    folder = change_info(lerobot(tmp_path / "a", made()), total_frames=999_999)
+    assert serious(found := findings(folder)) == {"declared": "error"}
+    assert "999,999" in the("declared", found).what
+
+
+def test_episodes_that_are_declared_and_not_there(tmp_path: Path) -> None:
+    folder = lerobot(tmp_path / "a", made())
+    (folder / "data/chunk-000/episode_000003.parquet").unlink()
+    found = findings(folder)
+    assert set(serious(found)) == {"declared"}
+    assert "3" in the("declared", found).what
+
+
+def test_demos_shorter_than_num_samples(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    file = hdf5(tmp_path / "a.hdf5", made())
+    with h5py.File(file, "a") as h5:
+        h5["data/demo_2"].attrs["num_samples"] = 1000
+    finding = the("declared", findings(file))
+    assert (finding.severity, finding.place.episode) == ("error", 2)
+    assert "1000" in finding.what
+
+
+def test_records_that_are_missing_from_rlds(tabletop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tabletop_planar"
+    folder.mkdir()
+    for file in (tabletop / "tabletop_planar" / "1.0.0").iterdir():
+        data = file.read_bytes()
+        if file.name == "dataset_info.json":
+            info = json.loads(data)
+            info["splits"][0]["shardLengths"] = [str(int(n) + 2) for n in info["splits"][0]["shardLengths"]]
+            data = json.dumps(info).encode()
+        (folder / file.name).write_bytes(data)
+    assert serious(found := findings(folder)) == {"declared": "error"}
+    assert the("declared", found).count >= 2
+
+
+# Time stamps
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e3, "milliseconds"), (1e9, "nanoseconds")])
+def test_time_stamps_in_another_unit(tmp_path: Path, factor: float, unit: str) -> None:
+    what = made()
+    what.times = [times * factor for times in what.times]
+    assert unit in the("timestamps", findings(lerobot(tmp_path / "a", what))).what
+
+
+def test_a_frequency_that_time_stamps_contradict(tmp_path: Path) -> None:
+    finding = the("timestamps", findings(lerobot(tmp_path / "a", made(), fps=50)))
+    assert finding.severity == "error"
+    what = made()
+    folder = entry(lerobot(tmp_path / "b", what, fps=None))
+    (folder / "dataset.yaml").write_text(
+        (folder / "dataset.yaml").read_text().replace("control_hz: 20", "control_hz: 10")
+    )
+    finding = the("timestamps", findings(folder))
+    assert (finding.severity, finding.entry) == ("error", "control_hz: 20")
+
+
+def test_a_gap_in_time(tmp_path: Path) -> None:
+    what = made()
+    what.times[4][30:] += 3.0
+    finding = the("timestamps", findings(lerobot(tmp_path / "a", what)))
+    assert (finding.severity, finding.place.episode, finding.place.step) == ("error", 4, 30)
+
+
+def test_jitter(tmp_path: Path) -> None:
+    what = made()
+    rng = np.random.default_rng(0)
+    what.times = [times + rng.uniform(0, 0.4 / HZ, len(times)) for times in what.times]
+    finding = the("timestamps", findings(lerobot(tmp_path / "a", what)))
+    assert (finding.severity, "jitters" in finding.what) == ("warning", True)
+
+
+# Dims
+
+
+def test_a_constant_dim(tmp_path: Path) -> None:
+    what = made()
+    for action in what.actions:
+        action[:, 1] = 0.25
+    finding = the("constant-dim", found := findings(lerobot(tmp_path / "a", what)))
+    assert serious(found) == {"constant-dim": "warning"}
+    assert finding.place.dim.startswith("action[1]")
+
+
+def test_a_nearly_constant_dim(tmp_path: Path) -> None:
+    what = made()
+    rng = np.random.default_rng(0)
+    for action in what.actions:
+        action[:, 1] = 0.25 + rng.normal(0, 1e-5, len(action))
+    finding = the("nearly-constant-dim", found := findings(lerobot(tmp_path / "a", what)))
+    assert serious(found) == {"nearly-constant-dim": "warning"}
+    assert finding.place.dim.startswith("action[1]")
+
+
+def test_a_sparse_dim(tmp_path: Path) -> None:
+    what = made()
+    for i, action in enumerate(what.actions):
+        action[:, 1] = 0.0
+        if i == 5:
+            action[20:24, 1] = 1.0
+    finding = the("sparse-dim", found := findings(lerobot(tmp_path / "a", what)))
+    assert serious(found) == {"sparse-dim": "warning"}
+    assert (finding.place.episode, finding.place.step) == (5, 20)
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    what = made()
+    what.actions[2][7, 1] = np.nan
+    finding = the("not-finite", found := findings(lerobot(tmp_path / "a", what)))
+    assert serious(found) == {"not-finite": "error"}
+    assert (finding.place.episode, finding.place.step) == (2, 7)
+
+
+# Single steps
+
+
+@pytest.mark.parametrize("table", ["actions", "states"])
+def test_an_outlier(tmp_path: Path, table: str) -> None:
+    what = made()
+    getattr(what, table)[6][33, 2] = 40.0
+    finding = the("outlier", found := findings(lerobot(tmp_path / "a", what)))
+    assert serious(found) == {"outlier": "warning"}
+    assert (finding.place.episode, finding.place.step, finding.count) == (6, 33, 1)
+
+
+def test_a_jump(tmp_path: Path) -> None:
+    what = made()
+    shift = 1.6 if what.states[6][33, 2] < 0 else -1.6
+    what.states[6][33, 2] += shift
+    finding = the("jump", found := findings(lerobot(tmp_path / "a", what)))
+    assert serious(found) == {"jump": "warning"}
+    assert finding.place.episode == 6
+    assert finding.place.step in (33, 34)
+
+
+@pytest.mark.parametrize("turn", [2 * np.pi, 360.0])
+def test_an_angle_that_wraps(tmp_path: Path, turn: float) -> None:
+    what = made()
+    for action, state in zip(what.actions, what.states, strict=True):
+        for table in (action, state):
+            table[:, 2] = np.mod(table[:, 2] * turn * 0.7 + turn / 2, turn) - turn / 2
+    found = findings(lerobot(tmp_path / "a", what))
+    assert set(serious(found)) == {"angle-wrap"}
+    assert "rotation" in the("angle-wrap", found).entry
+
+
+def test_idle_steps(tmp_path: Path) -> None:
+    what = made()
+    waits = [np.concatenate([np.repeat(t[:1], 3 * len(t), axis=0), t]) for t in what.actions]
+    states = [np.concatenate([np.repeat(t[:1], 3 * len(t), axis=0), t]) for t in what.states]
+    slow = Made(waits, states, [np.arange(len(w)) / HZ for w in waits])
+    finding = the("idle", found := findings(lerobot(tmp_path / "a", slow)))
+    assert serious(found) == {"idle": "warning"}
+    assert "idle_below" in finding.entry
+
+
+# Action against state
+
+
+def test_a_delta_that_the_entry_calls_absolute(tmp_path: Path) -> None:
+    folder = entry(lerobot(tmp_path / "a", made("delta")), "absolute")
+    finding = the("action-meaning", found := findings(folder))
+    assert serious(found) == {"action-meaning": "error"}
+    assert "delta already" in finding.what
+    assert "encoding: delta" in finding.entry
+
+
+def test_an_absolute_action_that_the_entry_calls_a_delta(tmp_path: Path) -> None:
+    folder = entry(lerobot(tmp_path / "a", made("absolute")), "delta")
+    finding = the("action-meaning", found := findings(folder))
+    assert serious(found) == {"action-meaning": "error"}
+    assert "encoding: absolute" in finding.entry
+
+
+@pytest.mark.parametrize("meaning", ["absolute", "delta"])
+def test_without_an_entry_it_says_what_to_write(tmp_path: Path, meaning: str) -> None:
+    found = findings(lerobot(tmp_path / "a", made(meaning)))
+    finding = the("action-meaning", found)
+    assert (finding.severity, finding.entry) == ("note", f"{{from: action, slice: [0, 3], encoding: {meaning}}}")
+
+
+def test_integrated_and_differenced_copies(tmp_path: Path) -> None:
+    for name, what in (("a", made("absolute")), ("d", made("delta"))):
+        other = differenced(what.actions) if name == "a" else integrated(what.actions, what.states)
+        for action, given in zip(other, what.actions, strict=True):
+            action[:, 3] = given[:, 3]
+        turned = Made(other, what.states, what.times)
+        wrong = "absolute" if name == "a" else "delta"
+        assert serious(findings(entry(lerobot(tmp_path / name, turned), wrong))) == {"action-meaning": "error"}
+
+
+def test_a_velocity_in_a_unit_of_length(tmp_path: Path) -> None:
+    what = made("delta")
+    for action in what.actions:
+        action[:, :3] *= HZ
+    folder = entry(lerobot(tmp_path / "a", what), "delta, unit: m")
+    finding = the("action-meaning", found := findings(folder))
+    assert serious(found) == {"action-meaning": "warning"}
+    assert "m/s" in finding.todo
+
+
+def test_an_action_that_is_the_state_itself(tmp_path: Path) -> None:
+    what = made()
+    what.actions = [state.copy() for state in what.states]
+    assert serious(findings(lerobot(tmp_path / "a", what))) == {"action-is-state": "warning"}
+
+
+# Grippers
+
+
+def test_a_gripper_whose_ends_are_the_wrong_way_round(tmp_path: Path) -> None:
+    folder = entry(lerobot(tmp_path / "a", made()), gripper="closed: 1, open: 0")
+    assert serious(found := findings(folder)) == {"gripper-direction": "error"}
+    assert "closed: 0, open: 1" in the("gripper-direction", found).entry
+
+
+def test_a_gripper_beyond_its_ends(tmp_path: Path) -> None:
+    what = made()
+    for action in what.actions:
+        action[:, 3] *= 255
+    assert serious(findings(entry(lerobot(tmp_path / "a", what)))) == {"gripper-ends": "error"}
+
+
+def test_a_gripper_that_would_hardly_open(tmp_path: Path) -> None:
+    what = made()
+    for action in what.actions:
+        action[:, 3] *= 0.08
+    assert serious(findings(entry(lerobot(tmp_path / "a", what)))) == {"gripper-ends": "warning"}
+
+
+# Words
+
+
+def test_instructions_that_are_missing(tmp_path: Path) -> None:
+    tasks = ["", *[f"do number {i}" for i in range(11)]]
+    finding = the("language", found := findings(lerobot(tmp_path / "a", made(), tasks=tasks)))
+    assert serious(found) == {"language": "warning"}
+    assert (finding.place.episode, finding.count) == (0, 1)
+
+
+def test_instructions_that_say_nothing(tmp_path: Path) -> None:
+    assert serious(findings(lerobot(tmp_path / "a", made(), tasks=["TODO"] * 12))) == {"language": "warning"}
+
+
+def test_instructions_that_are_all_the_same(tmp_path: Path) -> None:
+    finding = the("language", findings(lerobot(tmp_path / "a", made(), tasks=["pick it up"] * 12)))
+    assert finding.severity == "note"
+    assert "pick it up" in finding.what
+
+
+# Cameras
+
+
+def with_cameras(tmp_path: Path, what: Made, *cameras: list[np.ndarray]) -> list[DatasetFinding]:
+    pytest.importorskip("h5py")
+    named = {f"camera{i}_image": camera for i, camera in enumerate(cameras)}
+    return findings(hdf5(tmp_path / "set.hdf5", what, named))
+
+
+def test_a_black_camera(tmp_path: Path) -> None:
+    what = made()
+    dark = films(what)
+    dark[3][:] = 1
+    finding = the("camera-black", found := with_cameras(tmp_path, what, dark))
+    assert serious(found) == {"camera-black": "warning"}
+    assert finding.place.episode == 3
+
+
+def test_a_frozen_camera(tmp_path: Path) -> None:
+    what = made()
+    still = films(what)
+    still[5][:] = still[5][0]
+    finding = the("camera-frozen", found := with_cameras(tmp_path, what, still))
+    assert serious(found) == {"camera-frozen": "warning"}
+    assert finding.place.episode == 5
+
+
+def test_a_file_with_red_and_blue_exchanged(tmp_path: Path) -> None:
+    what = made()
+    views = films(what)
+    for i in (2, 7):
+        views[i] = views[i][..., ::-1]
+    finding = the("camera-colours", found := with_cameras(tmp_path, what, views))
+    assert serious(found) == {"camera-colours": "warning"}
+    assert finding.count == 2
+    assert finding.place.episode in (2, 7)
+
+
+def test_a_camera_with_red_and_blue_exchanged_beside_another(tmp_path: Path) -> None:
+    what = made()
+    other = [film[..., ::-1] for film in films(what, 1)]
+    assert serious(with_cameras(tmp_path, what, films(what), other)) == {"camera-colours": "warning"}
+
+
+def test_one_camera_in_two_slots(tmp_path: Path) -> None:
+    what = made()
+    assert serious(with_cameras(tmp_path, what, films(what), films(what))) == {"camera-twice": "warning"}
+
+
+# Copies
+
+
+def test_an_episode_that_is_there_twice(tmp_path: Path) -> None:
+    what = made()
+    for table in (what.actions, what.states, what.times):
+        table[8] = table[3].copy()
+    finding = the("duplicate-episode", found := findings(lerobot(tmp_path / "a", what)))
+    assert serious(found) == {"duplicate-episode": "warning"}
+    assert finding.place.episode in (3, 8)
+
+
+def test_a_held_out_episode_that_is_trained_on(tmp_path: Path) -> None:
+    what = made()
+    for table in (what.actions, what.states, what.times):
+        table[11] = table[3].copy()
+    folder = lerobot(tmp_path / "a", what, splits={"train": "0:10", "val": "10:12"})
+    finding = the("held-out-leak", found := findings(folder))
+    assert serious(found) == {"held-out-leak": "error"}
+    assert (finding.place.episode, finding.count) == (11, 1)
+
+
+def test_masks_that_share_a_demo(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    masks = {"train": [f"demo_{i}" for i in range(10)], "valid": ["demo_9", "demo_10", "demo_11"]}
+    finding = the("held-out-leak", found := findings(hdf5(tmp_path / "a.hdf5", made(), masks=masks)))
+    assert serious(found) == {"held-out-leak": "error"}
+    assert finding.place.episode == 9
+
+
+def test_a_split_that_is_train_again_is_only_noted(tmp_path: Path) -> None:
+    folder = lerobot(tmp_path / "a", made(), splits={"train": "0:12", "val": "0:12"})
+    assert the("held-out-leak", found := findings(folder)).severity == "note"
+    assert serious(found) == {}
+    assert file_of(the("held-out-leak", found)) == "episode_000000.parquet"
