@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pipelines.check.action_meaning import DimMeaning, Meaning, PartMeaning, action_meanings, part_meaning
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, FoundAt
-from pipelines.check.sampled import Sample, SampledEpisode
+from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
 MOST_STEPS = 60_000  # that are measured
 SHOWN = 120  # steps that are drawn
 PER_SECOND = ("/s", "per s", "per second", "velocity", "speed")
 
 
-def measured(sample: Sample) -> list[DimMeaning]:
+def measured(sample: EpisodeSample) -> list[DimMeaning]:
     """What each action dim is, by its state."""
     episodes, steps = [], 0
     for episode in sample.usual():
@@ -29,7 +29,7 @@ def measured(sample: Sample) -> list[DimMeaning]:
     return action_meanings([e.action for e in episodes], [e.state for e in episodes], hz, pairs)
 
 
-def check_actions(sample: Sample, dims: Sequence[DimMeaning]) -> list[DatasetFinding]:
+def check_actions(sample: EpisodeSample, dims: Sequence[DimMeaning]) -> list[DatasetFinding]:
     """Compares what was measured with the entry; without one, says what to write.
 
     Args:
@@ -64,7 +64,7 @@ def _parts(columns: Sequence[StepColumn], dims: Sequence[DimMeaning]) -> list[li
     return [list(group) for _, group in groupby(range(len(columns)), key=lambda d: kinds[d])]
 
 
-def _part(sample: Sample, dims: list[DimMeaning], part: list[int]) -> list[DatasetFinding]:
+def _part(sample: EpisodeSample, dims: list[DimMeaning], part: list[int]) -> list[DatasetFinding]:
     columns = [sample.columns.action[d] for d in part]
     found = part_meaning(dims)
     label = f"{columns[0].feature}[{columns[0].column}:{columns[-1].column + 1}]"
@@ -127,7 +127,7 @@ def _article(meaning: Meaning) -> str:
     }[meaning]
 
 
-def _same_as_state(sample: Sample, dims: Sequence[DimMeaning]) -> list[DatasetFinding]:
+def _same_as_state(sample: EpisodeSample, dims: Sequence[DimMeaning]) -> list[DatasetFinding]:
     """Actions that are the state of the very same step: what the robot was told is not recorded."""
     episodes = sample.usual()
     a, s = (np.concatenate(tables) for tables in ([e.action for e in episodes], [e.state for e in episodes]))
@@ -149,7 +149,7 @@ def _same_as_state(sample: Sample, dims: Sequence[DimMeaning]) -> list[DatasetFi
     ]
 
 
-def _drawings(sample: Sample, d: int, dim: DimMeaning) -> tuple[Curves, ...]:
+def _drawings(sample: EpisodeSample, d: int, dim: DimMeaning) -> tuple[Curves, ...]:
     """The action beside its state, and its sum beside it: one of the two fits."""
     state = dim.state if dim.state is not None else d if d < len(sample.columns.state) else None
     if state is None:

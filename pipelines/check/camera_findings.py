@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.check.dataset_findings import DatasetFinding, Pictures, Severity
-from pipelines.check.sampled import CameraLook, Sample, SampledEpisode
+from pipelines.check.sampled import CameraLook, EpisodeSample, SampledEpisode
 
 BLACK = 4.0  # of 255: mean and spread below which nothing is seen
 SAME = 1.0  # of 255: mean difference of thumbnails up to which two pictures are one
@@ -33,7 +33,7 @@ class _Camera:
         return [(episode, look) for episode, look in self.looks if id(look) not in bad]
 
 
-def check_cameras(sample: Sample, entry: DatasetEntry | None) -> list[DatasetFinding]:
+def check_cameras(sample: EpisodeSample, entry: DatasetEntry | None) -> list[DatasetFinding]:
     """Checks the frames that were looked at.
 
     Args:
@@ -88,7 +88,7 @@ def _blacks(camera: _Camera) -> list[DatasetFinding]:
                            drawings=_shown({"black": look}))]  # fmt: skip
 
 
-def _frozen(sample: Sample, camera: _Camera) -> list[DatasetFinding]:
+def _frozen(sample: EpisodeSample, camera: _Camera) -> list[DatasetFinding]:
     """The same picture all along, although the robot moves."""
     frozen = []
     scale = _scale(sample)
@@ -214,7 +214,7 @@ def _palette(thumbnails: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(groups - groups.mean(axis=1, keepdims=True))
 
 
-def _scale(sample: Sample) -> NDArray[np.float64]:
+def _scale(sample: EpisodeSample) -> NDArray[np.float64]:
     tables = [e.state if e.state.shape[1] else e.action for e in sample.usual()]
     joined = np.concatenate(tables) if tables else np.zeros((1, 1))
     return np.asarray(np.nanmax(joined, axis=0) - np.nanmin(joined, axis=0) + 1e-12)

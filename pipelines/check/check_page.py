@@ -53,9 +53,10 @@ def _section(number: int, finding: DatasetFinding) -> Markup:
         "section",
         tag("h2", finding.check, Markup(" "), _badge(finding), id=f"finding-{number}"),
         tag("p", finding.what),
+        tag("p", tag("b", "Next: "), finding.todo),
         html.facts({
             "split": place.split, "file": place.file, "episode": None if place.episode is None else str(place.episode),
-            "step": None if place.step is None else str(place.step), "dim": place.dim, "next": finding.todo,
+            "step": None if place.step is None else str(place.step), "dim": place.dim,
         }),
         tag("pre", finding.entry, class_="mono") if finding.entry else "",
         tag("div", *drawn, class_="plots wide-plots") if drawn else "",

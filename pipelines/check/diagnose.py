@@ -17,7 +17,7 @@ from pipelines.check.open_dataset import OpenedDataset, open_dataset
 from pipelines.check.outlier_steps import check_outliers
 from pipelines.check.read_sample import read_sample
 from pipelines.check.repeated_episodes import check_repeats
-from pipelines.check.sampled import Sample
+from pipelines.check.sampled import EpisodeSample
 from pipelines.check.timing import check_timing
 from pipelines.datasets.find_entry import find_entry
 from pipelines.look.lint_copies import is_held_out
@@ -39,7 +39,7 @@ class Diagnosis:
 
     dataset: OpenedDataset
     entry: DatasetEntry | None
-    sample: Sample
+    sample: EpisodeSample
     meanings: list[DimMeaning]
     findings: list[DatasetFinding]
     read: int
@@ -103,7 +103,7 @@ def _entry(dataset: OpenedDataset, entries: tuple[str, ...]) -> DatasetEntry | N
         raise
 
 
-def _lacking(sample: Sample, entry: DatasetEntry | None, dataset: OpenedDataset) -> list[DatasetFinding]:
+def _lacking(sample: EpisodeSample, entry: DatasetEntry | None, dataset: OpenedDataset) -> list[DatasetFinding]:
     """Nothing to look at."""
     if not sample.episodes:
         todo = "see the errors above; without episodes there is nothing else to check"

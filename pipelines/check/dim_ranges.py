@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, few
-from pipelines.check.sampled import Sample, SampledEpisode
+from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
 STILL = 1e-9  # of a value's size: it does not move
 HARDLY = 1e-3  # of the usual range of the dims beside it
@@ -15,7 +15,7 @@ SPARSE = 0.01  # share of steps in which a sparse dim is away from its usual val
 FEWEST = 200  # steps below which a dim may look sparse by chance
 
 
-def check_dims(sample: Sample) -> list[DatasetFinding]:
+def check_dims(sample: EpisodeSample) -> list[DatasetFinding]:
     """Checks every dim of the action and of the state."""
     episodes = sample.usual()
     if not episodes:

@@ -5,7 +5,7 @@ import numpy as np
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding
 from pipelines.check.gripper_ends import gripper_ends, two_ends
-from pipelines.check.sampled import Sample
+from pipelines.check.sampled import EpisodeSample
 from pipelines.datasets.grippers import opening
 
 BEYOND = 0.1  # of the way from closed to open, by which values may lie beyond an end
@@ -13,7 +13,7 @@ USED = 0.3  # of that way, which values must cover
 AGAINST = -0.5  # correlation of two openings from which on they are opposed
 
 
-def check_grippers(sample: Sample) -> list[DatasetFinding]:
+def check_grippers(sample: EpisodeSample) -> list[DatasetFinding]:
     """Checks the gripper dims of the action and of the state."""
     if not sample.usual():
         return []
@@ -29,7 +29,7 @@ def check_grippers(sample: Sample) -> list[DatasetFinding]:
     return findings
 
 
-def _ends(sample: Sample, kind: str, d: int, column: StepColumn) -> list[DatasetFinding]:
+def _ends(sample: EpisodeSample, kind: str, d: int, column: StepColumn) -> list[DatasetFinding]:
     """Values beyond the entry's ends, and ends that are never reached."""
     assert column.meaning is not None
     closed, opened = float(column.meaning.closed), float(column.meaning.open)
@@ -56,7 +56,7 @@ def _ends(sample: Sample, kind: str, d: int, column: StepColumn) -> list[Dataset
     return []
 
 
-def _opposed(sample: Sample) -> list[DatasetFinding]:
+def _opposed(sample: EpisodeSample) -> list[DatasetFinding]:
     """A command that opens while the state says that the gripper closes."""
     findings = []
     actions = [(d, c) for d, c in enumerate(sample.columns.action) if c.gripper and c.meaning is not None]
@@ -94,7 +94,7 @@ def _opposed(sample: Sample) -> list[DatasetFinding]:
     return findings
 
 
-def _advice(sample: Sample, d: int, column: StepColumn) -> list[DatasetFinding]:
+def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFinding]:
     """What to write about a gripper of which nothing is said yet."""
     commands = [episode.action[:, d] for episode in sample.usual()]
     state = next((s for s, c in enumerate(sample.columns.state) if c.gripper), None)

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from pipelines.check.action_meaning import DimMeaning
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding
-from pipelines.check.sampled import Sample
+from pipelines.check.sampled import EpisodeSample
 
 MUCH = 0.5  # share of idle steps that is too much
 SOME = 0.2
 TINY = 2e-3  # of a dim's usual range: no movement
 
 
-def check_idle(sample: Sample, meanings: Sequence[DimMeaning]) -> list[DatasetFinding]:
+def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[DatasetFinding]:
     """Checks how many steps command no movement.
 
     Args:

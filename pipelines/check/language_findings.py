@@ -4,12 +4,12 @@ import re
 from collections import Counter
 
 from pipelines.check.dataset_findings import DatasetFinding, FoundAt, few
-from pipelines.check.sampled import Sample
+from pipelines.check.sampled import EpisodeSample
 
 NOTHING = re.compile(r"(none|null|nan|n/?a|todo|tbd|test|task|default( task)?|unknown|dummy|-+|\.+|\?+)", re.IGNORECASE)
 
 
-def check_languages(sample: Sample) -> list[DatasetFinding]:
+def check_languages(sample: EpisodeSample) -> list[DatasetFinding]:
     """Checks the instruction of each episode."""
     told = [(episode, episode.language) for episode in sample.usual()]
     if not told:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, Severity
-from pipelines.check.sampled import Sample, SampledEpisode
+from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
 FAR = 10.0  # half ranges of the 1st to the 99th percentile from which on a value is far away
 RARE = 0.002  # share of steps that may be far away and still be outliers
@@ -35,7 +35,7 @@ class _Worst:
     count: int
 
 
-def check_outliers(sample: Sample) -> list[DatasetFinding]:
+def check_outliers(sample: EpisodeSample) -> list[DatasetFinding]:
     """Checks every dim of the action and of the state."""
     episodes = sample.usual()
     findings = []

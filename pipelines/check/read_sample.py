@@ -17,7 +17,7 @@ from pipelines.check.camera_looks import FewFrames, few_frames, look
 from pipelines.check.columns_by_name import DatasetColumns, find_columns, values_of
 from pipelines.check.instructions import instruction
 from pipelines.check.open_dataset import OpenedDataset
-from pipelines.check.sampled import Sample, SampledEpisode
+from pipelines.check.sampled import EpisodeSample, SampledEpisode
 from pipelines.check.spread import spread
 
 TIMES = ("timestamp", "timestamps", "time", "times", "time_stamp", "stamp")
@@ -53,7 +53,7 @@ class Rejects:
 
 def read_sample(
     dataset: OpenedDataset, entry: DatasetEntry | None, splits: list[str], most: int, cameras: bool
-) -> tuple[Sample, Rejects]:
+) -> tuple[EpisodeSample, Rejects]:
     """The sample, and what could not be read.
 
     Args:
@@ -97,7 +97,7 @@ def read_sample(
                     advance()
                 episodes.append(item.episode)
     empty = DatasetColumns((), ())
-    return Sample(episodes, columns or empty, None if hz is None else float(hz)), rejects
+    return EpisodeSample(episodes, columns or empty, None if hz is None else float(hz)), rejects
 
 
 def _keep(episode: Episode, split: str, columns: DatasetColumns, entry: DatasetEntry | None, cameras: bool) -> _Kept:

@@ -6,13 +6,13 @@ from collections import defaultdict
 import numpy as np
 
 from pipelines.check.dataset_findings import Curves, DatasetFinding
-from pipelines.check.sampled import Sample, SampledEpisode
+from pipelines.check.sampled import EpisodeSample, SampledEpisode
 from pipelines.look.lint_copies import is_held_out
 
 DIGITS = 5  # of the actions that count
 
 
-def check_repeats(sample: Sample) -> list[DatasetFinding]:
+def check_repeats(sample: EpisodeSample) -> list[DatasetFinding]:
     """Compares the actions of all sampled episodes, rounded."""
     groups: dict[bytes, list[SampledEpisode]] = defaultdict(list)
     for episode in sample.usual():
@@ -33,7 +33,7 @@ def check_repeats(sample: Sample) -> list[DatasetFinding]:
     return findings + _leaks(sample, groups)
 
 
-def _leaks(sample: Sample, groups: dict[bytes, list[SampledEpisode]]) -> list[DatasetFinding]:
+def _leaks(sample: EpisodeSample, groups: dict[bytes, list[SampledEpisode]]) -> list[DatasetFinding]:
     leaked = []
     for group in groups.values():
         held = [e for e in group if is_held_out(e.split)]
@@ -77,6 +77,6 @@ def _digest(episode: SampledEpisode) -> bytes:
     return digest.digest()
 
 
-def _drawn(sample: Sample, episode: SampledEpisode) -> tuple[Curves, ...]:
+def _drawn(sample: EpisodeSample, episode: SampledEpisode) -> tuple[Curves, ...]:
     d = int(np.argmax(np.nanstd(episode.action, axis=0)))
     return (Curves(str(sample.columns.action[d]), {"action": episode.action[:, d]}),)

@@ -55,7 +55,7 @@ class SampledEpisode:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class EpisodeSample:
     """All that was read.
 
     Attributes:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.check.dataset_findings import Curves, DatasetFinding, few
-from pipelines.check.sampled import Sample, SampledEpisode
+from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
 GAP = 1.5  # usual steps from which on one is missing
 JITTER = 0.25  # of the usual step, by which a step may be off
@@ -13,7 +13,7 @@ FREQUENCY = 0.05  # share by which the measured frequency may differ
 UNITS = ((1.0, "seconds"), (1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds"))
 
 
-def check_timing(sample: Sample) -> list[DatasetFinding]:
+def check_timing(sample: EpisodeSample) -> list[DatasetFinding]:
     """Checks episodes that have time stamps."""
     timed = [(episode, _seconds(episode, sample.hz)) for episode in sample.usual() if _has_times(episode)]
     findings = []
