@@ -15,6 +15,7 @@ EPISODE_COLUMNS = ("episode", "episode_index", "episode_id")
 FRAME_COLUMNS = ("frame_index", "step_index", "frame", "step")
 ENDS = ("terminals", "timeouts", "dones", "done", "is_last", "terminated", "truncated")
 GAP = 1.5  # steps between two time stamps from which on a step is missing
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 OFF = 0.1  # share by which the usual step may differ from the declared one
 
 
@@ -127,35 +128,68 @@ def rows_fault(steps: Mapping[str, Any], hz: float | None = None, whole: bool = 
     """
     frames, times = steps.get(frame_column(list(steps))), steps.get("timestamp")
     fault = frame_fault(frames, whole) if isinstance(frames, np.ndarray) and frames.ndim == 1 else ""
-    if not fault and isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype.kind in "fiu":
+    if not fault and isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype.kind in "fiuM":
         fault = time_fault(times, hz)
     return fault
 
 
 def time_fault(times: NDArray[Any], hz: float | None) -> str:
-    """Why time stamps in seconds are not evenly spaced steps of a frequency, "" if they are.
+    """Why time stamps are not evenly spaced steps of a frequency, "" if they are.
 
     Args:
-        times: (T,) in seconds.
+        times: (T,) in seconds, milli-, micro- or nanoseconds (see `time_unit`), or datetime64.
         hz: the declared control frequency, None if it is not recorded: then the usual distance counts.
 
     >>> time_fault(np.array([0.0, 0.1, 0.2, 0.5]), 10.0)
     'timestamp goes from 0.2 s to 0.5 s at step 3, expected a step of 0.1 s'
+    >>> time_fault(np.array([0, 100, 200, 500]), 10.0)
+    'timestamp goes from 200 ms to 500 ms at step 3, expected a step of 100 ms'
     """
-    times = np.asarray(times, np.float64).reshape(-1)
-    steps = np.diff(times)
+    times = times.reshape(-1)
+    if times.dtype.kind == "M":
+        if np.isnat(times).any():
+            return f"timestamp is missing at step {np.flatnonzero(np.isnat(times))[0]}"
+        times = times.astype("datetime64[ns]").astype(np.int64)
+    if times.dtype.kind == "f":
+        times = np.asarray(times, np.float64)
+        if len(times) > 1 and not np.isfinite(times).all():
+            return f"timestamp is {times[~np.isfinite(times)][0]} at step {np.flatnonzero(~np.isfinite(times))[0]}"
+    elif times.dtype.kind in "iu":
+        times = times.astype(np.int64)  # whole numbers are exact, which floats of nanoseconds since 1970 are not
+    steps = np.diff(times).astype(np.float64)
     if not len(steps):
         return ""
-    if not np.isfinite(times).all():
-        return f"timestamp is {times[~np.isfinite(times)][0]} at step {np.flatnonzero(~np.isfinite(times))[0]}"
     usual = float(np.median(steps))
-    step = usual if hz is None else 1 / hz
+    unit = time_unit(times, usual, hz)
+    a_second = UNITS[unit]
+    step = usual if hz is None else a_second / hz
     if hz is not None and len(steps) >= 3 and abs(usual - step) > OFF * step:
-        return f"timestamp grows by {usual:.4g} s a step, but fps {hz:g} means {step:.4g} s"
+        return f"timestamp grows by {usual:.4g} {unit} a step, but fps {hz:g} means {step:.4g} {unit}"
     odd = np.flatnonzero((steps > GAP * step) | (steps <= 0))
     if not len(odd):
         return ""
     at = odd[0] + 1
-    return (
-        f"timestamp goes from {times[at - 1]:.6g} s to {times[at]:.6g} s at step {at}, expected a step of {step:.4g} s"
-    )
+    before, after = (f"{time:.6g}" if times.dtype.kind == "f" else str(time) for time in times[at - 1 : at + 1])
+    return f"timestamp goes from {before} {unit} to {after} {unit} at step {at}, expected a step of {step:.4g} {unit}"
+
+
+def time_unit(times: NDArray[Any], usual: float, hz: float | None) -> str:
+    """The unit of time stamps: the one in which their usual step is that of the frequency, or else the one that their size tells.
+
+    Args:
+        times: (T,) numbers.
+        usual: distance of neighbours.
+        hz: the declared control frequency, None if it is not recorded.
+
+    >>> time_unit(np.array([1_700_000_000_000, 1_700_000_000_050]), 50, None), time_unit(np.array([0, 50_000_000]), 50e6, 20)
+    ('ms', 'ns')
+    """
+    if hz is not None:
+        fitting = [unit for unit, a_second in UNITS.items() if abs(usual * hz / a_second - 1) <= OFF]
+        if fitting:
+            return fitting[0]
+    since_1970 = np.abs(np.float64(times[0]))
+    for unit, first, step in (("ns", 1e17, 1e6), ("us", 1e14, 1e3), ("ms", 1e11, 2)):
+        if since_1970 >= first or (times.dtype.kind != "f" and usual >= step and since_1970 < 1e9):
+            return unit
+    return "s"

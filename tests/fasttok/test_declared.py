@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fasttok.episodes import open_episodes
+from fasttok.episodes.order import time_fault
 from fasttok.errors import InputError
 from tests.chain import Chain
 
@@ -111,6 +112,42 @@ def test_widths_and_frequencies_are_compared(tmp_path: Path) -> None:
         write_lerobot(tmp_path / str(fps), fps=fps)
         with pytest.raises(InputError, match="info"):
             read(tmp_path / str(fps))
+
+
+EPOCH = 1_764_000_000
+
+
+@pytest.mark.parametrize("origin", [0, EPOCH])
+@pytest.mark.parametrize(("unit", "a_second"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.float64, "datetime64[ns]"])
+def test_time_stamps_may_have_any_unit(unit: str, a_second: int, origin: int, kind: Any) -> None:
+    if kind != np.float64 and unit == "s":
+        return
+    if kind == "datetime64[ns]" and unit != "ns":
+        return
+    step = a_second // 20 if unit != "s" else 1 / 20
+    times = origin * a_second + np.arange(30) * step
+    assert time_fault(times.astype(kind), 20) == ""
+    told = origin or kind != np.float64 or unit == "s"  # without a frequency that fits
+    assert (f"{unit} a step" if told else "but fps 30 means") in time_fault(times.astype(kind), 30)
+    times[17:] += step
+    for hz in (20, None):
+        fault = time_fault(times.astype(kind), hz)
+        assert "at step 17" in fault
+        assert f"expected a step of {step:.4g} {unit if told or hz else 's'}" in fault
+
+
+def test_whole_time_stamps_of_a_table_are_compared(tmp_path: Path) -> None:
+    stamps = EPOCH * 10**9 + np.arange(12) * 50_000_000 + np.random.default_rng(0).integers(-9, 9, 12)
+    table = {"episode": [0] * 12, "action": [[1.0, 2.0]] * 12}
+    for name, column in (("ns", pa.array(stamps)), ("time", pa.array(stamps, pa.timestamp("ns")))):
+        pq.write_table(pa.table(table | {"timestamp": column}), tmp_path / f"{name}.parquet")
+        assert [e.length for e in open_episodes(str(tmp_path / f"{name}.parquet"))] == [12]
+        keep = np.delete(np.arange(12), 5)
+        pq.write_table(pa.table(table | {"timestamp": column}).take(keep), tmp_path / f"{name}.parquet")
+        source = open_episodes(str(tmp_path / f"{name}.parquet"))
+        assert list(source) == []
+        assert "at step 5, expected a step of 5e+07 ns" in str(source.first_bad)
 
 
 def test_files_are_read_by_number(tmp_path: Path) -> None:
