@@ -137,7 +137,7 @@ class _Around:
         before, after = self._before, self._after
         if before is None or after is None:
             return before or after
-        return before if time - before.time <= after.time - time else after
+        return before if time - before.time <= after.time - time + ROUNDING else after
 
     def missing(self, time: float) -> str:
         """Why there is no frame at a time that `nearest` was asked for."""

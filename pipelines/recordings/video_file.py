@@ -77,7 +77,7 @@ def _stream(container: "InputContainer") -> "VideoStream":
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if len(streams) != 1:
         raise UnreadableVideoError(
-            f"holds {len(streams)} video streams; expected one: split it, one camera a file"
+            f"holds {len(streams)} video streams; expected one: split it, one camera per file"
             if streams
             else "holds no video stream"
         )

@@ -46,7 +46,7 @@ def shown(pixels: np.ndarray) -> int:
 
 def write_video(
     path: Path,
-    times: Sequence[float],
+    times: Sequence[float] | np.ndarray,
     codec: str = "h264",
     *,
     size: tuple[int, int] = (64, 96),
