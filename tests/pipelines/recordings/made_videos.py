@@ -8,7 +8,12 @@ from typing import Any
 import av
 import numpy as np
 
+from fasttok.episodes.frames import BadFrame
+from pipelines.recordings.video import VideoFrames
+
 BITS = 12
+FPS = 30
+STEADY = np.arange(60) / FPS
 CODECS = {  # name here -> the encoder, and options that make it quick
     "h264": ("libx264", {"preset": "ultrafast", "crf": "23"}),
     "h264_b": ("libx264", {"preset": "veryfast", "bf": "3", "b-adapt": "0"}),
@@ -83,3 +88,12 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def frames_of(path: Path, times: Any, tolerance: float = 0.5 / FPS) -> VideoFrames:
+    return VideoFrames(str(path), np.asarray(times, np.float64), tolerance, "observation.images.top")
+
+
+def numbers(frames: VideoFrames) -> list[Any]:
+    """What each step shows; of a step without a frame, why."""
+    return [frame.detail if isinstance(frame, BadFrame) else shown(np.asarray(frame)) for frame in frames.read()]

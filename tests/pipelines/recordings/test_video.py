@@ -10,28 +10,16 @@ import pytest
 
 from fasttok.episodes.frames import BadFrame
 from pipelines.recordings import video
-from pipelines.recordings.video import VideoFrames
 from pipelines.recordings.video_decoder import Picture
-from tests.pipelines.recordings.made_videos import CODECS, drawn, shown, write_video
+from tests.pipelines.recordings.made_videos import CODECS, FPS, STEADY, drawn, frames_of, numbers, write_video
 
-FPS = 30
 MP4_OPTIONS = (
     "movflags=frag_keyframe+empty_moov",
     "movflags=faststart",
     "use_editlist=0",
     "movflags=negative_cts_offsets",
 )
-STEADY = np.arange(60) / FPS
 UNSTEADY = np.cumsum(np.random.default_rng(0).choice([1 / 30, 1 / 60, 1 / 15, 0.2], 60))
-
-
-def frames_of(path: Path, times: Any, tolerance: float = 0.5 / FPS) -> VideoFrames:
-    return VideoFrames(str(path), np.asarray(times, np.float64), tolerance, "observation.images.top")
-
-
-def numbers(frames: VideoFrames) -> list[Any]:
-    """What each step shows; of a step without a frame, why."""
-    return [frame.detail if isinstance(frame, BadFrame) else shown(np.asarray(frame)) for frame in frames.read()]
 
 
 def sound(path: Path, times: Any, first: int = 0) -> None:

@@ -19,8 +19,7 @@ from fasttok.episodes.frames import BadFrame
 from pipelines.recordings import video_header
 from pipelines.recordings.video import VideoFrames
 from pipelines.recordings.video_file import open_video
-from tests.pipelines.recordings.made_videos import shown, write_video
-from tests.pipelines.recordings.test_video import FPS, STEADY, frames_of, numbers
+from tests.pipelines.recordings.made_videos import FPS, STEADY, frames_of, numbers, shown, write_video
 
 G1 = Path("/work/shared/data/lerobot/g1_bottle")
 STRICT_CODECS = ("h264", "h264_b", "av1", "mpeg4", "mpeg4_b")  # their data shows most damage; HEVC and VP9 show less
