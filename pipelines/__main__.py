@@ -1,146 +1,22 @@
-"""`fasttok-pipelines VERB`: Beam jobs from datasets to shards, and looks at what they made."""
+"""`python -m pipelines`, the same as the console script fasttok-pipelines; the verbs are in `commands`."""
 
-import difflib
-import logging
-from dataclasses import fields
-from typing import Any
-
-import tyro
-
-from fasttok.common import console
-from fasttok.errors import InputError, require, unknown_name
-
-HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
-
-usage: fasttok-pipelines VERB ...
-
-  check DATASET [--html]                             a doctor for recordings: counts, times, actions, grippers, cameras
-  index DATASET_DIR... --out INDEX                   a row per episode, standardised actions, dead letters
-  statistics INDEX                                   exact mean, std, range and quantiles of steps, or of chunks
-  build MIXTURE --index INDEX --out SHARDS --samples N  plan, encode and write shards   [--resume | --overwrite]
-  datasets list | show NAME | draft DIR              the catalogue of entries; a first one for your own data
-  inspect SHARDS [--html]                            rows: cameras, texts, raw and decoded actions, tokens, provenance
-  stats SHARDS [--html]                              counts, lengths, texts, histograms against the normaliser, pictures
-  lint SHARDS [--held-out FILE]                      digests, repeats, leaks, values, FAST ids, cameras, images, texts
-
-example: fasttok-pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
-help of a verb: fasttok-pipelines build --help
-
-index and build pass flags of Beam on to it; write those as --flag=value.
-"""
-
-VERBS = ("check", "index", "statistics", "datasets", "build", "inspect", "stats", "lint")
-BEAM_VERBS = ("check", "index", "build")
-
-
-def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
-    """The verb's configuration, and the flags that are Beam's.
-
-    Raises:
-        InputError: a flag that neither the verb nor Beam has: a typo, which Beam would swallow.
-    """
-    prog = f"fasttok-pipelines {verb}"
-    if verb not in BEAM_VERBS:
-        return tyro.cli(kind, prog=prog, args=argv), []
-    config, unknown = tyro.cli(kind, prog=prog, args=argv, return_unknown_args=True)
-    ours = [field.name.replace("_", "-") for field in fields(kind)]
-    for word in unknown:
-        name = word.split("=")[0].lstrip("-").replace("_", "-")
-        close = difflib.get_close_matches(name, ours, n=1, cutoff=0.8) if word.startswith("--") else []
-        if close:
-            raise InputError(f"unknown flag --{name}; did you mean --{close[0]}? See: {prog} --help")
-        if not word.startswith("-"):
-            raise InputError(f"unexpected argument {word!r}; Beam's flags are written --flag=value. See: {prog} --help")
-    if unknown:
-        from pipelines.common.beam_flags import check_flags
-
-        check_flags(unknown, ours, f"{prog} --help")
-    return config, unknown
-
-
-def datasets(argv: list[str]) -> None:
-    """Runs `datasets list`, `show` or `draft`.
-
-    Raises:
-        InputError: none of them, or what they raise.
-    """
-    from pipelines.catalogue import commands as cli
-
-    actions: dict[str, tuple[Any, Any]] = {
-        "list": (cli.DatasetListConfig, cli.run_list),
-        "show": (cli.DatasetShowConfig, cli.run_show),
-        "draft": (cli.DatasetDraftConfig, cli.run_draft),
-    }
-    if not argv or argv[0] in ("-h", "--help"):
-        print(
-            "usage: fasttok-pipelines datasets list | show NAME | draft DIR\n\n"
-            "help of one: fasttok-pipelines datasets show --help"
-        )
-        return
-    if argv[0] not in actions:
-        raise unknown_name("action", argv[0], actions, "See: fasttok-pipelines datasets --help")
-    config, action = actions[argv[0]]
-    action(parse(f"datasets {argv[0]}", config, argv[1:])[0])
+from fasttok.common.start import start
 
 
 def main(argv: list[str]) -> None:
     """Runs one verb.
 
     Raises:
-        InputError: no such verb, a missing extra, or what the verb raises.
+        InputError: what `commands.main` raises.
     """
-    if not argv or argv[0] in ("-h", "--help"):
-        print(HELP, end="")
-        return
-    verb, rest = argv[0], argv[1:]
-    if verb not in VERBS:
-        raise unknown_name("verb", verb, VERBS, "See: fasttok-pipelines --help")
-    # Imported per verb: `check`, `inspect`, `stats` and `lint` need no Beam, and --help answers at once.
-    if verb in BEAM_VERBS and not {"-h", "--help"} & set(rest):
-        logging.getLogger().setLevel(logging.ERROR)  # Beam's import warns of optional clients that nobody asked for
-        require("apache_beam", "pipelines", f"`fasttok-pipelines {verb}`")
-    if verb == "check":
-        from pipelines.check.command import CheckConfig, run_check
+    from pipelines.commands import main as run
 
-        run_check(parse(verb, CheckConfig, rest)[0])
-    elif verb == "index":
-        from pipelines.index.config import IndexConfig
-        from pipelines.index.run import run_index
-
-        run_index(*parse(verb, IndexConfig, rest))
-    elif verb == "statistics":
-        from pipelines.index.statistics_command import run_statistics
-        from pipelines.index.statistics_config import StatisticsConfig
-
-        run_statistics(parse(verb, StatisticsConfig, rest)[0])
-    elif verb == "datasets":
-        datasets(rest)
-    elif verb == "build":
-        from pipelines.builder.config import BuildConfig
-        from pipelines.builder.run import dry_run, run_build
-
-        build, beam_args = parse(verb, BuildConfig, rest)
-        if build.dry_run:
-            dry_run(build)
-        else:
-            run_build(build, beam_args)
-    elif verb == "inspect":
-        from pipelines.look.inspect import InspectConfig, run_inspect
-
-        run_inspect(parse(verb, InspectConfig, rest)[0])
-    elif verb == "stats":
-        from pipelines.look.stats import StatsConfig, run_stats
-
-        run_stats(parse(verb, StatsConfig, rest)[0])
-    else:
-        from pipelines.look.lint import LintConfig, run_lint
-
-        run_lint(parse(verb, LintConfig, rest)[0])
+    run(argv)
 
 
 def script() -> None:
     """The console script."""
-    console.script("fasttok-pipelines", main)
+    start("fasttok-pipelines", "pipelines.commands")
 
 
 if __name__ == "__main__":

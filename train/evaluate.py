@@ -11,9 +11,10 @@ from pathlib import Path
 
 import tyro
 
-from fasttok.common import console, json_files
+from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_file import check_output_file, make_folder
+from fasttok.common.start import start
 from fasttok.errors import InputError, require
 from train.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.rollouts import Film, RolloutOptions, load_factory, play
@@ -159,9 +160,14 @@ def show(results: EvaluationResult, as_json: bool) -> None:
     log(f"evaluated step {results.step} of {results.run}")
 
 
+def command(argv: list[str]) -> None:
+    """The words of the command line, carried out."""
+    main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv))
+
+
 def script() -> None:
     """The console script."""
-    console.script("fasttok-evaluate", lambda argv: main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv)))
+    start("fasttok-evaluate", "train.evaluate", "command")
 
 
 if __name__ == "__main__":

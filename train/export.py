@@ -21,9 +21,10 @@ import numpy as np
 import tyro
 from numpy.typing import ArrayLike, NDArray
 
-from fasttok.common import console, json_files
+from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.output_folder import Mark, OutputKind, check_output
+from fasttok.common.start import start
 from fasttok.errors import InputError
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
@@ -340,7 +341,7 @@ def main(argv: list[str]) -> None:
 
 def script() -> None:
     """The console script."""
-    console.script("fasttok-export", main)
+    start("fasttok-export", "train.export")
 
 
 if __name__ == "__main__":

@@ -1,47 +1,27 @@
 """The command line: fasttok fit | eval | encode | decode | inspect | info, one file per command."""
 
-from typing import Annotated, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
+from fasttok.common.start import start
 
-from fasttok.cli.decode import Decode
-from fasttok.cli.encode import Encode
-from fasttok.cli.evaluate import Eval
-from fasttok.cli.fit import Fit
-from fasttok.cli.info import Info
-from fasttok.cli.inspect_chunks import Inspect
-from fasttok.common import console
+if TYPE_CHECKING:
+    from fasttok.cli.decode import Decode
+    from fasttok.cli.encode import Encode
+    from fasttok.cli.evaluate import Eval
+    from fasttok.cli.fit import Fit
+    from fasttok.cli.info import Info
+    from fasttok.cli.inspect_chunks import Inspect
 
 __all__ = ["Decode", "Encode", "Eval", "Fit", "Info", "Inspect", "main"]
-
-Command = Annotated[
-    Annotated[Fit, subcommand("fit")]
-    | Annotated[Eval, subcommand("eval")]
-    | Annotated[Encode, subcommand("encode")]
-    | Annotated[Decode, subcommand("decode")]
-    | Annotated[Inspect, subcommand("inspect")]
-    | Annotated[Info, subcommand("info")],
-    OmitArgPrefixes,
-    OmitSubcommandPrefixes,
-]
-DESCRIPTION = """FAST action tokens: fit, use and judge a tokenizer for robot action chunks.
-
-Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
-"""
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """The console script: parses and runs one command, and exits."""
-    console.script("fasttok", _main, argv)
+    start("fasttok", "fasttok.cli.commands", argv=argv)
 
 
-def _main(argv: list[str]) -> None:
-    command: Fit | Eval | Encode | Decode | Inspect | Info = tyro.cli(
-        Command, prog="fasttok", description=DESCRIPTION, args=argv
-    )
-    if not isinstance(command, Info):
-        from fasttok.common import jit
-
-        jit.announce(console.log)
-    command.run()
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("fasttok.cli.commands"), name)
+    raise AttributeError(f"module 'fasttok.cli' has no attribute {name!r}")

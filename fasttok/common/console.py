@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr. On a terminal progress is a bar
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -33,6 +34,7 @@ from fasttok.errors import InputError
 
 T = TypeVar("T")
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+INTERRUPTED = 130  # exit status of shells for SIGINT
 PLAIN_LINE_SECONDS = 5.0
 LIBRARIES = ("fasttok", "mixtures", "pipelines", "train")  # whose loggers a command prints
 UNFOLDED = 100_000  # characters: wider than any table
@@ -77,37 +79,45 @@ def _printed_logs() -> Iterator[None]:
 def run(command: Callable[[], Any]) -> int:
     """Runs a command: 0 on success, 1 and a one-paragraph message on bad input, 130 on Ctrl-C.
 
-    Use as `sys.exit(run(lambda: main(argv)))`. Only `InputError` and a store or network that fails are reworded; a bug keeps its
-    traceback. What the libraries log meanwhile is printed.
+    Use as `sys.exit(run(lambda: main(argv)))`. Only `InputError` is reworded, and what the system refuses of a file that it names
+    (permission, a folder in its place, a full disk); a bug keeps its traceback. What the libraries log meanwhile is printed.
     """
     try:
         with _printed_logs():
             command()
         return 0
-    except InputError as error:
-        err.print("[bold red]error:[/] ", end="")
-        log(str(error))
-        for note in getattr(error, "__notes__", []):
-            log(f"  {note}")
-        return 1
     except KeyboardInterrupt:
         log("interrupted")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.close()
         return 0
     except Exception as error:
-        from fasttok.common.stores import unreachable
-
-        text = unreachable(error)
-        if text is None:
+        if _interrupted(error):
+            log("interrupted")
+            return INTERRUPTED
+        if isinstance(error, OSError) and error.filename is not None and not isinstance(error, InputError):
+            _say(InputError(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}"))
+            return 1
+        if not isinstance(error, InputError):
             raise
-        err.print("[bold red]error:[/] ", end="")
-        log(
-            f"a store or the network failed: {text}. Check the network and your credentials, then run the same command again"
-        )
+        _say(error)
         return 1
+
+
+def _say(error: InputError) -> None:
+    err.print("[bold red]error:[/] ", end="")
+    log(str(error))
+    for note in getattr(error, "__notes__", []):
+        log(f"  {note}")
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: a module whose import it stops may raise an ImportError instead."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None = None) -> NoReturn:

@@ -1,0 +1,47 @@
+"""The words after `fasttok`, parsed and run."""
+
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
+
+from fasttok.cli.decode import Decode
+from fasttok.cli.encode import Encode
+from fasttok.cli.evaluate import Eval
+from fasttok.cli.fit import Fit
+from fasttok.cli.info import Info
+from fasttok.cli.inspect_chunks import Inspect
+from fasttok.common import console
+
+__all__ = ["Decode", "Encode", "Eval", "Fit", "Info", "Inspect", "main"]
+
+Command = Annotated[
+    Annotated[Fit, subcommand("fit")]
+    | Annotated[Eval, subcommand("eval")]
+    | Annotated[Encode, subcommand("encode")]
+    | Annotated[Decode, subcommand("decode")]
+    | Annotated[Inspect, subcommand("inspect")]
+    | Annotated[Info, subcommand("info")],
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+]
+DESCRIPTION = """FAST action tokens: fit, use and judge a tokenizer for robot action chunks.
+
+Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
+"""
+
+
+def main(argv: list[str]) -> None:
+    """Parses and runs one command.
+
+    Raises:
+        InputError: what the command raises.
+    """
+    command: Fit | Eval | Encode | Decode | Inspect | Info = tyro.cli(
+        Command, prog="fasttok", description=DESCRIPTION, args=argv
+    )
+    if not isinstance(command, Info):
+        from fasttok.common import jit
+
+        jit.announce(console.log)
+    command.run()

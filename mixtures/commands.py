@@ -1,0 +1,189 @@
+"""`fasttok-mixtures list | show NAME | explain FILE`: what is mixed, and what that comes to."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.output_file import check_output_file
+from fasttok.errors import unknown_name
+from mixtures.catalogue import catalogue
+from mixtures.explain_page import COLUMNS, explain_page, row
+from mixtures.registry import find_mixture, load_mixture, preset_names
+from mixtures.shares import phases
+from mixtures.spec import Mixture, with_overrides
+from mixtures.summary import SourceSizes, from_catalogue, from_index, summarise, unknown_sizes
+from mixtures.token_estimates import with_fast_tokens
+
+CATALOGUED = ("episodes", "frames", "hz", "action_dim", "gib")
+HELP = """Mixtures: what is mixed and how much.
+
+usage: fasttok-mixtures VERB ...
+
+  list               the packaged mixtures
+  show NAME          a mixture's YAML and its resolved shares
+  explain NAME|FILE  share, samples and epochs of each source, before anything runs
+
+example: fasttok-mixtures explain demo --samples 16000 --index index
+help of a verb: fasttok-mixtures explain --help
+"""
+
+
+@dataclass(frozen=True)
+class ListMixtures:
+    """Lists the packaged mixtures.
+
+    Example: fasttok-mixtures list
+    """
+
+    json: bool = False
+    """Print JSON on stdout."""
+
+
+@dataclass(frozen=True)
+class ShowMixture:
+    """Prints a mixture's YAML, or with --json its resolved shares.
+
+    Example: fasttok-mixtures show demo
+    """
+
+    mixture: Annotated[str, tyro.conf.Positional]
+    """A preset (see `list`) or a YAML file."""
+    json: bool = False
+    """Print the resolved mixture as JSON on stdout."""
+
+
+@dataclass(frozen=True)
+class ExplainMixture:
+    """Prints share, samples and effective epochs of each source, before anything runs.
+
+    Example: fasttok-mixtures explain demo --samples 16000 --index index
+    """
+
+    mixture: Annotated[str, tyro.conf.Positional]
+    """A preset (see `list`) or a YAML file."""
+    index: str | None = None
+    """INDEX of `fasttok-pipelines index`; overrides the mixture's. Without any, sizes are estimates of the catalogue."""
+    tokenizer: str | None = None
+    """Tokenizer folder that FAST ids are counted with; overrides the mixture's. `fit` counts with one fitted on a sample."""
+    samples: int = 100_000
+    """Samples of the build that is asked about."""
+    html: Path | None = None
+    """Write a page with the shares as bars to this file."""
+    overwrite: bool = False
+    """Replace the page --html."""
+    json: bool = False
+    """Print JSON on stdout."""
+
+
+def list_mixtures(config: ListMixtures) -> None:
+    """Prints names, sizes and descriptions of the packaged mixtures."""
+    mixtures = [load_mixture(name) for name in preset_names()]
+    if config.json:
+        return emit_json([mixture.to_json() for mixture in mixtures])
+    table("", ("mixture", "sources", "description"), [(m.name, len(m.sources), m.description) for m in mixtures])
+    return log("next: fasttok-mixtures explain NAME")
+
+
+def show(config: ShowMixture) -> None:
+    """Prints a mixture's YAML, or what it resolves to."""
+    mixture = load_mixture(config.mixture)
+    if config.json:
+        return emit_json(mixture.to_json())
+    sys.stdout.write(find_mixture(config.mixture).read_text(encoding="utf-8"))
+    return None
+
+
+def explain(config: ExplainMixture) -> None:
+    """Prints what a mixture comes to, and writes its page if asked to.
+
+    Raises:
+        InputError: a mistake in the mixture, or an INDEX that lacks one of its sources.
+    """
+    if config.html:
+        check_output_file(config.html, [config.mixture], overwrite=config.overwrite, flag="--html")
+    mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer)
+    if mixture.index:
+        known: dict[str, SourceSizes] = with_fast_tokens(mixture, from_index(mixture, mixture.index), mixture.index)
+        by = "one fitted on a sample of its chunks" if mixture.tokenizer == "fit" else mixture.tokenizer
+        note = f"Sizes are those of {mixture.index}; FAST ids a chunk are estimated with {by}; answers count 4 bytes a token."
+    else:
+        known = from_catalogue(mixture)
+        note = (
+            "No INDEX: sizes are catalogue estimates (published frames), filters are not counted and max_epochs is not held; "
+            "--index INDEX gives the real numbers."
+        )
+    missing = unknown_sizes(mixture, known)
+    if missing:
+        return explain_without_sizes(mixture, missing, config)
+    lines, _ = summarise(mixture, config.samples, known)
+    if config.html:
+        write_text(config.html, explain_page(mixture, config.samples, lines, note))
+        log(f"wrote {config.html}")
+    if config.json:
+        plain = [line.to_json() for line in lines]
+        return emit_json(
+            {"mixture": mixture.name, "samples": config.samples, "estimates": not mixture.index, "lines": plain}
+        )
+    rows = [row(line, lines[0]) for line in lines]
+    shown = [i for i in range(len(COLUMNS)) if i in (0, 2, 3) or any(cells[i] not in (None, "") for cells in rows)]
+    table(
+        f"{mixture.name}: {mixture.description or 'mixture'}",
+        [COLUMNS[i] for i in shown],
+        [[cells[i] for i in shown] for cells in rows],
+    )
+    if mixture.schedule:
+        columns = ["source", *[f"from {start:,}" for _, start, _ in phases(mixture, config.samples)]]
+        table("\nsamples by phase of the schedule", columns, [[x.name, *x.phases] for x in lines if not x.group])
+    log(note)
+    index = mixture.index or "INDEX"
+    log(f"next: fasttok-pipelines build {config.mixture} --index {index} --out SHARDS --samples {config.samples}")
+    return None
+
+
+def explain_without_sizes(mixture: Mixture, missing: list[str], config: ExplainMixture) -> None:
+    """Prints what can be said of a mixture whose shares depend on sizes that nobody published.
+
+    Args:
+        mixture: the mixture.
+        missing: sources whose sizes are not known.
+        config: what the command line says.
+    """
+    rows = []
+    for source in mixture.sources:
+        published = catalogue().get(source.dataset)
+        rows.append([source.name, source.weight, *(getattr(published, key, None) for key in CATALOGUED)])
+    if config.json:
+        columns = ("name", "weight", *CATALOGUED)
+        sources = [dict(zip(columns, row, strict=True)) for row in rows]
+        return emit_json({"mixture": mixture.name, "estimates": True, "sources": sources, "unknown_sizes": missing})
+    table(
+        f"{mixture.name}: {mixture.description}",
+        ["source", "weight", "episodes", "frames", "Hz", "action dim", "GiB"],
+        rows,
+    )
+    return log(
+        f"No INDEX, and the catalogue has no frames of {len(missing)} of {len(rows)} sources, from which shares follow "
+        f"(policy {mixture.root.policy}): no shares. Index the datasets and pass --index INDEX"
+    )
+
+
+VERBS = {"list": (ListMixtures, list_mixtures), "show": (ShowMixture, show), "explain": (ExplainMixture, explain)}
+
+
+def main(argv: list[str]) -> None:
+    """Runs one verb.
+
+    Raises:
+        InputError: no such verb, mixture or INDEX.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if argv[0] not in VERBS:
+        raise unknown_name("verb", argv[0], VERBS, "See: fasttok-mixtures --help")
+    kind, command = VERBS[argv[0]]
+    command(tyro.cli(kind, prog=f"fasttok-mixtures {argv[0]}", args=argv[1:]))  # type: ignore[operator]

@@ -1,0 +1,13 @@
+"""The console scripts of modules that are imported for other things, too."""
+
+from fasttok.common.start import start
+
+
+def evaluate() -> None:
+    """The console script fasttok-evaluate."""
+    start("fasttok-evaluate", "train.evaluate", "command")
+
+
+def export() -> None:
+    """The console script fasttok-export."""
+    start("fasttok-export", "train.export")
