@@ -396,7 +396,7 @@ class ActionTokenizer:
         """16 hex characters of what decides tokens: vocabulary, scale, range, action statistics, what is tokenised."""
         limits = {"min": self.min_token, "max": self.max_token, "scale": self.scale}
         special = {
-            name: [what.gripper, what.relative, what.gain]
+            name: [what.gripper, what.relative, what.gain, *([what.relative_to] if what.relative_to else [])]
             for name, what in sorted(self.embodiments.items())
             if what.gripper != "keep" or what.relative or what.gain
         }

@@ -27,10 +27,11 @@ from fasttok.actions.recordings import (
     size_difference,
     source_of,
 )
-from fasttok.actions.step_values import action_of, state_of
+from fasttok.actions.state_map import SideColumns, named, pairs_found, pairs_given, pairs_of
+from fasttok.actions.step_values import EpisodeState, action_of, state_of
 from fasttok.common.temporary import unnamed_file
 from fasttok.episodes import BadEpisodeError, Episode, episode_of
-from fasttok.errors import InputError
+from fasttok.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from fasttok.actions.representation import Representation  # brings scipy's rotations, a third of a second
@@ -52,7 +53,10 @@ class ChunkConfig:
         control_hz: control frequency in Hz, for data that does not record one.
         action_key: step feature that holds the actions.
         gripper: how gripper dims are tokenised, see `Embodiment`.
-        relative: whether every absolute dim is tokenised relative to the proprio at the chunk's first step.
+        relative: whether every absolute dim is tokenised relative to the state at the chunk's first step.
+        relative_to: dims that are, and the state's column of each, `ACTION=STATE` by number or name, see `state_map`; () for
+            every absolute dim if `relative`.
+        state_key: step feature that holds the state, "" for `proprio`.
         gain: factor on the scale for each dim, see `Embodiment`.
         episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
         embodiments: whether recordings that name the same robot are one embodiment, see `recordings`.
@@ -66,6 +70,8 @@ class ChunkConfig:
     action_key: str = "action"
     gripper: Gripper = "keep"
     relative: bool = False
+    relative_to: tuple[str, ...] = ()
+    state_key: str = ""
     gain: tuple[float, ...] = ()
     episode_share: float = 1.0
     embodiments: Embodiments = "check"
@@ -76,6 +82,8 @@ class ChunkConfig:
             raise InputError(f"episode share is {self.episode_share}, expected more than 0 and at most 1")
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon is {self.horizon}, expected at least 1 step")
+        if self.relative_to and not self.relative:
+            object.__setattr__(self, "relative", True)
         if not (np.isfinite(self.seconds) and self.seconds > 0):
             raise InputError(f"seconds is {self.seconds}, expected a positive number")
 
@@ -157,6 +165,7 @@ class EmbodimentActions:
         proprio: (T, S) of each episode that has it.
         places: of each episode of `actions`; the lowest lots are held out.
         proprio_places: name of each episode of `proprio`.
+        firsts: whether only the first step of each episode has a reference, so that only the chunk that begins there is used.
     """
 
     embodiment: Embodiment
@@ -166,6 +175,23 @@ class EmbodimentActions:
     proprio: Spool = field(default_factory=Spool)
     places: dict[Subset, list[EpisodePlace]] = field(default_factory=lambda: {"train": [], "held_out": []})
     proprio_places: list[str] = field(default_factory=list)
+    firsts: bool = False
+
+    def add_reference(self, subset: Subset, state: EpisodeState, length: int, name: str) -> None:
+        """What the chunks of an episode of so many steps are relative to.
+
+        Raises:
+            InputError: some episodes have a state for every step, others only for the first.
+        """
+        if self.references[subset].lengths and self.firsts != state.first_only:
+            raise InputError(
+                f"{name}: some episodes have a state for each step, others only for the first; write it for all"
+            )
+        values = state.values if state.is_reference else self.embodiment.reference(state.values)
+        rows = np.full((length, self.embodiment.action_dim), np.nan, np.float32)
+        rows[: len(values)] = values
+        self.firsts = state.first_only
+        self.references[subset].add(rows)
 
     def hold_out(self) -> None:
         """Moves episodes so that of two or more, of each dataset and of all, at least one is held out and one is not."""
@@ -194,8 +220,9 @@ class EmbodimentActions:
         }
 
     def count(self, subset: Subset) -> int:
-        """Chunks there are: one begins at each step."""
-        return self.actions[self._or_other(subset)].rows
+        """Chunks there are: one begins at each step that has a reference, if it needs one."""
+        actions = self.actions[self._or_other(subset)]
+        return len(actions.lengths) if self.firsts else actions.rows
 
     def chunks(self, subset: Subset, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
         """Batches of (chunks (n, T, D), reference (n, D) or None), at most `most` chunks, evenly spread over all."""
@@ -223,8 +250,10 @@ class EmbodimentActions:
         """Of each episode: its place, the first steps of its chunks, the chunks as stored, and what they refer to."""
         subset = self._or_other(subset)
         actions, what = self.actions[subset], self.embodiment
-        total = actions.rows
+        total = self.count(subset)
         wanted = np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
+        if self.firsts:
+            wanted = np.cumsum([0, *actions.lengths])[wanted]
         encoding = what.action_encoding or ("absolute",) * what.action_dim
         if self.represent is not None:
             encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
@@ -322,6 +351,12 @@ class Dataset:
         if not self.groups:
             why = "".join(f"; {line}" for line in self.left_out.lines()[:2])
             raise InputError(f"no episodes: nothing to learn from or to measure{why}")
+        for other in {named(pair) for pair in config.relative_to} - {"", *self.groups}:
+            raise unknown_name("embodiment", other, self.groups, "(--relative-to)")
+        if config.relative and not any(group.embodiment.relative for group in self.groups.values()):
+            raise InputError(
+                "--relative: no dim of the actions is absolute, so none can be relative to the state; leave it out"
+            )
         if config.embodiments != "together":
             self._compare_sizes()
         if not every:
@@ -346,21 +381,26 @@ class Dataset:
             for spool in (*group.actions.values(), *group.references.values(), group.proprio):
                 spool.close()
 
-    def _embodiment(self, name: str, episode: Episode, action: NDArray[Any], config: ChunkConfig) -> Embodiment:
+    def _embodiment(
+        self, name: str, episode: Episode, action: NDArray[Any], state: NDArray[Any] | None, config: ChunkConfig
+    ) -> Embodiment:
         if name in self._horizons:
             config = replace(config, horizon=self._horizons[name])
         if name not in self._known:
-            return _new_embodiment(name, episode, action, config)
+            return _new_embodiment(name, episode, action, state, config)
         known = self._known[name]
         return known if config.horizon is None else replace(known, horizon=config.horizon)
 
     def _add(self, episode: Episode, number: int, config: ChunkConfig) -> None:
         name = embodiment_name(episode, config.embodiments == "apart")
         action = action_of(episode, config.action_key)
-        proprio = state_of(episode, "")
-        represent = self._represent.get(name)
+        known, represent = self._known.get(name), self._represent.get(name)
+        state = None
+        if known is None or known.relative or represent is not None:
+            state = state_of(episode, config.state_key or (known.state_key if known else ""), config.relative, known)
+        proprio = None if state is None or state.is_reference else state.values
         if name not in self.groups:
-            embodiment = self._embodiment(name, episode, action, config)
+            embodiment = self._embodiment(name, episode, action, proprio, config)
             if represent is not None:
                 embodiment = replace(
                     embodiment, action_dim=represent.dim, action_encoding=represent.encoding, form=represent.name
@@ -386,15 +426,10 @@ class Dataset:
             group.proprio.add(proprio)
             group.proprio_places.append(place.name)
         if represent is not None:
-            state = np.zeros((len(action), 0)) if proprio is None else proprio
-            group.references[subset].add(represent.reference(action, state).astype(np.float32))
-        elif group.embodiment.relative:
-            if proprio is None or proprio.shape != action.shape:
-                raise InputError(
-                    f"{episode.where}: relative actions need a proprio of {action.shape[1]} dims, got "
-                    f"{'none' if proprio is None else proprio.shape[1]}"
-                )
-            group.references[subset].add(proprio)
+            states = np.zeros((len(action), 0)) if proprio is None else proprio
+            group.references[subset].add(represent.reference(action, states).astype(np.float32))
+        elif group.embodiment.relative and state is not None:
+            group.add_reference(subset, state, len(action), name)
 
     def _record(self, name: str, recording: Recording, config: ChunkConfig) -> None:
         """Refuses a recording that says of itself that it is another embodiment than those before it."""
@@ -442,7 +477,9 @@ def embodiment_name(episode: Episode, apart: bool = False) -> str:
     return str(next((episode.metadata[key] for key in keys if episode.metadata.get(key)), "robot"))
 
 
-def _new_embodiment(name: str, episode: Episode, action: NDArray[Any], config: ChunkConfig) -> Embodiment:
+def _new_embodiment(
+    name: str, episode: Episode, action: NDArray[Any], state: NDArray[Any] | None, config: ChunkConfig
+) -> Embodiment:
     hz = episode.metadata.get("control_hz") or config.control_hz
     if config.horizon is not None:
         horizon = config.horizon
@@ -458,11 +495,30 @@ def _new_embodiment(name: str, episode: Episode, action: NDArray[Any], config: C
         raise InputError(
             f"{name}: --gripper {config.gripper}, but the data do not say which dim is the gripper; use an INDEX"
         )
-    relative: tuple[int, ...] = ()
-    if config.relative:
-        relative = tuple(d for d, e in enumerate(encoding or ("absolute",) * action.shape[1]) if e == "absolute")
-    return Embodiment(
-        horizon, action.shape[1], None if hz is None else float(hz), encoding, config.gripper, relative, config.gain
+    plain = Embodiment(
+        horizon, action.shape[1], None if hz is None else float(hz), encoding, config.gripper, gain=config.gain
+    )
+    return plain if state is None or not config.relative else _relative(name, plain, episode, state.shape[1], config)
+
+
+def _relative(name: str, what: Embodiment, episode: Episode, state_dim: int, config: ChunkConfig) -> Embodiment:
+    """With the dims that are relative to the state."""
+    names = episode.metadata.get("columns") or {}
+    action, state = (
+        SideColumns(side, dim, tuple(names.get(side, ())) if len(names.get(side, ())) == dim else ())
+        for side, dim in (("action", what.action_dim), ("state", state_dim))
+    )
+    if config.relative_to:
+        pairs = pairs_given(pairs_of(config.relative_to, name), action, state, what.action_encoding)
+    else:
+        encoding = what.action_encoding or ("absolute",) * what.action_dim
+        pairs = pairs_found(name, [d for d, e in enumerate(encoding) if e == "absolute"], action, state)
+    relative, relative_to = tuple(pairs), tuple(pairs.values())
+    return replace(
+        what,
+        relative=relative,
+        relative_to=() if relative_to == relative else relative_to,
+        state_key=config.state_key if relative else "",
     )
 
 

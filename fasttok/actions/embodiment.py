@@ -1,8 +1,12 @@
 """What a robot's actions are, and what of them is tokenised."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.json_files import IF_NOT_DEFAULT
 from fasttok.errors import InputError
 
 Gripper = Literal["keep", "binarize", "omit"]
@@ -23,6 +27,8 @@ class Embodiment:
         relative: dims that are tokenised as the difference to a reference given with each chunk, such as the robot's state.
         gain: factor on the tokenizer's scale for each dim (2: half the rounding error there, more tokens); () for 1.
         form: how the stored actions were represented first (`fasttok.actions.representation`), "" for as stored.
+        relative_to: the column of the state that each dim of `relative` is relative to; () for the column of the same number.
+        state_key: the step feature that is the state, "" for `proprio`.
     """
 
     horizon: int
@@ -33,6 +39,8 @@ class Embodiment:
     relative: tuple[int, ...] = ()
     gain: tuple[float, ...] = ()
     form: str = ""
+    relative_to: tuple[int, ...] = field(default=(), metadata=IF_NOT_DEFAULT)
+    state_key: str = field(default="", metadata=IF_NOT_DEFAULT)
 
     def __post_init__(self) -> None:
         if self.gripper not in GRIPPERS:
@@ -43,6 +51,39 @@ class Embodiment:
             raise InputError(
                 f"embodiment: relative dims {list(self.relative)}, expected numbers below {self.action_dim}"
             )
+
+        if self.relative_to and (len(self.relative_to) != len(self.relative) or min(self.relative_to) < 0):
+            raise InputError(
+                f"embodiment: relative_to is {list(self.relative_to)}, expected a state column for each of the relative dims "
+                f"{list(self.relative)}"
+            )
+
+    @property
+    def state_columns(self) -> tuple[int, ...]:
+        """The column of the state that each dim of `relative` is relative to."""
+        return self.relative_to or self.relative
+
+    def reference(self, states: NDArray[Any]) -> NDArray[np.float64]:
+        """What chunks are relative to: the states at their first steps (n, S) -> (n, D), 0 in dims that are not relative.
+
+        This is what `ActionTokenizer.encode` and `decode` take as `reference=`.
+
+        Raises:
+            InputError: the states have too few columns.
+
+        >>> Embodiment(10, 3, relative=(0, 2), relative_to=(4, 1)).reference(np.arange(5.0)[None])
+        array([[4., 0., 1.]])
+        """
+        states = np.asarray(states, np.float64)
+        columns = list(self.state_columns)
+        if states.ndim != 2 or (columns and states.shape[1] <= max(columns)):
+            raise InputError(
+                f"states have shape {states.shape}, expected (n, S), the state at each chunk's first step; dims "
+                f"{list(self.relative)} are relative to its columns {columns}"
+            )
+        found = np.zeros((len(states), self.action_dim))
+        found[:, list(self.relative)] = states[:, columns]
+        return found
 
     @property
     def gripper_dims(self) -> list[int]:

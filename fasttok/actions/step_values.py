@@ -1,14 +1,17 @@
 """The actions and states of an episode as (T, D) numbers, or what is wrong with them and where."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.actions.embodiment import Embodiment
 from fasttok.episodes import BadEpisodeError, BadRecord, Episode, episode_of
 from fasttok.errors import InputError
 
 PROPRIO = "proprio"  # what readers call the state if they know which feature it is
+FIRST_STEP = ("state", "reference")  # what files of chunks call the state at the first step
 SKIP = "; repair the episode, or leave such episodes out and have them counted: --skip-bad"
 
 
@@ -24,12 +27,33 @@ def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
     return _column(episode, key, "action-key")
 
 
-def state_of(episode: Episode, key: str) -> NDArray[np.float32] | None:
-    """The state column as (T, S) float32; None if no key was asked for and there is no `proprio`.
+@dataclass(frozen=True, eq=False)
+class EpisodeState:
+    """The state of an episode.
+
+    Attributes:
+        values: (T, S), or (1, S) if only that of the first step is there.
+        first_only: whether it is.
+        is_reference: whether the values are those of the action's dims, as `reference=` of `encode`.
+    """
+
+    values: NDArray[np.float32]
+    first_only: bool = False
+    is_reference: bool = False
+
+
+def state_of(
+    episode: Episode, key: str, required: bool = False, known: Embodiment | None = None
+) -> EpisodeState | None:
+    """The state column; None if it is not required, no key was asked for and there is no `proprio`.
+
+    Files of chunks may have the state at the first step of each chunk, (n, S), where each chunk is an episode.
 
     Args:
         episode: to read.
         key: step feature that holds the state, "" for `proprio`.
+        required: whether it must be there.
+        known: the embodiment whose relative dims need it.
 
     Raises:
         InputError: as `action_of`.
@@ -37,9 +61,21 @@ def state_of(episode: Episode, key: str) -> NDArray[np.float32] | None:
     >>> state_of(Episode({"action": np.zeros((4, 2))}), "") is None
     True
     """
-    if not key and PROPRIO not in episode.steps:
+    required = required or (known is not None and bool(known.relative))
+    if not required and not key and PROPRIO not in episode.steps:
         return None
-    return _column(episode, key or PROPRIO, "state-key")
+    firsts = episode.metadata.get("first_step") or {}
+    wanted = key or PROPRIO
+    several = known is not None and max(known.state_columns, default=0) > 0
+    whole = wanted in episode.steps and (np.ndim(episode.steps[wanted]) > 1 or not several)
+    if required and firsts and not whole:
+        for name in (wanted,) if known is None else (wanted, *FIRST_STEP):
+            if name in firsts:
+                one = replace(episode, steps={name: np.asarray(firsts[name])[None]})
+                values = _column(one, name, "state-key")
+                direct = name == "reference" and known is not None and values.shape[1] == known.action_dim
+                return EpisodeState(values, True, direct)
+    return EpisodeState(_column(episode, wanted, "state-key"))
 
 
 def _column(episode: Episode, key: str, flag: str) -> NDArray[np.float32]:

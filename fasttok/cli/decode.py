@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 from tyro.conf import Positional
 
+from fasttok.cli.states_beside import beside
 from fasttok.common.console import log, track
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
@@ -35,6 +37,8 @@ class Decode:
     """Dims; by default the tokenizer's own."""
     embodiment: str | None = None
     """Whose statistics to use; needed only if the tokenizer holds several (`fasttok info TOKENIZER` lists them)."""
+    state_key: str = ""
+    """For a tokenizer with relative dims, the column of the state; by default `reference`, which `encode` writes, or `state`."""
     on_error: OnErrorInFiles = "raise"
     """What to do with ids that are no chunk: raise, mask (NaN), pad."""
     overwrite: bool = False
@@ -52,9 +56,18 @@ class Decode:
         if horizon is None or dim is None:
             raise InputError("this tokenizer does not hold a horizon and dims; pass --horizon and --action-dim")
         done = failed = 0
-        with RowWriter(self.out, {"actions": np.float64, "ok": bool, "error": "U1"}) as writer:
-            for rows in track(read_ids(self.data), "decoding", unit="batches"):
-                out = tok.decode(rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=self.on_error)
+        columns: dict[str, DTypeLike] = {"actions": np.float64, "ok": bool, "error": "U1"}
+        with (
+            beside(tok, self.data, self.embodiment, self.state_key) as (path, states),
+            RowWriter(self.out, columns) as writer,
+        ):
+            for rows in track(read_ids(path), "decoding", unit="batches"):
+                reference = None if states is None else states.take(len(rows))
+                out = tok.decode(
+                    rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=self.on_error, reference=reference
+                )
                 done, failed = done + len(rows), failed + int((~out.ok).sum())
                 writer.write(actions=out.actions, ok=out.ok, error=out.errors)
+            if states is not None:
+                states.end()
         log(f"{done:,} chunks, {failed:,} failed -> {self.out}")

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 from tyro.conf import Positional
 
+from fasttok.cli.states_beside import beside
 from fasttok.common.console import log, track
 from fasttok.common.output_file import check_output_file
 from fasttok.storage.streams import RowWriter, kind_of, read_chunks
@@ -21,6 +23,9 @@ class Encode:
     An .npz input must contain `actions` of shape (n, T, D); the output contains `ids` (all rows concatenated) and `lengths`
     (n,). Parquet (.parquet) and JSON lines (.jsonl, or - for stdin and stdout) contain one chunk per row, `actions`, T lists
     of D numbers; the output contains one list per row, `ids`.
+
+    A tokenizer with relative dims also needs the state at each chunk's first step: `state`, (n, S) or a list per row; or
+    `reference`, (n, D), with the state in the dims of the action. The output has `reference` too, as `decode` needs it.
     """
 
     tokenizer: Positional[Path]
@@ -31,6 +36,8 @@ class Encode:
     """.npz, .parquet, .jsonl or -."""
     embodiment: str | None = None
     """Whose statistics to use; needed only if the tokenizer holds several (`fasttok info TOKENIZER` lists them)."""
+    state_key: str = ""
+    """For a tokenizer with relative dims, the column of the state; by default `reference`, `state`, or its name in the fit."""
     on_range: OnRange = "clamp"
     """What to do with coefficients outside the tokenizer's range: clamp (and count) or raise."""
     overwrite: bool = False
@@ -42,15 +49,21 @@ class Encode:
         check_output_file(self.out, [self.data], overwrite=self.overwrite)
         tok = ActionTokenizer.load(self.tokenizer)
         chunks = tokens = clamped = 0
-        with RowWriter(self.out, {"ids": np.int32, "lengths": np.int64}) as writer:
-            for batch in track(read_chunks(self.data), "encoding", unit="batches"):
-                if self.on_range == "raise":
-                    ids = tok.encode(batch, embodiment=self.embodiment, on_range="raise")
-                else:
-                    report = tok.encode_report(batch, embodiment=self.embodiment)
-                    ids, clamped = report.ids, clamped + int(report.clamped.sum())
-                lengths = [len(row) for row in ids]
-                chunks, tokens = chunks + len(ids), tokens + sum(lengths)
-                writer.write(ids=ids, lengths=lengths)
+        columns: dict[str, DTypeLike] = {"ids": np.int32, "lengths": np.int64}
+        with beside(tok, self.data, self.embodiment, self.state_key) as (path, states):
+            columns |= {} if states is None else {"reference": np.float64}
+            with RowWriter(self.out, columns) as writer:
+                for batch in track(read_chunks(path), "encoding", unit="batches"):
+                    reference = None if states is None else states.take(len(batch))
+                    if self.on_range == "raise":
+                        ids = tok.encode(batch, embodiment=self.embodiment, on_range="raise", reference=reference)
+                    else:
+                        report = tok.encode_report(batch, embodiment=self.embodiment, reference=reference)
+                        ids, clamped = report.ids, clamped + int(report.clamped.sum())
+                    lengths = [len(row) for row in ids]
+                    chunks, tokens = chunks + len(ids), tokens + sum(lengths)
+                    writer.write(ids=ids, lengths=lengths, **({} if reference is None else {"reference": reference}))
+                if states is not None:
+                    states.end()
         said = f", {clamped:,} coefficients clamped" if clamped else ""
         log(f"{chunks:,} chunks, {tokens / max(1, chunks):.1f} tokens each{said} -> {self.out}")

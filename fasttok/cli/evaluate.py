@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from fasttok.actions.dataset import Dataset
+from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.cli.error_table import print_errors
 from fasttok.cli.read_data import dataset_for
 from fasttok.common.console import emit_json, log, table, track, write_text
@@ -37,6 +37,8 @@ class Eval:
     """Steps per chunk; by default the tokenizer's own."""
     action_key: str = "action"
     """Step feature that holds the actions."""
+    state_key: str = ""
+    """Step feature that holds the state, if relative dims need it; by default as in the fit."""
     skip_bad: bool = False
     """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
     all: bool = False
@@ -61,7 +63,8 @@ class Eval:
         if self.all and self.sweep:
             raise InputError("--all measures on every episode, so none is left for the fits of --sweep; leave one out")
         tok = ActionTokenizer.load(self.tokenizer)
-        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key, self.all, self.skip_bad) as data:
+        config = ChunkConfig(self.horizon, action_key=self.action_key, state_key=self.state_key, skip_bad=self.skip_bad)
+        with dataset_for(tok, self.data, self.split, config, self.all) as data:
             far = far_lines(data, tok.stats, self.max_chunks, "held_out")
             for line in far:
                 log(f"far off: {line}")

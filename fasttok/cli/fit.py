@@ -15,7 +15,16 @@ from fasttok.codec.bpe import Mode
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.common.output_folder import check_output
 from fasttok.fitting import card
-from fasttok.fitting.fit import FitConfig, FitReport, exceptions, fit_tokenizer, measured_on, report_rows
+from fasttok.fitting.fit import (
+    FitConfig,
+    FitReport,
+    exceptions,
+    fit_tokenizer,
+    measured_on,
+    relative_lines,
+    relative_pairs,
+    report_rows,
+)
 from fasttok.storage.folder import TOKENIZER
 from fasttok.tokenizer import ActionTokenizer
 
@@ -55,7 +64,12 @@ class Fit:
     gripper: Gripper = "keep"
     """How to tokenise gripper dimensions: `keep` like any other, `binarize` to open/closed, or `omit`."""
     relative: bool = False
-    """Tokenise absolute dims relative to the proprio at the chunk's first step."""
+    """Tokenise absolute dims relative to the state at the chunk's first step."""
+    relative_to: tuple[str, ...] = ()
+    """ACTION=STATE pairs of columns, such as 0=0, 0-5=7-12 or x=ee_x: only these dims are relative, each to that column of the
+    state; arm:0=0 for embodiment `arm` only. By default as --relative: all absolute dims, paired by name or by number."""
+    state_key: str = ""
+    """Step feature that holds the state; by default `proprio`, as INDEX, LeRobot and ALOHA data has it."""
     gain: tuple[float, ...] = ()
     """Factor on --scale for each dim: 2 halves that dim's rounding error. Default: 1 for all."""
     action_key: str = "action"
@@ -115,6 +129,7 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
                 },
                 "measured_on": measured_on(report.held_out),
                 "not_normalized_as_asked": exceptions(tok),
+                "relative": {name: pairs for name, e in tok.embodiments.items() if (pairs := relative_pairs(e))},
                 "left_out": report.left_out.to_json(),
                 "clipped": {
                     name: {"values": c.values.tolist(), "of": c.total, "unit": c.unit}
@@ -133,5 +148,5 @@ def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None
     print_errors(report.metrics)
     for line in exceptions(tok):
         log(f"not normalised as asked, since that would not describe it: {line}")
-    for line in report.notes():
+    for line in [*relative_lines(tok), *report.notes()]:
         log(line)

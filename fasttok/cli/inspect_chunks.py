@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
 from tyro.conf import Positional
 
+from fasttok.actions.dataset import ChunkConfig
 from fasttok.cli.read_data import dataset_for
 from fasttok.common.console import log, table, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
-from fasttok.evaluation.inspect_page import inspect_page
+from fasttok.evaluation.inspect_page import ShownChunk, inspect_page
 from fasttok.tokenizer import ActionTokenizer
 
 
@@ -34,6 +33,8 @@ class Inspect:
     """Steps of a chunk; by default the tokenizer's own."""
     action_key: str = "action"
     """Step feature that holds the actions."""
+    state_key: str = ""
+    """Step feature that holds the state, if relative dims need it; by default as in the fit."""
     skip_bad: bool = False
     """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
     html: Path | None = None
@@ -48,32 +49,32 @@ class Inspect:
         if self.html is not None:
             check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         tok = ActionTokenizer.load(self.tokenizer)
-        shown: list[tuple[str, str | None, NDArray[Any]]] = []
-        with dataset_for(tok, self.data, self.split, self.horizon, self.action_key, skip_bad=self.skip_bad) as data:
+        shown: list[ShownChunk] = []
+        config = ChunkConfig(self.horizon, action_key=self.action_key, state_key=self.state_key, skip_bad=self.skip_bad)
+        with dataset_for(tok, self.data, self.split, config) as data:
             for robot, group in data.groups.items():
-                if group.embodiment.relative:
-                    raise InputError(f"{robot}: chunks with relative dims cannot be inspected yet")
-                some, _ = group.sample("held_out", self.chunks)
-                shown += [
-                    (f"{robot}, held-out chunk {i}", tok.embodiment_argument(robot), c) for i, c in enumerate(some)
-                ]
+                chunks, references = group.sample("held_out", self.chunks)
+                for i, chunk in enumerate(chunks):
+                    reference = None if references is None else references[i]
+                    title = f"{robot}, held-out chunk {i}"
+                    shown.append(ShownChunk(title, tok.embodiment_argument(robot), chunk, reference))
         if self.html is not None:
             write_text(self.html, inspect_page(tok, self.tokenizer.name, shown))
             log(f"wrote {self.html}")
             return
-        for title, name, chunk in shown:
-            show_chunk(tok, name, chunk, title)
+        for one in shown:
+            show_chunk(tok, one)
 
 
-def show_chunk(tok: ActionTokenizer, name: str | None, chunk: NDArray[Any], title: str) -> None:
+def show_chunk(tok: ActionTokenizer, shown: ShownChunk) -> None:
     """One chunk as text: ids with their coefficients, then raw and decoded actions."""
-    ids = tok.encode(chunk, embodiment=name)[0]
-    values = tok.coefficients(chunk, embodiment=name).reshape(-1)
+    chunk, (ids, values, back) = shown.chunk, shown.through(tok)
     rows = []
     for place, (token, (start, stop)) in enumerate(zip(ids.tolist(), tok.bpe.spans(ids), strict=True)):
-        rows.append([place, token, f"{start}..{stop - 1}", " ".join(map(str, values[start:stop]))])
-    table(f"{title}: {len(ids)} tokens for {chunk.size} values", ["place", "id", "coefficients", "values"], rows)
-    back = tok.decode([ids], horizon=chunk.shape[0], action_dim=chunk.shape[1], embodiment=name).actions[0]
+        rows.append([place, token, f"{start}..{stop - 1}", " ".join(map(str, values.reshape(-1)[start:stop]))])
+    table(f"{shown.title}: {len(ids)} tokens for {chunk.size} values", ["place", "id", "coefficients", "values"], rows)
+    if relative := shown.relative(tok):
+        log(f"relative to the state: {', '.join(f'dim {d} to {value:.4g}' for d, value in relative.items())}")
     columns = [f"{what}[{d}]" for d in range(chunk.shape[1]) for what in ("raw", "decoded")]
     pairs = [
         [t, *[v for d in range(chunk.shape[1]) for v in (float(chunk[t, d]), float(back[t, d]))]]

@@ -44,23 +44,21 @@ def _report_bad(source: Episodes) -> None:
 
 
 def dataset_for(
-    tok: ActionTokenizer,
-    paths: tuple[str, ...],
-    split: str,
-    horizon: int | None,
-    action_key: str,
-    every: bool = False,
-    skip_bad: bool = False,
+    tok: ActionTokenizer, paths: tuple[str, ...], split: str, config: ChunkConfig, every: bool = False
 ) -> Dataset:
     """The data's actions, grouped and cut as the tokenizer's embodiments are; `every` counts all episodes as held out.
 
     Raises:
-        InputError: the data's dims are not the tokenizer's, or no horizon is known.
+        InputError: the data's dims or states are not the tokenizer's, or no horizon is known.
     """
+    if config.state_key and not any(what.relative for what in tok.embodiments.values()):
+        raise InputError(
+            f"--state-key {config.state_key}: no dims are relative here, so no state is needed; leave it out"
+        )
     only = next(iter(tok.embodiments)) if len(tok.embodiments) == 1 else None
 
     def episodes() -> Iterator[Episode]:
-        for episode in read(paths, split, skip_bad):
+        for episode in read(paths, split, config.skip_bad):
             name = embodiment_name(episode)
             if tok.embodiments and name not in tok.embodiments:
                 own = embodiment_name(episode, apart=True)
@@ -69,10 +67,16 @@ def dataset_for(
                 episode.metadata["embodiment"] = own if own in tok.embodiments else only
             yield episode
 
-    if not tok.embodiments and horizon is None:
+    if not tok.embodiments and config.horizon is None:
         raise InputError("this tokenizer does not say its horizon; pass --horizon")
-    config = ChunkConfig(horizon, action_key=action_key, skip_bad=skip_bad)
     data = Dataset(episodes(), config, tok.embodiments, every=every)
     for line in data.left_out.lines():
         log(line)
+    for name, group in data.groups.items():
+        stats = tok.state_stats.get(name)
+        if group.embodiment.relative and group.proprio.lengths and stats is not None and group.proprio.dim != stats.dim:
+            raise InputError(
+                f"{name}: the state has {group.proprio.dim} columns, the tokenizer was fitted on {stats.dim}; another "
+                "feature may hold it (--state-key)"
+            )
     return data

@@ -62,6 +62,9 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
         for k, v in columns.items()
         if k not in (key, "lengths") and v.ndim >= 2 and v.shape[:2] == actions.shape[:2]
     }
+    firsts = {
+        k: v for k, v in columns.items() if k not in (key, "lengths") and v.ndim == 2 and len(v) == len(actions)
+    }  # the state at each episode's first step, as files of chunks have it
     shared = {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}
     lengths = columns.get("lengths", np.full(len(actions), actions.shape[1]))
     if lengths.shape != actions.shape[:1] or lengths.dtype.kind not in "iu" or (lengths > actions.shape[1]).any():
@@ -75,7 +78,8 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
             yield BadRecord(where, "empty", "an episode of 0 steps")
             continue
         steps: Steps = {"action": chunk, **{k: v[i, :length] for k, v in also.items()}}
-        yield Episode(steps, dict(shared), where)
+        first = {"first_step": {k: v[i] for k, v in firsts.items()}} if firsts else {}
+        yield Episode(steps, shared | first, where)
 
 
 def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Episode | BadRecord]:

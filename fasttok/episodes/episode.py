@@ -42,7 +42,8 @@ class Episode:
     Attributes:
         steps: flat names ("action", "observation/image") to (T, ...) arrays as stored; or to lists of T encoded images or texts
             (bytes), or of T arrays or lists where the steps hold sequences of their own.
-        metadata: flat names to values of the whole episode; an INDEX adds dataset, embodiment, control_hz, action_encoding.
+        metadata: flat names to values of the whole episode; an INDEX adds dataset, embodiment, control_hz, action_encoding,
+            columns (names of the columns of "action" and "state").
         where: the record it came from.
         frames: flat names of the cameras whose images were not read yet.
     """

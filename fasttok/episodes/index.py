@@ -16,7 +16,7 @@ from fasttok.errors import InputError, unknown_name
 
 __all__ = ["FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "read", "read_file", "read_parquet", "robots"]
 
-SharedMetadata = Mapping[str, str | float | list[Encoding] | None]
+SharedMetadata = Mapping[str, str | float | list[Encoding] | dict[str, tuple[str, ...]] | None]
 """What all episodes of a dataset's split have in common."""
 
 
@@ -54,6 +54,7 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
             "embodiment": dataset.entry.embodiment,
             "control_hz": dataset.entry.control_hz,
             "action_encoding": list(dataset.entry.action_encoding),
+            "columns": {"action": dataset.entry.action_names, "state": dataset.entry.proprio_names},
         }
         found = 0
         for number, stem in enumerate(dataset.splits[split].files):

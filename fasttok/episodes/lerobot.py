@@ -48,6 +48,7 @@ class LerobotInfo:
         total_frames: number of steps of all episodes, None if it is not recorded.
         dims: numbers per step of `action` and `observation.state`, where they are recorded.
         names: of the dims of `action`, () if they are not recorded.
+        state_names: of the dims of `observation.state`, () if they are not recorded.
     """
 
     codebase_version: str
@@ -58,6 +59,7 @@ class LerobotInfo:
     total_frames: int | None = None
     dims: dict[str, int] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    state_names: tuple[str, ...] = ()
 
 
 def open_info(path: str) -> LerobotInfo:
@@ -80,7 +82,7 @@ def open_info(path: str) -> LerobotInfo:
             {str(name): str(numbers) for name, numbers in (raw.get("splits") or {}).items()},
             None if frames is None else int(frames),
             {key: math.prod(map(int, shape)) for key, shape in shapes.items() if shape},
-            tuple(_names(features[ACTION].get("names"))) if ACTION in features else (),
+            *(tuple(_names(features[key].get("names"))) if key in features else () for key in (ACTION, STATE)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         refuse_pointer_at(f"{path}/{INFO}")
@@ -111,6 +113,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         "control_hz": info.fps,
         "embodiment": None if info.robot_type.lower() in NO_ROBOT else info.robot_type,
         "action_names": list(info.names),
+        "columns": {"action": info.names, "state": info.state_names},
     }
     found: set[int] = set()
     rows = unreadable = 0

@@ -1,6 +1,7 @@
 """The page of `fasttok inspect --html`: chunks one by one, with their curves, coefficients and tokens; self-contained."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,49 @@ from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, tag
 from fasttok.tokenizer import ActionTokenizer
 
 
-def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[tuple[str, str | None, NDArray[Any]]]) -> str:
+@dataclass(frozen=True, eq=False)
+class ShownChunk:
+    """A chunk to show.
+
+    Attributes:
+        title: what to call it.
+        embodiment: whose it is.
+        chunk: (T, D) in raw units.
+        reference: (D,) what its relative dims are relative to, None if none is.
+    """
+
+    title: str
+    embodiment: str | None
+    chunk: NDArray[Any]
+    reference: NDArray[Any] | None = None
+
+    def through(self, tok: ActionTokenizer) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Its ids, its coefficients (T, C), and what the ids decode to (T, D)."""
+        ids = tok.encode_report(self.chunk, embodiment=self.embodiment, reference=self.reference).ids[0]
+        coefs = tok.coefficients(self.chunk, embodiment=self.embodiment, reference=self.reference)[0]
+        horizon, dim = self.chunk.shape
+        back = tok.decode(
+            [ids], horizon=horizon, action_dim=dim, embodiment=self.embodiment, reference=self.reference
+        ).actions[0]
+        return ids, coefs, back
+
+    def relative(self, tok: ActionTokenizer) -> dict[int, float]:
+        """The state that each relative dim is relative to."""
+        dims = tok.channels(self.embodiment).relative if self.reference is not None else ()
+        return {d: float(self.reference[d]) for d in dims if self.reference is not None}
+
+
+def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[ShownChunk]) -> str:
     """Chunks one by one: curves, coefficients, tokens.
 
     Args:
         tok: the tokenizer.
         name: what to call it.
-        shown: title, embodiment and chunk (T, D) in raw units of each.
+        shown: the chunks.
 
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
     >>> tok = ActionTokenizer.fit(chunks, 256)
-    >>> "<h2>the first</h2>" in inspect_page(tok, "mine", [("the first", None, chunks[0])])
+    >>> "<h2>the first</h2>" in inspect_page(tok, "mine", [ShownChunk("the first", None, chunks[0])])
     True
     """
     sections: list[Any] = [
@@ -29,33 +62,31 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[tuple[str, str
         tag("p", "Each chunk's actions, raw and decoded; its coefficients, low frequencies above; and its tokens, coloured "
             "alike where they stand. Tokens are read row by row."),
     ]  # fmt: skip
-    for title, embodiment, chunk in shown:
-        sections += [tag("h2", title), *chunk_section(tok, embodiment, chunk)]
+    for one in shown:
+        sections += [tag("h2", one.title), *chunk_section(tok, one)]
     return html.page(f"Chunks through {name}", *sections)
 
 
-def chunk_section(tok: ActionTokenizer, embodiment: str | None, chunk: NDArray[Any]) -> list[Markup]:
+def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
     """One chunk.
 
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
-    >>> len(chunk_section(ActionTokenizer.fit(chunks, 256), None, chunks[0]))
+    >>> len(chunk_section(ActionTokenizer.fit(chunks, 256), ShownChunk("", None, chunks[0])))
     4
     """
-    ids = tok.encode_report(chunk, embodiment=embodiment).ids[0]
-    back = tok.decode([ids], horizon=chunk.shape[0], action_dim=chunk.shape[1], embodiment=embodiment).actions[0]
-    coefs = tok.coefficients(chunk, embodiment=embodiment)[0]
+    chunk, (ids, coefs, back) = shown.chunk, shown.through(tok)
+    relative = shown.relative(tok)
     spans = tok.bpe.spans(ids)
     steps = np.arange(len(chunk))
-    stats = tok.channels(embodiment).stats
+    stats = tok.channels(shown.embodiment).stats
     dim = chunk.shape[1]
     span = np.ones(dim) if stats is None else stats.unnormalize(np.ones(dim)) - stats.unnormalize(np.zeros(dim))
     curves = []
     for d in range(chunk.shape[1]):
         raw = Series("raw", steps, chunk[:, d], PALETTE[0])
         decoded = Series("decoded", steps, back[:, d], PALETTE[1], dashed=True)
-        curves.append(
-            tag("div", plot([raw, decoded], Axes("step", least=0.4 * span[d]), title=f"dim {d}"), class_="card")
-        )
+        title = f"dim {d}" + (f", relative to {relative[d]:.4g}" if d in relative else "")
+        curves.append(tag("div", plot([raw, decoded], Axes("step", least=0.4 * span[d]), title=title), class_="card"))
     hues = [f"hsl({(47 * place) % 360} 70% 50% / .30)" for place in range(len(ids))]
     owner = np.zeros(coefs.size, int)
     for place, (start, stop) in enumerate(spans):

@@ -87,7 +87,7 @@ def sweep(
     """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest."""
     train = samples(data, "train", LEARNED)
     spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}
-    plain = {name: replace(e, relative=()) for name, e in tok.embodiments.items()}
+    plain = {name: replace(e, relative=(), relative_to=()) for name, e in tok.embodiments.items()}
     for scale in scales:
         errors = {name: float(rms(spectrum.rounding(scale))) for name, spectrum in spectra.items()}
         largest = None

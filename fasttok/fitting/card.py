@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fasttok.fitting.fit import FitConfig, FitReport, exceptions, measured_on, report_rows
+from fasttok.fitting.fit import FitConfig, FitReport, exceptions, measured_on, relative_lines, report_rows
 from fasttok.tokenizer import ActionTokenizer
 
 TEMPLATE = """# FAST action tokenizer
@@ -12,8 +12,8 @@ TEMPLATE = """# FAST action tokenizer
 ```python
 from fasttok import ActionTokenizer
 tok = ActionTokenizer.load("{example}")
-ids = tok.encode(chunks, embodiment="{embodiment}")                      # (batch, {horizon}, {dim}), raw units
-out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment="{embodiment}")  # out.actions, out.ok
+{states}ids = tok.encode(chunks, embodiment="{embodiment}"{reference})                      # (batch, {horizon}, {dim}), raw units
+out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment="{embodiment}"{reference})  # out.actions, out.ok
 ```
 
 Fitted on {data}; actions normalised by {normalize}.{others} Measured on {measured}:
@@ -24,6 +24,8 @@ Error per dimension, root mean square in raw units:
 
 {errors}
 {notes}"""
+
+STATES = 'reference = tok.embodiments["{}"].reference(states)  # states: (batch, S), at the first step of each chunk\n'
 
 
 def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequence[str]) -> str:
@@ -38,7 +40,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
     >>> write(tok, done, FitConfig(), ["data/mine"]).splitlines()[0]
     '# FAST action tokenizer'
     """
-    notes = report.notes()
+    notes = [*relative_lines(tok), *report.notes()]
     rows, others = report_rows(tok, report), exceptions(tok)
     first = next(iter(tok.embodiments))
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
@@ -53,6 +55,8 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         fingerprint=tok.fingerprint,
         example="path/to/this/folder",
         embodiment=first,
+        states=STATES.format(first) if tok.embodiments[first].relative else "",
+        reference=", reference=reference" if tok.embodiments[first].relative else "",
         horizon=tok.embodiments[first].horizon,
         dim=tok.embodiments[first].action_dim,
         data=", ".join(str(path).rstrip("/").rsplit("/", 1)[-1] for path in data) or "an INDEX",

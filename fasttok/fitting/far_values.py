@@ -14,7 +14,7 @@ from fasttok.actions.dataset import EmbodimentActions, LocatedChunks, Subset
 from fasttok.actions.dim_ranges import CONSTANT, FAR, middle
 from fasttok.actions.normalize import NormStats
 
-SHOWN = 5
+SHOWN = 3
 
 
 @dataclass
@@ -62,14 +62,24 @@ class FarValues:
         return f"{self.place}, dim {self.dim}: {what} is {self.value:g}, but 98 % of the values of this dim are {usual} ({many})"
 
 
-def far_actions(group: EmbodimentActions, stats: NormStats, subset: Subset, most: int) -> list[FarValues]:
-    """Far values in what is tokenised of a group, the farthest dim first; `stats` say what is usual."""
-    return _far(group.located(subset, most), stats)
+def far_actions(
+    group: EmbodimentActions, stats: NormStats, subset: Subset, most: int, halves: float = FAR
+) -> list[FarValues]:
+    """Far values in what is tokenised of a group, the farthest dim first; `stats` say what is usual.
+
+    Args:
+        group: the actions.
+        stats: their statistics.
+        subset: which of them to look at.
+        most: number of chunks to look at.
+        halves: half ranges from the middle from which on a value is far.
+    """
+    return _far(group.located(subset, most), stats, halves)
 
 
-def seen_far(stats: NormStats) -> bool:
+def seen_far(stats: NormStats, halves: float = FAR) -> bool:
     """Whether the values that statistics were made of may have far ones; if not, there is no need to look for them."""
-    centre, _, limit = _limits(stats)
+    centre, _, limit = _limits(stats, halves)
     return bool((np.maximum(stats.max - centre, centre - stats.min) > limit).any())
 
 
@@ -79,8 +89,8 @@ def far_states(group: EmbodimentActions, stats: NormStats) -> list[FarValues]:
     return _far((LocatedChunks(name, len(x), np.arange(len(x)), x[:, None]) for name, x in episodes), stats)
 
 
-def _far(chunks: Iterable[LocatedChunks], stats: NormStats) -> list[FarValues]:
-    centre, still, limit = _limits(stats)
+def _far(chunks: Iterable[LocatedChunks], stats: NormStats, halves: float = FAR) -> list[FarValues]:
+    centre, still, limit = _limits(stats, halves)
     found = [FarValues(d, low, high) for d, (low, high) in enumerate(zip(stats.q01, stats.q99, strict=True))]
     for chunk in chunks:
         distances = np.abs(chunk.values - centre)
@@ -95,7 +105,7 @@ def _far(chunks: Iterable[LocatedChunks], stats: NormStats) -> list[FarValues]:
     return sorted(seen, key=lambda far: -far.distance)
 
 
-def _limits(stats: NormStats) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+def _limits(stats: NormStats, halves: float) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
     """(D,) the middle of each dim, whether it rests between its quantiles, and the distance from which on a value is far.
 
     A dim that rests but for one step is shown too; one that moves seldom is no error.
@@ -103,4 +113,4 @@ def _limits(stats: NormStats) -> tuple[NDArray[np.float64], NDArray[np.bool_], N
     centre, half = middle(stats.q01, stats.q99)
     rounding = CONSTANT * np.maximum(1.0, np.abs(centre))
     still: NDArray[np.bool_] = half <= rounding
-    return centre, still, np.where(still, rounding, FAR * half)
+    return centre, still, np.where(still, rounding, halves * half)

@@ -5,12 +5,13 @@ data: actions and coefficients wait in temporary files, statistics are exact and
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fasttok.actions.dataset import SUBSETS, ChunkConfig, Dataset, EmbodimentActions, Subset
-from fasttok.actions.dim_ranges import NAMES, Constants, NormMode
+from fasttok.actions.dim_ranges import FAR, NAMES, Constants, NormMode
+from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.left_out import LeftOut
 from fasttok.actions.normalize import NormStats
 from fasttok.codec.bpe import Mode
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fasttok.actions.representation import Representation
 
 GLITCHES = 0.002  # share of the steps up to which far values are glitches to `clip`, and do not widen a range
+WIDE = 3.0  # half ranges from which on values are named if they are why a vocabulary is too small, and none is far off
 MEASURED = 20_000  # most held-out chunks that the report is measured on
 
 
@@ -139,13 +141,15 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
             track=track,
         )
     except CodeRangeError as error:
-        far = [] if config.clip else far_lines(data, stats, config.max_chunks)
+        looks = (far_lines(data, stats, config.max_chunks, halves=halves) for halves in (FAR, WIDE))
+        far = [] if config.clip else next((lines for lines in looks if lines), [])
         if not far:
             raise
         more = f"; and {len(far) - SHOWN} more dims" if len(far) > SHOWN else ""
         raise InputError(
-            f"{'; '.join(far[:SHOWN])}{more}. No vocabulary is made with such values ({str(error).split(';')[0]}): repair or "
-            "remove the episodes, or fit with --clip, which cuts values to the usual range of their dim and counts them"
+            f"{'; '.join(far[:SHOWN])}{more}. No vocabulary is made with such values ({str(error).split(';')[0]}). If they are "
+            "glitches, repair or remove the episodes, or fit with --clip, which cuts values to the usual range of their dim and "
+            "counts them; else raise --vocab-size or lower --scale"
         ) from None
     return replace(fitted, state_stats=state_stats)
 
@@ -167,14 +171,16 @@ def _action_stats(group: EmbodimentActions, config: FitConfig) -> NormStats:
     return stats
 
 
-def far_lines(data: Dataset, stats: Mapping[str, NormStats], most: int, subset: Subset = "train") -> list[str]:
-    """Where actions are far from what is usual of their dim, in words, a line per dim."""
+def far_lines(
+    data: Dataset, stats: Mapping[str, NormStats], most: int, subset: Subset = "train", halves: float = FAR
+) -> list[str]:
+    """Where actions are `halves` half ranges from the middle of their dim, in words, a line per dim."""
     lines = []
     for name, group in data.groups.items():
         if name in stats:
             what = "action minus state" if group.embodiment.relative else "action"
-            if subset == "held_out" or seen_far(stats[name]):
-                lines += [far.text(what) for far in far_actions(group, stats[name], subset, most)]
+            if subset == "held_out" or seen_far(stats[name], halves):
+                lines += [far.text(what) for far in far_actions(group, stats[name], subset, most, halves)]
     return lines
 
 
@@ -247,6 +253,48 @@ def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Cell]
             }
         )
     return rows
+
+
+def relative_pairs(what: Embodiment) -> dict[str, int]:
+    """The state column of each relative dim, by the dim's number as text; {} if none is.
+
+    >>> relative_pairs(Embodiment(10, 3, relative=(0, 2), relative_to=(4, 1)))
+    {'0': 4, '2': 1}
+    """
+    return {str(d): c for d, c in zip(what.relative, what.state_columns, strict=True)}
+
+
+def runs(numbers: Sequence[int]) -> str:
+    """Numbers in words, neighbours as a range.
+
+    >>> runs([0, 1, 2, 5, 4])
+    '0-2, 5, 4'
+    """
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found)
+
+
+def relative_lines(tok: ActionTokenizer) -> list[str]:
+    """Which dims are relative to the state, one line per embodiment.
+
+    >>> import numpy as np
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> relative_lines(ActionTokenizer.fit(chunks, 256, embodiments={"": Embodiment(15, 1, relative=(0,))}))
+    ['action dim 0 relative to column 0 of the state (proprio) at the first step of the chunk']
+    """
+    lines = []
+    for name, what in tok.embodiments.items():
+        if what.relative:
+            dims, columns = runs(what.relative), runs(what.state_columns)
+            many = "s" * (len(what.relative) > 1)
+            line = f"action dim{many} {dims} relative to column{many} {columns} of the state ({what.state_key or 'proprio'})"
+            lines.append(f"{name}: {line} at the first step of the chunk".lstrip(": "))
+    return lines
 
 
 def exceptions(tok: ActionTokenizer) -> list[str]:

@@ -2,9 +2,11 @@
 
 chunks: npz `actions` (n, T, D); Parquet and JSON lines `actions`, per row T lists of D numbers
 ids:    npz `ids` (all rows concatenated) and `lengths` (n,); Parquet and JSON lines `ids`, one list per row
-Decoded rows also have `ok` and, in JSON lines, `error`.
+Decoded rows also have `ok` and, in JSON lines, `error`. Files of relative chunks, and of their ids, also have `reference`
+or `state`, see `state_column`.
 """
 
+import io
 import json
 import shutil
 import sys
@@ -59,7 +61,7 @@ def read_chunks(path: str) -> Iterator[NDArray[Any]]:
         with NpzFile(path) as archive:
             yield from _finite(path, archive.rows("actions", 3))
         return
-    yield from _finite(path, stacks((_chunk(path, *row) for row in _rows(path, "actions")), BATCH))
+    yield from _finite(path, stacks((_chunk(path, *row) for row in read_column(path, "actions")), BATCH))
 
 
 def _finite(path: str, batches: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -103,7 +105,7 @@ def read_ids(path: str) -> Iterator[list[NDArray[np.int64]]]:
                 raise InputError(f"{path}: {flat.left} ids more than the lengths say")
         return
     waiting: list[NDArray[np.int64]] = []
-    for number, row in _rows(path, "ids"):
+    for number, row in read_column(path, "ids"):
         if not isinstance(row, list) or not all(isinstance(i, int) for i in row):
             raise InputError(f"{path}: row {number}: ids are not a list of whole numbers")
         waiting.append(np.array(row, np.int64))
@@ -114,7 +116,7 @@ def read_ids(path: str) -> Iterator[list[NDArray[np.int64]]]:
         yield waiting
 
 
-def _rows(path: str, field: str) -> Iterator[tuple[int, Any]]:
+def read_column(path: str, field: str) -> Iterator[tuple[int, Any]]:
     """(number, value of the field) of each row of Parquet or JSON lines."""
     if kind_of(path) == "parquet":
         try:
@@ -163,7 +165,16 @@ class NpzFile:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
         self._zip.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Of its arrays."""
+        return [name.removesuffix(".npy") for name in self._zip.namelist()]
 
     def rows(self, name: str, ndim: int) -> Iterator[NDArray[Any]]:
         """Batches along the first axis."""
@@ -180,22 +191,23 @@ class NpzFile:
         """One array, to be read from its beginning.
 
         Raises:
-            InputError: there is none, or it is not a plain C-ordered array of numbers.
+            InputError: there is none, or it is not an array of plain numbers.
         """
-        names = [n.removesuffix(".npy") for n in self._zip.namelist()]
-        if name not in names:
-            raise InputError(f"{self.path} has no array {name!r}; it has {', '.join(names) or 'none'}")
-        stream = self._zip.open(f"{name}.npy")
+        if name not in self.names:
+            raise InputError(f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}")
+        stream: IO[bytes] = self._zip.open(f"{name}.npy")
         try:
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(stream)
         except ValueError as error:
             raise InputError(f"{self.path}: {name} is not an array: {error}") from None
-        if dtype.kind not in "fiub" or (fortran and len(shape) > 1):
-            raise InputError(
-                f"{self.path}: {name} is {dtype}{', in Fortran order' if fortran else ''}; expected plain numbers"
-            )
+        if dtype.kind not in "fiub":
+            raise InputError(f"{self.path}: {name} is {dtype}; expected plain numbers")
+        if fortran and len(shape) > 1:  # such as a choice of columns; has to be in memory to be turned
+            columns = np.frombuffer(stream.read(), dtype)
+            if columns.size == np.prod(shape):
+                stream = io.BytesIO(np.ascontiguousarray(columns.reshape(shape[::-1]).T).tobytes())
         return NpzArray(stream, shape, dtype, f"{self.path}: {name}")
 
 
