@@ -30,7 +30,7 @@ class CheckConfig:
     """YAML files or folders of dataset entries, which come before DATASET/dataset.yaml and the packaged ones."""
     splits: tuple[str, ...] = ()
     """Splits to check; all by default."""
-    episodes: int = 200
+    episodes: int = 500
     """Maximum number of episodes to check, spread over splits and files."""
     cameras: bool = True
     """Look at a few frames of each camera."""

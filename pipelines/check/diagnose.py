@@ -47,7 +47,7 @@ class Diagnosis:
 
 
 def diagnose(
-    path: str, entries: tuple[str, ...] = (), splits: tuple[str, ...] = (), most: int = 200, cameras: bool = True
+    path: str, entries: tuple[str, ...] = (), splits: tuple[str, ...] = (), most: int = 500, cameras: bool = True
 ) -> Diagnosis:
     """Reads a sample and runs all checks.
 

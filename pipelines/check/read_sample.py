@@ -5,6 +5,7 @@ pictures beside the numbers: of each file only the first few episodes are read.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from fasttok.common.console import progress
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.errors import InputError
 from pipelines.check.camera_looks import FewFrames, few_frames, look
 from pipelines.check.columns_by_name import DatasetColumns, find_columns, values_of
+from pipelines.check.dataset_findings import FoundAt
 from pipelines.check.instructions import instruction
 from pipelines.check.open_dataset import OpenedDataset
-from pipelines.check.sampled import EpisodeSample, SampledEpisode
+from pipelines.check.sampled import ActionDigest, EpisodeSample, SampledEpisode, action_digest
 from pipelines.check.spread import spread
 
 TIMES = ("timestamp", "timestamps", "time", "times", "time_stamp", "stamp")
@@ -66,6 +69,7 @@ def read_sample(
     rejects = Rejects()
     columns: DatasetColumns | None = None
     episodes: list[SampledEpisode] = []
+    digests: list[ActionDigest] = []
     hz = entry.control_hz if entry is not None else None
     for split in splits:
         kept: list[_Kept] = []
@@ -74,7 +78,7 @@ def read_sample(
         limit = share if dataset.pictures_inside else None
         total = dataset.count(split)
         with progress(f"reading {split}", min(total, share) if limit and total else total, "episodes") as advance:
-            for record in dataset.read(split, limit):
+            for record in _until_fault(dataset, split, limit):
                 advance()
                 if isinstance(record, BadRecord):
                     rejects.add(split, record)
@@ -82,11 +86,13 @@ def read_sample(
                 rejects.read[split] = rejects.read.get(split, 0) + 1
                 columns = columns if columns is not None and columns.action else find_columns(entry, record)
                 hz = hz or record.metadata.get("control_hz")
+                digests.append(_digested(record, split, columns))
                 if at % stride == 0:
                     kept.append(_keep(record, split, columns, entry, cameras))
                     if len(kept) >= 2 * share:
                         kept, stride = kept[::2], 2 * stride
                 at += 1
+        kept = [kept[i] for i in spread(len(kept), share)]
         looked = {id(kept[i]) for i in spread(len(kept), MOST_LOOKS)}
         with progress(f"looking at cameras of {split}", len(looked), "episodes") as advance:
             for item in kept:
@@ -97,18 +103,38 @@ def read_sample(
                     advance()
                 episodes.append(item.episode)
     empty = DatasetColumns((), ())
-    return EpisodeSample(episodes, columns or empty, None if hz is None else float(hz)), rejects
+    return EpisodeSample(episodes, columns or empty, None if hz is None else float(hz), digests), rejects
+
+
+def _until_fault(dataset: OpenedDataset, split: str, limit: int | None) -> Iterator[Episode | BadRecord]:
+    """Records until one ends the reading: what is wrong with the dataset is a finding then, and not the end of the check."""
+    try:
+        yield from dataset.read(split, limit)
+    except InputError as error:
+        yield BadRecord(Where(dataset.path), "unreadable", f"the rest of split {split} cannot be read: {error}")
+
+
+def _digested(episode: Episode, split: str, columns: DatasetColumns) -> ActionDigest:
+    where = _numbered(episode)
+    return ActionDigest(
+        action_digest(values_of(columns.action, episode)), FoundAt(where.file, where.number, split=split)
+    )
+
+
+def _numbered(episode: Episode) -> Where:
+    """Where it came from, with LeRobot's own number."""
+    number = episode.metadata.get("episode")
+    where = episode.where
+    if isinstance(number, int) and not isinstance(number, bool):
+        return Where(where.file, where.offset, where.length, number)
+    return where
 
 
 def _keep(episode: Episode, split: str, columns: DatasetColumns, entry: DatasetEntry | None, cameras: bool) -> _Kept:
     drop = entry.drop_first if entry is not None and entry.drop_first < episode.length else 0
-    number = episode.metadata.get("episode")
-    where = episode.where
-    if isinstance(number, int) and not isinstance(number, bool):
-        where = Where(where.file, where.offset, where.length, number)
     sampled = SampledEpisode(
         split,
-        where,
+        _numbered(episode),
         values_of(columns.action, episode)[drop:],
         values_of(columns.state, episode)[drop:],
         _times(episode),

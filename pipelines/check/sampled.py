@@ -1,5 +1,6 @@
 """The episodes that the doctor looks at, kept in memory: their numbers, words, and small pictures of their cameras."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from fasttok.episodes import Where
 from pipelines.check.columns_by_name import DatasetColumns
 from pipelines.check.dataset_findings import FoundAt
+
+DIGITS = 5  # of an action that count when episodes are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,34 @@ class SampledEpisode:
         return FoundAt(self.where.file, self.where.number, step, str(dim), self.split)
 
 
+@dataclass(frozen=True)
+class ActionDigest:
+    """The actions of an episode, as few bytes.
+
+    Attributes:
+        digest: b"" if nothing moves, so that many are alike.
+        place: the episode.
+    """
+
+    digest: bytes
+    place: FoundAt
+
+
+def action_digest(action: NDArray[np.float64]) -> bytes:
+    """Of actions rounded to so many digits; b"" if they do not change.
+
+    >>> action_digest(np.zeros((5, 2))), len(action_digest(np.eye(2)))
+    (b'', 16)
+    """
+    known = np.nan_to_num(action)
+    if len(known) < 2 or not np.ptp(known, axis=0).any():
+        return b""
+    rounded = np.round(known, DIGITS) + 0.0
+    digest = hashlib.blake2b(rounded.tobytes(), digest_size=16)
+    digest.update(str(rounded.shape).encode())
+    return digest.digest()
+
+
 @dataclass(frozen=True, eq=False)
 class EpisodeSample:
     """All that was read.
@@ -62,11 +93,13 @@ class EpisodeSample:
         episodes: in the order in which they were read.
         columns: what the action and the state are.
         hz: control frequency, None if nothing says it.
+        digests: of all episodes that were read, also of those that were not kept.
     """
 
     episodes: list[SampledEpisode]
     columns: DatasetColumns
     hz: float | None
+    digests: list[ActionDigest] = field(default_factory=list)
 
     def usual(self) -> list[SampledEpisode]:
         """Episodes with any step."""
