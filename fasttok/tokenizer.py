@@ -414,7 +414,7 @@ class ActionTokenizer:
         content = TokenizerFolder(
             self.bpe, self.scale, self.min_token, self.max_token, self.stats, self.state_stats, self.embodiments
         )
-        folder.save(content, Path(path), card, overwrite)
+        folder.save(content, Path(path), card, overwrite, self.fingerprint)
 
     @classmethod
     def load(cls, path: str | Path, max_token: int | None = None) -> "ActionTokenizer":
@@ -426,7 +426,7 @@ class ActionTokenizer:
                 any tokens that are valid UTF-8 decode, however large their actions.
 
         Raises:
-            InputError: a file is missing or not what it should be.
+            InputError: a file is missing or not what it should be; the folder was saved again by a program that drops statistics.
         """
         content = folder.load(Path(path))
         return cls(

@@ -17,7 +17,7 @@ from train.finite_losses import FiniteLosses
 from train.initial_params import initial_params
 from train.multi_host import join_processes, together
 from train.prefetch import prefetch
-from train.run_folder import RUN
+from train.run_folder import RUN, check_resumed
 from train.setup import prepare
 from train.speed import Clock
 from train.step import begin, probe, train_step
@@ -41,6 +41,8 @@ def run(config: TrainConfig) -> None:
     if first:
         check_trackers(config.trackers)
     setup = prepare(config)
+    if config.resume:
+        check_resumed(config.out, setup.encoder.tok, config.data.tokenizer)
     mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
     if first:
         print_plan(setup, mesh)

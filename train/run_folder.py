@@ -88,3 +88,25 @@ def load_config(run: Path) -> TrainConfig:
     if not path.is_file():
         raise InputError(f"{run} is not a run (no {CONFIG}); train one with: fasttok-train --shards SHARDS --out {run}")
     return json_files.read(TrainConfig, path.read_text(encoding="utf-8"), str(path), FORMAT_VERSION)
+
+
+def check_resumed(run: Path, tok: ActionTokenizer, given: Path | None) -> None:
+    """Refuses to go on with another FAST tokenizer: the parameters know the ids and the normalised units of the one in RUN.
+
+    Args:
+        run: RUN, which may be new.
+        tok: the tokenizer to go on with.
+        given: the folder that `--data.tokenizer` names; None for that of the shards.
+
+    Raises:
+        InputError: RUN was begun with another one.
+    """
+    folder = run / TOKENIZER
+    if not folder.is_dir():
+        return
+    began = ActionTokenizer.load(folder).fingerprint
+    if began != tok.fingerprint:
+        raise InputError(
+            f"{run} was begun with tokenizer {began}, but {given or 'the tokenizer of the shards'} is {tok.fingerprint}: its ids "
+            f"mean other actions. Resume with --data.tokenizer {folder}, or train in another --out"
+        )

@@ -2,7 +2,7 @@
 
 tokenizer.json          merges and alphabet, as the `tokenizers` library writes them
 processor_config.json   the published processor's fields and a `fasttok` block, see `ProcessorConfig`
-tokenizer_config.json   what transformers asks for beside tokenizer.json
+tokenizer_config.json   what transformers asks for beside tokenizer.json, and a `fasttok` block, see `saved_again`
 bpe_tokenizer/          a second copy of tokenizer.json and tokenizer_config.json: where transformers 5.4 and 5.5 look for them
 norm_stats.json         action and state statistics, see `NormStatsFile`
 README.md               the card
@@ -22,6 +22,8 @@ from fasttok.common import json_files
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
+from fasttok.storage import saved_again
+from fasttok.storage.saved_again import SavedAs
 
 logger = logging.getLogger(__name__)
 
@@ -138,13 +140,13 @@ class TokenizerFolder:
     embodiments: Mapping[str, Embodiment]
 
 
-def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool) -> None:
+def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool, fingerprint: str) -> None:
     """Writes beside `path`, then renames; see `ActionTokenizer.save`."""
     out = check_output(path, TOKENIZER, overwrite=overwrite, how="--overwrite (overwrite=True)", other="another folder")
     bpe = content.bpe
     files = {
         VOCABULARY: bpe.to_json(),
-        TOKENIZER_CONFIG: json.dumps(FOR_TRANSFORMERS, indent=2) + "\n",
+        TOKENIZER_CONFIG: json.dumps(FOR_TRANSFORMERS | {"fasttok": _saved_as(content, fingerprint)}, indent=2) + "\n",
         "processor_config.json": json_files.write(_config(content)),
         "norm_stats.json": json_files.write(NormStatsFile(_stats_entries(content))),
         "README.md": card or f"# FAST action tokenizer\n\n{bpe.size} ids, scale {content.scale:g}, {bpe.mode} fit.\n",
@@ -158,6 +160,11 @@ def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool) -> No
         out.install(temporary, last="processor_config.json")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _saved_as(content: TokenizerFolder, fingerprint: str) -> object:
+    names = tuple(sorted(content.embodiments)), tuple(sorted(content.stats))
+    return json_files.encode(SavedAs(saved_again.FORMAT_VERSION, fingerprint, content.max_token, *names))
 
 
 def _config(content: TokenizerFolder) -> ProcessorConfig:
@@ -196,15 +203,40 @@ def load(path: Path) -> TokenizerFolder:
                     f"{stats_file}: {what} dims {erased} of {name or 'the data'} move, but are always decoded as one value: they "
                     "moved in too few steps for an older fasttok's quantiles; fit the tokenizer again"
                 )
-    return TokenizerFolder(bpe, config.scale, config.min_token, own.max_token, actions, states, own.embodiments)
+    max_token = _check_whole(path, bpe, config, actions)
+    return TokenizerFolder(bpe, config.scale, config.min_token, max_token, actions, states, own.embodiments)
+
+
+def _check_whole(path: Path, bpe: Bpe, config: ProcessorConfig, actions: Mapping[str, NormStats]) -> int | None:
+    """Notices what another program left out when it saved the folder again.
+
+    Returns:
+        The largest coefficient that has a code, which such a folder keeps; None if it is unknown.
+    """
+    block = config.fasttok
+    files = [path / TOKENIZER_CONFIG, path / SUBFOLDER / TOKENIZER_CONFIG]
+    marks = [(saved, file) for file in files if (saved := saved_again.read(file)) is not None]
+    for saved, file in marks:
+        saved_again.check(saved, path, file, None if block is None else block.embodiments, actions)
+    if block is not None:
+        if not marks and block.embodiments and not (path / "norm_stats.json").is_file():
+            raise InputError(
+                f"{path / 'norm_stats.json'} is missing, so actions would not be normalised: copy it from the folder that "
+                "fasttok saved"
+            )
+        return block.max_token
+    if not marks and bpe.mode == "native":
+        saved_again.warn_of_unmarked(path, bool(actions))
+    return marks[0][0].max_token if marks else None
 
 
 def _vocabulary(path: Path) -> Bpe:
     """The vocabulary of a folder; of one that has it twice, both must be the same."""
     files = [file for file in (path / VOCABULARY, path / SUBFOLDER / VOCABULARY) if file.is_file()]
-    if not files:
+    if not files or (files[0].parent != path and saved_again.read(path / TOKENIZER_CONFIG) is not None):
+        copy = f"; {files[0]} is a copy of it" if files else ""
         raise InputError(
-            f"{path / VOCABULARY} is missing; a tokenizer folder has tokenizer.json and processor_config.json"
+            f"{path / VOCABULARY} is missing; a tokenizer folder has tokenizer.json and processor_config.json{copy}"
         )
     texts = [_text(file) for file in files]
     bpe = Bpe.from_json(texts[0], str(files[0]))

@@ -18,7 +18,7 @@ from pipelines.common.findings import Findings
 from pipelines.look.lint_copies import CopyChecks
 from pipelines.look.lint_rows import RowChecks
 from pipelines.look.lint_text import TextChecks, read_held_out
-from pipelines.look.scan import shard_batches, shard_starts, shards_tokenizer, source_codes
+from pipelines.look.scan import shard_batches, shard_starts, source_codes, tokenizer_there
 from pipelines.shards import ShardReader
 from pipelines.shards.shard_files import file_problem
 
@@ -123,7 +123,7 @@ def check(reader: ShardReader, config: LintConfig) -> Findings:
 
 def check_tokenizer(reader: ShardReader, findings: Findings) -> ActionTokenizer | None:
     """Checks the shards' tokenizer, and returns it if it is the one that made the FAST ids."""
-    tok, problem = shards_tokenizer(reader)
+    tok, problem = tokenizer_there(reader)
     todo = "put back the folder that the build wrote, or build again with --overwrite"
     if problem:
         findings.add("error", "tokenizer", "tokenizer/", problem, "the tokenizer of the build", todo)

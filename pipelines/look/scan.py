@@ -112,7 +112,19 @@ def lists(column: pa.ListArray, rows: NDArray[np.bool_]) -> tuple[NDArray[np.int
 
 
 def shards_tokenizer(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
-    """The shards' tokenizer, and why there is none where there should be one."""
+    """The shards' tokenizer if it made their FAST ids, and why there is none where there should be one."""
+    tok, problem = tokenizer_there(reader)
+    made = reader.manifest.tokenizer.fingerprint if reader.manifest.tokenizer else None
+    if tok is not None and tok.fingerprint != made:
+        return (
+            None,
+            f"tokenizer/ is {tok.fingerprint}, but the shards hold ids of {made}: put back the folder of the build",
+        )
+    return tok, problem
+
+
+def tokenizer_there(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
+    """The tokenizer beside the shards, whichever it is, and why there is none where there should be one."""
     if reader.manifest.tokenizer is None:
         return None, ""
     try:

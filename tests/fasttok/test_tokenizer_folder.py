@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasttok import ActionTokenizer
+from fasttok import ActionTokenizer, NormStats
+from fasttok.actions.embodiment import Embodiment
 from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from fasttok.storage.folder import COPIED, SUBFOLDER, TOKENIZER
@@ -55,8 +56,10 @@ def test_either_copy_is_enough(saved: Path) -> None:
     shutil.move(saved / SUBFOLDER, saved / "aside")
     assert ActionTokenizer.load(saved).fingerprint == before.fingerprint
     shutil.move(saved / "aside", saved / SUBFOLDER)
-    for name in COPIED:
-        (saved / name).unlink()
+    (saved / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"tok/tokenizer\.json is missing.*bpe_tokenizer/tokenizer\.json is a copy"):
+        ActionTokenizer.load(saved)
+    (saved / "tokenizer_config.json").unlink()
     assert ActionTokenizer.load(saved).fingerprint == before.fingerprint
 
 
@@ -69,3 +72,98 @@ def test_shards_get_the_vocabulary_wherever_it_lies(saved: Path, tmp_path: Path)
     for out in (str(tmp_path / "out"), f"memory://{tmp_path.name}/tokenizer"):
         copy_tokenizer(str(saved), out)
         assert load_tokenizer(out).fingerprint == before.fingerprint
+
+
+@pytest.fixture
+def with_statistics(tmp_path: Path) -> Path:
+    """Raw units, two embodiments."""
+    chunks = {"arm": CHUNKS * [90, 2, 0.1], "planar": CHUNKS * 5}
+    stats = {name: NormStats.fit(x.reshape(-1, 3)) for name, x in chunks.items()}
+    what = {name: Embodiment(horizon=8, action_dim=3) for name in chunks}
+    tok = ActionTokenizer.fit(chunks, vocab_size=300, stats=stats, embodiments=what)
+    tok.save(tmp_path / "first")
+    return tmp_path / "first"
+
+
+def saved_again(first: Path, out: Path, below: bool) -> Path:
+    """What `save_pretrained` of a processor writes: its own fields, and all of the tokenizer's two files."""
+    shutil.rmtree(out, ignore_errors=True)
+    where = out / SUBFOLDER if below else out
+    where.mkdir(parents=True)
+    for name in COPIED:
+        (where / name).write_text(json.dumps(json.loads((first / name).read_text())))
+    ours = json.loads((first / "processor_config.json").read_text())
+    theirs = {
+        key: ours[key] for key in ("action_dim", "min_token", "processor_class", "scale", "time_horizon", "vocab_size")
+    }
+    (out / "processor_config.json").write_text(json.dumps(theirs))
+    return out
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_a_folder_that_lost_its_statistics_is_refused(with_statistics: Path, tmp_path: Path, below: bool) -> None:
+    first = ActionTokenizer.load(with_statistics)
+    again = saved_again(with_statistics, tmp_path / "again", below)
+    with pytest.raises(
+        InputError, match=rf"{first.fingerprint}.*arm, planar in norm_stats\.json.*Copy processor_config"
+    ):
+        ActionTokenizer.load(again)
+    shutil.copy(with_statistics / "norm_stats.json", again)
+    with pytest.raises(InputError, match=r"lacks now the `fasttok` block of processor_config\.json"):
+        ActionTokenizer.load(again)
+    shutil.copy(with_statistics / "processor_config.json", again)
+    x = CHUNKS[:5] * [90, 2, 0.1]
+    back = ActionTokenizer.load(again)
+    assert [row.tolist() for row in back.encode(x, embodiment="arm")] == [
+        row.tolist() for row in first.encode(x, embodiment="arm")
+    ]
+    # What the message says of actions that are normalised already.
+    again = saved_again(with_statistics, tmp_path / "again", below)
+    file = (again / SUBFOLDER if below else again) / "tokenizer_config.json"
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "fasttok"}))
+    assert ActionTokenizer.load(again).stats == {}
+
+
+def test_a_folder_without_statistics_is_saved_again_unharmed(saved: Path, tmp_path: Path) -> None:
+    first, again = ActionTokenizer.load(saved), ActionTokenizer.load(saved_again(saved, tmp_path / "again", True))
+    assert (again.min_token, again.max_token) == (first.min_token, first.max_token)
+    assert [row.tolist() for row in again.encode(CHUNKS)] == [row.tolist() for row in first.encode(CHUNKS)]
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_missing_statistics_are_not_taken_for_normalised_actions(with_statistics: Path, marked: bool) -> None:
+    """norm_stats.json was removed, or emptied; folders of fasttok 0.1.0 have no mark in tokenizer_config.json."""
+    if not marked:
+        for file in (with_statistics / name / "tokenizer_config.json" for name in ("", SUBFOLDER)):
+            file.write_text("{}")
+    (with_statistics / "norm_stats.json").unlink()
+    with pytest.raises(InputError, match=r"norm_stats\.json"):
+        ActionTokenizer.load(with_statistics)
+    if marked:
+        (with_statistics / "norm_stats.json").write_text('{"norm_stats": {}}')
+        with pytest.raises(InputError, match="statistics of arm, planar"):
+            ActionTokenizer.load(with_statistics)
+
+
+def test_a_native_fit_that_an_older_fasttok_saved_and_another_program_again_is_said(
+    with_statistics: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in (with_statistics / name / "tokenizer_config.json" for name in ("", SUBFOLDER)):
+        file.write_text("{}")
+    assert not caplog.text
+    ActionTokenizer.load(with_statistics)
+    assert not caplog.text
+    ActionTokenizer.load(saved_again(with_statistics, tmp_path / "again", False))
+    assert "another program saved the folder again, without statistics" in caplog.text
+
+
+def test_a_damaged_mark_is_said(with_statistics: Path) -> None:
+    file = with_statistics / "tokenizer_config.json"
+    for text, says in (
+        ("{", "not JSON"),
+        ('{"fasttok": {"format_version": 9}}', "newer"),
+        ('{"fasttok": 3}', "fasttok"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=rf"tokenizer_config\.json.*{says}"):
+            ActionTokenizer.load(with_statistics)

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from fasttok.errors import InputError
 from pipelines.look.choose_rows import RowChoice, choose_rows
 from pipelines.look.inspect import InspectConfig, choice, run_inspect
 from pipelines.look.lint import LintConfig, run_lint
+from pipelines.look.scan import shards_tokenizer
 from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.shards import ShardReader
 from tests.chain import Chain
@@ -216,3 +218,12 @@ def test_answers_and_single_steps_are_drawn(chain: Chain) -> None:
     row = replace(row, action=first, action_steps=1, action_tokens=ids)
     body = row_card(row, replace(reader.manifest.sources[row.source], horizon=1), tok, PictureAllowance(1e6))
     assert len(re.findall(r'<path class="line" d="M[^"]*L', body)) == 6
+
+
+def test_ids_are_not_decoded_by_another_tokenizer(chain: Chain, tmp_path: Path) -> None:
+    shards = shutil.copytree(chain.shards, tmp_path / "shards")
+    file = shards / "tokenizer" / "processor_config.json"
+    file.write_text(file.read_text().replace('"scale": 10.0', '"scale": 9.0'))
+    tok, problem = shards_tokenizer(ShardReader(str(shards)))
+    assert tok is None
+    assert "the shards hold ids of" in problem

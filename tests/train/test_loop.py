@@ -95,6 +95,17 @@ def test_what_does_not_fit_is_refused(chain: Chain, trained: Path, tmp_path: Pat
         run(config(chain, tmp_path / "short", data={"text_length": 16}))
 
 
+def test_a_run_is_not_resumed_with_another_tokenizer(chain: Chain, trained: Path, tmp_path: Path) -> None:
+    """Same shapes, other ids and units: nothing else would notice, and RUN's own tokenizer would be replaced."""
+    other, cut = shutil.copytree(chain.tokenizer, tmp_path / "other"), shutil.copytree(trained, tmp_path / "run")
+    text = (other / "processor_config.json").read_text()
+    (other / "processor_config.json").write_text(text.replace('"scale": 10.0', '"scale": 9.0'))
+    before = (cut / "tokenizer" / "processor_config.json").read_bytes()
+    with pytest.raises(InputError, match=r"was begun with tokenizer .*other is .*--data\.tokenizer .*run/tokenizer"):
+        run(config(chain, cut, resume=True, data={"tokenizer": other}))
+    assert (cut / "tokenizer" / "processor_config.json").read_bytes() == before
+
+
 def make_fake(embodiment: str, split: str) -> FakeEnv:
     return FakeEnv(split)
 

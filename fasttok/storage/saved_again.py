@@ -1,0 +1,96 @@
+"""Folders of ours that another program saved again: what it left out is noticed.
+
+A processor of transformers saves the vocabulary and the fields that it knows. It drops norm_stats.json and the `fasttok` block
+of processor_config.json: without these, raw actions would be taken for normalised ones. But it keeps all of
+tokenizer_config.json, so that file says, under `fasttok`, what the folder held when fasttok saved it.
+"""
+
+import json
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from fasttok.common import json_files
+from fasttok.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SavedAs:
+    """The `fasttok` block of tokenizer_config.json.
+
+    Attributes:
+        format_version: of this block.
+        fingerprint: of the tokenizer.
+        max_token: largest coefficient that has a code; None if it is unknown.
+        embodiments: names of the embodiments that are described in processor_config.json.
+        statistics: names of the embodiments whose action statistics stand in norm_stats.json; "" is the only one without a name.
+    """
+
+    format_version: int
+    fingerprint: str
+    max_token: int | None
+    embodiments: tuple[str, ...]
+    statistics: tuple[str, ...]
+
+
+def read(file: Path) -> SavedAs | None:
+    """The block of a tokenizer_config.json; None if there is none, as in folders of fasttok 0.1.0 and published ones.
+
+    Raises:
+        InputError: the file or the block is damaged.
+    """
+    if not file.is_file():
+        return None
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON: {error}") from None
+    block = raw.get("fasttok") if isinstance(raw, dict) else None
+    return None if block is None else json_files.decode(SavedAs, block, f"{file}: fasttok", FORMAT_VERSION)
+
+
+def check(
+    saved: SavedAs, path: Path, file: Path, embodiments: Collection[str] | None, statistics: Collection[str]
+) -> None:
+    """Refuses a folder that lacks what it held when fasttok saved it.
+
+    Args:
+        saved: what it held.
+        path: the folder.
+        file: the tokenizer_config.json that says so.
+        embodiments: those described in processor_config.json; None if it has no `fasttok` block.
+        statistics: those with action statistics.
+
+    Raises:
+        InputError: it says what is missing, and where to get it.
+    """
+    missing = []
+    if embodiments is None and saved.embodiments:
+        missing.append("the `fasttok` block of processor_config.json, which says what is tokenised of each embodiment")
+    if lost := [name or "the data" for name in saved.statistics if name not in statistics]:
+        missing.append(
+            f"the statistics of {', '.join(lost)} in norm_stats.json, without which actions are not normalised"
+        )
+    if missing:
+        raise InputError(
+            f"{path} was saved by fasttok (fingerprint {saved.fingerprint}), and lacks now {'; and '.join(missing)}. "
+            "Programs that save a folder again leave these out (save_pretrained does). Copy processor_config.json and "
+            f"norm_stats.json from the folder that fasttok saved. If your actions are normalised already: remove `fasttok` from "
+            f"{file}"
+        )
+
+
+def warn_of_unmarked(path: Path, statistics: bool) -> None:
+    """Of a folder without either block, whose vocabulary only fasttok fits: fasttok 0.1.0 saved it, and another program again."""
+    without = (
+        "what is tokenised of each embodiment" if statistics else "statistics, so actions must be normalised already"
+    )
+    logger.warning(
+        f"{path}: the vocabulary is a native fit of fasttok, but another program saved the folder again, without {without}. If "
+        "the first folder had more (norm_stats.json, `fasttok` in processor_config.json), copy it from there"
+    )
