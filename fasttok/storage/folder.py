@@ -234,9 +234,9 @@ def _vocabulary(path: Path) -> Bpe:
     """The vocabulary of a folder; of one that has it twice, both must be the same."""
     files = [file for file in (path / VOCABULARY, path / SUBFOLDER / VOCABULARY) if file.is_file()]
     if not files or (files[0].parent != path and saved_again.read(path / TOKENIZER_CONFIG) is not None):
-        copy = f"; {files[0]} is a copy of it" if files else ""
+        also = f"; {files[0]} is a copy of it" if files else ""
         raise InputError(
-            f"{path / VOCABULARY} is missing; a tokenizer folder has tokenizer.json and processor_config.json{copy}"
+            f"{path / VOCABULARY} is missing; a tokenizer folder has tokenizer.json and processor_config.json{also}"
         )
     texts = [_text(file) for file in files]
     bpe = Bpe.from_json(texts[0], str(files[0]))
