@@ -21,6 +21,8 @@ VERSIONS = (
     "tensorflow",
     "tensorflow-datasets",
     "jax",
+    "av",
+    "Pillow",
 )
 
 

@@ -91,8 +91,11 @@ def _unopened(url: str, error: Exception) -> str:
     fs, path = filesystem(url)
     if fs.isdir(path):
         return "is a folder, expected a video file"
-    with fs.open(path, "rb") as stream:
-        head = stream.read(HEAD)
+    try:
+        with fs.open(path, "rb") as stream:
+            head = stream.read(HEAD)
+    except PermissionError as denied:
+        return f"cannot be read: {denied.strerror}"
     if not head:
         return "is empty"
     if is_pointer(head):

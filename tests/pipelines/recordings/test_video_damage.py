@@ -226,6 +226,8 @@ def test_mutants_give_frames_or_say_why_not(
 
 class CountedFile(AbstractBufferedFile):
     def _fetch_range(self, start: int, end: int) -> bytes:
+        if CountedFiles.broken_at < end:
+            raise ConnectionResetError("reset by peer")
         CountedFiles.fetched += end - start
         return CountedFiles.held[self.path][start:end]
 
@@ -236,6 +238,7 @@ class CountedFiles(AbstractFileSystem):
     protocol = "counted"
     held: ClassVar[dict[str, bytes]] = {}
     fetched = 0
+    broken_at: float = float("inf")
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         path = self._strip_protocol(path)
@@ -272,6 +275,20 @@ def test_remote_files_are_read_and_a_check_fetches_little(tmp_path: Path) -> Non
     CountedFiles.held["b.mp4"] = CountedFiles.held["a.mp4"][:1_500_000]
     cut = VideoFrames("counted://b.mp4", np.arange(300) / FPS, 0.5 / FPS, "top")
     assert "is cut off: it holds no data from" in cut.check()
+
+
+def test_a_network_that_fails_is_not_a_bad_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job fails and is done again; nothing is counted as damaged."""
+    fsspec.register_implementation("counted", CountedFiles, clobber=True)
+    path = write_video(tmp_path / "a.mp4", STEADY, "mjpeg", size=(480, 640), pixel_format="yuvj420p")
+    CountedFiles.held["c.mp4"] = path.read_bytes()
+    video_header.read_header.cache_clear()
+    for at in (0, 200_000):
+        monkeypatch.setattr(CountedFiles, "broken_at", at)
+        frames = VideoFrames("counted://c.mp4", STEADY, 0.5 / FPS, "top")
+        for reading in (frames.check, lambda: list(frames.read())):
+            with pytest.raises(ConnectionResetError, match="reset by peer"):
+                reading()
 
 
 def test_a_header_is_read_again_only_if_the_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
