@@ -31,12 +31,14 @@ from fasttok.common.stores import is_url
 from fasttok.errors import InputError, unknown_name
 from mixtures.spec import (
     FITS,
+    IMAGE_FORMATS,
     POLICIES,
     QUESTIONS,
     UNITS,
     Chunk,
     CurriculumPhase,
     Group,
+    ImageEncoding,
     Mixture,
     Resize,
     Source,
@@ -53,7 +55,7 @@ MIXTURE_KEYS = (
     *POLICY_KEYS,
 )
 SOURCE_KEYS = (
-    *("dataset", "weight", "split", "name", "max_epochs", "action", "chunk", "cameras", "resize", "prompt"),
+    *("dataset", "weight", "split", "name", "max_epochs", "action", "chunk", "cameras", "resize", "encode", "prompt"),
     *("filters", "questions", "subtask"),
 )
 GROUP_KEYS = ("group", "weight", "sources", *POLICY_KEYS)
@@ -197,6 +199,7 @@ class _MixtureReader(CheckedValues):
             chunk=self.chunk(item),
             cameras=self.cameras(item),
             resize=self.resize(item),
+            encode=self.encode(item),
             prompts=self.prompts(item),
             filters=self.filters(item),
             questions=self.names(item, "questions", QUESTIONS) if "questions" in item else (),
@@ -229,6 +232,16 @@ class _MixtureReader(CheckedValues):
         quality = self.whole(value, "quality", 1, 100) if "quality" in value else Resize.quality
         height, width = (self.whole(value, key, 1, 8192) for key in ("height", "width"))
         return Resize(height, width, self.choice(value, "fit", FITS, Resize.fit), quality)
+
+    def encode(self, item: Keys) -> ImageEncoding | None:
+        value = self.mapping(item, "encode", ("format", "quality"), "{format: webp, quality: 90}")
+        if value is None:
+            return None
+        chosen = self.choice(value, "format", IMAGE_FORMATS, ImageEncoding.format)
+        if chosen == "png" and "quality" in value:
+            raise self.error(value, "quality", "quality is of jpeg and webp; png keeps every pixel")
+        quality = self.whole(value, "quality", 1, 100) if "quality" in value else ImageEncoding.quality
+        return ImageEncoding(chosen, quality)
 
     def prompts(self, item: Keys) -> tuple[str, ...]:
         value = item.get("prompt", [])

@@ -25,6 +25,10 @@ Policy = Literal["as_given", "proportional", "temperature", "weight_times_frames
 1 / temperature; weight times frames."""
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
+ImageFormat = Literal["jpeg", "png", "webp"]
+"""What frames of videos and arrays are encoded as."""
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 Question = Literal["task", "motion", "gripper", "progress", "subtask", "caption"]
@@ -81,6 +85,19 @@ class Resize:
 
 
 @dataclass(frozen=True)
+class ImageEncoding:
+    """How frames of videos and arrays are written; images that are encoded already are passed on as they are.
+
+    Attributes:
+        format: of the image; PNG keeps every pixel.
+        quality: of JPEG and WebP, in [1, 100].
+    """
+
+    format: ImageFormat = "jpeg"
+    quality: int = 95
+
+
+@dataclass(frozen=True)
 class SourceFilters:
     """Which records of the INDEX a source takes; None, empty and False where a filter is not asked for.
 
@@ -121,6 +138,7 @@ class Source:
         chunk: its own chunk, None for the mixture's.
         cameras: (slot in the rows, slot of the dataset) pairs; None for all as they are.
         resize: None passes the encoded bytes through.
+        encode: how frames of videos and arrays are written; None: as JPEG of quality 95, or of that of `resize`.
         prompts: templates with {prompt} in them, of which each row takes one; () for the prompt as it is.
         filters: which records it takes.
         questions: its rows are not actions but questions about the robot: these, of `pipelines/builder/questions.yaml`.
@@ -138,6 +156,7 @@ class Source:
     chunk: Chunk | None = None
     cameras: tuple[tuple[CameraSlot, CameraSlot], ...] | None = None
     resize: Resize | None = None
+    encode: ImageEncoding | None = None
     prompts: tuple[str, ...] = ()
     filters: SourceFilters = SourceFilters()
     questions: tuple[Question, ...] = ()

@@ -13,16 +13,31 @@ MOST_UNTYPED = 80  # mappings from strings to anything
 MOST_IGNORES = 22  # `type: ignore`
 MOST_NOQA = 10
 
-PIPELINES = {"datasets", "vlm", "catalogue", "index", "builder", "shards", "look", "common", "adapters", "check"}
+PIPELINES = {
+    "recordings",
+    "datasets",
+    "vlm",
+    "check",
+    "drafts",
+    "catalogue",
+    "index",
+    "builder",
+    "shards",
+    "look",
+    "common",
+    "adapters",
+}
 # Folder of pipelines/ -> folders of pipelines/ that it must not import.
 FORBIDDEN = {
-    "shards": {"index", "builder", "look", "catalogue", "datasets", "vlm", "adapters", "check"},
+    "shards": {"index", "builder", "look", "catalogue", "recordings", "datasets", "vlm", "check", "drafts", "adapters"},
     "common": PIPELINES - {"common"},
     "index": {"builder", "catalogue", "look", "shards", "adapters"},
     "builder": {"index", "catalogue", "look", "adapters"},
     "catalogue": {"index", "builder", "look", "shards", "adapters"},
-    "look": {"index", "builder", "catalogue", "datasets", "vlm", "adapters", "check"},
-    "check": {"index", "builder", "catalogue", "adapters"},
+    "look": {"index", "builder", "catalogue", "recordings", "datasets", "vlm", "check", "drafts", "adapters"},
+    "check": {"index", "builder", "catalogue", "adapters", "drafts"},
+    "recordings": PIPELINES - {"recordings", "common"},
+    "datasets": PIPELINES - {"recordings", "datasets", "common"},
 }
 
 

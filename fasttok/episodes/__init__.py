@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from fasttok.common import stores
-from fasttok.episodes import arrays, hdf5, index, lerobot, rlds
+from fasttok.episodes import arrays, hdf5, index, lerobot, lerobot_info, rlds
 from fasttok.episodes.episode import UNREADABLE, BadEpisodeError, BadRecord, Episode, Where, as_float, episode_of
 from fasttok.errors import InputError
 
@@ -104,10 +104,10 @@ def _open(path: str, split: str) -> Episodes:
                     yield record
 
         return Episodes(directory.name, sum(directory.declared[file] for file in files), read)
-    if lerobot.is_lerobot(path):
-        info = lerobot.open_info(path)
+    if lerobot_info.is_lerobot(path):
+        info = lerobot_info.open_info(path)
         name = root.rsplit("/", 1)[-1]
-        return Episodes(name, lerobot.count(info, split), lambda: lerobot.read(path, info, split))
+        return Episodes(name, lerobot_info.count(info, split), lambda: lerobot.read(path, info, split))
     tables = ((".npz", arrays.read_numpy), (".npy", arrays.read_numpy), (".parquet", arrays.read_parquet))
     files = hdf5.files_below(path)
     if files and (hdf5.lies_in(path, files) or not any(arrays.files(path, suffix) for suffix, _ in tables)):

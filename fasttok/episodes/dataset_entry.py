@@ -18,6 +18,8 @@ LanguageFormat = Literal["text", "codepoints"]
 LANGUAGE_FORMATS: tuple[LanguageFormat, ...] = get_args(LanguageFormat)
 VlmFormat = Literal["jsonl", "llava", "coco_captions", "coco_boxes", "vqav2", "parquet", "webdataset", "tfds"]
 VLM_FORMATS: tuple[VlmFormat, ...] = get_args(VlmFormat)
+RecordingFormat = Literal["rlds", "lerobot", "hdf5", "tables"]
+RECORDING_FORMATS: tuple[RecordingFormat, ...] = get_args(RecordingFormat)
 Turns = Literal["each", "first"]
 TURNS: tuple[Turns, ...] = get_args(Turns)
 Detect = Literal["all", "each"]
@@ -147,7 +149,8 @@ class DatasetEntry:
         notes: where loaders or sources disagree.
         guesses: what no source states, so that the entry may be wrong there.
         soups: published mixtures that name it.
-        format: VLM only: how it is stored (`pipelines/vlm/`, docs/vlm.md).
+        format: how it is stored (`pipelines/recordings/`; of questions and captions `pipelines/vlm/`, docs/vlm.md). Of a robot's
+            dataset the files tell, if the entry does not.
         splits: VLM only: split -> its file, or files by a pattern.
         annotations: VQAv2 only: split -> file of annotations.
         images: VLM only: folder of its images; `{split}` in it is the split's name.
@@ -190,7 +193,7 @@ class DatasetEntry:
     notes: tuple[str, ...] = ()
     guesses: tuple[str, ...] = field(default=(), metadata=IF_NOT_DEFAULT)
     soups: tuple[str, ...] = ()
-    format: VlmFormat = "jsonl"
+    format: VlmFormat | RecordingFormat = "jsonl"
     splits: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     images: str = "images"
@@ -205,3 +208,8 @@ class DatasetEntry:
     detect: Detect = "all"
     id: str = "id"
     hdf5: HdfPaths | None = field(default=None, metadata=IF_NOT_DEFAULT)
+
+    @property
+    def recording_format(self) -> RecordingFormat:
+        """How a robot's dataset is stored; one that does not say it is of the time when all were RLDS."""
+        return next((known for known in RECORDING_FORMATS if known == self.format), "rlds")

@@ -5,7 +5,7 @@ refused. A file that is in order is read in pieces, so memory does not grow with
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,19 @@ from fasttok.episodes.order import EPISODE_COLUMNS, FRAME_COLUMNS, frame_column
 from fasttok.errors import InputError
 
 BATCH_ROWS = 16_384
+Wanted = Callable[[pa.Schema], list[str]]  # the columns to read
 
 
 class UnreadableFileError(InputError):
     """A file that is damaged or is not of its format."""
 
 
-def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
+def parquet_batches(path: str, wanted: Wanted | None = None) -> Iterator[tuple[str, pa.Table]]:
     """(the column that numbers episodes, some rows) of a Parquet file; the rows of an episode follow each other.
+
+    Args:
+        path: of the file.
+        wanted: which of its columns are read; all by default.
 
     Raises:
         InputError: no column numbers the episodes, or nothing says how to put its rows in order; `UnreadableFileError` if it is
@@ -38,11 +43,12 @@ def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
         with stores.open_file(path) as stream:
             file = pq.ParquetFile(stream)
             key, frame = _key(path, file.schema_arrow), frame_column(file.schema_arrow.names)
+            names = None if wanted is None else wanted(file.schema_arrow)
             if _grouped(path, key, file.read([key])[key]):
-                for batch in file.iter_batches(BATCH_ROWS):
+                for batch in file.iter_batches(BATCH_ROWS, columns=names):
                     yield key, pa.Table.from_batches([batch])
             else:
-                yield key, _sorted(path, key, frame, file)
+                yield key, _sorted(path, key, frame, file, names)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and (error.errno is not None or stores.unreachable(error) is not None):
             raise  # a disk or a network that fails says nothing about the file
@@ -51,7 +57,9 @@ def parquet_batches(path: str) -> Iterator[tuple[str, pa.Table]]:
         raise UnreadableFileError(f"is not a readable Parquet file ({why})") from None
 
 
-def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Where, str, pa.Table] | BadRecord]:
+def episode_tables(
+    paths: list[str], across: bool = False, wanted: Wanted | None = None
+) -> Iterator[tuple[Where, str, pa.Table] | BadRecord]:
     """(where it begins, the column that numbers episodes, its rows) of each episode, or a file that cannot be read.
 
     The last episode before such a file may go on in it; only the caller can know how long it should be.
@@ -59,11 +67,12 @@ def episode_tables(paths: list[str], across: bool = False) -> Iterator[tuple[Whe
     Args:
         paths: Parquet files, in order.
         across: whether an episode may go on in the next file.
+        wanted: which columns are read; all by default.
 
     Raises:
         InputError: no column numbers the episodes, or the rows of an episode do not follow each other.
     """
-    run = _Run(across)
+    run = _Run(across, wanted)
     for path in paths:
         try:
             yield from run.file(path)
@@ -86,8 +95,8 @@ class _Run:
         count: episodes of this file that have begun.
     """
 
-    def __init__(self, across: bool) -> None:
-        self.across = across
+    def __init__(self, across: bool, wanted: Wanted | None) -> None:
+        self.across, self._wanted = across, wanted
         self.parts: list[pa.Table] = []
         self.where, self.key, self.count = Where(""), "", 0
         self._seen: set[Any] = set()
@@ -101,7 +110,7 @@ class _Run:
                 yield self.where, self.key, in_order(self.parts)
             self._before, self.parts, self._seen = self.parts[-1] if self.parts else None, [], set()
         self.count, self._here = 0, False
-        for key, batch in parquet_batches(path):
+        for key, batch in parquet_batches(path, self._wanted):
             self.key = key
             if self._before is not None:
                 _refuse_rest(self._before, key, batch, path)
@@ -195,13 +204,13 @@ def _grouped(path: str, key: str, column: pa.ChunkedArray) -> bool:
     return len(set(starts)) == len(starts)
 
 
-def _sorted(path: str, key: str, frame: str, file: pq.ParquetFile) -> pa.Table:
+def _sorted(path: str, key: str, frame: str, file: pq.ParquetFile, names: list[str] | None) -> pa.Table:
     found = f"{path}: the rows of an episode ({key!r}) do not follow each other"
     if not frame:
         raise InputError(
             f"{found}, and no column numbers their steps ({', '.join(FRAME_COLUMNS)}); sort the rows by episode and step"
         )
-    table = file.read()
+    table = file.read(names)
     pairs = table.select([key, frame]).group_by([key, frame], use_threads=False).aggregate([([], "count_all")])
     if len(pairs) < len(table):
         twice = pairs.filter(pc.greater(pairs["count_all"], 1)).slice(0, 1).to_pylist()[0]

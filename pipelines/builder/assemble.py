@@ -45,11 +45,19 @@ def assemble(
             steps_held=source.frames,
             left_out=source.left_out,
             capped=source.capped,
+            images_encoded=sum(state.encoded_per_source[i] for state in whole if state.encoded_per_source),
             images_resized=sum(state.resized_per_source[i] for state in whole),
             clamped_chunks=sum(state.clamped_per_source[i] for state in whole),
             mean_action_tokens=round(tokens / written, 3) if fact.robot and written else None,
         )
+    encoders = {tuple(sorted(state.image_encoders.items())) for state in whole if state.image_encoders}
+    if len(encoders) > 1:
+        raise InputError(
+            f"the workers had different versions of what encodes images: {' and '.join(str(dict(e)) for e in sorted(encoders))}; "
+            "give all the same and build again with --overwrite, so that the same build gives the same bytes"
+        )
     return Manifest(
+        image_encoders=dict(next(iter(encoders), ())),
         sources=sources,
         mixture=mixture.to_json(),
         seed=plan.seed,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import compress
+from itertools import compress, islice
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.actions.chunks import chunks_at
-from fasttok.common.images import UndecodableError
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
+from mixtures.spec import ImageEncoding
 from pipelines.builder import questions
 from pipelines.builder.dead_letter import DeadLetter
 from pipelines.builder.plan import BuildPlan, SourcePlan
-from pipelines.builder.resize import resized
+from pipelines.builder.row_images import ImageForm, ImageWish, RowImage, row_images
 from pipelines.builder.source_columns import NO_IDS, SourceColumns
 from pipelines.builder.source_records import RecordReader, SourceRecord
 from pipelines.builder.sources import ResolvedSource
@@ -32,8 +32,6 @@ class RowMaker:
         self.plan, self.facts, self.tok = plan, facts, tok
         self.columns = SourceColumns(images={slot: [] for slot in facts.cameras})
         self.represent = facts.representation
-        self.resize = facts.resize
-        self.turned = set(facts.entry.bgr) if self.resize else set()
         self.worded = bool(facts.questions or len(facts.prompts) > 1)
 
     def bits(self, first: int, frames: int) -> NDArray[np.uint64]:
@@ -42,10 +40,22 @@ class RowMaker:
             return np.zeros(frames, np.uint64)
         return words(f"{self.plan.key}/words", first, first + frames)
 
+    def wishes(self, record: SourceRecord | BadRecord, takes: NDArray[np.int64]) -> list[ImageWish]:
+        """The images that `add` will need of a record."""
+        if isinstance(record, BadRecord) or self._problem(record, len(takes)) is not None:
+            return []
+        steps = np.flatnonzero(takes)
+        return [ImageWish(of, steps, self._form(of)) for _, of in self._slots(record)]
+
     def add(
-        self, where: Where, record: SourceRecord | BadRecord, takes: NDArray[np.int64], bits: NDArray[np.uint64]
+        self,
+        where: Where,
+        record: SourceRecord | BadRecord,
+        takes: NDArray[np.int64],
+        bits: NDArray[np.uint64],
+        images: Sequence[list[RowImage]],
     ) -> None:
-        """One record's frames, each as often as taken."""
+        """One record's frames, each as often as taken, with the images that it wished for."""
         columns = self.columns
         planned = int(takes.sum())
         columns.planned += planned
@@ -56,7 +66,7 @@ class RowMaker:
             return
         steps = np.flatnonzero(takes)
         texts = [self._texts(record, step, int(bits[step])) for step in steps.tolist()]
-        views, bad = self._images(record, steps)
+        views, bad = self._images(record, images, len(steps))
         keep = np.array([text is not None and problem == "" for text, problem in zip(texts, bad, strict=True)], bool)
         for step, text, detail in zip(steps.tolist(), texts, bad, strict=True):
             if text is None or detail:
@@ -65,8 +75,8 @@ class RowMaker:
                 )
                 columns.rejected.append(self._letter(where, int(record.steps[step]), reason, why, int(takes[step])))
         kept = steps[keep]
-        for slot, images in views.items():
-            columns.images[slot] += compress(images, keep)
+        for slot, view in views.items():
+            columns.images[slot] += compress(view, keep)
         for prompt, target in compress(texts, keep):  # type: ignore[misc]
             columns.prompt.append(prompt)
             columns.target.append(target)
@@ -138,25 +148,28 @@ class RowMaker:
             prompt = facts.prompts[(bits >> 8) % len(facts.prompts)].replace("{prompt}", prompt)
         return prompt, target
 
+    def _slots(self, record: SourceRecord) -> Sequence[tuple[str, str]]:
+        """(slot of the rows, slot of the dataset) of each camera."""
+        return self.facts.taken or tuple((slot, slot) for slot in record.cameras)
+
+    def _form(self, camera: str) -> ImageForm:
+        """How the rows hold a camera's images."""
+        encoding = self.facts.encode or ImageEncoding(quality=self.facts.resize.quality if self.facts.resize else 95)
+        return ImageForm(self.facts.resize, encoding, bool(self.facts.resize) and camera in self.facts.entry.bgr)
+
     def _images(
-        self, record: SourceRecord, steps: NDArray[np.int64]
+        self, record: SourceRecord, images: Sequence[list[RowImage]], count: int
     ) -> tuple[dict[str, list[bytes | None]], list[str]]:
-        """Slot -> images of the frames, and what is wrong with each frame, "" for nothing."""
-        taken = self.facts.taken or tuple((slot, slot) for slot in record.cameras)
+        """Slot -> images of so many frames, and what is wrong with each frame, "" for nothing."""
         views: dict[str, list[bytes | None]] = {}
-        bad = [""] * len(steps)
-        for slot, of in taken:
-            images = record.cameras.get(of)
-            views[slot] = [None] * len(steps) if images is None else [images[step] for step in steps.tolist()]
-            if self.resize is None:
-                continue
-            for i, image in enumerate(views[slot]):
-                if image is not None:
-                    try:
-                        views[slot][i], changed = resized(image, self.resize, of in self.turned)
-                        self.columns.resized += changed
-                    except UndecodableError as error:
-                        bad[i] = f"camera {slot}: cannot be decoded: {error}"
+        bad = [""] * count
+        for (slot, of), own in zip(self._slots(record), images, strict=True):
+            views[slot] = [picture.data for picture in own]
+            self.columns.resized += sum(picture.resized for picture in own)
+            self.columns.encoded += sum(picture.encoded for picture in own)
+            for i, picture in enumerate(own):
+                if picture.problem:
+                    bad[i] = f"camera {of}: {picture.problem}"
         return views, bad
 
     def _problem(self, record: SourceRecord | BadRecord, frames: int) -> tuple[str, str] | None:
@@ -228,9 +241,12 @@ def make_rows(
                     continue
                 where, length, record = records.load(indexed)
                 read, size = read + 1, size + length
-                for maker, take, word in zip(together, takes, bits, strict=True):
-                    if take[span].any():
-                        maker.add(where, record, take[span], word[span])
+                taking = [
+                    (maker, take[span], word[span])
+                    for maker, take, word in zip(together, takes, bits, strict=True)
+                    if take[span].any()
+                ]
+                _add(taking, where, record)
                 done(planned, length)
             if at != frames:
                 raise InputError(
@@ -239,6 +255,19 @@ def make_rows(
     for maker in makers:
         maker.encode()
     return [maker.columns for maker in makers], read, size
+
+
+def _add(
+    taking: Sequence[tuple[RowMaker, NDArray[np.int64], NDArray[np.uint64]]],
+    where: Where,
+    record: SourceRecord | BadRecord,
+) -> None:
+    """One record's frames for all sources that take some; an image that several take is made once."""
+    wishes = [maker.wishes(record, takes) for maker, takes, _ in taking]
+    asked = [wish for own in wishes for wish in own]
+    images = iter(row_images(record.cameras, asked) if isinstance(record, SourceRecord) else [])
+    for (maker, takes, bits), own in zip(taking, wishes, strict=True):
+        maker.add(where, record, takes, bits, list(islice(images, len(own))))
 
 
 def _union(tables: Sequence[pa.Table]) -> list[tuple[int, ...]]:

@@ -3,7 +3,7 @@
 A shard whose sidecar is missing is made again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fasttok.common import json_files
 from fasttok.errors import InputError
@@ -34,6 +34,8 @@ class ShardSidecar:
         resized_per_source: images that were encoded again.
         records_read: source records that were read for it.
         bytes_read: bytes of those records.
+        encoded_per_source: images that came as pixels; () for none.
+        image_encoders: what decided their bytes: library -> version.
     """
 
     plan_digest: str
@@ -52,6 +54,8 @@ class ShardSidecar:
     resized_per_source: tuple[int, ...]
     records_read: int
     bytes_read: int
+    encoded_per_source: tuple[int, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+    image_encoders: dict[str, str] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
 
 
 def state_path(folder: str, shard: int, total: int) -> str:

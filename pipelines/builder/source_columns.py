@@ -33,6 +33,7 @@ class SourceColumns:
         planned: rows that the plan asked for.
         clamped: chunks of which a coefficient lay outside the tokenizer's range.
         resized: images that were encoded again.
+        encoded: images that came as pixels, from videos and arrays.
     """
 
     times: list[int] = field(default_factory=list)
@@ -49,6 +50,7 @@ class SourceColumns:
     planned: int = 0
     clamped: int = 0
     resized: int = 0
+    encoded: int = 0
 
     @property
     def rows(self) -> int:

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import BadRecord, Episode, Where
+from fasttok.episodes.frames import Frames
 from fasttok.episodes.index_tables import EpisodeRow
 from fasttok.errors import InputError
 from pipelines import vlm
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.files import filesystem
 from pipelines.datasets.filters import RejectedError
-from pipelines.datasets.opening import open_directory
 from pipelines.datasets.standardize import standardize
+from pipelines.recordings import open_recordings
+from pipelines.recordings.encoded_frames import EncodedFrames
 
 OPEN_FILES = 32  # of the INDEX at a time
 
@@ -33,7 +35,7 @@ class SourceRecord:
         proprio: (T, S) float32 raw units; (1, 0) for vqa and caption.
         prompt: instruction, question, or fixed prompt.
         target: the answer; "" for robots. answers: all that people gave.
-        cameras: slot of the dataset -> T encoded images.
+        cameras: slot of the dataset -> T images, which may not be read yet.
         steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
     """
 
@@ -41,7 +43,7 @@ class SourceRecord:
     proprio: NDArray[np.float32]
     prompt: str
     target: str
-    cameras: dict[str, list[bytes]]
+    cameras: dict[str, Frames]
     steps: NDArray[np.int64]
     answers: tuple[str, ...] = ()
 
@@ -54,7 +56,7 @@ class RecordReader:
         self._entry = facts.entry
         self._group: tuple[tuple[int, int], pa.Table] | None = None
         if facts.recorded:
-            self._directory = open_directory(facts.directory, facts.through)
+            self._recordings = open_recordings(facts.directory, facts.entry, facts.through)
         else:
             self._image = vlm.open_images(self._entry, facts.directory)
 
@@ -67,7 +69,7 @@ class RecordReader:
         return where, indexed["image_length"], self._vlm(where, indexed)
 
     def _robot(self, where: Where) -> SourceRecord | BadRecord:
-        episode: Episode | BadRecord = self._directory.read_at(where.file, where.offset, where.length, where.number)
+        episode: Episode | BadRecord = self._recordings.read_at(where)
         if isinstance(episode, BadRecord):
             return episode
         if -1 not in (where.checksum, episode.where.checksum) and episode.where.checksum != where.checksum:
@@ -88,7 +90,9 @@ class RecordReader:
         nothing = np.zeros((1, 0), np.float32)
         texts = (indexed["language"], indexed["target"])
         answers = tuple(indexed["answers"])
-        return SourceRecord(nothing, nothing, *texts, {"primary": [data]}, np.zeros(1, np.int64), answers)
+        return SourceRecord(
+            nothing, nothing, *texts, {"primary": EncodedFrames([data])}, np.zeros(1, np.int64), answers
+        )
 
     def rows(self, file: int, row: int, records: int) -> Iterator[EpisodeRow]:
         """What the INDEX has of so many neighbours; its row groups are read once as long as they are asked for in order.

@@ -112,6 +112,7 @@ def _resolved(mixture: Mixture, source: Source, dataset: IndexedDataset, files: 
         representation=represent,
         prompts=source.prompts,
         resize=source.resize,
+        encode=source.encode,
         questions=source.questions,
         subtask=source.subtask,
     )

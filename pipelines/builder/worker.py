@@ -25,6 +25,7 @@ from pipelines.builder.shard_job import PLAN, ShardJob, kept_path, load_sources
 from pipelines.builder.sidecar import ShardSidecar, left_sidecar, write_sidecar
 from pipelines.builder.source_columns import SourceColumns, table
 from pipelines.builder.sources import ResolvedSource
+from pipelines.common.encode_image import versions
 from pipelines.common.files import atomic_write, join, write_json
 from pipelines.common.live_counts import LIVE, WORK, Counts, Reporter
 from pipelines.common.random_bits import shuffled
@@ -62,6 +63,7 @@ def materialize_shard(job: ShardJob) -> Counts:
                 stream.write(lines.encode())
         name = shard_name(job.shard, plan.shards)
         written = write_shard(join(job.folder, name), batches(plan, job.shard, build.sources, gathered))
+        encoded = any(own.encoded for own in gathered)
         sidecar = ShardSidecar(
             plan_digest=plan.digest,
             tokenizer=build.tokenizer,
@@ -79,6 +81,8 @@ def materialize_shard(job: ShardJob) -> Counts:
             resized_per_source=tuple(own.resized for own in gathered),
             records_read=read,
             bytes_read=size,
+            encoded_per_source=tuple(own.encoded for own in gathered) if encoded else (),
+            image_encoders=versions() if encoded else {},
         )
         write_sidecar(job.folder, job.shard, plan.shards, sidecar)
         live.add(files=1, rejected=sum(letter.rows for letter in dead))

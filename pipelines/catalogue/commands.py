@@ -15,8 +15,9 @@ from fasttok.errors import InputError, unknown_name
 from pipelines.catalogue import draft_rlds, draft_vlm
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
-from pipelines.drafts import hdf5
+from pipelines.drafts import PROPOSE, hdf5
 from pipelines.drafts.lines import listed
+from pipelines.recordings import format_of
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,11 @@ def run_draft(config: DatasetDraftConfig) -> None:
     """Prints the draft on stdout, what could not be told on stderr.
 
     Raises:
-        InputError: neither an RLDS directory that the raw reader covers, nor HDF5, nor a known layout of questions or captions.
+        InputError: it is none of RLDS that the raw reader covers, LeRobot, HDF5, and the known layouts of questions or captions.
     """
-    if hdf5.is_hdf5(config.directory):
-        proposed = hdf5.propose(config.directory)
+    recorded = "hdf5" if hdf5.is_hdf5(config.directory) else format_of(config.directory)
+    if recorded in PROPOSE:
+        proposed = PROPOSE[recorded](config.directory)
         print(proposed.text, end="")
         if proposed.assumed:
             print("\n".join(listed("guesses", proposed.assumed)))

@@ -5,7 +5,7 @@ import re
 import fsspec
 import pyarrow.parquet as pq
 
-from fasttok.episodes import lerobot
+from fasttok.episodes import lerobot_folder, lerobot_info
 from fasttok.episodes.episode import BadRecord
 from pipelines.check.dataset_findings import DatasetFinding, FoundAt
 from pipelines.check.open_dataset import OpenedDataset
@@ -57,11 +57,11 @@ def check_declared(dataset: OpenedDataset) -> list[DatasetFinding]:
 
 
 def _lerobot(path: str) -> list[DatasetFinding]:
-    info = lerobot.open_info(path)
+    info = lerobot_info.open_info(path)
     filesystem, root = fsspec.core.url_to_fs(path)
     tables = [file for file in filesystem.find(f"{root}/data") if file.endswith(".parquet")]
     findings: list[DatasetFinding] = []
-    where = FoundAt(f"{path}/{lerobot.INFO}")
+    where = FoundAt(f"{path}/{lerobot_info.INFO}")
     if info.total_frames is not None and len(tables) <= MOST_FILES:
         rows = 0
         for file in tables:
@@ -73,7 +73,7 @@ def _lerobot(path: str) -> list[DatasetFinding]:
         if rows != info.total_frames:
             what = f"total_frames is {info.total_frames:,}, the tables in data/ have {rows:,} rows"
             findings.append(DatasetFinding("error", "declared", where, what, TODO["missing"]))
-    lengths = lerobot.episode_lengths(path)
+    lengths = lerobot_folder.episode_lengths(path)
     if info.total_episodes is not None and lengths and len(lengths) != info.total_episodes:
         what = f"total_episodes is {info.total_episodes:,}, meta/ lists {len(lengths):,} episodes"
         findings.append(DatasetFinding("error", "declared", where, what, TODO["undeclared"]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import fsspec
 
-from fasttok.episodes import BadRecord, Episode, arrays, hdf5, lerobot, open_episodes, rlds
+from fasttok.episodes import BadRecord, Episode, arrays, hdf5, lerobot_info, open_episodes, rlds
 from fasttok.episodes.hdf5_file import FAULTS, opened
 from fasttok.episodes.hdf5_layout import TRAIN, contents, folder_split
 from fasttok.errors import InputError
@@ -70,8 +70,8 @@ def open_dataset(path: str) -> OpenedDataset:
     if rlds.is_rlds(path):
         directory = rlds.open_directory(path)
         return OpenedDataset(path, directory.name, "RLDS", tuple(directory.splits), directory.splits, directory)
-    if lerobot.is_lerobot(path):
-        info = lerobot.open_info(path)
+    if lerobot_info.is_lerobot(path):
+        info = lerobot_info.open_info(path)
         return OpenedDataset(path, _last(path), f"LeRobot {info.codebase_version}", tuple(info.splits) or ("train",))
     episodes = open_episodes(path)  # says what it expects if it is nothing of all that
     files = hdf5.files_below(path)

@@ -2,21 +2,18 @@
 
 import io
 import platform
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common import images
 from fasttok.errors import InputError, require, unknown_name
-from mixtures.spec import Resize
+from mixtures.spec import IMAGE_FORMATS, ImageFormat, Resize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ImageFormat = Literal["jpeg", "png", "webp"]
-"""How pixels are encoded. PNG loses nothing; JPEG and WebP lose what their quality says."""
-IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 QUALITY = 95
 
 

@@ -5,7 +5,7 @@ time may be a copy, so its contents are compared, as cheaply as its kind allows:
 
     frames   TFRecord files: the length and the checksum of every record, which stand around its data; the data are not read
     bytes    other local files: all bytes of up to 64 MiB, else 1024 pieces of 64 KiB, evenly spread, the first and last included
-    ends     files of other stores: the first and the last 64 KiB
+    ends     files of other stores, and videos: the first and the last 64 KiB
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from pipelines.common.files import filesystem, is_local
 CHECKSUMS = ("md5Hash", "crc32c", "content_md5", "blob_id")  # of the contents: a copy keeps them
 VERSIONS = (*CHECKSUMS, "ETag", "etag", "generation")
 TIMES = ("mtime", "updated", "LastModified", "last_modified", "modified", "created")
+VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 PIECE, PIECES = 1 << 16, 1 << 10
 
 
@@ -40,7 +41,7 @@ class SourceStamp:
     contents: str = ""
 
 
-UNKNOWN = SourceStamp()
+UNKNOWN = SourceStamp()  # of a file that is not there
 
 
 def stamp_file(file: str) -> SourceStamp:
@@ -66,10 +67,10 @@ def with_contents(stamp: SourceStamp, file: str, records: bool) -> SourceStamp:
         file: its path or URL.
         records: whether it is a TFRecord file.
     """
-    if stamp.version:
+    if stamp.version or stamp == UNKNOWN:
         return stamp
     fs, _ = filesystem(file)
-    kind = "ends" if not is_local(fs) else "frames" if records else "bytes"
+    kind = "ends" if not is_local(fs) or file.endswith(VIDEOS) else "frames" if records else "bytes"
     return replace(stamp, contents=_contents(kind, file, stamp.size))
 
 
@@ -78,7 +79,9 @@ def difference(stamp: SourceStamp, file: str) -> tuple[str, str] | None:
     try:
         now = stamp_file(file)
     except FileNotFoundError:
-        return f"a file of {stamp.size:,} bytes", "none"
+        return None if stamp == UNKNOWN else (f"a file of {stamp.size:,} bytes", "none")
+    if stamp == UNKNOWN:
+        return "no such file", f"a file of {now.size:,} bytes"
     if now.size != stamp.size:
         return f"{stamp.size:,} bytes", f"{now.size:,} bytes"
     if stamp.version and now.version and stamp.version.split("=")[0] == now.version.split("=")[0]:

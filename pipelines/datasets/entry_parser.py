@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from fasttok.common import json_files
 from fasttok.common.kinds import CAMERA_SLOTS, KINDS
-from fasttok.episodes.dataset_entry import LANGUAGE_FORMATS, DatasetEntry
+from fasttok.episodes.dataset_entry import LANGUAGE_FORMATS, RECORDING_FORMATS, DatasetEntry
 from fasttok.errors import unknown_name
 from mixtures.yaml_lines import Keys, loads
 from mixtures.yaml_values import CheckedValues
@@ -123,8 +123,13 @@ def _check_cameras(keys: Keys, reader: CheckedValues) -> None:
 
 def _check_robot(keys: Keys, reader: CheckedValues) -> None:
     """Refuses keys of other entries, and asks for those that a robot's must have."""
-    for key in sorted(({"format"} | OWN) & set(keys)):
+    for key in sorted(OWN & set(keys)):
         raise reader.error(keys, key, f"{key!r} is a key of vqa and caption entries, not of robot ones")
-    for key in ("cameras", "action"):
-        if not keys.get(key) and not keys.get("exclude"):
-            raise reader.error(keys, key, f"a robot entry needs the key {key!r}")
+    if "format" in keys:
+        reader.choice(keys, "format", RECORDING_FORMATS, RECORDING_FORMATS[0])
+    if keys.get("exclude"):
+        return
+    if "cameras" not in keys:
+        raise reader.error(keys, "cameras", "a robot entry needs the key 'cameras'; {} if there are none")
+    if not keys.get("action"):
+        raise reader.error(keys, "action", "a robot entry needs the key 'action'")

@@ -26,6 +26,31 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
     Raises:
         InputError: none found, or the one found is wrong.
     """
+    own = own_entry(directory, dataset, extra)
+    if own is not None:
+        return own
+    known = packaged()
+    if dataset in known:
+        return parse_entry(known[dataset], f"pipelines/datasets/entries/{dataset}.yaml")
+    close = difflib.get_close_matches(dataset, known, n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else "."
+    raise InputError(
+        f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft {directory}; "
+        f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
+    )
+
+
+def own_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> DatasetEntry | None:
+    """The entry that a user wrote: one of --entries, or the folder's dataset.yaml; None if there is neither.
+
+    Args:
+        directory: path or URL of the dataset.
+        dataset: its name.
+        extra: YAML files or folders of them, which come first.
+
+    Raises:
+        InputError: the one found is wrong.
+    """
     for place in extra:
         path = Path(place)
         if not path.exists():
@@ -42,15 +67,7 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
     if stores.kind_at(filesystem, f"{root}/{OWN_ENTRY}") == "file":
         where = f"{directory}/{OWN_ENTRY}"
         return _placed(parse_entry(decoded(filesystem.cat_file(f"{root}/{OWN_ENTRY}"), where), where), directory)
-    known = packaged()
-    if dataset in known:
-        return parse_entry(known[dataset], f"pipelines/datasets/entries/{dataset}.yaml")
-    close = difflib.get_close_matches(dataset, known, n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else "."
-    raise InputError(
-        f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft {directory}; "
-        f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
-    )
+    return None
 
 
 def _placed(entry: DatasetEntry, folder: str) -> DatasetEntry:

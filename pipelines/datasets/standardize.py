@@ -14,10 +14,11 @@ from fasttok.actions.rotations import width as rotation_width
 from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode, as_float
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
-from pipelines.common.image_headers import check_header
+from fasttok.episodes.frames import Frames
 from pipelines.datasets.filters import RejectedError, check_success, check_texts, wanted_steps
 from pipelines.datasets.grippers import opening
 from pipelines.datasets.keep_ranges import kept_steps
+from pipelines.recordings.encoded_frames import EncodedFrames
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class StandardEpisode:
         action: (T, D) float32 in raw units.
         proprio: (T, S) float32 in raw units.
         language: instruction, "" if there is none.
-        cameras: slot -> T encoded images.
+        cameras: slot -> T images, which may not be read yet.
         steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
         widths: columns that each piece of the action and of the proprio took.
         left_out: how many steps were left out, by reason.
@@ -37,7 +38,7 @@ class StandardEpisode:
     action: NDArray[np.float32]
     proprio: NDArray[np.float32]
     language: str
-    cameras: dict[str, list[bytes]]
+    cameras: dict[str, Frames]
     steps: NDArray[np.int64]
     widths: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     left_out: dict[str, int] = field(default_factory=dict)
@@ -68,22 +69,30 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
     kept = kept_steps(entry.keep_ranges, episode)[first:]
     wanted = wanted_steps(entry.filters, action[first:], encodings(entry.action, action_widths), kept)
     steps = first + np.flatnonzero(wanted)
-    cameras: dict[str, list[bytes]] = {}
+    cameras: dict[str, Frames] = {}
     for slot, feature in entry.cameras.items():
-        images = _feature(episode, feature)
-        if not isinstance(images, list):
-            raise RejectedError("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
-        cameras[slot] = [images[step] for step in steps.tolist()]
-        for step, image in zip(steps.tolist(), cameras[slot], strict=True):
-            problem = check_header(image) if isinstance(image, bytes) else "not one image"
-            if problem:
-                raise RejectedError("image", f"camera {slot} ({feature}), step {step}: {problem}")
+        cameras[slot] = _camera(episode, slot, feature).take(steps)
+        problem = cameras[slot].check()
+        if problem:
+            later = feature in episode.frames  # frames that are read later name their camera and file
+            name = f"camera {slot}" if later else f"camera {slot} ({feature})"
+            raise RejectedError("video" if later else "image", f"{name}: {problem}")
     outside = int((~kept).sum())
     left_out = {"first": first, "idle": len(wanted) - len(steps) - outside, "keep_ranges": outside}
     counts = {reason: count for reason, count in left_out.items() if count}
     return StandardEpisode(
         action[steps], proprio[steps], language, cameras, steps, (action_widths, proprio_widths), counts
     )
+
+
+def _camera(episode: Episode, slot: str, feature: str) -> Frames:
+    """All images of a camera."""
+    if feature in episode.frames:
+        return episode.frames[feature]
+    images = _feature(episode, feature)
+    if not isinstance(images, list):
+        raise RejectedError("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
+    return EncodedFrames(images)
 
 
 def encodings(pieces: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[Encoding]:
@@ -133,7 +142,8 @@ def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDAr
 
 def _feature(episode: Episode, name: str) -> NDArray[Any] | list[bytes]:
     if name not in episode.steps:
-        raise RejectedError("features", f"no step feature {name}; there are {', '.join(sorted(episode.steps))}")
+        there = ", ".join(sorted({*episode.steps, *episode.frames}))
+        raise RejectedError("features", f"no step feature {name}; there are {there}")
     return episode.steps[name]
 
 

@@ -1,1 +1,39 @@
-"""First entries for datasets that have none."""
+"""First entries for datasets that have none; `drafted` gives one that can be used, or asks what it must know."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
+from fasttok.errors import InputError
+from pipelines.datasets.entry_parser import parse_entry
+from pipelines.drafts import hdf5, lerobot
+from pipelines.drafts.draft import Draft
+
+logger = logging.getLogger(__name__)
+PROPOSE: dict[RecordingFormat, Callable[[str], Draft]] = {"lerobot": lerobot.propose, "hdf5": hdf5.propose}
+
+
+def drafted(directory: str, found: RecordingFormat) -> DatasetEntry:
+    """An entry for a dataset that has none; says what it assumed.
+
+    Args:
+        directory: path or URL of the dataset.
+        found: its format.
+
+    Raises:
+        InputError: only its owner can say what its actions are.
+    """
+    draft = PROPOSE[found](directory)
+    asked = [question for question in draft.questions if not question.startswith("control_hz")]  # a flag may say it
+    if asked:
+        raise InputError(
+            f"{directory} has no entry that says what its features mean, and its files leave open:\n  "
+            + "\n  ".join(asked)
+            + f"\nWrite a draft, answer them in it, and run the same command again: fasttok-pipelines datasets draft {directory} "
+            f"> {directory}/dataset.yaml"
+        )
+    for line in draft.assumed:
+        logger.warning("assumed: %s", line)
+    entry = parse_entry(draft.text, f"the draft for {directory}")
+    return replace(entry, guesses=draft.assumed)

@@ -1,7 +1,7 @@
 """STEM.summary.json: what one job of `index` came to. It is written last, so it says that the job's other files are whole."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fasttok.common import json_files
 from pipelines.common.files import filesystem, read_json, write_json
@@ -27,6 +27,7 @@ class FileSummary:
         widths: that were seen, each once; robots only.
         digest: of what the job's Parquet files hold.
         contents: of the source file's stamp; "" if they need not be known, or another job of the file has them.
+        others: the same of the job's other files.
     """
 
     stamp: str
@@ -40,6 +41,7 @@ class FileSummary:
     widths: tuple[Widths, ...]
     digest: str
     contents: str
+    others: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
 
 
 def save_summary(job: IndexJob, summary: FileSummary) -> None:

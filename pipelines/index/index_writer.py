@@ -71,7 +71,7 @@ class IndexWriter:
         length, action_dim = standard.action.shape
         row = self._row(record.where, length, standard.language)
         row["cameras"] = sorted(standard.cameras)
-        row["image_bytes"] = sum(len(image) for images in standard.cameras.values() for image in images)
+        row["image_bytes"] = sum(frames.size() for frames in standard.cameras.values())
         row["action_dim"], row["proprio_dim"] = action_dim, standard.proprio.shape[1]
         self._add(row)
         for values in (standard.steps, standard.action, standard.proprio):
@@ -117,8 +117,8 @@ class IndexWriter:
         self._append("rejected", row)
         self._digest({**row, "detail": ""})
 
-    def summary(self, contents: str) -> FileSummary:
-        """What the file came to; `contents` is that of its stamp."""
+    def summary(self, contents: str, others: tuple[str, ...] = ()) -> FileSummary:
+        """What the file came to; `contents` is that of its stamp, `others` those of the job's other files."""
         return FileSummary(
             stamp=self.job.stamp,
             read=self.read,
@@ -131,6 +131,7 @@ class IndexWriter:
             widths=tuple(sorted(self.widths)),
             digest=self._sha.hexdigest(),
             contents=contents,
+            others=others,
         )
 
     def _row(self, where: Where, steps: int, language: str) -> EpisodeRow:

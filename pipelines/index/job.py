@@ -29,6 +29,7 @@ class IndexJob:
         stop: one past its last, None for the rest of the file.
         first: number of the range's first record.
         found: the source file's stamp when the job was made.
+        others: other files that the job reads, and their stamps; one that is not there has an unknown stamp.
     """
 
     out: str
@@ -42,6 +43,7 @@ class IndexJob:
     stop: int | None = None
     first: int = 0
     found: SourceStamp = UNKNOWN
+    others: tuple[tuple[str, SourceStamp], ...] = ()
 
     @property
     def base(self) -> str:
@@ -72,7 +74,8 @@ class DatasetSource:
     @property
     def in_records(self) -> bool:
         """Whether its files are TFRecord files."""
-        return not self.through and (self.entry.kind == "robot" or self.entry.format == "tfds")
+        robots = self.entry.kind == "robot" and self.entry.recording_format == "rlds"
+        return not self.through and (robots or self.entry.format == "tfds")
 
     @property
     def digest(self) -> str:
@@ -104,4 +107,5 @@ def save_jobs(out: str, jobs: Iterable[IndexJob]) -> None:
 def list_jobs(out: str) -> Iterator[IndexJob]:
     """The jobs that the driver left in this INDEX."""
     for row in read_json(join(out, WORK, JOBS), "the jobs of an INDEX in the making"):
-        yield IndexJob(out=out, **{**row, "found": SourceStamp(**row["found"])})
+        others = tuple((file, SourceStamp(**stamp)) for file, stamp in row["others"])
+        yield IndexJob(out=out, **{**row, "found": SourceStamp(**row["found"]), "others": others})

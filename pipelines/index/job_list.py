@@ -10,17 +10,19 @@ from fasttok.common import json_files
 from fasttok.common.names import plain_name
 from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
-from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.dataset_entry import RECORDING_FORMATS, DatasetEntry, RecordingFormat
 from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.errors import InputError
-from pipelines import vlm
+from pipelines import recordings, vlm
 from pipelines.common.files import filesystem, join, read_json
 from pipelines.common.side_by_side import side_by_side
-from pipelines.common.source_stamp import SourceStamp, stamp_file, with_contents
-from pipelines.datasets.find_entry import OWN_ENTRY, find_entry
+from pipelines.common.source_stamp import UNKNOWN, SourceStamp, stamp_file, with_contents
+from pipelines.datasets.find_entry import OWN_ENTRY, find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
+from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
+from pipelines.recordings import Part
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
@@ -36,7 +38,7 @@ class DirectoryContents:
         name: of the dataset.
         entry: what its features mean.
         through: "" for the raw reader, else why it is read through TFDS.
-        files: split -> files.
+        parts: split -> what its jobs read.
         made_from: contents of the JSON files that say how to read them, for stamps.
         described: paths of these files.
     """
@@ -44,7 +46,7 @@ class DirectoryContents:
     name: str
     entry: DatasetEntry
     through: str
-    files: dict[str, list[str]]
+    parts: dict[str, list[Part]]
     made_from: list[Any]
     described: list[str] = field(default_factory=list)
 
@@ -60,20 +62,21 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
     Raises:
         InputError: not a dataset, no entry, none of the asked splits, or files that are not what the entry says.
     """
-    contents = _in_tfds(directory, config) if rlds.is_rlds(directory) else _in_folder(directory, config)
+    contents = _contents(directory, config)
     plain_name(contents.name, "dataset name", directory)
-    for split in contents.files:
+    for split in contents.parts:
         plain_name(split, "split", directory)
-    chosen = [split for split in contents.files if not config.splits or split in config.splits]
+    chosen = [split for split in contents.parts if not config.splits or split in config.splits]
     if not chosen:
         raise InputError(
-            f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.files)}"
+            f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.parts)}"
         )
     entry = with_ranges(usable(contents.entry, config.control_hz), config.keep_ranges)
     beside = [("", file) for file in contents.described]
     if entry.format == "vqav2":
         beside += [(split, join(directory, entry.annotations[split])) for split in chosen]
-    stamps = _stamps([*(file for _, file in beside), *(file for split in chosen for file in contents.files[split])])
+    parts = [part for split in chosen for part in contents.parts[split]]
+    stamps = _stamps([*(file for _, file in beside), *(f for part in parts for f in (part.file, *part.made_of))])
     stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)
     settings = _digest([FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from])
@@ -82,29 +85,57 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         if entry.kind != "robot":
             _check_images(entry, directory, split)
         number = 0
-        for file in contents.files[split]:
-            also = [stamp for of, _, stamp in stamped if of == split]
-            stamp = _digest([settings, *(json_files.encode(one) for one in (stamps[file], *also))])
-            robot: list[vlm.Range] = [(0, None, 0)]
-            ranges = robot if entry.kind == "robot" else vlm.ranges(vlm.SourceFile(entry, directory, split, file))
-            for start, stop, first in ranges:
+        for part in contents.parts[split]:
+            others = tuple((file, stamps[file]) for file in part.made_of)
+            also = [stamp for of, _, stamp in stamped if of == split] + [stamp for _, stamp in others]
+            of_part = [part.digest] if part.digest else []
+            stamp = _digest([settings, *(json_files.encode(one) for one in (stamps[part.file], *also)), *of_part])
+            for start, stop, first in _ranges(entry, directory, split, part):
                 jobs.append(
                     IndexJob(
                         out=out,
                         dataset=contents.name,
                         split=split,
-                        file=file,
-                        stem=_stem(file, number),
+                        file=part.file,
+                        stem=_stem(part.file, number),
                         stamp=stamp,
                         source=source.digest,
                         start=start,
                         stop=stop,
                         first=first,
-                        found=stamps[file],
+                        found=stamps[part.file],
+                        others=others,
                     )
                 )
                 number += 1
     return source, jobs
+
+
+def _ranges(entry: DatasetEntry, directory: str, split: str, part: Part) -> list[vlm.Range]:
+    """How a part is cut into jobs: a robot's is one, files of questions are cut by their size."""
+    if entry.kind == "robot":
+        return [(part.start, part.stop, 0)]
+    return vlm.ranges(vlm.SourceFile(entry, directory, split, part.file))
+
+
+def _contents(directory: str, config: IndexConfig) -> DirectoryContents:
+    found = recordings.format_of(directory)
+    if found == "rlds":
+        return _in_tfds(directory, config)
+    return _in_folder(directory, config) if found is None else _recorded(directory, found, config)
+
+
+def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> DirectoryContents:
+    """Robot episodes that are no RLDS: the entry is the user's, or drafted from the files if they say enough."""
+    name = directory.rstrip("/").rsplit("/", 1)[-1]
+    entry = own_entry(directory, name, config.entries) or drafted(directory, found)
+    if entry.kind != "robot":
+        return _in_folder(directory, config)
+    if entry.format in RECORDING_FORMATS and entry.format != found:
+        raise InputError(f"{directory} holds {found} files; its entry says format: {entry.format}")
+    entry = replace(entry, format=found)
+    opened = recordings.open_recordings(directory, entry)
+    return DirectoryContents(entry.name, entry, "", opened.parts(), [], list(opened.described()))
 
 
 def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
@@ -121,7 +152,8 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
             )
     described = [f"{directory}/{name}" for name in DESCRIPTIONS]
     made_from = [read_json(file, "TFDS's") for file in described]
-    return DirectoryContents(opened.name, entry, opened.through, opened.splits, made_from, described)
+    parts = {split: [Part(file) for file in files] for split, files in opened.splits.items()}
+    return DirectoryContents(opened.name, entry, opened.through, parts, made_from, described)
 
 
 def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
@@ -139,8 +171,8 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     entry = find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
     if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
         _check_whole(directory, entry=True)
-    files = {split: _matching(directory, split, pattern) for split, pattern in entry.splits.items()}
-    return DirectoryContents(entry.name, entry, "", files, [])
+    parts = {split: [Part(file) for file in _matching(directory, split, of)] for split, of in entry.splits.items()}
+    return DirectoryContents(entry.name, entry, "", parts, [])
 
 
 def _check_whole(directory: str, entry: bool) -> None:
@@ -246,12 +278,13 @@ def _digest(value: Any) -> str:
 
 
 def _stamps(files: list[str]) -> dict[str, SourceStamp]:
-    """The stamp of each file.
+    """The stamp of each file; one that is missing has an unknown one, and its records are dead letters."""
+    every = list(dict.fromkeys(files))
+    return dict(zip(every, side_by_side(_stamp, every), strict=True))
 
-    Raises:
-        InputError: one is missing.
-    """
+
+def _stamp(file: str) -> SourceStamp:
     try:
-        return dict(zip(files, side_by_side(stamp_file, files), strict=True))
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename or error} does not exist any more; was the dataset moved?") from None
+        return stamp_file(file)
+    except FileNotFoundError:
+        return UNKNOWN

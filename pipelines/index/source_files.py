@@ -21,7 +21,9 @@ def save_sources(
     """
     files = [StampedFile(source.dataset, *beside) for source in sources for beside in source.beside]
     for job in jobs:
+        summary = summaries[job.base]
         if not job.first:
-            stamp = replace(job.found, contents=summaries[job.base].contents)
-            files.append(StampedFile(job.dataset, job.split, job.file, stamp))
-    write_table(out, files)
+            files.append(StampedFile(job.dataset, job.split, job.file, replace(job.found, contents=summary.contents)))
+        for (file, stamp), contents in zip(job.others, summary.others, strict=True):
+            files.append(StampedFile(job.dataset, job.split, file, replace(stamp, contents=contents)))
+    write_table(out, list(dict.fromkeys(files)))

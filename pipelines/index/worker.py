@@ -11,11 +11,11 @@ from pipelines.common.files import join
 from pipelines.common.live_counts import LIVE, WORK, Counts, Reporter
 from pipelines.common.source_stamp import with_contents
 from pipelines.datasets.filters import RejectedError
-from pipelines.datasets.opening import open_directory
 from pipelines.datasets.standardize import standardize
 from pipelines.index.file_summary import save_summary
 from pipelines.index.index_writer import IndexWriter
 from pipelines.index.job import DatasetSource, IndexJob, load_source
+from pipelines.recordings import Part, open_recordings
 
 
 def index_file(job: IndexJob) -> Counts:
@@ -38,7 +38,8 @@ def index_file(job: IndexJob) -> Counts:
                     live.add(bytes=len(record.data))
                 live.add(records=1, bytes=max(record.where.length, 0))
         contents = "" if job.first else with_contents(job.found, job.file, source.in_records).contents
-        save_summary(job, out.summary(contents))
+        others = tuple(with_contents(stamp, file, False).contents for file, stamp in job.others)
+        save_summary(job, out.summary(contents, others))
         live.add(files=1)
     return live.total
 
@@ -46,6 +47,7 @@ def index_file(job: IndexJob) -> Counts:
 def records(job: IndexJob, source: DatasetSource) -> Iterator[Episode | vlm.VlmRecord | BadRecord]:
     """What a job reads."""
     if source.entry.kind == "robot":
-        return open_directory(source.directory, source.through).read_file(job.file, source.verify)
+        opened = open_recordings(source.directory, source.entry, source.through)
+        return opened.read(Part(job.file, job.start, job.stop), source.verify)
     file = vlm.SourceFile(source.entry, source.directory, job.split, job.file)
     return vlm.read(file, (job.start, job.stop, job.first))

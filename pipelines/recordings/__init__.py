@@ -1,1 +1,35 @@
-"""Robot recordings of every format with their images, one file a format."""
+"""Robot recordings of every format with their images, one file a format; `open_recordings` is the way in."""
+
+from collections.abc import Callable
+
+from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
+from fasttok.episodes.lerobot_info import is_lerobot
+from fasttok.episodes.rlds import is_rlds
+from pipelines.recordings.lerobot import LerobotRecordings
+from pipelines.recordings.recordings import Part, Recordings
+from pipelines.recordings.rlds import RldsRecordings
+
+__all__ = ["Part", "Recordings", "format_of", "open_recordings"]
+
+SIGNS: dict[RecordingFormat, Callable[[str], bool]] = {"rlds": is_rlds, "lerobot": is_lerobot}
+
+
+def format_of(directory: str) -> RecordingFormat | None:
+    """The format that a directory's files show, None if it is none that is known."""
+    return next((name for name, shows in SIGNS.items() if shows(directory)), None)
+
+
+def open_recordings(directory: str, entry: DatasetEntry, through: str = "") -> Recordings:
+    """A dataset of robot episodes.
+
+    Args:
+        directory: path or URL.
+        entry: says the format.
+        through: why RLDS is read through TFDS, "" for the raw reader.
+
+    Raises:
+        InputError: the files that describe the dataset are missing or damaged.
+    """
+    if entry.recording_format == "lerobot":
+        return LerobotRecordings(directory)
+    return RldsRecordings(directory, through)

@@ -11,7 +11,7 @@ from fasttok.common import json_files
 from fasttok.common.kinds import RecordKind
 from fasttok.common.names import relative_path
 from fasttok.errors import InputError
-from mixtures.spec import Resize
+from mixtures.spec import ImageEncoding, Resize
 from pipelines.common.files import join, read_json, write_json
 
 FORMAT_VERSION = 2
@@ -64,6 +64,7 @@ class SourceFacts:
         prompts: templates, of which each row takes one; () for the instruction as it is.
         resize: what images were resized to, None for the very bytes of the dataset.
         questions: what was asked about a robot's episodes instead of taking their actions; () for nothing.
+        encode: how frames of videos and arrays were written, None for JPEG.
         subtask: whether `target` of robot rows says what the robot is doing. The first files of this format lack the key.
     """
 
@@ -88,6 +89,7 @@ class SourceFacts:
     resize: Resize | None
     questions: tuple[str, ...]
     subtask: bool = False
+    encode: ImageEncoding | None = field(default=None, metadata=json_files.IF_NOT_DEFAULT)
 
     @property
     def robot(self) -> bool:
@@ -117,6 +119,7 @@ class ManifestSource(SourceFacts):
         left_out: records that its filters left out, by filter.
         capped: whether max_epochs kept the quota below the share.
         images_resized: images that were encoded again.
+        images_encoded: images that came as pixels, from videos and arrays.
         clamped_chunks: chunks of which a coefficient lay outside the tokenizer's range.
         mean_action_tokens: FAST ids of a row on average, None without actions.
     """
@@ -131,6 +134,7 @@ class ManifestSource(SourceFacts):
     images_resized: int
     clamped_chunks: int
     mean_action_tokens: float | None
+    images_encoded: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ class Manifest:
         counts: rows of all sources together.
         phases: samples planned of each source in each phase of a curriculum, (phases, sources); one phase without any.
         format_version: of this file.
+        image_encoders: what decided the bytes of the images that came as pixels: library -> version; {} if there are none.
     """
 
     sources: dict[str, ManifestSource]
@@ -190,6 +195,7 @@ class Manifest:
     counts: RowCounts
     phases: tuple[tuple[int, ...], ...] = ()
     format_version: int = field(default=FORMAT_VERSION)
+    image_encoders: dict[str, str] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
 
     @property
     def num_rows(self) -> int:

@@ -44,7 +44,7 @@ READERS: dict[VlmFormat, FormatReader] = {
     "webdataset": webdataset,
     "tfds": tfds,
 }
-IN_ARCHIVES: dict[VlmFormat, ImageReader] = {"parquet": parquet, "webdataset": webdataset, "tfds": tfds}
+IN_ARCHIVES: dict[str, ImageReader] = {"parquet": parquet, "webdataset": webdataset, "tfds": tfds}
 
 
 def reader(entry: DatasetEntry) -> FormatReader:

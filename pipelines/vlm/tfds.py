@@ -13,7 +13,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
-from pipelines.datasets.opening import open_raw
+from pipelines.recordings.rlds import open_raw
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.image_files import ReadImage, check_image
 from pipelines.vlm.record import ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts

@@ -9,9 +9,9 @@ from PIL import Image
 
 from fasttok.common.images import UndecodableError
 from fasttok.errors import InputError
-from mixtures.spec import Resize
+from mixtures.spec import IMAGE_FORMATS, ImageFormat, Resize
 from pipelines.builder.resize import resized
-from pipelines.common.encode_image import IMAGE_FORMATS, ImageFormat, encode, versions
+from pipelines.common.encode_image import encode, versions
 from pipelines.common.image_headers import check_header, format_of, image_size
 from pipelines.look.row_summary import describe_image
 from pipelines.shards.decode_images import ImageDecoder

@@ -1,0 +1,48 @@
+"""Images that are encoded already, as RLDS and tables of LeRobot hold them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.episodes.frames import Frame
+from pipelines.common.image_headers import check_header
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrames:
+    """Encoded images, passed on as they are.
+
+    Attributes:
+        images: one a step.
+        numbers: of the steps in the stored episode, for messages; 0, 1, 2 ... by default.
+    """
+
+    images: Sequence[Any]
+    numbers: Sequence[int] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def check(self) -> str:
+        """The first image that is none, or of which the header is damaged."""
+        for step, image in zip(self.numbers or range(len(self.images)), self.images, strict=True):
+            problem = check_header(image) if isinstance(image, bytes) else "not one image"
+            if problem:
+                return f"step {step}: {problem}"
+        return ""
+
+    def take(self, steps: NDArray[np.integer[Any]]) -> "EncodedFrames":
+        """The images of some steps."""
+        at = steps.tolist()
+        return EncodedFrames([self.images[i] for i in at], [self.numbers[i] for i in at] if self.numbers else at)
+
+    def size(self) -> int:
+        """Bytes of all images."""
+        return sum(map(len, self.images))
+
+    def read(self) -> Iterator[Frame]:
+        """The images."""
+        yield from self.images
