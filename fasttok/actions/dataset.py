@@ -357,8 +357,10 @@ class Dataset:
             raise InputError(
                 "--relative: no dim of the actions is absolute, so none can be relative to the state; leave it out"
             )
-        if config.embodiments != "together":
-            self._compare_sizes()
+        for difference in self._size_differences():
+            if config.embodiments != "together":
+                raise difference
+            logger.warning("%s", str(difference).split(";")[0])
         if not every:
             for group in self.groups.values():
                 group.hold_out()
@@ -450,13 +452,13 @@ class Dataset:
             if why:
                 raise _not_one(name, other, recording, why)
 
-    def _compare_sizes(self) -> None:
-        """Refuses embodiments whose recordings have other units."""
+    def _size_differences(self) -> Iterator[InputError]:
+        """What is wrong with embodiments whose recordings have other units."""
         for name, every in self._recordings.items():
             for one, other in itertools.combinations(every.values(), 2):
                 why = "" if name in self._known else size_difference(one, other)
                 if why:
-                    raise _not_one(name, one, other, f"{why} (if they do not, use --embodiments together)")
+                    yield _not_one(name, one, other, f"{why} (if they do not, use --embodiments together)")
 
 
 def _not_one(name: str, one: Recording, other: Recording, why: str) -> InputError:

@@ -147,9 +147,9 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
             raise
         more = f"; and {len(far) - SHOWN} more dims" if len(far) > SHOWN else ""
         raise InputError(
-            f"{'; '.join(far[:SHOWN])}{more}. No vocabulary is made with such values ({str(error).split(';')[0]}). If they are "
-            "glitches, repair or remove the episodes, or fit with --clip, which cuts values to the usual range of their dim and "
-            "counts them; else raise --vocab-size or lower --scale"
+            f"{'; '.join(far[:SHOWN])}{more}. No vocabulary is made with such values ({str(error).split(';')[0]}). If these are "
+            "glitches, repair or remove the episodes, or fit with --clip (in `build`: --fit-clip), which cuts values to the "
+            "usual range of their dim and counts them; else raise --vocab-size or lower --scale"
         ) from None
     return replace(fitted, state_stats=state_stats)
 

@@ -71,10 +71,18 @@ def place_tokenizer(
     mixture: Mixture,
     facts: list[ResolvedSource],
     index: str,
-    given: ActionTokenizer | None,
+    given: ActionTokenizer | FitConfig,
     holdings: Mapping[str, Holding],
 ) -> str | None:
     """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
+
+    Args:
+        out: SHARDS.
+        mixture: names the tokenizer, for messages.
+        facts: the sources.
+        index: the INDEX.
+        given: the tokenizer, or how to fit one.
+        holdings: source -> what the INDEX has of it.
 
     Returns:
         Its fingerprint, None without robot sources.
@@ -88,23 +96,37 @@ def place_tokenizer(
     fs, path = filesystem(folder)
     if kind_at(fs, join(path, CONFIG_LAST)):
         placed = load_tokenizer(folder)
-        if given is not None and given.fingerprint != placed.fingerprint:
+        if isinstance(given, FitConfig):
+            _check_fitted_so(out, placed, given)
+        elif given.fingerprint != placed.fingerprint:
             raise InputError(
                 f"{out} was begun with tokenizer {placed.fingerprint}, {mixture.tokenizer} is {given.fingerprint}; resume with"
                 " the same tokenizer, or pass --overwrite"
             )
         return placed.fingerprint
-    if given is not None:
+    if isinstance(given, ActionTokenizer):
         copy_tokenizer(mixture.tokenizer, folder)
         return given.fingerprint
-    fitted = fit_on_index(facts, index, holdings)
+    fitted = fit_on_index(facts, index, holdings, given)
     with tempfile.TemporaryDirectory() as temporary:
         fitted.save(join(temporary, TOKENIZER))
         copy_tokenizer(join(temporary, TOKENIZER), folder)
     return fitted.fingerprint
 
 
-def fit_on_index(facts: list[ResolvedSource], index: str, holdings: Mapping[str, Holding]) -> ActionTokenizer:
+def _check_fitted_so(out: str, placed: ActionTokenizer, wanted: FitConfig) -> None:
+    """Refuses to go on with a tokenizer that was fitted in another way."""
+    other = "constant" if wanted.constants == "low" else "constant_low"
+    every = placed.stats.values()
+    if any(stats.clip != wanted.clip or other in stats.normalized_by for stats in every):
+        raise InputError(
+            f"{out} was begun with other --fit-constants or --fit-clip; resume with the same ones, or pass --overwrite"
+        )
+
+
+def fit_on_index(
+    facts: list[ResolvedSource], index: str, holdings: Mapping[str, Holding], config: FitConfig
+) -> ActionTokenizer:
     """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns.
 
     Episodes that every source's filters leave out are not seen, so what is held out by a filter stays held out.
@@ -126,13 +148,16 @@ def fit_on_index(facts: list[ResolvedSource], index: str, holdings: Mapping[str,
     )
     represent = {str(s.embodiment): s.representation for s in robots if s.representation}
     horizons = {str(source.embodiment): source.horizon for source in reversed(robots)}
-    return fit_tokenizer(
+    tok, report = fit_tokenizer(
         episodes,
-        FitConfig(embodiments="together"),
+        config,
         represent,
         horizons,
         lambda merges: track(merges, "learning merges", unit="merges"),
-    )[0]
+    )
+    for line in report.notes():
+        logger.warning("tokenizer: %s", line)
+    return tok
 
 
 def _wanted(rows: Mapping[tuple[str, int], set[int]], dataset: str, file: int) -> set[int] | None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from fasttok.actions.dim_ranges import Constants
+
 
 @dataclass(frozen=True)
 class BuildConfig:
@@ -37,3 +39,7 @@ class BuildConfig:
     """Print the plan and stop."""
     json: bool = False
     """Print the summary as JSON on stdout."""
+    fit_constants: Constants = "zero"
+    """With `--tokenizer fit`, as `fasttok fit --constants`: what dims that never move become."""
+    fit_clip: bool = False
+    """With `--tokenizer fit`, as `fasttok fit --clip`: cut values to the range that maps to [-1, 1], such as glitches."""

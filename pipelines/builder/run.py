@@ -13,6 +13,7 @@ from fasttok.common import json_files
 from fasttok.common.console import emit_json, log
 from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
+from fasttok.fitting.fit import FitConfig
 from mixtures.index_sizes import Holding
 from mixtures.registry import load_mixture
 from mixtures.spec import Mixture, with_overrides
@@ -72,6 +73,10 @@ def check_inputs(config: BuildConfig) -> CheckedInputs:
     if config.resume and config.overwrite:
         raise InputError("--resume keeps what is there and --overwrite removes it; give one of them")
     mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer, config.seed)
+    if mixture.tokenizer != "fit" and (config.fit_clip or config.fit_constants != "zero"):
+        raise InputError(
+            f"--fit-constants and --fit-clip are for --tokenizer fit; the tokenizer {mixture.tokenizer} was fitted already"
+        )
     if mixture.index is None:
         raise InputError(f"mixture {mixture.name!r} names no index; pass --index INDEX")
     index = absolute(mixture.index)
@@ -119,7 +124,10 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     with place.replacing() as under_way:
         remove(join(out, NAME))  # the manifest says "finished", and comes back when that is true again
         save_plan(join(out, PLAN), plan, inputs.placed)
-        fingerprint = place_tokenizer(out, inputs.mixture, inputs.sources, inputs.index, inputs.tok, inputs.holdings)
+        fit = FitConfig(embodiments="together", constants=config.fit_constants, clip=config.fit_clip)
+        fingerprint = place_tokenizer(
+            out, inputs.mixture, inputs.sources, inputs.index, inputs.tok or fit, inputs.holdings
+        )
         save_sources(out, BuildSources(fingerprint, tuple(inputs.sources)), inputs.index)
         read_sidecars = partial(each_shard, plan, lambda k: left_sidecar(out, k, plan, fingerprint))
         left = {k for k, sidecar in enumerate(read_sidecars()) if sidecar is not None} if config.resume else set()

@@ -61,6 +61,11 @@ def test_what_tasks_change_is_one_embodiment() -> None:
     assert groups(FIRST, recording(dataset="b")) == {"arm": 10}  # names that are not recorded contradict nothing
 
 
+def test_together_says_that_units_differ(caplog: pytest.LogCaptureFixture) -> None:
+    assert groups(FIRST, OTHERS["degrees"][0], embodiments="together")
+    assert "their units seem to differ" in caplog.text
+
+
 def test_together_trusts_the_name_but_not_two_frequencies() -> None:
     assert groups(FIRST, recording(30, dataset="b"), embodiments="together") == {"arm": 10}
     with pytest.raises(InputError, match="Hz"):

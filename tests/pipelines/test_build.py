@@ -251,6 +251,21 @@ def test_tokenizer_of_other_dims_is_refused(chain: Chain, tmp_path: Path) -> Non
         run_build(config(chain, tmp_path / "out", tokenizer=str(tmp_path / "tok")), [])
 
 
+def test_a_fit_inside_the_build_with_options(chain: Chain, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    run_build(config(chain, out, tokenizer="fit", fit_clip=True, fit_constants="low"), [])
+    tok = ActionTokenizer.load(out / "tokenizer")
+    assert all(stats.clip for stats in tok.stats.values())
+    (out / "manifest.json").unlink()
+    for other in ({"fit_constants": "low"}, {"fit_clip": False}):
+        with pytest.raises(InputError, match="begun with other --fit-constants"):
+            run_build(config(chain, out, tokenizer="fit", resume=True, **other), [])
+    again = config(chain, out, tokenizer="fit", resume=True, fit_clip=True, fit_constants="low")
+    assert run_build(again, []).manifest.tokenizer == ShardTokenizer("tokenizer", tok.fingerprint)
+    with pytest.raises(InputError, match="was fitted already"):
+        run_build(config(chain, tmp_path / "b", fit_clip=True), [])
+
+
 def test_fit_inside_the_build(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     run_build(config(chain, out, tokenizer="fit"), [])
