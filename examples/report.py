@@ -20,6 +20,7 @@ from fasttok._version import DISTRIBUTION
 from fasttok.common import html
 from fasttok.common.console import log, run, write_text
 from fasttok.common.html import Axes, Markup, Series, tag
+from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ManifestSource
@@ -41,6 +42,8 @@ class ReportConfig:
 
     demo: Path = Path("demo")
     """Folder that `python -m examples.demo` made."""
+    overwrite: bool = False
+    """Replace its report.html."""
 
 
 def read_json(path: Path) -> Any:
@@ -266,6 +269,8 @@ def main(config: ReportConfig) -> None:
         InputError: a part of the demo is missing.
     """
     demo = config.demo
+    out = demo / "report.html"
+    check_output_file(out, overwrite=config.overwrite, flag="the report")
     reader = ShardReader(str(demo / "shards"))
     tok = ActionTokenizer.load(reader.tokenizer_folder)
     text = TextTokenizer.load(demo / "ki" / "text_tokenizer.json")
@@ -288,7 +293,6 @@ def main(config: ReportConfig) -> None:
         *samples_section(reader, tok, text),
         *steps_section(steps),
     )  # fmt: skip
-    out = demo / "report.html"
     write_text(out, document)
     log(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, no network needed)")
 

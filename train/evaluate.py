@@ -18,6 +18,7 @@ from fasttok.common.start import start
 from fasttok.errors import InputError, require
 from train.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.rollouts import Film, RolloutOptions, load_factory, play
+from train.run_folder import RUN
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ def main(config: EvaluateConfig) -> EvaluationResult:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
     for flag, file in (("--out", config.out), ("--rollouts", config.rollouts)):
         if file is not None:
-            check_output_file(file, overwrite=config.overwrite, flag=flag)
+            other = [config.out] if flag != "--out" and config.out is not None else []
+            check_output_file(file, other, overwrite=config.overwrite, flag=flag)
+            _check_not_read(config, file, flag)
     player = Player.load(
         config.run, config.flow_steps, config.batch, step=config.checkpoint, temperature=config.temperature
     )
@@ -158,6 +161,23 @@ def show(results: EvaluationResult, as_json: bool) -> None:
         lines = zip(errors.names, errors.rmse, errors.mae, errors.spread, strict=True)
         table(f"{errors.embodiment}: held-out actions by {errors.decode}, {errors.rows} chunks", columns, lines)
     log(f"evaluated step {results.step} of {results.run}")
+
+
+def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
+    """Refuses to replace a file of the run, of the questions or of the shards; earlier results in the run's folder are not of it.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not file.exists():
+        return
+    for read, kind in ((config.run, RUN), (config.vqa, None), (config.held_out, None)):
+        if read is not None and file.resolve().is_relative_to(read.resolve()):
+            inside = file.resolve().relative_to(read.resolve()).as_posix()
+            if kind is None or kind.wrote(inside):
+                raise InputError(
+                    f"{flag} {file} is a file of {read}, which the command reads, so it is left alone; choose another {flag}"
+                )
 
 
 def command(argv: list[str]) -> None:

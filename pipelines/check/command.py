@@ -38,6 +38,8 @@ class CheckConfig:
     """Fail on warnings too."""
     html: PagePath = None
     """Also write one self-contained page with the worst cases drawn; without FILE it is NAME.check.html in the current folder."""
+    overwrite: bool = False
+    """Replace the page --html."""
     json: bool = False
     """Print the findings as JSON on stdout."""
 
@@ -51,7 +53,7 @@ def run_check(config: CheckConfig) -> None:
     if config.episodes < 1:
         raise InputError(f"--episodes is {config.episodes}, expected at least 1")
     page = page_path(config.html, config.dataset, "check")
-    check_page(page)
+    check_page(page, config.dataset, overwrite=config.overwrite)
     start = time.monotonic()
     found = diagnose(config.dataset, config.entries, config.splits, config.episodes, config.cameras)
     counts = {severity: sum(f.severity == severity for f in found.findings) for severity in SEVERITIES}

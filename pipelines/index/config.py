@@ -30,7 +30,7 @@ class IndexConfig:
     max_bad: str = "100%"
     """Fail if any dataset has more bad records than this, a percentage (0.1%) or a count. Filtered records are not counted."""
     resume: bool = False
-    """Go on with an unfinished INDEX; that happens without this flag, too."""
+    """Go on with an unfinished INDEX; that happens without this flag, too. A finished one stays as it is."""
     overwrite: bool = False
     """Replace a finished INDEX."""
     verify: bool = True

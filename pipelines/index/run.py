@@ -8,10 +8,11 @@ on content alone.
 from fasttok.common import json_files
 from fasttok.common.console import log
 from fasttok.common.output_folder import check_output
-from fasttok.episodes.index_file import FILE, IndexFile
+from fasttok.episodes.index_file import FILE, IndexFile, open_index
 from fasttok.errors import InputError
 from pipelines.common.beam import Stage, finish, live_file, run_stage
 from pipelines.common.files import absolute, join, write_json
+from pipelines.index.already_finished import check_same
 from pipelines.index.assemble import assemble
 from pipelines.index.config import IndexConfig
 from pipelines.index.console_report import report, report_rejected
@@ -46,7 +47,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     if config.resume and config.overwrite:
         raise InputError("--resume keeps what is there and --overwrite removes it; give one of them")
     out = absolute(config.out)
-    place = check_output(config.out, INDEX, overwrite=config.overwrite, reads=config.datasets)
+    place = check_output(config.out, INDEX, overwrite=config.overwrite, resume=config.resume, reads=config.datasets)
     sources: dict[str, DatasetSource] = {}
     jobs: list[IndexJob] = []
     for directory in config.datasets:
@@ -55,6 +56,11 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
             raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
         sources[source.dataset] = source
         jobs += more
+    if place.state == "finished" and config.resume:
+        index = open_index(out)
+        check_same(index, out, sources, jobs)
+        log(f"INDEX {config.out} is finished (digest {index.digest}), nothing to do; next: {next_command(config.out)}")
+        return index
     with place.replacing() as under_way:
         done = finished(out, jobs)
         for source in sources.values():
@@ -73,5 +79,10 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     write_json(join(out, FILE), json_files.encode(index))
     finish(out)
     report_rejected(reasons, config.out)
-    log(f"INDEX {config.out} (digest {index.digest}); next: fasttok fit {config.out} --out TOKENIZER")
+    log(f"INDEX {config.out} (digest {index.digest}); next: {next_command(config.out)}")
     return index
+
+
+def next_command(out: str) -> str:
+    """What to do with an INDEX."""
+    return f"fasttok fit {out} --out TOKENIZER"

@@ -43,6 +43,8 @@ class InspectConfig:
     """Write one self-contained page; without FILE it is NAME-OF-SHARDS.inspect.html in the current folder."""
     max_mb: float = 32.0
     """Most megabytes of pictures on the page; it says which were left out."""
+    overwrite: bool = False
+    """Replace the page --html."""
     json: bool = False
     """Print the rows as JSON on stdout."""
 
@@ -55,7 +57,7 @@ def run_inspect(config: InspectConfig) -> None:
     """
     reader = ShardReader(config.shards)
     page = page_path(config.html, config.shards, "inspect")
-    check_page(page)
+    check_page(page, config.shards, overwrite=config.overwrite)
     numbers = choose_rows(reader, choice(config))
     rows = [stored_row(reader, number) for number in numbers]
     of = f"{len(rows)} of {reader.num_rows:,} rows"

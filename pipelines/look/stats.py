@@ -25,6 +25,8 @@ class StatsConfig:
     """The folder that `fasttok-pipelines build` wrote."""
     html: PagePath = None
     """Write one self-contained page too; without FILE it is NAME-OF-SHARDS.stats.html in the current folder."""
+    overwrite: bool = False
+    """Replace the page --html."""
     json: bool = False
     """Print JSON on stdout."""
 
@@ -37,7 +39,7 @@ def run_stats(config: StatsConfig) -> None:
     """
     reader = ShardReader(config.shards)
     page = page_path(config.html, config.shards, "stats")
-    check_page(page)
+    check_page(page, config.shards, overwrite=config.overwrite)
     counts = count_rows(reader)
     stats = [source_stats(name, of) for name, of in counts.items()]
     if page is not None:

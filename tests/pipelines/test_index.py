@@ -109,6 +109,28 @@ def test_damaged_files_and_lines_are_counted(own_data: Path, tmp_path: Path) -> 
     assert "leads out of the images folder" in details
 
 
+def test_resume_of_a_finished_index_does_nothing_unless_something_changed(
+    own_data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out, directories = str(tmp_path / "index"), (str(own_data / PLANAR), str(own_data / "tabletop_vqa"))
+    made = run_index(IndexConfig(directories, out), [])
+    before = {f: f.stat().st_mtime_ns for f in (tmp_path / "index").rglob("*")}
+    capsys.readouterr()
+    assert run_index(IndexConfig(directories, out, resume=True), []) == made
+    assert "is finished" in (said := capsys.readouterr().err)
+    assert "nothing to do" in said
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "index").rglob("*")} == before
+    with pytest.raises(InputError, match="is a finished INDEX; pass --overwrite"):
+        run_index(IndexConfig(directories, out), [])
+    with pytest.raises(InputError, match="holds the datasets tabletop_planar, tabletop_vqa, and asked for"):
+        run_index(IndexConfig(directories[:1], out, resume=True), [])
+    with pytest.raises(InputError, match=r"entry of tabletop_planar says something else now \(control_hz\)"):
+        run_index(IndexConfig(directories, out, control_hz=("tabletop_planar=7",), resume=True), [])
+    rewrite(first_file(own_data), nan_action)
+    with pytest.raises(InputError, match=f"{first_file(own_data).name} changed since it was indexed.*pass --overwrite"):
+        run_index(IndexConfig(directories, out, resume=True), [])
+
+
 def test_nothing_usable_is_an_error(own_data: Path, tmp_path: Path) -> None:
     spec = own_data / PLANAR / "features.json"
     spec.write_text(spec.read_text().replace('"3"', '"4"'))

@@ -69,9 +69,12 @@ def test_what_is_not_there_is_refused(chain: Chain, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--start"):
         numbers(chain.shards, start=700)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="not a page"):
+    with pytest.raises(InputError, match="not a page; pass --overwrite"):
         run_inspect(InspectConfig(str(chain.shards), html=(str(tmp_path / "notes.txt"),)))
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    for name in ("manifest.json", "tokenizer/tokenizer.json"):
+        with pytest.raises(InputError, match="which is read"):
+            run_inspect(InspectConfig(str(chain.shards), html=(str(chain.shards / name),), overwrite=True))
 
 
 def test_the_page_has_its_name_and_place(
@@ -80,10 +83,15 @@ def test_the_page_has_its_name_and_place(
     from pipelines.__main__ import main
 
     monkeypatch.chdir(tmp_path)
-    for _ in range(2):  # an earlier page is replaced
-        main(["inspect", str(chain.shards), "--html"])
+    for flags in ([], ["--overwrite"]):
+        main(["inspect", str(chain.shards), "--html", *flags])
         assert capsys.readouterr().out == "shards.inspect.html\n"
     assert (tmp_path / "shards.inspect.html").read_text().startswith("<!doctype html>")
+    (tmp_path / "shards.stats.html").write_text("<!doctype html>")
+    for verb in ("inspect", "stats"):
+        with pytest.raises(InputError, match=f"shards.{verb}.html exists; pass --overwrite"):
+            main([verb, str(chain.shards), "--html"])
+    (tmp_path / "shards.stats.html").unlink()
     main(["inspect", str(chain.shards), "--rows", "2", "--json"])
     assert len(json.loads(capsys.readouterr().out)) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["shards.inspect.html"]

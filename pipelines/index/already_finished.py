@@ -1,0 +1,67 @@
+"""`index --resume` on a finished INDEX: nothing is to do, unless what it was made from changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.index_file import IndexFile
+from fasttok.errors import InputError
+from pipelines.common.side_by_side import side_by_side
+from pipelines.common.source_stamp import difference
+from pipelines.common.source_table import StampedFile, read_table
+from pipelines.index.job import DatasetSource, IndexJob
+
+
+def check_same(index: IndexFile, out: str, sources: Mapping[str, DatasetSource], jobs: Sequence[IndexJob]) -> None:
+    """Compares a finished INDEX with what would be indexed now; no record is read.
+
+    Args:
+        index: of the INDEX.
+        out: the INDEX.
+        sources: datasets by name.
+        jobs: that would index them.
+
+    Raises:
+        InputError: another dataset, entry, split or file, or a file that changed.
+    """
+    why = _other_datasets(index, sources, jobs) or _changed(read_table(out), jobs)
+    if why:
+        raise InputError(
+            f"{out} is finished, but {why}; pass --overwrite to index all of it again, or choose another --out"
+        )
+
+
+def _other_datasets(index: IndexFile, sources: Mapping[str, DatasetSource], jobs: Sequence[IndexJob]) -> str:
+    names, held = set(sources), set(index.datasets)
+    if names != held:
+        return f"holds the datasets {', '.join(sorted(held))}, and asked for are {', '.join(sorted(names))}"
+    for name, source in sources.items():
+        entry = index.datasets[name].entry
+        key = next(
+            (f.name for f in fields(DatasetEntry) if getattr(entry, f.name) != getattr(source.entry, f.name)), ""
+        )
+        if key:
+            return f"the entry of {name} says something else now ({key})"
+        splits = {job.split for job in jobs if job.dataset == name}
+        if splits != set(index.datasets[name].splits):
+            return (
+                f"holds the splits {', '.join(index.datasets[name].splits)} of {name}, not {', '.join(sorted(splits))}"
+            )
+    return ""
+
+
+def _changed(files: list[StampedFile] | None, jobs: Sequence[IndexJob]) -> str:
+    if files is None:  # made by fasttok 0.1.0
+        return ""
+    held = {(file.dataset, file.split, file.file) for file in files if file.split}
+    wanted = {(job.dataset, job.split, job.file) for job in jobs}
+    if held != wanted:
+        return f"{sorted(held ^ wanted)[0][2]} is {'not there any more' if held - wanted else 'new'}"
+    for file, found in zip(files, side_by_side(_difference, files), strict=True):
+        if found is not None:
+            return f"{file.file} changed since it was indexed: the INDEX holds {found[0]}, found {found[1]}"
+    return ""
+
+
+def _difference(file: StampedFile) -> tuple[str, str] | None:
+    return difference(file.stamp, file.file)
