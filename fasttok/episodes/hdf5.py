@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fasttok.episodes.episode import BadRecord, Episode, Where
 from fasttok.episodes.hdf5_episode import read_demo
 from fasttok.episodes.hdf5_file import FAULTS, Node, brief, opened
-from fasttok.episodes.hdf5_layout import SUFFIXES, TRAIN, below, contents, files_below, folder_split
+from fasttok.episodes.hdf5_layout import SUFFIXES, TRAIN, HdfContents, below, contents, files_below, folder_split
 from fasttok.errors import InputError
 
 __all__ = ["SUFFIXES", "files_below", "lies_in", "read"]
@@ -44,7 +44,7 @@ def read(root: str, files: list[str], name: str, split: str) -> Iterator[Episode
                 known |= set(found.splits) | ({own} if own else {TRAIN})
                 if own is None and split not in found.splits and split != TRAIN:
                     continue
-                yield from _episodes(file, path, name, None if own else split)
+                yield from _episodes(file, found, path, name, None if own else split)
         except InputError:
             raise
         except FAULTS as error:
@@ -53,9 +53,8 @@ def read(root: str, files: list[str], name: str, split: str) -> Iterator[Episode
         raise InputError(f"{root} has no split {split!r}; there are {', '.join(sorted(known))}")
 
 
-def _episodes(file: Node, path: str, name: str, split: str | None) -> Iterator[Episode | BadRecord]:
+def _episodes(file: Node, found: HdfContents, path: str, name: str, split: str | None) -> Iterator[Episode | BadRecord]:
     """Episodes of a split of an opened file, all for None, and what it declares and does not have."""
-    found = contents(file, path)
     for of, lacking in found.lacking:
         if of is not None and of == split:
             yield lacking

@@ -15,6 +15,7 @@ import numpy as np
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.episodes.hdf5_stream import CheckedStream
 from fasttok.errors import InputError
 
 Node = Any
@@ -98,7 +99,7 @@ def kept_open(path: str) -> Node:
 
 def _file(path: str, stream: Node) -> Node:
     try:
-        return h5py().File(stream, "r", rdcc_nbytes=CHUNK_CACHE)
+        return h5py().File(CheckedStream(stream), "r", rdcc_nbytes=CHUNK_CACHE)
     except OSError:
         refuse_pointer_at(path)
         raise

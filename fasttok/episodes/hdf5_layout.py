@@ -91,6 +91,11 @@ class HdfContents:
             return self.demos if split == TRAIN else ()
         return tuple(demo for demo in self.demos if demo.number in chosen)
 
+    def lacking_in(self, split: str | None) -> list[BadRecord]:
+        """What is declared and not there: of a split, or of a file that is all one split (None)."""
+        every = split in (None, TRAIN)
+        return [bad for of, bad in self.lacking if (of is None and every) or (of is not None and of == split)]
+
 
 def files_below(path: str) -> list[str]:
     """The file itself, or the HDF5 files of a folder and of folders in it, in the order of the numbers in their names."""
@@ -108,6 +113,15 @@ def folder_split(root: str, file: str) -> str | None:
     ('valid', None)
     """
     return next((part for part in below(root, file).split("/")[:-1] if part in SPLIT_FOLDERS), None)
+
+
+def is_plain(split: str) -> bool:
+    """Whether a mask's name may be that of a folder of an INDEX.
+
+    >>> is_plain("20_percent"), is_plain("../x")
+    (True, False)
+    """
+    return re.fullmatch(r"[\w.+-]+", split) is not None and not split.startswith(".")
 
 
 def below(root: str, file: str) -> str:

@@ -1,5 +1,8 @@
 """HDF5 of every layout gives the episodes that were written into it, with what the file says of them; nothing is followed out."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,3 +282,30 @@ def test_remote_files_are_read_through_fsspec(tmp_path: Path) -> None:
     found = list(open_episodes("memory://hdf5/libero"))
     assert [e.length for e in found] == [*made.LENGTHS, *made.LENGTHS]
     assert np.array_equal(pixels(next(iter(found[0].frames["obs/agentview_rgb"].read()))), made.PICTURES[0][0])
+
+
+@pytest.mark.slow
+def test_damaged_files_give_rejects_and_neither_crash_nor_hang(tmp_path: Path) -> None:
+    fuzz = Path(__file__).with_name("fuzz_hdf5.py")
+    command = [sys.executable, str(fuzz), str(tmp_path), "0", "400"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, (tmp_path / "last").read_text() + result.stderr[-3000:]
+    outcomes: dict[str, int] = json.loads(result.stdout.splitlines()[-1])
+    assert sum(outcomes.values()) == 400
+    assert outcomes["rejects"] > 100
+
+
+def test_a_heap_of_texts_that_does_not_end_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["action"] = np.zeros((3, 2))
+        file.attrs["language"] = "x" * 100
+        file["words"] = np.array(["a" * 30, "b", "c"], object)
+    data = bytearray((tmp_path / "a.h5").read_bytes())
+    at = data.index(b"GCOL") + 16
+    while data[at : at + 2] != b"\0\0":  # the free space at the end of the heap has no number
+        at += 16 + (int.from_bytes(data[at + 8 : at + 16], "little") + 7) // 8 * 8
+    data[at + 8 : at + 16] = bytes(8)
+    (tmp_path / "a.h5").write_bytes(data)
+    found, source = opened(tmp_path / "a.h5")
+    assert "language" not in found[0].metadata if found else source.bad
