@@ -1,6 +1,6 @@
-"""Damages small HDF5 files and reads them whole: run by test_hdf5.py in a process of little memory, which a crash does not take along.
+"""Damages small HDF5 files and reads them whole: run by test_hdf5.py in a process of its own, which may crash.
 
-python fuzz_hdf5.py WORK FIRST COUNT      prints {outcome: mutants} as JSON; each line of WORK/last names the mutant in work
+python fuzz_hdf5.py WORK FIRST COUNT      prints {outcome: mutants} as JSON; WORK/last has the number of the mutant in work
 """
 
 import json
