@@ -1,18 +1,20 @@
 """`fasttok decode`: files of FAST ids to files of action chunks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 from tyro.conf import Positional
 
 from fasttok.cli.states_beside import beside
 from fasttok.common.console import log, track
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
-from fasttok.storage.streams import RowWriter, kind_of, read_ids
+from fasttok.storage.ids_origin import Decoder
+from fasttok.storage.streams import RowWriter, kind_of, read_encoded
 from fasttok.tokenizer import ActionTokenizer
 
 OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
@@ -23,6 +25,9 @@ class Decode:
     """FAST ids to action chunks, a batch at a time: files of any size.
 
     Example: fasttok decode TOKENIZER ids.npz --out actions.npz --embodiment planar
+
+    Ids that say that another tokenizer, embodiment or shape made them are refused. Ids that say nothing (from another program, or
+    from fasttok 0.1.0) are taken for this tokenizer's, and a note says so.
     """
 
     tokenizer: Positional[Path]
@@ -32,9 +37,9 @@ class Decode:
     out: str
     """.npz, .parquet, .jsonl or -: `actions` and `ok`; JSON lines have `error` too."""
     horizon: int | None = None
-    """Steps of a chunk; by default the tokenizer's own."""
+    """Steps of a chunk; by default those that the ids were made of, or the tokenizer's own."""
     action_dim: int | None = None
-    """Dims; by default the tokenizer's own."""
+    """Dims; by default those that the ids were made of, or the tokenizer's own."""
     embodiment: str | None = None
     """Whose statistics to use; needed only if the tokenizer holds several (`fasttok info TOKENIZER` lists them)."""
     state_key: str = ""
@@ -50,24 +55,55 @@ class Decode:
         check_output_file(self.out, [self.data], overwrite=self.overwrite)
         tok = ActionTokenizer.load(self.tokenizer)
         name = tok.embodiment(self.embodiment)
-        own = tok.embodiments.get(name) if name is not None else None
-        horizon = self.horizon or (own.horizon if own else None)
-        dim = self.action_dim or (own.action_dim if own else None)
-        if horizon is None or dim is None:
-            raise InputError("this tokenizer does not hold a horizon and dims; pass --horizon and --action-dim")
         done = failed = 0
         columns: dict[str, DTypeLike] = {"actions": np.float64, "ok": bool, "error": "U1"}
         with (
             beside(tok, self.data, self.embodiment, self.state_key) as (path, states),
             RowWriter(self.out, columns) as writer,
         ):
-            for rows in track(read_ids(path), "decoding", unit="batches"):
+            for horizon, dim, rows in self._batches(tok, name, path):
                 reference = None if states is None else states.take(len(rows))
+                policy: OnErrorInFiles = "mask" if self.on_error == "raise" else self.on_error
                 out = tok.decode(
-                    rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=self.on_error, reference=reference
+                    rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=policy, reference=reference
                 )
+                if self.on_error == "raise" and not out.ok.all():
+                    row = int(np.argmin(out.ok))
+                    raise InputError(
+                        f"{self.data}: row {done + row} ({horizon} steps x {dim} dims): {out.errors[row]}; --on-error has other "
+                        "policies"
+                    )
                 done, failed = done + len(rows), failed + int((~out.ok).sum())
                 writer.write(actions=out.actions, ok=out.ok, error=out.errors)
             if states is not None:
                 states.end()
         log(f"{done:,} chunks, {failed:,} failed -> {self.out}")
+
+    def _batches(
+        self, tok: ActionTokenizer, name: str | None, path: str
+    ) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
+        """(horizon, dims, rows of ids) of one batch after another.
+
+        Raises:
+            InputError: something else made them, or nobody says how long a chunk is.
+        """
+        own = tok.embodiments.get(name) if name is not None else None
+        decoder = Decoder(self.tokenizer, tok.fingerprint, name, self.horizon, self.action_dim)
+        done, assumed = 0, False
+        for origin, rows in track(read_encoded(path), "decoding", unit="batches"):
+            if origin is not None:
+                decoder.check(origin, self.data if kind_of(self.data) == "npz" else f"{self.data}: row {done}")
+            elif not assumed:
+                assumed = True
+                log(
+                    f"note: {self.data} does not say which tokenizer made its ids (row {done} is the first such row); they are "
+                    f"taken for ids of {self.tokenizer} ({tok.fingerprint})"
+                )
+            horizon = self.horizon or (origin and origin.horizon) or (own and own.horizon)
+            dim = self.action_dim or (origin and origin.action_dim) or (own and own.action_dim)
+            if not horizon or not dim:
+                raise InputError(
+                    "neither the ids nor this tokenizer say a horizon and dims; pass --horizon and --action-dim"
+                )
+            yield horizon, dim, rows
+            done += len(rows)

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from fasttok.cli.states_beside import beside
 from fasttok.common.console import log, track
 from fasttok.common.output_file import check_output_file
+from fasttok.storage.ids_origin import FORMAT_VERSION, IdsOrigin
 from fasttok.storage.streams import RowWriter, kind_of, read_chunks
 from fasttok.tokenizer import ActionTokenizer, OnRange
 
@@ -22,7 +23,8 @@ class Encode:
 
     An .npz input must contain `actions` of shape (n, T, D); the output contains `ids` (all rows concatenated) and `lengths`
     (n,). Parquet (.parquet) and JSON lines (.jsonl, or - for stdin and stdout) contain one chunk per row, `actions`, T lists
-    of D numbers; the output contains one list per row, `ids`.
+    of D numbers; the output contains one list per row, `ids`. The output also says what made the ids, in `fasttok`: `decode`
+    refuses those of another tokenizer or embodiment.
 
     A tokenizer with relative dims also needs the state at each chunk's first step: `state`, (n, S) or a list per row; or
     `reference`, (n, D), with the state in the dims of the action. The output has `reference` too, as `decode` needs it.
@@ -62,7 +64,11 @@ class Encode:
                         ids, clamped = report.ids, clamped + int(report.clamped.sum())
                     lengths = [len(row) for row in ids]
                     chunks, tokens = chunks + len(ids), tokens + sum(lengths)
-                    writer.write(ids=ids, lengths=lengths, **({} if reference is None else {"reference": reference}))
+                    origin = IdsOrigin(
+                        FORMAT_VERSION, tok.fingerprint, tok.embodiment(self.embodiment), batch.shape[1], batch.shape[2]
+                    )
+                    beside_ids = {} if reference is None else {"reference": reference}
+                    writer.write(origin, ids=ids, lengths=lengths, **beside_ids)
                 if states is not None:
                     states.end()
         said = f", {clamped:,} coefficients clamped" if clamped else ""

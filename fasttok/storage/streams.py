@@ -1,12 +1,14 @@
 """Chunks and ids in files, in batches: npz, Parquet, JSON lines, stdin and stdout. Several GB need a few MB.
 
 chunks: npz `actions` (n, T, D); Parquet and JSON lines `actions`, per row T lists of D numbers
-ids:    npz `ids` (all rows concatenated) and `lengths` (n,); Parquet and JSON lines `ids`, one list per row
+ids:    npz `ids` (all rows concatenated) and `lengths` (n,); Parquet and JSON lines `ids`, one list per row; and what made
+        them, see `ids_origin`
 Decoded rows also have `ok` and, in JSON lines, `error`. Files of relative chunks, and of their ids, also have `reference`
 or `state`, see `state_column`.
 """
 
 import io
+import itertools
 import json
 import shutil
 import sys
@@ -23,12 +25,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from fasttok.actions.chunks import stacks
 from fasttok.codec.bpe import split
+from fasttok.common import json_files
 from fasttok.common.lfs_pointer import refuse_pointer, refuse_pointer_at
 from fasttok.common.output_file import make_folder
 from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
+from fasttok.storage.ids_origin import KEY, STRUCT, IdsOrigin, parse
 
 BATCH = 4096
+LONGEST_TEXT = 1 << 16  # bytes
 FileKind = Literal["npz", "parquet", "jsonl"]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
@@ -89,47 +94,75 @@ def _chunk(path: str, number: int, row: Any) -> NDArray[np.float64]:
 
 
 def read_ids(path: str) -> Iterator[list[NDArray[np.int64]]]:
-    """Batches of rows of ids.
+    """Batches of rows of ids, whatever made them.
+
+    Raises:
+        InputError: not such a file, or rows that are no ids.
+    """
+    return (rows for _, rows in read_encoded(path))
+
+
+def read_encoded(path: str) -> Iterator[tuple[IdsOrigin | None, list[NDArray[np.int64]]]]:
+    """Batches of rows of ids, with what made all of the batch: None if the file does not say.
 
     Raises:
         InputError: not such a file, or rows that are no ids.
     """
     if kind_of(path) == "npz":
         with NpzFile(path) as archive, NpzFile(path) as other:
+            origin = parse(archive.text(KEY) if KEY in archive.names else None, path)
             flat = archive.values("ids")
+            if flat.dtype.kind not in "iu":
+                raise InputError(f"{path}: ids is {flat.dtype}, expected whole numbers")
             for lengths in other.rows("lengths", 1):
                 if (lengths < 0).any():
                     raise InputError(f"{path}: negative lengths")
-                yield split(flat.take(int(lengths.sum())), lengths)
+                yield origin, split(flat.take(int(lengths.sum())), lengths)
             if flat.left:
                 raise InputError(f"{path}: {flat.left} ids more than the lengths say")
         return
-    waiting: list[NDArray[np.int64]] = []
-    for number, row in read_column(path, "ids"):
-        if not isinstance(row, list) or not all(isinstance(i, int) for i in row):
-            raise InputError(f"{path}: row {number}: ids are not a list of whole numbers")
-        waiting.append(np.array(row, np.int64))
-        if len(waiting) == BATCH:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+    for origin, rows in itertools.groupby(_id_rows(path), lambda row: row[0]):
+        while batch := [ids for _, ids in itertools.islice(rows, BATCH)]:
+            yield origin, batch
+
+
+def _id_rows(path: str) -> Iterator[tuple[IdsOrigin | None, NDArray[np.int64]]]:
+    said: Any = None
+    origin = None
+    for number, row, now in read_columns(path, "ids", KEY):
+        try:
+            if not isinstance(row, list) or not all(type(i) is int for i in row):
+                raise OverflowError
+            ids = np.array(row, np.int64)
+        except OverflowError:
+            raise InputError(f"{path}: row {number}: ids are not a list of whole numbers") from None
+        if now != said:
+            said, origin = now, parse(now, f"{path}: row {number}")
+        yield origin, ids
 
 
 def read_column(path: str, field: str) -> Iterator[tuple[int, Any]]:
     """(number, value of the field) of each row of Parquet or JSON lines."""
+    return ((number, value) for number, value, _ in read_columns(path, field))
+
+
+def read_columns(path: str, field: str, also: str = "") -> Iterator[tuple[int, Any, Any]]:
+    """As `read_column`, with the value of another field that may be missing (None)."""
     if kind_of(path) == "parquet":
         try:
             file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
             refuse_pointer_at(path)
             raise InputError(f"{path} is not a readable Parquet file: {error}") from None
-        if field not in file.schema_arrow.names:
-            raise InputError(f"{path} has no column {field!r}; it has {', '.join(file.schema_arrow.names)}")
+        names = file.schema_arrow.names
+        if field not in names:
+            raise InputError(f"{path} has no column {field!r}; it has {', '.join(names)}")
         number = 0
-        for batch in file.iter_batches(BATCH, columns=[field]):
-            for value in batch.column(0).to_pylist():
-                yield number, value
+        for batch in file.iter_batches(BATCH, columns=[field, *([also] if also in names else [])]):
+            values = batch.column(field).to_pylist()
+            others = batch.column(also).to_pylist() if also in names else itertools.repeat(None)
+            for value, other in zip(values, others, strict=False):
+                yield number, value, other
                 number += 1
         return
     with _open_lines(path) as stream:
@@ -137,8 +170,9 @@ def read_column(path: str, field: str) -> Iterator[tuple[int, Any]]:
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line)[field]
-            except (ValueError, KeyError, TypeError) as error:
+                row = json.loads(line)
+                yield number, row[field], row.get(also)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 refuse_pointer(line, path)
                 raise InputError(f"{path}: line {number + 1} is not a JSON object with {field!r}: {error}") from None
 
@@ -176,6 +210,31 @@ class NpzFile:
         """Of its arrays."""
         return [name.removesuffix(".npy") for name in self._zip.namelist()]
 
+    def text(self, name: str) -> str:
+        """An array that is one short text.
+
+        Raises:
+            InputError: it is something else.
+        """
+        stream, shape, _, dtype = self._opened(name)
+        with stream:
+            raw = stream.read(LONGEST_TEXT)
+        if dtype.kind != "U" or shape != () or len(raw) != dtype.itemsize:
+            raise InputError(f"{self.path}: {name} is {dtype} {shape}, expected one short text")
+        return str(np.frombuffer(raw, dtype)[0])
+
+    def _opened(self, name: str) -> tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]:
+        """(stream at the first value, shape, whether in Fortran order, dtype) of an array."""
+        if name not in self.names:
+            raise InputError(f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}")
+        stream = self._zip.open(f"{name}.npy")
+        try:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            return stream, *read(stream)
+        except ValueError as error:
+            raise InputError(f"{self.path}: {name} is not an array: {error}") from None
+
     def rows(self, name: str, ndim: int) -> Iterator[NDArray[Any]]:
         """Batches along the first axis."""
         values = self.values(name)
@@ -193,15 +252,7 @@ class NpzFile:
         Raises:
             InputError: there is none, or it is not an array of plain numbers.
         """
-        if name not in self.names:
-            raise InputError(f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}")
-        stream: IO[bytes] = self._zip.open(f"{name}.npy")
-        try:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(stream)
-        except ValueError as error:
-            raise InputError(f"{self.path}: {name} is not an array: {error}") from None
+        stream, shape, fortran, dtype = self._opened(name)
         if dtype.kind not in "fiub":
             raise InputError(f"{self.path}: {name} is {dtype}; expected plain numbers")
         if fortran and len(shape) > 1:  # such as a choice of columns; has to be in memory to be turned
@@ -215,7 +266,7 @@ class NpzArray:
     """The numbers of one array, in order."""
 
     def __init__(self, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
-        self._stream, self.shape, self._dtype, self._where = stream, shape, dtype, where
+        self._stream, self.shape, self.dtype, self._where = stream, shape, dtype, where
         self.left = int(np.prod(shape))
 
     def take(self, count: int) -> NDArray[Any]:
@@ -224,11 +275,11 @@ class NpzArray:
         Raises:
             InputError: there are fewer.
         """
-        raw = b"" if count > self.left else self._stream.read(count * self._dtype.itemsize)
-        if len(raw) < count * self._dtype.itemsize:
+        raw = b"" if count > self.left else self._stream.read(count * self.dtype.itemsize)
+        if len(raw) < count * self.dtype.itemsize:
             raise InputError(f"{self._where} ends early: {count} more values expected, {self.left} there")
         self.left -= count
-        return np.frombuffer(raw, self._dtype)
+        return np.frombuffer(raw, self.dtype)
 
 
 class RowWriter:
@@ -248,6 +299,7 @@ class RowWriter:
         self._temporary = Path(path).with_name(f".{Path(path).name}.part") if path != "-" else None
         self._parquet: pq.ParquetWriter | None = None
         self._lines: Any = None
+        self._origin: IdsOrigin | None = None
 
     def __enter__(self) -> "RowWriter":
         if self._temporary is not None:
@@ -273,9 +325,10 @@ class RowWriter:
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
 
-    def write(self, **columns: Sequence[Any] | NDArray[Any]) -> None:
-        """A batch: one sequence of rows for each field."""
+    def write(self, origin: IdsOrigin | None = None, /, **columns: Sequence[Any] | NDArray[Any]) -> None:
+        """A batch: one sequence of rows for each field; `origin` is what made the ids."""
         if self.kind == "npz":
+            self._origin = origin if self._origin is None or origin is None else self._origin.joined(origin)
             for name, rows in columns.items():
                 array = np.concatenate([*rows]) if name == "ids" and len(rows) else np.asarray(rows)
                 array = np.ascontiguousarray(array, self.fields[name])
@@ -286,13 +339,18 @@ class RowWriter:
                 self._columns[name].write(array.data)
             return
         plain = {name: [_plain(row) for row in rows] for name, rows in columns.items() if name != "lengths"}
+        made = [] if origin is None else [json_files.encode(origin)] * len(next(iter(plain.values())))
         if self.kind == "parquet":
             plain.pop("error", None)
             table = pa.table(plain)
+            if origin is not None:
+                table = table.append_column(KEY, pa.array(made, STRUCT))
             if self._parquet is None:
                 self._parquet = pq.ParquetWriter(str(self._temporary), table.schema)
             self._parquet.write_table(table)
             return
+        if origin is not None:
+            plain[KEY] = made
         for values in zip(*plain.values(), strict=True):
             self._lines.write(json.dumps(dict(zip(plain, values, strict=True))) + "\n")
 
@@ -306,6 +364,10 @@ class RowWriter:
                     _copy_npy(
                         column, stream, (self._counts[name], *self._shapes.get(name, ())), np.dtype(self.fields[name])
                     )
+            if self._origin is not None:
+                with archive.open(f"{KEY}.npy", "w") as stream:
+                    text = np.array(json.dumps(json_files.encode(self._origin)))
+                    np.lib.format.write_array(stream, text, allow_pickle=False)
 
 
 def _copy_npy(column: IO[bytes], stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
