@@ -44,20 +44,31 @@ def check_actions(sample: EpisodeSample, dims: Sequence[DimMeaning]) -> list[Dat
         todo = "say it in the entry: encoding: absolute or encoding: delta"
         return [DatasetFinding("note", "action-meaning", FoundAt(dim=columns[0].feature), what, todo)]
     findings = []
-    for part in _parts(columns, dims):
-        if not columns[part[0]].gripper:
+    switches = _switches(sample)
+    for part in _parts(columns, dims, switches):
+        if not columns[part[0]].gripper and part[0] not in switches:
             findings += _part(sample, [dims[d] for d in part], part)
     return findings + _same_as_state(sample, dims)
 
 
-def _parts(columns: Sequence[StepColumn], dims: Sequence[DimMeaning]) -> list[list[int]]:
+def _switches(sample: EpisodeSample) -> set[int]:
+    """Dims that know two values only, as a gripper that is open or closed."""
+    joined = np.concatenate([episode.action for episode in sample.usual()])
+    return {
+        d
+        for d, column in enumerate(sample.columns.action)
+        if column.meaning is None and len(np.unique(joined[np.isfinite(joined[:, d]), d])) == 2
+    }
+
+
+def _parts(columns: Sequence[StepColumn], dims: Sequence[DimMeaning], switches: set[int]) -> list[list[int]]:
     """Dims that belong together: those of a part of the entry, or neighbours of which nothing differs."""
     if all(column.meaning is not None for column in columns):
         return [list(group) for _, group in groupby(range(len(columns)), key=lambda d: columns[d].part)]
     kinds: list[tuple[str, bool, Meaning]] = []
-    for column, dim in zip(columns, dims, strict=True):
+    for d, (column, dim) in enumerate(zip(columns, dims, strict=True)):
         before = kinds[-1] if kinds else None
-        here = column.feature, column.gripper
+        here = column.feature, column.gripper or d in switches
         told = dim.meaning != "unknown"
         same = before is not None and before[:2] == here
         kinds.append((*here, dim.meaning if told or not same or before is None else before[2]))

@@ -16,6 +16,8 @@ SAME = 1.0  # of 255: mean difference of thumbnails up to which two pictures are
 MOVES = 0.02  # of the range of all episodes: the robot moved by more
 COLOURFUL = 8.0  # of 255: how much red and blue must differ for an exchange to show
 CLEARLY = 0.5  # an exchanged picture must be this much nearer to the others once exchanged back
+TINGE = 4.0  # of 255: red against blue in the usual picture, below which nothing shows
+FITS, FITS_NOT = 0.6, 1.1  # distance once exchanged, of the distance as it is: exchanged below, in order above
 FEWEST = 3
 Look = tuple[SampledEpisode, CameraLook]
 
@@ -123,7 +125,9 @@ def _swapped(camera: _Camera) -> list[DatasetFinding]:
         as_is = np.abs(pictures - usual).mean(axis=(1, 2, 3))
         exchanged = np.abs(turned - usual).mean(axis=(1, 2, 3))
         chroma = np.abs(pictures[..., 0] - pictures[..., 2]).mean(axis=(1, 2))
-        flags = (exchanged < CLEARLY * as_is) & (chroma > COLOURFUL)
+        flags = (exchanged < CLEARLY * as_is) & (chroma > COLOURFUL) | _other_light(
+            [look for _, look, _ in looks], flags
+        )
     if flags.sum() > len(flags) / 2:
         flags = ~flags
     if not flags.any():
@@ -141,6 +145,23 @@ def _swapped(camera: _Camera) -> list[DatasetFinding]:
     episode = looks[worst][0]
     return [DatasetFinding("warning", "camera-colours", episode.at(dim=camera.name), what, todo, count=int(flags.sum()),
                            drawings=_shown({"exchanged?": looks[worst][1], "another episode": looks[other][1]}))]  # fmt: skip
+
+
+def _other_light(looks: list[CameraLook], flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Episodes whose colours, from dark to bright, fit those of all others only once exchanged.
+
+    Scenes may differ from episode to episode. If any episode lies between the two kinds, nothing is said.
+    """
+    palettes = np.stack([_palette(look.thumbnails) for look in looks])
+    upright = np.where(flags[:, None, None], palettes[..., ::-1], palettes)
+    usual = np.median(upright, axis=0)
+    as_is = np.abs(palettes - usual).mean(axis=(1, 2)) + 0.1
+    ratio = np.abs(palettes[..., ::-1] - usual).mean(axis=(1, 2)) / as_is
+    odd = ratio < FITS
+    between = (ratio >= FITS) & (ratio < FITS_NOT)
+    if between.any() or np.abs(usual[:, 0] - usual[:, 2]).mean() < TINGE:
+        return np.zeros(len(looks), bool)
+    return np.asarray(odd)
 
 
 def _opposed(cameras: list[_Camera]) -> list[DatasetFinding]:

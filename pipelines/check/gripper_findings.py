@@ -24,7 +24,7 @@ def check_grippers(sample: EpisodeSample) -> list[DatasetFinding]:
                 findings += _ends(sample, kind, d, column)
     findings += _opposed(sample)
     for d, column in enumerate(sample.columns.action):
-        if column.meaning is None and column.gripper:
+        if column.meaning is None:
             findings += _advice(sample, d, column)
     return findings
 
@@ -97,6 +97,9 @@ def _opposed(sample: EpisodeSample) -> list[DatasetFinding]:
 def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFinding]:
     """What to write about a gripper of which nothing is said yet."""
     commands = [episode.action[:, d] for episode in sample.usual()]
+    if not column.gripper and len(np.unique(np.concatenate(commands))) != 2:
+        return []
+    sign = "is a gripper by its name" if column.gripper else "knows two values only, as a gripper does"
     state = next((s for s, c in enumerate(sample.columns.state) if c.gripper), None)
     widths = None if state is None else [episode.state[:, state] for episode in sample.usual()]
     named = sample.columns.state[state] if state is not None else None
@@ -106,7 +109,7 @@ def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFi
     place = sample.usual()[0].at(dim=column)
     head = f"{{from: {column.feature}, slice: [{column.column}, {column.column + 1}], encoding: gripper"
     if ends.open is None:
-        what = f"action {column} is a gripper by its name; {ends.why}"
+        what = f"action {column} {sign}; {ends.why}"
         return [
             DatasetFinding(
                 "note",
@@ -117,7 +120,7 @@ def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFi
                 f"{head}, closed: ?, open: ?}}",
             )
         ]
-    what = f"action {column} is a gripper by its name; {ends.open:g} seems to be open ({ends.strength} evidence: {ends.why})"
+    what = f"action {column} {sign}; {ends.open:g} seems to be open ({ends.strength} evidence: {ends.why})"
     entry = f"{head}, closed: {ends.closed:g}, open: {ends.open:g}}}"
     return [DatasetFinding("note", "gripper-ends", place, what, "write it into the entry", entry)]
 

@@ -138,13 +138,22 @@ def _wraps(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
     if not len(finite):
         return None
     for turn, off, _ in TURNS:
-        wraps = np.where(np.abs(moves - turn) < off, moves, 0.0)
+        before = np.concatenate([np.concatenate([table[:1, d], table[:-1, d]]) for table in tables])
+        ends = (_at_end(before, turn) & _at_end(values, turn)) & (np.abs(moves - turn) < off)
+        again = np.concatenate([ends[1:], [False]]) | np.concatenate([[False], ends[:-1]])
+        wraps = np.where(ends & ~again, moves, 0.0)  # a single value far away and back is a glitch
         small = finite[finite < turn - off]
         within = np.nanmax(np.abs(values)) <= turn * 1.02
         quiet = len(small) and float(np.quantile(small, 0.99)) < turn / 6 and len(small) >= 0.7 * len(finite)
         if (wraps > 0).any() and within and quiet and len(np.unique(values)) > 10:
             return _place(wraps, 0.0, tables)
     return None
+
+
+def _at_end(values: NDArray[np.float64], turn: float) -> NDArray[np.bool_]:
+    """Whether an angle is near the end of its range, whether that is [-half a turn, half a turn] or [0, a turn]."""
+    size = np.abs(values) / turn
+    return np.asarray((size < 0.12) | (np.abs(size - 0.5) < 0.12) | (np.abs(size - 1.0) < 0.12))
 
 
 def _place(size: NDArray[np.float64], limit: float, tables: list[NDArray[np.float64]]) -> _Worst:
