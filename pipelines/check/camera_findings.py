@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes.dataset_entry import DatasetEntry
-from pipelines.check.dataset_findings import DatasetFinding, Pictures, Severity
+from pipelines.check.dataset_findings import DatasetFinding, Pictures, Severity, few
 from pipelines.check.sampled import CameraLook, EpisodeSample, SampledEpisode
 
 BLACK = 4.0  # of 255: mean and spread below which nothing is seen
@@ -35,12 +35,13 @@ class _Camera:
         return [(episode, look) for episode, look in self.looks if id(look) not in bad]
 
 
-def check_cameras(sample: EpisodeSample, entry: DatasetEntry | None) -> list[DatasetFinding]:
+def check_cameras(sample: EpisodeSample, entry: DatasetEntry | None, known: bool) -> list[DatasetFinding]:
     """Checks the frames that were looked at.
 
     Args:
         sample: what was read.
         entry: says which cameras are used; None if nothing says it.
+        known: whether all cameras of the dataset were looked for.
     """
     cameras: dict[str, _Camera] = {}
     for episode in sample.usual():
@@ -54,9 +55,21 @@ def check_cameras(sample: EpisodeSample, entry: DatasetEntry | None) -> list[Dat
     findings = []
     for camera in cameras.values():
         findings += _problems(camera, entry is not None) + _blacks(camera) + _frozen(sample, camera) + _swapped(camera)
+    if entry is not None and known:
+        findings += _unknown(sample, entry, sorted(cameras))
     findings += _twins(list(cameras.values()))
     findings += _opposed(list(cameras.values()))
     return findings
+
+
+def _unknown(sample: EpisodeSample, entry: DatasetEntry, there: list[str]) -> list[DatasetFinding]:
+    """Cameras of the entry that no episode has."""
+    lacking = [f"{slot}: {feature}" for slot, feature in entry.cameras.items() if feature not in there]
+    if not lacking or not sample.episodes:
+        return []
+    what = f"the entry's camera {few(lacking)} is in no episode" + (f"; there are {few(there)}" if there else "")
+    todo = "correct the entry: `index` rejects every episode without this camera"
+    return [DatasetFinding("error", "camera-missing", sample.episodes[0].at(dim=lacking[0]), what, todo)]
 
 
 def _problems(camera: _Camera, used: bool) -> list[DatasetFinding]:

@@ -13,6 +13,7 @@ from fasttok.errors import require
 from pipelines.check.sampled import CameraLook
 from pipelines.common.image_headers import check_header
 
+ABSENT = ("does not exist", "not there", "No such file")
 FRAMES = 5  # of an episode
 SMALL = 24  # pixels of a thumbnail's side
 WIDE = 200  # pixels of a picture for the page
@@ -25,12 +26,18 @@ class FewFrames:
     Attributes:
         encoded: the bytes of each frame, () if `frames` has them.
         pixels: decoded frames, () if they are encoded.
-        frames: a video's, None if it is none.
+        frames: those of all steps, of a video or an array that is not read yet; None if they are above.
+        steps: which of these are looked at.
     """
 
     encoded: tuple[bytes, ...] = ()
     pixels: tuple[NDArray[np.uint8], ...] = ()
     frames: Frames | None = None
+    steps: tuple[int, ...] = ()
+
+    def problem(self) -> str:
+        """What is wrong as far as headers tell, "" for nothing."""
+        return self.frames.check() if self.frames is not None else ""
 
 
 def few_frames(episode: Episode, entry: DatasetEntry | None) -> dict[str, FewFrames]:
@@ -40,7 +47,7 @@ def few_frames(episode: Episode, entry: DatasetEntry | None) -> dict[str, FewFra
     found: dict[str, FewFrames] = {}
     for name, frames in episode.frames.items():
         if chosen is None or name in chosen:
-            found[name] = FewFrames(frames=frames.take(steps) if len(frames) == episode.length else frames)
+            found[name] = FewFrames(frames=frames, steps=tuple(step for step in steps.tolist() if step < len(frames)))
     for name, values in episode.steps.items():
         if name in found or (chosen is not None and name not in chosen) or len(values) != episode.length:
             continue
@@ -64,11 +71,10 @@ def look(frames: FewFrames, bgr: bool = False) -> CameraLook:
         InputError: Pillow is not installed.
     """
     images: list[NDArray[np.uint8]] = []
-    problem, absent = "", False
+    problem = ""
     if frames.frames is not None:
-        problem = frames.frames.check()
-        absent = bool(problem) and any(word in problem for word in ("not there", "does not exist", "No such file"))
-        given: list[Frame] = [] if problem else list(frames.frames.read())
+        problem = frames.problem()
+        given: list[Frame] = [] if problem else list(frames.frames.take(np.array(frames.steps, np.int64)).read())
     else:
         given = [*frames.encoded, *frames.pixels]
     for frame in given:
@@ -78,11 +84,16 @@ def look(frames: FewFrames, bgr: bool = False) -> CameraLook:
         else:
             images.append(found[..., ::-1] if bgr else found)
     if not images:
-        return CameraLook(np.zeros((0, SMALL, SMALL, 3), np.float32), (), problem or "no frames", absent)
+        return only_problem(problem or "no frames")
     small = np.stack([_resized(image, SMALL, SMALL) for image in images]).astype(np.float32)
     shown = images if len(images) == 1 else [images[0], images[-1]]
     pictures = tuple(_resized(i, WIDE, max(1, round(WIDE * i.shape[0] / i.shape[1]))) for i in shown)
-    return CameraLook(small, pictures, problem, absent)
+    return CameraLook(small, pictures, problem)
+
+
+def only_problem(problem: str) -> CameraLook:
+    """A camera of which nothing is decoded, as its headers say what is wrong."""
+    return CameraLook(np.zeros((0, SMALL, SMALL, 3), np.float32), (), problem, any(word in problem for word in ABSENT))
 
 
 def _decoded(frame: Frame) -> NDArray[np.uint8] | str:

@@ -92,7 +92,7 @@ def find_columns(entry: DatasetEntry | None, episode: Episode) -> DatasetColumns
     action = [name for name in ACTIONS if name in widths][:1] or _below(widths, ("action/", "action.", "actions/"))
     state = [name for name in STATES if name in widths and widths[name] <= WIDEST_STATE][:1]
     state = state or [name for name in _below(widths, BELOW) if _may_be_state(name, widths[name])]
-    names = [str(name) for name in episode.metadata.get("action_names") or ()]
+    names = _named(episode, "action")
     return DatasetColumns(
         tuple(_all(action, widths, names)), tuple(_all(state, widths, _state_names(episode, names, state, widths)))
     )
@@ -147,9 +147,16 @@ def _all(features: Sequence[str], widths: dict[str, int], names: Sequence[str]) 
 
 def _state_names(episode: Episode, names: Sequence[str], state: Sequence[str], widths: dict[str, int]) -> list[str]:
     """Names of the state's columns: recorded, or those of as many action columns."""
-    recorded = [str(name) for name in episode.metadata.get("state_names") or ()]
+    recorded = _named(episode, "state")
     total = sum(widths[feature] for feature in state)
     return recorded if len(recorded) == total else list(names) if len(names) == total else []
+
+
+def _named(episode: Episode, which: str) -> list[str]:
+    """Names of the columns of `action` or `state`, as the dataset's files have them."""
+    columns = episode.metadata.get("columns")
+    found = columns.get(which) if isinstance(columns, dict) else None
+    return [str(name) for name in found or episode.metadata.get(f"{which}_names") or ()]
 
 
 def _below(widths: dict[str, int], prefixes: tuple[str, ...]) -> list[str]:

@@ -80,7 +80,7 @@ def diagnose(
         *check_outliers(sample),
         *check_idle(sample, meanings),
         *check_languages(sample),
-        *check_cameras(sample, entry),
+        *(check_cameras(sample, entry, dataset.cameras_known) if cameras else ()),
         *check_repeats(sample),
     ]
     read, rejected = sum(rejects.read.values()), sum(rejects.counts.values())

@@ -38,6 +38,11 @@ def _not_finite(
     bad = [(episode, places) for episode, places in bad if len(places)]
     if not bad:
         return []
+    nowhere = [str(columns[d]) for d in np.flatnonzero(np.isnan(np.concatenate(tables)).all(axis=0)).tolist()]
+    if nowhere:
+        what = f"no episode has the {kind} {few(nowhere)} that the entry takes"
+        todo = "correct the feature or the slice in the entry: `index` rejects every episode"
+        return [DatasetFinding("error", "not-finite", bad[0][0].at(dim=nowhere[0]), what, todo, count=len(nowhere))]
     episode, places = bad[0]
     step, d = (int(n) for n in places[0])
     what = f"{len(bad)} of {len(episodes)} episodes have a {kind} that is not a finite number, or lack the column"

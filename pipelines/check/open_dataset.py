@@ -11,6 +11,8 @@ from fasttok.episodes.hdf5_file import FAULTS, opened
 from fasttok.episodes.hdf5_layout import TRAIN, contents, folder_split
 from fasttok.errors import InputError
 from pipelines.check.spread import spread
+from pipelines.recordings.lerobot import LerobotRecordings
+from pipelines.recordings.recordings import Recordings
 
 MOST_OPENED = 500  # HDF5 files whose splits are looked up
 
@@ -26,6 +28,7 @@ class OpenedDataset:
         splits: their names.
         files: split -> RLDS files, which are read one by one.
         directory: the RLDS directory, None for other formats.
+        recordings: a LeRobot folder with its cameras, None for other formats.
     """
 
     path: str
@@ -34,6 +37,12 @@ class OpenedDataset:
     splits: tuple[str, ...]
     files: dict[str, list[str]] = field(default_factory=dict)
     directory: rlds.RldsDirectory | None = None
+    recordings: Recordings | None = None
+
+    @property
+    def cameras_known(self) -> bool:
+        """Whether episodes come with all cameras that the dataset has."""
+        return self.directory is not None or self.recordings is not None or self.form == "HDF5"
 
     @property
     def pictures_inside(self) -> bool:
@@ -48,6 +57,10 @@ class OpenedDataset:
 
     def read(self, split: str, limit: int | None = None) -> Iterator[Episode | BadRecord]:
         """Episodes of a split; if there is a limit, about so many, spread over the files."""
+        if self.recordings is not None:
+            for part in self.recordings.parts().get(split, []):
+                yield from self.recordings.read(part, True)
+            return
         if self.directory is None:
             yield from itertools.islice(open_episodes(self.path, split).records(), limit)
             return
@@ -71,8 +84,10 @@ def open_dataset(path: str) -> OpenedDataset:
         directory = rlds.open_directory(path)
         return OpenedDataset(path, directory.name, "RLDS", tuple(directory.splits), directory.splits, directory)
     if lerobot_info.is_lerobot(path):
-        info = lerobot_info.open_info(path)
-        return OpenedDataset(path, _last(path), f"LeRobot {info.codebase_version}", tuple(info.splits) or ("train",))
+        recordings = LerobotRecordings(path)
+        version = recordings.folder.info.codebase_version
+        splits = tuple(recordings.parts()) or ("train",)
+        return OpenedDataset(path, recordings.name, f"LeRobot {version}", splits, recordings=recordings)
     episodes = open_episodes(path)  # says what it expects if it is nothing of all that
     files = hdf5.files_below(path)
     if files and (hdf5.lies_in(path, files) or not any(arrays.files(path, suffix) for suffix in (".npz", ".parquet"))):

@@ -15,7 +15,7 @@ from fasttok.common.console import progress
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
-from pipelines.check.camera_looks import FewFrames, few_frames, look
+from pipelines.check.camera_looks import FewFrames, few_frames, look, only_problem
 from pipelines.check.columns_by_name import DatasetColumns, find_columns, values_of
 from pipelines.check.dataset_findings import FoundAt
 from pipelines.check.instructions import instruction
@@ -24,6 +24,7 @@ from pipelines.check.sampled import ActionDigest, EpisodeSample, SampledEpisode,
 from pipelines.check.spread import spread
 
 TIMES = ("timestamp", "timestamps", "time", "times", "time_stamp", "stamp")
+MOST_FILMS = 15  # the same of videos, which are decoded up to the last frame that is looked at
 MOST_LOOKS = 30  # episodes of a split whose cameras are decoded
 
 
@@ -93,17 +94,28 @@ def read_sample(
                         kept, stride = kept[::2], 2 * stride
                 at += 1
         kept = [kept[i] for i in spread(len(kept), share)]
-        looked = {id(kept[i]) for i in spread(len(kept), MOST_LOOKS)}
-        with progress(f"looking at cameras of {split}", len(looked), "episodes") as advance:
-            for item in kept:
-                for name, frames in item.frames.items() if id(item) in looked else ():
-                    bgr = entry is not None and any(entry.cameras.get(slot) == name for slot in entry.bgr)
-                    item.episode.cameras[name] = look(frames, bgr)
-                if id(item) in looked:
-                    advance()
-                episodes.append(item.episode)
+        _look(kept, entry, split)
+        episodes += [item.episode for item in kept]
     empty = DatasetColumns((), ())
     return EpisodeSample(episodes, columns or empty, None if hz is None else float(hz), digests), rejects
+
+
+def _look(kept: list[_Kept], entry: DatasetEntry | None, split: str) -> None:
+    """Fills in the cameras: headers of all episodes, and frames of some whose headers are sound."""
+    sound = []
+    for item in kept:
+        problems = {name: frames.problem() for name, frames in item.frames.items()}
+        item.episode.cameras.update({name: only_problem(problem) for name, problem in problems.items() if problem})
+        if item.frames and not any(problems.values()):
+            sound.append(item)
+    films = any(frames.frames is not None for item in sound for frames in item.frames.values())
+    chosen = [sound[i] for i in spread(len(sound), MOST_FILMS if films else MOST_LOOKS)]
+    with progress(f"looking at cameras of {split}", len(chosen), "episodes") as advance:
+        for item in chosen:
+            for name, frames in item.frames.items():
+                bgr = entry is not None and any(entry.cameras.get(slot) == name for slot in entry.bgr)
+                item.episode.cameras[name] = look(frames, bgr)
+            advance()
 
 
 def _until_fault(dataset: OpenedDataset, split: str, limit: int | None) -> Iterator[Episode | BadRecord]:

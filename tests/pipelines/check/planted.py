@@ -112,15 +112,14 @@ def films(what: Made, seed: int = 0, size: int = 32) -> list[NDArray]:
     return made
 
 
-def entry(folder: Path, encoding: str = "absolute", gripper: str = "closed: 0, open: 1", more: str = "") -> Path:
+def entry(folder: Path, encoding: str = "absolute", gripper: str = "closed: 0, open: 1", cameras: str = "{}") -> Path:
     """A dataset.yaml beside a LeRobot folder's meta/."""
     (folder / "dataset.yaml").write_text(
-        f"name: {folder.name}\nkind: robot\ncontrol_hz: {HZ}\nlanguage: task\ncameras: {{primary: observation.images.top}}\n"
+        f"name: {folder.name}\nkind: robot\ncontrol_hz: {HZ}\nlanguage: task\ncameras: {cameras}\n"
         f"action:\n  - {{from: action, slice: [0, 3], encoding: {encoding}, names: [x, y, z]}}\n"
         f"  - {{from: action, slice: [3, 4], encoding: gripper, {gripper}, names: [gripper]}}\n"
         "proprio:\n  - {from: observation.state, slice: [0, 3], names: [x, y, z]}\n"
         "  - {from: observation.state, slice: [3, 4], encoding: gripper, closed: 0, open: 0.08, names: [gripper]}\n"
-        + more
     )
     return folder
 

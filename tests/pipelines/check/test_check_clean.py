@@ -6,7 +6,11 @@ import pytest
 
 from tests.pipelines.check.planted import entry, films, findings, hdf5, lerobot, made, serious
 
-REAL = ("lerobot/g1_bottle", "rlds/bridge_dataset/1.0.0", "rlds/metaworld_mt50/1.0.0")
+REAL = (
+    pytest.param("lerobot/g1_bottle", marks=pytest.mark.slow),
+    "rlds/bridge_dataset/1.0.0",
+    "rlds/metaworld_mt50/1.0.0",
+)
 
 
 @pytest.mark.parametrize("folder", REAL)

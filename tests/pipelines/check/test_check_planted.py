@@ -326,6 +326,35 @@ def test_one_camera_in_two_slots(tmp_path: Path) -> None:
     assert serious(with_cameras(tmp_path, what, films(what), films(what))) == {"camera-twice": "warning"}
 
 
+def test_a_camera_that_the_entry_names_and_nothing_has(tmp_path: Path) -> None:
+    folder = entry(lerobot(tmp_path / "a", made()), cameras="{primary: observation.images.top}")
+    assert serious(found := findings(folder)) == {"camera-missing": "error"}
+    assert "observation.images.top" in the("camera-missing", found).what
+
+
+def test_a_column_that_the_entry_names_and_nothing_has(tmp_path: Path) -> None:
+    folder = entry(lerobot(tmp_path / "a", made()))
+    file = folder / "dataset.yaml"
+    file.write_text(file.read_text().replace("from: action, slice: [3, 4]", "from: action, slice: [4, 5]"))
+    finding = the("not-finite", findings(folder))
+    assert (finding.severity, finding.place.dim) == ("error", "action[4] (gripper)")
+
+
+def test_videos_that_are_not_there(shared_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "g1_bottle"
+    folder.mkdir()
+    for name in ("data", "meta", "videos"):
+        (folder / name).symlink_to(shared_data / "lerobot" / "g1_bottle" / name)
+    text = (
+        "name: g1_bottle\nkind: robot\ncontrol_hz: 30\nlanguage: task\n"
+        "cameras: {primary: observation.images.cam_high}\naction: [{from: action}]\nproprio: [{from: observation.state}]\n"
+    )
+    (folder / "dataset.yaml").write_text(text)
+    finding = the("camera-missing", found := findings(folder, most=12))
+    assert serious(found) == {"camera-missing": "error"}
+    assert "episode_000000.mp4" in finding.what
+
+
 # Copies
 
 
