@@ -228,7 +228,10 @@ class ActionTokenizer:
         """Says why chunks have no coefficients."""
         _finite(x, first)
         most = np.abs(coefs).max()
-        raise InputError(f"a coefficient of {most:.3g} is far outside any vocabulary; are the actions normalised?")
+        b, t, d = np.unravel_index(np.abs(x).argmax(), x.shape)
+        why = "is it a glitch, or are the actions not normalised?"
+        place = f"chunk {first + b}, step {t}, dim {d}"
+        raise InputError(f"a coefficient of {most:.3g} is far outside any vocabulary; {place} is {x[b, t, d]:g}: {why}")
 
     def encode(
         self,

@@ -337,6 +337,7 @@ class Dataset:
         self.groups: dict[str, EmbodimentActions] = {}
         self.left_out = LeftOut()
         self._recordings: dict[str, dict[str, Recording]] = {}
+        self._states: dict[str, tuple[str, tuple[str, ...]]] = {}  # the first source of each, and its state's columns
         self._every = every
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         for number, episode in enumerate(episodes):
@@ -399,7 +400,8 @@ class Dataset:
         known, represent = self._known.get(name), self._represent.get(name)
         state = None
         if known is None or known.relative or represent is not None:
-            state = state_of(episode, config.state_key or (known.state_key if known else ""), config.relative, known)
+            wanted = config.state_key or (known.state_key if known else "")
+            state = state_of(episode, wanted, known is None and _may_be_relative(name, episode, config), known)
         proprio = None if state is None or state.is_reference else state.values
         if name not in self.groups:
             embodiment = self._embodiment(name, episode, action, proprio, config)
@@ -431,6 +433,8 @@ class Dataset:
             states = np.zeros((len(action), 0)) if proprio is None else proprio
             group.references[subset].add(represent.reference(action, states).astype(np.float32))
         elif group.embodiment.relative and state is not None:
+            if known is None:
+                self._same_state(name, episode)
             group.add_reference(subset, state, len(action), name)
 
     def _record(self, name: str, recording: Recording, config: ChunkConfig) -> None:
@@ -451,6 +455,18 @@ class Dataset:
             why = shape_difference(other, recording, trusted, steps)
             if why:
                 raise _not_one(name, other, recording, why)
+
+    def _same_state(self, name: str, episode: Episode) -> None:
+        """Refuses a source whose state has its columns in another order than the one that decided what dims are relative to."""
+        names = tuple((episode.metadata.get("columns") or {}).get("state", ()))
+        first, known = self._states.setdefault(name, (source_of(episode), names))
+        if names and known and names != known:
+            column = next(i for i, (a, b) in enumerate(itertools.zip_longest(names, known)) if a != b)
+            raise InputError(
+                f"{first} and {source_of(episode)} are both called {name!r}, but column {column} of the state is "
+                f"{known[column : column + 1]} and {names[column : column + 1]}, and dims are relative to columns by number; use "
+                "--embodiments apart"
+            )
 
     def _size_differences(self) -> Iterator[InputError]:
         """What is wrong with embodiments whose recordings have other units."""
@@ -501,6 +517,13 @@ def _new_embodiment(
         horizon, action.shape[1], None if hz is None else float(hz), encoding, config.gripper, gain=config.gain
     )
     return plain if state is None or not config.relative else _relative(name, plain, episode, state.shape[1], config)
+
+
+def _may_be_relative(name: str, episode: Episode, config: ChunkConfig) -> bool:
+    """Whether dims of an embodiment are to be relative, so that its state is needed."""
+    if config.relative_to:
+        return bool(pairs_of(config.relative_to, name))
+    return config.relative and "absolute" in (episode.metadata.get("action_encoding") or ("absolute",))
 
 
 def _relative(name: str, what: Embodiment, episode: Episode, state_dim: int, config: ChunkConfig) -> Embodiment:

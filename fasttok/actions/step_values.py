@@ -106,6 +106,8 @@ def _matrix(
         array = np.asarray(values)
     except ValueError:
         raise InputError(f"{episode.where}: {key} has steps of different shapes, expected D numbers per step") from None
+    if array.dtype.kind == "O" and all(value is None or isinstance(value, int | float) for value in array.flat):
+        array = array.astype(np.float64)  # a number that is missing becomes NaN, which is refused with its place
     if array.dtype.kind not in "fiub":
         first = array.reshape(-1)[0] if array.size else None
         raise InputError(

@@ -51,6 +51,7 @@ class Encode:
         check_output_file(self.out, [self.data], overwrite=self.overwrite)
         tok = ActionTokenizer.load(self.tokenizer)
         chunks = tokens = clamped = 0
+        cut = 0.0
         columns: dict[str, DTypeLike] = {"ids": np.int32, "lengths": np.int64}
         with beside(tok, self.data, self.embodiment, self.state_key) as (path, states):
             columns |= {} if states is None else {"reference": np.float64}
@@ -62,6 +63,9 @@ class Encode:
                     else:
                         report = tok.encode_report(batch, embodiment=self.embodiment, reference=reference)
                         ids, clamped = report.ids, clamped + int(report.clamped.sum())
+                    channels = tok.channels(self.embodiment)
+                    if channels.stats is not None and channels.stats.clip:
+                        cut += channels.stats.clipped_share(batch - channels.offset(reference, batch)) * batch.size
                     lengths = [len(row) for row in ids]
                     chunks, tokens = chunks + len(ids), tokens + sum(lengths)
                     origin = IdsOrigin(
@@ -72,4 +76,5 @@ class Encode:
                 if states is not None:
                     states.end()
         said = f", {clamped:,} coefficients clamped" if clamped else ""
+        said += f", {round(cut):,} values clipped to the range of their dims" if cut else ""
         log(f"{chunks:,} chunks, {tokens / max(1, chunks):.1f} tokens each{said} -> {self.out}")

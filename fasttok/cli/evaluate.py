@@ -111,6 +111,11 @@ class Eval:
             return
         table(f"tokens per chunk, {what_is_measured}", list(rows[0]), [list(row.values()) for row in rows])
         print_errors({name: m.metrics for name, m in measured.items()})
+        for name, m in measured.items():
+            if m.metrics.clamped:
+                log(
+                    f"{name}: {100 * m.metrics.clamped:.3g} % of the coefficients lie outside the tokenizer's range; clamped"
+                )
         if points:
             columns = ["embodiment", "scale", "vocabulary", "tokens per chunk", "rms error (normalised)"]
             table("rate against distortion", columns, [list(vars(p).values()) for p in points])

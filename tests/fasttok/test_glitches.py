@@ -218,3 +218,57 @@ def test_quantiles_by_name() -> None:
     wide = NormStats.fit(x)
     assert wide.normalized_by == ("quantile", "min_max")
     assert wide.by_quantiles([1]).normalized_by == ("quantile", "quantile")
+
+
+def test_a_number_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    actions = motion(12).tolist()
+    actions[4][9][1] = None
+    lerobot(tmp_path / "lr", np.asarray(actions, object))
+    assert call("fit", str(tmp_path / "lr"), "--out", str(tmp_path / "T")) == 1
+    assert "episode 4, step 9, dim 1: action is nan" in capsys.readouterr().err
+    assert call("fit", str(tmp_path / "lr"), "--out", str(tmp_path / "T"), "--skip-bad") == 0
+
+
+def test_a_sentinel_among_whole_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    actions = np.round(motion() * 200).astype(np.int64)
+    actions[6, 3, 0] = -(2**31)
+    np.savez(tmp_path / "g.npz", actions=actions)
+    assert call("fit", str(tmp_path / "g.npz"), "--horizon", "10", "--out", str(tmp_path / "T")) == 1
+    assert "episode 6, step 3, dim 0: action is -2.14748e+09" in capsys.readouterr().err
+
+
+def test_what_encode_clips_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "g.npz", actions=motion())
+    assert call("fit", str(tmp_path / "g.npz"), "--horizon", "10", "--clip", "--out", str(tmp_path / "T")) == 0
+    chunks = 0.1 * motion()[:, :10]
+    chunks[[2, 5], [3, 4], [1, 0]] = 1e7
+    np.savez(tmp_path / "c.npz", actions=chunks)
+    assert call("encode", str(tmp_path / "T"), str(tmp_path / "c.npz"), "--out", str(tmp_path / "i.npz")) == 0
+    assert "2 values clipped" in capsys.readouterr().err
+
+
+def test_eval_says_what_it_clamps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "g.npz", actions=motion())
+    assert call("fit", str(tmp_path / "g.npz"), "--horizon", "10", "--out", str(tmp_path / "T")) == 0
+    wrong = motion()
+    for value, code, says in ((1e6, 0, "% of the coefficients lie outside"), (1e12, 1, "dim 1 is 1e+12")):
+        wrong[7, 20, 1] = value
+        np.savez(tmp_path / "w.npz", actions=wrong)
+        assert call("eval", str(tmp_path / "T"), str(tmp_path / "w.npz"), "--all") == code
+        said = capsys.readouterr().err
+        assert f"episode 7, step 20, dim 1: action is {value:g}" in said
+        assert says in said
+
+
+def test_a_glitch_in_the_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    actions = motion(12)
+    states = actions + 0.01 * motion(12)[::-1]
+    states[3, 8, 2] = 1e5
+    lerobot(tmp_path / "lr", actions, states)
+    assert call("fit", str(tmp_path / "lr"), "--out", str(tmp_path / "A")) == 0
+    assert "episode 3, step 8, dim 2: state is 100000" in capsys.readouterr().err
+    assert call("fit", str(tmp_path / "lr"), "--relative", "--out", str(tmp_path / "B")) == 1
+    said = capsys.readouterr().err
+    assert "episode 3" in said
+    assert "dim 2: action minus state is -1" in said
+    assert "(1 such step)" in said

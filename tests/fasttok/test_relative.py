@@ -289,3 +289,35 @@ def test_maps_that_do_not_fit_are_refused() -> None:
         Embodiment(5, 3, relative=(0, 1), relative_to=(0,))
     with pytest.raises(InputError, match="states have shape"):
         Embodiment(5, 3, relative=(0,), relative_to=(4,)).reference(np.zeros((2, 4)))
+
+
+def test_states_in_another_order_are_refused(
+    motion: tuple[NDArray[np.float64], NDArray[np.float64]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actions, states = motion
+    one, other = (
+        lerobot(tmp_path / "a", actions, states, names=True),
+        lerobot(tmp_path / "b", actions, states, names=True),
+    )
+    info = tmp_path / "b" / "meta" / "info.json"
+    info.write_text(info.read_text().replace('["t", "y", "u", "x", "z"]', '["t", "y", "u", "z", "x"]'))
+    words = ["fit", one, other, "--relative", "--dry-run", "--out", str(tmp_path / "T")]
+    assert call(*words) == 1
+    assert "column 3 of the state is ('x',) and ('z',)" in capsys.readouterr().err
+    assert call(*words, "--embodiments", "apart") == 0
+
+
+def test_embodiments_that_need_no_state(
+    motion: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> None:
+    from fasttok.actions.dataset import ChunkConfig, Dataset
+    from fasttok.episodes import Episode
+
+    arm = {"dataset": "arm", "control_hz": 10, "action_encoding": ["absolute"] * 3}
+    base = {"dataset": "base", "control_hz": 10, "action_encoding": ["delta"] * 3}
+    episodes = [Episode({"action": a, "proprio": a + 1}, dict(arm)) for a in motion[0]]
+    episodes += [Episode({"action": a}, dict(base)) for a in motion[0]]
+    for config in (ChunkConfig(relative=True), ChunkConfig(relative_to=("arm:0-1=0-1",))):
+        with Dataset(episodes, config) as data:
+            relative = {name: group.embodiment.relative for name, group in data.groups.items()}
+        assert relative == {"arm": (0, 1) if config.relative_to else (0, 1, 2), "base": ()}
