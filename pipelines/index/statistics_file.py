@@ -1,7 +1,12 @@
 """statistics.json: exact statistics of the actions and proprio of an INDEX, for people and other trainers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fasttok.actions.dim_ranges import Moments, NormalizedBy, choose
+from fasttok.common.json_files import IF_NOT_DEFAULT
 
 FILE = "statistics.json"
 FORMAT_VERSION = 1
@@ -23,6 +28,8 @@ class DimStatistics:
         q95: 95 % quantile per dim.
         q99: 99 % quantile per dim.
         names: of the dims, with their units.
+        normalized_by: what maps each dim to about [-1, 1]: "quantile", or what stands in where q01 = q99 ("min_max" if the dim
+            moves, else "constant"); () if it is "quantile" for all.
     """
 
     mean: tuple[float, ...] = ()
@@ -35,6 +42,12 @@ class DimStatistics:
     q95: tuple[float, ...] = ()
     q99: tuple[float, ...] = ()
     names: tuple[str, ...] = ()
+    normalized_by: tuple[NormalizedBy, ...] = field(default=(), metadata=IF_NOT_DEFAULT)
+
+    def __post_init__(self) -> None:
+        columns = {name: np.asarray(getattr(self, name)) for name in ("mean", "std", "min", "max", "q01", "q99")}
+        by = choose(Moments(**columns, mask=np.ones(len(self.mean), bool)), "quantile")
+        object.__setattr__(self, "normalized_by", () if set(by) <= {"quantile"} else by)
 
     def dims(self, wanted: slice, names: Sequence[str]) -> "DimStatistics":
         """Those of some dims, with their names."""

@@ -18,6 +18,7 @@ from pipelines.index.run import run_index
 from pipelines.index.statistics import of_chunks, of_index
 from pipelines.index.statistics_command import run_statistics
 from pipelines.index.statistics_config import StatisticsConfig
+from pipelines.index.statistics_file import DimStatistics
 from tests.chain import Chain
 
 
@@ -46,6 +47,22 @@ def test_statistics_are_numpys(chain: Chain) -> None:
         close(value["action"], np.concatenate([action for action, _ in held]))
         close(value["proprio"], np.concatenate([proprio for _, proprio in held]))
     assert found["datasets"]["tabletop_arm"]["action"] == found["embodiments"]["arm"]["action"]
+
+
+def test_statistics_name_dims_that_quantiles_do_not_describe() -> None:
+    x = np.zeros((1000, 3))
+    x[:5, 1] = 1.0
+    x[:, 2] = np.linspace(0, 1, 1000)
+    q01, q99 = np.quantile(x, [0.01, 0.99], axis=0)
+    columns = {"mean": x.mean(0), "std": x.std(0), "min": x.min(0), "max": x.max(0), "q01": q01, "q99": q99}
+    found = DimStatistics(**{name: tuple(values.tolist()) for name, values in columns.items()})
+    assert found.normalized_by == ("constant", "min_max", "quantile")
+    assert found.dims(slice(1, 3), ["grip", "x"]).normalized_by == ("min_max", "quantile")
+    assert found.dims(slice(2, 3), ["x"]).normalized_by == ()
+    written = json_files.encode(found)
+    assert written["normalized_by"] == ["constant", "min_max", "quantile"]
+    assert json_files.decode(DimStatistics, written, "x") == found
+    assert DimStatistics().normalized_by == ()
 
 
 def test_statistics_of_relative_chunks(chain: Chain) -> None:
