@@ -7,9 +7,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.chunks import chunks_at
+from fasttok.actions.chunks import chunks_at, run_ends
 from fasttok.actions.normalize import NormStats
-from fasttok.episodes.index import read_file
+from fasttok.episodes.index import NUMBERED, read_file
 from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
@@ -59,11 +59,13 @@ def sample(mixture: Mixture, name: str, folder: str) -> NDArray[np.float32]:
     entry = dataset.entry
     horizon = (source.chunk or mixture.chunk).horizon(entry.control_hz)
     files = dataset.splits[source.split].files
+    numbered = entry.keep_ranges is not None
     bases = (f"{folder.rstrip('/')}/{source.dataset}/{source.split}/{stem}" for stem in files)
-    episodes = islice((episode for base in bases for episode in read_file(base, {})), EPISODES)
+    episodes = islice((episode for base in bases for episode in read_file(base, {NUMBERED: numbered})), EPISODES)
     chunks = []
     for episode in episodes:
         action = np.asarray(episode.steps["action"], np.float32)
         steps = np.linspace(0, len(action) - 1, min(len(action), CHUNKS // EPISODES)).astype(np.int64)
-        chunks.append(chunks_at(action, steps, horizon, entry.action_encoding))
+        ends = run_ends(np.asarray(episode.metadata[NUMBERED])) if numbered else None
+        chunks.append(chunks_at(action, steps, horizon, entry.action_encoding, ends))
     return np.concatenate(chunks) if chunks else np.zeros((0, horizon, entry.action_dim), np.float32)

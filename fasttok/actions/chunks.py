@@ -47,15 +47,44 @@ def chunk_at(actions: NDArray[Any], step: int, horizon: int, encoding: Sequence[
     return np.concatenate([real, np.broadcast_to(padding, (horizon - len(real), len(padding)))]), len(real)
 
 
-def chunks_at(actions: NDArray[Any], steps: NDArray[np.int64], horizon: int, encoding: Sequence[str]) -> NDArray[Any]:
+def run_ends(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of some rising step numbers the index one past the last of its run, in which none is left out.
+
+    >>> run_ends(np.array([1, 2, 6, 7, 8]))
+    array([2, 2, 5, 5, 5])
+    """
+    ends = np.append(np.flatnonzero(np.diff(numbers) != 1) + 1, len(numbers)).astype(np.int64)
+    return ends[np.searchsorted(ends, np.arange(len(numbers)), side="right")]
+
+
+def chunks_at(
+    actions: NDArray[Any],
+    steps: NDArray[np.int64],
+    horizon: int,
+    encoding: Sequence[str],
+    ends: NDArray[np.int64] | None = None,
+) -> NDArray[Any]:
     """The chunks that start at some steps: (T, D) -> (n, horizon, D).
+
+    Args:
+        actions: (T, D) raw units.
+        steps: (n,) the chunks' first steps.
+        horizon: steps per chunk.
+        encoding: D of "absolute", "delta", "gripper".
+        ends: (T,) where a chunk that starts at a step ends, and is padded from there on; by default the episode's end.
 
     >>> chunks_at(np.arange(3.0)[:, None], np.array([2]), 2, ["delta"])[0, :, 0]
     array([2., 0.])
     """
     if actions.ndim != 2 or not len(actions):
         raise InputError(f"chunks_at: actions have shape {actions.shape}, expected (steps, dims) with steps >= 1")
-    padding = np.where(_is_delta(encoding, actions.shape[1]), 0, actions[-1]).astype(actions.dtype)
+    delta = _is_delta(encoding, actions.shape[1])
+    if ends is not None:
+        places, last = steps[:, None] + np.arange(horizon), ends[steps][:, None] - 1
+        chunks: NDArray[Any] = actions[np.minimum(places, last)]
+        chunks[(places > last)[:, :, None] & delta] = 0
+        return chunks
+    padding = np.where(delta, 0, actions[-1]).astype(actions.dtype)
     padded = np.concatenate([actions, np.broadcast_to(padding, (horizon - 1, len(padding)))])
     windows = np.lib.stride_tricks.sliding_window_view(padded, horizon, axis=0)
     return np.ascontiguousarray(windows[steps].transpose(0, 2, 1))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.chunks import chunks_at, horizon_steps
+from fasttok.actions.chunks import chunks_at, horizon_steps, run_ends
 from fasttok.actions.embodiment import Embodiment, Gripper
 from fasttok.actions.left_out import LeftOut
 from fasttok.actions.recordings import (
@@ -31,6 +31,7 @@ from fasttok.actions.state_map import SideColumns, named, pairs_found, pairs_giv
 from fasttok.actions.step_values import EpisodeState, action_of, state_of
 from fasttok.common.temporary import unnamed_file
 from fasttok.episodes import BadEpisodeError, Episode, episode_of
+from fasttok.episodes.index import NUMBERED
 from fasttok.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -128,12 +129,14 @@ class EpisodePlace:
         lot: a number in [0, 1) that its place in the files decides.
         name: file and episode, for people.
         steps: number of steps.
+        ends: (T,) where a chunk that begins at a step ends, None for the end of the episode.
     """
 
     dataset: str
     lot: float
     name: str
     steps: int
+    ends: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +269,7 @@ class EmbodimentActions:
             if not len(steps):
                 continue
             near = None if reference is None else reference[steps]
-            yield place, steps, chunks_at(episode, steps, what.horizon, encoding), near
+            yield place, steps, chunks_at(episode, steps, what.horizon, encoding, place.ends), near
 
     def _batch(
         self, chunks: list[NDArray[Any]], references: list[NDArray[Any]]
@@ -295,6 +298,12 @@ class EmbodimentActions:
         """A single episode is learned from and measured on, and where `every` one is held out, none is left to learn from."""
         other: Subset = "held_out" if subset == "train" else "train"
         return subset if self.actions[subset].lengths else other
+
+
+def _run_ends(episode: Episode) -> NDArray[np.int64] | None:
+    """Where chunks end, if some of the episode's steps are left out."""
+    numbers = episode.metadata.get(NUMBERED)
+    return run_ends(numbers) if isinstance(numbers, np.ndarray) else None
 
 
 def _dealt(spools: "dict[Subset, Spool]", subsets: "list[Subset]") -> "dict[Subset, Spool]":
@@ -423,7 +432,9 @@ class Dataset:
         lot = _lot(episode, number, "held out")
         subset: Subset = "held_out" if self._every or lot < HELD_OUT else "train"
         name_of_episode = f"{episode.where.file}: {episode_of(episode)}".lstrip(": ")
-        place = EpisodePlace(str(episode.metadata.get("dataset") or ""), lot, name_of_episode, len(action))
+        place = EpisodePlace(
+            str(episode.metadata.get("dataset") or ""), lot, name_of_episode, len(action), _run_ends(episode)
+        )
         group.places[subset].append(place)
         group.actions[subset].add(action)
         if proprio is not None:

@@ -1,6 +1,7 @@
 """Episodes of an INDEX (docs/design.md "INDEX"): the standardised action and proprio columns, exactly what shards hold."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from fasttok.errors import InputError, unknown_name
 
 __all__ = ["FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "read", "read_file", "read_parquet", "robots"]
 
+NUMBERED = "step_numbers"
+"""Metadata of episodes of which `keep_ranges` may leave out steps: (T,) their numbers as stored; chunks end at gaps."""
 SharedMetadata = Mapping[str, str | float | list[Encoding] | dict[str, tuple[str, ...]] | None]
 """What all episodes of a dataset's split have in common."""
 
@@ -55,6 +58,7 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
             "control_hz": dataset.entry.control_hz,
             "action_encoding": list(dataset.entry.action_encoding),
             "columns": {"action": dataset.entry.action_names, "state": dataset.entry.proprio_names},
+            NUMBERED: dataset.entry.keep_ranges is not None,
         }
         found = 0
         for number, stem in enumerate(dataset.splits[split].files):
@@ -75,7 +79,7 @@ def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = 
 
     Args:
         base: path of the file's outputs, without `.episodes.parquet`.
-        shared: metadata of every episode.
+        shared: metadata of every episode; if `NUMBERED` is true, each gets the numbers of its steps under that name instead.
         keep: rows that are wanted; all by default.
     """
     episodes = read_parquet(f"{base}.episodes.parquet")
@@ -96,7 +100,10 @@ def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = 
         if row["proprio_dim"]:
             steps["proprio"] = matrix(proprio, start, stop)
         where = Where(row["file"], row["offset"], row["length"], row["episode"])
-        yield Episode({**steps}, {**shared, "language": row["language"]}, where)
+        metadata: dict[str, Any] = {**shared, "language": row["language"]}
+        if metadata.pop(NUMBERED, False):
+            metadata[NUMBERED] = columns["step"].slice(start, stop - start).to_numpy()
+        yield Episode({**steps}, metadata, where)
         start = stop
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
-from fasttok.actions.chunks import chunks_at
+from fasttok.actions.chunks import chunks_at, run_ends
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
 from mixtures.spec import ImageEncoding
@@ -125,11 +125,12 @@ class RowMaker:
         horizon, length = self.facts.horizon, len(record.action)
         if not len(steps):
             return
-        chunks = chunks_at(record.action, steps, horizon, self.facts.entry.action_encoding)
+        ends = None if self.facts.entry.keep_ranges is None else run_ends(record.steps)
+        chunks = chunks_at(record.action, steps, horizon, self.facts.entry.action_encoding, ends)
         if self.represent is not None:
             chunks = self.represent(chunks, self.represent.reference(record.action, record.proprio)[steps])
         columns.chunks.append(chunks)
-        columns.action_steps.append(np.minimum(horizon, length - steps))
+        columns.action_steps.append(np.minimum(horizon, (length if ends is None else ends[steps]) - steps))
         columns.state.append(record.proprio[steps])
 
     def _texts(self, record: SourceRecord, step: int, bits: int) -> tuple[str, str] | None:

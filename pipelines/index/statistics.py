@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fasttok.actions.chunks import chunks_at, horizon_steps
+from fasttok.actions.chunks import chunks_at, horizon_steps, run_ends
 from fasttok.actions.quantiles import summarize
 from fasttok.actions.representation import Representation
 from fasttok.common import stores
 from fasttok.common.console import progress
 from fasttok.common.lfs_pointer import refuse_pointer_at
-from fasttok.episodes.index import read_file
+from fasttok.episodes.index import NUMBERED, read_file
 from fasttok.episodes.index_file import IndexedEntry, IndexFile
 from fasttok.errors import InputError
 from pipelines.common.files import join
@@ -157,12 +157,14 @@ class ChunkMaker:
         encoding: of each dim of the stored actions.
         names: of each dim of the represented actions.
         represent: how actions are represented, None for as stored.
+        numbered: whether chunks end where steps are left out.
     """
 
     horizon: int
     encoding: tuple[str, ...]
     names: tuple[str, ...]
     represent: Representation | None
+    numbered: bool = False
 
     @classmethod
     def of(cls, entry: IndexedEntry, config: StatisticsConfig) -> "ChunkMaker":
@@ -175,13 +177,14 @@ class ChunkMaker:
             raise InputError(f"{entry.name}: its control frequency is not known; pass the chunk length with --horizon")
         represent = representation(entry, entry.name, config.form, config.rotation)
         names = represent.names(entry.action_names) if represent else entry.action_names
-        return cls(horizon, entry.action_encoding, names, represent)
+        return cls(horizon, entry.action_encoding, names, represent, entry.keep_ranges is not None)
 
     def chunks(self, base: str) -> Iterator[Matrix]:
         """All chunks of a file's episodes as (steps of all chunks, D)."""
-        for episode in read_file(base, {}):
+        for episode in read_file(base, {NUMBERED: self.numbered}):
             action = np.asarray(episode.steps["action"])
-            chunks = chunks_at(action, np.arange(len(action)), self.horizon, self.encoding)
+            ends = run_ends(np.asarray(episode.metadata[NUMBERED])) if self.numbered else None
+            chunks = chunks_at(action, np.arange(len(action)), self.horizon, self.encoding, ends)
             if self.represent is not None:
                 proprio = np.asarray(episode.steps.get("proprio", np.zeros((len(action), 0))))
                 chunks = self.represent(chunks, self.represent.reference(action, proprio))

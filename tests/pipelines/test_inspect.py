@@ -33,7 +33,7 @@ def numbers(shards: Path, **more: Any) -> list[int]:
 
 def page_of(shards: Path, tmp_path: Path, **more: Any) -> str:
     file = tmp_path / "page.html"
-    run_inspect(InspectConfig(str(shards), html=(str(file),), **more))
+    run_inspect(InspectConfig(str(shards), html=(str(file),), overwrite=True, **more))
     return file.read_text()
 
 

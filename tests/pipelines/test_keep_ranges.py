@@ -7,15 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasttok.episodes import Episode
+from fasttok.actions.chunks import chunk_at, run_ends
+from fasttok.actions.dataset import ChunkConfig, Dataset
+from fasttok.episodes import Episode, open_episodes
 from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.catalogue.commands import entry_of
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.find_entry import find_entry
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.datasets.standardize import standardize
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
+from pipelines.index.statistics import of_chunks
+from pipelines.index.statistics_config import StatisticsConfig
+from pipelines.shards import ShardReader
+from tests.chain import Chain
+from tests.pipelines.indexing import PLANAR
 
 ENTRY = "name: x\nkind: robot\ncontrol_hz: 5\ncameras: {primary: i}\naction: [{from: a}]\n"
 
@@ -101,3 +113,47 @@ def test_the_file_lies_below_the_entry(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=r"mine\.yaml: line 6"):
             parse_entry(f"{ENTRY}keep_ranges: {wrong}\n", "mine.yaml")
+
+
+def test_chunks_end_where_a_step_is_left_out(own_data: Path, chain: Chain, tmp_path: Path) -> None:
+    """Through index, fit, statistics and build: no chunk holds an action of behind the gap, nor one that was left out."""
+    folder, ranges = own_data / PLANAR, [[2, 6], [9, 20]]
+    names = [str(e.metadata["episode_metadata/episode_id"], "utf-8") for e in open_episodes(str(folder))]
+    (folder / "ranges.json").write_text(json.dumps(dict.fromkeys(names, ranges)))
+    with (folder / "dataset.yaml").open("a") as entry:
+        entry.write("keep_ranges: {file: ranges.json, key: [episode_metadata/episode_id]}\n")
+    index, shards = tmp_path / "index", tmp_path / "shards"
+    run_index(IndexConfig((str(folder),), str(index), splits=("train",)), [])
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nchunk: {steps: 8}\nsources:\n  - {name: a, dataset: tabletop_planar, split: train, weight: 1}\n"
+    )
+    held = [e for e in open_episodes(str(index)) if e.length > 8]
+    run_build(BuildConfig(str(tmp_path / "mine.yaml"), str(shards), 2000, str(index), "fit"), [])
+    raw = {(Path(e.where.file).name, e.where.number): e for e in open_episodes(str(folder))}
+    reader = ShardReader(str(shards))
+    seen = set()
+    for number in range(reader.num_rows):
+        row = reader.row(number)
+        action = np.asarray(raw[row["file"], row["episode"]].steps["action"])
+        stop = min(next(stop for start, stop in ranges if start <= row["step"] < stop), len(action))
+        chunk, real = chunk_at(action[:stop], row["step"], 8, ["delta", "delta", "gripper"])
+        assert row["action_steps"] == real
+        assert np.array_equal(row["action"].reshape(chunk.shape), chunk)
+        seen.add(row["step"])
+    assert {2, 5, 9, 12} <= seen
+    with Dataset(held, ChunkConfig(horizon=8), every=True) as data:
+        (group,) = data.groups.values()
+        first = next(group.located("held_out", 1 << 20)).values
+    assert not first[3, 1:, :2].any()  # the last step of the first range: its deltas are 0 from there on
+    assert first[3, 0, :2].any()
+    steps = of_chunks(StatisticsConfig(str(index), horizon=8), open_index(str(index)))
+    (embodiment,) = steps.embodiments.values()
+    chunks = [chunk for e in held for chunk in chunks_of(e)]
+    assert len(held) == 12
+    assert embodiment.action.mean == pytest.approx(np.concatenate(chunks).mean(0), abs=1e-6)
+
+
+def chunks_of(episode: Episode) -> list[np.ndarray]:
+    action, numbers = np.asarray(episode.steps["action"]), episode.metadata["step_numbers"]
+    ends = run_ends(numbers)
+    return [chunk_at(action[: ends[i]], i, 8, ["delta", "delta", "gripper"])[0] for i in range(len(action))]
