@@ -191,13 +191,17 @@ class OutputFolder:
         """Deletes the earlier output if it is to be replaced, makes the folder, and marks it as unfinished.
 
         Raises:
-            InputError: another process is writing it.
+            InputError: another process is writing it, or the store does not take it.
         """
         self._lock()
         self._clear(keep=f"{self.kind.begun}/{ASIDE}/")
-        self.fs.makedirs(self.path, exist_ok=True)
+        with stores.writing(str(self.fs.unstrip_protocol(self.path))):
+            stores.make_folder(self.fs, self.path)
+            self._mark()
+
+    def _mark(self) -> None:
         if self.kind.begun:
-            self.fs.makedirs(f"{self.path}/{self.kind.begun}", exist_ok=True)
+            stores.make_folder(self.fs, f"{self.path}/{self.kind.begun}")
             said = json.dumps({"writes": self.kind.name, "format_version": self.kind.marks[0].version})
             target, temporary = (
                 f"{self.path}/{self.kind.begun}/{name}" for name in (BEGUN, f".{BEGUN}.{uuid.uuid4().hex}.tmp")
@@ -265,7 +269,8 @@ class OutputFolder:
         """Deletes the files that the command writes, but for paths that begin with `keep`."""
         for file in _files(self.fs, self.path):
             if self.kind.wrote(file) and not file.startswith(keep):
-                self.fs.rm_file(f"{self.path}/{file}")
+                with contextlib.suppress(FileNotFoundError):  # a store whose answer was lost was asked again
+                    self.fs.rm_file(f"{self.path}/{file}")
         if isinstance(self.fs, LocalFileSystem):
             for folder, _, _ in os.walk(self.path, topdown=False):
                 with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ What begins as `scheme://` is a URL. Everything else is a local path, whatever s
 `://` further on. fsspec itself takes `::` for a chain of file systems and `://` anywhere for a scheme.
 """
 
+import io
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ from typing import BinaryIO, Literal, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import known_implementations
+from fsspec.spec import AbstractBufferedFile
 
 from fasttok.errors import InputError
 
@@ -42,6 +44,7 @@ DRIVERS = (
     "huggingface_hub",
     "requests",
 )
+FLAT = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "hf"))  # stores that have no folders
 Kind = Literal["file", "directory", ""]
 
 
@@ -132,7 +135,9 @@ def open_file(url: str) -> Iterator[BinaryIO]:
 def opened(url: str) -> BinaryIO:
     """A file for reading bytes, which the caller closes."""
     fs, path = filesystem(url)
-    return cast(BinaryIO, fs.open(path, "rb"))
+    stream = fs.open(path, "rb")
+    # A driver's own stream reads lines without a limit only.
+    return cast(BinaryIO, io.BufferedReader(stream) if isinstance(stream, AbstractBufferedFile) else stream)
 
 
 @contextmanager
@@ -148,6 +153,30 @@ def reaching(url: str) -> Iterator[None]:
         if unreachable(error) is None:
             raise
         raise _reworded(error, url) from error
+
+
+@contextmanager
+def writing(url: str) -> Iterator[None]:
+    """Says plainly that a store does not take what the block writes to it.
+
+    Raises:
+        InputError: no such bucket, no right to write there, or the store cannot be reached.
+    """
+    try:
+        with reaching(url):
+            yield
+    except OSError as error:
+        if not is_url(url) or url.startswith("file://"):
+            raise
+        raise InputError(
+            f"{url} cannot be written ({type(error).__name__}: {_first_line(error)}); check the URL and your credentials"
+        ) from None
+
+
+def make_folder(fs: fsspec.AbstractFileSystem, path: str) -> None:
+    """Makes a folder, where a file system has any: on an object store it would make a bucket of a mistyped name."""
+    if not FLAT.intersection([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
+        fs.makedirs(path, exist_ok=True)
 
 
 def unreachable(error: BaseException) -> str | None:

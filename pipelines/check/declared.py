@@ -2,9 +2,9 @@
 
 import re
 
-import fsspec
 import pyarrow.parquet as pq
 
+from fasttok.common import stores
 from fasttok.episodes import lerobot_folder, lerobot_info
 from fasttok.episodes.episode import BadRecord
 from pipelines.check.dataset_findings import DatasetFinding, FoundAt
@@ -58,7 +58,7 @@ def check_declared(dataset: OpenedDataset) -> list[DatasetFinding]:
 
 def _lerobot(path: str) -> list[DatasetFinding]:
     info = lerobot_info.open_info(path)
-    filesystem, root = fsspec.core.url_to_fs(path)
+    filesystem, root = stores.filesystem(path)
     tables = [file for file in filesystem.find(f"{root}/data") if file.endswith(".parquet")]
     findings: list[DatasetFinding] = []
     where = FoundAt(f"{path}/{lerobot_info.INFO}")

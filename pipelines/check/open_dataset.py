@@ -4,8 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import fsspec
-
+from fasttok.common import stores
 from fasttok.episodes import BadRecord, Episode, arrays, hdf5, lerobot_info, open_episodes, rlds
 from fasttok.episodes.hdf5_file import FAULTS, opened
 from fasttok.episodes.hdf5_layout import TRAIN, contents, folder_split
@@ -78,8 +77,7 @@ def open_dataset(path: str) -> OpenedDataset:
         InputError: nothing there, or no format that is known.
     """
     path = str(path).rstrip("/")
-    if "://" not in path or fsspec.core.url_to_fs(path)[0].exists(path):
-        path = _version_folder(path)
+    path = _version_folder(path)
     if rlds.is_rlds(path):
         directory = rlds.open_directory(path)
         return OpenedDataset(path, directory.name, "RLDS", tuple(directory.splits), directory.splits, directory)
@@ -102,10 +100,11 @@ def _last(path: str) -> str:
 
 def _version_folder(path: str) -> str:
     """The only version folder of a TFDS dataset, if the path is the folder around it."""
-    filesystem, root = fsspec.core.url_to_fs(path)
-    if not filesystem.isdir(root) or filesystem.isfile(f"{root}/features.json"):
+    filesystem, root = stores.fresh(path)
+    if stores.kind_at(filesystem, root) != "directory" or stores.kind_at(filesystem, f"{root}/features.json"):
         return path
-    inner = [_last(entry) for entry in filesystem.ls(root, detail=False) if rlds.is_rlds(str(entry))]
+    listed = (stores.join_scheme(path, str(entry)) for entry in filesystem.ls(root, detail=False))
+    inner = [_last(entry) for entry in listed if rlds.is_rlds(entry)]
     if len(inner) > 1:
         raise InputError(
             f"{path} has several versions: {', '.join(sorted(inner))}; give one, such as {path}/{inner[0]}"

@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,8 @@ def finish(folder: str) -> None:
     if not is_local(fs):
         fs.invalidate_cache()
         for name in fs.find(path):  # one by one, as `rm` takes a `[` or `*` of the folder's name for a pattern
-            fs.rm_file(name)
+            with suppress(FileNotFoundError):  # a store whose answer was lost was asked again
+                fs.rm_file(name)
     else:
         fs.rm(path, recursive=True)
         for file in Path(folder).rglob(".*.tmp"):

@@ -17,7 +17,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.stores import filesystem as filesystem
-from fasttok.common.stores import is_url, kind_at
+from fasttok.common.stores import is_url, kind_at, writing
 from fasttok.common.stores import reaching as reaching
 from fasttok.errors import InputError
 
@@ -48,11 +48,11 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
     """
     fs, path = filesystem(url)
     if not is_local(fs):
-        with _writable(url):
+        with writing(url):
             stream = fs.open(path, "wb")
         try:
             yield cast(BinaryIO, stream)
-            with _writable(url):
+            with writing(url):
                 stream.close()
         except BaseException:
             _discard(stream)
@@ -76,18 +76,6 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
                 "command again with --resume"
             ) from None
         raise
-
-
-@contextmanager
-def _writable(url: str) -> Iterator[None]:
-    """Says plainly that a store does not take a file."""
-    try:
-        with reaching(url):
-            yield
-    except OSError as error:
-        raise InputError(
-            f"{url} cannot be written ({type(error).__name__}: {error}); check the URL and your credentials"
-        ) from None
 
 
 def _discard(stream: Any) -> None:

@@ -64,6 +64,6 @@ class RangedFile(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """So many bytes, or all that follow: one request."""
         end = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        data = self._fs.cat_file(self._path, self._at, end) if end > self._at else b""
+        data = self._fs.cat_file(self._path, start=self._at, end=end) if end > self._at else b""
         self._at += len(data)
         return data
