@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -55,7 +56,7 @@ def index_config(work: str, data: str) -> IndexConfig:
     return IndexConfig(tuple(f"{data}/{name}" for name in DATASETS), f"{work}/index")
 
 
-def build_config(work: str, local: Path, **more: bool) -> BuildConfig:
+def build_config(work: str, local: Path, **more: Any) -> BuildConfig:
     (local / "mine.yaml").write_text(MIXTURE)
     return BuildConfig(
         str(local / "mine.yaml"), f"{work}/shards", 600, f"{work}/index", tokenizer=str(local / "T"), shards=4, **more
