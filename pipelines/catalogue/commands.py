@@ -15,7 +15,7 @@ from fasttok.errors import InputError, unknown_name
 from pipelines.catalogue import draft_rlds, draft_vlm
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
-from pipelines.drafts import PROPOSE, hdf5
+from pipelines.drafts import PROPOSE
 from pipelines.drafts.lines import listed
 from pipelines.recordings import format_of
 
@@ -201,7 +201,7 @@ def run_draft(config: DatasetDraftConfig) -> None:
     Raises:
         InputError: it is none of RLDS that the raw reader covers, LeRobot, HDF5, and the known layouts of questions or captions.
     """
-    recorded = "hdf5" if hdf5.is_hdf5(config.directory) else format_of(config.directory)
+    recorded = format_of(config.directory)
     if recorded in PROPOSE:
         proposed = PROPOSE[recorded](config.directory)
         print(proposed.text, end="")

@@ -13,6 +13,7 @@ from mixtures.yaml_lines import Keys, loads
 from mixtures.yaml_values import CheckedValues
 from pipelines.datasets.entry_columns import check_states, parse_columns
 from pipelines.datasets.filters import parse_filters
+from pipelines.datasets.hdf5_keys import check_hdf5_keys
 from pipelines.datasets.keep_ranges import check_keep_ranges
 from pipelines.datasets.packaged_entries import packaged
 from pipelines.datasets.vlm_keys import OWN, check_keys
@@ -123,10 +124,11 @@ def _check_cameras(keys: Keys, reader: CheckedValues) -> None:
 
 def _check_robot(keys: Keys, reader: CheckedValues) -> None:
     """Refuses keys of other entries, and asks for those that a robot's must have."""
-    for key in sorted(OWN & set(keys)):
+    for key in sorted((OWN - {"splits"}) & set(keys)):
         raise reader.error(keys, key, f"{key!r} is a key of vqa and caption entries, not of robot ones")
     if "format" in keys:
         reader.choice(keys, "format", RECORDING_FORMATS, RECORDING_FORMATS[0])
+    check_hdf5_keys(keys, reader)
     if keys.get("exclude"):
         return
     if "cameras" not in keys:

@@ -15,6 +15,7 @@ from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode, as_float
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.frames import Frames
+from fasttok.episodes.hdf5_frames import HdfFrames
 from pipelines.datasets.filters import RejectedError, check_success, check_texts, wanted_steps
 from pipelines.datasets.grippers import opening
 from pipelines.datasets.keep_ranges import kept_steps
@@ -76,7 +77,8 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
         if problem:
             later = feature in episode.frames  # frames that are read later name their camera and file
             name = f"camera {slot}" if later else f"camera {slot} ({feature})"
-            raise RejectedError("video" if later else "image", f"{name}: {problem}")
+            video = later and not isinstance(cameras[slot], HdfFrames)
+            raise RejectedError("video" if video else "image", f"{name}: {problem}")
     outside = int((~kept).sum())
     left_out = {"first": first, "idle": len(wanted) - len(steps) - outside, "keep_ranges": outside}
     counts = {reason: count for reason, count in left_out.items() if count}
@@ -142,6 +144,9 @@ def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDAr
 
 def _feature(episode: Episode, name: str) -> NDArray[Any] | list[bytes]:
     if name not in episode.steps:
+        if name in episode.frames:
+            problem = episode.frames[name].check() or "holds images, expected numbers"
+            raise RejectedError("features", f"{name}: {problem}")
         there = ", ".join(sorted({*episode.steps, *episode.frames}))
         raise RejectedError("features", f"no step feature {name}; there are {there}")
     return episode.steps[name]

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common.kinds import Encoding
-from fasttok.episodes import Episode, as_float, rlds
+from fasttok.episodes import Episode, as_float
 from fasttok.episodes.hdf5_episode import read_demo
 from fasttok.episodes.hdf5_facts import HdfFacts
 from fasttok.episodes.hdf5_file import FAULTS, brief, opened
 from fasttok.episodes.hdf5_layout import HdfLayout, contents, files_below
-from fasttok.episodes.lerobot_info import is_lerobot
 from fasttok.errors import InputError
 from pipelines.check.action_meaning import action_meanings, part_meaning
 from pipelines.drafts.draft import Draft
@@ -77,13 +76,6 @@ class _Sample:
         """Some columns side by side, an array an episode; of those episodes that have them."""
         having = [e.steps for e in self.episodes if all(isinstance(e.steps.get(name), np.ndarray) for name in names)]
         return [np.concatenate([as_float(np.asarray(steps[name])) for name in names], axis=1) for steps in having]
-
-
-def is_hdf5(path: str) -> bool:
-    """Whether a path is an HDF5 file, or a folder of them that has neither another format's description nor an entry."""
-    if rlds.is_rlds(path) or is_lerobot(path):
-        return False
-    return bool(files_below(path))
 
 
 def propose(path: str) -> Draft:

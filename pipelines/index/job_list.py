@@ -19,7 +19,7 @@ from pipelines.common.side_by_side import side_by_side
 from pipelines.common.source_stamp import UNKNOWN, SourceStamp, stamp_file, with_contents
 from pipelines.datasets.find_entry import OWN_ENTRY, find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
-from pipelines.drafts import drafted
+from pipelines.drafts import drafted, hdf5
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Part
@@ -27,7 +27,7 @@ from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
 DESCRIPTIONS = ("features.json", "dataset_info.json")
-SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar")
+SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar", ".hdf5", ".h5")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _contents(directory: str, config: IndexConfig) -> DirectoryContents:
 
 def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> DirectoryContents:
     """Robot episodes that are no RLDS: the entry is the user's, or drafted from the files if they say enough."""
-    name = directory.rstrip("/").rsplit("/", 1)[-1]
+    name = hdf5.dataset_name(directory) if found == "hdf5" else directory.rstrip("/").rsplit("/", 1)[-1]
     entry = own_entry(directory, name, config.entries) or drafted(directory, found)
     if entry.kind != "robot":
         return _in_folder(directory, config)

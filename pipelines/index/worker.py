@@ -48,6 +48,6 @@ def records(job: IndexJob, source: DatasetSource) -> Iterator[Episode | vlm.VlmR
     """What a job reads."""
     if source.entry.kind == "robot":
         opened = open_recordings(source.directory, source.entry, source.through)
-        return opened.read(Part(job.file, job.start, job.stop), source.verify)
+        return opened.read(Part(job.file, job.start, job.stop, split=job.split), source.verify)
     file = vlm.SourceFile(source.entry, source.directory, job.split, job.file)
     return vlm.read(file, (job.start, job.stop, job.first))

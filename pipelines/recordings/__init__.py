@@ -5,13 +5,14 @@ from collections.abc import Callable
 from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
 from fasttok.episodes.lerobot_info import is_lerobot
 from fasttok.episodes.rlds import is_rlds
+from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
 from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.recordings import Part, Recordings
 from pipelines.recordings.rlds import RldsRecordings
 
 __all__ = ["Part", "Recordings", "format_of", "open_recordings"]
 
-SIGNS: dict[RecordingFormat, Callable[[str], bool]] = {"rlds": is_rlds, "lerobot": is_lerobot}
+SIGNS: dict[RecordingFormat, Callable[[str], bool]] = {"rlds": is_rlds, "lerobot": is_lerobot, "hdf5": is_hdf5}
 
 
 def format_of(directory: str) -> RecordingFormat | None:
@@ -32,4 +33,6 @@ def open_recordings(directory: str, entry: DatasetEntry, through: str = "") -> R
     """
     if entry.recording_format == "lerobot":
         return LerobotRecordings(directory)
+    if entry.recording_format == "hdf5":
+        return HdfRecordings(directory, entry.name, entry.hdf5, entry.splits)
     return RldsRecordings(directory, through)

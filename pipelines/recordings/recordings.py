@@ -17,6 +17,7 @@ class Part:
         stop: one past the last, None for all that the file holds.
         made_of: other files that it reads; if one of them changes, the part is read again.
         digest: of what else decides its episodes, such as what meta/ says of them.
+        split: whose episodes it takes, of a file that holds those of several.
     """
 
     file: str
@@ -24,6 +25,7 @@ class Part:
     stop: int | None = None
     made_of: tuple[str, ...] = ()
     digest: str = ""
+    split: str = ""
 
 
 class Recordings(Protocol):

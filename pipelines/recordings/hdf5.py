@@ -1,0 +1,172 @@
+"""HDF5 of every layout that `fasttok.episodes.hdf5_layout` knows: a job a file, or a range of a large file's episodes."""
+
+import fnmatch
+import logging
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from fasttok.common.stores import kind_at
+from fasttok.episodes import BadRecord, Episode, Where
+from fasttok.episodes.dataset_entry import HdfPaths
+from fasttok.episodes.hdf5_episode import read_demo
+from fasttok.episodes.hdf5_file import FAULTS, brief, h5py, kept_open, opened
+from fasttok.episodes.hdf5_layout import (
+    SUFFIXES,
+    TRAIN,
+    HdfContents,
+    below,
+    contents,
+    files_below,
+    folder_split,
+    is_plain,
+)
+from fasttok.errors import InputError
+from pipelines.common.files import file_version, filesystem
+from pipelines.recordings.recordings import Part
+
+logger = logging.getLogger(__name__)
+OWN_ENTRY = "dataset.yaml"
+DEEPEST, MOST_SEEN = 5, 20_000  # folders within folders, and names, in which HDF5 is looked for
+PART_EPISODES, PART_BYTES = 200, 1 << 30  # that a job reads at most
+
+
+def is_hdf5(directory: str) -> bool:
+    """Whether a path is an HDF5 file, or a folder that has one somewhere; the search ends with the first.
+
+    A folder with an entry that does not lie in it directly counts only if the entry says so, for it may hold a million images.
+    """
+    fs, path = filesystem(directory)
+    if kind_at(fs, path) == "file":
+        return path.endswith(SUFFIXES)
+    if not kind_at(fs, path):
+        return False
+    seen = 0
+    for number, (_, _, names) in enumerate(fs.walk(path, maxdepth=DEEPEST)):
+        if any(name.endswith(SUFFIXES) and not name.startswith(".") for name in names):
+            return True
+        if not number and OWN_ENTRY in names:
+            return b"hdf5" in fs.cat_file(f"{path}/{OWN_ENTRY}")
+        seen += len(names) + 1
+        if seen > MOST_SEEN:
+            break
+    return False
+
+
+class HdfRecordings:
+    """A folder of HDF5 files, or one of them.
+
+    Splits are those that the entry names by patterns; or else the folders and the masks that are called as splits are.
+    """
+
+    def __init__(
+        self, directory: str, name: str, paths: HdfPaths | None = None, splits: Mapping[str, str] | None = None
+    ) -> None:
+        """Opens nothing.
+
+        Args:
+            directory: path or URL of the folder or file.
+            name: of the dataset.
+            paths: where the entry says that episodes are.
+            splits: split -> pattern of paths below the folder.
+        """
+        self.directory, self.name, self.paths, self.splits = directory.rstrip("/"), name, paths, dict(splits or {})
+
+    def described(self) -> list[str]:
+        """None: each file says what it holds."""
+        return []
+
+    def parts(self) -> dict[str, list[Part]]:
+        """Looks into every file for its episodes and masks; one that cannot be read is a part that gives its reject.
+
+        Raises:
+            InputError: no files, or none of a split that the entry names.
+        """
+        h5py()
+        files = files_below(self.directory)
+        if not files:
+            raise InputError(f"{self.directory} has no .hdf5 or .h5 files, in no folder below it either")
+        found: dict[str, list[Part]] = {split: [] for split in self.splits}
+        for file in files:
+            try:
+                with opened(file) as stream:
+                    inside = contents(stream, file, self.paths)
+            except InputError as error:
+                logger.warning("%s", error)
+                inside = None
+            except FAULTS:
+                inside = None
+            for split in self._splits(file, inside):
+                found.setdefault(split, []).extend(self._cut(file, split, inside))
+        empty = [split for split in self.splits if not found[split]]
+        if empty:
+            raise InputError(f"{self.directory}: split {empty[0]} has no file {self.splits[empty[0]]}")
+        return {split: parts for split, parts in found.items() if parts}
+
+    def read(self, part: Part, verify: bool) -> Iterator[Episode | BadRecord]:
+        """The part's episodes; what its file declares and does not have comes with the first part of a split."""
+        del verify  # HDF5 checks a checksum wherever a file has one
+        h5py()
+        try:
+            with opened(part.file) as stream:
+                inside = contents(stream, part.file, self.paths)
+                mask = self._mask(part.file, part.split)
+                demos = inside.demos if mask is None else inside.of_split(mask)
+                if not part.start:
+                    yield from inside.lacking_in(mask)
+                for demo in demos[part.start : part.stop]:
+                    yield read_demo(stream, part.file, demo, self.name, self.paths)
+        except FAULTS as error:
+            yield BadRecord(Where(part.file), "hdf5", brief(error))
+
+    def read_at(self, where: Where) -> Episode | BadRecord:
+        """The episode with this number; its file stays open for the next."""
+        try:
+            inside = self._contents(where.file, file_version(where.file))
+            demo = next((demo for demo in inside.demos if demo.number == where.number), None)
+            if demo is None:
+                return BadRecord(where, "changed", "the file has no such episode any more; run the index job again")
+            return read_demo(kept_open(where.file), where.file, demo, self.name, self.paths)
+        except FAULTS as error:
+            return BadRecord(where, "hdf5", brief(error))
+
+    def _contents(self, file: str, version: str) -> HdfContents:
+        return _contents(file, version, self.paths)
+
+    def _splits(self, file: str, inside: HdfContents | None) -> list[str]:
+        """The splits that a file has episodes of."""
+        if self.splits:
+            path = below(self.directory, file)
+            return [split for split, pattern in self.splits.items() if fnmatch.fnmatchcase(path, pattern)]
+        own = folder_split(self.directory, file)
+        if own is not None:
+            return [own]
+        masks = sorted(inside.splits) if inside is not None else []
+        if masks and TRAIN not in masks:
+            logger.warning(
+                "%s has masks, but none is called train: train is every episode, also those of %s", file, masks
+            )
+        for odd in [mask for mask in masks if not is_plain(mask)]:
+            logger.warning("%s: mask/%s is left out: it is no plain name for a split", file, odd)
+        return list(dict.fromkeys([TRAIN, *(mask for mask in masks if is_plain(mask))]))
+
+    def _mask(self, file: str, split: str) -> str | None:
+        """The mask that chooses a split's episodes, None if all of the file are of it."""
+        return None if self.splits or folder_split(self.directory, file) is not None else split
+
+    def _cut(self, file: str, split: str, inside: HdfContents | None) -> list[Part]:
+        """A file's episodes of a split in parts of a size that a job likes."""
+        if inside is None:
+            return [Part(file, split=split)]
+        mask = self._mask(file, split)
+        count = len(inside.demos if mask is None else inside.of_split(mask))
+        fs, path = filesystem(file)
+        usual = int(fs.info(path).get("size") or 0) / max(1, len(inside.demos))
+        most = max(1, min(PART_EPISODES, int(PART_BYTES / max(1, usual))))
+        if count <= most:
+            return [Part(file, made_of=inside.made_of, split=split)]
+        return [Part(file, at, min(at + most, count), inside.made_of, split=split) for at in range(0, count, most)]
+
+
+@lru_cache(maxsize=64)
+def _contents(file: str, _version: str, paths: HdfPaths | None) -> HdfContents:
+    return contents(kept_open(file), file, paths)
