@@ -54,6 +54,23 @@ def robomimic(path: Path, masks: bool = True) -> Path:
     return path
 
 
+def controlled(path: Path, delta: bool = True) -> Path:
+    """robomimic's file with the controller that robosuite writes, and actions in its range."""
+    h5py = pytest.importorskip("h5py")
+    robomimic(path)
+    with h5py.File(path, "a") as file:
+        args = json.loads(file["data"].attrs["env_args"])
+        args["env_kwargs"]["controller_configs"] = {
+            "type": "OSC_POSE",
+            "control_delta": delta,
+            "output_max": [0.05] * 3,
+        }
+        file["data"].attrs["env_args"] = json.dumps(args)
+        for demo in file["data"].values():
+            demo["actions"][...] = np.tanh(demo["actions"][()])
+    return path
+
+
 def robosuite(path: Path) -> Path:
     """As robosuite's collect_human_demonstrations.py writes it: states and actions, no pictures."""
     h5py = pytest.importorskip("h5py")

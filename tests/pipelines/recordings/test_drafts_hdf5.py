@@ -1,6 +1,5 @@
 """Drafts for HDF5 files: what the files say, what the projects' conventions are, what is measured, and what is asked for."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,22 +13,6 @@ from pipelines.drafts.hdf5 import propose
 from tests.fasttok import hdf5_files as made
 
 h5py = pytest.importorskip("h5py")
-
-
-def controlled(path: Path, delta: bool = True) -> Path:
-    """robomimic's file with the controller that robosuite writes, and actions in its range."""
-    made.robomimic(path)
-    with h5py.File(path, "a") as file:
-        args = json.loads(file["data"].attrs["env_args"])
-        args["env_kwargs"]["controller_configs"] = {
-            "type": "OSC_POSE",
-            "control_delta": delta,
-            "output_max": [0.05] * 3,
-        }
-        file["data"].attrs["env_args"] = json.dumps(args)
-        for demo in file["data"].values():
-            demo["actions"][...] = np.tanh(demo["actions"][()])
-    return path
 
 
 def tracking(path: Path, delta: bool) -> Path:
@@ -47,7 +30,7 @@ def tracking(path: Path, delta: bool) -> Path:
 
 
 def test_robosuite_files_say_everything(tmp_path: Path) -> None:
-    draft = propose(str(controlled(tmp_path / "lift.hdf5")))
+    draft = propose(str(made.controlled(tmp_path / "lift.hdf5")))
     assert draft.questions == ()
     keys = loads(draft.text, "draft")
     assert (keys["name"], keys["format"], keys["robot"], keys["control_hz"]) == ("lift", "hdf5", "Panda", 20)
@@ -55,7 +38,7 @@ def test_robosuite_files_say_everything(tmp_path: Path) -> None:
     assert [part["encoding"] for part in keys["action"]] == ["delta", "delta", "gripper"]
     assert [part["from"] for part in keys["proprio"]] == ["obs/robot0_eef_pos", "obs/robot0_gripper_qpos"]
     assert "OSC_POSE" in " ".join(draft.assumed)
-    absolute = loads(propose(str(controlled(tmp_path / "b.hdf5", delta=False))).text, "draft")
+    absolute = loads(propose(str(made.controlled(tmp_path / "b.hdf5", delta=False))).text, "draft")
     assert [part["encoding"] for part in absolute["action"]] == ["absolute", "absolute", "gripper"]
 
 

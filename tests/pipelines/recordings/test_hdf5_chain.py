@@ -19,7 +19,6 @@ from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.shards.reader import ShardReader
 from tests.fasttok import hdf5_files as made
-from tests.pipelines.recordings.test_drafts_hdf5 import controlled
 
 h5py = pytest.importorskip("h5py")
 ENTRY = """
@@ -58,7 +57,7 @@ def rejects(out: Path) -> list[str]:
 
 
 def test_a_file_needs_no_entry_if_it_says_enough(tmp_path: Path) -> None:
-    out = index(controlled(tmp_path / "lift.hdf5"), tmp_path / "INDEX")
+    out = index(made.controlled(tmp_path / "lift.hdf5"), tmp_path / "INDEX")
     for split, numbers in (("train", [0, 2]), ("valid", [1]), ("20_percent", [2])):
         found = list(open_episodes(str(out), split))
         assert [e.where.number for e in found] == numbers
