@@ -1,6 +1,6 @@
-"""A camera whose images are frames of a video: found by their timestamps, decoded once and in order, two at a time in memory."""
+"""A camera whose images are frames of a video: found by their timestamps, decoded once and in order, few at a time in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes.frames import BadFrame, Frame
+from pipelines.common.ahead import ahead
 from pipelines.common.files import file_version
 from pipelines.recordings.video_decoder import Picture, pictures
 from pipelines.recordings.video_file import UnreadableVideoError
@@ -17,6 +18,7 @@ from pipelines.recordings.video_pixels import rgb
 
 JPEG_BYTES = 0.21  # per pixel at quality 95: measured on the 14 videos of a real humanoid
 CLOSE = 0.01  # of the tolerance: two times that near are one
+WAITING = 3  # frames that are decoded while earlier ones are encoded
 ROUNDING = 1e-6  # seconds: of timestamps in float64, and float32 within an episode
 
 
@@ -60,9 +62,9 @@ class VideoFrames:
         return round(len(self.times) * header.width * header.height * JPEG_BYTES)
 
     def read(self) -> Iterator[Frame]:
-        """The frames of all steps, in order, as pixels; a frame that cannot be had says why."""
+        """The frames of all steps, in order, as pixels; a frame that cannot be had says why. A thread decodes ahead."""
         try:
-            yield from self._read()
+            yield from ahead(self._read(), WAITING)
         except UnreadableVideoError as error:  # when it is opened, before any frame
             yield from [BadFrame(f"{self._name} {error}")] * len(self.times)
 
@@ -92,7 +94,7 @@ class VideoFrames:
                 )
         return ""
 
-    def _read(self) -> Iterator[Frame]:
+    def _read(self) -> Generator[Frame, None, None]:
         from av.video.reformatter import VideoReformatter
 
         if not len(self.times):

@@ -1,5 +1,6 @@
 """Frames of videos by their timestamps: each step gets the frame that was recorded at its time, whatever codec and container."""
 
+import struct
 import weakref
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,16 @@ def test_times_before_zero_and_other_clocks(tmp_path: Path) -> None:
         path = write_video(tmp_path / f"a{suffix}", times, "h264_b")
         sound(path, times)
         sound(path, times[60:], first=60)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h264_b", "av1", "hevc_b"])
+def test_an_edit_list_that_begins_between_key_frames(codec: str, tmp_path: Path) -> None:
+    """Frames before it are decoded and not shown: the first that is shown has time 0."""
+    path = write_video(tmp_path / "a.mp4", STEADY, codec)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    length, begins, _ = struct.unpack(">Iii", data[at : at + 12])
+    data[at : at + 8] = struct.pack(">Ii", length - 500, begins + 15 * 512)
+    path.write_bytes(data)
+    sound(path, STEADY[:45], first=15)
+    sound(path, STEADY[20:45], first=35)
