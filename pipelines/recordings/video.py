@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes.frames import BadFrame, Frame
-from pipelines.common.ahead import ahead
+from pipelines.common.decode_ahead import ahead
 from pipelines.common.files import file_version
 from pipelines.recordings.video_decoder import Picture, pictures
 from pipelines.recordings.video_file import UnreadableVideoError

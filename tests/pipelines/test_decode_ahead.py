@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from pipelines.common.ahead import ahead
+from pipelines.common.decode_ahead import ahead
 
 
 def threads() -> int:
