@@ -123,7 +123,7 @@ def action_meanings(
     enough = len(tables) >= FEWEST_EPISODES and sum(map(len, moved)) >= FEWEST
     joined = np.concatenate(moved)
     found = [
-        _dim(evidence, d, _candidates(d, reached[0].shape[1], pairs), _normalized(joined[:, d]), enough)
+        _dim(evidence, d, _usual(d, reached[0].shape[1], pairs), _normalized(joined[:, d]), enough)
         for d in range(width)
     ]
     return _with_velocities(found, hz)
@@ -182,10 +182,12 @@ def _without_glitches(episodes: list[Table]) -> list[Table]:
     return [np.clip(values, low - room, high + room) if (room > 0).any() else values for values in episodes]
 
 
-def _candidates(d: int, width: int, pairs: Sequence[int | None] | None) -> int | None:
-    if pairs is not None and pairs[d] is not None:
-        return pairs[d]
-    return d if d < width else None
+def _usual(d: int, width: int, pairs: Sequence[int | None] | None) -> tuple[int | None, bool]:
+    """The state dim that an action dim most likely moves, and whether names say so."""
+    named = pairs[d] if pairs is not None else None
+    if named is not None:
+        return named, True
+    return (d if d < width else None), False
 
 
 def _normalized(values: Table) -> bool:
@@ -205,12 +207,13 @@ def _alike(actions: list[Table], states: list[Table]) -> NDArray[np.bool_]:
     return found
 
 
-def _dim(evidence: _Evidence, d: int, usual: int | None, normalized: bool, enough: bool) -> DimMeaning:
+def _dim(evidence: _Evidence, d: int, likely: tuple[int | None, bool], normalized: bool, enough: bool) -> DimMeaning:
     """The answer by the usual state dim, or else by the one that follows best."""
+    usual, named = likely
     if usual is not None:
         found = _judge(evidence, d, usual, normalized, enough)
         if found.meaning != "unknown":
-            return found
+            return found if named else _unless_other_dim(evidence, d, found)
     best = int(np.maximum(np.abs(evidence.level.r[d]), np.abs(evidence.summed.r[d])).argmax())
     other = _judge(evidence, d, best, normalized, enough)
     rival = max(_share(evidence.level.r[d]).max(), 0.0), max(_share(evidence.summed.r[d], True).max(), 0.0)
@@ -221,6 +224,17 @@ def _dim(evidence: _Evidence, d: int, usual: int | None, normalized: bool, enoug
     here = best if usual is None else usual
     absolute, delta = float(_share(evidence.level.r[d, here])), float(_share(evidence.summed.r[d, here], True))
     return DimMeaning("unknown", "none", None, 0, 0.0, absolute, delta, normalized)
+
+
+def _unless_other_dim(evidence: _Evidence, d: int, found: DimMeaning) -> DimMeaning:
+    """The answer by the state dim with the same number, unless another dim says the opposite as clearly.
+
+    States of simulators hold speeds beside positions, and an action that is a delta of the position is like the speed itself.
+    """
+    delta = float(_share(evidence.summed.r[d], True).max())
+    if found.meaning != "absolute" or delta < OTHER_DIM_WELL or 1 - delta > max(2 * (1 - found.absolute), 0.05):
+        return found
+    return replace(found, meaning="unknown", strength="none", state=None)
 
 
 def _share(r: Any, signed: bool = False) -> Any:

@@ -49,8 +49,11 @@ class StepColumn:
     @property
     def gripper(self) -> bool:
         """Whether the entry, or else its name, says that it is one of a gripper."""
-        if self.meaning is not None:
-            return self.meaning.encoding == "gripper"
+        return self.meaning.encoding == "gripper" if self.meaning is not None else self.called_gripper
+
+    @property
+    def called_gripper(self) -> bool:
+        """Whether its name says that it is one of a gripper."""
         return any(word in f"{self.feature} {self.name}".lower() for word in GRIPPERS)
 
 

@@ -67,6 +67,8 @@ def diagnose(
     if unknown:
         raise InputError(f"{path} has no split {unknown[0]!r}; there are {', '.join(dataset.splits)}")
     entry = _entry(dataset, entries)
+    if entry is not None and entry.kind != "robot":
+        raise InputError(f"{path} holds {entry.kind} records by its entry; check is for recordings of robots")
     sample, rejects = read_sample(dataset, entry, list(chosen), most, cameras)
     meanings = measured(sample)
     findings = [

@@ -72,7 +72,7 @@ def gripper_ends(
     low, high = two_ends(joined) or (float(joined.min()), float(joined.max()))
     name = state_name.lower()
     sign = 1 if any(word in name for word in WIDTHS) else -1 if any(word in name for word in CLOSINGS) else 0
-    r = _follows(commands, widths) if widths is not None else 0.0
+    r = follows(commands, widths) if widths is not None else 0.0
     if sign and abs(r) >= 0.6:
         opened = high if r * sign > 0 else low
         why = f"the command follows {state_name} with a correlation of {r:.2f}"
@@ -87,8 +87,14 @@ def gripper_ends(
     return GripperEnds(None, None, "none", "nothing tells which end is open")
 
 
-def _follows(commands: Sequence[NDArray[Any]], widths: Sequence[NDArray[Any]], lags: int = 8) -> float:
-    """The correlation of a command with a later state, at the delay that fits best."""
+def follows(commands: Sequence[NDArray[Any]], widths: Sequence[NDArray[Any]], lags: int = 8) -> float:
+    """The correlation of a command with a later state, at the delay that fits best.
+
+    Args:
+        commands: (T,) of several episodes.
+        widths: (T,) of the same episodes.
+        lags: the longest delay in steps.
+    """
     best = 0.0
     for lag in range(lags + 1):
         both = [(np.ravel(c), np.ravel(w)) for c, w in zip(commands, widths, strict=True) if len(c) > lag + 1]

@@ -1,16 +1,22 @@
 """Grippers: do the entry's ends fit the values, and do command and state open in the same direction?"""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.check.columns_by_name import StepColumn
-from pipelines.check.dataset_findings import Curves, DatasetFinding
-from pipelines.check.gripper_ends import gripper_ends, two_ends
+from pipelines.check.dataset_findings import Curves, DatasetFinding, Severity
+from pipelines.check.gripper_ends import follows, gripper_ends, two_ends
 from pipelines.check.sampled import EpisodeSample
 from pipelines.datasets.grippers import opening
 
 BEYOND = 0.1  # of the way from closed to open, by which values may lie beyond an end
 USED = 0.3  # of that way, which values must cover
 AGAINST = -0.5  # correlation of two openings from which on they are opposed
+MOVES = 0.2  # of the way from closed to open, which both must cover to be compared
+BEGIN_OPEN = 0.95  # share of episodes that begin at the largest width
+FEWEST = 10  # episodes of which this says anything
 
 
 def check_grippers(sample: EpisodeSample) -> list[DatasetFinding]:
@@ -57,41 +63,73 @@ def _ends(sample: EpisodeSample, kind: str, d: int, column: StepColumn) -> list[
 
 
 def _opposed(sample: EpisodeSample) -> list[DatasetFinding]:
-    """A command that opens while the state says that the gripper closes."""
-    findings = []
+    """Commands that open while the state says that the gripper closes."""
     actions = [(d, c) for d, c in enumerate(sample.columns.action) if c.gripper and c.meaning is not None]
     states = [(d, c) for d, c in enumerate(sample.columns.state) if c.gripper and c.meaning is not None]
-    if len(actions) != len(states):
+    if len(actions) == len(states):
+        pairs = [(*action, *state) for action, state in zip(actions, states, strict=True)]
+        return [finding for pair in pairs for finding in _against_state(sample, *pair)]
+    widths = [(d, c) for d, c in enumerate(sample.columns.state) if c.called_gripper]
+    if states or len(actions) != len(widths):
         return []
-    for (d, column), (s, state) in zip(actions, states, strict=True):
-        best, shown = 0.0, None
-        for lag in range(6):
-            x, y = [], []
-            for episode in sample.usual():
-                commands, widths = _opening(column, episode.action[:, d]), _opening(state, episode.state[:, s])
-                if len(commands) > lag + 2:
-                    x.append(commands[: len(commands) - lag])
-                    y.append(widths[lag:])
-                    if shown is None and np.ptp(commands) > 0.5:
-                        shown = Curves("openings", {"action": commands, "state": widths})
-            if not x or np.ptp(np.concatenate(x)) < 0.2 or np.ptp(np.concatenate(y)) < 0.2:
-                continue
-            r = float(np.corrcoef(np.concatenate(x), np.concatenate(y))[0, 1])
-            best = r if abs(r) > abs(best) else best
-        if best < AGAINST:
-            assert column.meaning is not None
-            what = (
-                f"action {column} opens where state {state} closes (correlation {best:.2f}): one of the two has its ends "
-                "the wrong way round"
-            )
-            todo = "look at a picture of each end, and exchange closed and open of the wrong one"
-            entry = (
-                f"closed: {column.meaning.open:g}, open: {column.meaning.closed:g}   # of {column}, or those of {state}"
-            )
-            place = sample.usual()[0].at(dim=column)
-            drawings = () if shown is None else (shown,)
-            findings.append(DatasetFinding("error", "gripper-direction", place, what, todo, entry, drawings=drawings))
-    return findings
+    return [f for action, width in zip(actions, widths, strict=True) for f in _against_width(sample, *action, *width)]
+
+
+def _against_state(
+    sample: EpisodeSample, d: int, column: StepColumn, s: int, state: StepColumn
+) -> list[DatasetFinding]:
+    """A command against a state that the entry calls a gripper, too."""
+    assert column.meaning is not None
+    commands = [_opening(column, episode.action[:, d]) for episode in sample.usual()]
+    widths = [_opening(state, episode.state[:, s]) for episode in sample.usual()]
+    r = follows(commands, widths)
+    if r >= AGAINST or min(_range(commands), _range(widths)) < MOVES:
+        return []
+    what = (
+        f"action {column} opens where state {state} closes (correlation {r:.2f}): one of the two has its ends the wrong way "
+        "round"
+    )
+    todo = "look at a picture of each end, and exchange closed and open of the wrong one"
+    entry = f"closed: {column.meaning.open:g}, open: {column.meaning.closed:g}   # of {column}, or those of {state}"
+    return [_direction("error", sample, column, what, todo, entry, commands, widths)]
+
+
+def _against_width(
+    sample: EpisodeSample, d: int, column: StepColumn, s: int, state: StepColumn
+) -> list[DatasetFinding]:
+    """A command against a state that is a width by its name, and by how episodes begin: with an open gripper."""
+    assert column.meaning is not None
+    commands = [_opening(column, episode.action[:, d]) for episode in sample.usual()]
+    widths = [episode.state[:, s] for episode in sample.usual()]
+    joined = np.concatenate(widths)
+    low, high = float(np.nanmin(joined)), float(np.nanmax(joined))
+    begins_open = np.mean([width[0] > high - 0.05 * (high - low) for width in widths]) >= BEGIN_OPEN
+    r = follows(commands, widths)
+    if r >= AGAINST or not begins_open or len(widths) < FEWEST or high <= low or _range(commands) < MOVES:
+        return []
+    what = (
+        f"action {column} opens where state {state} falls (correlation {r:.2f}), and almost all episodes begin with the state "
+        f"at its largest, {high:.4g}: if that is a width, the action's ends are the wrong way round"
+    )
+    todo = "look at a picture of each end, and exchange closed and open if they are"
+    entry = f"closed: {column.meaning.open:g}, open: {column.meaning.closed:g}   # of {column}"
+    return [_direction("warning", sample, column, what, todo, entry, commands, widths)]
+
+
+def _direction(
+    severity: Severity, sample: EpisodeSample, column: StepColumn, what: str, todo: str, entry: str,
+    commands: list[NDArray[Any]], widths: list[NDArray[Any]],
+) -> DatasetFinding:  # fmt: skip
+    shown = max(range(len(commands)), key=lambda i: float(np.ptp(commands[i])))
+    drawing = Curves(
+        "the action's opening by the entry, and the state", {"action": commands[shown], "state": widths[shown]}
+    )
+    place = sample.usual()[shown].at(dim=column)
+    return DatasetFinding(severity, "gripper-direction", place, what, todo, entry, drawings=(drawing,))
+
+
+def _range(tables: list[NDArray[Any]]) -> float:
+    return float(np.ptp(np.concatenate(tables)))
 
 
 def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFinding]:
@@ -110,22 +148,18 @@ def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFi
     head = f"{{from: {column.feature}, slice: [{column.column}, {column.column + 1}], encoding: gripper"
     if ends.open is None:
         what = f"action {column} {sign}; {ends.why}"
-        return [
-            DatasetFinding(
-                "note",
-                "gripper-ends",
-                place,
-                what,
-                "look at a picture of each end, and write it",
-                f"{head}, closed: ?, open: ?}}",
-            )
-        ]
+        todo = "look at a picture of each end, and write it"
+        return [DatasetFinding("note", "gripper-ends", place, what, todo, f"{head}, closed: ?, open: ?}}")]
     what = f"action {column} {sign}; {ends.open:g} seems to be open ({ends.strength} evidence: {ends.why})"
     entry = f"{head}, closed: {ends.closed:g}, open: {ends.open:g}}}"
-    return [DatasetFinding("note", "gripper-ends", place, what, "write it into the entry", entry)]
+    sure = (
+        "write it into the entry" if ends.strength == "strong" else "look at a picture of each end before you write it"
+    )
+    return [DatasetFinding("note", "gripper-ends", place, what, sure, entry)]
 
 
-def _opening(column: StepColumn, values: np.ndarray) -> np.ndarray:
+def _opening(column: StepColumn, values: NDArray[np.float64]) -> NDArray[np.float32]:
     assert column.meaning is not None
     part = column.meaning
-    return opening(values.astype(np.float32)[:, None], part.closed, part.open, part.relative)[:, 0]
+    column_of = values.astype(np.float32)[:, None]
+    return np.asarray(opening(column_of, part.closed, part.open, part.relative)[:, 0])

@@ -77,6 +77,18 @@ def test_states_in_another_order_are_found() -> None:
         assert [dim.state for dim in found] == [order.index(d) for d in range(4)]
 
 
+def test_a_speed_in_the_state_makes_no_delta_absolute() -> None:
+    actions, states = delta(noise=0.0)
+    speeds = [np.concatenate([np.zeros((1, 4)), a[:-1]]) * HZ for a in actions]
+    both = [np.concatenate([v, s], axis=1) for v, s in zip(speeds, states, strict=True)]
+    assert answer(actions, both)[0] in ("delta", "unknown")
+    assert set(of(actions, both, pairs=[4, 5, 6, 7])) == {"delta"}
+    assert answer(actions, [b[:, [4, 5, 6, 7, 0, 1, 2, 3]] for b in both]) == ("delta", "strong")
+    commands, reached = absolute()
+    moving = [np.concatenate([s, np.gradient(s, axis=0)], axis=1) for s in reached]
+    assert answer(commands, moving) == ("absolute", "strong")
+
+
 def test_names_may_say_which_state_an_action_moves() -> None:
     actions, states = absolute()
     assert of(actions, [s[:, ::-1] for s in states], pairs=[3, 2, 1, 0]) == ["absolute"] * 4

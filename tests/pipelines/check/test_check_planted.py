@@ -243,6 +243,14 @@ def test_a_gripper_whose_ends_are_the_wrong_way_round(tmp_path: Path) -> None:
     assert "closed: 0, open: 1" in the("gripper-direction", found).entry
 
 
+def test_a_gripper_against_a_width_that_the_entry_calls_no_gripper(tmp_path: Path) -> None:
+    for gripper, expected in (("closed: 0, open: 1", {}), ("closed: 1, open: 0", {"gripper-direction": "warning"})):
+        folder = entry(lerobot(tmp_path / f"set{gripper[8]}", made()), gripper=gripper)
+        file = folder / "dataset.yaml"
+        file.write_text(file.read_text().replace("encoding: gripper, closed: 0, open: 0.08, ", ""))
+        assert serious(findings(folder)) == expected
+
+
 def test_a_gripper_beyond_its_ends(tmp_path: Path) -> None:
     what = made()
     for action in what.actions:
