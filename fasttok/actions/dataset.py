@@ -7,7 +7,7 @@ reading: one in ten, and from two episodes on at least one of each dataset.
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -349,15 +349,7 @@ class Dataset:
         self._states: dict[str, tuple[str, tuple[str, ...]]] = {}  # the first source of each, and its state's columns
         self._every = every
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
-        for number, episode in enumerate(episodes):
-            if _lot(episode, number, "sample") >= config.episode_share:
-                continue
-            try:
-                self._add(episode, number, config)
-            except BadEpisodeError as error:
-                if not config.skip_bad:
-                    raise
-                self.left_out.add([error.bad])
+        self._read(episodes, config)
         if not self.groups:
             why = "".join(f"; {line}" for line in self.left_out.lines()[:2])
             raise InputError(f"no episodes: nothing to learn from or to measure{why}")
@@ -374,6 +366,22 @@ class Dataset:
         if not every:
             for group in self.groups.values():
                 group.hold_out()
+
+    def _read(self, episodes: Iterable[Episode], config: ChunkConfig) -> None:
+        reader = iter(episodes)
+        try:
+            for number, episode in enumerate(reader):
+                if _lot(episode, number, "sample") >= config.episode_share:
+                    continue
+                try:
+                    self._add(episode, number, config)
+                except BadEpisodeError as error:
+                    if not config.skip_bad:
+                        raise
+                    self.left_out.add([error.bad])
+        finally:  # an error keeps its frames, and with them a reader whose files are open
+            if isinstance(reader, Generator):
+                reader.close()
 
     @property
     def held_out(self) -> dict[str, int]:

@@ -92,8 +92,10 @@ def _column(episode: Episode, key: str, flag: str) -> NDArray[np.float32]:
         step, dim = bad[0]
         value = values.reshape(matrix.shape)[step, dim]
         also = f" ({len(bad)} such values in {len(np.unique(bad[:, 0]))} steps)" if len(bad) > 1 else ""
-        beyond = ", beyond float32" if np.isfinite(value) else ""
-        detail = f"{name}, step {step}, dim {dim}: {key} is {value:g}{beyond}{also}, expected a finite number"
+        found = f"{value:g}" + (", beyond float32" if np.isfinite(value) else "")
+        if np.asarray(episode.steps[key]).reshape(matrix.shape)[step, dim] is None:
+            found = "missing"
+        detail = f"{name}, step {step}, dim {dim}: {key} is {found}{also}, expected D numbers per step, all finite"
         raise BadEpisodeError(BadRecord(episode.where, "not finite", detail), SKIP)
     return matrix
 

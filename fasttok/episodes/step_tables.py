@@ -40,8 +40,7 @@ def parquet_batches(path: str, wanted: Wanted | None = None) -> Iterator[tuple[s
             not a Parquet file, or a damaged one.
     """
     try:
-        with stores.open_file(path) as stream:
-            file = pq.ParquetFile(stream)
+        with stores.open_file(path) as stream, pq.ParquetFile(stream) as file:
             key, frame = _key(path, file.schema_arrow), frame_column(file.schema_arrow.names)
             names = None if wanted is None else wanted(file.schema_arrow)
             if _grouped(path, key, file.read([key])[key]):

@@ -154,16 +154,8 @@ def read_columns(path: str, field: str, also: str = "") -> Iterator[tuple[int, A
         except (OSError, pa.ArrowException) as error:
             refuse_pointer_at(path)
             raise InputError(f"{path} is not a readable Parquet file: {error}") from None
-        names = file.schema_arrow.names
-        if field not in names:
-            raise InputError(f"{path} has no column {field!r}; it has {', '.join(names)}")
-        number = 0
-        for batch in file.iter_batches(BATCH, columns=[field, *([also] if also in names else [])]):
-            values = batch.column(field).to_pylist()
-            others = batch.column(also).to_pylist() if also in names else itertools.repeat(None)
-            for value, other in zip(values, others, strict=False):
-                yield number, value, other
-                number += 1
+        with file:
+            yield from _parquet_rows(file, path, field, also)
         return
     with _open_lines(path) as stream:
         for number, line in enumerate(stream):
@@ -175,6 +167,22 @@ def read_columns(path: str, field: str, also: str = "") -> Iterator[tuple[int, A
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 refuse_pointer(line, path)
                 raise InputError(f"{path}: line {number + 1} is not a JSON object with {field!r}: {error}") from None
+
+
+def _parquet_rows(file: pq.ParquetFile, path: str, field: str, also: str) -> Iterator[tuple[int, Any, Any]]:
+    names = file.schema_arrow.names
+    if field not in names:
+        raise InputError(f"{path} has no column {field!r}; it has {', '.join(names)}")
+    number = 0
+    try:
+        for batch in file.iter_batches(BATCH, columns=[field, *([also] if also in names else [])]):
+            values = batch.column(field).to_pylist()
+            others = batch.column(also).to_pylist() if also in names else itertools.repeat(None)
+            for value, other in zip(values, others, strict=False):
+                yield number, value, other
+                number += 1
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} is damaged after row {number}: {error}") from None
 
 
 def _open_lines(path: str) -> TextIO:

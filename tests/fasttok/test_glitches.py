@@ -1,6 +1,7 @@
 """Glitches, NaN and damaged files: an error that names file, episode, step and dim, or counts of what was left out."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer, NormStats
+from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.cli import main
-from fasttok.episodes import open_episodes
+from fasttok.episodes import Episode, open_episodes
 from fasttok.errors import InputError
 
 
@@ -225,7 +227,7 @@ def test_a_number_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[
     actions[4][9][1] = None
     lerobot(tmp_path / "lr", np.asarray(actions, object))
     assert call("fit", str(tmp_path / "lr"), "--out", str(tmp_path / "T")) == 1
-    assert "episode 4, step 9, dim 1: action is nan" in capsys.readouterr().err
+    assert "episode 4, step 9, dim 1: action is missing" in capsys.readouterr().err
     assert call("fit", str(tmp_path / "lr"), "--out", str(tmp_path / "T"), "--skip-bad") == 0
 
 
@@ -272,3 +274,34 @@ def test_a_glitch_in_the_state(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "episode 3" in said
     assert "dim 2: action minus state is -1" in said
     assert "(1 such step)" in said
+
+
+def test_an_error_closes_the_reader() -> None:
+    """Else its files stay open with the error's frames, and threads that read them outlive the interpreter."""
+    closed = []
+
+    def read() -> Iterator[Episode]:
+        try:
+            yield Episode({"action": np.full((9, 2), np.nan)}, {"control_hz": 10})
+        finally:
+            closed.append(True)
+
+    with pytest.raises(InputError) as error:
+        Dataset(read(), ChunkConfig())
+    assert error.tb is not None
+    assert closed
+    with pytest.raises(InputError):
+        Dataset((episode for episode in read()), ChunkConfig())
+    assert len(closed) == 2
+
+
+def test_a_damaged_page_of_chunks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ActionTokenizer.fit(motion()[:, :10], 256).save(tmp_path / "T")
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"actions": motion()[:, :10].tolist()}), path, compression="none", use_dictionary=False)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:4] + b"\xff" * 500 + raw[504:])
+    assert call("encode", str(tmp_path / "T"), str(path), "--out", str(tmp_path / "i.npz")) == 1
+    said = capsys.readouterr().err
+    assert f"{path} is damaged" in said
+    assert "Traceback" not in said
