@@ -210,18 +210,16 @@ def index(path: str, out: str, processes: str) -> dict[str, float]:
     """Seconds and memory of an index job, of the driver and of its workers, and the size of its graph."""
     import apache_beam as beam
 
-    from pipelines.common.beam import Stage, build_graph
+    from pipelines.common.beam import build_graph
     from pipelines.index.config import IndexConfig
-    from pipelines.index.job import list_jobs
-    from pipelines.index.run import run_index
-    from pipelines.index.worker import index_file
+    from pipelines.index.run import run_index, stage
 
     flags = [] if processes == "1" else ["--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
     began = time.perf_counter()
     split = run_index(IndexConfig((path,), out, json=True), flags).datasets["bench"].splits["train"]
     seconds = time.perf_counter() - began
     pipeline = beam.Pipeline()
-    build_graph(pipeline, Stage("indexing", out, list_jobs, index_file, "files", "records"))
+    build_graph(pipeline, stage(out))
     return {
         "episodes": split.indexed,
         "frames": split.steps,

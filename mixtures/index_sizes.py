@@ -1,13 +1,16 @@
 """What an INDEX holds of a mixture's sources, after each source's filters: the sizes that shares and plans are made from.
 
 Records are counted in groups of neighbours: an episode of 32 steps or more is a group, shorter ones and questions share one.
-A group is what a plan places, so a plan of a hundred million questions stays small and a worker reads neighbours at once.
+A group is what a plan places, so a plan of a hundred million questions stays small and a worker reads neighbours at once. A table
+of the INDEX holds the records of many source files; a group stays within one.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +23,7 @@ from fasttok.errors import InputError, unknown_name
 from mixtures.spec import Source, SourceFilters
 
 GROUP_FRAMES = 32
+AT_ONCE = 16  # tables of the INDEX that are read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +31,8 @@ class Holding:
     """What an INDEX holds of a source: its records in groups of neighbours, by file and row.
 
     Attributes:
-        file: (g,) int32, number of each group's file among the split's.
-        row: (g,) int64, row of each group's first record among the file's.
+        file: (g,) int32, number of each group's table among the split's.
+        row: (g,) int64, row of each group's first record in the table.
         records: (g,) int32, records of each group.
         frames: (g,) int64, steps (or questions, captions) of each group.
         image_bytes: encoded images of all frames.
@@ -72,7 +76,7 @@ def split_counts(index: IndexFile, dataset: str, split: str) -> SplitCounts:
 
 
 def episode_files(folder: str, source: Source, files: Sequence[str]) -> list[str]:
-    """The INDEX's episode tables of a source, one for each source file.
+    """The INDEX's episode tables of a source.
 
     >>> episode_files("INDEX/", Source("arm", "tabletop_arm"), ["a-00000"])
     ['INDEX/tabletop_arm/train/a-00000.episodes.parquet']
@@ -81,12 +85,12 @@ def episode_files(folder: str, source: Source, files: Sequence[str]) -> list[str
 
 
 def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
-    """Reads what an INDEX holds of a source: a few columns, file after file.
+    """Reads what an INDEX holds of a source: a few columns of each table.
 
     Args:
         folder: the INDEX.
         source: which dataset, split and filters.
-        files: stems of the split's files, in order.
+        files: stems of the split's tables, in order.
 
     Raises:
         InputError: a file of the INDEX is missing or damaged, or a pattern is not one.
@@ -99,6 +103,7 @@ def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
         else 0
     )
     groups: list[tuple[NDArray[np.int64], ...]] = []
+    sizes: list[int] = []
     images = texts = seen = 0
     left_out: Counter[str] = Counter()
     for table, mask, reasons in tables:
@@ -113,10 +118,13 @@ def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
         steps = table.column("steps").to_numpy().astype(np.int64)[rows]
         images += int(table.column("image_bytes").to_numpy()[rows].sum())
         texts += int(_lengths(table.column("target"))[rows].sum())
-        groups.append(group(rows, steps))
-    sizes = [len(first) for first, _, _ in groups]
+        codes = table.column("file").combine_chunks().indices.to_numpy()
+        ends = np.searchsorted(rows, np.flatnonzero(np.diff(codes)) + 1)  # where another source file begins
+        own = [group(*part) for part in zip(np.split(rows, ends), np.split(steps, ends), strict=True)]
+        sizes.append(sum(len(first) for first, _, _ in own))
+        groups += own
     joined = [np.concatenate(columns) for columns in zip(*groups, strict=True)] or [np.zeros(0, np.int64)] * 3
-    file = np.repeat(np.arange(len(groups), dtype=np.int32), sizes)
+    file = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     dropped = {reason: count for reason, count in left_out.items() if count}
     return Holding(file, joined[0], joined[1].astype(np.int32), joined[2], images, texts, dropped)
 
@@ -150,17 +158,24 @@ def _tables(files: list[str], filters: SourceFilters) -> Iterator[tuple[pa.Table
         "steps",
         "image_bytes",
         "target",
+        "file",
         *(["language"] if texts else []),
         *(["cameras"] if filters.cameras else []),
-        *(["file", "id"] if filters.part is not None else []),
+        *(["id"] if filters.part is not None else []),
     ]
-    for file in files:
-        table = read_parquet(file, columns)
+    for table in _read(files, columns):
         mask, reasons = np.ones(table.num_rows, bool), Counter[str]()
         for name, passes in _passes(table, filters):
             reasons[name] += int((mask & ~passes).sum())
             mask &= passes
         yield table, mask, reasons
+
+
+def _read(files: list[str], columns: list[str]) -> Iterator[pa.Table]:
+    """The tables in their order, some side by side: an object store takes its time to answer."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for start in range(0, len(files), AT_ONCE):
+            yield from pool.map(partial(read_parquet, columns=columns, codes=["file"]), files[start : start + AT_ONCE])
 
 
 def _passes(table: pa.Table, filters: SourceFilters) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -40,6 +40,95 @@ class Summary:
     quantiles: NDArray[np.float64]
 
 
+@dataclass(eq=False)
+class FirstReading:
+    """What the first reading counts; readings of parts of the rows add up to that of all.
+
+    Attributes:
+        count: number of rows.
+        sums: (D, 256, 3) by exponent: mantissas, and the lower and upper 24 bits of their squares.
+        upper: (D, 65536) rows by the upper 16 bits of their keys.
+    """
+
+    count: int
+    sums: NDArray[np.int64]
+    upper: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, dims: int) -> "FirstReading":
+        """Of no rows."""
+        return cls(0, np.zeros((dims, EXPONENTS, 3), np.int64), np.zeros((dims, BINS), np.int64))
+
+    def add(self, x: NDArray[Any]) -> None:
+        """Counts (n, D) more rows.
+
+        Raises:
+            ValueError: NaN or inf.
+        """
+        from fasttok.actions.quantile_kernels import count_upper
+
+        if not count_upper(np.ascontiguousarray(x, np.float32), self.sums, self.upper):
+            raise ValueError("NaN or inf in the data")
+        self.count += len(x)
+
+    def merge(self, other: "FirstReading") -> None:
+        """Adds what was counted of other rows."""
+        self.count += other.count
+        self.sums += other.sums
+        self.upper += other.upper
+
+    def places(self, shares: Sequence[float]) -> NDArray[np.float64]:
+        """Where numpy's "linear" method looks for quantiles."""
+        return np.asarray(shares, np.float64) * (self.count - 1)
+
+    def ranks(self, shares: Sequence[float]) -> NDArray[np.int64]:
+        """Which order statistics are wanted: the smallest, the largest, and those around each quantile."""
+        places = self.places(shares)
+        return np.unique(np.concatenate([[0, self.count - 1], np.floor(places), np.ceil(places)]).astype(np.int64))
+
+    def bins(self, shares: Sequence[float]) -> NDArray[np.int64]:
+        """(D, R) upper 16 bits of the keys of the wanted order statistics."""
+        ranks = self.ranks(shares)
+        return np.stack([np.searchsorted(row, ranks, side="right") for row in self.upper.cumsum(axis=1)])
+
+
+@dataclass(eq=False)
+class SecondReading:
+    """What the second reading counts: the lower halves of keys in a few bins; it adds up as the first does.
+
+    Attributes:
+        slots: (D, 65536) int32, which row of `lower` a bin is counted in; -1 for none.
+        lower: (D, S, 65536) rows by the lower 16 bits of their keys.
+    """
+
+    slots: NDArray[np.int32]
+    lower: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, bins: NDArray[np.int64]) -> "SecondReading":
+        """Of no rows.
+
+        Args:
+            bins: (D, R) upper halves of keys that are looked at, in any order and any number of times.
+        """
+        slots = np.full((len(bins), BINS), -1, np.int32)
+        for dim, row in enumerate(bins):
+            slots[dim, np.unique(row)] = np.arange(len(np.unique(row)))
+        return cls(slots, np.zeros((len(bins), int(slots.max()) + 1, BINS), np.int64))
+
+    def add(self, x: NDArray[Any]) -> None:
+        """Counts (n, D) more rows."""
+        from fasttok.actions.quantile_kernels import count_lower
+
+        count_lower(np.ascontiguousarray(x, np.float32), self.slots, self.lower)
+
+    def take(self, other: "SecondReading") -> None:
+        """Adds what was counted of other rows in the bins of this one, all of which the other has."""
+        for dim, row in enumerate(self.slots):
+            for number in np.flatnonzero(row >= 0):
+                self.lower[dim, row[number]] += other.lower[dim, other.slots[dim, number]]
+
+
 def summarize(batches: Batches, shares: Sequence[float]) -> Summary:
     """Reads the batches twice, in memory that does not grow with them.
 
@@ -49,42 +138,48 @@ def summarize(batches: Batches, shares: Sequence[float]) -> Summary:
     >>> summarize(lambda: [np.array([[1.0], [2.0]]), np.array([[4.0]])], [0.5]).quantiles
     array([[2.]])
     """
-    from fasttok.actions.quantile_kernels import count_lower, count_upper
-
-    count, sums, upper = 0, np.zeros((0, EXPONENTS, 3), np.int64), np.zeros((0, BINS), np.int64)
+    first = FirstReading.empty(0)
     for x in _rows(batches):
-        if not count:
-            sums, upper = np.zeros((x.shape[1], EXPONENTS, 3), np.int64), np.zeros((x.shape[1], BINS), np.int64)
-        count += len(x)
-        if not count_upper(x, sums, upper):
-            raise ValueError("NaN or inf in the data")
-    if not count:
+        if not first.count:
+            first = FirstReading.empty(x.shape[1])
+        first.add(x)
+    if not first.count:
         raise ValueError("no rows")
-    places = np.asarray(shares, np.float64) * (count - 1)  # where numpy's "linear" method looks
-    ranks = np.unique(np.concatenate([[0, count - 1], np.floor(places), np.ceil(places)]).astype(np.int64))
-    ends = upper.cumsum(axis=1)
-    bins = np.stack([np.searchsorted(row, ranks, side="right") for row in ends])  # (D, R)
-    slots = np.full(upper.shape, -1, np.int32)  # which row of `lower` a bin is counted in
-    for dim, row in enumerate(bins):
-        slots[dim, np.unique(row)] = np.arange(len(np.unique(row)))
-    lower = np.zeros((len(upper), int(slots.max()) + 1, BINS), np.int64)
+    second = SecondReading.empty(first.bins(shares))
     for x in _rows(batches):
-        count_lower(x, slots, lower)
-    values = np.empty((len(ranks), len(upper)))
+        second.add(x)
+    return summary_of(first, second, shares)
+
+
+def summary_of(first: FirstReading, second: SecondReading, shares: Sequence[float]) -> Summary:
+    """The statistics of rows that were read twice.
+
+    Args:
+        first: of one row at least.
+        second: in the bins of the first, and perhaps more.
+        shares: of the quantiles.
+    """
+    places, ranks, bins, ends = (
+        first.places(shares),
+        first.ranks(shares),
+        first.bins(shares),
+        first.upper.cumsum(axis=1),
+    )
+    values = np.empty((len(ranks), len(bins)))
     for dim, row in enumerate(bins):
         for i, (rank, number) in enumerate(zip(ranks, row, strict=True)):
-            before = ends[dim, number] - upper[dim, number]
-            counts = lower[dim, slots[dim, number]].cumsum()
+            before = ends[dim, number] - first.upper[dim, number]
+            counts = second.lower[dim, second.slots[dim, number]].cumsum()
             values[i, dim] = _value(int(number) << 16 | int(np.searchsorted(counts, rank - before, side="right")))
-    first = values[np.searchsorted(ranks, np.floor(places).astype(np.int64))]
-    second = values[np.searchsorted(ranks, np.ceil(places).astype(np.int64))]
+    lower = values[np.searchsorted(ranks, np.floor(places).astype(np.int64))]
+    upper = values[np.searchsorted(ranks, np.ceil(places).astype(np.int64))]
     share = (places - np.floor(places))[:, None]
-    step = second - first
+    step = upper - lower
     between = np.where(
-        share >= 0.5, second - step * (1 - share), first + step * share
+        share >= 0.5, upper - step * (1 - share), lower + step * share
     )  # numpy's interpolation, to the bit
-    mean, std = np.array([_moments(count, table) for table in sums]).T
-    return Summary(count, mean, std, values[0], values[-1], between)
+    mean, std = np.array([_moments(first.count, table) for table in first.sums]).T
+    return Summary(first.count, mean, std, values[0], values[-1], between)
 
 
 def _rows(batches: Batches) -> Iterable[NDArray[np.float32]]:

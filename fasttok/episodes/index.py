@@ -48,7 +48,7 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
     Args:
         path: the INDEX.
         split: of the datasets.
-        keep: (dataset, number of its file) -> which rows of that file are wanted, None for none of the file.
+        keep: (dataset, number of its table) -> which rows of that table are wanted, None for none of the table.
     """
     for name, dataset in robots(path, split).items():
         shared: SharedMetadata = {
@@ -75,10 +75,10 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
 
 
 def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = None) -> Iterator[Episode]:
-    """Episodes of one indexed source file.
+    """Episodes of one table of the INDEX.
 
     Args:
-        base: path of the file's outputs, without `.episodes.parquet`.
+        base: path of the table, without `.episodes.parquet`.
         shared: metadata of every episode; if `NUMBERED` is true, each gets the numbers of its steps under that name instead.
         keep: rows that are wanted; all by default.
     """
@@ -107,15 +107,20 @@ def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = 
         start = stop
 
 
-def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file of the INDEX, all columns or these.
+def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] | None = None) -> pa.Table:
+    """A Parquet file of the INDEX.
+
+    Args:
+        path: of the file.
+        columns: which are read; all by default.
+        codes: columns of texts that come as codes of what they may be, for texts that are often the same.
 
     Raises:
         InputError: missing or damaged.
     """
     try:
         with stores.open_file(path) as stream:
-            return pq.read_table(stream, columns=columns)
+            return pq.read_table(stream, columns=columns, read_dictionary=codes)
     except (FileNotFoundError, pa.ArrowException) as error:
         refuse_pointer_at(path)
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None

@@ -53,7 +53,8 @@ class SplitCounts:
     """What became of a split's records: read = indexed + filtered + rejected.
 
     Attributes:
-        files: stems of the split's indexed files, in order: INDEX/dataset/split/STEM.episodes.parquet and others.
+        files: stems of the split's tables, in order: INDEX/dataset/split/STEM.episodes.parquet and others; one holds the records
+            of up to 128 source files, each whole.
         read: records read.
         indexed: episodes, questions or captions that are there to use.
         steps: of all indexed episodes; a question or caption is one.

@@ -45,9 +45,11 @@ def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytea
     (A fresh one for each record is given back to the system each time, and the page faults cost more than the reading.)
     """
     filesystem, path = stores.filesystem(file)
-    size, offset, number = filesystem.size(path), 0, 0
+    offset = number = 0
     buffer = bytearray(SMALLEST_BUFFER)
     with filesystem.open(path, "rb") as stream:
+        size = stream.seek(0, os.SEEK_END)  # known since it was opened: no request
+        stream.seek(0)
         header = stream.read(HEADER)
         while header:
             rest = Where(file, offset, size - offset, number)

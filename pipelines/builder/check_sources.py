@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from fasttok.errors import InputError
 from pipelines.common.side_by_side import side_by_side
-from pipelines.common.source_stamp import difference
-from pipelines.common.source_table import StampedFile, read_table
+from pipelines.common.source_stamp import difference, stamp_files
+from pipelines.common.source_table import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +29,15 @@ def check_sources(wanted: Collection[tuple[str, str]], index: str) -> None:
     files = read_table(index)
     if files is None:
         logger.warning(
-            "%s has no sources.parquet, as it was made by fasttok 0.1.0: nothing tells whether its source files have changed "
+            "%s has no sources.arrow, as it was made by fasttok 0.1.0: nothing tells whether its source files have changed "
             "since; `fasttok-pipelines index` makes one that does",
             index,
         )
         return
     datasets = {dataset for dataset, _ in wanted}
     asked = [f for f in files if (f.dataset, f.split) in wanted or (not f.split and f.dataset in datasets)]
-    found = side_by_side(_difference, asked)
+    stamps = stamp_files(file.file for file in asked)
+    found = side_by_side(lambda file: difference(file.stamp, file.file, stamps[file.file]), asked)
     changed = [(file, pair) for file, pair in zip(asked, found, strict=True) if pair is not None]
     if changed:
         file, (held, now) = changed[0]
@@ -45,7 +46,3 @@ def check_sources(wanted: Collection[tuple[str, str]], index: str) -> None:
             f"{file.file} changed since it was indexed: {index} holds {held}, found {now}{more}; "
             "run `fasttok-pipelines index` again"
         )
-
-
-def _difference(file: StampedFile) -> tuple[str, str] | None:
-    return difference(file.stamp, file.file)

@@ -1,4 +1,4 @@
-"""Running independent jobs as one linear Beam graph: Create -> expand -> Reshuffle -> work. Sinks are the jobs' own business.
+"""Running jobs as one linear Beam graph: Create -> expand -> Reshuffle -> work, then what gathers them. Sinks are their own.
 
 Linear, because a Dask runner executes only the last branch of a graph; own sinks, because its built-in ones write nothing
 there. The graph holds one URL, from which a worker lists the jobs, so it is the same few kilobytes for ten jobs and a million.
@@ -14,8 +14,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from fsspec.spec import AbstractFileSystem
 
 from fasttok.common.console import progress
 from fasttok.common.output_folder import HALF_WRITTEN
@@ -23,6 +26,7 @@ from fasttok.errors import InputError, require
 from pipelines.common.beam_flags import DIRECT, cannot_start, runner_of
 from pipelines.common.files import filesystem, is_local, join, reaching
 from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
+from pipelines.common.side_by_side import side_by_side
 from pipelines.common.worker_errors import leave, raise_left, stopped
 
 logger = logging.getLogger(__name__)
@@ -30,6 +34,21 @@ logger = logging.getLogger(__name__)
 MANY_JOBS = 32  # from which starting processes is worth it
 Expand = Callable[[str], Iterable[Any]]
 Work = Callable[[Any], Counts]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A step after the jobs: what has the same key is worked on together, once the step before is done with all of it.
+
+    Attributes:
+        name: in the graph.
+        key: of a job, or of what the step before made; a module-level function.
+        work: (all that have a key, in any order) -> what the next step gets; a module-level function.
+    """
+
+    name: str
+    key: Callable[[Any], str]
+    work: Callable[[list[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,7 @@ class Stage:
         work: runs a job, and its counts become Beam's counters; a module-level function.
         unit: what a job is, in words.
         records: what a job reads, in words.
+        then: what follows when the jobs are done, one after the other; the first gets the jobs.
     """
 
     name: str
@@ -51,6 +71,7 @@ class Stage:
     work: Work
     unit: str
     records: str
+    then: tuple[Gather, ...] = ()
 
 
 def build_graph(pipeline: Any, stage: Stage, errors: str = "") -> None:
@@ -62,13 +83,20 @@ def build_graph(pipeline: Any, stage: Stage, errors: str = "") -> None:
         errors: folder for what is wrong with the input (`worker_errors`); without it workers raise that.
     """
     beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
-    _ = (
+    done = (
         pipeline
         | "Source" >> beam.Create([stage.source], reshuffle=False)
         | "Jobs" >> beam.FlatMap(listed, stage.expand, errors)
         | "Spread" >> beam.Reshuffle()
         | stage.name.capitalize() >> beam.Map(counted, stage.work, stage.name, errors)
     )
+    for gather in stage.then:
+        done = (
+            done
+            | f"Keys of {gather.name}" >> beam.FlatMap(keyed, gather.key)
+            | f"Gather {gather.name}" >> beam.GroupByKey()
+            | gather.name.capitalize() >> beam.FlatMap(gathered, gather.work, stage.source, errors)
+        )
 
 
 def listed(source: str, expand: Expand, errors: str) -> Iterator[Any]:
@@ -81,11 +109,36 @@ def listed(source: str, expand: Expand, errors: str) -> Iterator[Any]:
         leave(errors, error)
 
 
-def counted(job: Any, work: Work, namespace: str, errors: str) -> None:
-    """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run."""
-    metrics = require("apache_beam.metrics", "pipelines", f"{namespace} with Beam")
+def keyed(item: Any, key: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
+    """An item with its key; nothing of a job that was not done."""
+    if item is not None:
+        yield key(item), item
+
+
+def gathered(
+    group: tuple[str, Iterable[Any]], work: Callable[[list[Any]], Iterable[Any]], source: str, errors: str
+) -> Iterator[Any]:
+    """Works on what has one key; not at all once an error was left."""
     if errors and stopped(errors):
         return
+    try:
+        with reaching(source):
+            yield from work(list(group[1]))
+    except InputError as error:
+        if not errors:
+            raise
+        leave(errors, error)
+
+
+def counted(job: Any, work: Work, namespace: str, errors: str) -> Any:
+    """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run.
+
+    Returns:
+        The job, None if it was not done.
+    """
+    metrics = require("apache_beam.metrics", "pipelines", f"{namespace} with Beam")
+    if errors and stopped(errors):
+        return None
     try:
         with reaching(getattr(job, "file", namespace)):
             counts = work(job)
@@ -93,9 +146,10 @@ def counted(job: Any, work: Work, namespace: str, errors: str) -> None:
         if not errors:
             raise
         leave(errors, error)
-        return
+        return None
     for name, count in asdict(counts).items():
         metrics.Metrics.counter(namespace, name).inc(count)
+    return job
 
 
 def run_stage(
@@ -130,7 +184,7 @@ def run_stage(
     with progress(stage.name, total=jobs + already, unit=stage.unit) as advance:
         if already:
             advance(already)
-        if not jobs:
+        if not jobs and not stage.then:
             return
         pipeline = None
         if runner == DIRECT:
@@ -190,14 +244,18 @@ def finish(folder: str) -> None:
     fs, path = filesystem(join(folder, WORK))
     if not is_local(fs):
         fs.invalidate_cache()
-        for name in fs.find(path):  # one by one, as `rm` takes a `[` or `*` of the folder's name for a pattern
-            with suppress(FileNotFoundError):  # a store whose answer was lost was asked again
-                fs.rm_file(name)
+        # One by one, as `rm` takes a `[` or `*` of the folder's name for a pattern.
+        side_by_side(partial(_remove_file, fs), fs.find(path))
     else:
         fs.rm(path, recursive=True)
         for file in Path(folder).rglob(".*.tmp"):
             if HALF_WRITTEN.match(file.name):
                 file.unlink(missing_ok=True)
+
+
+def _remove_file(fs: AbstractFileSystem, path: str) -> None:
+    with suppress(FileNotFoundError):  # a store whose answer was lost was asked again
+        fs.rm_file(path)
 
 
 class _LiveCountsWatch(threading.Thread):

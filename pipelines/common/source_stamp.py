@@ -9,18 +9,20 @@ time may be a copy, so its contents are compared, as cheaply as its kind allows:
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from fasttok.episodes.tfrecord import frame_words
 from pipelines.common.files import filesystem, is_local
+from pipelines.common.side_by_side import side_by_side
 
 CHECKSUMS = ("md5Hash", "crc32c", "content_md5", "blob_id")  # of the contents: a copy keeps them
 VERSIONS = (*CHECKSUMS, "ETag", "etag", "generation")
 TIMES = ("mtime", "updated", "LastModified", "last_modified", "modified", "created")
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+LISTED = 64  # files of a folder from which on it is listed
 PIECE, PIECES = 1 << 16, 1 << 10
 
 
@@ -54,9 +56,41 @@ def stamp_file(file: str) -> SourceStamp:
     if is_local(fs):
         found = Path(path).stat()  # of what a link leads to; a copy with the old time has a new ctime
         return SourceStamp(found.st_size, "", f"{found.st_mtime_ns} {found.st_ctime_ns}")
-    info = fs.info(path)
+    return _of_info(fs.info(path))
+
+
+def stamp_files(files: Iterable[str]) -> dict[str, SourceStamp]:
+    """The stamps of many files, without their contents; `UNKNOWN` of those that are not there.
+
+    Files of a store that lie in one folder are listed together: a request for a thousand of them.
+    """
+    every = list(dict.fromkeys(files))
+    folders: dict[str, list[str]] = {}
+    for file in every:
+        folders.setdefault(file.rpartition("/")[0], []).append(file)
+    found: dict[str, SourceStamp] = {}
+    for folder, own in folders.items():
+        fs, path = filesystem(folder)
+        if len(own) >= LISTED and not is_local(fs):
+            fs.invalidate_cache(path)
+            listed = fs.find(path, maxdepth=1, detail=True)
+            paths = {file: filesystem(file)[1] for file in own}
+            found |= {file: _of_info(listed[name]) for file, name in paths.items() if name in listed}
+    rest = [file for file in every if file not in found]
+    return found | dict(zip(rest, side_by_side(_stamp_or_unknown, rest), strict=True))
+
+
+def _stamp_or_unknown(file: str) -> SourceStamp:
+    try:
+        return stamp_file(file)
+    except FileNotFoundError:
+        return UNKNOWN
+
+
+def _of_info(info: Mapping[str, object]) -> SourceStamp:
     time = next((str(info[key]) for key in TIMES if info.get(key)), "")
-    return SourceStamp(int(info.get("size") or 0), _version(info), time)
+    version = next((f"{key}={info[key]}" for key in VERSIONS if info.get(key)), "")
+    return SourceStamp(int(str(info.get("size") or 0)), version, time)
 
 
 def with_contents(stamp: SourceStamp, file: str, records: bool) -> SourceStamp:
@@ -74,14 +108,17 @@ def with_contents(stamp: SourceStamp, file: str, records: bool) -> SourceStamp:
     return replace(stamp, contents=_contents(kind, file, stamp.size))
 
 
-def difference(stamp: SourceStamp, file: str) -> tuple[str, str] | None:
-    """How a file differs from its stamp: (what it was, what it is), None if nothing is found."""
-    try:
-        now = stamp_file(file)
-    except FileNotFoundError:
-        return None if stamp == UNKNOWN else (f"a file of {stamp.size:,} bytes", "none")
-    if stamp == UNKNOWN:
-        return "no such file", f"a file of {now.size:,} bytes"
+def difference(stamp: SourceStamp, file: str, now: SourceStamp) -> tuple[str, str] | None:
+    """How a file differs from its stamp: (what it was, what it is), None if nothing is found.
+
+    Args:
+        stamp: of the file as it was.
+        file: its path or URL.
+        now: its stamp as it is, by `stamp_files`.
+    """
+    if UNKNOWN in (stamp, now):
+        told = ["none" if one == UNKNOWN else f"a file of {one.size:,} bytes" for one in (stamp, now)]
+        return None if stamp == now else (told[0], told[1])
     if now.size != stamp.size:
         return f"{stamp.size:,} bytes", f"{now.size:,} bytes"
     if stamp.version and now.version and stamp.version.split("=")[0] == now.version.split("=")[0]:
@@ -92,10 +129,6 @@ def difference(stamp: SourceStamp, file: str) -> tuple[str, str] | None:
         return f"{stamp.version or stamp.time}", f"{now.version or now.time}"
     contents = _contents(stamp.contents.split()[0], file, now.size)
     return None if contents == stamp.contents else (f"contents {stamp.contents}", f"{contents}, of the same size")
-
-
-def _version(info: Mapping[str, object]) -> str:
-    return next((f"{key}={info[key]}" for key in VERSIONS if info.get(key)), "")
 
 
 def _contents(kind: str, file: str, size: int) -> str:

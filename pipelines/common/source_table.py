@@ -1,16 +1,15 @@
-"""INDEX/sources.parquet: the source files of an INDEX, with their stamps (`source_stamp.py`)."""
+"""INDEX/sources.arrow: the source files of an INDEX, with their stamps (`source_stamp.py`)."""
 
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fasttok.episodes.index_tables import SOURCES, SourceRow
 from fasttok.errors import InputError
 from pipelines.common.files import atomic_write, filesystem, join
 from pipelines.common.source_stamp import SourceStamp
 
-FILE = "sources.parquet"
+FILE = "sources.arrow"
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,12 @@ def write_table(index: str, files: list[StampedFile]) -> None:
         }
         for one in files
     ]
-    with atomic_write(join(index, FILE)) as stream:
-        pq.write_table(pa.Table.from_pylist(rows, SOURCES), stream, compression="zstd")
+    table = pa.Table.from_pylist(rows, SOURCES)
+    with (
+        atomic_write(join(index, FILE)) as stream,
+        pa.ipc.new_file(stream, SOURCES, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer,
+    ):
+        writer.write_table(table)
 
 
 def read_table(index: str) -> list[StampedFile] | None:
@@ -56,11 +59,10 @@ def read_table(index: str) -> list[StampedFile] | None:
     """
     fs, path = filesystem(join(index, FILE))
     try:
-        with fs.open(path, "rb") as stream:
-            rows: list[SourceRow] = pq.read_table(stream, schema=SOURCES).to_pylist()
+        rows: list[SourceRow] = pa.ipc.open_file(fs.cat_file(path)).read_all().select(SOURCES.names).to_pylist()
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(f"{index}/{FILE} is damaged ({error}); run the index job again") from None
     return [
         StampedFile(

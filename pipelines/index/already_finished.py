@@ -7,7 +7,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.index_file import IndexFile
 from fasttok.errors import InputError
 from pipelines.common.side_by_side import side_by_side
-from pipelines.common.source_stamp import difference
+from pipelines.common.source_stamp import difference, stamp_files
 from pipelines.common.source_table import StampedFile, read_table
 from pipelines.index.job import DatasetSource, IndexJob
 
@@ -24,7 +24,7 @@ def check_same(index: IndexFile, out: str, sources: Mapping[str, DatasetSource],
     Raises:
         InputError: another dataset, entry, split or file, or a file that changed.
     """
-    why = _other_datasets(index, sources, jobs) or _changed(read_table(out), jobs)
+    why = _other_datasets(index, sources, jobs) or _changed(read_table(out), sources, jobs)
     if why:
         raise InputError(
             f"{out} is finished, but {why}; pass --overwrite to index all of it again, or choose another --out"
@@ -50,18 +50,21 @@ def _other_datasets(index: IndexFile, sources: Mapping[str, DatasetSource], jobs
     return ""
 
 
-def _changed(files: list[StampedFile] | None, jobs: Sequence[IndexJob]) -> str:
+def _changed(files: list[StampedFile] | None, sources: Mapping[str, DatasetSource], jobs: Sequence[IndexJob]) -> str:
     if files is None:  # made by fasttok 0.1.0
         return ""
     held = {(file.dataset, file.split, file.file) for file in files if file.split}
-    wanted = {(job.dataset, job.split, job.file) for job in jobs}
+    wanted = {
+        (job.dataset, job.split, file) for job in jobs for file in (job.file, *(other for other, _ in job.others))
+    }
+    wanted |= {
+        (source.dataset, split, file) for source in sources.values() for split, file, _ in source.beside if split
+    }
     if held != wanted:
         return f"{sorted(held ^ wanted)[0][2]} is {'not there any more' if held - wanted else 'new'}"
-    for file, found in zip(files, side_by_side(_difference, files), strict=True):
+    stamps = stamp_files(file.file for file in files)
+    differences = side_by_side(lambda file: difference(file.stamp, file.file, stamps[file.file]), files)
+    for file, found in zip(files, differences, strict=True):
         if found is not None:
             return f"{file.file} changed since it was indexed: the INDEX holds {found[0]}, found {found[1]}"
     return ""
-
-
-def _difference(file: StampedFile) -> tuple[str, str] | None:
-    return difference(file.stamp, file.file)

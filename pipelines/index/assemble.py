@@ -1,82 +1,68 @@
-"""index.json, put together from the summaries of all jobs."""
+"""index.json, put together from the summaries of all runs of jobs."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.index_file import FORMAT_VERSION, IndexedDataset, IndexedEntry, IndexFile, SplitCounts
 from fasttok.errors import InputError
 from pipelines.datasets.standardize import dim_names, encodings
-from pipelines.index.file_summary import FileSummary, Widths
+from pipelines.index.file_summary import Widths, add_up
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.index.reject_reasons import frequent_reasons, told
+from pipelines.index.run_summary import RunPlace, RunSummary
 
 
 def assemble(
-    jobs: Sequence[IndexJob], sources: Mapping[str, DatasetSource], summaries: Mapping[str, FileSummary]
+    runs: Mapping[RunPlace, Sequence[IndexJob]],
+    sources: Mapping[str, DatasetSource],
+    summaries: Mapping[RunPlace, RunSummary],
 ) -> IndexFile:
     """index.json, in the order of datasets, splits and files.
 
     Args:
-        jobs: all of them.
+        runs: all jobs.
         sources: datasets by name.
-        summaries: by the jobs' bases.
+        summaries: of the runs.
 
     Raises:
-        InputError: a file was not indexed, a dataset has files of different dims or nothing usable, or counts do not balance.
+        InputError: a dataset has files of different dims or nothing usable.
     """
     sha = hashlib.sha256()
-    found: dict[str, dict[str, list[tuple[IndexJob, FileSummary]]]] = {}
-    for job in jobs:
-        summary = summaries.get(job.base)
-        if summary is None:
-            raise InputError(f"{job.file} was not indexed; run the same command again to finish")
-        left = sum(summary.rejected.values()) + sum(summary.filtered.values())
-        if summary.read != summary.indexed + left:
-            raise InputError(f"{job.file}: read {summary.read} != indexed {summary.indexed} + left out {left}")
-        found.setdefault(job.dataset, {}).setdefault(job.split, []).append((job, summary))
-        sha.update(f"{job.dataset}/{job.split}/{job.stem}:{summary.digest}\n".encode())
+    found: dict[str, dict[str, list[RunSummary]]] = {}
+    for run, jobs in runs.items():
+        summary = summaries[run]
+        found.setdefault(run.dataset, {}).setdefault(run.split, []).append(summary)
+        for job, digest in zip(jobs, summary.digests, strict=True):
+            sha.update(f"{job.dataset}/{job.split}/{job.stem}:{digest}\n".encode())
     datasets = {}
     for name, parts in found.items():
         source = sources[name]
         splits = {split: _counts(done) for split, done in parts.items()}
-        widths = {pair for done in parts.values() for _, summary in done for pair in summary.widths}
+        widths = {pair for done in parts.values() for summary in done for pair in summary.counts.widths}
         if source.entry.kind == "robot" and not widths:
-            reasons = frequent_reasons(name, jobs, summaries, filtered=True)
-            why = told(reasons, jobs[0].out, name) if reasons else "the files are empty"
+            reasons = frequent_reasons(name, summaries, filtered=True)
+            why = told(reasons, next(iter(runs)).out, name) if reasons else "the files are empty"
             raise InputError(f"{name}: no usable episode: {why}")
         entry = _indexed(name, source.entry, widths)
         datasets[name] = IndexedDataset(source.directory, entry, source.through, splits)
     return IndexFile(FORMAT_VERSION, sha.hexdigest()[:16], datasets)
 
 
-def _counts(done: Sequence[tuple[IndexJob, FileSummary]]) -> SplitCounts:
-    """What a split's jobs came to, all together."""
-    summaries = [summary for _, summary in done]
+def _counts(done: Sequence[RunSummary]) -> SplitCounts:
+    """What a split's runs came to, all together."""
+    counts = add_up([summary.counts for summary in done])
     return SplitCounts(
-        files=tuple(job.stem for job, _ in done),
-        read=sum(s.read for s in summaries),
-        indexed=sum(s.indexed for s in summaries),
-        steps=sum(s.steps for s in summaries),
-        bytes=sum(s.bytes for s in summaries),
-        filtered=_total(s.filtered for s in summaries),
-        rejected=_total(s.rejected for s in summaries),
-        left_out=_total(s.left_out for s in summaries),
+        files=tuple(stem for summary in done for stem in summary.tables),
+        read=counts.read,
+        indexed=counts.indexed,
+        steps=counts.steps,
+        bytes=counts.bytes,
+        filtered=counts.filtered,
+        rejected=counts.rejected,
+        left_out=counts.left_out,
     )
-
-
-def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts by reason, added up, in alphabetical order.
-
-    >>> _total([{"b": 1}, {"a": 2, "b": 1}])
-    {'a': 2, 'b': 2}
-    """
-    total = Counter[str]()
-    for one in counts:
-        total += Counter(one)
-    return dict(sorted(total.items()))
 
 
 def _indexed(name: str, entry: DatasetEntry, widths: set[Widths]) -> IndexedEntry:

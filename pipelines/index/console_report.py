@@ -10,11 +10,12 @@ from fasttok.episodes.index_file import IndexFile, SplitCounts
 from pipelines.index.reject_reasons import RejectReason, tables_of
 
 
-def report(index: IndexFile, as_json: bool) -> None:
+def report(index: IndexFile, files: Mapping[tuple[str, str], int], as_json: bool) -> None:
     """Prints the summary.
 
     Args:
         index: all of it.
+        files: (dataset, split) -> how many source files, or ranges of them.
         as_json: as one JSON document instead of a table.
     """
     if as_json:
@@ -24,7 +25,7 @@ def report(index: IndexFile, as_json: bool) -> None:
     for name, dataset in index.datasets.items():
         entry = dataset.entry
         for split, counts in dataset.splits.items():
-            rows.append([name, split, entry.kind, len(counts.files), counts.bytes / 1e6, counts.read, counts.indexed,
+            rows.append([name, split, entry.kind, files[name, split], counts.bytes / 1e6, counts.read, counts.indexed,
                          sum(counts.filtered.values()), sum(counts.rejected.values()), _reasons(entry.kind, counts),
                          counts.steps, entry.control_hz, entry.action_dim if entry.kind == "robot" else None])  # fmt: skip
     columns = ["dataset", "split", "kind", "files", "MB", "read", "indexed", "filtered", "rejected", "reasons", "steps", "Hz",

@@ -1,22 +1,17 @@
-"""STEM.summary.json: what one job of `index` came to. It is written last, so it says that the job's other files are whole."""
+"""What one job of `index` came to, and what several came to together."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from fasttok.common import json_files
-from pipelines.common.files import filesystem, read_json, write_json
-from pipelines.index.job import IndexJob
-
-SUFFIX = ".summary.json"
 Widths = tuple[tuple[int, ...], tuple[int, ...]]  # columns that each piece of an action, and of a proprio, took
 
 
 @dataclass(frozen=True)
-class FileSummary:
-    """What became of a job's records: read = indexed + filtered + rejected.
+class RecordCounts:
+    """What became of records: read = indexed + filtered + rejected.
 
     Attributes:
-        stamp: of the job.
         read: records read.
         indexed: episodes, questions or captions that are there to use.
         filtered: records that the entry's filters do not want, by reason.
@@ -25,12 +20,8 @@ class FileSummary:
         left_out: steps, or pieces of records, that are missing from indexed ones, by reason.
         bytes: of all records read.
         widths: that were seen, each once; robots only.
-        digest: of what the job's Parquet files hold.
-        contents: of the source file's stamp; "" if they need not be known, or another job of the file has them.
-        others: the same of the job's other files.
     """
 
-    stamp: str
     read: int
     indexed: int
     filtered: dict[str, int]
@@ -39,26 +30,51 @@ class FileSummary:
     left_out: dict[str, int]
     bytes: int
     widths: tuple[Widths, ...]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether no record was lost."""
+        return self.read == self.indexed + sum(self.filtered.values()) + sum(self.rejected.values())
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """What one job came to.
+
+    Attributes:
+        counts: of its records.
+        digest: of what its tables hold.
+        contents: of the source file's stamp; "" if they need not be known, or another job of the file has them.
+        others: the same of the job's other files.
+    """
+
+    counts: RecordCounts
     digest: str
     contents: str
-    others: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+    others: tuple[str, ...]
 
 
-def save_summary(job: IndexJob, summary: FileSummary) -> None:
-    """Writes a job's summary."""
-    write_json(f"{job.base}{SUFFIX}", json_files.encode(summary))
+def add_up(every: Sequence[RecordCounts]) -> RecordCounts:
+    """Counts of all together."""
+    return RecordCounts(
+        read=sum(one.read for one in every),
+        indexed=sum(one.indexed for one in every),
+        filtered=_total(one.filtered for one in every),
+        rejected=_total(one.rejected for one in every),
+        steps=sum(one.steps for one in every),
+        left_out=_total(one.left_out for one in every),
+        bytes=sum(one.bytes for one in every),
+        widths=tuple(sorted({pair for one in every for pair in one.widths})),
+    )
 
 
-def finished(out: str, jobs: Sequence[IndexJob]) -> dict[str, FileSummary]:
-    """Summaries, by their jobs' bases, of what was finished from the sources as they are now."""
-    fs, root = filesystem(out)
-    fs.invalidate_cache()
-    present = {path for path in fs.find(root) if path.endswith(SUFFIX)}
-    summaries = {}
-    for job in jobs:
-        where = f"{job.base}{SUFFIX}"
-        if filesystem(where)[1] in present:
-            summary = json_files.decode(FileSummary, read_json(where, "a summary of an INDEX"), where)
-            if summary.stamp == job.stamp:
-                summaries[job.base] = summary
-    return summaries
+def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts by reason, added up, in alphabetical order.
+
+    >>> _total([{"b": 1}, {"a": 2, "b": 1}])
+    {'a': 2, 'b': 2}
+    """
+    total = Counter[str]()
+    for one in counts:
+        total += Counter(one)
+    return dict(sorted(total.items()))

@@ -1,4 +1,4 @@
-"""Writes what one job reads: three Parquet files, which appear under their names only when they are whole.
+"""Writes what one job reads: three Parquet tables, which become one object when they are whole (`job_part.py`).
 
 Rows are written in groups as they are read, so memory depends on the largest record, not on the file.
 """
@@ -6,7 +6,8 @@ Rows are written in groups as they are read, so memory depends on the largest re
 import hashlib
 import json
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from tempfile import SpooledTemporaryFile, gettempdir
 from types import TracebackType
 
 import google_crc32c
@@ -17,18 +18,21 @@ from numpy.typing import NDArray
 
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.index_tables import EPISODES, REJECTED, STEPS, EpisodeRow, RejectedRow
-from pipelines.common.files import atomic_write
+from fasttok.errors import InputError
+from pipelines.common.files import FULL
 from pipelines.datasets.standardize import StandardEpisode
-from pipelines.index.file_summary import FileSummary, Widths
+from pipelines.index.file_summary import FileSummary, RecordCounts, Widths
 from pipelines.index.job import IndexJob
+from pipelines.index.job_part import write_part
 from pipelines.vlm import VlmRecord
 
 WAITING_STEPS = 1 << 14  # steps that are waited for before they are written
+SPOOLED = 1 << 24  # bytes of a table that are held before it goes to a temporary file
 ROWS_PER_GROUP = 1 << 10  # of episodes or rejects: whoever wants single episodes reads one group
 
 
 class IndexWriter:
-    """A job's three Parquet files, its counts and the digest of what they hold."""
+    """A job's three Parquet tables, its counts and the digest of what they hold."""
 
     def __init__(self, job: IndexJob) -> None:
         self.job = job
@@ -45,26 +49,32 @@ class IndexWriter:
         self.left_out: Counter[str] = Counter()
 
     def __enter__(self) -> "IndexWriter":
+        self._tables = {}
+        for name in self._schemas:
+            self._tables[name] = self._stack.enter_context(SpooledTemporaryFile(SPOOLED))
         self._writers = {
-            name: self._stack.enter_context(
-                pq.ParquetWriter(
-                    self._stack.enter_context(atomic_write(f"{self.job.base}.{name}.parquet")),
-                    schema,
-                    compression="zstd",
-                )
-            )
+            name: self._stack.enter_context(pq.ParquetWriter(self._tables[name], schema, compression="zstd"))
             for name, schema in self._schemas.items()
         }
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        if kind is not None:
-            return self._stack.__exit__(kind, error, trace)
-        with self._stack:
-            self._flush()
-        return None
+    ) -> None:
+        with suppress(OSError):  # of a full disk; the error that counts is on its way
+            self._stack.close()
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise InputError(
+                f"{gettempdir()} (the folder for temporary files): {error.strerror}; make room, or set TMPDIR to another folder, "
+                "then run the same command again"
+            ) from None
+
+    def save(self, contents: str, others: tuple[str, ...]) -> None:
+        """Writes the job's part; `contents` is that of its source file's stamp, `others` those of the job's other files."""
+        self._flush()
+        for writer in self._writers.values():
+            writer.close()
+        write_part(self.job, self._summary(contents, others), self._tables)
 
     def episode(self, record: Episode, standard: StandardEpisode) -> None:
         """Adds a robot episode."""
@@ -117,10 +127,8 @@ class IndexWriter:
         self._append("rejected", row)
         self._digest({**row, "detail": ""})
 
-    def summary(self, contents: str, others: tuple[str, ...] = ()) -> FileSummary:
-        """What the file came to; `contents` is that of its stamp, `others` those of the job's other files."""
-        return FileSummary(
-            stamp=self.job.stamp,
+    def _summary(self, contents: str, others: tuple[str, ...]) -> FileSummary:
+        counts = RecordCounts(
             read=self.read,
             indexed=self.indexed,
             filtered=dict(sorted(self.filtered.items())),
@@ -129,10 +137,8 @@ class IndexWriter:
             left_out=dict(sorted(self.left_out.items())),
             bytes=self.bytes,
             widths=tuple(sorted(self.widths)),
-            digest=self._sha.hexdigest(),
-            contents=contents,
-            others=others,
         )
+        return FileSummary(counts, self._sha.hexdigest(), contents, others)
 
     def _row(self, where: Where, steps: int, language: str) -> EpisodeRow:
         """A row of a record without actions, cameras, answers and an image."""

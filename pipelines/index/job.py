@@ -22,7 +22,7 @@ class IndexJob:
         dataset: its name.
         split: of the dataset.
         file: path or URL of the source file.
-        stem: name of the outputs without their suffixes.
+        stem: name of the job, and of the table that begins with it.
         stamp: digest of what the outputs are made from: if source, entry or settings change, they are made again.
         source: digest of the dataset's `DatasetSource`, which tells a worker whether it knows it already.
         start: first byte or row group of the range.
@@ -30,6 +30,8 @@ class IndexJob:
         first: number of the range's first record.
         found: the source file's stamp when the job was made.
         others: other files that the job reads, and their stamps; one that is not there has an unknown stamp.
+        number: jobs of the split before it.
+        done: whether an earlier attempt has done it.
     """
 
     out: str
@@ -44,10 +46,12 @@ class IndexJob:
     first: int = 0
     found: SourceStamp = UNKNOWN
     others: tuple[tuple[str, SourceStamp], ...] = ()
+    number: int = 0
+    done: bool = False
 
     @property
     def base(self) -> str:
-        """Path of the outputs without their suffixes."""
+        """Path of the table that begins with this job, without its suffix."""
         return join(self.out, self.dataset, self.split, self.stem)
 
 

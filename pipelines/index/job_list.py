@@ -15,8 +15,7 @@ from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.errors import InputError
 from pipelines import recordings, vlm
 from pipelines.common.files import filesystem, join, read_json
-from pipelines.common.side_by_side import side_by_side
-from pipelines.common.source_stamp import UNKNOWN, SourceStamp, stamp_file, with_contents
+from pipelines.common.source_stamp import stamp_files, with_contents
 from pipelines.datasets.find_entry import OWN_ENTRY, find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.drafts import drafted, hdf5
@@ -76,7 +75,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
     if entry.format == "vqav2":
         beside += [(split, join(directory, entry.annotations[split])) for split in chosen]
     parts = [part for split in chosen for part in contents.parts[split]]
-    stamps = _stamps([*(file for _, file in beside), *(f for part in parts for f in (part.file, *part.made_of))])
+    stamps = stamp_files([*(file for _, file in beside), *(f for part in parts for f in (part.file, *part.made_of))])
     stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)
     settings = _digest([FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from])
@@ -105,6 +104,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
                         first=first,
                         found=stamps[part.file],
                         others=others,
+                        number=number,
                     )
                 )
                 number += 1
@@ -275,16 +275,3 @@ def _stem(file: str, number: int) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _stamps(files: list[str]) -> dict[str, SourceStamp]:
-    """The stamp of each file; one that is missing has an unknown one, and its records are dead letters."""
-    every = list(dict.fromkeys(files))
-    return dict(zip(every, side_by_side(_stamp, every), strict=True))
-
-
-def _stamp(file: str) -> SourceStamp:
-    try:
-        return stamp_file(file)
-    except FileNotFoundError:
-        return UNKNOWN

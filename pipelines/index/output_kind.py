@@ -6,6 +6,7 @@ from pipelines.common.live_counts import JOBS, WORK
 from pipelines.common.source_table import FILE as SOURCES
 from pipelines.index.statistics_file import FILE as STATISTICS
 
+TABLES = (".episodes.parquet", ".rejected.parquet", ".steps.parquet")
 INDEX = OutputKind(
     "INDEX",
     marks=(
@@ -16,10 +17,8 @@ INDEX = OutputKind(
     files=(
         FILE,
         STATISTICS,
-        "*/*/*.episodes.parquet",
-        "*/*/*.rejected.parquet",
-        "*/*/*.steps.parquet",
-        "*/*/*.summary.json",
+        *(f"*/*/*{suffix}" for suffix in TABLES),
+        "*/*/*.summary.json",  # of 0.1.0, unfinished
         SOURCES,
     ),
     begun=WORK,

@@ -1,6 +1,6 @@
 """Why most records of a dataset were left out, each reason with its commonest detail: what a person needs to act on it.
 
-Details lie in Parquet tables; of each reason only the table that has most of it is read.
+Details lie in Parquet tables; of each reason only the tables of the run that has most of it are read.
 """
 
 from collections import Counter
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from fasttok.episodes.index import read_parquet
-from pipelines.index.file_summary import FileSummary
-from pipelines.index.job import IndexJob
+from pipelines.common.files import join
+from pipelines.index.run_summary import RunPlace, RunSummary
 
 NAMED = 3  # reasons of a dataset
 LONGEST = 300  # characters of a detail
@@ -24,7 +24,7 @@ class RejectReason:
     Attributes:
         reason: the short phrase under which they are counted.
         records: how many.
-        detail: what was found, for most of them in one source file.
+        detail: what was found, for most of them in one run of source files.
         where: one of them.
     """
 
@@ -38,28 +38,28 @@ class RejectReason:
 
 
 def frequent_reasons(
-    dataset: str, jobs: Sequence[IndexJob], summaries: Mapping[str, FileSummary], filtered: bool = False
+    dataset: str, summaries: Mapping[RunPlace, RunSummary], filtered: bool = False
 ) -> list[RejectReason]:
     """The most frequent reasons of a dataset, the first first.
 
     Args:
         dataset: its name.
-        jobs: of the INDEX.
-        summaries: by the jobs' bases; a job without one is passed over.
+        summaries: of all runs of jobs.
         filtered: whether records count that only the entry's filters do not want.
     """
     total = Counter[str]()
-    most: dict[str, tuple[int, IndexJob]] = {}
-    for job in jobs:
-        summary = summaries.get(job.base)
-        if job.dataset != dataset or summary is None:
-            continue
-        found = Counter(summary.rejected) + (Counter(summary.filtered) if filtered else Counter())
-        total += found
-        for reason, count in found.items():
-            if count > most.get(reason, (0, job))[0]:
-                most[reason] = (count, job)
-    return [_reason(most[reason][1], reason, count) for reason, count in total.most_common(NAMED)]
+    most: dict[str, tuple[int, RunPlace]] = {}
+    for run, summary in summaries.items():
+        if run.dataset == dataset:
+            found = Counter(summary.counts.rejected) + (Counter(summary.counts.filtered) if filtered else Counter())
+            total += found
+            for reason, count in found.items():
+                if count > most.get(reason, (0, run))[0]:
+                    most[reason] = (count, run)
+    return [
+        _reason(most[reason][1], summaries[most[reason][1]], reason, count)
+        for reason, count in total.most_common(NAMED)
+    ]
 
 
 def tables_of(out: str, dataset: str) -> str:
@@ -72,9 +72,10 @@ def told(reasons: Sequence[RejectReason], out: str, dataset: str) -> str:
     return f"{'; '.join(map(str, reasons))}; every one is in {tables_of(out, dataset)}"
 
 
-def _reason(job: IndexJob, reason: str, count: int) -> RejectReason:
-    table = read_parquet(f"{job.base}.rejected.parquet", ["file", "episode", "reason", "detail"])
-    rows = table.filter(pc.equal(table["reason"], reason)).to_pylist()
+def _reason(run: RunPlace, summary: RunSummary, reason: str, count: int) -> RejectReason:
+    paths = (join(run.out, run.dataset, run.split, f"{stem}.rejected.parquet") for stem in summary.tables)
+    tables = (read_parquet(path, ["file", "episode", "reason", "detail"]) for path in paths)
+    rows = [row for table in tables for row in table.filter(pc.equal(table["reason"], reason)).to_pylist()]
     (detail, _), *_ = Counter(row["detail"] for row in rows).most_common(1)
     first = next(row for row in rows if row["detail"] == detail)
     text = detail if len(detail) <= LONGEST else f"{detail[:LONGEST]} ..."

@@ -1,31 +1,73 @@
 """Stage 1: source files -> a row per episode or VLM record, standardised columns, dead letters, statistics.
 
-The driver lists the jobs, one a source file, runs them as one linear Beam graph (`worker.py`), and puts index.json together
-when all are there. A killed run leaves only whole files behind, and the next one redoes only what is missing; the digest depends
-on content alone.
+The driver lists the jobs, one a source file, and runs them as one linear Beam graph. In it each job writes a part (`worker.py`),
+the parts of neighbouring jobs become tables (`compact.py`), and the tables are read once more for exact quantiles
+(`step_counts.py`). The driver then reads one small summary for every 128 source files and puts index.json together. A killed run
+leaves only whole files behind, and the next one redoes only what is missing; the digest depends on content alone.
 """
+
+from collections import Counter
+from dataclasses import replace
+from operator import attrgetter
 
 from fasttok.common import json_files
 from fasttok.common.console import log
 from fasttok.common.output_folder import check_output
 from fasttok.episodes.index_file import FILE, IndexFile, open_index
 from fasttok.errors import InputError
-from pipelines.common.beam import Stage, finish, live_file, run_stage
-from pipelines.common.files import absolute, join, write_json
+from pipelines.common.beam import Gather, Stage, finish, live_file, run_stage
+from pipelines.common.files import absolute, filesystem, join, write_json
+from pipelines.common.live_counts import WORK
 from pipelines.index.already_finished import check_same
 from pipelines.index.assemble import assemble
+from pipelines.index.compact import compact
 from pipelines.index.config import IndexConfig
 from pipelines.index.console_report import report, report_rejected
 from pipelines.index.error_budget import check_budget, parse_budget
-from pipelines.index.file_summary import finished
 from pipelines.index.job import DatasetSource, IndexJob, list_jobs, save_jobs, save_source
 from pipelines.index.job_list import plan_jobs
-from pipelines.index.output_kind import INDEX
+from pipelines.index.job_part import finished, is_finished
+from pipelines.index.output_kind import INDEX, TABLES
 from pipelines.index.reject_reasons import frequent_reasons
+from pipelines.index.run_summary import load_runs, run_key, runs_of
 from pipelines.index.source_files import save_sources
-from pipelines.index.statistics import of_index
 from pipelines.index.statistics_file import FILE as STATISTICS
+from pipelines.index.step_counts import IndexedRun, choose, count, of_runs
 from pipelines.index.worker import index_file
+
+
+def stage(out: str) -> Stage:
+    """All that the workers do for an INDEX."""
+    then = (
+        Gather("tables", run_key, compact),
+        Gather("quantiles", one_for_all, choose),
+        Gather("counts", attrgetter("key"), count),
+    )
+    return Stage("indexing", out, list_jobs, index_file, "files", "records", then)
+
+
+def one_for_all(_: IndexedRun) -> str:
+    """The key of what is done once."""
+    return ""
+
+
+def remove_others(out: str, index: IndexFile) -> None:
+    """Removes tables of an earlier, unfinished run of other sources, and what runs of 0.1.0 left."""
+    fs, root = filesystem(out)
+    fs.invalidate_cache()
+    root = fs._strip_protocol(root).rstrip("/")
+    tables = {
+        f"{name}/{split}/{stem}"
+        for name, dataset in index.datasets.items()
+        for split, counts in dataset.splits.items()
+        for stem in counts.files
+    }
+    found = [path[len(root) + 1 :] for path in fs.find(root)]
+    for path in found:
+        if path.count("/") == 2 and not path.startswith(f"{WORK}/") and INDEX.wrote(path):
+            base = next((path.removesuffix(suffix) for suffix in TABLES if path.endswith(suffix)), "")
+            if base not in tables:
+                fs.rm_file(f"{root}/{path}")
 
 
 def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
@@ -62,20 +104,23 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
         log(f"INDEX {config.out} is finished (digest {index.digest}), nothing to do; next: {next_command(config.out)}")
         return index
     with place.replacing() as under_way:
-        done = finished(out, jobs)
+        present = finished(out)
+        jobs = [replace(job, done=is_finished(job, present)) for job in jobs]
         for source in sources.values():
             save_source(out, source)
-        waiting = [job for job in jobs if job.base not in done]
-        save_jobs(out, waiting)
-        stage = Stage("indexing", out, list_jobs, index_file, "files", "records")
-        run_stage(stage, beam_args, len(waiting), len(done), live_file(out), under_way)
-    summaries = finished(out, jobs)
-    index = assemble(jobs, sources, summaries)
-    reasons = {name: frequent_reasons(name, jobs, summaries) for name in index.datasets}
-    report(index, config.json)
+        save_jobs(out, jobs)
+        done = sum(job.done for job in jobs)
+        run_stage(stage(out), beam_args, len(jobs) - done, done, live_file(out), under_way)
+    runs = runs_of(jobs)
+    summaries = load_runs(runs)
+    index = assemble(runs, sources, summaries)
+    reasons = {name: frequent_reasons(name, summaries) for name in index.datasets}
+    report(index, Counter((job.dataset, job.split) for job in jobs), config.json)
     check_budget(index, budget, reasons, config.out)
-    save_sources(out, sources.values(), jobs, summaries)
-    write_json(join(out, STATISTICS), json_files.encode(of_index(out, index)))
+    save_sources(out, sources.values(), runs, summaries)
+    indexed = [IndexedRun.of(run, sources[run.dataset].entry, summary) for run, summary in summaries.items()]
+    write_json(join(out, STATISTICS), json_files.encode(of_runs(out, index, indexed)))
+    remove_others(out, index)
     write_json(join(out, FILE), json_files.encode(index))
     finish(out)
     report_rejected(reasons, config.out)

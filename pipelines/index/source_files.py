@@ -1,29 +1,32 @@
-"""INDEX/sources.parquet, put together from the jobs and what came of them."""
+"""INDEX/sources.arrow, put together from the jobs and what came of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pipelines.common.source_table import StampedFile, write_table
-from pipelines.index.file_summary import FileSummary
 from pipelines.index.job import DatasetSource, IndexJob
+from pipelines.index.run_summary import RunPlace, RunSummary
 
 
 def save_sources(
-    out: str, sources: Iterable[DatasetSource], jobs: Sequence[IndexJob], summaries: Mapping[str, FileSummary]
+    out: str,
+    sources: Iterable[DatasetSource],
+    runs: Mapping[RunPlace, Sequence[IndexJob]],
+    summaries: Mapping[RunPlace, RunSummary],
 ) -> None:
     """Writes the source files of an INDEX: those that several jobs read, then each job's own.
 
     Args:
         out: the INDEX.
         sources: its datasets.
-        jobs: all of them.
-        summaries: by the jobs' bases.
+        runs: all jobs.
+        summaries: of the runs.
     """
     files = [StampedFile(source.dataset, *beside) for source in sources for beside in source.beside]
-    for job in jobs:
-        summary = summaries[job.base]
-        if not job.first:
-            files.append(StampedFile(job.dataset, job.split, job.file, replace(job.found, contents=summary.contents)))
-        for (file, stamp), contents in zip(job.others, summary.others, strict=True):
-            files.append(StampedFile(job.dataset, job.split, file, replace(stamp, contents=contents)))
+    for run, jobs in runs.items():
+        for job, (own, *others) in zip(jobs, summaries[run].contents, strict=True):
+            if not job.first:
+                files.append(StampedFile(job.dataset, job.split, job.file, replace(job.found, contents=own)))
+            for (file, stamp), contents in zip(job.others, others, strict=True):
+                files.append(StampedFile(job.dataset, job.split, file, replace(stamp, contents=contents)))
     write_table(out, list(dict.fromkeys(files)))

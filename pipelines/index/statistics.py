@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.actions.chunks import chunks_at, horizon_steps, run_ends
-from fasttok.actions.quantiles import summarize
+from fasttok.actions.quantiles import Summary, summarize
 from fasttok.actions.representation import Representation
 from fasttok.common import stores
 from fasttok.common.console import progress
@@ -44,54 +44,64 @@ Matrix = NDArray[np.float32]
 
 
 def of_index(folder: str, index: IndexFile, split: str = "train") -> IndexStatistics:
-    """Statistics of every step as stored, per embodiment and per dataset.
+    """Statistics of every step as stored, per embodiment and per dataset, read from the INDEX's tables.
 
     Args:
         folder: the INDEX.
         index: its index.json.
         split: whose episodes count; a dataset without it counts with all that it has.
     """
-    bases: dict[str, list[str]] = {}
-    groups: dict[str, list[str]] = {}
-    for name, dataset in index.datasets.items():
-        if dataset.entry.kind != "robot":
-            continue
-        bases[name] = [
+    robots = {name: dataset for name, dataset in index.datasets.items() if dataset.entry.kind == "robot"}
+    bases = {
+        name: [
             join(folder, name, other, stem)
             for other, counts in dataset.splits.items()
             if other == split or split not in dataset.splits
             for stem in counts.files
         ]
-        groups.setdefault(dataset.entry.embodiment, []).append(name)
-    files = sum(map(len, bases.values()))
-    shared = sum(len(bases[name]) for names in groups.values() if len(names) > 1 for name in names)
+        for name, dataset in robots.items()
+    }
+    with progress("statistics", None, "readings of a table") as advance:
+
+        def rows(base: str) -> Iterator[Matrix]:
+            for batch in _batches(base, ["action", "proprio"]):
+                yield np.concatenate([_matrix(batch.column("action")), _matrix(batch.column("proprio"))], axis=1)
+            advance()
+
+        return by_embodiment(index, split, lambda names: statistics([b for name in names for b in bases[name]], rows))
+
+
+def by_embodiment(
+    index: IndexFile, split: str, both: Callable[[Sequence[str]], tuple[int, DimStatistics]]
+) -> IndexStatistics:
+    """Statistics per dataset, and per embodiment of the datasets that have it.
+
+    Args:
+        index: the datasets.
+        split: whose episodes count.
+        both: names of datasets -> count of their steps, and statistics of the dims of action and proprio, one after the other.
+    """
+    groups: dict[str, list[str]] = {}
     per_dataset: dict[str, DatasetStatistics] = {}
     per_embodiment: dict[str, EmbodimentStatistics] = {}
-    with progress("statistics", 2 * (files + shared), "readings of a file") as advance:
-        for name in bases:
-            per_dataset[name] = _both(index.datasets[name].entry, bases[name], advance)
-        for embodiment, names in groups.items():
-            entries = [index.datasets[name].entry for name in names]
-            shapes = {(entry.action_dim, entry.proprio_dim) for entry in entries}
-            if len(shapes) > 1:
-                dims = f"{', '.join(names)} have (action, proprio) dims {sorted(shapes)}"
-                logger.info("note: no statistics for the embodiment %s: %s", embodiment, dims)
-                continue
-            every = [base for name in names for base in bases[name]]
-            both = per_dataset[names[0]] if len(names) == 1 else _both(entries[0], every, advance)
-            per_embodiment[embodiment] = EmbodimentStatistics(tuple(names), both.count, both.action, both.proprio)
+    for name, dataset in index.datasets.items():
+        if dataset.entry.kind == "robot":
+            groups.setdefault(dataset.entry.embodiment, []).append(name)
+            per_dataset[name] = _parted(dataset.entry, *both([name]))
+    for embodiment, names in groups.items():
+        entries = [index.datasets[name].entry for name in names]
+        shapes = {(entry.action_dim, entry.proprio_dim) for entry in entries}
+        if len(shapes) > 1:
+            dims = f"{', '.join(names)} have (action, proprio) dims {sorted(shapes)}"
+            logger.info("note: no statistics for the embodiment %s: %s", embodiment, dims)
+            continue
+        found = per_dataset[names[0]] if len(names) == 1 else _parted(entries[0], *both(names))
+        per_embodiment[embodiment] = EmbodimentStatistics(tuple(names), found.count, found.action, found.proprio)
     return IndexStatistics(FORMAT_VERSION, split, per_embodiment, per_dataset)
 
 
-def _both(entry: IndexedEntry, bases: list[str], advance: Callable[..., None]) -> DatasetStatistics:
-    """Action and proprio in the same two readings."""
-
-    def rows(base: str) -> Iterator[Matrix]:
-        for batch in _batches(base, ["action", "proprio"]):
-            yield np.concatenate([_matrix(batch.column("action")), _matrix(batch.column("proprio"))], axis=1)
-        advance()
-
-    count, values = statistics(bases, rows)
+def _parted(entry: IndexedEntry, count: int, values: DimStatistics) -> DatasetStatistics:
+    """Action and proprio apart."""
     width = entry.action_dim
     action = values.dims(slice(0, width), entry.action_names)
     return DatasetStatistics(count, action, values.dims(slice(width, None), entry.proprio_names))
@@ -110,9 +120,14 @@ def statistics(bases: Sequence[str], rows: Callable[[str], Iterator[Matrix]]) ->
         if str(error) != "no rows":
             raise
         return 0, DimStatistics()
+    return summary.count, dim_statistics(summary)
+
+
+def dim_statistics(summary: Summary) -> DimStatistics:
+    """A summary of `QUANTILES` as it is written."""
     moments = {key: tuple(getattr(summary, key).tolist()) for key in ("mean", "std", "min", "max")}
     quantiles = {key: tuple(row.tolist()) for key, row in zip(QUANTILES, summary.quantiles, strict=True)}
-    return summary.count, DimStatistics(**moments, **quantiles)
+    return DimStatistics(**moments, **quantiles)
 
 
 def of_chunks(config: StatisticsConfig, index: IndexFile) -> IndexChunkStatistics:

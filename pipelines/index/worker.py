@@ -1,4 +1,4 @@
-"""The work of stage 1: one source file, or a range of one, -> three Parquet files and a summary (docs/design.md "INDEX").
+"""The work of stage 1: one source file, or a range of one, -> three Parquet tables and a summary (docs/design.md "INDEX").
 
 Nothing depends on the runner or the clock, so a job run again writes the same.
 """
@@ -12,34 +12,33 @@ from pipelines.common.live_counts import LIVE, WORK, Counts, Reporter
 from pipelines.common.source_stamp import with_contents
 from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.standardize import standardize
-from pipelines.index.file_summary import save_summary
 from pipelines.index.index_writer import IndexWriter
 from pipelines.index.job import DatasetSource, IndexJob, load_source
 from pipelines.recordings import Part, open_recordings
 
 
 def index_file(job: IndexJob) -> Counts:
-    """Indexes one source file: the body of the Beam graph."""
+    """Indexes one source file: the body of the Beam graph. Nothing, if an earlier attempt did."""
+    if job.done:
+        return Counts()
     source = load_source(job.out, job.dataset, job.source)
-    with Reporter(join(job.out, WORK, LIVE)) as live:
-        with IndexWriter(job) as out:
-            for record in records(job, source):
-                if isinstance(record, Episode):
-                    try:
-                        out.episode(record, standardize(source.entry, record))
-                    except RejectedError as error:
-                        out.reject(BadRecord(record.where, error.reason, str(error)), error.filtered)
-                elif isinstance(record, BadRecord):
-                    unwanted = isinstance(record, vlm.Unwanted)
-                    out.reject(record, unwanted)
-                    live.add(rejected=0 if unwanted else record.records)
-                else:
-                    out.question(record)
-                    live.add(bytes=len(record.data))
-                live.add(records=1, bytes=max(record.where.length, 0))
+    with Reporter(join(job.out, WORK, LIVE)) as live, IndexWriter(job) as out:
+        for record in records(job, source):
+            if isinstance(record, Episode):
+                try:
+                    out.episode(record, standardize(source.entry, record))
+                except RejectedError as error:
+                    out.reject(BadRecord(record.where, error.reason, str(error)), error.filtered)
+            elif isinstance(record, BadRecord):
+                unwanted = isinstance(record, vlm.Unwanted)
+                out.reject(record, unwanted)
+                live.add(rejected=0 if unwanted else record.records)
+            else:
+                out.question(record)
+                live.add(bytes=len(record.data))
+            live.add(records=1, bytes=max(record.where.length, 0))
         contents = "" if job.first else with_contents(job.found, job.file, source.in_records).contents
-        others = tuple(with_contents(stamp, file, False).contents for file, stamp in job.others)
-        save_summary(job, out.summary(contents, others))
+        out.save(contents, tuple(with_contents(stamp, file, False).contents for file, stamp in job.others))
         live.add(files=1)
     return live.total
 
@@ -47,7 +46,7 @@ def index_file(job: IndexJob) -> Counts:
 def records(job: IndexJob, source: DatasetSource) -> Iterator[Episode | vlm.VlmRecord | BadRecord]:
     """What a job reads."""
     if source.entry.kind == "robot":
-        opened = open_recordings(source.directory, source.entry, source.through)
+        opened = open_recordings(source.directory, source.entry, source.through, job.source)
         return opened.read(Part(job.file, job.start, job.stop, split=job.split), source.verify)
     file = vlm.SourceFile(source.entry, source.directory, job.split, job.file)
     return vlm.read(file, (job.start, job.stop, job.first))

@@ -20,19 +20,20 @@ def format_of(directory: str) -> RecordingFormat | None:
     return next((name for name, shows in SIGNS.items() if shows(directory)), None)
 
 
-def open_recordings(directory: str, entry: DatasetEntry, through: str = "") -> Recordings:
+def open_recordings(directory: str, entry: DatasetEntry, through: str = "", version: str = "") -> Recordings:
     """A dataset of robot episodes.
 
     Args:
         directory: path or URL.
         entry: says the format.
         through: why RLDS is read through TFDS, "" for the raw reader.
+        version: of the files that describe it, if somebody looked already; saves requests.
 
     Raises:
         InputError: the files that describe the dataset are missing or damaged.
     """
     if entry.recording_format == "lerobot":
-        return LerobotRecordings(directory)
+        return LerobotRecordings(directory, version)
     if entry.recording_format == "hdf5":
         return HdfRecordings(directory, entry.name, entry.hdf5, entry.splits)
-    return RldsRecordings(directory, through)
+    return RldsRecordings(directory, through, version)

@@ -39,9 +39,9 @@ SLACK = 1e-4  # seconds by which time stamps in float32 may be off
 class LerobotRecordings:
     """A LeRobot folder."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, version: str = "") -> None:
         self.directory = directory
-        self.folder = _folder(directory, file_version(join(directory, INFO)))
+        self.folder = _folder(directory, version or file_version(join(directory, INFO)))
         self._shared = shared_metadata(filesystem(directory)[1].rstrip("/"), self.folder.info)
 
     @property

@@ -16,9 +16,10 @@ DESCRIPTIONS = ("features.json", "dataset_info.json")
 class RldsRecordings:
     """A TFDS version folder."""
 
-    def __init__(self, directory: str, through: str) -> None:
+    def __init__(self, directory: str, through: str, version: str = "") -> None:
         self.directory = directory
-        self._opened = _through_tfds(directory, through, _described(directory)) if through else open_raw(directory)
+        described = (version,) if version else _described(directory)
+        self._opened = _through_tfds(directory, through, described) if through else _raw(directory, described)
 
     @property
     def name(self) -> str:

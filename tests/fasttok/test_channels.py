@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fasttok import ActionTokenizer
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
-from fasttok.actions.quantiles import summarize
+from fasttok.actions.quantiles import FirstReading, SecondReading, Summary, summarize, summary_of
 from fasttok.errors import InputError
 
 RNG = np.random.default_rng(1)
@@ -86,6 +86,24 @@ def test_relative_dims_need_and_use_their_reference() -> None:
             tok.encode(moved, reference=bad)
 
 
+def merged(parts: list[np.ndarray], shares: list[float]) -> Summary:
+    """As many workers count: each its own rows, the second time in more bins than are wanted."""
+    dims = parts[0].shape[1]
+    firsts = [FirstReading.empty(dims) for _ in parts]
+    for first, part in zip(firsts, parts, strict=True):
+        first.add(part)
+    total = FirstReading.empty(dims)
+    for first in firsts:
+        total.merge(first)
+    bins = np.concatenate([total.bins(shares), np.full((dims, 1), 7), total.bins([0.5])], axis=1)
+    second = SecondReading.empty(total.bins(shares))
+    for part in parts:
+        own = SecondReading.empty(bins)
+        own.add(part)
+        second.take(own)
+    return summary_of(total, second, shares)
+
+
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(1, 400),
@@ -116,6 +134,9 @@ def test_summaries_are_numpys(seed: int, n: int, dims: int, kind: str) -> None:
     again = summarize(lambda: np.array_split(other, 7), [0.0, 0.01, 0.37, 0.99, 1.0])
     for name in ("mean", "std", "min", "max", "quantiles"):
         assert getattr(again, name).tobytes() == getattr(found, name).tobytes(), name
+    apart = merged(np.array_split(other, 3), [0.0, 0.01, 0.37, 0.99, 1.0])
+    for name in ("mean", "std", "min", "max", "quantiles"):
+        assert getattr(apart, name).tobytes() == getattr(found, name).tobytes(), name
 
 
 def test_openpis_norm_stats_are_read_and_ours_are_theirs(tmp_path: Path) -> None:

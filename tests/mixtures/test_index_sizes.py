@@ -52,6 +52,19 @@ def test_groups_are_neighbours_and_hold_everything(steps: list[int], data: st.Da
         assert n == 1 or own[:-1].sum() < GROUP_FRAMES  # all begin within the same 32 frames
 
 
+def test_groups_stay_within_a_source_file(tmp_path: Path) -> None:
+    """A table holds several source files; the plan is that of tables with one each."""
+    stems = write(tmp_path)
+    apart = read_holding(str(tmp_path), Source("d", "d"), stems)
+    tables = [pq.read_table(tmp_path / "d" / "train" / f"{stem}.episodes.parquet") for stem in stems]
+    pq.write_table(pa.concat_tables(tables), tmp_path / "d" / "train" / "both.episodes.parquet")
+    both = read_holding(str(tmp_path), Source("d", "d"), ["both"])
+    assert both.frames.tolist() == apart.frames.tolist()
+    assert both.records.tolist() == apart.records.tolist()
+    assert both.row.tolist() == (apart.row + apart.file * tables[0].num_rows).tolist()
+    assert set(both.file.tolist()) == {0}
+
+
 def test_all_records_without_filters(tmp_path: Path) -> None:
     found = read_holding(str(tmp_path), Source("d", "d"), write(tmp_path))
     assert found.total == 2 * 97

@@ -13,11 +13,9 @@ import pytest
 
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
-from pipelines.common.beam import Stage, build_graph
+from pipelines.common.beam import build_graph
 from pipelines.index.config import IndexConfig
-from pipelines.index.job import list_jobs
-from pipelines.index.run import run_index
-from pipelines.index.worker import index_file
+from pipelines.index.run import run_index, stage
 from tests.chain import Chain
 
 
@@ -89,7 +87,7 @@ def graph(folder: str) -> Any:
 
     flags = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/tmp", "--job_name=index"]
     pipeline = beam.Pipeline(runner="DirectRunner", options=PipelineOptions(flags[1:]))
-    build_graph(pipeline, Stage("indexing", folder, list_jobs, index_file, "files", "records"))
+    build_graph(pipeline, stage(folder))
     environment = DockerEnvironment.from_container_image("region-docker.pkg.dev/p/fasttok:0.1.0")
     return pipeline.to_runner_api(default_environment=environment)
 

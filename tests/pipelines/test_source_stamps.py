@@ -19,7 +19,7 @@ from fasttok.episodes.tfrecord import FOOTER, HEADER, frame_words, masked_crc
 from fasttok.errors import InputError
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
-from pipelines.common.source_stamp import PIECE, PIECES, SourceStamp, difference, stamp_file, with_contents
+from pipelines.common.source_stamp import PIECE, PIECES, SourceStamp, difference, stamp_file, stamp_files, with_contents
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
@@ -39,6 +39,10 @@ def indexed(own_data: Path, chain: Chain, folder: Path) -> Path:
 def build(chain: Chain, index: Path, out: Path, **more: Any) -> ShardReader:
     run_build(BuildConfig("demo", str(out), 200, str(index), str(chain.tokenizer), shards=2, **more), [])
     return ShardReader(str(out))
+
+
+def compared(stamp: SourceStamp, file: str) -> tuple[str, str] | None:
+    return difference(stamp, file, stamp_files([file])[file])
 
 
 def later(file: Path) -> None:
@@ -156,7 +160,7 @@ def test_an_index_of_an_earlier_version_says_that_it_has_no_stamps(
     own_data: Path, chain: Chain, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     index = indexed(own_data, chain, tmp_path)
-    (index / "sources.parquet").unlink()
+    (index / "sources.arrow").unlink()
     for file in index.glob("*/*/*.episodes.parquet"):
         pq.write_table(pq.read_table(file).drop_columns(["checksum"]), file)
     with caplog.at_level("WARNING", "pipelines"):
@@ -171,12 +175,12 @@ def test_what_a_store_says_decides() -> None:
     assert (stamp.size, stamp.version) == (3, "")
     full = with_contents(stamp, "memory://stamps/a", records=True)
     store.pipe("/stamps/a", b"one")
-    assert difference(full, "memory://stamps/a") is None  # another time, the same contents
+    assert compared(full, "memory://stamps/a") is None  # another time, the same contents
     store.pipe("/stamps/a", b"two")
-    held, found = difference(full, "memory://stamps/a") or ("", "")
+    held, found = compared(full, "memory://stamps/a") or ("", "")
     assert held.startswith("contents ends ")
     assert found.endswith("of the same size")
-    assert difference(replace(full, size=4), "memory://stamps/a") == ("4 bytes", "3 bytes")
+    assert compared(replace(full, size=4), "memory://stamps/a") == ("4 bytes", "3 bytes")
     store.rm("/stamps", recursive=True)
 
 
@@ -189,9 +193,9 @@ def test_versions_come_before_times(monkeypatch: pytest.MonkeyPatch, key: str) -
     stamp = with_contents(stamp_file("memory://stamps/b"), "memory://stamps/b", records=True)
     assert stamp == SourceStamp(3, f"{key}=x", "Monday", "")
     info["LastModified"] = "Tuesday"
-    assert difference(stamp, "memory://stamps/b") is None
+    assert compared(stamp, "memory://stamps/b") is None
     info[key] = "y"
-    assert difference(stamp, "memory://stamps/b") == (f"{key}=x", f"{key}=y")
+    assert compared(stamp, "memory://stamps/b") == (f"{key}=x", f"{key}=y")
     monkeypatch.undo()
     store.rm("/stamps", recursive=True)
 
@@ -230,8 +234,8 @@ def test_large_files_are_looked_at_in_pieces(tmp_path: Path) -> None:
             stream.seek(place)
             stream.write(b"x")
         later(file)
-        assert (difference(stamp, str(file)) is not None) == noticed
+        assert (compared(stamp, str(file)) is not None) == noticed
         with file.open("r+b") as stream:
             stream.seek(place)
             stream.write(b"\0")
-        assert difference(stamp, str(file)) is None
+        assert compared(stamp, str(file)) is None

@@ -1,0 +1,118 @@
+"""One object with all that a job of `index` wrote: three Parquet tables and its summary, whole or not there at all.
+
+    8 bytes      length of the header
+    header       JSON: {"summary": FileSummary, "tables": {name: length}}
+    tables       one after the other, in the header's order
+
+Its name holds the job's stamp, so a listing tells what is finished, without a look into any. `compact.py` puts parts together;
+they are removed when the INDEX is finished.
+"""
+
+import json
+import mmap
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fasttok.common import json_files
+from fasttok.errors import InputError
+from pipelines.common.files import atomic_write, filesystem, is_local, join
+from pipelines.common.live_counts import WORK
+from pipelines.index.file_summary import FileSummary
+from pipelines.index.job import IndexJob
+
+FOLDER = "parts"  # in WORK
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class JobPart:
+    """What a job wrote.
+
+    Attributes:
+        summary: of the job.
+        tables: by name.
+    """
+
+    summary: FileSummary
+    tables: dict[str, pq.ParquetFile]
+
+
+def part_path(job: IndexJob) -> str:
+    """Where a job's part is."""
+    return join(job.out, WORK, FOLDER, job.dataset, job.split, f"{job.stem}.{job.stamp}")
+
+
+def finished(out: str) -> set[str]:
+    """The parts that are there, as paths below the INDEX's folder of parts; asked for by listing it."""
+    fs, root = filesystem(join(out, WORK, FOLDER))
+    fs.invalidate_cache()
+    root = fs._strip_protocol(root).rstrip("/")
+    return {path[len(root) + 1 :] for path in fs.find(root)}
+
+
+def is_finished(job: IndexJob, present: set[str]) -> bool:
+    """Whether a job's part is among those that `finished` found."""
+    return f"{job.dataset}/{job.split}/{job.stem}.{job.stamp}" in present
+
+
+def write_part(job: IndexJob, summary: FileSummary, tables: Mapping[str, IO[bytes]]) -> None:
+    """Writes a part.
+
+    Args:
+        job: whose part it is.
+        summary: of the job.
+        tables: whole Parquet files, by name.
+    """
+    header = {"summary": json_files.encode(summary), "tables": {name: table.tell() for name, table in tables.items()}}
+    data = json.dumps(header).encode()
+    with atomic_write(part_path(job)) as stream:
+        stream.write(len(data).to_bytes(8, "little") + data)
+        for table in tables.values():
+            table.seek(0)
+            shutil.copyfileobj(table, stream, BLOCK)
+
+
+def read_part(job: IndexJob) -> JobPart:
+    """Reads a part: its bytes are mapped, not held.
+
+    Raises:
+        InputError: it is not there.
+    """
+    path = part_path(job)
+    try:
+        whole = _mapped(path)
+    except FileNotFoundError:
+        raise InputError(f"{job.file} was not indexed; run the same command again to finish") from None
+    at = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(bytes(whole[8:at]))
+    tables = {}
+    for name, length in header["tables"].items():
+        tables[name] = pq.ParquetFile(pa.BufferReader(pa.py_buffer(whole[at : at + length])))
+        at += length
+    return JobPart(json_files.decode(FileSummary, header["summary"], path), tables)
+
+
+def _mapped(url: str) -> memoryview:
+    """All bytes: of a local file mapped, of a small other one read by one request, of a larger one in a temporary file."""
+    fs, path = filesystem(url)
+    if is_local(fs):
+        with Path(path).open("rb") as stream:
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    first = fs.cat_file(path, start=0, end=BLOCK)
+    begins = 8 + int.from_bytes(first[:8], "little")
+    size = begins + sum(json.loads(first[8:begins])["tables"].values())
+    if size <= len(first):
+        return memoryview(first)
+    with tempfile.TemporaryFile() as copy:
+        copy.write(first)
+        for start in range(len(first), size, BLOCK):
+            copy.write(fs.cat_file(path, start=start, end=min(start + BLOCK, size)))
+        copy.flush()
+        return memoryview(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
