@@ -14,7 +14,19 @@ from fasttok.episodes.dataset_entry import HdfPaths
 from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
 from fasttok.episodes.frames import Frames
 from fasttok.episodes.hdf5_facts import first_of, said_by
-from fasttok.episodes.hdf5_file import FAULTS, HdfTree, Node, at_path, brief, h5py, text, tree
+from fasttok.episodes.hdf5_file import (
+    FAULTS,
+    HdfTree,
+    Node,
+    at_path,
+    attribute,
+    brief,
+    h5py,
+    is_text,
+    number,
+    text,
+    tree,
+)
 from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
 from fasttok.episodes.hdf5_layout import ACTION_GROUPS, ACTIONS, HdfDemo
 from fasttok.episodes.order import rows_fault
@@ -93,10 +105,10 @@ def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths
     for key in PROPRIO:
         if key in steps:
             steps["proprio"] = steps[key]
-    samples = group.attrs.get("num_samples")
+    samples = number(attribute(group, "num_samples"))
     count = columns.span.stop - columns.span.start
-    if samples is not None and demo.stop is None and int(samples) != count:
-        return BadRecord(where, "frames", f"num_samples is {samples}, there are {count} steps")
+    if samples is not None and demo.stop is None and samples != count:
+        return BadRecord(where, "frames", f"num_samples is {samples:g}, there are {count} steps")
     fault = rows_fault({key: values for key, values in steps.items() if isinstance(values, np.ndarray)})
     if fault:
         return BadRecord(where, "frames", fault)
@@ -137,8 +149,10 @@ def _add(columns: _HdfColumns, file: str, key: str, dataset: Node) -> None:
     if shape is None:
         return
     if not shape or (shape == (1,) and columns.rows > 1 and kind not in NUMBERS):
-        value = dataset[()]
-        columns.metadata[key] = text(value) if kind in "SO" else value.item() if kind in NUMBERS else value
+        if kind in NUMBERS:
+            columns.metadata[key] = dataset[()].item()
+        elif is_text(dataset):
+            columns.metadata[key] = text(dataset[()])
         return
     if shape[0] not in (columns.rows, columns.rows + 1):
         why = f"has {shape[0]} rows, the actions have {columns.rows}"
@@ -155,7 +169,7 @@ def _add(columns: _HdfColumns, file: str, key: str, dataset: Node) -> None:
         columns.frames[key] = _fault(
             file, dataset.name, columns, f"{shape} of {dataset.dtype} is more than a column may take"
         )
-    elif kind in "SO" and len(shape) == 1 and _is_text(dataset):
+    elif len(shape) == 1 and is_text(dataset) and _bytes(shape, dataset) <= MOST_BYTES:
         columns.steps[key] = [
             value if isinstance(value, bytes) else str(value).encode() for value in dataset[columns.span]
         ]
@@ -165,10 +179,6 @@ def _bytes(shape: tuple[int, ...], dataset: Node) -> int:
     """Of the dataset, or of a chunk if that is larger, as a chunk is read whole."""
     sizes = [shape] if dataset.chunks is None else [shape, dataset.chunks]
     return max(int(np.prod(size, dtype=object)) for size in sizes) * int(dataset.dtype.itemsize)
-
-
-def _is_text(dataset: Node) -> bool:
-    return dataset.dtype.kind == "S" or h5py().check_string_dtype(dataset.dtype) is not None
 
 
 def _fault(file: str, key: str, columns: _HdfColumns, why: str) -> HdfFrames:
@@ -181,9 +191,9 @@ def _said(file: Node, group: Node, demo: HdfDemo, language: str) -> dict[str, st
     facts = first_of(said_by(group), demo.facts)
     words = facts.language
     if language.startswith("@"):
-        words = next((said for node in (group, file) if (said := text(node.attrs.get(language[1:])))), "")
+        words = next((said for node in (group, file) if (said := text(attribute(node, language[1:])))), "")
     elif language:
         node, _ = at_path(group, language)
-        words = text(node[()]) if isinstance(node, h5py().Dataset) and node.size == 1 else ""
+        words = text(node[()]) if isinstance(node, h5py().Dataset) and node.size == 1 and is_text(node) else ""
     found = {"language": words or None, "control_hz": facts.control_hz, "success": facts.success}
     return {key: value for key, value in found.items() if value is not None}

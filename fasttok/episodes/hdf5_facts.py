@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fasttok.common import stores
-from fasttok.episodes.hdf5_file import FAULTS, Node, number, text
+from fasttok.episodes.hdf5_file import Node, attribute, number, text
 
 logger = logging.getLogger(__name__)
 Values = Mapping[str, Any]
@@ -66,14 +66,8 @@ class ManiskillJson:
 
 def said_by(group: Node) -> HdfFacts:
     """What the attributes of a group say, with the JSON that some of them hold."""
-    values = {}
-    for key in (*FREQUENCIES, *LANGUAGES, *NESTED, *SUCCESSES, *ROBOTS, *ENVIRONMENTS):
-        try:
-            if key in group.attrs:
-                values[key] = group.attrs[key]
-        except FAULTS:
-            continue  # an attribute of a type that numpy does not have
-    return _facts(values)
+    keys = (*FREQUENCIES, *LANGUAGES, *NESTED, *SUCCESSES, *ROBOTS, *ENVIRONMENTS)
+    return _facts({key: value for key in keys if (value := attribute(group, key)) is not None})
 
 
 def first_of(*facts: HdfFacts) -> HdfFacts:

@@ -3,6 +3,7 @@
 Links to other files, virtual datasets over other files and external storage are never followed: they are named, with why.
 """
 
+import math
 import posixpath
 import threading
 from collections import OrderedDict
@@ -35,6 +36,8 @@ FAULTS = (
 CHUNK_CACHE = 32 << 20  # bytes of decompressed chunks that a dataset keeps
 MOST_NODES = 20_000  # of one episode
 DEEPEST = 16
+MOST_ATTRIBUTE = 1 << 24  # bytes
+VARIABLE = 9  # HDF5's number of the class
 KEPT_OPEN = 4  # files a thread
 
 _kept = threading.local()
@@ -214,6 +217,41 @@ def _inside(dataset: Node, hops: int) -> tuple[Node | None, str]:
         if node is None or "%" in source.dset_name:
             return None, f"a virtual dataset over {source.dset_name}, which is not in this file"
     return dataset, ""
+
+
+def attribute(node: Node, key: str) -> object:
+    """An attribute that is text or a number, None if there is no such one.
+
+    Nothing else is read: the library reads ragged attributes of a damaged type beyond their memory.
+    """
+    module = h5py()
+    try:
+        if key not in node.attrs:
+            return None
+        found = node.attrs.get_id(key)
+        kind = found.get_type()
+        plain = (module.h5t.TypeStringID, module.h5t.TypeIntegerID, module.h5t.TypeFloatID, module.h5t.TypeEnumID)
+        if not isinstance(kind, plain) or math.prod(found.shape) * kind.get_size() > MOST_ATTRIBUTE:
+            return None
+        value: object = node.attrs[key]
+    except FAULTS:
+        return None
+    return value
+
+
+def is_text(dataset: Node) -> bool:
+    """Whether a dataset holds texts, or bytes of one length."""
+    return dataset.dtype.kind == "S" or h5py().check_string_dtype(dataset.dtype) is not None
+
+
+def is_ragged(dataset: Node) -> bool:
+    """Whether the rows of a dataset are arrays of lengths of their own, of a type that is sound."""
+    module = h5py()
+    kind = dataset.id.get_type()
+    if not isinstance(kind, module.h5t.TypeVlenID) or module.check_vlen_dtype(dataset.dtype) is None:
+        return False
+    stored = kind.encode()  # two bytes of the library's own, the class, and then what kind of variable length it is
+    return bool(stored[2] & 15 == VARIABLE and stored[3] & 15 == 0)
 
 
 def text(value: object) -> str:

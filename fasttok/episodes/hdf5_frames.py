@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes.frames import BadFrame, Frame
-from fasttok.episodes.hdf5_file import FAULTS, Node, at_path, brief, kept_open
+from fasttok.episodes.hdf5_file import FAULTS, Node, at_path, brief, is_ragged, is_text, kept_open
 
 PIECE = 16 << 20  # bytes of pixels that are read at once
 WHOLE_CHUNK = 256 << 20  # of a larger chunk a part is read at once
@@ -119,7 +119,8 @@ def is_encoded(dataset: Node) -> bool:
     """Whether the rows of a dataset are encoded images: bytes, in rows of one length or of their own, that begin as such."""
     kind = dataset.dtype.kind
     padded = dataset.dtype == np.uint8 and dataset.ndim == 2 and dataset.shape[1] >= SHORTEST
-    strings = dataset.ndim == 1 and ((kind == "S" and dataset.dtype.itemsize >= SHORTEST) or kind == "O")
+    texts = kind == "S" and dataset.dtype.itemsize >= SHORTEST
+    strings = dataset.ndim == 1 and (texts or (kind == "O" and (is_text(dataset) or is_ragged(dataset))))
     if not (padded or strings) or not dataset.shape[0]:
         return False
     row = dataset[0]

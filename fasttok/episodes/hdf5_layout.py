@@ -32,7 +32,8 @@ from fasttok.episodes.hdf5_facts import (
     read_beside,
     said_by,
 )
-from fasttok.episodes.hdf5_file import Node, at_path, h5py, member, text
+from fasttok.episodes.hdf5_file import Node, at_path, attribute, h5py, is_text, member, text
+from fasttok.episodes.hdf5_file import number as number_of
 from fasttok.episodes.order import ENDS, EPISODE_COLUMNS, episode_starts
 from fasttok.errors import InputError
 
@@ -43,6 +44,7 @@ SPLIT_FOLDERS = (TRAIN, "val", "valid", "validation", "test")
 ACTIONS = ("action", "actions")
 ACTION_GROUPS = (*ACTIONS, "action_dict")
 DEEPEST_EPISODES = 4  # groups above an episode
+MOST_NAMED = 10_000_000  # episodes in a mask
 MOST_MARKS = 1 << 30  # bytes of a column that marks ends
 HdfLayout = Literal["robomimic", "maniskill", "rows", "file", "groups"]
 
@@ -227,7 +229,7 @@ def _robomimic(file: Node, path: str, data: Node, groups: list[str]) -> HdfConte
     masks, _ = member(file, "mask") if "mask" in file else (None, "")
     for split in masks if isinstance(masks, h5py().Group) else ():
         mask, _ = member(masks, split)
-        if not isinstance(mask, h5py().Dataset):
+        if not isinstance(mask, h5py().Dataset) or not is_text(mask) or mask.size > MOST_NAMED:
             continue
         names = {text(name) for name in np.asarray(mask[()]).ravel()}
         splits[split] = frozenset(numbers[name] for name in names if name in numbers)
@@ -235,10 +237,10 @@ def _robomimic(file: Node, path: str, data: Node, groups: list[str]) -> HdfConte
         if absent:
             detail = f"mask/{split} names {len(absent)} episodes that data/ does not have, such as {absent[0]}"
             lacking.append((split, BadRecord(Where(path), "missing", detail, len(absent))))
-    declared = data.attrs.get("num_demos")
-    if declared is not None and int(declared) > len(numbers):
+    declared = number_of(attribute(data, "num_demos"))
+    if declared is not None and declared > len(numbers):
         lost = int(declared) - len(numbers)
-        detail = f"num_demos is {declared}, data/ has {len(numbers)} episodes"
+        detail = f"num_demos is {declared:g}, data/ has {len(numbers)} episodes"
         lacking.append((None, BadRecord(Where(path), "missing", detail, lost)))
     demos = tuple(replace(demo, facts=shared) for demo in found.demos)
     return HdfContents("robomimic", demos, splits, tuple(lacking))
@@ -264,7 +266,12 @@ def _rows(file: Node, path: str) -> HdfContents:
     marks = {}
     for key in (*ENDS, "is_first", *EPISODE_COLUMNS):
         node, _ = member(file, key) if key in file else (None, "")
-        if isinstance(node, h5py().Dataset) and node.ndim in (1, 2) and node.size * node.dtype.itemsize < MOST_MARKS:
+        if (
+            isinstance(node, h5py().Dataset)
+            and node.ndim in (1, 2)
+            and node.dtype.kind in "fiubS"
+            and node.size * node.dtype.itemsize < MOST_MARKS
+        ):
             marks[key] = np.asarray(node[()])
     starts = episode_starts(marks, path)
     if len(starts) > 1:
