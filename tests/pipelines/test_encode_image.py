@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -13,8 +14,11 @@ from mixtures.spec import IMAGE_FORMATS, ImageFormat, Resize
 from pipelines.builder.resize import resized
 from pipelines.common.encode_image import encode, versions
 from pipelines.common.image_headers import check_header, format_of, image_size
+from pipelines.look.row_counts import SourceCounts, add_pictures
 from pipelines.look.row_summary import describe_image
 from pipelines.shards.decode_images import ImageDecoder
+from pipelines.shards.records import SCHEMA
+from tests.pipelines.made_shards import robot_source, value
 
 RNG = np.random.default_rng(20)
 
@@ -110,3 +114,14 @@ def test_a_damaged_webp_cannot_be_resized() -> None:
     data = webps()["VP8 "]
     with pytest.raises(UndecodableError):
         resized(data[: len(data) // 2], Resize(20, 20, "pad"))
+
+
+@pytest.mark.parametrize("kind", ["VP8 ", "VP8L", "VP8X"])
+def test_statistics_of_shards_know_webp(kind: str) -> None:
+    data = webps()[kind]
+    fields = {field.name: [value(field, "red", 1, 6)] * 2 for field in SCHEMA}
+    fields |= {"image/primary": [data, data], "image/wrist": [data, None]}
+    batch = pa.record_batch([pa.array(fields[f.name], f.type) for f in SCHEMA], schema=SCHEMA)
+    counts = SourceCounts(robot_source("red", 2, 6), {})
+    add_pictures(batch, np.zeros(2, np.int64), [counts])
+    assert counts.pictures["primary", "webp", 53, 37] == 2
