@@ -149,8 +149,8 @@ def _swapped(camera: _Camera) -> list[DatasetFinding]:
     other = int(np.flatnonzero(~flags)[0])
     files = sorted({looks[i][0].where.file for i in np.flatnonzero(flags)})
     what = (
-        f"camera {camera.name}: {int(flags.sum())} of {len(looks)} episodes have red and blue exchanged, compared with the "
-        f"others; in {len(files)} file(s), such as {files[0]}"
+        f"camera {camera.name}: {int(flags.sum())} of {len(looks)} episodes that were looked at have red and blue exchanged, "
+        f"compared with the others: {few([looks[i][0].where.number for i in np.flatnonzero(flags)])} in {few(files, 2)}"
     )
     todo = (
         "write these files again with their channels in order; if a whole dataset is like this, `bgr: [SLOT]` says so"

@@ -46,6 +46,14 @@ class StepColumn:
     def __str__(self) -> str:
         return f"{self.feature}[{self.column}]" + (f" ({self.name})" if self.name else "")
 
+    def called(self, kind: str) -> str:
+        """Its name, beginning with what it is if the feature does not say it.
+
+        >>> StepColumn("qpos", 1).called("state"), StepColumn("action", 0).called("action")
+        ('state qpos[1]', 'action[0]')
+        """
+        return str(self) if kind in self.feature.lower() else f"{kind} {self}"
+
     @property
     def gripper(self) -> bool:
         """Whether the entry, or else its name, says that it is one of a gripper."""

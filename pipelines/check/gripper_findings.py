@@ -54,10 +54,10 @@ def _ends(sample: EpisodeSample, kind: str, d: int, column: StepColumn) -> list[
     said = f"the entry says closed: {closed:g}, open: {opened:g}"
     entry = f"closed: {low:.3g}, open: {high:.3g}   # or the other way round: look which end is open"
     if beyond > 0.05:
-        what = f"{kind} {column}: {beyond:.0%} of the values lie beyond the ends, from {low:.4g} to {high:.4g}; {said}"
+        what = f"{column.called(kind)}: {beyond:.0%} of the values lie beyond the ends, from {low:.4g} to {high:.4g}; {said}"
         return [DatasetFinding("error", "gripper-ends", place, what, todo, entry, drawings=drawing)]
     if 0 < used < USED and two_ends(values) is not None:
-        what = f"{kind} {column} goes from {low:.4g} to {high:.4g} only; {said}, so it would hardly open"
+        what = f"{column.called(kind)} goes from {low:.4g} to {high:.4g} only; {said}, so it would hardly open"
         return [DatasetFinding("warning", "gripper-ends", place, what, todo, entry, drawings=drawing)]
     return []
 
@@ -86,8 +86,8 @@ def _against_state(
     if r >= AGAINST or min(_range(commands), _range(widths)) < MOVES:
         return []
     what = (
-        f"action {column} opens where state {state} closes (correlation {r:.2f}): one of the two has its ends the wrong way "
-        "round"
+        f"{column.called('action')} opens where {state.called('state')} closes (correlation {r:.2f}): one of the two has its "
+        "ends the wrong way round"
     )
     todo = "look at a picture of each end, and exchange closed and open of the wrong one"
     entry = f"closed: {column.meaning.open:g}, open: {column.meaning.closed:g}   # of {column}, or those of {state}"
@@ -108,8 +108,8 @@ def _against_width(
     if r >= AGAINST or not begins_open or len(widths) < FEWEST or high <= low or _range(commands) < MOVES:
         return []
     what = (
-        f"action {column} opens where state {state} falls (correlation {r:.2f}), and almost all episodes begin with the state "
-        f"at its largest, {high:.4g}: if that is a width, the action's ends are the wrong way round"
+        f"{column.called('action')} opens where {state.called('state')} falls (correlation {r:.2f}), and almost all episodes "
+        f"begin with the state at its largest, {high:.4g}: if that is a width, the action's ends are the wrong way round"
     )
     todo = "look at a picture of each end, and exchange closed and open if they are"
     entry = f"closed: {column.meaning.open:g}, open: {column.meaning.closed:g}   # of {column}"
@@ -147,10 +147,10 @@ def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFi
     place = sample.usual()[0].at(dim=column)
     head = f"{{from: {column.feature}, slice: [{column.column}, {column.column + 1}], encoding: gripper"
     if ends.open is None:
-        what = f"action {column} {sign}; {ends.why}"
+        what = f"{column.called('action')} {sign}; {ends.why}"
         todo = "look at a picture of each end, and write it"
         return [DatasetFinding("note", "gripper-ends", place, what, todo, f"{head}, closed: ?, open: ?}}")]
-    what = f"action {column} {sign}; {ends.open:g} seems to be open ({ends.strength} evidence: {ends.why})"
+    what = f"{column.called('action')} {sign}; {ends.open:g} seems to be open ({ends.strength} evidence: {ends.why})"
     entry = f"{head}, closed: {ends.closed:g}, open: {ends.open:g}}}"
     sure = (
         "write it into the entry" if ends.strength == "strong" else "look at a picture of each end before you write it"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fasttok.common import stores
-from fasttok.episodes import BadRecord, Episode, arrays, hdf5, lerobot_info, open_episodes, rlds
+from fasttok.episodes import BadRecord, Episode, Where, arrays, hdf5, lerobot_info, open_episodes, rlds, tfrecord
 from fasttok.episodes.hdf5_file import FAULTS, opened
 from fasttok.episodes.hdf5_layout import TRAIN, contents, folder_split
 from fasttok.errors import InputError
@@ -66,8 +66,12 @@ class OpenedDataset:
         files = self.files[split]
         chosen = files if limit is None else [files[i] for i in spread(len(files), limit)]
         each = None if limit is None else -(-limit // max(1, len(chosen)))
-        for file in chosen:
-            yield from itertools.islice(self.directory.read_file(file), each)
+        for file in files:
+            declared = self.directory.declared.get(file, 0)
+            if file in chosen:
+                yield from itertools.islice(self.directory.read_file(file), each)
+            if each is not None and (file not in chosen or declared > each):
+                yield from _lost(file, declared)
 
 
 def open_dataset(path: str) -> OpenedDataset:
@@ -92,6 +96,19 @@ def open_dataset(path: str) -> OpenedDataset:
         return OpenedDataset(path, episodes.name, "HDF5", _hdf5_splits(path, files))
     kind = "npz" if arrays.files(path, ".npz") else "parquet" if arrays.files(path, ".parquet") else "INDEX"
     return OpenedDataset(path, episodes.name, kind, ("train",))
+
+
+def _lost(file: str, declared: int) -> Iterator[BadRecord]:
+    """Records that are declared and not there, counted by their frame headers; only of local files."""
+    if "://" in file:
+        return
+    try:
+        found = sum(1 for _ in tfrecord.frame_words(file)) - 1
+    except OSError:
+        return  # the reader says it, if it reads the file
+    if found < declared:
+        detail = f"dataset_info.json says {declared} records, there are {found}"
+        yield BadRecord(Where(file, number=found), "missing", detail, declared - found)
 
 
 def _last(path: str) -> str:

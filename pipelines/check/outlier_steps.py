@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, Severity
-from pipelines.check.sampled import EpisodeSample, SampledEpisode
+from pipelines.check.sampled import EpisodeSample
 
 FAR = 10.0  # half ranges of the 1st to the 99th percentile from which on a value is far away
 RARE = 0.002  # share of steps that may be far away and still be outliers
@@ -45,7 +45,7 @@ def check_outliers(sample: EpisodeSample) -> list[DatasetFinding]:
     ):
         if not columns or not tables:
             continue
-        drawn = _Drawn(kind, columns, tables, episodes)
+        drawn = _Drawn(kind, columns, tables, sample)
         wraps = {d: worst for d in range(len(columns)) if (worst := _wraps(tables, d))}
         findings += drawn.findings("angle-wrap", wraps)
         far = {d: worst for d in range(len(columns)) if not columns[d].gripper and (worst := _outliers(tables, d))}
@@ -66,7 +66,7 @@ class _Drawn:
     kind: str
     columns: Sequence[StepColumn]
     tables: list[NDArray[np.float64]]
-    episodes: list[SampledEpisode]
+    sample: EpisodeSample
 
     def findings(self, check: str, places: dict[int, _Worst]) -> list[DatasetFinding]:
         """One finding for all dims; the worst of them is shown."""
@@ -74,7 +74,7 @@ class _Drawn:
             return []
         d = max(places, key=lambda dim: places[dim].size)
         worst, column = places[d], self.columns[d]
-        episode, table = self.episodes[worst.episode], self.tables[worst.episode]
+        episode, table = self.sample.usual()[worst.episode], self.tables[worst.episode]
         steps = sum(place.count for place in places.values())
         values = f"{table[worst.step, d]:.6g}" if check == "outlier" else (
             f"{table[max(worst.step - 1, 0), d]:.6g} to {table[worst.step, d]:.6g}"
@@ -88,17 +88,34 @@ class _Drawn:
             "angle-wrap": ("note" if declared else "warning", f"jumps by a whole turn from {values}: the angle wraps",
                            "say in the entry that these columns are a rotation, or unwrap them before writing the data"),
         }[check]  # fmt: skip
-        what = f"{self.kind} {column} {words}; {steps:,} step(s) in {len(places)} dim(s) are like this"
+        what = f"{column.called(self.kind)} {words}; {steps:,} step(s) in {len(places)} dim(s) are like this"
         entry = (
             "rotation: euler_xyz   # of the part that holds these columns"
             if check == "angle-wrap" and not declared
             else ""
         )
         first = max(0, worst.step - AROUND)
-        shown = table[first : worst.step + AROUND, d]
-        drawing = Curves(f"{column}, from step {first}", {self.kind: shown}, (worst.step - first, worst.step - first))
+        around = slice(first, worst.step + AROUND)
+        mark = (worst.step - first, worst.step - first)
+        drawings = [Curves(f"{column}, from step {first}", {self.kind: table[around, d]}, mark)]
+        beside = self._beside(d)
+        if beside is not None:
+            name, number = beside
+            other = (episode.state if self.kind == "action" else episode.action)[around, number]
+            drawings.append(
+                Curves(f"{name}, the same steps", {"state" if self.kind == "action" else "action": other}, mark)
+            )
         level: Severity = "note" if severity == "note" else "warning"
-        return [DatasetFinding(level, check, episode.at(worst.step, column), what, todo, entry, steps, (drawing,))]
+        return [DatasetFinding(level, check, episode.at(worst.step, column), what, todo, entry, steps, tuple(drawings))]
+
+    def _beside(self, d: int) -> tuple[StepColumn, int] | None:
+        """The state that an action dim moves, or the action that moves a state dim; by names, or else by their numbers."""
+        columns = self.sample.columns
+        pairs = columns.pairs() or [None] * len(columns.action)
+        states = [n if pair is None else pair for n, pair in enumerate(pairs)]
+        if self.kind == "action":
+            return (columns.state[states[d]], states[d]) if states[d] < len(columns.state) else None
+        return (columns.action[states.index(d)], states.index(d)) if d in states else None
 
 
 def _outliers(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
