@@ -5,6 +5,7 @@ A message says what, where, got, expected and what to do next. Command lines pri
 """
 
 import difflib
+import os
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
@@ -14,6 +15,15 @@ MOST_NAMES = 40  # that a message lists
 
 class InputError(ValueError):
     """Something the user gave (file, flag, array, YAML) cannot be used; the message says what to do next."""
+
+
+def refused(error: OSError) -> InputError:
+    """What the system refuses of a file that the error names, in a line.
+
+    >>> print(refused(FileNotFoundError(2, "No such file or directory", "a.json")))
+    a.json: No such file or directory
+    """
+    return InputError(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:

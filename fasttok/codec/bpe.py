@@ -92,7 +92,7 @@ class Bpe:
             tokens = [""] * (max(vocab.values(), default=-1) + 1)
             for token, number in vocab.items():
                 tokens[number] = token
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             refuse_pointer(text, where)
             raise InputError(f"{where} is not a BPE tokenizer.json: {error!r}") from None
         if kind != "BPE" or pre.get("type") not in (None, "ByteLevel") or pre.get("add_prefix_space"):

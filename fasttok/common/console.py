@@ -6,7 +6,6 @@ Results go to stdout, everything else to stderr. On a terminal progress is a bar
 import contextlib
 import json
 import logging
-import os
 import re
 import sys
 import time
@@ -30,7 +29,7 @@ from rich.table import Column, Table
 
 from fasttok._version import __version__
 from fasttok.common.output_file import make_folder
-from fasttok.errors import InputError
+from fasttok.errors import InputError, refused
 
 T = TypeVar("T")
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -98,7 +97,7 @@ def run(command: Callable[[], Any]) -> int:
             log("interrupted")
             return INTERRUPTED
         if isinstance(error, OSError) and error.filename is not None and not isinstance(error, InputError):
-            _say(InputError(f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}"))
+            _say(refused(error))
             return 1
         if not isinstance(error, InputError):
             raise

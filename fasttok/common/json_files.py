@@ -83,7 +83,7 @@ def read(kind: type[T], text: str | bytes, where: str, version: int | None = Non
     """
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         refuse_pointer(text, where)
         raise InputError(f"{where}: not JSON ({error}); it is damaged, so make it again") from None
     return decode(kind, raw, where, version)

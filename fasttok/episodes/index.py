@@ -1,5 +1,6 @@
 """Episodes of an INDEX (docs/design.md "INDEX"): the standardised action and proprio columns, exactly what shards hold."""
 
+import errno
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -121,7 +122,9 @@ def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] |
     try:
         with stores.open_file(path) as stream:
             return pq.read_table(stream, columns=columns, read_dictionary=codes)
-    except (FileNotFoundError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own have none
+            raise
         refuse_pointer_at(path)
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
 

@@ -122,7 +122,7 @@ def open_index(path: str) -> IndexFile:
             text = filesystem.cat_file(place).decode()
     except UnicodeDecodeError:
         raise InputError(f"{where} is not UTF-8 text") from None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... --out {path}"
         ) from None
@@ -142,7 +142,7 @@ def parse_index(text: str, where: str) -> IndexFile:
     """
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         refuse_pointer(text, where)
         raise InputError(f"{where} is not JSON: {error}") from None
     version = raw.get(json_files.VERSION_KEY) if isinstance(raw, Mapping) else None

@@ -42,13 +42,17 @@ def load_arrays(path: str) -> Arrays | str:
         raw = stream.read()
     key = ""
     try:
-        if path.endswith(".npy"):
-            return {"action": np.load(io.BytesIO(raw), allow_pickle=False)}
-        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+        loaded = np.load(io.BytesIO(raw), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"action": loaded} if path.endswith(".npy") else "not an npz file, but a single array: name it .npy"
+        with loaded as archive:
+            if path.endswith(".npy"):
+                return "not an npy file, but an archive: name it .npz"
             arrays = {}
             for key in archive.files:
                 arrays[key] = archive[key]
-            return arrays
+        strange = next((key for key, value in arrays.items() if not isinstance(value, np.ndarray)), None)
+        return arrays if strange is None else f"not an npz file: it holds {strange}, which is no array"
     except FAULTS as error:
         refuse_pointer(raw, path)
         if "Object arrays" in str(error) or raw.startswith(PICKLE):

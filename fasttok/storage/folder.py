@@ -262,7 +262,7 @@ def _read_config(file: Path) -> ProcessorConfig:
         raise InputError(f"{file} is missing; a tokenizer folder has tokenizer.json and processor_config.json")
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         refuse_pointer_at(str(file))
         raise InputError(f"{file} is not JSON: {error}") from None
     if not isinstance(raw, dict):

@@ -158,13 +158,13 @@ def read_columns(path: str, field: str, also: str = "") -> Iterator[tuple[int, A
             yield from _parquet_rows(file, path, field, also)
         return
     with _open_lines(path) as stream:
-        for number, line in enumerate(stream):
+        for number, line in enumerate(_lines(stream, path)):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
                 yield number, row[field], row.get(also)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 refuse_pointer(line, path)
                 raise InputError(f"{path}: line {number + 1} is not a JSON object with {field!r}: {error}") from None
 
@@ -183,6 +183,13 @@ def _parquet_rows(file: pq.ParquetFile, path: str, field: str, also: str) -> Ite
                 number += 1
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} is damaged after row {number}: {error}") from None
+
+
+def _lines(stream: TextIO, path: str) -> Iterator[str]:
+    try:
+        yield from stream
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not JSON lines: byte {error.start} of a block is not UTF-8 text") from None
 
 
 def _open_lines(path: str) -> TextIO:

@@ -1,5 +1,6 @@
 """Records of a source, read at the places that the INDEX gives: robot episodes from their files, texts from the INDEX."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -125,7 +126,9 @@ def _open(url: str) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
     fs, path = filesystem(url)
     try:
         reader = pq.ParquetFile(fs.open(path, "rb"))
-    except (FileNotFoundError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own have none
+            raise
         refuse_pointer_at(url)
         raise InputError(f"{url} is missing or damaged ({error}); run the index job again") from None
     sizes = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 import tyro
 import yaml
 
-from fasttok.common import json_files
+from fasttok.common import json_files, stores
 from fasttok.common.console import emit_json, log, table
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
@@ -212,6 +212,8 @@ def run_draft(config: DatasetDraftConfig) -> None:
         for line in proposed.questions:
             log(f"not clear: {line}")
         return
+    if stores.kind_at(*stores.filesystem(config.directory)) != "directory":
+        raise InputError(f"{config.directory} is no folder; give the folder of a dataset, or an HDF5 file")
     draft = None if rlds.is_rlds(config.directory) else draft_vlm.propose(config.directory)
     if draft is None:
         directory = rlds.open_raw(config.directory)

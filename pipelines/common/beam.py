@@ -22,7 +22,7 @@ from fsspec.spec import AbstractFileSystem
 
 from fasttok.common.console import progress
 from fasttok.common.output_folder import HALF_WRITTEN
-from fasttok.errors import InputError, require
+from fasttok.errors import InputError, refused, require
 from pipelines.common.beam_flags import DIRECT, cannot_start, runner_of
 from pipelines.common.files import filesystem, is_local, join, reaching
 from pipelines.common.live_counts import LIVE, WORK, Counts, Follower
@@ -142,10 +142,10 @@ def counted(job: Any, work: Work, namespace: str, errors: str) -> Any:
     try:
         with reaching(getattr(job, "file", namespace)):
             counts = work(job)
-    except InputError as error:
-        if not errors:
+    except (InputError, OSError) as error:
+        if not errors or (isinstance(error, OSError) and error.filename is None):
             raise
-        leave(errors, error)
+        leave(errors, error if isinstance(error, InputError) else refused(error))
         return None
     for name, count in asdict(counts).items():
         metrics.Metrics.counter(namespace, name).inc(count)

@@ -106,7 +106,7 @@ def read_json(url: str, what: str) -> Any:
         raise InputError(f"{url} does not exist: expected {what}") from None
     except InputError:
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         refuse_pointer_at(url)
         raise InputError(f"{url}: expected {what}, but it cannot be read: {error}") from None
 

@@ -112,7 +112,7 @@ def _loaded(file: str, digest: str) -> Ranges:
         raise InputError(f"keep-ranges {file} has changed since the dataset was indexed; index it again")
     try:
         raw = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         refuse_pointer(data, f"keep-ranges {file}")
         raise InputError(f"keep-ranges {file} is not JSON: {error}") from None
     if not isinstance(raw, dict):

@@ -4,6 +4,7 @@ Read from the INDEX's columns, which is what tokenizers and shards are made from
 not depend on how the data were cut into files (`fasttok.actions.quantiles`).
 """
 
+import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -211,7 +212,9 @@ def _batches(base: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     try:
         with stores.open_file(path) as stream:
             yield from pq.ParquetFile(stream).iter_batches(ROWS, columns=columns)
-    except (FileNotFoundError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own have none
+            raise
         refuse_pointer_at(path)
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
 

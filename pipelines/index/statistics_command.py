@@ -7,6 +7,7 @@ from fasttok.common.console import emit_json, log, table
 from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError, unknown_name
 from pipelines.common.files import write_json
+from pipelines.common.output_url import check_output_url
 from pipelines.index.statistics import of_chunks, of_index
 from pipelines.index.statistics_config import StatisticsConfig
 from pipelines.index.statistics_file import QUANTILES, ChunkStatistics, EmbodimentStatistics
@@ -18,6 +19,8 @@ def run_statistics(config: StatisticsConfig) -> None:
     Raises:
         InputError: no INDEX there, or it has no robot data of that split.
     """
+    if config.out:
+        check_output_url(config.out, config.index, overwrite=config.overwrite)
     index = open_index(config.index)
     splits = {split for d in index.datasets.values() if d.entry.kind == "robot" for split in d.splits}
     if config.split not in splits:

@@ -29,5 +29,7 @@ class StatisticsConfig:
     """Write their rotations in this way."""
     out: str | None = None
     """Also write the statistics to this file, as JSON."""
+    overwrite: bool = False
+    """Replace the file --out."""
     json: bool = False
     """Print JSON on stdout."""

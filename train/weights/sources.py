@@ -111,7 +111,7 @@ def _sharded(index: Path) -> list[Path]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(weight_map.values()), key=str)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         refuse_pointer_at(str(index))
         raise InputError(
             f"{index} is not an index of safetensors ({error!r}); expected {{'weight_map': {{tensor: file}}}}"

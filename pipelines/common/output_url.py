@@ -1,0 +1,49 @@
+"""May a command write this file? The rule of `fasttok.common.output_file`, also for URLs."""
+
+from pathlib import Path
+
+from fsspec import AbstractFileSystem
+
+from fasttok.common.output_file import check_writable
+from fasttok.common.stores import kind_at
+from fasttok.errors import InputError
+from pipelines.common.files import filesystem, is_local
+
+PAGE = b"<!doctype html>"
+
+
+def check_output_url(url: str, read: str = "", *, overwrite: bool = False, flag: str = "--out") -> None:
+    """Refuses a file that may not be written. Changes nothing.
+
+    Args:
+        url: path or URL of the file.
+        read: folder or URL that the command reads: no file in it is replaced.
+        overwrite: whether a file that is there is to be replaced.
+        flag: the option that named it, for messages.
+
+    Raises:
+        InputError: a file has that name, or a folder, or it cannot be written.
+    """
+    fs, place = filesystem(url)
+    try:
+        _check(url, fs, place, read, overwrite, flag)
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{url} cannot be written ({error.strerror or error}); give {flag} another FILE") from None
+    if is_local(fs):
+        check_writable(Path(place).parent, url, f"another FILE for {flag}", Path(place).name)
+
+
+def _check(url: str, fs: AbstractFileSystem, place: str, read: str, overwrite: bool, flag: str) -> None:
+    there = kind_at(fs, place)
+    if there == "directory":
+        raise InputError(f"{url} is a folder{' and not a page' * (flag == '--html')}; give {flag} a file's name")
+    if not there:
+        return
+    if not overwrite:
+        what = "exists" if flag != "--html" or fs.head(place, len(PAGE)) == PAGE else "exists and is not a page"
+        raise InputError(f"{url} {what}; pass --overwrite to replace it, or give {flag} another FILE")
+    other, folder = filesystem(read) if read else (fs, "")
+    if folder and type(other) is type(fs) and place.startswith(folder.rstrip("/") + "/"):
+        raise InputError(f"{url} lies in {read}, which is read, so it is left alone; give {flag} another FILE")
