@@ -9,7 +9,7 @@ READY := $(VENV)/.installed
 RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 QUICK := -m "not slow and not gpu"
 
-.PHONY: help demo test test-all coverage lint bench clean
+.PHONY: help demo test test-all coverage interop lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -37,6 +37,9 @@ coverage: $(READY)  ## lines that `make test` reaches, of those that `make test-
 	$(RUN_TESTS) --cov --cov-report=xml:build/coverage/quick.xml $(QUICK)
 	$(RUN_TESTS) --cov --cov-report=xml:build/coverage/all.xml
 	$(BIN)/python -m tests.coverage_share build/coverage/quick.xml build/coverage/all.xml
+
+interop: $(READY)  ## builds environments with other projects' releases, tests against them; writes benchmarks/results/interop.md
+	$(BIN)/python -m tests.interop
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

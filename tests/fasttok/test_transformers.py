@@ -1,52 +1,23 @@
 """A saved tokenizer in transformers: as a plain tokenizer, and in a processor of the published one's shape.
 
-`UniversalProcessor` has the constructor and the attribute names of the class on the hub (physical-intelligence/fast), which is
-what `from_pretrained` goes by; the arithmetic is the published one's. CI runs transformers 5; 4 is tried before releases.
+These run with the transformers of this environment; `make interop` runs others (tests/interop), where lies the stand-in too.
 """
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.fft import dct
 
-from fasttok import ActionTokenizer
+from fasttok import ActionTokenizer, NormStats
+from fasttok.errors import InputError
 
 transformers: Any = pytest.importorskip("transformers")
+UniversalActionProcessor: Any = importlib.import_module("tests.interop.inside.standin").UniversalActionProcessor
 RNG = np.random.default_rng(3)
 CHUNKS = np.clip(np.cumsum(RNG.normal(0, 0.2, (200, 12, 3)), axis=1), -1, 1)
-
-
-class UniversalProcessor(transformers.ProcessorMixin):
-    """Encodes as the published class does."""
-
-    attributes = ["bpe_tokenizer"]  # noqa: RUF012 - as transformers wants it
-    bpe_tokenizer_class = "AutoTokenizer"
-
-    def __init__(
-        self,
-        bpe_tokenizer: Any,
-        scale: float = 10,
-        vocab_size: int = 1024,
-        min_token: int = 0,
-        *,
-        action_dim: int | None = None,
-        time_horizon: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.scale, self.vocab_size, self.min_token = scale, vocab_size, min_token
-        self.action_dim, self.time_horizon = action_dim, time_horizon
-        super().__init__(bpe_tokenizer)
-
-    def encode(self, chunks: np.ndarray) -> list[list[int]]:
-        """Chunks to ids."""
-        out = []
-        for coefs in np.around(dct(chunks, axis=1, norm="ortho") * self.scale):
-            text = "".join(map(chr, np.maximum(coefs.flatten() - self.min_token, 0).astype(int)))
-            out.append(self.bpe_tokenizer(text)["input_ids"])
-        return out
 
 
 @pytest.mark.parametrize("mode", ["native", "published"])
@@ -57,9 +28,9 @@ def test_saved_folders_load_in_transformers(mode: Any, tmp_path: Path) -> None:
     plain = transformers.AutoTokenizer.from_pretrained(tmp_path / "tok")
     theirs, ours = json.loads(plain.backend_tokenizer.to_str()), json.loads(tok.bpe.to_json())
     assert all(theirs[key] == ours[key] for key in ("model", "pre_tokenizer", "normalizer", "decoder", "added_tokens"))
-    processor = UniversalProcessor.from_pretrained(tmp_path / "tok")
+    processor = UniversalActionProcessor.from_pretrained(tmp_path / "tok")
     assert (processor.scale, processor.min_token, processor.vocab_size) == (10, tok.min_token, 400)
-    assert processor.encode(CHUNKS) == expected
+    assert processor(CHUNKS) == expected
     text = processor.bpe_tokenizer.decode(expected[0])
     assert "".join(map(chr, tok.coefficients(CHUNKS[0]).reshape(-1) - tok.min_token)) == text
 
@@ -68,7 +39,16 @@ def test_what_a_processor_saves_is_loaded(tmp_path: Path) -> None:
     """The way back: a folder that transformers wrote."""
     tok = ActionTokenizer.fit(CHUNKS, vocab_size=400, mode="published")
     tok.save(tmp_path / "ours")
-    UniversalProcessor.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    UniversalActionProcessor.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
     again = ActionTokenizer.load(tmp_path / "theirs")
-    assert again.min_token == tok.min_token
+    assert (again.min_token, again.max_token) == (tok.min_token, tok.max_token)
     assert [row.tolist() for row in again.encode(CHUNKS)] == [row.tolist() for row in tok.encode(CHUNKS)]
+
+
+def test_statistics_that_a_processor_does_not_save_are_missed(tmp_path: Path) -> None:
+    stats = NormStats.fit(CHUNKS.reshape(-1, 3) * 90)
+    tok = ActionTokenizer.fit(CHUNKS * 90, vocab_size=400, stats=stats)
+    tok.save(tmp_path / "ours")
+    UniversalActionProcessor.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    with pytest.raises(InputError, match=rf"{tok.fingerprint}.*statistics of the data in norm_stats\.json"):
+        ActionTokenizer.load(tmp_path / "theirs")

@@ -1,0 +1,70 @@
+"""`make interop`: builds the environments, runs the tests in them, and writes benchmarks/results/interop.md."""
+
+import platform
+import sys
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from fasttok.common.console import log
+from tests.interop.environments import PACKAGE_SETS, build
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "interop.md"
+SHOWN = ("transformers", "tokenizers", "numpy", "scipy", "torch", "lerobot", "datasets")
+
+
+class Outcomes:
+    """A pytest plugin: one line for each test.
+
+    Attributes:
+        rows: (environment, what was checked, outcome).
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Takes the outcome of the call, or of the setup that ended the test."""
+        if report.when != "call" and report.outcome == "passed":
+            return
+        said = dict(report.user_properties)
+        outcome: str = report.outcome
+        if report.skipped and isinstance(report.longrepr, tuple):
+            outcome += f": {report.longrepr[2].removeprefix('Skipped: ')}"
+        what = said.get("checked") or report.nodeid.rpartition("::")[2]
+        self.rows.append((str(said.get("environment", "")), str(what), outcome))
+
+
+def main() -> int:
+    """Builds, tests, writes; returns pytest's exit status."""
+    for one in PACKAGE_SETS.values():
+        build(one)
+    outcomes = Outcomes()
+    status = int(pytest.main([str(ROOT / "tests" / "interop"), "-rs", "-p", "no:cacheprovider"], plugins=[outcomes]))
+    RESULTS.write_text("\n".join(text(outcomes.rows)) + "\n", encoding="utf-8")
+    log(f"wrote {RESULTS.relative_to(ROOT)}")
+    return status
+
+
+def text(rows: Iterable[tuple[str, str, str]]) -> Iterable[str]:
+    """Lines of the page."""
+    yield "# Interop: against other projects' released packages"
+    yield ""
+    yield f"`make interop`, {date.today().isoformat()}, {platform.system()}. Each environment is built from the package index."
+    yield ""
+    yield "| environment | Python | " + " | ".join(SHOWN) + " |"
+    yield "|---|---|" + "---|" * len(SHOWN)
+    for one in PACKAGE_SETS.values():
+        yield f"| {one.name} | {one.python} | " + " | ".join(one.versions.get(name, "") for name in SHOWN) + " |"
+    yield ""
+    yield "| environment | checked | outcome |"
+    yield "|---|---|---|"
+    for row in sorted(rows):
+        yield "| " + " | ".join(row) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

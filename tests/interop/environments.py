@@ -1,0 +1,163 @@
+"""Environments with other projects' released packages, in a cache outside the checkout; only `make interop` builds them.
+
+An environment is built beside its place and renamed when all is installed and imports, so an unfinished one is never used. Its
+folder's name has a digest of what it is made of: other pins are another environment. FASTTOK_INTEROP_CACHE says where they lie;
+pip's own settings count, such as an index with torch for CPUs only.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from fasttok.common.console import log
+
+VERSIONS = "versions.json"  # {package: version} of a finished environment
+INSIDE = Path(__file__).parent / "inside"  # scripts that run in an environment
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """What an environment holds.
+
+    Attributes:
+        name: of the environment.
+        requirements: for pip, with versions.
+        imports: modules that must import before it counts as built.
+        python: version of the interpreter.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    imports: tuple[str, ...]
+    python: str = "3.12"
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, built or not."""
+        digest = hashlib.sha256(json.dumps([self.python, self.requirements]).encode()).hexdigest()[:10]
+        return cache() / f"{self.name}-{digest}"
+
+    @property
+    def interpreter(self) -> Path | None:
+        """Its Python; None if it is not built."""
+        return self.folder / "bin" / "python" if (self.folder / VERSIONS).is_file() else None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of all its packages; it must be built."""
+        return dict(json.loads((self.folder / VERSIONS).read_text()))
+
+
+def _transformers(version: str) -> PackageSet:
+    """A processor needs no torch."""
+    short = ".".join(version.split(".")[:2])
+    return PackageSet(
+        f"transformers-{short}",
+        (f"transformers=={version}", "numpy==2.2.6", "scipy==1.15.3"),
+        ("transformers", "scipy.fft"),
+    )
+
+
+PACKAGE_SETS = {
+    one.name: one
+    for one in (
+        _transformers("4.57.6"),
+        _transformers("5.5.4"),
+        _transformers("5.24.0"),
+        # All that need torch: 6 GB where the index has no torch for CPUs only.
+        PackageSet(
+            "lerobot",
+            ("lerobot[dataset,transformers-dep,scipy-dep]==0.6.1", "transformers==5.5.4", "scipy==1.15.3"),
+            ("lerobot", "torch", "transformers", "datasets"),
+        ),
+    )
+}
+
+
+def cache() -> Path:
+    """Folder of all environments."""
+    return Path(os.environ.get("FASTTOK_INTEROP_CACHE") or Path.home() / ".cache" / "fasttok" / "interop")
+
+
+def build(wanted: PackageSet) -> None:
+    """Builds an environment if it is not there.
+
+    Raises:
+        RuntimeError: no such Python, or pip or an import fails.
+    """
+    cache().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache() / f".{wanted.name}.lock"):
+        if wanted.interpreter is not None:
+            log(f"{wanted.name}: there ({wanted.folder})")
+            return
+        log(f"{wanted.name}: installing {', '.join(wanted.requirements)} ...")
+        python, aside = find_python(wanted.python), Path(tempfile.mkdtemp(dir=cache(), prefix=f".{wanted.name}."))
+        try:
+            _call([python, "-m", "venv", str(aside)])
+            inside = str(aside / "bin" / "python")
+            _call([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted.requirements])
+            _call([inside, "-c", "".join(f"import {module}\n" for module in wanted.imports)])
+            listed = _call([inside, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])
+            versions = {package["name"].lower(): package["version"] for package in json.loads(listed)}
+            (aside / VERSIONS).write_text(json.dumps(versions, indent=2) + "\n")
+            shutil.rmtree(wanted.folder, ignore_errors=True)
+            aside.rename(wanted.folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def find_python(version: str) -> str:
+    """An interpreter of a version: this one, one on the PATH, or one that pyenv has.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for found in (
+        *sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")), reverse=True),
+        shutil.which(f"python{version}"),
+    ):
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return found
+    raise RuntimeError(f"no Python {version} here; install it (pyenv install {version}), then: make interop")
+
+
+def run_inside(wanted: PackageSet, script: str, *words: str | Path) -> None:
+    """Runs a script of `inside/` in a built environment, without the network and without this checkout's packages.
+
+    Raises:
+        AssertionError: it fails; with the end of what it printed.
+    """
+    assert wanted.interpreter is not None
+    with tempfile.TemporaryDirectory() as home:
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_", "COVERAGE"))
+        }
+        offline = {
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": home,
+            "HF_DATASETS_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        done = subprocess.run(
+            [wanted.interpreter, INSIDE / script, *words],
+            env=clean | offline, capture_output=True, text=True, check=False, cwd=home,
+        )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def _call(words: list[str]) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words[:5])} ... failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
