@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from fasttok.common.json_files import IF_NOT_DEFAULT
 from fasttok.common.kinds import CameraSlot, Encoding, RecordKind
+from fasttok.episodes.episode import MAX_RECORD
 
 Number = (
     int | float
@@ -147,6 +148,7 @@ class DatasetEntry:
         unknown: why its features are not known, so that the mapping could not be tried on them.
         defects: what its users should know.
         notes: where loaders or sources disagree.
+        max_record: most bytes of a stored record; a larger one is a dead letter.
         guesses: what no source states, so that the entry may be wrong there.
         soups: published mixtures that name it.
         format: how it is stored (`pipelines/recordings/`; of questions and captions `pipelines/vlm/`, docs/vlm.md). Of a robot's
@@ -191,6 +193,7 @@ class DatasetEntry:
     unknown: str = ""
     defects: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    max_record: int = field(default=MAX_RECORD, metadata=IF_NOT_DEFAULT)
     guesses: tuple[str, ...] = field(default=(), metadata=IF_NOT_DEFAULT)
     soups: tuple[str, ...] = ()
     format: VlmFormat | RecordingFormat = "jsonl"

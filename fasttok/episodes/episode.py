@@ -10,6 +10,7 @@ from fasttok.episodes.frames import Frames
 from fasttok.errors import InputError
 
 Steps = dict[str, NDArray[Any] | list[Any]]
+MAX_RECORD = 1 << 30  # bytes of a stored record; a larger one is a BadRecord, `size`, unless more is allowed
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import tfrecord
 from fasttok.episodes.decode import MismatchError, decode
-from fasttok.episodes.episode import BadRecord, Episode, Where
+from fasttok.episodes.episode import MAX_RECORD, BadRecord, Episode, Where
 from fasttok.episodes.features import Feature, UnsupportedError, parse_features
 from fasttok.errors import InputError, unknown_name
 
@@ -47,10 +47,12 @@ class RldsDirectory(Protocol):
     def through(self) -> str:
         """Empty for the raw reader, else why it is read through TFDS."""
 
-    def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
-        """Every record of a file, in order: an Episode, or a BadRecord that says why not."""
+    def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
+        """Every record of a file, in order: an Episode, or a BadRecord that says why not, such as more than `most` bytes."""
 
-    def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
+    def read_at(
+        self, file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
+    ) -> Episode | BadRecord:
         """One record: the one at a byte range, as an index recorded it; through TFDS, which has no bytes, by its number."""
 
 
@@ -76,11 +78,13 @@ class RawRldsDirectory:
     declared: dict[str, int]
     through: str = ""
 
-    def read_examples(self, file: str, verify: bool = True) -> Iterator[tuple[Where, dict[str, Any]] | BadRecord]:
+    def read_examples(
+        self, file: str, verify: bool = True, most: int = MAX_RECORD
+    ) -> Iterator[tuple[Where, dict[str, Any]] | BadRecord]:
         """Every record's values by flat name, for datasets that are no episodes too; see `decode`."""
         read = 0
         end = Where(file)
-        for record in tfrecord.read_buffered(file, verify):
+        for record in tfrecord.read_buffered(file, verify, most):
             read += 1
             if isinstance(record, BadRecord):
                 end = record.where
@@ -93,14 +97,16 @@ class RawRldsDirectory:
             where = Where(file, max(end.offset, 0), 0, read)
             yield BadRecord(where, "missing", f"dataset_info.json says {read + lost} records, there are {read}", lost)
 
-    def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
-        """Every record of a file, in order: an Episode, or a BadRecord that says why not."""
-        for record in self.read_examples(file, verify):
+    def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
+        """Every record of a file, in order: an Episode, or a BadRecord that says why not, such as more than `most` bytes."""
+        for record in self.read_examples(file, verify, most):
             yield record if isinstance(record, BadRecord) else _episode(*record)
 
-    def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
+    def read_at(
+        self, file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
+    ) -> Episode | BadRecord:
         """The record at a byte range, as an index recorded it."""
-        data = tfrecord.read_record(file, offset, length, number, verify)
+        data = tfrecord.read_record(file, offset, length, number, verify, most)
         if isinstance(data, BadRecord):
             return data
         where = Where(file, offset, length, number, tfrecord.masked_crc(data))

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fasttok.episodes.episode import BadRecord, Episode, Where
+from fasttok.episodes.episode import MAX_RECORD, BadRecord, Episode, Where
+from fasttok.episodes.tfrecord import large_records
 from fasttok.errors import InputError, require
 
 
@@ -78,6 +79,7 @@ class TfdsRldsDirectory:
         declared: file -> number of records.
         spans: file -> (split, number of its first record, number of the record after its last).
         through: why the raw reader does not read it.
+        framed: whether the files are TFRecord files, of which the size of a record is known before it is read.
     """
 
     path: str
@@ -87,15 +89,23 @@ class TfdsRldsDirectory:
     declared: dict[str, int]
     spans: dict[str, tuple[str, int, int]]
     through: str
+    framed: bool = False
 
-    def read_file(self, file: str, verify: bool = True) -> Iterator[Episode | BadRecord]:
-        """Every record of a file, in order; TFDS always verifies them."""
+    def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
+        """Every record of a file, in order; TFDS always verifies them, and is not asked for those of more than `most` bytes."""
         del verify
         split, start, stop = self.spans[file]
+        large = large_records(file, most) if self.framed else {}
         read = 0
-        for number, episode in enumerate(read_split(self.path, split, start, stop)):
+        for end in (*(number for number in large if number < stop - start), None):
+            last = stop if end is None else start + end
+            for episode in read_split(self.path, split, start + read, last) if start + read < last else ():
+                yield _placed(episode, file, read)
+                read += 1
+            if end is None or start + read < last:
+                break
+            yield large[end]
             read += 1
-            yield _placed(episode, file, number)
         lost = stop - start - read
         if lost > 0:
             yield BadRecord(
@@ -105,9 +115,13 @@ class TfdsRldsDirectory:
                 lost,
             )
 
-    def read_at(self, file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> Episode | BadRecord:
+    def read_at(
+        self, file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
+    ) -> Episode | BadRecord:
         """The record of that number in its file; TFDS has no byte ranges, and always verifies."""
         del offset, length, verify
+        if self.framed and (large := large_records(file, most).get(number)):
+            return large
         split, start, _ = self.spans[file]
         at = start + number
         for episode in read_split(self.path, split, at, at + 1):
@@ -138,7 +152,9 @@ def open_through_tfds(path: str, reason: str) -> TfdsRldsDirectory:
         for file, stop, length in zip(splits[split], ends, described.shard_lengths, strict=True):
             spans[file] = (split, stop - length, stop)
     declared = {file: stop - start for file, (_, start, stop) in spans.items()}
-    return TfdsRldsDirectory(path, info.name, str(info.version), splits, declared, spans, reason)
+    return TfdsRldsDirectory(
+        path, info.name, str(info.version), splits, declared, spans, reason, "tfrecord" in str(info.file_format).lower()
+    )
 
 
 @lru_cache(maxsize=8)

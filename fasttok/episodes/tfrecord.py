@@ -1,7 +1,8 @@
 """TFRecord framing: length, masked crc32c of the length, data, masked crc32c of the data (all little-endian).
 
 A wrong length cannot be resynchronised, so it ends the file with one BadRecord for the rest; a wrong data checksum costs
-just its record. A declared length is believed only after its checksum, and only within the file's size.
+just its record. A declared length is believed only after its checksum, and only within the file's size; a record longer
+than what is allowed is passed over unread.
 """
 
 import io
@@ -16,7 +17,7 @@ import numpy as np
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
-from fasttok.episodes.episode import BadRecord, Where
+from fasttok.episodes.episode import MAX_RECORD, BadRecord, Where
 
 HEADER, FOOTER = 12, 4
 SMALLEST_BUFFER = 1 << 16
@@ -33,13 +34,27 @@ def masked_crc(data: bytes | memoryview) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def read_records(file: str, verify: bool = True) -> Iterator[tuple[Where, bytes] | BadRecord]:
-    """All records of a file (any fsspec path), in order; `verify` checks the data's crc too (the length's always is)."""
-    for record in read_buffered(file, verify):
+def read_records(file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[tuple[Where, bytes] | BadRecord]:
+    """All records of a file (any fsspec path), in order.
+
+    Args:
+        file: path or URL.
+        verify: whether to check the data's crc too; the length's always is.
+        most: bytes of a record; a larger one is a BadRecord.
+    """
+    for record in read_buffered(file, verify, most):
         yield record if isinstance(record, BadRecord) else (record[0], bytes(record[1][: record[2]]))
 
 
-def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytearray, int] | BadRecord]:
+def too_large(where: Where, length: int, most: int) -> BadRecord:
+    """A record that is larger than what is allowed."""
+    detail = f"{length:,} bytes, more than {most:,}; allow more with `index --max-record`, or `max_record` in the entry"
+    return BadRecord(where, "size", detail)
+
+
+def read_buffered(
+    file: str, verify: bool = True, most: int = MAX_RECORD
+) -> Iterator[tuple[Where, bytearray, int] | BadRecord]:
     """As `read_records`, as (place, buffer, length): the buffer holds the record only until the next one is asked for.
 
     (A fresh one for each record is given back to the system each time, and the page faults cost more than the reading.)
@@ -66,6 +81,12 @@ def read_buffered(file: str, verify: bool = True) -> Iterator[tuple[Where, bytea
                 found = f"the record needs {where.length} bytes, the file has {size - offset} left"
                 yield BadRecord(where, "truncated", found)
                 return
+            if length > most:
+                yield too_large(where, length, most)
+                stream.seek(offset + where.length)
+                header = stream.read(HEADER)
+                offset, number = offset + where.length, number + 1
+                continue
             if length + FOOTER + HEADER > len(buffer):
                 buffer = bytearray(max(length + FOOTER + HEADER, 2 * len(buffer)))
             view = memoryview(buffer)
@@ -112,9 +133,44 @@ def frame_words(path: str) -> Iterator[bytes]:
         yield words
 
 
-def read_record(file: str, offset: int, length: int, number: int = 0, verify: bool = True) -> bytes | BadRecord:
-    """The data of one record by its byte range, as an index recorded it."""
+def large_records(file: str, most: int) -> dict[int, BadRecord]:
+    """The records that are larger than `most` bytes, by their number; reads only lengths, and those only of a larger file."""
+    filesystem, path = stores.filesystem(file)
+    size, offset, number = filesystem.size(path), 0, 0
+    found: dict[int, BadRecord] = {}
+    if size <= most:
+        return found
+    with filesystem.open(path, "rb") as stream:
+        while len(header := stream.read(HEADER)) == HEADER:
+            length, crc = struct.unpack("<QI", header)
+            if masked_crc(header[:8]) != crc:
+                break
+            where = Where(file, offset, HEADER + length + FOOTER, number)
+            if length > most:
+                found[number] = too_large(where, length, most)
+            offset, number = offset + where.length, number + 1
+            if offset > size:
+                break
+            stream.seek(offset)
+    return found
+
+
+def read_record(
+    file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
+) -> bytes | BadRecord:
+    """The data of one record by its byte range, as an index recorded it.
+
+    Args:
+        file: path or URL.
+        offset: first byte of its frame.
+        length: of its frame.
+        number: records before it in the file.
+        verify: whether to check the data's crc too.
+        most: bytes of a record; a larger one is a BadRecord.
+    """
     where = Where(file, offset, length, number)
+    if length - HEADER - FOOTER > most:
+        return too_large(where, length - HEADER - FOOTER, most)
     filesystem, path = stores.filesystem(file)
     raw: bytes = filesystem.cat_file(path, start=offset, end=offset + length)
     if len(raw) != length or length < HEADER + FOOTER:

@@ -103,6 +103,8 @@ def _check_texts_and_numbers(keys: Keys, reader: CheckedValues) -> None:
         reader.number(keys, "control_hz", 0, FASTEST_HZ, above=True)
     if "drop_first" in keys:
         reader.whole(keys, "drop_first", 0)
+    if "max_record" in keys:
+        reader.whole(keys, "max_record", 1)
     if "language" in keys:
         reader.filled(keys, "language")
     reader.choice(keys, "language_format", LANGUAGE_FORMATS, LANGUAGE_FORMATS[0])

@@ -27,6 +27,8 @@ class IndexConfig:
     """NAME=HZ: control frequency of a dataset whose entry leaves it unset."""
     keep_ranges: tuple[str, ...] = ()
     """NAME=FILE: JSON of the steps to keep per episode, as openpi publishes for droid; other steps are left out and counted."""
+    max_record: str | None = None
+    """Most bytes of a TFRecord record, such as 512M or 2G; a larger one is a dead letter, `size`. 1G unless the entry says."""
     max_bad: str = "100%"
     """Fail if any dataset has more bad records than this, a percentage (0.1%) or a count. Filtered records are not counted."""
     resume: bool = False

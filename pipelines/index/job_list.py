@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,7 +71,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         raise InputError(
             f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.parts)}"
         )
-    entry = with_ranges(usable(contents.entry, config.control_hz), config.keep_ranges)
+    entry = with_ranges(with_limit(usable(contents.entry, config.control_hz), config.max_record), config.keep_ranges)
     beside = [("", file) for file in contents.described]
     if entry.format == "vqav2":
         beside += [(split, join(directory, entry.annotations[split])) for split in chosen]
@@ -239,6 +240,25 @@ def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
             f"{path} is a link out of {directory}, and nothing outside a dataset's directory is read; "
             "give the folder that holds both, with an entry for it: --entries"
         )
+
+
+def with_limit(entry: DatasetEntry, text: str | None) -> DatasetEntry:
+    """The entry with another limit of its records.
+
+    Raises:
+        InputError: `text` is no size.
+
+    >>> with_limit(DatasetEntry("toy", "robot"), "512M").max_record
+    536870912
+    """
+    if text is None:
+        return entry
+    found = re.fullmatch(r"([1-9][0-9]{0,15})([kKmMgG]?)", text)
+    if not found:
+        raise InputError(
+            f"--max-record {text}: expected a number of bytes, or of K, M or G of them, such as 512M or 2G"
+        )
+    return replace(entry, max_record=int(found[1]) << 10 * " KMG".index(found[2].upper() or " "))
 
 
 def usable(entry: DatasetEntry, control_hz: tuple[str, ...]) -> DatasetEntry:

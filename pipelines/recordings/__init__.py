@@ -36,4 +36,4 @@ def open_recordings(directory: str, entry: DatasetEntry, through: str = "", vers
         return LerobotRecordings(directory, version)
     if entry.recording_format == "hdf5":
         return HdfRecordings(directory, entry.name, entry.hdf5, entry.splits)
-    return RldsRecordings(directory, through, version)
+    return RldsRecordings(directory, through, entry.max_record, version)

@@ -16,8 +16,8 @@ DESCRIPTIONS = ("features.json", "dataset_info.json")
 class RldsRecordings:
     """A TFDS version folder."""
 
-    def __init__(self, directory: str, through: str, version: str = "") -> None:
-        self.directory = directory
+    def __init__(self, directory: str, through: str, most: int, version: str = "") -> None:
+        self.directory, self.most = directory, most
         described = (version,) if version else _described(directory)
         self._opened = _through_tfds(directory, through, described) if through else _raw(directory, described)
 
@@ -36,11 +36,11 @@ class RldsRecordings:
 
     def read(self, part: Part, verify: bool) -> Iterator[Episode | BadRecord]:
         """Every record of a file."""
-        return self._opened.read_file(part.file, verify)
+        return self._opened.read_file(part.file, verify, self.most)
 
     def read_at(self, where: Where) -> Episode | BadRecord:
         """The record at its bytes."""
-        return self._opened.read_at(where.file, where.offset, where.length, where.number)
+        return self._opened.read_at(where.file, where.offset, where.length, where.number, most=self.most)
 
 
 def open_raw(directory: str) -> rlds.RawRldsDirectory:

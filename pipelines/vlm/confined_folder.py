@@ -78,9 +78,21 @@ class ConfinedFolder:
                 raise RecordError(
                     "image", f"{shown(name)}: {Path(path).stat().st_size:,} bytes, more than {MAX_BYTES:,}"
                 )
-            return cast(bytes, self.fs.cat_file(path))
+            return cast(bytes, self.fs.cat_file(path)) if self.local else self._at_most(path, name)
         except OSError as error:
             raise self._absent(name, error) from None
+
+    def _at_most(self, path: str, name: str) -> bytes:
+        """A file of a store, of which at most `MAX_BYTES` are read."""
+        try:
+            data = cast(bytes, self.fs.cat_file(path, start=0, end=MAX_BYTES + 1))
+        except Exception as error:
+            if getattr(error, "code", None) != 416 and "InvalidRange" not in f"{error!r} {error.__cause__!r}":
+                raise
+            return b""  # an empty file has no range
+        if len(data) > MAX_BYTES:
+            raise RecordError("image", f"{shown(name)}: more than {MAX_BYTES:,} bytes")
+        return data
 
     def open(self, name: str) -> BinaryIO:
         """A file, for reading at places.

@@ -59,7 +59,7 @@ def read(source: SourceFile, _span: Range) -> Iterator[VlmRecord | BadRecord]:
     """The records of a file."""
     directory = open_raw(source.directory)
     path = ConfinedFolder(source.directory).relative(source.file)
-    for found in directory.read_examples(source.file):
+    for found in directory.read_examples(source.file, most=source.entry.max_record):
         if isinstance(found, BadRecord):
             yield found
             continue
@@ -87,7 +87,7 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
     def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
         try:
             files.find(path)
-            record = tfrecord.read_record(f"{root}/{path}", offset, length)
+            record = tfrecord.read_record(f"{root}/{path}", offset, length, most=entry.max_record)
             if isinstance(record, BadRecord):
                 return b"", f"{record.reason}: {record.detail}"
             return check_image(decode(record, features)[entry.image], entry.image), ""
