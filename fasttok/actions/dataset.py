@@ -52,7 +52,7 @@ class ChunkConfig:
         horizon: steps per chunk, or None: `seconds` times each embodiment's control frequency.
         seconds: length of a chunk in seconds, if there is no horizon.
         control_hz: control frequency in Hz, for data that does not record one.
-        action_key: step feature that holds the actions.
+        action_key: step feature that holds the actions, or several of them, whose columns stand side by side.
         gripper: how gripper dims are tokenised, see `Embodiment`.
         relative: whether every absolute dim is tokenised relative to the state at the chunk's first step.
         relative_to: dims that are, and the state's column of each, `ACTION=STATE` by number or name, see `state_map`; () for
@@ -68,7 +68,7 @@ class ChunkConfig:
     horizon: int | None = None
     seconds: float = 1.0
     control_hz: float | None = None
-    action_key: str = "action"
+    action_key: str | tuple[str, ...] = "action"
     gripper: Gripper = "keep"
     relative: bool = False
     relative_to: tuple[str, ...] = ()
@@ -83,6 +83,8 @@ class ChunkConfig:
             raise InputError(f"episode share is {self.episode_share}, expected more than 0 and at most 1")
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon is {self.horizon}, expected at least 1 step")
+        if not self.action_key:
+            raise InputError("no action key: name the step feature that holds the actions, or several of them")
         if self.relative_to and not self.relative:
             object.__setattr__(self, "relative", True)
         if not (np.isfinite(self.seconds) and self.seconds > 0):

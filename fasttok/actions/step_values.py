@@ -15,16 +15,24 @@ FIRST_STEP = ("state", "reference")  # what files of chunks call the state at th
 SKIP = "; repair the episode, or leave such episodes out and have them counted: --skip-bad"
 
 
-def action_of(episode: Episode, key: str) -> NDArray[np.float32]:
-    """The action column as (T, D) float32.
+def action_of(episode: Episode, key: str | tuple[str, ...]) -> NDArray[np.float32]:
+    """The action column as (T, D) float32, or several columns side by side.
 
     Raises:
         InputError: there is none, it is not a row of numbers per step, or it holds NaN or inf (with step and dim).
 
     >>> action_of(Episode({"action": np.zeros((4, 2))}), "action").shape
     (4, 2)
+    >>> action_of(Episode({"arm": np.zeros((4, 6)), "gripper": np.zeros(4)}), ("arm", "gripper")).shape
+    (4, 7)
     """
-    return _column(episode, key, "action-key")
+    keys = (key,) if isinstance(key, str) else key
+    columns = [_column(episode, name, "action-key") for name in keys]
+    if len({len(column) for column in columns}) > 1:
+        rows = ", ".join(f"{name} has {len(column)}" for name, column in zip(keys, columns, strict=True))
+        detail = f"{episode_of(episode)}: columns of different lengths cannot be one action: {rows} rows"
+        raise BadEpisodeError(BadRecord(episode.where, "frames", detail), SKIP)
+    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

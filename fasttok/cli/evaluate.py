@@ -35,8 +35,8 @@ class Eval:
     """Split to measure on."""
     horizon: int | None = None
     """Steps per chunk; by default the tokenizer's own."""
-    action_key: str = "action"
-    """Step feature that holds the actions."""
+    action_key: tuple[str, ...] = ("action",)
+    """Step feature that holds the actions; or several, whose columns stand side by side."""
     state_key: str = ""
     """Step feature that holds the state, if relative dims need it; by default as in the fit."""
     skip_bad: bool = False

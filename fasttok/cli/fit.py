@@ -72,8 +72,8 @@ class Fit:
     """Step feature that holds the state; by default `proprio`, as INDEX, LeRobot and ALOHA data has it."""
     gain: tuple[float, ...] = ()
     """Factor on --scale for each dim: 2 halves that dim's rounding error. Default: 1 for all."""
-    action_key: str = "action"
-    """Step feature that holds the actions."""
+    action_key: tuple[str, ...] = ("action",)
+    """Step feature that holds the actions; or several, whose columns stand side by side."""
     episode_share: float = 1.0
     """Share of the episodes to read, chosen by their place in the files."""
     embodiments: Embodiments = "check"

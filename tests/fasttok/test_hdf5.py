@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fasttok.actions.dataset import ChunkConfig, Dataset
+from fasttok.cli.fit import Fit
 from fasttok.episodes import Episode, Episodes, open_episodes
 from fasttok.episodes.frames import Frame
 from fasttok.errors import InputError
+from fasttok.tokenizer import ActionTokenizer
 from tests.fasttok import hdf5_files as made
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
@@ -309,3 +312,23 @@ def test_a_heap_of_texts_that_does_not_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(data)
     found, source = opened(tmp_path / "a.h5")
     assert "language" not in found[0].metadata if found else source.bad
+
+
+def test_several_action_keys_stand_side_by_side(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    velocity, gripper = rng.normal(size=(40, 7)), rng.normal(size=40)
+    nodes = {"action__joint_velocity": velocity, "action__gripper_position": gripper, "observation__q": velocity}
+    for n in range(3):
+        write(tmp_path / f"trajectory_{n}.h5", **nodes)
+    keys = ("action/joint_velocity", "action/gripper_position")
+    with Dataset(open_episodes(str(tmp_path)), ChunkConfig(horizon=5, action_key=keys)) as data:
+        (group,) = data.groups.values()
+        assert group.embodiment.action_dim == 8
+        chunks, _ = group.sample("train", 1)
+        steps = np.hstack([velocity, gripper[:, None]]).astype(np.float32)
+        assert any(np.array_equal(chunks[0], steps[i : i + 5]) for i in range(36))
+    with pytest.raises(InputError, match="there are action/gripper_position"):
+        Dataset(open_episodes(str(tmp_path)), ChunkConfig(horizon=5, action_key=(*keys, "action/nothing")))
+    out = tmp_path / "TOKENIZER"
+    Fit((str(tmp_path),), out, horizon=5, action_key=keys).run()
+    assert next(iter(ActionTokenizer.load(out).embodiments.values())).action_dim == 8
