@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fasttok.episodes.frames import BadFrame, Frame
 from pipelines.common.decode_ahead import ahead
 from pipelines.common.files import file_version
-from pipelines.recordings.video_decoder import Picture, pictures
+from pipelines.recordings.video_decoder import Needed, Picture, pictures
 from pipelines.recordings.video_file import UnreadableVideoError
 from pipelines.recordings.video_header import VideoHeader, read_header
 from pipelines.recordings.video_pixels import rgb
@@ -102,7 +102,7 @@ class VideoFrames:
         reformatter = VideoReformatter()
         known: tuple[Picture | None, Frame] = (None, b"")
         near = CLOSE * self.tolerance
-        with closing(_Around(self.url, float(self.times[0]) + near)) as around:
+        with closing(_Around(self.url, self._header().keys, float(self.times[0]), near)) as around:
             for time in self.times.tolist():
                 picture = around.nearest(time)
                 if picture is None or not abs(picture.time - time) <= self.tolerance + ROUNDING:
@@ -125,8 +125,9 @@ def _distances(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArr
 class _Around:
     """The last frame before a time and the first one at or after it, as time goes on."""
 
-    def __init__(self, url: str, start: float) -> None:
-        self._pictures = pictures(url, start)
+    def __init__(self, url: str, keys: NDArray[np.float64], start: float, near: float) -> None:
+        self._wanted = start
+        self._pictures = pictures(url, Needed(keys, lambda: self._wanted + near))
         self._before: Picture | None = None
         self._after: Picture | None = None
         self._ended = False
@@ -134,6 +135,7 @@ class _Around:
 
     def nearest(self, time: float) -> Picture | None:
         """The frame nearest to a time, the earlier of two; None for none at all. Times ascend from call to call."""
+        self._wanted = time
         while not self._ended and (self._after is None or self._after.time < time):
             self._advance()
         before, after = self._before, self._after

@@ -4,9 +4,12 @@ Decoders conceal damage: they go on with what they have, and show pictures that 
 frames until the next key frame, as all frames in between may be made of the damaged one.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fasttok.common.images import MAX_PIXELS
 from pipelines.recordings.video_file import lag, open_video, reason
@@ -14,6 +17,7 @@ from pipelines.recordings.video_file import lag, open_video, reason
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -21,12 +25,9 @@ BLOCK = 1 << 22  # bytes that are fetched at a time from a remote file
 # Damage is an error, never concealed. One thread: a worker has one core.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
 ORDERED = {"h264": {"strict": "strict"}}  # a decoder that is not told the order of frames must not guess it
-SEEK_BACK = (
-    0.0,
-    2.0,
-    30.0,
-    None,
-)  # seconds: containers seek by the time of decoding, which comes before that of showing
+# Seconds: containers seek by the time of decoding, which comes before that of showing.
+SEEK_BACK = (0.0, 2.0, 30.0, None)
+ROUNDING = 1e-6  # seconds
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,38 @@ class Picture:
     frame: "VideoFrame"
 
 
-def pictures(url: str, start: float) -> Generator[Picture | str, None, None]:
+@dataclass(frozen=True)
+class Needed:
+    """What is needed next, so that whole groups of frames before it are not decoded.
+
+    Attributes:
+        keys: times of all key frames, ascending; none if they are not known.
+        time: tells the time from which on frames are needed; it may rise while frames are read.
+    """
+
+    keys: NDArray[np.float64]
+    time: Callable[[], float]
+
+    def since(self) -> float:
+        """Time of the last key frame from which decoding may begin."""
+        at = int(np.searchsorted(self.keys, self.time() + ROUNDING, "right"))
+        return float(self.keys[at - 1]) - ROUNDING if at else float("-inf")
+
+
+def pictures(url: str, needed: Needed) -> Generator[Picture | str, None, None]:
     """Frames in the order in which they are shown, and where some are missing: what went wrong.
 
     Args:
         url: path or URL.
-        start: seconds; the first frame given is the one at this time or one before, if there is any.
+        needed: the first frame given is the one at its time or one before, if there is any.
 
     Raises:
         UnreadableVideoError: the file is not a video that can be read.
     """
+    start = needed.time()
     for back in SEEK_BACK:
         with open_video(url, BLOCK) as (container, stream):
-            decoded = _decoded(container, stream, None if back is None else start - back)
+            decoded = _decoded(_steps(container, stream, None if back is None else start - back, needed))
             first = next(decoded, None)
             if back is None or isinstance(first, str) or (first is not None and first.time <= start):
                 if first is not None:
@@ -63,14 +83,14 @@ def pictures(url: str, start: float) -> Generator[Picture | str, None, None]:
                 return
 
 
-def _decoded(container: "InputContainer", stream: "VideoStream", start: float | None) -> Iterator[Picture | str]:
-    """Frames from the key frame at or before `start`, or from the first frame, and what went wrong in between.
+def _decoded(steps: Iterator[tuple[list[Picture], str]]) -> Iterator[Picture | str]:
+    """Frames, and what went wrong in between.
 
     Each frame is held until the next one is decoded: if their times do not rise, an index is damaged, and neither is sure.
     """
     held: Picture | None = None
     last = float("-inf")
-    for found, wrong in _steps(container, stream, start):
+    for found, wrong in steps:
         for picture in found:
             if not picture.time > last:
                 yield "the times of its frames do not rise, so its index is damaged"
@@ -88,9 +108,12 @@ def _decoded(container: "InputContainer", stream: "VideoStream", start: float | 
 
 
 def _steps(
-    container: "InputContainer", stream: "VideoStream", start: float | None
+    container: "InputContainer", stream: "VideoStream", start: float | None, needed: Needed
 ) -> Iterator[tuple[list[Picture], str]]:
-    """What each packet brings: frames, and what went wrong after them. After an error, decoding goes on with a key frame."""
+    """What each packet brings: frames, and what went wrong after them. After an error, decoding goes on with a key frame.
+
+    It begins with the key frame at or before `start`, or with the first frame.
+    """
     from av.error import FFmpegError
 
     codec, late = stream.codec_context, lag(stream)
@@ -101,14 +124,16 @@ def _steps(
         if start is not None and stream.time_base:
             container.seek(int((start + late) / float(stream.time_base)), stream=stream)
         for packet in container.demux(stream):
+            time = _time(packet, float("-inf")) - late
+            leap = bool(packet.size) and time < needed.since()
             if key is None:
-                if packet.size and not packet.is_keyframe:
+                if packet.size and (leap or not packet.is_keyframe):
                     continue
-                key = _time(packet, float("-inf")) - late
-            frames, wrong = _step(packet)
+                key = time
+            frames, wrong = (_drained(codec), "") if leap else _step(packet)
             timed = [Picture(_time(frame, float("nan")) - late, frame) for frame in frames]
             yield [picture for picture in timed if picture.time >= key], wrong
-            if wrong:
+            if wrong or leap:
                 codec.flush_buffers()
                 key = None
     except FFmpegError as error:
@@ -133,11 +158,18 @@ def _step(packet: "Packet[VideoStream]") -> tuple[list["VideoFrame"], str]:
     if sound < len(frames):
         return frames[:sound], "damaged data"
     if wrong:
-        try:
-            frames = [f for f in codec.decode(None) if not f.is_corrupt and f.pts != packet.pts]
-        except FFmpegError:
-            frames = []
+        frames = [frame for frame in _drained(codec) if frame.pts != packet.pts]
     return frames, wrong
+
+
+def _drained(codec: "VideoCodecContext") -> list["VideoFrame"]:
+    """Frames that the decoder still holds; it must be flushed then."""
+    from av.error import FFmpegError
+
+    try:
+        return [frame for frame in codec.decode(None) if not frame.is_corrupt]
+    except FFmpegError:
+        return []
 
 
 def _time(timed: "Packet[VideoStream] | VideoFrame", default: float) -> float:

@@ -30,6 +30,7 @@ class VideoHeader:
         first: time of its first frame, in seconds of the container's clock; None if the header does not say.
         last: time of its last frame, or a time after that; None if the header does not say.
         times: times of all frames, ascending; None if the header does not list them.
+        keys: times of all key frames, ascending; none if the header does not list them.
         cut: the file ends before the data of the frames from this time on; None for a whole file.
         bytes: of the file.
     """
@@ -40,6 +41,7 @@ class VideoHeader:
     first: float | None = None
     last: float | None = None
     times: NDArray[np.float64] | None = field(default=None, repr=False)
+    keys: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), repr=False)
     cut: float | None = None
     bytes: int = 0
 
@@ -98,7 +100,8 @@ def _header(container: "InputContainer", stream: "VideoStream", size: int) -> Vi
     hidden = np.array([entry.is_discard for entry in entries], bool)
     times = _shown(decoded, hidden, depth(stream), first, tick)
     if times is not None:
-        return replace(found, first=float(times[0]), last=float(times[-1]), times=times, cut=cut)
+        keyed = np.array([entry.is_keyframe for entry in entries], bool) & (depth(stream) == 0)
+        return replace(found, first=float(times[0]), last=float(times[-1]), times=times, keys=decoded[keyed], cut=cut)
     last = float(decoded.max() + (1 + depth(stream)) * np.diff(decoded).max(initial=0.0))
     return replace(found, first=first, last=last, cut=cut)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fasttok.episodes.frames import BadFrame
-from pipelines.recordings import video
+from pipelines.recordings import video, video_decoder
 from pipelines.recordings.video_decoder import Picture
 from tests.pipelines.recordings.made_videos import CODECS, FPS, STEADY, drawn, frames_of, numbers, write_video
 
@@ -219,3 +219,32 @@ def test_an_edit_list_that_begins_between_key_frames(codec: str, tmp_path: Path)
     path.write_bytes(data)
     sound(path, STEADY[:45], first=15)
     sound(path, STEADY[20:45], first=35)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h264_b", "hevc", "av1", "mpeg4", "vp9", "mjpeg"])
+@pytest.mark.parametrize("gop", [2, 10, 250])
+def test_groups_of_frames_that_no_step_needs_are_not_decoded(
+    codec: str, gop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that takes few steps of an episode reads the same pixels as one that takes all."""
+    times = np.arange(120) / FPS
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = write_video(tmp_path / "a.mp4", times, codec, gop=gop, pixel_format=pixels)
+    whole = [np.asarray(frame) for frame in frames_of(path, times).read()]
+    decoded: list[int] = []
+    step = video_decoder._step
+
+    def counted(packet: Any) -> Any:
+        decoded.append(packet.size)
+        return step(packet)
+
+    monkeypatch.setattr(video_decoder, "_step", counted)
+    rng = np.random.default_rng(gop)
+    for count in (1, 4, 30):
+        decoded.clear()
+        steps = np.sort(rng.choice(120, count, replace=False))
+        jitter = rng.uniform(-1e-4, 1e-4, 120) * (times > 0)
+        found = list(frames_of(path, times + jitter).take(steps).read())
+        assert all(np.array_equal(np.asarray(frame), whole[i]) for frame, i in zip(found, steps.tolist(), strict=True))
+        if count == 4 and gop == 2 and codec in ("h264", "av1", "mpeg4", "vp9", "mjpeg"):
+            assert len(decoded) < 30
