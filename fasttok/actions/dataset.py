@@ -8,15 +8,16 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.chunks import chunks_at, horizon_steps, run_ends
+from fasttok.actions.chunks import horizon_steps, run_ends
 from fasttok.actions.embodiment import Embodiment, Gripper
+from fasttok.actions.embodiment_actions import EmbodimentActions, EpisodePlace, Subset
 from fasttok.actions.left_out import LeftOut
 from fasttok.actions.recordings import (
     ADVICE,
@@ -28,8 +29,7 @@ from fasttok.actions.recordings import (
     source_of,
 )
 from fasttok.actions.state_map import SideColumns, named, pairs_found, pairs_given, pairs_of
-from fasttok.actions.step_values import EpisodeState, action_of, state_of
-from fasttok.common.temporary import unnamed_file
+from fasttok.actions.step_values import action_of, state_of
 from fasttok.episodes import BadEpisodeError, Episode, episode_of
 from fasttok.episodes.index import NUMBERED
 from fasttok.errors import InputError, unknown_name
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # share of the episodes that is held out
-BATCH = 1024
-Subset = Literal["train", "held_out"]
-SUBSETS: tuple[Subset, ...] = ("train", "held_out")
 
 
 @dataclass(frozen=True)
@@ -89,234 +86,6 @@ class ChunkConfig:
             object.__setattr__(self, "relative", True)
         if not (np.isfinite(self.seconds) and self.seconds > 0):
             raise InputError(f"seconds is {self.seconds}, expected a positive number")
-
-
-class Spool:
-    """Matrices (n_i, D) of float32, one after the other in a temporary file."""
-
-    def __init__(self) -> None:
-        self._file = unnamed_file()
-        self.lengths: list[int] = []
-        self.dim = 0
-
-    def add(self, rows: NDArray[np.float32]) -> None:
-        """Appends a matrix; all have the same D."""
-        self.dim = rows.shape[1]
-        self.lengths.append(len(rows))
-        self._file.write(np.ascontiguousarray(rows, np.float32).data)
-
-    @property
-    def rows(self) -> int:
-        """Of all matrices."""
-        return sum(self.lengths)
-
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        self._file.flush()
-        self._file.seek(0)
-        for length in self.lengths:
-            raw = self._file.read(4 * length * self.dim)
-            yield np.frombuffer(raw, np.float32).reshape(length, self.dim)
-
-    def close(self) -> None:
-        """Deletes the file."""
-        self._file.close()
-
-
-@dataclass(frozen=True)
-class EpisodePlace:
-    """Where an episode is.
-
-    Attributes:
-        dataset: its dataset.
-        lot: a number in [0, 1) that its place in the files decides.
-        name: file and episode, for people.
-        steps: number of steps.
-        ends: (T,) where a chunk that begins at a step ends, None for the end of the episode.
-    """
-
-    dataset: str
-    lot: float
-    name: str
-    steps: int
-    ends: NDArray[np.int64] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class LocatedChunks:
-    """Chunks of one episode.
-
-    Attributes:
-        name: file and episode, for people.
-        length: number of steps of the episode; what is beyond is padding.
-        steps: (n,) step at which each chunk begins.
-        values: (n, T, D) the chunks.
-    """
-
-    name: str
-    length: int
-    steps: NDArray[np.int64]
-    values: NDArray[np.float32]
-
-
-@dataclass
-class EmbodimentActions:
-    """One embodiment's episodes, spooled.
-
-    Attributes:
-        embodiment: what its actions are, and how they are cut into chunks.
-        represent: the form that its actions take first, None for as stored.
-        actions: (T, D) of each episode, to learn from or held out.
-        references: (T, D) what each chunk's relative dims refer to, for each episode of `actions`.
-        proprio: (T, S) of each episode that has it.
-        places: of each episode of `actions`; the lowest lots are held out.
-        proprio_places: name of each episode of `proprio`.
-        firsts: whether only the first step of each episode has a reference, so that only the chunk that begins there is used.
-    """
-
-    embodiment: Embodiment
-    represent: "Representation | None" = None
-    actions: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
-    references: dict[Subset, Spool] = field(default_factory=lambda: {"train": Spool(), "held_out": Spool()})
-    proprio: Spool = field(default_factory=Spool)
-    places: dict[Subset, list[EpisodePlace]] = field(default_factory=lambda: {"train": [], "held_out": []})
-    proprio_places: list[str] = field(default_factory=list)
-    firsts: bool = False
-
-    def add_reference(self, subset: Subset, state: EpisodeState, length: int, name: str) -> None:
-        """What the chunks of an episode of so many steps are relative to.
-
-        Raises:
-            InputError: some episodes have a state for every step, others only for the first.
-        """
-        if self.references[subset].lengths and self.firsts != state.first_only:
-            raise InputError(
-                f"{name}: some episodes have a state for each step, others only for the first; write it for all"
-            )
-        values = state.values if state.is_reference else self.embodiment.reference(state.values)
-        rows = np.full((length, self.embodiment.action_dim), np.nan, np.float32)
-        rows[: len(values)] = values
-        self.firsts = state.first_only
-        self.references[subset].add(rows)
-
-    def hold_out(self) -> None:
-        """Moves episodes so that of two or more, of each dataset and of all, at least one is held out and one is not."""
-        lots = [place for subset in SUBSETS for place in self.places[subset]]
-        before = [subset for subset in SUBSETS for _ in self.places[subset]]
-        subsets = list(before)
-        everyone = list(range(len(lots)))
-        strata = [
-            [i for i in everyone if lots[i].dataset == name] for name in dict.fromkeys(lot.dataset for lot in lots)
-        ]
-        for members in (*strata, everyone):
-            if len(members) < 2:
-                continue
-            members = sorted(members, key=lambda i: lots[i].lot)
-            if all(subsets[i] == "train" for i in members):
-                subsets[members[0]] = "held_out"
-            elif all(subsets[i] == "held_out" for i in members):
-                subsets[members[-1]] = "train"
-        if len(lots) == 1:
-            subsets = ["train"]
-        if subsets == before:
-            return
-        self.actions, self.references = _dealt(self.actions, subsets), _dealt(self.references, subsets)
-        self.places = {
-            subset: [lot for lot, now in zip(lots, subsets, strict=True) if now == subset] for subset in SUBSETS
-        }
-
-    def count(self, subset: Subset) -> int:
-        """Chunks there are: one begins at each step that has a reference, if it needs one."""
-        actions = self.actions[self._or_other(subset)]
-        return len(actions.lengths) if self.firsts else actions.rows
-
-    def chunks(self, subset: Subset, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Batches of (chunks (n, T, D), reference (n, D) or None), at most `most` chunks, evenly spread over all."""
-        waiting: list[NDArray[Any]] = []
-        near: list[NDArray[Any]] = []
-        for _, _, chunks, reference in self._stored_chunks(subset, most):
-            waiting.append(chunks)
-            if reference is not None:
-                near.append(reference)
-            if sum(map(len, waiting)) >= BATCH:
-                yield self._batch(waiting, near)
-                waiting, near = [], []
-        if waiting:
-            yield self._batch(waiting, near)
-
-    def located(self, subset: Subset, most: int) -> "Iterator[LocatedChunks]":
-        """As `relative_chunks`, by episode."""
-        for episode, steps, stored, near in self._stored_chunks(subset, most):
-            chunks, reference = self._batch([stored], [] if near is None else [near])
-            yield LocatedChunks(episode.name, episode.steps, steps, self._moved(chunks, reference))
-
-    def _stored_chunks(
-        self, subset: Subset, most: int
-    ) -> Iterator[tuple["EpisodePlace", NDArray[np.int64], NDArray[Any], NDArray[Any] | None]]:
-        """Of each episode: its place, the first steps of its chunks, the chunks as stored, and what they refer to."""
-        subset = self._or_other(subset)
-        actions, what = self.actions[subset], self.embodiment
-        total = self.count(subset)
-        wanted = np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
-        if self.firsts:
-            wanted = np.cumsum([0, *actions.lengths])[wanted]
-        encoding = what.action_encoding or ("absolute",) * what.action_dim
-        if self.represent is not None:
-            encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
-        references = iter(self.references[subset]) if what.relative or self.represent is not None else None
-        start = 0
-        for place, episode in zip(self.places[subset], actions, strict=True):
-            reference = next(references) if references is not None else None
-            steps = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + len(episode))] - start
-            start += len(episode)
-            if not len(steps):
-                continue
-            near = None if reference is None else reference[steps]
-            yield place, steps, chunks_at(episode, steps, what.horizon, encoding, place.ends), near
-
-    def _batch(
-        self, chunks: list[NDArray[Any]], references: list[NDArray[Any]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        if self.represent is not None:
-            return self.represent(np.concatenate(chunks), np.concatenate(references)), None
-        return np.concatenate(chunks), np.concatenate(references) if references else None
-
-    def sample(self, subset: Subset, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """As `chunks`, in one piece."""
-        chunks, references = zip(*self.chunks(subset, most), strict=True)
-        return np.concatenate(chunks), np.concatenate(references) if self.embodiment.relative else None
-
-    def relative_chunks(self, subset: Subset, most: int) -> Iterator[NDArray[np.float32]]:
-        """As `chunks`, with the reference taken off."""
-        for chunks, reference in self.chunks(subset, most):
-            yield self._moved(chunks, reference)
-
-    def _moved(self, chunks: NDArray[np.float32], reference: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        dims = list(self.embodiment.relative)
-        if reference is not None:
-            chunks[..., dims] -= reference[:, None, dims]
-        return chunks
-
-    def _or_other(self, subset: Subset) -> Subset:
-        """A single episode is learned from and measured on, and where `every` one is held out, none is left to learn from."""
-        other: Subset = "held_out" if subset == "train" else "train"
-        return subset if self.actions[subset].lengths else other
-
-
-def _run_ends(episode: Episode) -> NDArray[np.int64] | None:
-    """Where chunks end, if some of the episode's steps are left out."""
-    numbers = episode.metadata.get(NUMBERED)
-    return run_ends(numbers) if isinstance(numbers, np.ndarray) else None
-
-
-def _dealt(spools: "dict[Subset, Spool]", subsets: "list[Subset]") -> "dict[Subset, Spool]":
-    """The spools' matrices, in new ones: each in the subset that is given for it, those to learn from first."""
-    new: dict[Subset, Spool] = {subset: Spool() for subset in SUBSETS}
-    waiting = iter(subsets)
-    for subset in SUBSETS:
-        for rows in spools[subset]:
-            new[next(waiting)].add(rows)
-        spools[subset].close()
-    return new
 
 
 class Dataset:
@@ -538,6 +307,12 @@ def _new_embodiment(
         horizon, action.shape[1], None if hz is None else float(hz), encoding, config.gripper, gain=config.gain
     )
     return plain if state is None or not config.relative else _relative(name, plain, episode, state.shape[1], config)
+
+
+def _run_ends(episode: Episode) -> NDArray[np.int64] | None:
+    """Where chunks end, if some of the episode's steps are left out."""
+    numbers = episode.metadata.get(NUMBERED)
+    return run_ends(numbers) if isinstance(numbers, np.ndarray) else None
 
 
 def _may_be_relative(name: str, episode: Episode, config: ChunkConfig) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.dataset import Dataset, Subset
+from fasttok.actions.dataset import Dataset
+from fasttok.actions.embodiment_actions import Subset
 from fasttok.codec import dct
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.dataset import SUBSETS, EmbodimentActions
+from fasttok.actions.embodiment_actions import SUBSETS, EmbodimentActions
 from fasttok.actions.normalize import NormStats
 from fasttok.errors import InputError
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.dataset import EmbodimentActions, LocatedChunks, Subset
 from fasttok.actions.dim_ranges import CONSTANT, FAR, middle
+from fasttok.actions.embodiment_actions import EmbodimentActions, LocatedChunks, Subset
 from fasttok.actions.normalize import NormStats
 
 SHOWN = 3
@@ -86,7 +86,8 @@ def seen_far(stats: NormStats, halves: float = FAR) -> bool:
 def far_states(group: EmbodimentActions, stats: NormStats) -> list[FarValues]:
     """Far values in a group's states."""
     episodes = zip(group.proprio_places, group.proprio, strict=True)
-    return _far((LocatedChunks(name, len(x), np.arange(len(x)), x[:, None]) for name, x in episodes), stats)
+    steps = ((name, x, np.arange(len(x))) for name, x in episodes)
+    return _far((LocatedChunks(name, t, t + 1, x[:, None]) for name, x, t in steps), stats)
 
 
 def _far(chunks: Iterable[LocatedChunks], stats: NormStats, halves: float = FAR) -> list[FarValues]:
@@ -96,7 +97,7 @@ def _far(chunks: Iterable[LocatedChunks], stats: NormStats, halves: float = FAR)
         distances = np.abs(chunk.values - centre)
         for b, t, d in np.argwhere(distances > limit).tolist():
             far, begin = found[d], int(chunk.steps[b])
-            step = min(begin + t, chunk.length - 1)  # padding repeats the last one
+            step = min(begin + t, int(chunk.stops[b]) - 1)  # padding repeats the last one
             if not far.place or distances[b, t, d] > abs(far.value - centre[d]):
                 far.value, far.place = float(chunk.values[b, t, d]), f"{chunk.name}, step {step}"
             far.ends.add((chunk.name, step))

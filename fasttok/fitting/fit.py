@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fasttok.actions.dataset import SUBSETS, ChunkConfig, Dataset, EmbodimentActions, Subset
+from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.actions.dim_ranges import FAR, NAMES, Constants, NormMode
 from fasttok.actions.embodiment import Embodiment
+from fasttok.actions.embodiment_actions import SUBSETS, EmbodimentActions, Subset
 from fasttok.actions.left_out import LeftOut
 from fasttok.actions.normalize import NormStats
 from fasttok.codec.bpe import Mode

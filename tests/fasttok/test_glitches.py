@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from fasttok import ActionTokenizer, NormStats
 from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.cli import main
-from fasttok.episodes import Episode, open_episodes
+from fasttok.episodes import Episode, Where, open_episodes
+from fasttok.episodes.index import NUMBERED
 from fasttok.errors import InputError
+from fasttok.fitting.far_values import far_actions
 
 
 def call(*words: str) -> int:
@@ -305,3 +307,21 @@ def test_a_damaged_page_of_chunks(tmp_path: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().err
     assert f"{path} is damaged" in said
     assert "Traceback" not in said
+
+
+def test_padding_inside_an_episode_is_not_another_glitch() -> None:
+    """Steps that keep_ranges leaves out end chunks, whose padding repeats the step before."""
+    episodes = []
+    for i, action in enumerate(motion()):
+        wrong = action.copy()
+        if i == 3:
+            wrong[19, 1] = 1e4
+        numbers = np.concatenate([np.arange(20), np.arange(40, 80)])
+        episodes.append(Episode({"action": wrong}, {"control_hz": 10, NUMBERED: numbers}, Where("a", number=i)))
+    with Dataset(episodes, ChunkConfig(horizon=10)) as data:
+        (group,) = data.groups.values()
+        subset = "train" if any("episode 3" in place.name for place in group.places["train"]) else "held_out"
+        stats = NormStats.fit(np.concatenate([*group.actions["train"]]))
+        (far,) = far_actions(group, stats, subset, 10_000)
+    assert far.steps == 1
+    assert far.place.endswith("episode 3, step 19")
