@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer, NormStats
 from fasttok.actions.dataset import ChunkConfig, Dataset
+from fasttok.actions.embodiment_actions import Subset
 from fasttok.cli import main
 from fasttok.episodes import Episode, Where, open_episodes
 from fasttok.episodes.index import NUMBERED
@@ -320,7 +321,7 @@ def test_padding_inside_an_episode_is_not_another_glitch() -> None:
         episodes.append(Episode({"action": wrong}, {"control_hz": 10, NUMBERED: numbers}, Where("a", number=i)))
     with Dataset(episodes, ChunkConfig(horizon=10)) as data:
         (group,) = data.groups.values()
-        subset = "train" if any("episode 3" in place.name for place in group.places["train"]) else "held_out"
+        subset: Subset = "train" if any("episode 3" in place.name for place in group.places["train"]) else "held_out"
         stats = NormStats.fit(np.concatenate([*group.actions["train"]]))
         (far,) = far_actions(group, stats, subset, 10_000)
     assert far.steps == 1
