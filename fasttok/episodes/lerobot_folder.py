@@ -23,6 +23,7 @@ from fasttok.errors import InputError
 logger = logging.getLogger(__name__)
 EPISODES = ("meta/episodes.jsonl", "meta/episodes")
 TASKS = ("meta/tasks.jsonl", "meta/tasks.parquet")
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,8 @@ def read_tasks(path: str) -> dict[int, str]:
         else:
             return {}
         return {int(row["task_index"]): str(row["task"]) for row in rows}
-    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+    except DAMAGE as error:
+        _raise_if_store(error)
         raise InputError(f"{path}/meta: the list of tasks is damaged: {error!r}") from None
 
 
@@ -302,8 +304,15 @@ def episode_rows(path: str) -> Iterator[dict[str, Any]]:
                     table = pq.ParquetFile(stream)
                     names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
                     yield from table.read(names).to_pylist()
-    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+    except DAMAGE as error:
+        _raise_if_store(error)
         raise InputError(f"{path}/meta: the list of episodes is damaged: {error!r}") from None
+
+
+def _raise_if_store(error: Exception) -> None:
+    """Raises an error that tells of a disk or a network; Arrow's errors for damaged files are OSErrors, too."""
+    if isinstance(error, OSError) and (error.errno is not None or stores.unreachable(error) is not None):
+        raise error
 
 
 def json_lines(data: bytes) -> Iterator[dict[str, Any]]:

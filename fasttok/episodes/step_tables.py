@@ -48,7 +48,7 @@ def parquet_batches(path: str, wanted: Wanted | None = None) -> Iterator[tuple[s
                     yield key, pa.Table.from_batches([batch])
             else:
                 yield key, _sorted(path, key, frame, file, names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and (error.errno is not None or stores.unreachable(error) is not None):
             raise  # a disk or a network that fails says nothing about the file
         refuse_pointer_at(path)

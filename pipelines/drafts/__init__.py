@@ -7,11 +7,15 @@ from dataclasses import replace
 from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
 from fasttok.errors import InputError
 from pipelines.datasets.entry_parser import parse_entry
-from pipelines.drafts import hdf5, lerobot
+from pipelines.drafts import hdf5, lerobot, tables
 from pipelines.drafts.draft import Draft
 
 logger = logging.getLogger(__name__)
-PROPOSE: dict[RecordingFormat, Callable[[str], Draft]] = {"lerobot": lerobot.propose, "hdf5": hdf5.propose}
+PROPOSE: dict[RecordingFormat, Callable[[str], Draft]] = {
+    "lerobot": lerobot.propose,
+    "hdf5": hdf5.propose,
+    "tables": tables.propose,
+}
 
 
 def drafted(directory: str, found: RecordingFormat) -> DatasetEntry:

@@ -1,32 +1,27 @@
 """A first entry for a LeRobot folder: names, frequency, cameras from meta/info.json, the meaning of actions from the actions."""
 
-import json
-import re
 from collections.abc import Iterator
-from itertools import groupby, islice
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import islice
 
 from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.episodes import Episode
-from fasttok.episodes.lerobot_folder import open_folder
-from fasttok.episodes.lerobot_info import ACTIONS, STATES, LerobotFeature, LerobotInfo
-from pipelines.check.action_meaning import DimMeaning, action_meanings
+from fasttok.episodes.lerobot_folder import LerobotFolder, open_folder
+from fasttok.episodes.lerobot_info import LerobotInfo
+from fasttok.errors import InputError
+from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
+from pipelines.drafts.lines import NOT_CAMERAS, camera_slots, flow, listed
+from pipelines.drafts.measured_parts import action_parts, plain, state_parts
 from pipelines.recordings.lerobot import LerobotRecordings
 
 LOOKED_AT = 20  # episodes, of which the actions tell what they mean
-WRIST = re.compile(r"wrist|hand|gripper")
-NOT_CAMERAS = re.compile(r"depth|segment|mask")
-OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index", "next.done", "next.reward", "next.success")
 
 
 def propose(directory: str) -> Draft:
     """A first entry.
 
     Raises:
-        InputError: meta/ is missing or damaged.
+        InputError: meta/ is missing or damaged, or no episode can be read.
     """
     folder = open_folder(directory)
     info = folder.info
@@ -35,29 +30,29 @@ def propose(directory: str) -> Draft:
     name = plain(directory.rstrip("/").rsplit("/", 1)[-1])
     if info.fps is None:
         questions.append(f"control_hz: info.json says no fps; `index --control-hz {name}=HZ` may say it, too")
+    episodes = list(islice(_readable(directory), LOOKED_AT))
+    if not episodes:
+        raise InputError(
+            f"{directory}: no episode can be read; look at data/ and meta/, or copy the whole folder again"
+        )
+    columns = find_columns(None, episodes[0])
+    if not columns.action:
+        there = ", ".join(sorted(episodes[0].steps))
+        questions.append(f"action: no column is called action; there are {there}")
+    if not columns.state:
+        assumed.append("proprio: none, as no column is called observation.state")
+    action = action_parts(columns, episodes, info.fps, assumed, questions) if columns.action else []
     lines = [
-        f"name: {name}",
+        flow("name", name),
         "kind: robot",
         "format: lerobot",
-        f"robot: {json.dumps(info.robot_type)}",
-        f"control_hz: {'null' if info.fps is None else f'{info.fps:g}'}",
+        flow("robot", info.robot_type),
+        flow("control_hz", int(info.fps) if info.fps and info.fps.is_integer() else info.fps),
+        _cameras(info, assumed),
+        *_language(folder, assumed),
+        *listed("action", action),
+        *listed("proprio", state_parts(columns.state)),
     ]
-    lines += _cameras(info, assumed)
-    told = bool(folder.tasks) or any(episode.tasks for episode in folder.episodes.values())
-    lines.append(f"language: {'task' if told else 'null'}")
-    if not told:
-        assumed.append("language: the folder has no tasks, so its episodes have no instruction")
-        lines.append("filters: {language: false}")
-    episodes = list(islice(_readable(directory), LOOKED_AT))
-    state = _numeric(info, episodes, STATES, "observation.state")
-    action = _numeric(info, episodes, ACTIONS, "action")
-    if not action:
-        questions.append("action: no feature of info.json is called action; which one is it?")
-    lines += ["action:", *_action(info, action, state, episodes, assumed, questions)] if action else ["action: []"]
-    lines += ["proprio:", *(f"  - {{from: {_word(key)}{_names(info.features.get(key))}}}" for key in state)]
-    if not state:
-        lines[-1] = "proprio: []"
-        assumed.append("proprio: no feature is called observation.state, so the robot's state is not known")
     return Draft("\n".join(lines) + "\n", tuple(assumed), tuple(questions))
 
 
@@ -74,113 +69,23 @@ def _readable(directory: str) -> Iterator[Episode]:
                 yield episode
 
 
-def plain(name: str) -> str:
-    """A name that may become a folder's.
-
-    >>> plain("my data (1)"), plain("...")
-    ('my_data_1', 'dataset')
-    """
-    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "dataset"
-
-
-def _cameras(info: LerobotInfo, assumed: list[str]) -> list[str]:
-    """Cameras by slot: those whose names say wrist or hand, and the others in their order."""
-    images = [key for key, f in info.features.items() if f.dtype in ("video", "image")]
-    names = [key for key in images if not info.features[key].depth and not NOT_CAMERAS.search(key.lower())]
-    wrist = [key for key in names if WRIST.search(key.lower())]
-    outer = [key for key in names if key not in wrist]
-    chosen = dict(zip(CAMERA_SLOTS[:2], outer, strict=False)) | dict(zip(CAMERA_SLOTS[2:], wrist, strict=False))
+def _cameras(info: LerobotInfo, assumed: list[str]) -> str:
+    """Cameras by slot: wrist cameras by their names, the others in the order of their names."""
+    images = [key for key, feature in info.features.items() if feature.dtype in ("video", "image")]
+    usable = [key for key in images if not info.features[key].depth and not NOT_CAMERAS.search(key.lower())]
+    chosen, left = camera_slots(usable)
     free = [slot for slot in CAMERA_SLOTS if slot not in chosen]
-    left = [key for key in names if key not in chosen.values()]
     chosen |= dict(zip(free, left, strict=False))
-    for slot, key in chosen.items():
-        assumed.append(f"cameras: {key} is {slot}, by its name")
+    if chosen:
+        assumed.append(f"cameras: {', '.join(f'{key} is {slot}' for slot, key in chosen.items())}, by their names")
     unused = [key for key in images if key not in chosen.values()]
     if unused:
         assumed.append(f"cameras: {', '.join(unused)} are not used; there are four slots, and none for depth or masks")
-    body = ", ".join(f"{slot}: {_word(chosen[slot])}" for slot in CAMERA_SLOTS if slot in chosen)
-    return [f"cameras: {{{body}}}"]
+    return flow("cameras", {slot: chosen[slot] for slot in CAMERA_SLOTS if slot in chosen})
 
 
-def _numeric(info: LerobotInfo, episodes: list[Episode], usual: tuple[str, ...], prefix: str) -> list[str]:
-    """The features that are an action, or a state: one of the usual names, else all numbers whose names begin with it."""
-    known = list(info.features) or (list(episodes[0].steps) if episodes else [])
-    name = next((name for name in usual if name in known), None)
-    if name is not None:
-        return [name]
-    return [
-        key
-        for key in known
-        if key.startswith(f"{prefix}.")
-        and info.features.get(key, LerobotFeature()).dtype not in ("video", "image", "string")
-    ]
-
-
-def _action(
-    info: LerobotInfo,
-    keys: list[str],
-    state: list[str],
-    episodes: list[Episode],
-    assumed: list[str],
-    questions: list[str],
-) -> list[str]:
-    """The parts of the action: runs of neighbouring dims that mean the same."""
-    lines = []
-    for key in keys:
-        actions = [_table(episode, key) for episode in episodes if key in episode.steps]
-        both = [e for e in episodes if key in e.steps and all(name in e.steps for name in state)]
-        states = [np.concatenate([_table(e, name) for name in state], axis=1) for e in both] if state else []
-        if not actions:
-            questions.append(f"{key}: no episode could be read, so it is not known whether it is absolute or a delta")
-            lines.append(f"  - {{from: {_word(key)}, encoding: absolute}}")
-            continue
-        meanings = action_meanings([_table(e, key) for e in both], states, info.fps) if states else []
-        lines += _parts(info, key, actions[0].shape[1], meanings, assumed, questions)
-    return lines
-
-
-def _parts(
-    info: LerobotInfo, key: str, width: int, meanings: list[DimMeaning], assumed: list[str], questions: list[str]
-) -> list[str]:
-    strong = [m.meaning if m.strength == "strong" else "unknown" for m in meanings] or ["unknown"] * width
-    told = set(strong) - {"unknown"}
-    if not told:
-        questions.append(
-            f"{key}: the files do not say whether it is absolute, a delta or a velocity, and its values do not show it clearly; "
-            "write `encoding: absolute` or `encoding: delta`"
-        )
-    most = max(sorted(told), key=strong.count) if told else "absolute"
-    sure = len([m for m in strong if m != "unknown"])
-    if told:
-        assumed.append(f"{key}: {sure} of {width} dims follow the state as {' and '.join(sorted(told))} commands do")
-    if told and sure < width:
-        assumed.append(f"{key}: the other {width - sure} dims are taken as {most}, too")
-    final = [most if m == "unknown" else m for m in strong]
-    names = info.features.get(key, LerobotFeature()).names
-    lines, start = [], 0
-    for meaning, run in groupby(final):
-        stop = start + len(list(run))
-        unit = ", unit: per second" if meaning == "velocity" else ""
-        own = names[start:stop] if len(names) == width else ()
-        listed = f", names: {json.dumps(list(own))}" if own else ""
-        cut = f", slice: [{start}, {stop}]" if (start, stop) != (0, width) else ""
-        encoding = "absolute" if meaning == "absolute" else "delta"
-        lines.append(f"  - {{from: {_word(key)}{cut}, encoding: {encoding}{unit}{listed}}}")
-        start = stop
-    return lines
-
-
-def _names(feature: LerobotFeature | None) -> str:
-    if feature is None or not feature.names or len(feature.names) != int(np.prod(feature.shape)):
-        return ""
-    return f", names: {json.dumps(list(feature.names))}"
-
-
-def _table(episode: Episode, key: str) -> NDArray[np.float64]:
-    values = np.asarray(episode.steps[key], np.float64)
-    return values.reshape(len(values), -1)
-
-
-def _word(text: str) -> str:
-    """A word of YAML, in quotes if it needs them."""
-    return text if re.fullmatch(r"[A-Za-z_][\w./-]*", text) else json.dumps(text)
+def _language(folder: LerobotFolder, assumed: list[str]) -> list[str]:
+    if folder.tasks or any(episode.tasks for episode in folder.episodes.values()):
+        return ["language: task"]
+    assumed.append("language: none, as the folder has no tasks")
+    return ["language: null", "filters: {language: false}"]

@@ -9,10 +9,16 @@ from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
 from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.recordings import Part, Recordings
 from pipelines.recordings.rlds import RldsRecordings
+from pipelines.recordings.tables import TableRecordings, is_tables
 
 __all__ = ["Part", "Recordings", "format_of", "open_recordings"]
 
-SIGNS: dict[RecordingFormat, Callable[[str], bool]] = {"rlds": is_rlds, "lerobot": is_lerobot, "hdf5": is_hdf5}
+SIGNS: dict[RecordingFormat, Callable[[str], bool]] = {
+    "rlds": is_rlds,
+    "lerobot": is_lerobot,
+    "hdf5": is_hdf5,
+    "tables": is_tables,
+}
 
 
 def format_of(directory: str) -> RecordingFormat | None:
@@ -36,4 +42,6 @@ def open_recordings(directory: str, entry: DatasetEntry, through: str = "", vers
         return LerobotRecordings(directory, version)
     if entry.recording_format == "hdf5":
         return HdfRecordings(directory, entry.name, entry.hdf5, entry.splits)
+    if entry.recording_format == "tables":
+        return TableRecordings(directory)
     return RldsRecordings(directory, through, entry.max_record, version)

@@ -1,11 +1,5 @@
 """The same index and build on four runners: the same bytes; and the graph that would be sent to a fifth."""
 
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +11,7 @@ from pipelines.common.beam import build_graph
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index, stage
 from tests.chain import Chain
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+from tests.pipelines.runners import RUNNERS, Runner, tree
 
 
 def run_chain(chain: Chain, folder: Path, flags: list[str]) -> None:
@@ -37,46 +27,11 @@ def run_chain(chain: Chain, folder: Path, flags: list[str]) -> None:
     assert [name for name in shards if shards[name] != expected[name]] == []
 
 
-@pytest.fixture
-def job_service(tmp_path: Path) -> Iterator[str]:
-    """Address of Beam's own portable job service."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", "--port", str(port)]
-    with (tmp_path / "service.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        while process.poll() is None:
-            with closing(socket.socket()) as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"localhost:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
 @pytest.mark.slow
-def test_several_processes(chain: Chain, tmp_path: Path) -> None:
-    run_chain(chain, tmp_path, ["--direct_num_workers=2", "--direct_running_mode=multi_processing"])
-
-
-@pytest.mark.slow
-def test_portable_job_service(chain: Chain, tmp_path: Path, job_service: str) -> None:
-    flags = ["--runner=PortableRunner", f"--job_endpoint={job_service}", "--environment_type=LOOPBACK"]
-    run_chain(chain, tmp_path, flags)
-
-
-@pytest.mark.slow
-def test_dask_cluster(chain: Chain, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="needs the extra dask: pip install 'fasttok-vla[dask]'")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        runner = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
-        run_chain(chain, tmp_path, [runner, f"--dask_client_address={cluster.scheduler_address}"])
-        for client in list(distributed.Client._instances):  # Beam leaves its own open
-            client.close()
+@pytest.mark.parametrize("runner", RUNNERS, ids=lambda runner: runner.__name__)
+def test_every_runner(runner: Runner, chain: Chain, tmp_path: Path) -> None:
+    with runner(tmp_path) as flags:
+        run_chain(chain, tmp_path, flags)
 
 
 def graph(folder: str) -> Any:

@@ -60,7 +60,7 @@ def test_each_row_has_the_picture_of_its_step(version: str, tmp_path: Path) -> N
     assert (entry.control_hz, entry.cameras, entry.format) == (FPS, {"primary": CAMERA}, "lerobot")
     assert entry.action_encoding == ("absolute",) * 3
     assert entry.action_names == entry.proprio_names == ("x", "y", "z")
-    assert any("follow the state as absolute" in guess for guess in entry.guesses)
+    assert any("absolute, as the state follows 3 of its 3" in guess for guess in entry.guesses)
     reader = build(tmp_path / "index", tmp_path / "shards")
     pairs = pictures(reader)
     assert len(pairs) == 60
@@ -203,7 +203,7 @@ def test_a_set_whose_actions_mean_nothing_clear_asks(tmp_path: Path) -> None:
     info = json.loads((root / "meta" / "info.json").read_text())
     del info["features"]["observation.state"]
     (root / "meta" / "info.json").write_text(json.dumps(info))
-    with pytest.raises(InputError, match=r"absolute, a delta or a velocity[\s\S]*datasets draft"):
+    with pytest.raises(InputError, match=r"is it absolute[\s\S]*datasets draft"):
         index(root, tmp_path / "index")
 
 

@@ -1,0 +1,108 @@
+"""The parts of an action whose meaning no file says: runs of neighbouring columns that were measured to mean the same."""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TypedDict
+
+import numpy as np
+
+from fasttok.common.kinds import Encoding
+from fasttok.episodes import Episode
+from pipelines.check.action_meaning import action_meanings
+from pipelines.check.columns_by_name import DatasetColumns, StepColumn, values_of
+
+
+class DraftPart(TypedDict, total=False):
+    """An item of `action` or `proprio` in an entry's YAML.
+
+    The key `from` is a word of Python, so `part` puts it in.
+
+    Attributes:
+        slice: first column, and one past the last.
+        encoding: what the columns hold.
+        unit: for people.
+        names: of the columns.
+    """
+
+    slice: list[int]
+    encoding: Encoding
+    unit: str
+    names: list[str]
+
+
+def plain(name: str) -> str:
+    """A name that may become a folder's.
+
+    >>> plain("my data (1)"), plain("...")
+    ('my_data_1', 'dataset')
+    """
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "dataset"
+
+
+def action_parts(
+    columns: DatasetColumns, episodes: Sequence[Episode], hz: float | None, assumed: list[str], questions: list[str]
+) -> list[dict[str, object]]:
+    """The parts of the action; columns that do not show what they are are taken like the others.
+
+    Args:
+        columns: of the action and the state.
+        episodes: some of the dataset.
+        hz: control frequency, None if it is not known.
+        assumed: gets what was decided.
+        questions: gets what could not be.
+    """
+    action = columns.action
+    states = [values_of(columns.state, episode) for episode in episodes] if columns.state else []
+    usable = [i for i, state in enumerate(states) if np.isfinite(state).all()]
+    actions = [values_of(action, episodes[i]) for i in usable]
+    found = action_meanings(actions, [states[i] for i in usable], hz, columns.pairs()) if usable else []
+    sure = [m.meaning if m.strength == "strong" else "unknown" for m in found] or ["unknown"] * len(action)
+    told = [meaning for meaning in sure if meaning != "unknown"]
+    most = max(sorted(set(told)), key=told.count) if told else "absolute"
+    if told:
+        kinds = " and ".join(sorted(set(told)))
+        assumed.append(f"action: {kinds}, as the state follows {len(told)} of its {len(sure)} columns so")
+        if len(told) < len(sure):
+            assumed.append(
+                f"action: {most} for the other {len(sure) - len(told)} columns, which the state does not follow clearly"
+            )
+    else:
+        questions.append(
+            "action: is it absolute (where to be), or a delta (how far to go, or how fast)? The files do not say it, and the "
+            "state does not follow it clearly; write `encoding: absolute` or `encoding: delta`"
+        )
+    final = [most if meaning == "unknown" else meaning for meaning in sure]
+    parts = []
+    for (feature, meaning), run in groupby(
+        zip(action, final, strict=True), key=lambda pair: (pair[0].feature, pair[1])
+    ):
+        parts.append(part([column for column, _ in run], [c for c in action if c.feature == feature], meaning))
+    return parts
+
+
+def part(columns: Sequence[StepColumn], of: Sequence[StepColumn], meaning: str | None = None) -> dict[str, object]:
+    """One part.
+
+    Args:
+        columns: neighbours of one feature.
+        of: all columns of the feature.
+        meaning: absolute, delta or velocity; None for a state.
+    """
+    more: DraftPart = {}
+    if len(columns) < len(of):
+        more["slice"] = [columns[0].column, columns[-1].column + 1]
+    if meaning is not None:
+        more["encoding"] = "absolute" if meaning == "absolute" else "delta"
+    if meaning == "velocity":
+        more["unit"] = "per second"
+    if all(column.name for column in columns):
+        more["names"] = [column.name for column in columns]
+    return {"from": columns[0].feature, **more}
+
+
+def state_parts(state: Sequence[StepColumn]) -> list[dict[str, object]]:
+    """The parts of the state, one a feature."""
+    features = dict.fromkeys(column.feature for column in state)
+    groups = [[column for column in state if column.feature == feature] for feature in features]
+    return [part(group, group) for group in groups]

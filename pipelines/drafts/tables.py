@@ -1,0 +1,52 @@
+"""A first entry for npz, npy and Parquet files: columns by their usual names, the meaning of actions from the actions."""
+
+from itertools import islice
+
+from fasttok.episodes import Episode
+from fasttok.errors import InputError
+from pipelines.check.columns_by_name import find_columns
+from pipelines.drafts.draft import Draft
+from pipelines.drafts.lines import flow, listed
+from pipelines.drafts.measured_parts import action_parts, plain, state_parts
+from pipelines.recordings.tables import TableRecordings
+
+LOOKED_AT = 20  # episodes, of which the actions tell what they mean
+
+
+def propose(path: str) -> Draft:
+    """A first entry.
+
+    Raises:
+        InputError: no episode can be read; says what is wrong with the first.
+    """
+    opened = TableRecordings(path)
+    records = [record for part in opened.parts()["train"] for record in opened.read(part, False)]
+    episodes = list(islice((record for record in records if isinstance(record, Episode)), LOOKED_AT))
+    if not episodes:
+        raise InputError(
+            f"{path} has no episode that can be read; the first problem: {records[0] if records else 'no record'}"
+        )
+    columns = find_columns(None, episodes[0])
+    name = plain(opened.name)
+    hz = episodes[0].metadata.get("control_hz")
+    questions = [] if hz else [f"control_hz: the files do not say it; `index --control-hz {name}=HZ` may say it, too"]
+    assumed = [
+        f"proprio: {', '.join(dict.fromkeys(c.feature for c in columns.state)) or 'none'}, by the columns' names"
+    ]
+    if not columns.action:
+        there = ", ".join(sorted(episodes[0].steps))
+        return Draft("", (), (f"action: no column is called action or actions; there are {there}",))
+    action = action_parts(columns, episodes, hz, assumed, questions)
+    lines = [
+        flow("name", name),
+        "kind: robot",
+        "format: tables",
+        "robot: ''",
+        flow("control_hz", hz),
+        "cameras: {}",
+        "language: null",
+        "filters: {language: false}",
+        *listed("action", action),
+        *listed("proprio", state_parts(columns.state)),
+    ]
+    return Draft("\n".join(lines) + "\n", tuple(assumed), tuple(questions))

@@ -1,0 +1,97 @@
+"""Episodes in npz, npy and Parquet files, as `fasttok fit` reads them: datasets without cameras. A job a file."""
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fasttok.common import stores
+from fasttok.episodes import BadRecord, Episode, Where, arrays
+from fasttok.episodes.order import EPISODE_COLUMNS
+from fasttok.errors import InputError
+from pipelines.recordings.recordings import Part
+
+Records = Iterator[Episode | BadRecord]
+READERS: dict[str, Callable[[list[str], str], Records]] = {
+    ".npz": arrays.read_numpy,
+    ".npy": arrays.read_numpy,
+    ".parquet": arrays.read_parquet,
+}
+
+
+def is_tables(path: str) -> bool:
+    """Whether a path is such a file or a folder of them; of Parquet files one column must number the episodes."""
+    suffix, files = _files(path)
+    if suffix != ".parquet":
+        return bool(files)
+    try:
+        with stores.open_file(files[0]) as stream:
+            return bool(set(EPISODE_COLUMNS) & set(pq.read_schema(stream).names))
+    except (OSError, UnicodeDecodeError, pa.ArrowException):
+        return False
+
+
+class TableRecordings:
+    """A file, or a folder of files of one kind."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._suffix, self._files = _files(path)
+        self._cursor = Cursor(self._records)
+
+    @property
+    def name(self) -> str:
+        """The file's or folder's, without a suffix."""
+        return self.path.rstrip("/").rsplit("/", 1)[-1].removesuffix(self._suffix)
+
+    def described(self) -> list[str]:
+        """None: the files describe themselves."""
+        return []
+
+    def parts(self) -> dict[str, list[Part]]:
+        """A part a file; all are `train`."""
+        return {"train": [Part(file) for file in self._files]}
+
+    def read(self, part: Part, verify: bool) -> Records:
+        """Every episode of a file."""
+        del verify  # such files check themselves, or hold no checksum
+        return self._records(part.file)
+
+    def read_at(self, where: Where) -> Episode | BadRecord:
+        """The episode of this number."""
+        found = self._cursor.at(where.file, where.number)
+        return found or BadRecord(where, "missing", f"the file has no episode {where.number}; index again")
+
+    def _records(self, file: str) -> Records:
+        try:
+            yield from READERS[self._suffix]([file], self.name)
+        except (InputError, OSError) as error:
+            yield BadRecord(Where(file), "unreadable", str(error))
+
+
+class Cursor:
+    """Reads records by their number; neighbours are read on, not from the file's beginning."""
+
+    def __init__(self, read: Callable[[str], Records]) -> None:
+        self._read = read
+        self._file, self._next = "", 0
+        self._records: Records = iter(())
+
+    def at(self, file: str, number: int) -> Episode | BadRecord | None:
+        """The record of a file that has this number, None if there is none."""
+        if file != self._file or number < self._next:
+            self._file, self._records = file, self._read(file)
+        for record in self._records:
+            self._next = record.where.number + 1
+            if record.where.number == number:
+                return record
+        self._file = ""
+        return None
+
+
+def _files(path: str) -> tuple[str, list[str]]:
+    """The suffix that decides, and the files that have it."""
+    fs, root = stores.filesystem(path)
+    if not stores.kind_at(fs, root):
+        return "", []
+    return next(((suffix, found) for suffix in READERS if (found := arrays.files(path, suffix))), ("", []))

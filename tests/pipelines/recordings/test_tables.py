@@ -1,0 +1,42 @@
+"""Tables without images are datasets without cameras: index, build, and what the files do not say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fasttok.errors import InputError
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import run_index
+from pipelines.shards.reader import ShardReader
+from tests.pipelines.recordings.every_format import LENGTHS, write_tables
+
+
+def test_parquet_becomes_shards_without_cameras(tmp_path: Path) -> None:
+    data = write_tables(tmp_path / "robot")
+    with pytest.raises(InputError, match="--control-hz robot=HZ"):
+        run_index(IndexConfig((str(data),), str(tmp_path / "index")), [])
+    index = run_index(IndexConfig((str(data),), str(tmp_path / "index"), control_hz=("robot=10",)), [])
+    counts = index.datasets["robot"].splits["train"]
+    assert (counts.indexed, counts.steps) == (3 * len(LENGTHS), 3 * sum(LENGTHS))
+    assert index.datasets["robot"].entry.action_encoding == ("absolute",) * 2
+    mixture = tmp_path / "m.yaml"
+    mixture.write_text("name: m\nchunk: {steps: 5}\nsources: [{dataset: robot, weight: 1}]\n")
+    run_build(BuildConfig(str(mixture), str(tmp_path / "shards"), 100, str(tmp_path / "index")), [])
+    reader = ShardReader(str(tmp_path / "shards"))
+    assert reader.num_rows == 100
+    assert reader.manifest.sources["robot"].cameras == ()
+
+
+def test_npz_with_a_state_that_does_not_follow_asks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "robot.npz", actions=rng.normal(size=(6, 40, 3)), state=rng.normal(size=(6, 40, 3)))
+    config = IndexConfig((str(tmp_path / "robot.npz"),), str(tmp_path / "index"), control_hz=("robot=10",))
+    with pytest.raises(InputError, match="is it absolute"):
+        run_index(config, [])
+    entry = tmp_path / "entry.yaml"
+    entry.write_text("{name: robot, kind: robot, cameras: {}, language: null, filters: {language: false}, action: [{from: action}]}")
+    config = IndexConfig(config.datasets, config.out, control_hz=config.control_hz, entries=(str(entry),))
+    assert run_index(config, []).datasets["robot"].splits["train"].steps == 240
