@@ -9,6 +9,7 @@ from fasttok.errors import InputError
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.drafts import hdf5, lerobot, tables
 from pipelines.drafts.draft import Draft
+from pipelines.recordings.dataset_name import dataset_name
 
 logger = logging.getLogger(__name__)
 PROPOSE: dict[RecordingFormat, Callable[[str], Draft]] = {
@@ -31,11 +32,12 @@ def drafted(directory: str, found: RecordingFormat) -> DatasetEntry:
     draft = PROPOSE[found](directory)
     asked = [question for question in draft.questions if not question.startswith("control_hz")]  # a flag may say it
     if asked:
+        name = dataset_name(directory)
         raise InputError(
             f"{directory} has no entry that says what its features mean, and its files leave open:\n  "
             + "\n  ".join(asked)
-            + f"\nWrite a draft, answer them in it, and run the same command again: fasttok-pipelines datasets draft {directory} "
-            f"> {directory}/dataset.yaml"
+            + f"\nWrite a draft: fasttok-pipelines datasets draft {directory} > {name}.yaml\n"
+            f"Answer them in it, keep its name ({name}), and run the same command again with --entries {name}.yaml"
         )
     for line in draft.assumed:
         logger.warning("assumed: %s", line)

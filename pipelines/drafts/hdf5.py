@@ -19,6 +19,7 @@ from fasttok.errors import InputError
 from pipelines.check.action_meaning import action_meanings, part_meaning
 from pipelines.drafts.draft import Draft
 from pipelines.drafts.lines import camera_slots, flow, listed
+from pipelines.recordings.dataset_name import dataset_name
 
 FEWEST_SEEN, MOST_SEEN, MOST_STEPS = 5, 20, 20_000  # episodes and steps that are measured
 MOST_FILES = 30  # that are opened for them
@@ -113,16 +114,6 @@ def propose(path: str) -> Draft:
         lines.append("# filters: {success: success}")
     lines.append("license: ''")
     return Draft("\n".join(lines) + "\n", tuple(notes.assumed), tuple(notes.questions))
-
-
-def dataset_name(path: str) -> str:
-    """What a file or folder of HDF5 is called as a dataset.
-
-    >>> dataset_name("/data/ph/image v1.hdf5"), dataset_name("libero_90/")
-    ('image_v1', 'libero_90')
-    """
-    name = re.sub(r"\.(hdf5|h5)$", "", path.rstrip("/").rsplit("/", 1)[-1])
-    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "dataset"
 
 
 def _sample(path: str) -> _Sample:

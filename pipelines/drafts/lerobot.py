@@ -11,7 +11,8 @@ from fasttok.errors import InputError
 from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
 from pipelines.drafts.lines import NOT_CAMERAS, camera_slots, flow, listed
-from pipelines.drafts.measured_parts import action_parts, plain, state_parts
+from pipelines.drafts.measured_parts import action_parts, state_parts
+from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.lerobot import LerobotRecordings
 
 LOOKED_AT = 20  # episodes, of which the actions tell what they mean
@@ -27,7 +28,7 @@ def propose(directory: str) -> Draft:
     info = folder.info
     assumed: list[str] = []
     questions: list[str] = []
-    name = plain(directory.rstrip("/").rsplit("/", 1)[-1])
+    name = dataset_name(directory)
     if info.fps is None:
         questions.append(f"control_hz: info.json says no fps; `index --control-hz {name}=HZ` may say it, too")
     episodes = list(islice(_readable(directory), LOOKED_AT))

@@ -1,6 +1,5 @@
 """The parts of an action whose meaning no file says: runs of neighbouring columns that were measured to mean the same."""
 
-import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TypedDict
@@ -29,15 +28,6 @@ class DraftPart(TypedDict, total=False):
     encoding: Encoding
     unit: str
     names: list[str]
-
-
-def plain(name: str) -> str:
-    """A name that may become a folder's.
-
-    >>> plain("my data (1)"), plain("...")
-    ('my_data_1', 'dataset')
-    """
-    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "dataset"
 
 
 def action_parts(

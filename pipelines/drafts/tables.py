@@ -7,7 +7,8 @@ from fasttok.errors import InputError
 from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
 from pipelines.drafts.lines import flow, listed
-from pipelines.drafts.measured_parts import action_parts, plain, state_parts
+from pipelines.drafts.measured_parts import action_parts, state_parts
+from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.tables import TableRecordings
 
 LOOKED_AT = 20  # episodes, of which the actions tell what they mean
@@ -27,7 +28,7 @@ def propose(path: str) -> Draft:
             f"{path} has no episode that can be read; the first problem: {records[0] if records else 'no record'}"
         )
     columns = find_columns(None, episodes[0])
-    name = plain(opened.name)
+    name = dataset_name(path)
     hz = episodes[0].metadata.get("control_hz")
     questions = [] if hz else [f"control_hz: the files do not say it; `index --control-hz {name}=HZ` may say it, too"]
     assumed = [

@@ -19,10 +19,11 @@ from pipelines.common.files import filesystem, join, read_json
 from pipelines.common.source_stamp import stamp_files, with_contents
 from pipelines.datasets.find_entry import OWN_ENTRY, find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
-from pipelines.drafts import drafted, hdf5
+from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Part
+from pipelines.recordings.dataset_name import dataset_name
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
@@ -128,8 +129,7 @@ def _contents(directory: str, config: IndexConfig) -> DirectoryContents:
 
 def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> DirectoryContents:
     """Robot episodes that are no RLDS: the entry is the user's, or drafted from the files if they say enough."""
-    name = hdf5.dataset_name(directory) if found == "hdf5" else directory.rstrip("/").rsplit("/", 1)[-1]
-    entry = own_entry(directory, name, config.entries) or drafted(directory, found)
+    entry = own_entry(directory, dataset_name(directory), config.entries) or drafted(directory, found)
     if entry.kind != "robot":
         return _in_folder(directory, config)
     if entry.format in RECORDING_FORMATS and entry.format != found:

@@ -27,6 +27,7 @@ from fasttok.episodes.step_tables import episode_tables, in_order
 from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem, join
 from pipelines.recordings.absent_frames import AbsentFrames
+from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.recordings import Part
 from pipelines.recordings.video import VideoFrames
 
@@ -47,7 +48,7 @@ class LerobotRecordings:
     @property
     def name(self) -> str:
         """The folder's."""
-        return self.directory.rstrip("/").rsplit("/", 1)[-1]
+        return dataset_name(self.directory)
 
     def described(self) -> list[str]:
         """The files of meta/ that decide what an episode is."""

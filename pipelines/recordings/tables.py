@@ -9,6 +9,7 @@ from fasttok.common import stores
 from fasttok.episodes import BadRecord, Episode, Where, arrays
 from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.errors import InputError
+from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.recordings import Part
 
 Records = Iterator[Episode | BadRecord]
@@ -41,8 +42,8 @@ class TableRecordings:
 
     @property
     def name(self) -> str:
-        """The file's or folder's, without a suffix."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1].removesuffix(self._suffix)
+        """The file's or folder's."""
+        return dataset_name(self.path)
 
     def described(self) -> list[str]:
         """None: the files describe themselves."""

@@ -37,6 +37,8 @@ def test_npz_with_a_state_that_does_not_follow_asks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is it absolute"):
         run_index(config, [])
     entry = tmp_path / "entry.yaml"
-    entry.write_text("{name: robot, kind: robot, cameras: {}, language: null, filters: {language: false}, action: [{from: action}]}")
+    entry.write_text(
+        "{name: robot, kind: robot, cameras: {}, language: null, filters: {language: false}, action: [{from: action}]}"
+    )
     config = IndexConfig(config.datasets, config.out, control_hz=config.control_hz, entries=(str(entry),))
     assert run_index(config, []).datasets["robot"].splits["train"].steps == 240
