@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from pipelines.builder.config import BuildConfig
 from pipelines.index.config import IndexConfig
+from tests.pipelines.recordings.hdf5_lab import lab
 from tests.pipelines.recordings.lerobot_data import FPS, write_v2, write_v3
 
 LENGTHS = (40, 33, 25, 47, 30)
@@ -35,6 +36,7 @@ def write_all(folder: Path) -> tuple[str, ...]:
         write_v2(folder / "two", LENGTHS),
         write_v3(folder / "three", LENGTHS),
         write_tables(folder / "tables"),
+        lab(folder / "lab"),
     )
     return tuple(map(str, made))
 
