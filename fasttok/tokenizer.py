@@ -432,7 +432,7 @@ class ActionTokenizer:
             InputError: a file is missing or not what it should be; the folder was saved again by a program that drops statistics.
         """
         content = folder.load(Path(path))
-        return cls(
+        tok = cls(
             content.bpe,
             content.scale,
             content.min_token,
@@ -441,6 +441,11 @@ class ActionTokenizer:
             content.state_stats,
             content.embodiments,
         )
+        if content.fingerprint not in (None, tok.fingerprint):  # another program may have written the vocabulary anew
+            fitted = replace(tok, bpe=tok.bpe.as_fitted())
+            if fitted.fingerprint == content.fingerprint:
+                return fitted
+        return tok
 
 
 def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:

@@ -127,6 +127,13 @@ class Bpe:
         spec["model"]["vocab"] = {token: i for i, token in enumerate(self.tokens) if i < size}
         return Bpe.from_json(json.dumps(spec, ensure_ascii=False), "the cut vocabulary")
 
+    def as_fitted(self) -> "Bpe":
+        """The same vocabulary, its file as a fit writes it; programs that save it again indent it, and add what is empty."""
+        spec = json.loads(self.spec)
+        if self.mode == "native":
+            spec["post_processor"] = None
+        return Bpe.from_json(json.dumps(spec, separators=(",", ":"), ensure_ascii=False), "the vocabulary")
+
     @property
     def size(self) -> int:
         """Number of ids."""

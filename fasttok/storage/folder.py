@@ -129,6 +129,7 @@ class TokenizerFolder:
         stats: action statistics by embodiment.
         state_stats: proprio statistics by embodiment.
         embodiments: what each embodiment is.
+        fingerprint: of the tokenizer that was saved, as the folder says; None if it does not.
     """
 
     bpe: Bpe
@@ -138,6 +139,7 @@ class TokenizerFolder:
     stats: Mapping[str, NormStats]
     state_stats: Mapping[str, NormStats]
     embodiments: Mapping[str, Embodiment]
+    fingerprint: str | None = None
 
 
 def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool, fingerprint: str) -> None:
@@ -203,16 +205,16 @@ def load(path: Path) -> TokenizerFolder:
                     f"{stats_file}: {what} dims {erased} of {name or 'the data'} move, but are always decoded as one value: they "
                     "moved in too few steps for an older fasttok's quantiles; fit the tokenizer again"
                 )
-    max_token = _check_whole(path, bpe, config, actions)
-    return TokenizerFolder(bpe, config.scale, config.min_token, max_token, actions, states, own.embodiments)
+    saved = _check_whole(path, bpe, config, actions)
+    max_token = saved.max_token if saved is not None and config.fasttok is None else own.max_token
+    fingerprint = None if saved is None else saved.fingerprint
+    return TokenizerFolder(
+        bpe, config.scale, config.min_token, max_token, actions, states, own.embodiments, fingerprint
+    )
 
 
-def _check_whole(path: Path, bpe: Bpe, config: ProcessorConfig, actions: Mapping[str, NormStats]) -> int | None:
-    """Notices what another program left out when it saved the folder again.
-
-    Returns:
-        The largest coefficient that has a code, which such a folder keeps; None if it is unknown.
-    """
+def _check_whole(path: Path, bpe: Bpe, config: ProcessorConfig, actions: Mapping[str, NormStats]) -> SavedAs | None:
+    """Notices what another program left out when it saved the folder again; gives what the folder held at first."""
     block = config.fasttok
     files = [path / TOKENIZER_CONFIG, path / SUBFOLDER / TOKENIZER_CONFIG]
     marks = [(saved, file) for file in files if (saved := saved_again.read(file)) is not None]
@@ -224,10 +226,9 @@ def _check_whole(path: Path, bpe: Bpe, config: ProcessorConfig, actions: Mapping
                 f"{path / 'norm_stats.json'} is missing, so actions would not be normalised: copy it from the folder that "
                 "fasttok saved"
             )
-        return block.max_token
-    if not marks and bpe.mode == "native":
+    elif not marks and bpe.mode == "native":
         saved_again.warn_of_unmarked(path, bool(actions))
-    return marks[0][0].max_token if marks else None
+    return marks[0][0] if marks else None
 
 
 def _vocabulary(path: Path) -> Bpe:

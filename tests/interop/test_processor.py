@@ -94,6 +94,7 @@ def test_folders_load_in_the_processor(
     # What it saves again is the same tokenizer here.
     again = ActionTokenizer.load(found.again)
     assert (again.min_token, again.max_token, again.scale) == (tok.min_token, tok.max_token, tok.scale)
+    assert again.fingerprint == tok.fingerprint
     assert lists(again.encode(CHUNKS)) == found.ids
     record_property(
         "checked", f"{which}, {mode} fit: {len(found.ids)} of 300 chunks token-equal, actions equal, saved again"
@@ -117,7 +118,9 @@ def test_statistics_that_it_drops_are_missed(
         ActionTokenizer.load(found.again)
     for file in ("processor_config.json", "norm_stats.json"):
         shutil.copy(tmp_path / "tok" / file, found.again)
-    assert lists(ActionTokenizer.load(found.again).encode(raw)) == found.ids
+    cured = ActionTokenizer.load(found.again)
+    assert lists(cured.encode(raw)) == found.ids
+    assert cured.fingerprint == tok.fingerprint
     record_property(
         "checked",
         f"{which}: a folder saved again, without its statistics, is refused; the message's cure works",
