@@ -95,7 +95,11 @@ def libero(folder: Path, problem_info: bool = True) -> Path:
         (folder / suite).mkdir(parents=True, exist_ok=True)
         with h5py.File(folder / suite / f"{name}_demo.hdf5", "w") as file:
             data = file.create_group("data")
-            kwargs = {"robots": ["Panda"], "control_freq": 20, "camera_names": ["robot0_eye_in_hand", "agentview"]}
+            kwargs = {
+                "robots": ["Panda"],
+                "control_freq": 20,
+                "controller_configs": {"type": "OSC_POSE", "control_delta": True},
+            }
             data.attrs["env_args"] = json.dumps({"type": 1, "env_name": "Libero", "env_kwargs": kwargs})
             data.attrs["macros_image_convention"] = "opengl"
             if problem_info:
@@ -104,7 +108,7 @@ def libero(folder: Path, problem_info: bool = True) -> Path:
             for number, (actions, pictures) in enumerate(zip(ACTIONS, PICTURES, strict=True)):
                 demo = data.create_group(f"demo_{number}")
                 demo.attrs["num_samples"] = len(actions)
-                demo["actions"], demo["dones"] = actions, np.arange(len(actions)) == len(actions) - 1
+                demo["actions"], demo["dones"] = np.tanh(actions), np.arange(len(actions)) == len(actions) - 1
                 demo["obs/ee_states"], demo["obs/gripper_states"] = actions[:, :6], actions[:, 5:]
                 demo["obs/agentview_rgb"], demo["obs/eye_in_hand_rgb"] = pictures, pictures[::-1]
             data.attrs["num_demos"] = len(ACTIONS)

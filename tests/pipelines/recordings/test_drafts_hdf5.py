@@ -53,7 +53,7 @@ def test_the_meaning_of_an_action_is_measured(tmp_path: Path, delta: bool) -> No
 
 LAYOUTS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "robosuite": (lambda root: made.robosuite(root / "demo.hdf5"), ("control_hz", "action")),
-    "libero": (lambda root: made.libero(root / "libero"), ("action",)),
+    "libero": (lambda root: made.libero(root / "libero"), ()),
     "aloha": (lambda root: made.aloha(root / "aloha", compress=False), ("control_hz",)),
     "aloha_jpeg": (lambda root: made.aloha(root / "aloha", compress=True), ("control_hz",)),
     "maniskill": (lambda root: made.maniskill(root / "trajectory.h5"), ("action",)),

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -106,3 +107,21 @@ def test_keys_of_hdf5_are_checked(line: str, says: str) -> None:
         parse_entry(f"{base}{line}\n".replace("format: hdf5", "format: lerobot"), "entry")
     old = parse_entry(base, "entry")
     assert "hdf5" not in json_files.encode(old)
+
+
+def test_layouts_of_projects_become_an_index_of_their_draft(tmp_path: Path) -> None:
+    made.libero(tmp_path / "libero")
+    found = list(open_episodes(str(index(tmp_path / "libero", tmp_path / "A"))))
+    assert [e.length for e in found] == [*made.LENGTHS, *made.LENGTHS]
+    assert found[-1].metadata["language"] == "put the bowl on the plate!"
+    made.aloha(tmp_path / "aloha", compress=True)
+    found = list(open_episodes(str(index(tmp_path / "aloha", tmp_path / "B", control_hz=("aloha=50",)))))
+    assert [e.length for e in found] == [*made.LENGTHS]
+    assert found[0].metadata["control_hz"] == 50
+
+
+def test_an_index_of_files_in_a_store(tmp_path: Path) -> None:
+    made.libero(tmp_path / "libero")
+    fsspec.filesystem("memory").put(str(tmp_path / "libero"), "/chain/libero", recursive=True)
+    run_index(IndexConfig(("memory://chain/libero",), str(tmp_path / "INDEX")), [])
+    assert len(list(open_episodes(str(tmp_path / "INDEX")))) == 6
