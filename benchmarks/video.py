@@ -8,6 +8,7 @@ neither at timestamps nor at damage.
 """
 
 import io
+import os
 import statistics
 import sys
 import time
@@ -118,6 +119,7 @@ def main(config: VideoConfig) -> None:
         "PyAV and Pillow alone, one thread": lambda frames: alone(frames, 1),
         "check of the header alone, as `index` does": checked,
     }
+    load = os.getloadavg()[0]
     rates: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     sizes: dict[str, int] = {}
     frames = sum(map(len, found))
@@ -130,7 +132,10 @@ def main(config: VideoConfig) -> None:
         raise InputError(f"the JPEGs differ: {sizes}")
     rows = [line(way, rates[way], rates[RIVAL] if sizes[way] else []) for way in ways]
     first = read_header(found[0].url, "")
-    heading = f"{len(found)} episodes, {frames:,} frames of {first.width} x {first.height}, medians of {config.repeats}"
+    heading = (
+        f"{len(found)} episodes, {frames:,} frames of {first.width} x {first.height}, medians of {config.repeats}; "
+        f"{load:.0f} other programs wanted the {os.cpu_count()} cores when it began"
+    )
     table("video to JPEG", list(rows[0]), [list(row.values()) for row in rows])
     command = f"python -m benchmarks.video VIDEOS --repeats {config.repeats}"
     about.write(config.out, "video", "Frames of videos", command, {heading: rows})
