@@ -43,6 +43,12 @@ class Info:
                 f"{tok.mode}, {tok.vocab_size} ids, scale {tok.scale:g}, coefficients {tok.min_token}..{tok.max_token}, "
                 f"embodiments: {', '.join(tok.embodiments) or 'none'}, fingerprint {tok.fingerprint}"
             )
+            for name, what in tok.embodiments.items():
+                if what.relative:
+                    pairs = " ".join(f"{d}={c}" for d, c in zip(what.relative, what.state_columns, strict=True))
+                    values[f"{folder}: {name}"] = f"relative to {what.state_key or 'proprio'}, action=state: {pairs}"
+                if name in tok.stats and tok.stats[name].clip:
+                    values[f"{folder}: {name} clips"] = "values outside the range that maps to [-1, 1]"
         if warning := foreign_package():
             log(f"warning: {warning}")
         if self.json:

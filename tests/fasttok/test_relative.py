@@ -194,6 +194,8 @@ def test_some_dims(
     (what,) = ActionTokenizer.load(tmp_path / "T").embodiments.values()
     assert (what.relative, what.state_columns, what.state_key) == ((1, 2), (0, 1), "qpos")
     assert call("eval", str(tmp_path / "T"), data) == 0  # it knows its state
+    assert call("info", str(tmp_path / "T")) == 0
+    assert "relative to qpos, action=state: 1=0 2=1" in capsys.readouterr().out
 
 
 def test_an_index(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
