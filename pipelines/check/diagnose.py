@@ -1,6 +1,9 @@
 """All checks of one dataset, in order."""
 
+import warnings
 from dataclasses import dataclass
+
+import numpy as np
 
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
@@ -70,21 +73,25 @@ def diagnose(
     if entry is not None and entry.kind != "robot":
         raise InputError(f"{path} holds {entry.kind} records by its entry; check is for recordings of robots")
     sample, rejects = read_sample(dataset, entry, list(chosen), most, cameras)
-    meanings = measured(sample)
-    findings = [
-        *check_rejects(rejects),
-        *check_declared(dataset),
-        *_lacking(sample, entry, dataset),
-        *check_timing(sample),
-        *check_actions(sample, meanings),
-        *check_grippers(sample),
-        *check_dims(sample),
-        *check_outliers(sample),
-        *check_idle(sample, meanings),
-        *check_languages(sample),
-        *(check_cameras(sample, entry, dataset.cameras_known) if cameras else ()),
-        *check_repeats(sample),
-    ]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # numbers that are none are a finding; the rest is looked at too
+        meanings = measured(sample)
+        findings = [
+            *check_rejects(rejects),
+            *check_declared(dataset),
+            *_lacking(sample, entry, dataset),
+            *check_timing(sample),
+            *check_actions(sample, meanings),
+            *check_grippers(sample),
+            *check_dims(sample),
+            *check_outliers(sample),
+            *check_idle(sample, meanings),
+            *check_languages(sample),
+            *(check_cameras(sample, entry, dataset.cameras_known) if cameras else ()),
+            *check_repeats(sample),
+        ]
     read, rejected = sum(rejects.read.values()), sum(rejects.counts.values())
     return Diagnosis(dataset, entry, sample, meanings, ordered(findings), read, rejected)
 
