@@ -16,7 +16,7 @@ from pipelines.check.dim_ranges import check_dims
 from pipelines.check.gripper_findings import check_grippers
 from pipelines.check.idle_steps import check_idle
 from pipelines.check.language_findings import check_languages
-from pipelines.check.open_dataset import OpenedDataset, open_dataset
+from pipelines.check.open_dataset import OpenedDataset, by_entry, open_dataset
 from pipelines.check.outlier_steps import check_outliers
 from pipelines.check.read_sample import read_sample
 from pipelines.check.repeated_episodes import check_repeats
@@ -65,13 +65,14 @@ def diagnose(
         InputError: nothing there, no such split, or an entry that is wrong.
     """
     dataset = open_dataset(path)
+    entry = _entry(dataset, entries)
+    if entry is not None and entry.kind != "robot":
+        raise InputError(f"{path} holds {entry.kind} records by its entry; check is for recordings of robots")
+    dataset = by_entry(dataset, entry)
     chosen = splits or _wanted(dataset)
     unknown = [split for split in chosen if split not in dataset.splits]
     if unknown:
         raise InputError(f"{path} has no split {unknown[0]!r}; there are {', '.join(dataset.splits)}")
-    entry = _entry(dataset, entries)
-    if entry is not None and entry.kind != "robot":
-        raise InputError(f"{path} holds {entry.kind} records by its entry; check is for recordings of robots")
     sample, rejects = read_sample(dataset, entry, list(chosen), most, cameras)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter(

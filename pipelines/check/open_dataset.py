@@ -1,19 +1,18 @@
 """A dataset in whatever format, opened for the doctor: its name, splits, and a way to read some episodes of each."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fasttok.common import stores
 from fasttok.episodes import BadRecord, Episode, Where, arrays, hdf5, lerobot_info, open_episodes, rlds, tfrecord
-from fasttok.episodes.hdf5_file import FAULTS, opened
-from fasttok.episodes.hdf5_layout import TRAIN, contents, folder_split
+from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.check.spread import spread
+from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
 from pipelines.recordings.lerobot import LerobotRecordings
-from pipelines.recordings.recordings import Recordings
-
-MOST_OPENED = 500  # HDF5 files whose splits are looked up
+from pipelines.recordings.recordings import Part, Recordings
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class OpenedDataset:
         splits: their names.
         files: split -> RLDS files, which are read one by one.
         directory: the RLDS directory, None for other formats.
-        recordings: a LeRobot folder with its cameras, None for other formats.
+        recordings: a LeRobot folder or HDF5 with its cameras, None for other formats.
+        parts: split -> parts of the recordings.
     """
 
     path: str
@@ -37,11 +37,12 @@ class OpenedDataset:
     files: dict[str, list[str]] = field(default_factory=dict)
     directory: rlds.RldsDirectory | None = None
     recordings: Recordings | None = None
+    parts: dict[str, list[Part]] = field(default_factory=dict)
 
     @property
     def cameras_known(self) -> bool:
         """Whether episodes come with all cameras that the dataset has."""
-        return self.directory is not None or self.recordings is not None or self.form == "HDF5"
+        return self.directory is not None or self.recordings is not None
 
     @property
     def pictures_inside(self) -> bool:
@@ -52,12 +53,15 @@ class OpenedDataset:
         """Number of episodes that are declared, None if nothing says it."""
         if self.directory is not None:
             return sum(self.directory.declared.get(file, 0) for file in self.files[split])
+        if self.recordings is not None:
+            parts = self.parts.get(split, [])
+            return None if any(part.stop is None for part in parts) else sum(p.stop - p.start for p in parts if p.stop)
         return open_episodes(self.path, split).count
 
     def read(self, split: str, limit: int | None = None) -> Iterator[Episode | BadRecord]:
         """Episodes of a split; if there is a limit, about so many, spread over the files."""
         if self.recordings is not None:
-            for part in self.recordings.parts().get(split, []):
+            for part in self.parts.get(split, []):
                 yield from self.recordings.read(part, True)
             return
         if self.directory is None:
@@ -81,6 +85,8 @@ def open_dataset(path: str) -> OpenedDataset:
         InputError: nothing there, or no format that is known.
     """
     path = str(path).rstrip("/")
+    if not stores.kind_at(*stores.fresh(path)):
+        open_episodes(path)  # says that nothing is there
     path = _version_folder(path)
     if rlds.is_rlds(path):
         directory = rlds.open_directory(path)
@@ -88,14 +94,30 @@ def open_dataset(path: str) -> OpenedDataset:
     if lerobot_info.is_lerobot(path):
         recordings = LerobotRecordings(path)
         version = recordings.folder.info.codebase_version
-        splits = tuple(recordings.parts()) or ("train",)
-        return OpenedDataset(path, recordings.name, f"LeRobot {version}", splits, recordings=recordings)
+        return _of_recordings(path, f"LeRobot {version}", recordings)
+    tables = any(arrays.files(path, suffix) for suffix in (".npz", ".npy", ".parquet"))
+    if is_hdf5(path) and (not tables or hdf5.lies_in(path, hdf5.files_below(path))):
+        name = re.sub(r"\.(hdf5|h5)$", "", _last(path))
+        return _of_recordings(path, "HDF5", HdfRecordings(path, name))
     episodes = open_episodes(path)  # says what it expects if it is nothing of all that
-    files = hdf5.files_below(path)
-    if files and (hdf5.lies_in(path, files) or not any(arrays.files(path, suffix) for suffix in (".npz", ".parquet"))):
-        return OpenedDataset(path, episodes.name, "HDF5", _hdf5_splits(path, files))
     kind = "npz" if arrays.files(path, ".npz") else "parquet" if arrays.files(path, ".parquet") else "INDEX"
     return OpenedDataset(path, episodes.name, kind, ("train",))
+
+
+def by_entry(dataset: OpenedDataset, entry: DatasetEntry | None) -> OpenedDataset:
+    """The dataset as its entry says that it is to be read: HDF5 whose episodes lie where only an entry knows.
+
+    Raises:
+        InputError: nothing is there, or a split that the entry names has no files.
+    """
+    if entry is None or dataset.form != "HDF5" or (entry.hdf5 is None and not entry.splits):
+        return dataset
+    return _of_recordings(dataset.path, "HDF5", HdfRecordings(dataset.path, dataset.name, entry.hdf5, entry.splits))
+
+
+def _of_recordings(path: str, form: str, recordings: Recordings) -> OpenedDataset:
+    parts = recordings.parts()
+    return OpenedDataset(path, recordings.name, form, tuple(parts) or ("train",), recordings=recordings, parts=parts)
 
 
 def _lost(file: str, declared: int) -> Iterator[BadRecord]:
@@ -127,19 +149,3 @@ def _version_folder(path: str) -> str:
             f"{path} has several versions: {', '.join(sorted(inner))}; give one, such as {path}/{inner[0]}"
         )
     return f"{path}/{inner[0]}" if inner else path
-
-
-def _hdf5_splits(path: str, files: list[str]) -> tuple[str, ...]:
-    """The splits that folders, masks and robosuite's attributes name."""
-    found: dict[str, None] = {}
-    for file in files[:MOST_OPENED]:
-        own = folder_split(path, file)
-        if own is not None:
-            found[own] = None
-            continue
-        try:
-            with opened(file) as node:
-                found |= dict.fromkeys(contents(node, file).splits)
-        except FAULTS:
-            continue  # the reader counts it as a reject
-    return tuple(found) if TRAIN in found else (TRAIN, *found)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fasttok.errors import InputError
 from pipelines.check.check_page import check_page_of
 from pipelines.check.diagnose import diagnose
 from tests.pipelines.check.planted import films, hdf5, lerobot, made
 
-ODD = {
+ODD: dict[str, dict[str, NDArray]] = {
     "one step": {"action": np.zeros((1, 3)), "state": np.zeros((1, 3))},
     "two steps": {"action": np.ones((2, 3)), "state": np.zeros((2, 3))},
     "nan": {"action": np.full((50, 3), np.nan), "state": np.zeros((50, 3))},
