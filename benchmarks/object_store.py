@@ -4,8 +4,8 @@ The store is in memory, and 50 ms away for the driver (`counting_store.py`); for
 measured here. All source files are the same few kilobytes, so 20,000 of them are made in seconds.
 """
 
-import contextlib
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -52,10 +52,6 @@ class StoreConfig:
     """What to call this version."""
     out: Path = Path("benchmarks/results")
     """Folder of the results."""
-
-
-class DriverDiedError(Exception):
-    """In place of a kill after the last job."""
 
 
 def fill(files: int) -> None:
@@ -112,8 +108,8 @@ def fill(files: int) -> None:
 class Watch:
     """Seconds and requests of the driver before and after the workers, and requests of the workers."""
 
-    def __init__(self, latency: float, die: bool = False) -> None:
-        self.latency, self.die = latency, die
+    def __init__(self, latency: float, workers: bool = True, keep: Path | None = None) -> None:
+        self.latency, self.workers, self.keep = latency, workers, keep
         self.seconds: dict[str, float] = {}
         self.requests: dict[str, Counter[str]] = {}
 
@@ -126,13 +122,14 @@ class Watch:
         def workers(*arguments: Any, **more: Any) -> None:
             self._lap("before")
             CountingStore.latency = 0.0
-            run_stage(*arguments, **more)
+            if self.workers:
+                run_stage(*arguments, **more)
+            if self.keep:
+                self.keep.write_bytes(pickle.dumps(CountingStore.objects))
             self._lap("workers")
             CountingStore.latency = self.latency
-            if self.die:
-                raise DriverDiedError
 
-        with patch("pipelines.index.run.run_stage", workers), contextlib.suppress(DriverDiedError):
+        with patch("pipelines.index.run.run_stage", workers):
             self._began = time.perf_counter()
             CountingStore.requests.clear()
             CountingStore.latency = self.latency
@@ -147,11 +144,18 @@ class Watch:
         self._began = time.perf_counter()
 
 
-def resumed(files: int, latency: float) -> dict[str, Any]:
-    """The driver of a run that finds all source files finished."""
+def prepare(files: int, path: str) -> dict[str, Any]:
+    """Leaves the store as it is when the workers of a run are done."""
     fill(files)
-    Watch(0.0, die=True).index()
-    watch = Watch(latency)
+    Watch(0.0, keep=Path(path)).index()
+    return {}
+
+
+def resumed(files: int, latency: float, path: str) -> dict[str, Any]:
+    """The driver, and nothing else, of a run that finds all source files finished."""
+    CountingStore.objects.update(pickle.loads(Path(path).read_bytes()))
+    held = sum(map(len, {id(value): value for value in CountingStore.objects.values()}.values())) / 1e6
+    watch = Watch(latency, workers=False)
     watch.index()
     seconds, requests = watch.seconds, watch.requests
     return {
@@ -161,7 +165,8 @@ def resumed(files: int, latency: float) -> dict[str, Any]:
         "both, s": round(seconds["before"] + seconds["after"], 1),
         "requests before": said(requests["before"]),
         "requests after": said(requests["after"]),
-        "peak MB, store included": round(peak()),
+        "peak MB": round(peak()),
+        "of it the store": round(held),
     }
 
 
@@ -211,11 +216,14 @@ def main(config: StoreConfig) -> None:
     rows: dict[str, list[dict[str, Any]]] = {driver: [], job: []}
     if config.before:
         rows = {title: list(found) for title, found in json.loads(config.before.read_text())["tables"].items()}
-    rows[driver].append({"version": config.label, **apart("resumed", str(config.files), str(config.latency))})
+    with tempfile.TemporaryDirectory() as folder:
+        apart("prepare", str(config.files), f"{folder}/store")
+        found = apart("resumed", str(config.files), str(config.latency), f"{folder}/store")
+    rows[driver].append({"version": config.label, **found})
     log(f"driver: {rows[driver][-1]}")
     rows[job].append({"version": config.label, **apart("whole", str(config.whole))})
-    for title, found in rows.items():
-        table(f"\n{title}", list(found[0]), [list(row.values()) for row in found])
+    for title, lines in rows.items():
+        table(f"\n{title}", list(lines[0]), [list(row.values()) for row in lines])
     command = (
         f"python -m benchmarks.object_store --files {config.files} --whole {config.whole} --latency {config.latency}"
     )
@@ -224,9 +232,12 @@ def main(config: StoreConfig) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--part"]:
-        if sys.argv[2] == "whole":
-            print(json.dumps(whole(int(sys.argv[3]))))
+        part, files, *more = sys.argv[2:]
+        if part == "whole":
+            print(json.dumps(whole(int(files))))
+        elif part == "prepare":
+            print(json.dumps(prepare(int(files), more[0])))
         else:
-            print(json.dumps(resumed(int(sys.argv[3]), float(sys.argv[4]))))
+            print(json.dumps(resumed(int(files), float(more[0]), more[1])))
     else:
         sys.exit(run(lambda: main(tyro.cli(StoreConfig))))

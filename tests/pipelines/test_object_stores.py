@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -92,12 +93,9 @@ def contents(folder: str, data: str, work: str) -> dict[str, object]:
             with fs.open(file, "rb") as stream:
                 rows = pq.read_table(stream).to_pylist()
             found[name] = [{**row, "file": row["file"].removeprefix(data)} for row in rows]
-        elif name == "sources.parquet":
-            with fs.open(file, "rb") as stream:
-                table = pq.read_table(stream).select(["dataset", "split", "file", "size"])
+        elif name == "sources.arrow":
+            table = pa.ipc.open_file(held).read_all().select(["dataset", "split", "file", "size"])
             found[name] = [{**row, "file": row["file"].removeprefix(data)} for row in table.to_pylist()]
-        elif name.endswith(".summary.json"):
-            found[name] = {k: v for k, v in json.loads(held).items() if k not in ("stamp", "contents")}
         elif name.endswith((".json", ".md")):
             found[name] = held.decode().replace(data, "DATA").replace(work, "WORK")
         else:
