@@ -310,6 +310,10 @@ def check_output(
         place = _allowed(out, kind, overwrite, resume, how, other)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}; choose {other}") from None
+    except RuntimeError as error:
+        if "loop" not in str(error):
+            raise
+        raise InputError(f"{out} cannot be written: a link in it leads to itself; choose {other}") from None
     if isinstance(place.fs, LocalFileSystem):
         check_writable(Path(place.path), str(out), other)
     if place.replaces:
