@@ -12,7 +12,7 @@ from fasttok.episodes.frames import BadFrame, Frame
 from pipelines.common.decode_ahead import ahead
 from pipelines.common.files import file_version
 from pipelines.recordings.video_decoder import Needed, Picture, pictures
-from pipelines.recordings.video_file import UnreadableVideoError
+from pipelines.recordings.video_file import UnreadableVideoError, pyav
 from pipelines.recordings.video_header import VideoHeader, read_header
 from pipelines.recordings.video_pixels import rgb
 
@@ -95,11 +95,9 @@ class VideoFrames:
         return ""
 
     def _read(self) -> Generator[Frame, None, None]:
-        from av.video.reformatter import VideoReformatter
-
         if not len(self.times):
             return
-        reformatter = VideoReformatter()
+        reformatter = pyav().video.reformatter.VideoReformatter()
         known: tuple[Picture | None, Frame] = (None, b"")
         near = CLOSE * self.tolerance
         with closing(_Around(self.url, self._header().keys, float(self.times[0]), near)) as around:

@@ -7,6 +7,7 @@ not when they are shown: with B-frames, and with H.264 at all, FFmpeg guesses ti
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fasttok.common.lfs_pointer import POINTER, is_pointer
@@ -25,6 +26,15 @@ class UnreadableVideoError(ValueError):
     """What is wrong with a video file; the words follow the file's name."""
 
 
+def pyav() -> ModuleType:
+    """PyAV.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    return require("av", "pipelines", "reading video")
+
+
 @contextmanager
 def open_video(url: str, block: int) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     """A container and its only video stream.
@@ -37,7 +47,7 @@ def open_video(url: str, block: int) -> Iterator[tuple["InputContainer", "VideoS
         UnreadableVideoError: there is no such file, or it is not a video that can be read.
         InputError: PyAV is not installed.
     """
-    av = require("av", "pipelines", "reading video")
+    av = pyav()
     fs, path = filesystem(url)
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     with ExitStack() as stack:
@@ -72,7 +82,7 @@ def lag(stream: "VideoStream") -> float:
 
 def _stream(container: "InputContainer") -> "VideoStream":
     """The only video stream, pictures of a cover left aside."""
-    av = require("av", "pipelines", "reading video")
+    av = pyav()
     cover = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if len(streams) != 1:

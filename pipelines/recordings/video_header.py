@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.images import MAX_PIXELS
 from pipelines.common.files import filesystem
-from pipelines.recordings.video_file import UnreadableVideoError, depth, lag, open_video, reason
+from pipelines.recordings.video_file import UnreadableVideoError, depth, lag, open_video, pyav, reason
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -55,15 +55,14 @@ def read_header(url: str, version: str) -> VideoHeader:
         version: from `file_version`: another one means that the file changed, and is read again.
     """
     del version  # part of the key
-    from av.error import FFmpegError
-
+    failed = pyav().error.FFmpegError
     try:
         with open_video(url, BLOCK) as (container, stream):
             fs, path = filesystem(url)
             return _header(container, stream, int(fs.size(path)))
     except UnreadableVideoError as error:
         return VideoHeader(problem=str(error))
-    except FFmpegError as error:
+    except failed as error:
         return VideoHeader(problem=f"cannot be read: {reason(error)}")
 
 

@@ -1,6 +1,7 @@
 """Frames of videos by their timestamps: each step gets the frame that was recorded at its time, whatever codec and container."""
 
 import struct
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from fasttok.episodes.frames import BadFrame
-from pipelines.recordings import video, video_decoder
+from fasttok.errors import InputError
+from pipelines.recordings import video, video_decoder, video_header
 from pipelines.recordings.video_decoder import Picture
 from tests.pipelines.recordings.made_videos import CODECS, FPS, STEADY, drawn, frames_of, numbers, write_video
 
@@ -188,6 +190,28 @@ def test_only_a_few_frames_are_in_memory(tmp_path: Path, monkeypatch: pytest.Mon
     for frame in frames_of(path, np.arange(300) / FPS).read():
         assert not isinstance(frame, BadFrame)
     assert 2 <= most <= 8
+
+
+def test_names_with_signs_that_ffmpeg_or_fsspec_could_take_for_theirs(tmp_path: Path) -> None:
+    for name in ("a::b #?*[x] %03d.mp4", "concat:a|b.mp4", "http:x.mp4", "a?b=c&d.mp4", "déjà vu.mp4"):
+        path = write_video(tmp_path / "a.mp4", STEADY[:5]).rename(tmp_path / name)
+        sound(path, STEADY[:5])
+
+
+def test_without_pyav_the_line_that_brings_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mp4", STEADY[:5])
+    for name in [name for name in sys.modules if name == "av" or name.startswith("av.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "path_importer_cache", {})
+    video_header.read_header.cache_clear()
+    frames = frames_of(path, STEADY[:5])
+    for reading in (frames.check, lambda: list(frames.read())):
+        with pytest.raises(
+            InputError,
+            match=r"needs the package 'av', which is not installed; run: pip install 'fasttok-vla\[pipelines\]'",
+        ):
+            reading()
 
 
 def test_an_iterator_that_is_left_closes_the_file(tmp_path: Path) -> None:
