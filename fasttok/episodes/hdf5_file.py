@@ -207,6 +207,11 @@ def _inside(dataset: Node, hops: int) -> tuple[Node | None, str]:
             None,
             f"stored in another file ({dataset.external[0][0]}), which is not read; copy the data into this file",
         )
+    chunks = dataset.chunks
+    if chunks is not None and (
+        len(chunks) != dataset.ndim or min(chunks) < 1
+    ):  # the library would look for them for ever
+        return None, f"damaged: its shape is {dataset.shape}, that of its chunks {chunks}"
     for source in dataset.virtual_sources() if dataset.is_virtual else ():
         if source.file_name != ".":
             return (

@@ -22,6 +22,10 @@ class Seekable(Protocol):
         """The next bytes."""
         ...
 
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fills a buffer with the next bytes, or a part of it."""
+        ...
+
 
 class CheckedStream:
     """What h5py reads a file through."""
@@ -47,11 +51,14 @@ class CheckedStream:
         Raises:
             OSError: the bytes are a heap that does not end.
         """
-        data = self._stream.read(len(buffer)).ljust(len(buffer), b"\0")
-        if data.startswith(HEAP) and not _ends(data):
+        filled = 0
+        while filled < len(buffer) and (count := self._stream.readinto(buffer[filled:])):
+            filled += count
+        if filled < len(buffer):
+            buffer[filled:] = bytes(len(buffer) - filled)
+        if bytes(buffer[: len(HEAP)]) == HEAP and not _ends(bytes(buffer)):
             raise OSError("a heap of texts is damaged: an object in it has no size")
-        buffer[:] = data
-        return len(data)
+        return len(buffer)
 
 
 def _ends(heap: bytes) -> bool:

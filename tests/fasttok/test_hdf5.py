@@ -332,3 +332,20 @@ def test_several_action_keys_stand_side_by_side(tmp_path: Path) -> None:
     out = tmp_path / "TOKENIZER"
     Fit((str(tmp_path),), out, horizon=5, action_key=keys).run()
     assert next(iter(ActionTokenizer.load(out).embodiments.values())).action_dim == 8
+
+
+def test_chunks_of_another_rank_are_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data/demo_0/actions"] = np.zeros((3, 2))
+        file["data/demo_0/obs/q"] = np.zeros((3, 2))
+        file.create_dataset("data/demo_0/obs/cam", (3, 811), np.uint8, chunks=(1, 811))
+    data = (tmp_path / "a.h5").read_bytes()
+    sound = b"\x03\x02\x03"  # a layout message: version 3, chunked, two axes and the size of a value
+    places = [
+        i for i in range(len(data)) if data[i : i + 3] == sound and data[i + 15 : i + 19] == (811).to_bytes(4, "little")
+    ]
+    assert len(places) == 1
+    (tmp_path / "a.h5").write_bytes(data[: places[0] + 2] + b"\x02" + data[places[0] + 3 :])
+    (episode,) = opened(tmp_path / "a.h5")[0]
+    assert "that of its chunks" in episode.frames["obs/cam"].check()
