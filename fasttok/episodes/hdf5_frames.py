@@ -13,7 +13,9 @@ from fasttok.episodes.hdf5_file import FAULTS, Node, at_path, brief, is_ragged, 
 PIECE = 16 << 20  # bytes of pixels that are read at once
 WHOLE_CHUNK = 256 << 20  # of a larger chunk a part is read at once
 USUAL_SHARE = 10  # pixels take so many times the bytes of a good JPEG
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+JPEG, RIFF = b"\xff\xd8\xff", b"RIFF"
+MAGIC = (JPEG, b"\x89PNG", RIFF)
+JPEG_END, AFTER_END = b"\xff\xd9", 1024  # bytes that cameras may write behind it
 SHORTEST = 32  # bytes of an encoded image, at least
 Stored = Literal["pixels", "planes", "encoded", "fault"]
 
@@ -90,20 +92,25 @@ class HdfFrames:
 
     def _encoded(self, row: Any, step: int) -> Frame:
         data = unpadded(row)
-        return data or BadFrame(f"{self.file}: {self.name}, step {step}: the row is empty")
+        fault = "" if data else "the row is empty"
+        if data and not data.startswith(MAGIC):
+            fault = "the row is no JPEG, PNG or WebP"
+        elif data.startswith(JPEG) and JPEG_END not in data[-AFTER_END:]:
+            fault = "the JPEG is cut off"
+        return BadFrame(f"{self.file}: {self.name}, step {step}: {fault}") if fault else data
 
 
 def unpadded(row: Any) -> bytes:
-    r"""The encoded image of a row, without the zeros that fill it up; images of these formats do not end in zeros that count.
+    r"""The encoded image of a row, without the zeros that fill it up; JPEG and PNG do not end in zeros.
 
     >>> unpadded(np.array([255, 216, 255, 217, 0, 0], np.uint8))
     b'\xff\xd8\xff\xd9'
     """
     data = row if isinstance(row, bytes) else np.asarray(row).tobytes()
-    end = data.rstrip(b"\0")
-    if data.startswith(b"\xff\xd8"):
-        return end
-    return data[: min(len(data), len(end) + 4)] if end else b""  # a PNG or WebP may end in a zero of its own
+    if data.startswith(RIFF):  # WebP, which says its length and may end in a zero
+        length = 8 + int.from_bytes(data[4:8], "little")
+        return data[: length + length % 2]
+    return data.rstrip(b"\0")
 
 
 def _rows_at_once(dataset: Node, row_bytes: int, first: int) -> int:

@@ -1,5 +1,6 @@
 """HDF5 of every layout gives the episodes that were written into it, with what the file says of them; nothing is followed out."""
 
+import io
 import json
 import subprocess
 import sys
@@ -349,3 +350,26 @@ def test_chunks_of_another_rank_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(data[: places[0] + 2] + b"\x02" + data[places[0] + 3 :])
     (episode,) = opened(tmp_path / "a.h5")[0]
     assert "that of its chunks" in episode.frames["obs/cam"].check()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_rows_of_encoded_images_are_checked_one_by_one(tmp_path: Path, form: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    encoded = []
+    for picture in made.PICTURES[2]:
+        stream = io.BytesIO()
+        image.fromarray(picture).save(stream, form)
+        encoded.append(stream.getvalue())
+    width = max(map(len, encoded)) + 50
+    rows = np.stack([np.frombuffer(data.ljust(width, b"\0"), np.uint8) for data in encoded])
+    rows[3] = 0
+    rows[5, :4] = 7
+    if form == "JPEG":
+        rows[7, 300:] = 0
+    path = write(
+        tmp_path / "a.h5", action=np.zeros((12, 2)), observations__images__cam=rows, compress_len=np.zeros((1, 12))
+    )
+    frames = list(opened(path)[0][0].frames["observations/images/cam"].read())
+    bad = {3: "the row is empty", 5: "no JPEG, PNG or WebP"} | ({7: "is cut off"} if form == "JPEG" else {})
+    for step, frame in enumerate(frames):
+        assert bad[step] in str(frame) if step in bad else frame == encoded[step]
