@@ -11,7 +11,7 @@ from fasttok.episodes import BadEpisodeError, BadRecord, Episode, episode_of
 from fasttok.errors import InputError
 
 PROPRIO = "proprio"  # what readers call the state if they know which feature it is
-FIRST_STEP = ("state", "reference")  # what files of chunks call the state at the first step
+FIRST_STEP = ("state", "observation.state", "reference")  # what files of chunks call the state at the first step
 SKIP = "; repair the episode, or leave such episodes out and have them counted: --skip-bad"
 
 

@@ -20,7 +20,7 @@ from fasttok.actions.embodiment import Embodiment
 from fasttok.errors import InputError
 from fasttok.storage.streams import NpzArray, NpzFile, kind_of, read_column
 
-REFERENCE, STATE, PROPRIO = "reference", "state", "proprio"
+REFERENCE, STATE, PROPRIO, LEROBOT = "reference", "state", "proprio", "observation.state"
 
 
 @contextmanager
@@ -48,7 +48,7 @@ class StateColumn:
         Args:
             path: .npz, .parquet or .jsonl.
             what: the embodiment whose relative dims need it.
-            state_key: the column, "" for `reference`, `state`, or what the embodiment calls its state.
+            state_key: the column, "" for `reference`, `state`, what the embodiment calls its state, or `observation.state`.
             states: S, None if it is not known.
 
         Raises:
@@ -58,7 +58,7 @@ class StateColumn:
         self._row = 0
         self._npz = NpzFile(path) if kind_of(path) == "npz" else None
         try:
-            self.key = self._found([state_key] if state_key else [REFERENCE, STATE, what.state_key or PROPRIO])
+            self.key = self._found([state_key] if state_key else [REFERENCE, STATE, what.state_key or PROPRIO, LEROBOT])
         except InputError:
             self.__exit__(None, None, None)
             raise

@@ -100,7 +100,7 @@ def read(path: Path, name: str) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("kind", ["npz", "parquet", "jsonl"])
-@pytest.mark.parametrize("column", ["state", "reference", "qpos"])
+@pytest.mark.parametrize("column", ["state", "reference", "observation.state", "qpos"])
 def test_encode_then_decode(
     fitted: Path, motion: tuple[NDArray[np.float64], NDArray[np.float64]], tmp_path: Path, kind: str, column: str
 ) -> None:
