@@ -10,6 +10,7 @@ from fasttok.actions.representation import Representation
 from fasttok.common import json_files
 from fasttok.common.kinds import RecordKind
 from fasttok.common.names import relative_path
+from fasttok.common.stores import fresh
 from fasttok.errors import InputError
 from mixtures.spec import ImageEncoding, Resize
 from pipelines.common.files import join, read_json, write_json
@@ -224,6 +225,7 @@ class Manifest:
         """
         where = join(folder, NAME)
         what = "the manifest that `fasttok-pipelines build` writes last (finish an interrupted build with --resume)"
+        fresh(where)
         raw = read_json(where, what)
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if not isinstance(version, int) or version < FORMAT_VERSION:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fasttok import ActionTokenizer
+from fasttok.common.stores import fresh, kind_at
 from fasttok.storage.folder import SUBFOLDER
 from pipelines.common.files import filesystem, is_local, join
 
@@ -21,11 +22,11 @@ def load_tokenizer(folder: str) -> ActionTokenizer:
 
 def relative_files(folder: str) -> list[str]:
     """Paths, relative to it, of the files that a tokenizer folder holds itself and in its `bpe_tokenizer/`, sorted."""
-    fs, path = filesystem(folder)
+    fs, path = fresh(folder)
     found = []
     for prefix in ("", f"{SUBFOLDER}/"):
         inner = f"{path.rstrip('/')}/{prefix}".rstrip("/")
-        if fs.isdir(inner):
+        if kind_at(fs, inner) == "directory":
             files = (entry["name"] for entry in fs.ls(inner, detail=True) if entry["type"] == "file")
             found += [prefix + file.rsplit("/", 1)[-1] for file in files]
     return sorted(found)

@@ -5,6 +5,7 @@ leaves JSON's own characters alone, so places in the text are places in the file
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
@@ -21,6 +22,8 @@ BLOCK = 1 << 22
 MAX_ELEMENT = 1 << 24
 SPACE = " \t\r\n"
 BOM = "\xef\xbb\xbf"
+
+SIGNS = re.compile(r'["\\{}\[\]]')
 
 _decode = json.JSONDecoder().raw_decode
 
@@ -100,7 +103,7 @@ class JsonScanner:
         """(first byte, bytes, value, what is wrong with this value alone) of the next value.
 
         Raises:
-            BrokenJsonError: not JSON, or larger than `MAX_ELEMENT`.
+            BrokenJsonError: not JSON. A value larger than `MAX_ELEMENT` is passed over: it is None, and wrong alone.
         """
         self.peek()
         while True:
@@ -112,7 +115,8 @@ class JsonScanner:
                 self.fail("values too deep within each other")
             except ValueError as error:
                 if len(self._text) - self._at > MAX_ELEMENT:
-                    self.fail(f"a value of over {MAX_ELEMENT:,} bytes, or not JSON ({error})")
+                    start, length = self._pass_over(str(error))
+                    return start, length, None, _too_large(length) or f"not JSON ({error})"
                 if not self._more():
                     self.fail(f"not JSON ({error})")
         start, text, problem = self.place, self._text[self._at : end], ""
@@ -122,7 +126,30 @@ class JsonScanner:
             except UnicodeDecodeError as error:
                 problem = f"not UTF-8 ({error})"
         self._at = end
+        if _too_large(len(text)):
+            value, problem = None, _too_large(len(text))
         return start, len(text), value, problem
+
+    def _pass_over(self, error: str) -> tuple[int, int]:
+        """(first byte, bytes) of the next object, array or text, of which only a block is held at a time."""
+        start, depth, inside = self.place, 0, False
+        if self.peek() not in ("{", "[", '"'):
+            self.fail(f"not JSON ({error})")
+        while True:
+            found = SIGNS.search(self._text, self._at)
+            self._at = found.end() if found else len(self._text)
+            if (found is None or (found[0] == "\\" and self._at == len(self._text))) and not self._more():
+                raise BrokenJsonError(start, f"a value that does not end, or not JSON ({error})")
+            if found is None:
+                continue
+            if found[0] == "\\":
+                self._at += inside  # what is escaped
+            elif found[0] == '"':
+                inside = not inside
+            elif not inside:
+                depth += 1 if found[0] in "{[" else -1
+            if depth == 0 and not inside:
+                return start, self.place - start
 
     def fail(self, detail: str) -> NoReturn:
         """Says what is wrong here.
@@ -138,6 +165,10 @@ class JsonScanner:
         if block:
             self._base, self._text, self._at = self.place, self._text[self._at :] + block.decode("latin-1"), 0
         return bool(block)
+
+
+def _too_large(length: int) -> str:
+    return f"{length:,} bytes, more than {MAX_ELEMENT:,}" if length > MAX_ELEMENT else ""
 
 
 def walk(file: str) -> Iterator[JsonElement]:

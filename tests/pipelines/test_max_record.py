@@ -16,6 +16,7 @@ from pipelines.builder.run import run_build
 from pipelines.common.files import filesystem
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
+from pipelines.vlm import json_stream
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 from tests.pipelines.indexing import PLANAR, balanced, first_file, rejected
@@ -143,3 +144,36 @@ def test_an_image_file_that_is_too_large_is_not_read(
     with pytest.raises(RecordError, match="more than 1,000"):
         place.read("large.jpg")
     assert asked == ([1001] * 3 if remote else [None] * 2)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_an_element_of_an_array_that_is_too_large_costs_only_itself(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the file was lost."""
+    monkeypatch.setattr(json_stream, "BLOCK", block)
+    monkeypatch.setattr(json_stream, "MAX_ELEMENT", 100)
+    large: list[Any] = [
+        "x" * 99,
+        {"a": 'x"]}\\' * 50, "b": [[{}]] * 20},
+        [["]" * 7] * 30],
+        '\\\\"' * 60,
+        {"ü": "é\\" * 80},
+    ]
+    small: list[Any] = [{"a": 1}, {"b": '[{"\\'}, [], "", {}]
+    file = tmp_path / "a.json"
+    values = [value for pair in zip(large, small, strict=True) for value in pair]
+    for text in (json.dumps(values), json.dumps(values, ensure_ascii=False, indent=3), json.dumps({"rows": values})):
+        file.write_text(text)
+        found = list(json_stream.walk(str(file)))
+        assert [element.value for element in found] == [None if value in large else value for value in values]
+        assert [bool(element.problem) for element in found] == [value in large for value in values]
+        assert all("more than 100" in element.problem for element in found if element.problem)
+        data = file.read_bytes()
+        for element in found:
+            where = element.where
+            held = json.loads(data[where.offset : where.offset + where.length])
+            assert held == values[where.number]
+    file.write_text(json.dumps(values)[:-200])
+    with pytest.raises(json_stream.BrokenJsonError):
+        list(json_stream.walk(str(file)))
