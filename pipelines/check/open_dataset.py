@@ -14,6 +14,8 @@ from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
 from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.recordings import Part, Recordings
 
+MOST_READ = 20_000  # episodes of a split
+
 
 @dataclass(frozen=True)
 class OpenedDataset:
@@ -58,10 +60,18 @@ class OpenedDataset:
             return None if any(part.stop is None for part in parts) else sum(p.stop - p.start for p in parts if p.stop)
         return open_episodes(self.path, split).count
 
+    def _some_parts(self, split: str) -> list[Part]:
+        """The parts of a split; of a very large one, parts that are spread evenly and have about `MOST_READ` episodes."""
+        parts, total = self.parts.get(split, []), self.count(split)
+        if total is None or total <= MOST_READ:
+            return parts
+        chosen = spread(len(parts), max(1, len(parts) * MOST_READ // total))
+        return [parts[i] for i in chosen]
+
     def read(self, split: str, limit: int | None = None) -> Iterator[Episode | BadRecord]:
         """Episodes of a split; if there is a limit, about so many, spread over the files."""
         if self.recordings is not None:
-            for part in self.parts.get(split, []):
+            for part in self._some_parts(split):
                 yield from self.recordings.read(part, True)
             return
         if self.directory is None:

@@ -143,6 +143,28 @@ def test_a_glitch_decides_nothing() -> None:
         assert answer(actions, states) == (meaning, "strong")
 
 
+def test_robots_of_all_kinds() -> None:
+    """Never sure and wrong, and seldom without an answer, whatever a robot's frequency, lag, scale, noise and paths are."""
+    rng = np.random.default_rng(0)
+    told = 0
+    for seed in range(60):
+        kind = ("absolute", "delta")[seed % 2]
+        noise, episodes = 10 ** rng.uniform(-5, -2.3), int(rng.integers(3, 20))
+        if kind == "absolute":
+            actions, states = absolute(seed, episodes, 3, float(rng.uniform(0.15, 1)), noise)
+        else:
+            actions, states = delta(seed, episodes, 3, noise)
+        late = int(rng.integers(0, 3))
+        states = [np.concatenate([np.repeat(s[:1], late, axis=0), s[: len(s) - late]]) for s in states]
+        scale = float(10 ** rng.uniform(-2, 2))
+        hz = float(rng.choice([5, 10, 30, 50]))
+        found = action_meanings([a * scale for a in actions], states, hz)
+        natures = {("absolute" if dim.meaning == "absolute" else "delta") for dim in found if dim.strength == "strong"}
+        assert natures <= {kind}
+        told += bool(natures)
+    assert told >= 57
+
+
 REAL: dict[str, tuple[str, str, float, slice, Meaning]] = {
     "g1_bottle": ("lerobot/g1_bottle", "observation.state", 30, slice(None), "absolute"),
     "bridge": ("rlds/bridge_dataset/1.0.0", "observation/state", 5, slice(0, 6), "delta"),
