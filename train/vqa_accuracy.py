@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from fasttok.common.console import track
+from fasttok.common.names import relative_path
 from fasttok.errors import InputError
 from train.measurements import VqaResult
 from train.player import Player
@@ -28,18 +29,15 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
         raise InputError(
             f"{folder} has no dataset.yaml; expected a VQA dataset such as `fasttok-pipelines index` takes"
         )
-    entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))
-    if entry.get("kind") != "vqa" or "val" not in entry.get("splits", {}):
-        raise InputError(
-            f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {entry.get('splits')}"
-        )
-    lines = (folder / entry["splits"]["val"]).read_text(encoding="utf-8").splitlines()[:most]
-    items = [json.loads(line) for line in lines]
+    entry, items = _questions(folder, entry_file, most)
     right: list[int] = []
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
         asked = items[start : start + player.batch]
-        images = [(folder / entry["images"] / item[entry["image"]]).read_bytes() for item in asked]
+        images = [
+            (folder / relative_path(f"{entry['images']}/{item[entry['image']]}", str(entry_file))).read_bytes()
+            for item in asked
+        ]
         answers = player.answer([item[entry["prompt"]] for item in asked], images)
         for item, answer in zip(asked, answers, strict=True):
             right.append(int(answer == item[entry["target"]].strip()))
@@ -47,3 +45,31 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     common = sum(counts.most_common(1)[0][1] for counts in kinds.values())
     total = max(len(items), 1)
     return VqaResult(len(items), sum(right) / total, common / total, tuple(right))
+
+
+def _questions(folder: Path, entry_file: Path, most: int) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The entry of a dataset, and its first questions.
+
+    Raises:
+        InputError: the entry is not one of questions with a val split, or a line lacks what it names.
+    """
+    try:
+        entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))
+        splits = entry.get("splits") or {}
+        if entry.get("kind") != "vqa" or "val" not in splits:
+            raise InputError(f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {splits}")
+        file = folder / relative_path(splits["val"], str(entry_file))
+        keys = [entry[key] for key in ("image", "prompt", "target")]
+        relative_path(entry["images"], str(entry_file))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{entry_file} is not the entry of a VQA dataset: {error!r}") from None
+    items = []
+    for number, line in enumerate(file.read_bytes().splitlines()[:most], 1):
+        try:
+            item = json.loads(line)
+            if not all(isinstance(item[key], str) for key in keys):
+                raise TypeError(f"expected texts under {', '.join(keys)}")
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: line {number} is no question of {entry_file.name}: {error!r}") from None
+        items.append(item)
+    return entry, items
