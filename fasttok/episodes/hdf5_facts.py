@@ -192,8 +192,7 @@ def read_beside(path: str) -> ManiskillJson:
         shared = _facts(raw["env_info"] if isinstance(raw.get("env_info"), dict) else {})
         episodes = {int(row["episode_id"]): _facts(row) for row in raw["episodes"]}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        logger.warning(
-            "%s is not ManiSkill's list of episodes (%r); success and frequency are not known", beside, error
-        )
+        what = type(error).__name__ if isinstance(error, UnicodeError) else f"{type(error).__name__}: {error}"
+        logger.warning("%s is no list of episodes of ManiSkill (%s); success and frequency are not known", beside, what)
         return ManiskillJson()
     return ManiskillJson(shared, episodes)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 HEAP = b"GCOL"  # a collection of texts and ragged rows
 HEAP_HEADER, OBJECT_HEADER = 16, 16
+LARGEST_HEAP = 1 << 30
 
 
 class Seekable(Protocol):
@@ -56,9 +57,16 @@ class CheckedStream:
             filled += count
         if filled < len(buffer):
             buffer[filled:] = bytes(len(buffer) - filled)
-        if bytes(buffer[: len(HEAP)]) == HEAP and not _ends(bytes(buffer)):
-            raise OSError("a heap of texts is damaged: an object in it has no size")
+        if bytes(buffer[: len(HEAP)]) == HEAP and len(buffer) >= HEAP_HEADER:
+            self._check_heap(bytes(buffer))
         return len(buffer)
+
+    def _check_heap(self, heap: bytes) -> None:
+        """Refuses a heap whose objects do not lead from one to the next up to its end; the library may read it in two pieces."""
+        (size,) = struct.unpack_from("<Q", heap, 8)
+        more = self._stream.read(size - len(heap)) if len(heap) < size <= LARGEST_HEAP else b""
+        if size > LARGEST_HEAP or not _ends((heap + more)[:size]):
+            raise OSError("a heap of texts is damaged: its objects do not follow each other to its end")
 
 
 def _ends(heap: bytes) -> bool:
@@ -67,7 +75,7 @@ def _ends(heap: bytes) -> bool:
     while at + OBJECT_HEADER <= len(heap):
         index, size = struct.unpack_from("<H6xQ", heap, at)
         step = OBJECT_HEADER + (size + 7) // 8 * 8 if index else size
-        if step <= 0:
+        if step < OBJECT_HEADER or at + step > len(heap):
             return False
         at += step
     return True

@@ -299,7 +299,8 @@ def test_damaged_files_give_rejects_and_neither_crash_nor_hang(tmp_path: Path) -
     assert outcomes["rejects"] > 100
 
 
-def test_a_heap_of_texts_that_does_not_end_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 2**64 - 1, 2**40])
+def test_a_heap_of_texts_that_does_not_end_is_refused(tmp_path: Path, size: int) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["action"] = np.zeros((3, 2))
@@ -309,7 +310,7 @@ def test_a_heap_of_texts_that_does_not_end_is_refused(tmp_path: Path) -> None:
     at = data.index(b"GCOL") + 16
     while data[at : at + 2] != b"\0\0":  # the free space at the end of the heap has no number
         at += 16 + (int.from_bytes(data[at + 8 : at + 16], "little") + 7) // 8 * 8
-    data[at + 8 : at + 16] = bytes(8)
+    data[at + 8 : at + 16] = size.to_bytes(8, "little")
     (tmp_path / "a.h5").write_bytes(data)
     found, source = opened(tmp_path / "a.h5")
     assert "language" not in found[0].metadata if found else source.bad
