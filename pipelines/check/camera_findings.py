@@ -56,20 +56,29 @@ def check_cameras(sample: EpisodeSample, entry: DatasetEntry | None, known: bool
     for camera in cameras.values():
         findings += _problems(camera, entry is not None) + _blacks(camera) + _frozen(sample, camera) + _swapped(camera)
     if entry is not None and known:
-        findings += _unknown(sample, entry, sorted(cameras))
+        findings += _of_entry(sample, entry, sorted(cameras))
     findings += _twins(list(cameras.values()))
     findings += _opposed(list(cameras.values()))
     return findings
 
 
-def _unknown(sample: EpisodeSample, entry: DatasetEntry, there: list[str]) -> list[DatasetFinding]:
-    """Cameras of the entry that no episode has."""
+def _of_entry(sample: EpisodeSample, entry: DatasetEntry, there: list[str]) -> list[DatasetFinding]:
+    """Cameras of the entry that no episode has, or that it names twice."""
+    findings = []
+    features = list(entry.cameras.values())
+    double = next((feature for feature in features if features.count(feature) > 1), None)
+    if double is not None and sample.episodes:
+        slots = [slot for slot, feature in entry.cameras.items() if feature == double]
+        what = f"the entry takes one camera for {few(slots)}: {double}"
+        todo = "correct the entry: each slot has a camera of its own"
+        findings.append(DatasetFinding("warning", "camera-twice", sample.episodes[0].at(dim=double), what, todo))
     lacking = [f"{slot}: {feature}" for slot, feature in entry.cameras.items() if feature not in there]
     if not lacking or not sample.episodes:
-        return []
+        return findings
     what = f"the entry's camera {few(lacking)} is in no episode" + (f"; there are {few(there)}" if there else "")
     todo = "correct the entry: `index` rejects every episode without this camera"
-    return [DatasetFinding("error", "camera-missing", sample.episodes[0].at(dim=lacking[0]), what, todo)]
+    findings.append(DatasetFinding("error", "camera-missing", sample.episodes[0].at(dim=lacking[0]), what, todo))
+    return findings
 
 
 def _problems(camera: _Camera, used: bool) -> list[DatasetFinding]:

@@ -3,18 +3,30 @@
 import re
 from collections import Counter
 
+from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.check.dataset_findings import DatasetFinding, FoundAt, few
 from pipelines.check.sampled import EpisodeSample
 
 NOTHING = re.compile(r"(none|null|nan|n/?a|todo|tbd|test|task|default( task)?|unknown|dummy|-+|\.+|\?+)", re.IGNORECASE)
 
 
-def check_languages(sample: EpisodeSample) -> list[DatasetFinding]:
-    """Checks the instruction of each episode."""
+def check_languages(sample: EpisodeSample, entry: DatasetEntry | None) -> list[DatasetFinding]:
+    """Checks the instruction of each episode.
+
+    Args:
+        sample: what was read.
+        entry: says which feature holds it; None if nothing says it.
+    """
+    if entry is not None and entry.language is None:
+        return []
     told = [(episode, episode.language) for episode in sample.usual()]
     if not told:
         return []
     texts = [(episode, text) for episode, text in told if text is not None]
+    if not texts and entry is not None:
+        what = f"the entry's language {entry.language} is in no episode"
+        todo = "correct the entry: `index` rejects every episode; write `language: null` if nothing is recorded"
+        return [DatasetFinding("error", "language", told[0][0].at(dim=entry.language or ""), what, todo)]
     if not texts:
         what = "no instructions are recorded"
         todo = "name the feature that holds them in the entry; a model that is told nothing learns one task"

@@ -71,7 +71,7 @@ def read_sample(
     columns: DatasetColumns | None = None
     episodes: list[SampledEpisode] = []
     digests: list[ActionDigest] = []
-    hz = entry.control_hz if entry is not None else None
+    recorded: float | None = None
     for split in splits:
         kept: list[_Kept] = []
         stride, at = 1, 0
@@ -86,7 +86,7 @@ def read_sample(
                     continue
                 rejects.read[split] = rejects.read.get(split, 0) + 1
                 columns = columns if columns is not None and columns.action else find_columns(entry, record)
-                hz = hz or record.metadata.get("control_hz")
+                recorded = recorded or record.metadata.get("control_hz")
                 digests.append(_digested(record, split, columns))
                 if at % stride == 0:
                     kept.append(_keep(record, split, columns, entry, cameras))
@@ -97,7 +97,9 @@ def read_sample(
         _look(kept, entry, split)
         episodes += [item.episode for item in kept]
     empty = DatasetColumns((), ())
-    return EpisodeSample(episodes, columns or empty, None if hz is None else float(hz), digests), rejects
+    recorded = None if recorded is None else float(recorded)
+    hz = float(entry.control_hz) if entry is not None and entry.control_hz else recorded
+    return EpisodeSample(episodes, columns or empty, hz, digests, recorded), rejects
 
 
 def _look(kept: list[_Kept], entry: DatasetEntry | None, split: str) -> None:

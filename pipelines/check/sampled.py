@@ -94,12 +94,14 @@ class EpisodeSample:
         columns: what the action and the state are.
         hz: control frequency, None if nothing says it.
         digests: of all episodes that were read, also of those that were not kept.
+        recorded_hz: control frequency that the files record, None if they do not.
     """
 
     episodes: list[SampledEpisode]
     columns: DatasetColumns
     hz: float | None
     digests: list[ActionDigest] = field(default_factory=list)
+    recorded_hz: float | None = None
 
     def usual(self) -> list[SampledEpisode]:
         """Episodes with any step."""

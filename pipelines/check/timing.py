@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.check.dataset_findings import Curves, DatasetFinding, few
+from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.check.dataset_findings import Curves, DatasetFinding, FoundAt, few
 from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
 GAP = 1.5  # usual steps from which on one is missing
@@ -13,10 +14,15 @@ FREQUENCY = 0.05  # share by which the measured frequency may differ
 UNITS = ((1.0, "seconds"), (1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds"))
 
 
-def check_timing(sample: EpisodeSample) -> list[DatasetFinding]:
-    """Checks episodes that have time stamps."""
+def check_timing(sample: EpisodeSample, entry: DatasetEntry | None) -> list[DatasetFinding]:
+    """Checks the declared frequencies, and episodes that have time stamps.
+
+    Args:
+        sample: what was read.
+        entry: says the frequency; None if nothing says it.
+    """
     timed = [(episode, _seconds(episode, sample.hz)) for episode in sample.usual() if _has_times(episode)]
-    findings = []
+    findings = _recorded(sample, entry)
     usual = [float(np.median(np.diff(times))) for _, (times, _) in timed]
     units = {unit for _, (_, unit) in timed}
     if timed and units != {"seconds"}:
@@ -39,6 +45,17 @@ def check_timing(sample: EpisodeSample) -> list[DatasetFinding]:
             DatasetFinding("note", "timestamps", timed[0][0].at(), what, todo, f"control_hz: {round(1 / step, 2):g}")
         )
     return findings
+
+
+def _recorded(sample: EpisodeSample, entry: DatasetEntry | None) -> list[DatasetFinding]:
+    """A frequency that the files record, and that the entry contradicts."""
+    said = None if entry is None or entry.control_hz is None else float(entry.control_hz)
+    if not said or not sample.recorded_hz or abs(said - sample.recorded_hz) <= FREQUENCY * said:
+        return []
+    what = f"the entry says control_hz: {said:g}, the files record {sample.recorded_hz:g} Hz"
+    todo = "correct the entry: chunks of a second would have the wrong number of steps"
+    place = sample.episodes[0].at() if sample.episodes else FoundAt()
+    return [DatasetFinding("error", "timestamps", place, what, todo, f"control_hz: {sample.recorded_hz:g}")]
 
 
 def _faults(timed: list[tuple[SampledEpisode, tuple[NDArray[np.float64], str]]]) -> list[DatasetFinding]:

@@ -83,6 +83,8 @@ def test_a_frequency_that_time_stamps_contradict(tmp_path: Path) -> None:
     )
     finding = the("timestamps", findings(folder))
     assert (finding.severity, finding.entry) == ("error", "control_hz: 20")
+    told = change_info(folder, fps=20)
+    assert "the files record 20 Hz" in the("timestamps", findings(told)).what
 
 
 def test_a_gap_in_time(tmp_path: Path) -> None:
@@ -276,6 +278,13 @@ def test_instructions_that_are_missing(tmp_path: Path) -> None:
     assert (finding.place.episode, finding.count) == (0, 1)
 
 
+def test_instructions_where_the_entry_says_and_nothing_is(tmp_path: Path) -> None:
+    folder = entry(lerobot(tmp_path / "a", made()))
+    file = folder / "dataset.yaml"
+    file.write_text(file.read_text().replace("language: task", "language: words"))
+    assert serious(findings(folder)) == {"language": "error"}
+
+
 def test_instructions_that_say_nothing(tmp_path: Path) -> None:
     assert serious(findings(lerobot(tmp_path / "a", made(), tasks=["TODO"] * 12))) == {"language": "warning"}
 
@@ -362,6 +371,11 @@ def test_videos_that_are_not_there(shared_data: Path, tmp_path: Path) -> None:
     finding = the("camera-missing", found := findings(folder, most=12))
     assert serious(found) == {"camera-missing": "error"}
     assert "episode_000000.mp4" in finding.what
+
+
+def test_one_camera_that_the_entry_takes_twice(tmp_path: Path) -> None:
+    folder = entry(lerobot(tmp_path / "a", made()), cameras="{primary: observation.top, wrist: observation.top}")
+    assert serious(findings(folder)) == {"camera-twice": "warning", "camera-missing": "error"}
 
 
 # Copies
