@@ -60,6 +60,9 @@ def text(rows: Iterable[tuple[str, str, str]]) -> Iterable[str]:
     for one in PACKAGE_SETS.values():
         yield f"| {one.name} | {one.python} | " + " | ".join(one.versions.get(name, "") for name in SHOWN) + " |"
     yield ""
+    yield "Published code is `processing_action_tokenizer.py` of physical-intelligence/fast, of which"
+    yield "FASTTOK_PUBLISHED_PROCESSOR names a copy; it may not be kept here. The stand-in has its shape (tests/interop/inside/standin.py)."
+    yield ""
     yield "| environment | checked | outcome |"
     yield "|---|---|---|"
     for row in sorted(rows):
