@@ -226,9 +226,9 @@ def _robomimic(file: Node, path: str, data: Node, groups: list[str]) -> HdfConte
     found = _of_groups("robomimic", file, groups)
     numbers = {demo.path.removeprefix("data/"): demo.number for demo in found.demos}
     splits, lacking = {}, list[tuple[str | None, BadRecord]]()
-    masks, _ = member(file, "mask") if "mask" in file else (None, "")
+    masks = _needed(file, "mask", path)
     for split in masks if isinstance(masks, h5py().Group) else ():
-        mask, _ = member(masks, split)
+        mask = _needed(masks, split, path)
         if not isinstance(mask, h5py().Dataset) or not is_text(mask) or mask.size > MOST_NAMED:
             continue
         names = {text(name) for name in np.asarray(mask[()]).ravel()}
@@ -244,6 +244,18 @@ def _robomimic(file: Node, path: str, data: Node, groups: list[str]) -> HdfConte
         lacking.append((None, BadRecord(Where(path), "missing", detail, lost)))
     demos = tuple(replace(demo, facts=shared) for demo in found.demos)
     return HdfContents("robomimic", demos, splits, tuple(lacking))
+
+
+def _needed(group: Node, key: str, path: str) -> Node | None:
+    """A member that decides which episodes there are, None if there is none.
+
+    Raises:
+        InputError: it leaves the file, so that episodes cannot be told.
+    """
+    node, why = member(group, key) if key in group else (None, "")
+    if why:
+        raise InputError(f"{path}: {group.name.rstrip('/')}/{key}: {why}")
+    return node
 
 
 def _maniskill(file: Node, path: str, groups: list[str]) -> HdfContents:
@@ -265,7 +277,7 @@ def _rows(file: Node, path: str) -> HdfContents:
     facts = said_by(file)
     marks = {}
     for key in (*ENDS, "is_first", *EPISODE_COLUMNS):
-        node, _ = member(file, key) if key in file else (None, "")
+        node = _needed(file, key, path)
         if (
             isinstance(node, h5py().Dataset)
             and node.ndim in (1, 2)

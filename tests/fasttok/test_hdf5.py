@@ -374,3 +374,14 @@ def test_rows_of_encoded_images_are_checked_one_by_one(tmp_path: Path, form: str
     bad = {3: "the row is empty", 5: "no JPEG, PNG or WebP"} | ({7: "is cut off"} if form == "JPEG" else {})
     for step, frame in enumerate(frames):
         assert bad[step] in str(frame) if step in bad else frame == encoded[step]
+
+
+@pytest.mark.parametrize("name", ["mask/train", "mask", "terminals", "timeouts"])
+def test_what_tells_episodes_apart_must_lie_in_the_file(tmp_path: Path, name: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = made.robomimic(tmp_path / "a.h5") if "mask" in name else made.d4rl(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink("other.h5", "x")
+    with pytest.raises(InputError, match=rf"a\.h5: /{name}: a link to another file \(other\.h5\)"):
+        opened(path)
