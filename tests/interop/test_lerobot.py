@@ -9,6 +9,7 @@ import pytest
 
 from fasttok import ActionTokenizer, NormStats
 from tests.interop.environments import PackageSet, run_inside
+from tests.pipelines.recordings.test_lerobot import build, index, pictures
 
 pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(5)
@@ -35,4 +36,23 @@ def test_constants_low_is_lerobots_normalisation(
     assert found["ids"] == [row.tolist() for row in tok.encode(raw)]
     record_property(
         "checked", "--constants low: 300 of 300 raw chunks token-equal to lerobot's normaliser and processor"
+    )
+
+
+def test_a_set_that_lerobot_writes_becomes_shards(
+    built: Callable[[str], PackageSet], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The same as the set in tests/pipelines/recordings/lerobot_v3, written anew."""
+    lengths = (40, 33, 25, 30)
+    actions = [np.cumsum(RNG.normal(size=(n, 3)), axis=0).astype(np.float32) for n in lengths]
+    np.savez(tmp_path / "episodes.npz", count=len(lengths), **{f"action{i}": a for i, a in enumerate(actions)})
+    run_inside(built("lerobot"), "write_lerobot.py", tmp_path / "robot", tmp_path / "episodes.npz")
+    index(tmp_path / "robot", tmp_path / "index")
+    reader = build(tmp_path / "index", tmp_path / "shards", 128)
+    assert [said for said, _ in pictures(reader)] == [seen for _, seen in pictures(reader)]
+    for row in map(reader.row, range(128)):
+        _, _, episode, step, _ = row["sample_id"].rsplit("/", 4)
+        assert np.array_equal(np.asarray(row["action"], np.float32).reshape(5, 3)[0], actions[int(episode)][int(step)])
+    record_property(
+        "checked", "a v3.0 set that lerobot wrote: 128 of 128 rows have the picture and the action of their step"
     )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,20 @@ def test_each_row_has_the_picture_of_its_step(version: str, tmp_path: Path) -> N
     source = reader.manifest.sources["robot"]
     assert source.images_encoded == 60
     assert set(reader.manifest.image_encoders) >= {"Pillow", "PyAV"}
+
+
+def test_a_set_that_lerobot_wrote(tmp_path: Path) -> None:
+    """v3.0 by lerobot 0.6.1, AV1, two cameras; see lerobot_v3/README.md."""
+    shutil.copytree(Path(__file__).with_name("lerobot_v3"), tmp_path / "robot")
+    made = index(tmp_path / "robot", tmp_path / "index").datasets["robot"]
+    assert (made.splits["train"].indexed, made.splits["train"].steps) == (4, 128)
+    assert made.entry.cameras == {"primary": "observation.images.top", "wrist": "observation.images.wrist"}
+    assert (made.entry.robot, made.entry.control_hz) == ("so101", 10)
+    reader = build(tmp_path / "index", tmp_path / "shards", 64)
+    pairs = pictures(reader)
+    assert [said for said, _ in pairs] == [seen for _, seen in pairs]
+    texts = {row["prompt"] for row in map(reader.row, range(64))}
+    assert texts == set(TASKS)
 
 
 @pytest.mark.parametrize("version", WRITERS)
