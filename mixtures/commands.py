@@ -64,7 +64,7 @@ class ExplainMixture:
     """
 
     mixture: Annotated[str, tyro.conf.Positional]
-    """A preset (see `list`) or a YAML file."""
+    """A preset (see `list`), a YAML file, or `all` for every dataset of the INDEX."""
     index: str | None = None
     """INDEX of `fasttok-pipelines index`; overrides the mixture's. Without any, sizes are estimates of the catalogue."""
     tokenizer: str | None = None
@@ -105,7 +105,7 @@ def explain(config: ExplainMixture) -> None:
     """
     if config.html:
         check_output_file(config.html, [config.mixture], overwrite=config.overwrite, flag="--html")
-    mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer)
+    mixture = with_overrides(load_mixture(config.mixture, config.index), config.index, config.tokenizer)
     if mixture.index:
         known: dict[str, SourceSizes] = with_fast_tokens(mixture, from_index(mixture, mixture.index), mixture.index)
         by = "one fitted on a sample of its chunks" if mixture.tokenizer == "fit" else mixture.tokenizer

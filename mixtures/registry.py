@@ -7,6 +7,7 @@ from pathlib import Path
 from fasttok.errors import InputError, unknown_name
 from mixtures.parse import read_mixture
 from mixtures.spec import Mixture
+from mixtures.whole_index import ALL, whole_index
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -52,8 +53,12 @@ def find_mixture(said: str, folder: Path = Path()) -> Path:
     return path
 
 
-def load_mixture(path_or_preset: str | os.PathLike[str]) -> Mixture:
+def load_mixture(path_or_preset: str | os.PathLike[str], index: str | None = None) -> Mixture:
     """Loads a mixture from a YAML file or by the name of a preset.
+
+    Args:
+        path_or_preset: path or name; `all` for every dataset of an INDEX.
+        index: the INDEX that `all` is made of.
 
     Raises:
         InputError: unknown name, missing file, or a file with an error in it (names the line).
@@ -61,4 +66,6 @@ def load_mixture(path_or_preset: str | os.PathLike[str]) -> Mixture:
     >>> [source.name for source in load_mixture("demo").sources][:2]
     ['tabletop_planar', 'tabletop_arm']
     """
+    if os.fspath(path_or_preset) == ALL:
+        return whole_index(index)
     return read_mixture(find_mixture(os.fspath(path_or_preset)), find_mixture)

@@ -18,7 +18,7 @@ class BuildConfig:
     """
 
     mixture: Annotated[str, tyro.conf.Positional]
-    """A preset (`fasttok-mixtures list`) or a mixture's YAML file."""
+    """A preset (`fasttok-mixtures list`), a mixture's YAML file, or `all` for every dataset of the INDEX."""
     out: str
     """The SHARDS folder; any fsspec URL."""
     samples: int

@@ -72,7 +72,7 @@ def check_inputs(config: BuildConfig) -> CheckedInputs:
     """
     if config.resume and config.overwrite:
         raise InputError("--resume keeps what is there and --overwrite removes it; give one of them")
-    mixture = with_overrides(load_mixture(config.mixture), config.index, config.tokenizer, config.seed)
+    mixture = with_overrides(load_mixture(config.mixture, config.index), config.index, config.tokenizer, config.seed)
     if mixture.tokenizer != "fit" and (config.fit_clip or config.fit_constants != "zero"):
         raise InputError(
             f"--fit-constants and --fit-clip are for --tokenizer fit; the tokenizer {mixture.tokenizer} was fitted already"

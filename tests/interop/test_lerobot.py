@@ -9,7 +9,7 @@ import pytest
 
 from fasttok import ActionTokenizer, NormStats
 from tests.interop.environments import PackageSet, run_inside
-from tests.pipelines.recordings.test_lerobot import build, index, pictures
+from tests.pipelines.recordings.lerobot_chain import build, index, pictures
 
 pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(5)
@@ -45,7 +45,9 @@ def test_a_set_that_lerobot_writes_becomes_shards(
     """The same as the set in tests/pipelines/recordings/lerobot_v3, written anew."""
     lengths = (40, 33, 25, 30)
     actions = [np.cumsum(RNG.normal(size=(n, 3)), axis=0).astype(np.float32) for n in lengths]
-    np.savez(tmp_path / "episodes.npz", count=len(lengths), **{f"action{i}": a for i, a in enumerate(actions)})
+    arrays: dict[str, np.ndarray] = {f"action{i}": a for i, a in enumerate(actions)}
+    arrays["count"] = np.array(len(lengths))
+    np.savez(tmp_path / "episodes.npz", **arrays)  # type: ignore[arg-type]
     run_inside(built("lerobot"), "write_lerobot.py", tmp_path / "robot", tmp_path / "episodes.npz")
     index(tmp_path / "robot", tmp_path / "index")
     reader = build(tmp_path / "index", tmp_path / "shards", 128)

@@ -12,43 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fasttok.episodes.index_file import IndexFile
 from fasttok.errors import InputError
-from pipelines.builder.config import BuildConfig
-from pipelines.builder.run import run_build
-from pipelines.index.config import IndexConfig
-from pipelines.index.run import run_index
-from pipelines.shards.reader import ShardReader
-from tests.pipelines.recordings.lerobot_data import CAMERA, FPS, TASKS, shown, write_v2, write_v3
+from tests.pipelines.recordings.lerobot_chain import build, index, pictures
+from tests.pipelines.recordings.lerobot_data import CAMERA, FPS, TASKS, write_v2, write_v3
 
 LENGTHS = (40, 33, 25, 47, 30)
 WRITERS = {"v2.1": write_v2, "v3.0": write_v3}
 
 
-def index(root: Path, out: Path, **more: Any) -> IndexFile:
-    return run_index(IndexConfig((str(root),), str(out), **more), [])
-
-
-def build(index_folder: Path, out: Path, samples: int = 60, source: str = "") -> ShardReader:
-    mixture = out.with_suffix(".yaml")
-    text = f"name: m\nchunk: {{steps: 5}}\nindex: {index_folder}\nsources:\n  - {{dataset: robot, weight: 1{source}}}\n"
-    mixture.write_text(text)
-    run_build(BuildConfig(str(mixture), str(out), samples=samples), [])
-    return ShardReader(str(out))
-
-
 def rejects(out: Path) -> list[dict[str, Any]]:
     return [row for file in sorted(out.rglob("*.rejected.parquet")) for row in pq.read_table(file).to_pylist()]
-
-
-def pictures(reader: ShardReader) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Of each row (episode, step) as its id says, and as its picture shows."""
-    found = []
-    for row in map(reader.row, range(reader.num_rows)):
-        _, _, episode, step, _ = row["sample_id"].rsplit("/", 4)
-        pixels = np.asarray(Image.open(io.BytesIO(row["image/primary"])).convert("RGB"))
-        found.append(((int(episode), int(step)), shown(pixels)))
-    return found
 
 
 @pytest.mark.parametrize("version", WRITERS)
