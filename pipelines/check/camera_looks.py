@@ -14,6 +14,8 @@ from pipelines.check.sampled import CameraLook
 from pipelines.common.image_headers import check_header
 
 ABSENT = ("does not exist", "not there", "No such file")
+NOT_CAMERAS = ("depth", "mask", "segment", "next_obs", "next.", "next/")
+CAMERA_WORDS = ("image", "cam", "rgb", "view")
 FRAMES = 5  # of an episode
 SMALL = 24  # pixels of a thumbnail's side
 WIDE = 200  # pixels of a picture for the page
@@ -46,7 +48,7 @@ def few_frames(episode: Episode, entry: DatasetEntry | None) -> dict[str, FewFra
     steps = np.unique(np.linspace(0, episode.length - 1, FRAMES).round().astype(int))
     found: dict[str, FewFrames] = {}
     for name, frames in episode.frames.items():
-        if chosen is None or name in chosen:
+        if name in chosen if chosen is not None else _may_be_camera(name, frames):
             found[name] = FewFrames(frames=frames, steps=tuple(step for step in steps.tolist() if step < len(frames)))
     for name, values in episode.steps.items():
         if name in found or (chosen is not None and name not in chosen) or len(values) != episode.length:
@@ -58,6 +60,15 @@ def few_frames(episode: Episode, entry: DatasetEntry | None) -> dict[str, FewFra
         elif values.ndim == 4 and values.dtype == np.uint8 and values.shape[-1] == 3:
             found[name] = FewFrames(pixels=tuple(values[step] for step in steps))
     return found
+
+
+def _may_be_camera(name: str, frames: Frames) -> bool:
+    """Whether something that no entry calls a camera is one: depth, masks and the next step's pictures are not."""
+    words = name.lower()
+    if any(word in words for word in NOT_CAMERAS):
+        return False
+    problem = frames.check()
+    return "holds" not in problem and ("rows" not in problem or any(word in words for word in CAMERA_WORDS))
 
 
 def look(frames: FewFrames, bgr: bool = False) -> CameraLook:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fasttok.hdf5_files import maniskill, robomimic
 from tests.pipelines.check.planted import entry, films, findings, hdf5, lerobot, made, serious
 
 REAL = (
@@ -39,3 +40,9 @@ def test_made_ones(tmp_path: Path, meaning: str) -> None:
     assert serious(findings(entry(lerobot(tmp_path / "told", what), meaning))) == {}
     cameras = {"front_image": films(what), "side_image": films(what, 1)}
     assert serious(findings(hdf5(tmp_path / "set.hdf5", what, cameras))) == {}
+
+
+def test_what_lies_beside_cameras_is_no_camera(tmp_path: Path) -> None:
+    for name, make in (("robomimic", robomimic), ("maniskill", maniskill)):
+        found = findings(make(tmp_path / f"{name}.hdf5"))
+        assert not [finding.what for finding in found if finding.check.startswith("camera")]
