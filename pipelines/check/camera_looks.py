@@ -37,6 +37,11 @@ class FewFrames:
     frames: Frames | None = None
     steps: tuple[int, ...] = ()
 
+    @property
+    def held(self) -> bool:
+        """Whether the frames are in memory."""
+        return self.frames is None
+
     def problem(self) -> str:
         """What is wrong as far as headers tell, "" for nothing."""
         return self.frames.check() if self.frames is not None else ""

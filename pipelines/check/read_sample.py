@@ -90,6 +90,7 @@ def read_sample(
                 digests.append(_digested(record, split, columns))
                 if at % stride == 0:
                     kept.append(_keep(record, split, columns, entry, cameras))
+                    _forget_pictures(kept)
                     if len(kept) >= 2 * share:
                         kept, stride = kept[::2], 2 * stride
                 at += 1
@@ -118,6 +119,14 @@ def _look(kept: list[_Kept], entry: DatasetEntry | None, split: str) -> None:
                 bgr = entry is not None and any(entry.cameras.get(slot) == name for slot in entry.bgr)
                 item.episode.cameras[name] = look(frames, bgr)
             advance()
+
+
+def _forget_pictures(kept: list[_Kept]) -> None:
+    """Keeps the pictures of some episodes only, evenly spread, so that memory stays the same; videos are not read yet."""
+    held = [item for item in kept if any(frames.held for frames in item.frames.values())]
+    if len(held) > 2 * MOST_LOOKS:
+        for item in held[1::2]:
+            item.frames.clear()
 
 
 def _until_fault(dataset: OpenedDataset, split: str, limit: int | None) -> Iterator[Episode | BadRecord]:
