@@ -101,6 +101,8 @@ def _open(path: str, split: str) -> Episodes:
                 for record in directory.read_file(file):
                     if isinstance(record, Episode):
                         record.metadata.setdefault("dataset", directory.name)
+                    elif record.reason == "missing" and record.where.offset < 0:
+                        record = replace(record, reason=UNREADABLE)  # the whole file
                     yield record
 
         return Episodes(directory.name, sum(directory.declared[file] for file in files), read)

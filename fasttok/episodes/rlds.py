@@ -84,15 +84,22 @@ class RawRldsDirectory:
         """Every record's values by flat name, for datasets that are no episodes too; see `decode`."""
         read = 0
         end = Where(file)
-        for record in tfrecord.read_buffered(file, verify, most):
-            read += 1
-            if isinstance(record, BadRecord):
-                end = record.where
-                yield record
-            else:
-                end = record[0]
-                yield self._decode(*record)
-        lost = self.declared.get(file, 0) - read
+        declared = self.declared.get(file, 0)
+        try:
+            for record in tfrecord.read_buffered(file, verify, most):
+                read += 1
+                if isinstance(record, BadRecord):
+                    end = record.where
+                    yield record
+                else:
+                    end = record[0]
+                    yield self._decode(*record)
+        except FileNotFoundError:
+            if declared > read:
+                said = f"{file} is not there; dataset_info.json says {declared} records"
+                yield BadRecord(Where(file, number=read), "missing", said, declared - read)
+            return
+        lost = declared - read
         if lost > 0:
             where = Where(file, max(end.offset, 0), 0, read)
             yield BadRecord(where, "missing", f"dataset_info.json says {read + lost} records, there are {read}", lost)
@@ -141,7 +148,7 @@ def open_directory(path: str) -> RldsDirectory:
     """A directory for the raw reader, or for TFDS where that does not cover it, which is said.
 
     Raises:
-        InputError: not a TFDS folder, a declared file is missing, or TFDS is needed and cannot read it either.
+        InputError: not a TFDS folder, all files of a split are missing, or TFDS is needed and cannot read it either.
     """
     try:
         return open_raw(path)
@@ -153,11 +160,11 @@ def open_directory(path: str) -> RldsDirectory:
 
 
 def open_raw(path: str) -> RawRldsDirectory:
-    """Reads the two JSON files.
+    """Reads the two JSON files. A declared file that is not there stays in the list: reading it says what is missing.
 
     Raises:
         UnsupportedError: another file format than TFRecord, or a feature the raw reader does not cover.
-        InputError: not a TFDS folder, or a declared file is missing.
+        InputError: not a TFDS folder, or all files of a split are missing.
     """
     path = str(path).rstrip("/")
     filesystem, root = stores.filesystem(path)
@@ -194,10 +201,16 @@ def open_raw(path: str) -> RawRldsDirectory:
     for split, lengths, template in declared:
         names = [file_name(template, name, split, i, len(lengths)) for i in range(len(lengths))]
         missing = [n for n in names if n not in present]
-        if missing:
+        if missing and len(missing) == len(names):
             raise InputError(
-                f"{path}: split {split} lacks {len(missing)} of {len(names)} files, the first {missing[0]}"
+                f"{path}: none of the {len(names)} files of split {split} is there, the first would be {missing[0]}; "
+                "copy the whole folder"
             )
+        if missing:
+            logger.warning(
+                "%s: split %s lacks %d of %d files, the first %s; their records count as missing",
+                path, split, len(missing), len(names), missing[0],
+            )  # fmt: skip
         splits[split] = [f"{path}/{n}" for n in names]
         counts |= zip(splits[split], lengths, strict=True)
     return RawRldsDirectory(path, name, version, features, splits, counts)

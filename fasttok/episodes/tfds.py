@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fasttok.common import stores
 from fasttok.episodes.episode import MAX_RECORD, BadRecord, Episode, Where
 from fasttok.episodes.tfrecord import large_records
 from fasttok.errors import InputError, require
@@ -95,6 +96,10 @@ class TfdsRldsDirectory:
         """Every record of a file, in order; TFDS always verifies them, and is not asked for those of more than `most` bytes."""
         del verify
         split, start, stop = self.spans[file]
+        if not stores.kind_at(*stores.filesystem(file)):
+            said = f"{file} is not there; dataset_info.json says {stop - start} records"
+            yield BadRecord(Where(file), "missing", said, stop - start)
+            return
         large = large_records(file, most) if self.framed else {}
         read = 0
         for end in (*(number for number in large if number < stop - start), None):

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from fasttok.common.console import log, table
-from pipelines.builder.dead_letter import example
+from pipelines.builder.dead_letter import example, source_reasons
 from pipelines.builder.plan import BuildPlan
 from pipelines.builder.result import BuildResult
 from pipelines.builder.sidecar import ShardSidecar
 from pipelines.builder.sources import ResolvedSource
+from pipelines.common.reject_share import joined, more_rejected, rejects_said
+from pipelines.shards.manifest import Manifest
 
 NAMED = 3  # reasons for which rows were rejected
 
@@ -27,8 +29,8 @@ def print_plan(plan: BuildPlan, facts: Sequence[ResolvedSource]) -> None:
     table(f"plan {plan.digest[:12]}: {plan.samples:,} samples in {plan.shards} shards, seed {plan.seed}", columns, rows)
 
 
-def report(result: BuildResult, plan: BuildPlan, out: str) -> None:
-    """The table after a build into `out`."""
+def report(result: BuildResult, plan: BuildPlan) -> None:
+    """The table after a build."""
     manifest = result.manifest
     rows: list[list[Any]] = []
     for source in plan.sources:
@@ -40,8 +42,6 @@ def report(result: BuildResult, plan: BuildPlan, out: str) -> None:
     columns = ["source", "kind", "planned", "written", "rejected", "epochs", "FAST ids/row", "clamped"]
     table("planned = written + rejected", columns, rows)
     log(f"read {result.records_read:,} source records once each, {result.bytes_read / 1e6:,.1f} MB")
-    size = sum(shard.bytes for shard in manifest.shards) / 1e6
-    log(f"{out}: {manifest.num_rows:,} rows, {size:,.1f} MB; next: fasttok-pipelines inspect {out}")
 
 
 def report_rejected(sidecars: Sequence[ShardSidecar], out: str) -> None:
@@ -53,3 +53,21 @@ def report_rejected(sidecars: Sequence[ShardSidecar], out: str) -> None:
     for reason, count in total.most_common(NAMED):
         having = max(range(len(sidecars)), key=lambda k: sidecars[k].rejected_by_reason.get(reason, 0))
         log(f"  {count} {reason}: {example(out, having, len(sidecars), reason)}")
+
+
+def last_line(manifest: Manifest, sidecars: Sequence[ShardSidecar], out: str) -> str:
+    """What `build` says at its end: where the shards are, of which sources more than 1 % was rejected and why, and what is next.
+
+    Args:
+        manifest: of the shards.
+        sidecars: of all shards, in their order.
+        out: where they are, as the user wrote it.
+    """
+    said = []
+    for i, (name, source) in enumerate(manifest.sources.items()):
+        if more_rejected(source.rejected, source.planned):
+            having = [k for k, sidecar in enumerate(sidecars) if sidecar.rejected_per_source[i]]
+            said.append(rejects_said(name, source_reasons(out, having, len(sidecars), name), source.planned, "rows"))
+    size = sum(shard.bytes for shard in manifest.shards) / 1e6
+    rows = f"{manifest.num_rows:,} rows, {size:,.1f} MB"
+    return joined([f"{out}: {rows}", *said, f"next: fasttok-pipelines inspect {out}"])

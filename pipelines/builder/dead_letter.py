@@ -67,3 +67,21 @@ def rows_by_reason(letters: Iterable[DeadLetter]) -> dict[str, int]:
     for letter in letters:
         counts[letter.reason] += letter.rows
     return dict(counts)
+
+
+def source_reasons(folder: str, shards: Iterable[int], total: int, source: str) -> dict[str, int]:
+    """Why rows of one source are missing from some shards.
+
+    Args:
+        folder: of the shards.
+        shards: numbers of those that lack some.
+        total: of all shards.
+        source: its name.
+    """
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        path = rejected_path(folder, shard, total)
+        with open_file(path) as stream:
+            letters = (json_files.read(DeadLetter, line.decode(), path) for line in stream)
+            counts.update(rows_by_reason(letter for letter in letters if letter.source == source))
+    return dict(counts)

@@ -22,7 +22,7 @@ from pipelines.builder.assemble import assemble
 from pipelines.builder.card import write_card
 from pipelines.builder.check_sources import check_sources
 from pipelines.builder.config import BuildConfig
-from pipelines.builder.console_report import print_plan, report, report_rejected
+from pipelines.builder.console_report import last_line, print_plan, report, report_rejected
 from pipelines.builder.holdings import read_holdings
 from pipelines.builder.output_kind import SHARDS
 from pipelines.builder.plan import BuildPlan, check_same_plan, make_plan, save_plan
@@ -149,8 +149,9 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     if config.json:
         emit_json(result.to_json())
     else:
-        report(result, plan, config.out)
+        report(result, plan)
     report_rejected(whole, config.out)
+    log(last_line(manifest, whole, config.out))
     return result
 
 

@@ -85,7 +85,7 @@ class OpenedDataset:
             if file in chosen:
                 yield from itertools.islice(self.directory.read_file(file), each)
             if each is not None and (file not in chosen or declared > each):
-                yield from _lost(file, declared)
+                yield from _lost(file, declared, file not in chosen)
 
 
 def open_dataset(path: str) -> OpenedDataset:
@@ -130,12 +130,23 @@ def _of_recordings(path: str, form: str, recordings: Recordings) -> OpenedDatase
     return OpenedDataset(path, recordings.name, form, tuple(parts) or ("train",), recordings=recordings, parts=parts)
 
 
-def _lost(file: str, declared: int) -> Iterator[BadRecord]:
-    """Records that are declared and not there, counted by their frame headers; only of local files."""
+def _lost(file: str, declared: int, unread: bool) -> Iterator[BadRecord]:
+    """Records that are declared and not there, counted by their frame headers; only of local files.
+
+    Args:
+        file: of the dataset.
+        declared: records that it should hold.
+        unread: whether nobody has asked the reader for it, which would say that the file is not there.
+    """
     if "://" in file:
         return
     try:
         found = sum(1 for _ in tfrecord.frame_words(file)) - 1
+    except FileNotFoundError:
+        if unread and declared:
+            said = f"{file} is not there; dataset_info.json says {declared} records"
+            yield BadRecord(Where(file), "missing", said, declared)
+        return
     except OSError:
         return  # the reader says it, if it reads the file
     if found < declared:

@@ -44,6 +44,7 @@ class SourceStamp:
 
 
 UNKNOWN = SourceStamp()  # of a file that is not there
+GONE = "gone"  # contents of a file that was lost between planning and work
 
 
 def stamp_file(file: str) -> SourceStamp:

@@ -7,6 +7,7 @@ from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table
 from fasttok.common.kinds import RecordKind
 from fasttok.episodes.index_file import IndexFile, SplitCounts
+from pipelines.common.reject_share import joined, rejects_said
 from pipelines.index.reject_reasons import RejectReason, tables_of
 
 
@@ -40,6 +41,21 @@ def report_rejected(reasons: Mapping[str, Sequence[RejectReason]], out: str) -> 
             log(f"{name}: rejected records, the most frequent reasons (every one is in {tables_of(out, name)}):")
             for reason in found:
                 log(f"  {reason}")
+
+
+def last_line(index: IndexFile, out: str, following: str) -> str:
+    """What `index` says at its end: where the INDEX is, of which datasets more than 1 % was rejected and why, and what is next.
+
+    Args:
+        index: all of it.
+        out: where it is, as the user wrote it.
+        following: the next command.
+    """
+    said = []
+    for name, dataset in index.datasets.items():
+        found = sum((Counter(counts.rejected) for counts in dataset.splits.values()), Counter[str]())
+        said.append(rejects_said(name, found, sum(counts.read for counts in dataset.splits.values()), "records"))
+    return joined([f"INDEX {out} (digest {index.digest})", *said, f"next: {following}"])
 
 
 def _reasons(kind: RecordKind, counts: SplitCounts) -> str:

@@ -22,7 +22,7 @@ from pipelines.index.already_finished import check_same
 from pipelines.index.assemble import assemble
 from pipelines.index.compact import compact
 from pipelines.index.config import IndexConfig
-from pipelines.index.console_report import report, report_rejected
+from pipelines.index.console_report import last_line, report, report_rejected
 from pipelines.index.error_budget import check_budget, parse_budget
 from pipelines.index.job import DatasetSource, IndexJob, list_jobs, save_jobs, save_source
 from pipelines.index.job_list import plan_jobs
@@ -101,7 +101,8 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     if place.state == "finished" and config.resume:
         index = open_index(out)
         check_same(index, out, sources, jobs)
-        log(f"INDEX {config.out} is finished (digest {index.digest}), nothing to do; next: {next_command(config.out)}")
+        log(f"INDEX {config.out} is finished, nothing to do")
+        log(last_line(index, config.out, next_command(config.out)))
         return index
     with place.replacing() as under_way:
         present = finished(out)
@@ -124,7 +125,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     write_json(join(out, FILE), json_files.encode(index))
     finish(out)
     report_rejected(reasons, config.out)
-    log(f"INDEX {config.out} (digest {index.digest}); next: {next_command(config.out)}")
+    log(last_line(index, config.out, next_command(config.out)))
     return index
 
 

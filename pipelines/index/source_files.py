@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from pipelines.common.source_stamp import GONE, UNKNOWN, SourceStamp
 from pipelines.common.source_table import StampedFile, write_table
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.index.run_summary import RunPlace, RunSummary
@@ -26,7 +27,11 @@ def save_sources(
     for run, jobs in runs.items():
         for job, (own, *others) in zip(jobs, summaries[run].contents, strict=True):
             if not job.first:
-                files.append(StampedFile(job.dataset, job.split, job.file, replace(job.found, contents=own)))
+                files.append(StampedFile(job.dataset, job.split, job.file, _as_read(job.found, own)))
             for (file, stamp), contents in zip(job.others, others, strict=True):
                 files.append(StampedFile(job.dataset, job.split, file, replace(stamp, contents=contents)))
     write_table(out, list(dict.fromkeys(files)))
+
+
+def _as_read(found: SourceStamp, contents: str) -> SourceStamp:
+    return UNKNOWN if contents == GONE else replace(found, contents=contents)

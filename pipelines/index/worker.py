@@ -9,7 +9,7 @@ from fasttok.episodes import BadRecord, Episode
 from pipelines import vlm
 from pipelines.common.files import join
 from pipelines.common.live_counts import LIVE, WORK, Counts, Reporter
-from pipelines.common.source_stamp import with_contents
+from pipelines.common.source_stamp import GONE, with_contents
 from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.standardize import standardize
 from pipelines.index.index_writer import IndexWriter
@@ -23,6 +23,7 @@ def index_file(job: IndexJob) -> Counts:
         return Counts()
     source = load_source(job.out, job.dataset, job.source)
     with Reporter(join(job.out, WORK, LIVE)) as live, IndexWriter(job) as out:
+        gone = False
         for record in records(job, source):
             if isinstance(record, Episode):
                 try:
@@ -31,13 +32,14 @@ def index_file(job: IndexJob) -> Counts:
                     out.reject(BadRecord(record.where, error.reason, str(error)), error.filtered)
             elif isinstance(record, BadRecord):
                 unwanted = isinstance(record, vlm.Unwanted)
+                gone = gone or (source.in_records and record.reason == "missing" and record.where.offset < 0)
                 out.reject(record, unwanted)
                 live.add(rejected=0 if unwanted else record.records)
             else:
                 out.question(record)
                 live.add(bytes=len(record.data))
             live.add(records=1, bytes=max(record.where.length, 0))
-        contents = "" if job.first else with_contents(job.found, job.file, source.in_records).contents
+        contents = "" if job.first else GONE if gone else with_contents(job.found, job.file, source.in_records).contents
         out.save(contents, tuple(with_contents(stamp, file, False).contents for file, stamp in job.others))
         live.add(files=1)
     return live.total

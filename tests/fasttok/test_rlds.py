@@ -126,10 +126,30 @@ def test_features_json_that_does_not_match(own_data: Path) -> None:
         open_episodes(str(directory))
 
 
-def test_missing_shard_file_is_named(own_data: Path) -> None:
+def test_a_lost_file_is_counted_and_named(own_data: Path) -> None:
     file = first_file(own_data)
+    count = len(read(file))
+    others = open_episodes(str(file.parent))
+    whole = len(list(others))
     file.unlink()
-    with pytest.raises(InputError, match=file.name):
+    (bad,) = read(file)
+    assert isinstance(bad, BadRecord)
+    assert (bad.reason, bad.records, bad.where.file) == ("missing", count, str(file))
+    assert file.name in bad.detail
+    with pytest.raises(InputError, match=rf"{file.name} is not there.*--skip-bad"):
+        list(open_episodes(str(file.parent)))
+    source = open_episodes(str(file.parent), skip_bad=True)
+    assert len(list(source)) == whole - count
+    assert sum(source.bad.values()) == count
+
+
+def test_a_split_without_any_of_its_files_is_an_error(own_data: Path) -> None:
+    file = first_file(own_data)
+    for one in file.parent.glob("*train*tfrecord*"):
+        one.unlink()
+    with pytest.raises(
+        InputError, match=rf"none of the \d+ files of split train is there, the first would be {file.name}"
+    ):
         rlds.open_directory(str(file.parent))
 
 

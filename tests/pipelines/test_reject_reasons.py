@@ -1,5 +1,6 @@
 """The last lines of `index` and `build` say why records are missing, with an example, and where all of them are told."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def test_index_names_reason_detail_and_table(own_data: Path, tmp_path: Path, cap
     assert f"{out}/tabletop_planar/*/*.rejected.parquet" in head
     assert reason.startswith("  1 image: camera primary")
     assert first_file(own_data).name in reason
-    assert "next: fasttok fit" in last
+    assert "; 1 of 16 records of tabletop_planar rejected (6.25 %), mostly: image; next: fasttok fit" in last
+    run_index(IndexConfig((str(own_data / PLANAR),), str(out), resume=True), [])
+    assert "1 of 16 records of tabletop_planar rejected" in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(InputError, match=r"1 image: camera primary.*step 2.*tabletop_planar/\*/\*\.rejected\.parquet"):
         run_index(IndexConfig((str(own_data / PLANAR),), str(tmp_path / "strict"), max_bad="0"), [])
 
@@ -48,9 +51,13 @@ def test_build_names_reason_and_detail(own_data: Path, chain: Chain, tmp_path: P
     for image in list((own_data / "tabletop_vqa/images").rglob("*.jpg"))[::2]:
         image.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     run_build(BuildConfig("demo", str(tmp_path / "s"), 300, str(index), str(chain.tokenizer)), [])
-    *_, head, reason = capsys.readouterr().err.splitlines()
+    *_, head, reason, last = capsys.readouterr().err.splitlines()
     assert f"{tmp_path}/s/rejected/" in head
     assert "image: " in reason
+    assert re.search(
+        r"; \d+ of \d+ rows of \w+ rejected \([\d.]+ %\), mostly: image; next: fasttok-pipelines insp", last
+    )
+    assert last.count("rejected (") == 1  # the other sources lost nothing
 
 
 @pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
