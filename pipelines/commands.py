@@ -2,6 +2,8 @@
 
 import difflib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -90,14 +92,31 @@ def main(argv: list[str]) -> None:
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP, end="")
-        return
+        return None
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown_name("verb", verb, VERBS, "See: fasttok-pipelines --help")
-    # Imported per verb: `check`, `inspect`, `stats` and `lint` need no Beam, and --help answers at once.
-    if verb in BEAM_VERBS and not {"-h", "--help"} & set(rest):
-        logging.getLogger().setLevel(logging.ERROR)  # Beam's import warns of optional clients that nobody asked for
+    if verb not in BEAM_VERBS or {"-h", "--help"} & set(rest):
+        return _run(verb, rest)
+    with _without_warnings():
         require("apache_beam", "pipelines", f"`fasttok-pipelines {verb}`")
+        return _run(verb, rest)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keeps what Beam logs of optional clients that nobody asked for from the console."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _run(verb: str, rest: list[str]) -> None:
+    """Imports what a verb needs and no more: `check`, `inspect`, `stats` and `lint` need no Beam, and --help answers at once."""
     if verb == "check":
         from pipelines.check.command import CheckConfig, run_check
 
