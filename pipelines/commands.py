@@ -125,7 +125,14 @@ def _run(verb: str, rest: list[str]) -> None:
         from pipelines.index.config import IndexConfig
         from pipelines.index.run import run_index
 
-        run_index(*parse(verb, IndexConfig, rest))
+        index, beam_args = parse(verb, IndexConfig, rest)
+        if index.array in (None, "finish"):
+            run_index(index, beam_args)
+        else:
+            from pipelines.common.array_task import parse_task
+            from pipelines.index.array import run_index_task
+
+            run_index_task(index, parse_task(index.array, index.overwrite), beam_args)
     elif verb == "statistics":
         from pipelines.index.statistics_command import run_statistics
         from pipelines.index.statistics_config import StatisticsConfig
@@ -140,8 +147,13 @@ def _run(verb: str, rest: list[str]) -> None:
         build, beam_args = parse(verb, BuildConfig, rest)
         if build.dry_run:
             dry_run(build)
-        else:
+        elif build.array in (None, "finish"):
             run_build(build, beam_args)
+        else:
+            from pipelines.builder.array import run_build_task
+            from pipelines.common.array_task import parse_task
+
+            run_build_task(build, parse_task(build.array, build.overwrite), beam_args)
     elif verb == "inspect":
         from pipelines.look.inspect import InspectConfig, run_inspect
 

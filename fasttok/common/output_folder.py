@@ -199,6 +199,17 @@ class OutputFolder:
             stores.make_folder(self.fs, self.path)
             self._mark()
 
+    def share(self) -> None:
+        """Makes the folder and marks it as unfinished, beside other processes that write other files of it; deletes nothing.
+
+        Raises:
+            InputError: another process is writing all of it, or the store does not take it.
+        """
+        self._lock(shared=True)
+        with stores.writing(str(self.fs.unstrip_protocol(self.path))):
+            stores.make_folder(self.fs, self.path)
+            self._mark()
+
     def _mark(self) -> None:
         if self.kind.begun:
             stores.make_folder(self.fs, f"{self.path}/{self.kind.begun}")
@@ -212,8 +223,8 @@ class OutputFolder:
             else:
                 self.fs.pipe_file(target, said.encode() + b"\n")
 
-    def _lock(self) -> None:
-        """Keeps other processes of this machine out for as long as this object lives."""
+    def _lock(self, shared: bool = False) -> None:
+        """Keeps other processes of this machine out for as long as this object lives; not those that share, if this one does."""
         if fcntl is None or not self.kind.begun or not isinstance(self.fs, LocalFileSystem):
             return
         self.fs.makedirs(self.path, exist_ok=True)
@@ -223,7 +234,7 @@ class OutputFolder:
             return  # this process has it already
         held = _HeldFolder(os.open(self.path, os.O_RDONLY))
         try:
-            fcntl.flock(held.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held.number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
                 f"another process is writing {self.path}; wait until it ends, or choose another --out"

@@ -37,6 +37,8 @@ class BuildConfig:
     """Replace earlier shards in OUT."""
     dry_run: bool = False
     """Print the plan and stop."""
+    array: str | None = None
+    """I/N: do every N-th job, beside N - 1 other such commands with this OUT (I from 0); then `finish` puts all together."""
     json: bool = False
     """Print the summary as JSON on stdout."""
     fit_constants: Constants = "zero"

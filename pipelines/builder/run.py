@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from pipelines.builder.shard_job import PLAN, BuildSources, ShardJob, kept_path,
 from pipelines.builder.sidecar import ShardSidecar, left_sidecar
 from pipelines.builder.sources import ResolvedSource, resolve
 from pipelines.builder.worker import materialize_shard
+from pipelines.common.array_task import forget_array
 from pipelines.common.beam import Stage, finish, live_file, run_stage
 from pipelines.common.files import absolute, exists, join, remove
 from pipelines.shards.manifest import NAME
@@ -62,6 +63,24 @@ class CheckedInputs:
     holdings: dict[str, Holding]
     plan: BuildPlan
     placed: list[pa.Table]
+
+    @property
+    def given(self) -> list[str]:
+        """What is read besides the INDEX."""
+        return [self.mixture.tokenizer]
+
+    def tokenizer_in(self, out: str, config: BuildConfig) -> str | None:
+        """The fingerprint of the tokenizer in SHARDS, which is put there if it is not; None without robot sources."""
+        fit = FitConfig(embodiments="together", constants=config.fit_constants, clip=config.fit_clip)
+        return place_tokenizer(out, self.mixture, self.sources, self.index, self.tok or fit, self.holdings)
+
+
+def leave_inputs(inputs: CheckedInputs, config: BuildConfig, out: str) -> str | None:
+    """Leaves in SHARDS what the workers read: plan, tokenizer and sources. Returns the tokenizer's fingerprint."""
+    save_plan(join(out, PLAN), inputs.plan, inputs.placed)
+    fingerprint = inputs.tokenizer_in(out, config)
+    save_sources(out, BuildSources(fingerprint, tuple(inputs.sources)), inputs.index)
+    return fingerprint
 
 
 def check_inputs(config: BuildConfig) -> CheckedInputs:
@@ -115,20 +134,18 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     Raises:
         InputError: something given does not fit, OUT is in the way, or counts do not balance.
     """
+    if config.array:
+        config = replace(config, resume=True)
     inputs = check_inputs(config)
     plan, out = inputs.plan, absolute(config.out)
-    reads = [inputs.index, inputs.mixture.tokenizer]
+    reads = [inputs.index, *inputs.given]
     place = check_output(config.out, SHARDS, overwrite=config.overwrite, resume=config.resume, reads=reads)
     if config.resume:
         check_same_plan(out, join(out, PLAN), plan)
     with place.replacing() as under_way:
         remove(join(out, NAME))  # the manifest says "finished", and comes back when that is true again
-        save_plan(join(out, PLAN), plan, inputs.placed)
-        fit = FitConfig(embodiments="together", constants=config.fit_constants, clip=config.fit_clip)
-        fingerprint = place_tokenizer(
-            out, inputs.mixture, inputs.sources, inputs.index, inputs.tok or fit, inputs.holdings
-        )
-        save_sources(out, BuildSources(fingerprint, tuple(inputs.sources)), inputs.index)
+        forget_array(out)
+        fingerprint = leave_inputs(inputs, config, out)
         read_sidecars = partial(each_shard, plan, lambda k: left_sidecar(out, k, plan, fingerprint))
         left = {k for k, sidecar in enumerate(read_sidecars()) if sidecar is not None} if config.resume else set()
         if config.resume:

@@ -43,14 +43,14 @@ class BuildSources:
     sources: tuple[ResolvedSource, ...]
 
 
-def save_jobs(folder: str, jobs: Iterable[ShardJob]) -> None:
+def save_jobs(folder: str, jobs: Iterable[ShardJob], name: str = JOBS) -> None:
     """Leaves the shards to write."""
-    write_json(join(folder, WORK, JOBS), [{k: v for k, v in asdict(job).items() if k != "folder"} for job in jobs])
+    write_json(join(folder, WORK, name), [{k: v for k, v in asdict(job).items() if k != "folder"} for job in jobs])
 
 
-def list_shards(folder: str) -> Iterator[ShardJob]:
-    """The shards to write."""
-    path = join(folder, WORK, JOBS)
+def list_shards(folder: str, name: str = JOBS) -> Iterator[ShardJob]:
+    """The shards to write, left in a file of this name."""
+    path = join(folder, WORK, name)
     for value in read_json(path, "the shards to write"):
         yield json_files.decode(ShardJob, {"folder": folder, **value}, path)
 

@@ -37,5 +37,7 @@ class IndexConfig:
     """Replace a finished INDEX."""
     verify: bool = True
     """Check the checksum of every record."""
+    array: str | None = None
+    """I/N: do every N-th job, beside N - 1 other such commands with this OUT (I from 0); then `finish` puts all together."""
     json: bool = False
     """Print the summary as JSON on stdout."""

@@ -103,13 +103,13 @@ def _source_path(out: str, dataset: str) -> str:
     return join(out, WORK, "datasets", f"{dataset}.json")
 
 
-def save_jobs(out: str, jobs: Iterable[IndexJob]) -> None:
+def save_jobs(out: str, jobs: Iterable[IndexJob], name: str = JOBS) -> None:
     """Leaves the jobs for the workers, without the INDEX's place, which they know."""
-    write_json(join(out, WORK, JOBS), [{k: v for k, v in asdict(job).items() if k != "out"} for job in jobs])
+    write_json(join(out, WORK, name), [{k: v for k, v in asdict(job).items() if k != "out"} for job in jobs])
 
 
-def list_jobs(out: str) -> Iterator[IndexJob]:
-    """The jobs that the driver left in this INDEX."""
-    for row in read_json(join(out, WORK, JOBS), "the jobs of an INDEX in the making"):
+def list_jobs(out: str, name: str = JOBS) -> Iterator[IndexJob]:
+    """The jobs that the driver left in this INDEX, in a file of this name."""
+    for row in read_json(join(out, WORK, name), "the jobs of an INDEX in the making"):
         others = tuple((file, SourceStamp(**stamp)) for file, stamp in row["others"])
         yield IndexJob(out=out, **{**row, "found": SourceStamp(**row["found"]), "others": others})

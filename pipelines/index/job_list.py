@@ -15,7 +15,7 @@ from fasttok.episodes.dataset_entry import RECORDING_FORMATS, DatasetEntry, Reco
 from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.errors import InputError
 from pipelines import recordings, vlm
-from pipelines.common.files import filesystem, join, read_json
+from pipelines.common.files import absolute, filesystem, join, read_json
 from pipelines.common.source_stamp import stamp_files, with_contents
 from pipelines.datasets.find_entry import OWN_ENTRY, find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
@@ -111,6 +111,25 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
                 )
                 number += 1
     return source, jobs
+
+
+def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], list[IndexJob]]:
+    """All datasets of a command by their names, and all jobs in their order.
+
+    Raises:
+        InputError: no dataset, two of one name, or one that cannot be indexed.
+    """
+    if not config.datasets:
+        raise InputError("nothing to index: give at least one dataset directory")
+    sources: dict[str, DatasetSource] = {}
+    jobs: list[IndexJob] = []
+    for directory in config.datasets:
+        source, more = plan_jobs(absolute(directory), config, out)
+        if source.dataset in sources:
+            raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
+        sources[source.dataset] = source
+        jobs += more
+    return sources, jobs
 
 
 def _ranges(entry: DatasetEntry, directory: str, split: str, part: Part) -> list[vlm.Range]:

@@ -15,6 +15,7 @@ from fasttok.common.console import log
 from fasttok.common.output_folder import check_output
 from fasttok.episodes.index_file import FILE, IndexFile, open_index
 from fasttok.errors import InputError
+from pipelines.common.array_task import forget_array
 from pipelines.common.beam import Gather, Stage, finish, live_file, run_stage
 from pipelines.common.files import absolute, filesystem, join, write_json
 from pipelines.common.live_counts import WORK
@@ -24,8 +25,8 @@ from pipelines.index.compact import compact
 from pipelines.index.config import IndexConfig
 from pipelines.index.console_report import last_line, report, report_rejected
 from pipelines.index.error_budget import check_budget, parse_budget
-from pipelines.index.job import DatasetSource, IndexJob, list_jobs, save_jobs, save_source
-from pipelines.index.job_list import plan_jobs
+from pipelines.index.job import list_jobs, save_jobs, save_source
+from pipelines.index.job_list import plan_all
 from pipelines.index.job_part import finished, is_finished
 from pipelines.index.output_kind import INDEX, TABLES
 from pipelines.index.reject_reasons import frequent_reasons
@@ -83,21 +84,14 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     Raises:
         InputError: a directory, entry or split is not usable; OUT is in the way; counts do not balance; too many bad records.
     """
-    if not config.datasets:
-        raise InputError("nothing to index: give at least one dataset directory")
+    if config.array:
+        config = replace(config, resume=True)
     budget = parse_budget(config.max_bad)
     if config.resume and config.overwrite:
         raise InputError("--resume keeps what is there and --overwrite removes it; give one of them")
     out = absolute(config.out)
     place = check_output(config.out, INDEX, overwrite=config.overwrite, resume=config.resume, reads=config.datasets)
-    sources: dict[str, DatasetSource] = {}
-    jobs: list[IndexJob] = []
-    for directory in config.datasets:
-        source, more = plan_jobs(absolute(directory), config, out)
-        if source.dataset in sources:
-            raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
-        sources[source.dataset] = source
-        jobs += more
+    sources, jobs = plan_all(config, out)
     if place.state == "finished" and config.resume:
         index = open_index(out)
         check_same(index, out, sources, jobs)
@@ -105,6 +99,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
         log(last_line(index, config.out, next_command(config.out)))
         return index
     with place.replacing() as under_way:
+        forget_array(out)
         present = finished(out)
         jobs = [replace(job, done=is_finished(job, present)) for job in jobs]
         for source in sources.values():

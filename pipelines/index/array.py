@@ -1,0 +1,53 @@
+"""`index --array I/N`: one task's share of the source files. It writes parts; `--array finish` makes the INDEX of them."""
+
+from dataclasses import replace
+from functools import partial
+
+from fasttok.common.console import emit_json, log
+from fasttok.episodes.index_file import open_index
+from pipelines.common.array_task import ArrayTask, join_output, preparing
+from pipelines.common.beam import Stage, run_stage
+from pipelines.common.files import absolute
+from pipelines.index.already_finished import check_same
+from pipelines.index.config import IndexConfig
+from pipelines.index.job import list_jobs, save_jobs, save_source
+from pipelines.index.job_list import plan_all
+from pipelines.index.job_part import finished, is_finished
+from pipelines.index.output_kind import INDEX
+from pipelines.index.worker import index_file
+
+
+def run_index_task(config: IndexConfig, task: ArrayTask, beam_args: list[str]) -> None:
+    """Does a task's share of the jobs.
+
+    Args:
+        config: of the command.
+        task: which of how many.
+        beam_args: flags for Beam.
+
+    Raises:
+        InputError: as `run_index`, or another task was given something else.
+    """
+    out = absolute(config.out)
+    sources, jobs = plan_all(config, out)
+    place = join_output(config.out, INDEX, config.datasets)
+    if place.state == "finished":
+        check_same(open_index(out), out, sources, jobs)
+        log(f"INDEX {config.out} is finished, nothing to do for task {task}")
+        return
+    place.share()
+    with preparing(out, [[job.dataset, job.split, job.stem, job.stamp, job.source] for job in jobs]) as first:
+        for source in sources.values() if first else ():
+            save_source(out, source)
+    present = finished(out)
+    mine = [replace(job, done=is_finished(job, present)) for job in task.take(jobs)]
+    done = sum(job.done for job in mine)
+    save_jobs(out, mine, task.jobs_file)
+    expand = partial(list_jobs, name=task.jobs_file)
+    run_stage(Stage("indexing", out, expand, index_file, "files", "records"), beam_args, len(mine) - done, done)
+    if config.json:
+        emit_json({"array": str(task), "jobs": len(mine), "of": len(jobs), "already": done})
+    log(
+        f"task {task} is done: {len(mine)} of {len(jobs)} jobs ({done} were there already); when all tasks are, put them "
+        f"together: the same command with --array finish"
+    )
