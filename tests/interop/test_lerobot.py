@@ -1,13 +1,17 @@
 """Raw actions through lerobot's own normaliser and action processor, and through a fit of ours that does as they do."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.recorded_copies import write_copies
 from fasttok import ActionTokenizer, NormStats
+from fasttok.episodes import Episode
+from pipelines.recordings.lerobot import LerobotRecordings
 from tests.interop.environments import PackageSet, run_inside
 from tests.pipelines.recordings.lerobot_chain import build, index, pictures
 
@@ -58,3 +62,38 @@ def test_a_set_that_lerobot_writes_becomes_shards(
     record_property(
         "checked", "a v3.0 set that lerobot wrote: 128 of 128 rows have the picture and the action of their step"
     )
+
+
+def test_lerobots_conversion_of_a_real_set_has_the_same_episodes(
+    built: Callable[[str], PackageSet],
+    shared_data: Path,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """v2.1, an AV1 file an episode, and v3.0, one file for all: the same actions and the same pixels."""
+    source = shared_data / "lerobot" / "g1_bottle"
+    if not source.exists():
+        pytest.skip("the shared LeRobot folder is not here")
+    write_copies(source, tmp_path / "two", 1)
+    shutil.copytree(tmp_path / "two", tmp_path / "three")
+    run_inside(built("lerobot"), "convert_lerobot.py", tmp_path / "three")
+    old, new = (episodes(tmp_path / name) for name in ("two", "three"))
+    assert len(old) == len(new) == 14
+    compared = 0
+    for one, other in zip(old, new, strict=True):
+        assert np.array_equal(np.asarray(one.steps["action"]), np.asarray(other.steps["action"]))
+        (camera,) = one.frames
+        some = np.array([0, one.length // 2, one.length - 1])
+        for a, b in zip(one.frames[camera].take(some).read(), other.frames[camera].take(some).read(), strict=True):
+            assert isinstance(a, np.ndarray)
+            assert np.array_equal(a, np.asarray(b))
+            compared += 1
+    record_property(
+        "checked", f"lerobot's conversion of a real v2.1 set to v3.0: {compared} of {compared} frames equal"
+    )
+
+
+def episodes(folder: Path) -> list[Episode]:
+    recordings = LerobotRecordings(str(folder))
+    parts = recordings.parts()["train"]
+    return [found for part in parts for found in recordings.read(part, False) if isinstance(found, Episode)]
