@@ -27,7 +27,7 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     learn = count(optim.split(shapes, config.optim.freeze)[0])
     rows: list[list[str | int]] = [[f"parameters: {name}", n] for name, n in counts.items()]
     rows += [["parameters: all", sum(counts.values())], ["of which learn", learn]]
-    rows += [["rows in the shards", setup.reader.num_rows], ["cameras", ", ".join(setup.encoder.slots)]]
+    rows += [["rows in the shards", setup.reader.num_rows], ["cameras", ", ".join(setup.encoder.slots) or "none"]]
     rows += [["tokens per row", f"{m.cameras} x {m.image_tokens} of images, {setup.batcher.length} of text"]]
     rows += [["vocabulary", m.vocab_size], ["horizon x dims", f"{m.horizon} x {m.action_dim}"]]
     rows += [
@@ -47,6 +47,8 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
         ["TFLOP per sample", f"{per_sample(setup).total / 1e12:.3g}"],
     ]
     table(f"{config.preset}, {config.size} -> {config.out}", ["what", "value"], rows)
+    if setup.lacking:
+        logger.warning(setup.lacking)
     if config.weights is not None:
         plan_weights(setup, config.weights).report.show()
 

@@ -30,7 +30,9 @@ def initial_params(setup: Setup) -> Params:
         return pretrained.start(plan_weights(setup, config.weights), shapes, jax.random.key(config.seed))
     params: Params = jax.jit(lambda key: model.init(key, shapes))(jax.random.key(config.seed))
     if config.init_from is None:
-        params["vision"] = siglip.calibrate(params["vision"], some_images(setup), shapes.patch)
+        images = some_images(setup)
+        if images is not None:
+            params["vision"] = siglip.calibrate(params["vision"], images, shapes.patch)
     else:
         params["vision"], params["backbone"] = _from_run(setup, config.init_from, params)
     return params
@@ -82,9 +84,9 @@ def plan_weights(setup: Setup, path: Path) -> matching.LoadPlan:
     )
 
 
-def some_images(setup: Setup) -> jax.Array:
-    """Pictures of the first camera from rows all over the shards, (B, S, S, 3) float32 in [-1, 1]."""
+def some_images(setup: Setup) -> jax.Array | None:
+    """Pictures of the first camera from rows all over the shards, (B, S, S, 3) float32 in [-1, 1]; None if there are none."""
     rows = range(0, setup.reader.num_rows, max(1, setup.reader.num_rows // CALIBRATION_IMAGES))
-    pictures = (setup.reader.row(i)[f"image/{setup.encoder.slots[0]}"] for i in rows)
+    pictures = (setup.reader.row(i)[f"image/{slot}"] for slot in setup.encoder.slots[:1] for i in rows)
     decoded = [decode_image(data, setup.model.image_size, setup.config.data.resize) for data in pictures if data]
-    return model.pixels(jnp.stack(decoded), "float32")
+    return model.pixels(jnp.stack(decoded), "float32") if decoded else None

@@ -64,6 +64,7 @@ def run(config: TrainConfig) -> None:
         start, state, position = checkpoints.restore(state)
         logger.info(f"resuming after step {start}")
     tracker = open_trackers(config.trackers, config.out, start, setup.resolved) if first else None
+    logger.info("compiling the training step for this machine (a minute or so on a CPU) ...")
     batches = prefetch(
         setup.reader, setup.encoder, setup.batcher, config.batch_size, train_past_end=config.data.held_steps,
         threads=config.data.threads, state=position, weights=setup.weights, seed=config.seed,
@@ -101,8 +102,11 @@ def run(config: TrainConfig) -> None:
     checkpoints.close()
     if tracker is not None:
         tracker.close()
+    how = "" if setup.model.flow else " --decode tokens"
+    measure = f"fasttok-evaluate --run {config.out} --held-out {config.shards}{how}"
     logger.info(
-        f"trained {config.steps} steps -> {config.out}; next: fasttok-evaluate --run {config.out} --env MODULE:FACTORY"
+        f"trained {config.steps} steps -> {config.out}; next: {measure} (shards of episodes that it has not seen say more; "
+        "--env MODULE:FACTORY acts in a world)"
     )
 
 

@@ -101,10 +101,14 @@ def embed(params: Params, batch: Batch, config: ModelConfig) -> tuple[Array, Arr
     """
     images = pixels(batch["images"], config.dtype)
     b, cameras = images.shape[:2]
-    seen = siglip.encode(params["vision"], images.reshape(b * cameras, *images.shape[2:]), config.patch, config.remat)
-    per_camera = seen.shape[1]
-    prefix = [seen.reshape(b, cameras * per_camera, config.width)]
-    valid = [jnp.repeat(batch["image_mask"], per_camera, axis=1)]
+    prefix: list[Array] = []
+    valid: list[Array] = []
+    if cameras:
+        flat = images.reshape(b * cameras, *images.shape[2:])
+        seen = siglip.encode(params["vision"], flat, config.patch, config.remat)
+        per_camera = seen.shape[1]
+        prefix.append(seen.reshape(b, cameras * per_camera, config.width))
+        valid.append(jnp.repeat(batch["image_mask"], per_camera, axis=1))
     if config.state_token == "backbone":
         prefix.append(_linear(batch["state"], params["backbone"]["state_in"])[:, None].astype(config.dtype))
         valid.append(batch["state_mask"][:, None])

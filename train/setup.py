@@ -38,6 +38,20 @@ class Setup:
         return tuple(slot.startswith("wrist") for slot in self.encoder.slots)
 
     @property
+    def lacking(self) -> str:
+        """Which kinds of rows are to be trained on and are not there, and what that means; "" if none is missing."""
+        kinds, there = self.config.data.kinds, {s.kind for s in self.reader.manifest.sources.values() if s.written}
+        if "robot" in kinds and "robot" not in there:
+            return f"note: {self.config.shards} holds no robot rows: this run learns no actions (--preset vlm says so)"
+        if set(kinds) > {"robot"} and there == {"robot"}:
+            return (
+                f"note: {self.config.shards} holds no questions or captions, which --preset {self.config.preset} would "
+                "train on, too: nothing keeps what the backbone knows; build a mixture with some (docs/vlm.md), or train with a "
+                "preset that needs none, such as pi0_fast or ki_no_vlm"
+            )
+        return ""
+
+    @property
     def resolved(self) -> TrainConfig:
         """The configuration with nothing left to the shards, as it is saved."""
         data = dataclasses.replace(self.config.data, text_length=self.batcher.length)

@@ -14,6 +14,7 @@ from fasttok.cli.read_data import read
 from fasttok.codec.bpe import Mode
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.common.output_folder import check_output
+from fasttok.episodes.index_file import is_index
 from fasttok.fitting import card
 from fasttok.fitting.fit import (
     FitConfig,
@@ -111,7 +112,13 @@ class Fit:
             log("dry run: nothing written")
             return
         tok.save(self.out, card=card.write(tok, report, config, self.data), overwrite=self.overwrite)
-        log(f"saved {self.out} (fingerprint {tok.fingerprint}); next: fasttok eval {self.out} DATA --html eval.html")
+        log(f"saved {self.out} (fingerprint {tok.fingerprint}); next: {self.next_command()}")
+
+    def next_command(self) -> str:
+        """What to do with the tokenizer: build shards from an INDEX, or else measure it."""
+        if len(self.data) == 1 and is_index(self.data[0]) and not self.relative and not self.relative_to:
+            return f"fasttok-pipelines build all --index {self.data[0]} --tokenizer {self.out} --out SHARDS --samples 20000"
+        return f"fasttok eval {self.out} {' '.join(self.data)} --html eval.html"
 
 
 def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None:

@@ -32,8 +32,16 @@ class Where:
     checksum: int = -1
 
     def __str__(self) -> str:
-        at = f" at byte {self.offset}" if self.offset >= 0 else ""
-        return f"{self.file}: record {self.number}{at}"
+        return f"{self.file}: {self.place}"
+
+    @property
+    def place(self) -> str:
+        """In its file, for people: formats without byte ranges number episodes.
+
+        >>> Where("a.parquet", number=12).place, Where("a.tfrecord", 640, 80, 3).place
+        ('episode 12', 'record 3 at byte 640')
+        """
+        return f"record {self.number} at byte {self.offset}" if self.offset >= 0 else f"episode {self.number}"
 
 
 @dataclass(frozen=True, eq=False)

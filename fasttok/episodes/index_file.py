@@ -106,6 +106,12 @@ class IndexFile:
     datasets: dict[str, IndexedDataset]
 
 
+def is_index(path: str) -> bool:
+    """Whether a finished INDEX lies there."""
+    filesystem, root = stores.fresh(path)
+    return stores.kind_at(filesystem, f"{root.rstrip('/')}/{FILE}") == "file"
+
+
 def open_index(path: str) -> IndexFile:
     """Reads index.json.
 

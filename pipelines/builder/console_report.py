@@ -1,7 +1,7 @@
 """What `build` prints: the plan before, and the counts after."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from fasttok.common.console import log, table
@@ -41,18 +41,26 @@ def report(result: BuildResult, plan: BuildPlan) -> None:
     rows.append(["total", "", c.planned, c.written, c.rejected, None, None, None])
     columns = ["source", "kind", "planned", "written", "rejected", "epochs", "FAST ids/row", "clamped"]
     table("planned = written + rejected", columns, rows)
-    log(f"read {result.records_read:,} source records once each, {result.bytes_read / 1e6:,.1f} MB")
+    # Only records that are byte ranges count.
+    size_read = f", {result.bytes_read / 1e6:,.1f} MB" if result.bytes_read else ""
+    log(f"read {result.records_read:,} source records once each{size_read}")
 
 
-def report_rejected(sidecars: Sequence[ShardSidecar], out: str) -> None:
-    """Says why rows were rejected, with an example each, and where all of them are told."""
+def report_rejected(sidecars: Sequence[ShardSidecar], out: str, robots: Container[str]) -> None:
+    """Says why rows were rejected, with an example each, and where all of them are told.
+
+    Args:
+        sidecars: of the shards.
+        out: their folder.
+        robots: sources whose records are episodes.
+    """
     total = sum((Counter(sidecar.rejected_by_reason) for sidecar in sidecars), Counter[str]())
     if not total:
         return
     log(f"rejected rows, the most frequent reasons (every one is in {out}/rejected/, with file and offset):")
     for reason, count in total.most_common(NAMED):
         having = max(range(len(sidecars)), key=lambda k: sidecars[k].rejected_by_reason.get(reason, 0))
-        log(f"  {count} {reason}: {example(out, having, len(sidecars), reason)}")
+        log(f"  {count} {reason}: {example(out, having, len(sidecars), reason, robots)}")
 
 
 def last_line(manifest: Manifest, sidecars: Sequence[ShardSidecar], out: str) -> str:
@@ -70,4 +78,4 @@ def last_line(manifest: Manifest, sidecars: Sequence[ShardSidecar], out: str) ->
             said.append(rejects_said(name, source_reasons(out, having, len(sidecars), name), source.planned, "rows"))
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
     rows = f"{manifest.num_rows:,} rows, {size:,.1f} MB"
-    return joined([f"{out}: {rows}", *said, f"next: fasttok-pipelines inspect {out}"])
+    return joined([f"{out}: {rows}", *said, f"next: fasttok-pipelines inspect {out} --html"])

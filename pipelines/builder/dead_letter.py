@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from fasttok.common import json_files
@@ -47,15 +47,24 @@ def to_lines(letters: Iterable[DeadLetter]) -> str:
     return "".join(json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n" for value in values)
 
 
-def example(folder: str, shard: int, total: int, reason: str) -> str:
-    """The first frame of a shard that was left out for a reason, in words; "" if the shard's dead letters are gone."""
+def example(folder: str, shard: int, total: int, reason: str, robots: Container[str]) -> str:
+    """The first frame of a shard that was left out for a reason, in words; "" if the shard's dead letters are gone.
+
+    Args:
+        folder: SHARDS.
+        shard: its number.
+        total: how many there are.
+        reason: of the dead letter.
+        robots: sources whose records are episodes.
+    """
     path = rejected_path(folder, shard, total)
     try:
         with open_file(path) as stream:
             for line in stream:
                 letter = json_files.read(DeadLetter, line.decode(), path)
                 if letter.reason == reason:
-                    return f"{letter.detail} ({letter.source}: {letter.file}, record {letter.episode})"
+                    what = "episode" if letter.source in robots and letter.offset < 0 else "record"
+                    return f"{letter.detail} ({letter.source}: {letter.file}, {what} {letter.episode})"
     except FileNotFoundError:
         pass
     return ""

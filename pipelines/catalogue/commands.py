@@ -13,6 +13,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.episode import Episode, Steps
 from fasttok.errors import InputError, unknown_name
 from pipelines.catalogue import draft_rlds, draft_vlm
+from pipelines.common.files import absolute
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
 from pipelines.drafts import PROPOSE
@@ -203,7 +204,7 @@ def run_draft(config: DatasetDraftConfig) -> None:
     """
     recorded = format_of(config.directory)
     if recorded in PROPOSE:
-        proposed = PROPOSE[recorded](config.directory)
+        proposed = PROPOSE[recorded](absolute(config.directory))
         print(proposed.text, end="")
         if proposed.assumed:
             print("\n".join(listed("guesses", proposed.assumed)))

@@ -287,7 +287,8 @@ class _LiveCountsWatch(threading.Thread):
         new = self.follower.poll()
         if new != Counts():
             total, seconds = self.follower.counts, time.monotonic() - self.began
-            note = f"{total.records:,} {self.records}, {total.bytes / 1e6 / seconds:,.1f} MB/s, {total.rejected:,} rejected"
+            rate = f", {total.bytes / 1e6 / seconds:,.1f} MB/s" if total.bytes else ""
+            note = f"{total.records:,} {self.records}{rate}, {total.rejected:,} rejected"
             self.advance(new.files, note)
 
 

@@ -227,6 +227,9 @@ def _action(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> list[Hdf
         return _of_aloha(width)
     else:
         encoding = _measured(sample, state, notes)
+        if _robosuite_gripper(sample, width):
+            notes.assumed.append(f"action: column {width - 1} is a gripper that -1 opens, as in all of robosuite")
+            return [{"from": "action", "slice": [0, width - 1], "encoding": encoding}, _gripper(width - 1, 1, -1)]
     _ask_for_gripper(sample, width, notes)
     return [{"from": "action", "encoding": encoding}]
 
@@ -273,6 +276,13 @@ def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Samp
             parts.append({"from": "action", "slice": [start, last], "encoding": encoding})
         parts.append(_gripper(last, closed, opens))
     return parts
+
+
+def _robosuite_gripper(sample: _Sample, width: int) -> bool:
+    """Whether the last of a single arm's columns is robosuite's gripper, though no controller is recorded."""
+    last = np.concatenate([columns[:, -1] for columns in sample.columns(["action"])])
+    observed = sum(bool(re.fullmatch(r"obs/robot\d_gripper_qpos", name)) for name in sample.steps) == 1
+    return observed and bool(sample.facts.environment) and width > 1 and set(np.unique(last).tolist()) == {-1.0, 1.0}
 
 
 def _gripper(column: int, closed: int, opens: int) -> HdfColumns:

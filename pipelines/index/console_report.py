@@ -26,7 +26,8 @@ def report(index: IndexFile, files: Mapping[tuple[str, str], int], as_json: bool
     for name, dataset in index.datasets.items():
         entry = dataset.entry
         for split, counts in dataset.splits.items():
-            rows.append([name, split, entry.kind, files[name, split], counts.bytes / 1e6, counts.read, counts.indexed,
+            rows.append([name, split, entry.kind, files[name, split],
+                         counts.bytes / 1e6 if counts.bytes else None, counts.read, counts.indexed,
                          sum(counts.filtered.values()), sum(counts.rejected.values()), _reasons(entry.kind, counts),
                          counts.steps, entry.control_hz, entry.action_dim if entry.kind == "robot" else None])  # fmt: skip
     columns = ["dataset", "split", "kind", "files", "MB", "read", "indexed", "filtered", "rejected", "reasons", "steps", "Hz",

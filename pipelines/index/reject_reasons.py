@@ -38,7 +38,7 @@ class RejectReason:
 
 
 def frequent_reasons(
-    dataset: str, summaries: Mapping[RunPlace, RunSummary], filtered: bool = False
+    dataset: str, summaries: Mapping[RunPlace, RunSummary], filtered: bool = False, robot: bool = True
 ) -> list[RejectReason]:
     """The most frequent reasons of a dataset, the first first.
 
@@ -46,6 +46,7 @@ def frequent_reasons(
         dataset: its name.
         summaries: of all runs of jobs.
         filtered: whether records count that only the entry's filters do not want.
+        robot: whether they are episodes.
     """
     total = Counter[str]()
     most: dict[str, tuple[int, RunPlace]] = {}
@@ -57,7 +58,7 @@ def frequent_reasons(
                 if count > most.get(reason, (0, run))[0]:
                     most[reason] = (count, run)
     return [
-        _reason(most[reason][1], summaries[most[reason][1]], reason, count)
+        _reason(most[reason][1], summaries[most[reason][1]], reason, count, robot)
         for reason, count in total.most_common(NAMED)
     ]
 
@@ -72,11 +73,12 @@ def told(reasons: Sequence[RejectReason], out: str, dataset: str) -> str:
     return f"{'; '.join(map(str, reasons))}; every one is in {tables_of(out, dataset)}"
 
 
-def _reason(run: RunPlace, summary: RunSummary, reason: str, count: int) -> RejectReason:
+def _reason(run: RunPlace, summary: RunSummary, reason: str, count: int, robot: bool) -> RejectReason:
     paths = (join(run.out, run.dataset, run.split, f"{stem}.rejected.parquet") for stem in summary.tables)
-    tables = (read_parquet(path, ["file", "episode", "reason", "detail"]) for path in paths)
+    tables = (read_parquet(path, ["file", "offset", "episode", "reason", "detail"]) for path in paths)
     rows = [row for table in tables for row in table.filter(pc.equal(table["reason"], reason)).to_pylist()]
     (detail, _), *_ = Counter(row["detail"] for row in rows).most_common(1)
     first = next(row for row in rows if row["detail"] == detail)
     text = detail if len(detail) <= LONGEST else f"{detail[:LONGEST]} ..."
-    return RejectReason(reason, count, text, f"{first['file']}, record {first['episode']}")
+    number = f"{'episode' if robot and first['offset'] < 0 else 'record'} {first['episode']}"
+    return RejectReason(reason, count, text, f"{first['file']}, {number}")

@@ -7,6 +7,7 @@ leaves only whole files behind, and the next one redoes only what is missing; th
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from operator import attrgetter
 
@@ -19,6 +20,7 @@ from pipelines.common.array_task import forget_array
 from pipelines.common.beam import Gather, Stage, finish, live_file, run_stage
 from pipelines.common.files import absolute, filesystem, join, write_json
 from pipelines.common.live_counts import WORK
+from pipelines.common.source_stamp import UNKNOWN
 from pipelines.index.already_finished import check_same
 from pipelines.index.assemble import assemble
 from pipelines.index.compact import compact
@@ -110,8 +112,11 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     runs = runs_of(jobs)
     summaries = load_runs(runs)
     index = assemble(runs, sources, summaries)
-    reasons = {name: frequent_reasons(name, summaries) for name in index.datasets}
-    report(index, Counter((job.dataset, job.split) for job in jobs), config.json)
+    reasons = {
+        name: frequent_reasons(name, summaries, robot=dataset.entry.kind == "robot")
+        for name, dataset in index.datasets.items()
+    }
+    report(index, files_of(jobs), config.json)
     check_budget(index, budget, reasons, config.out)
     save_sources(out, sources.values(), runs, summaries)
     indexed = [IndexedRun.of(run, sources[run.dataset].entry, summary) for run, summary in summaries.items()]
@@ -124,6 +129,17 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     return index
 
 
+def files_of(jobs: Iterable[IndexJob]) -> Counter[tuple[str, str]]:
+    """(dataset, split) -> source files, or ranges of them, that are there and were read."""
+    files = Counter[tuple[str, str]]()
+    seen: set[tuple[str, str, str]] = set()
+    for job in jobs:
+        others = {(job.dataset, job.split, file) for file, stamp in job.others if stamp != UNKNOWN} - seen
+        files[job.dataset, job.split] += 1 + len(others)
+        seen |= others
+    return files
+
+
 def next_command(out: str) -> str:
     """What to do with an INDEX."""
-    return f"fasttok fit {out} --out TOKENIZER"
+    return f"fasttok fit {out} --out TOKENIZER --seconds 1.0"

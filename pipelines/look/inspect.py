@@ -71,7 +71,9 @@ def run_inspect(config: InspectConfig) -> None:
         emit_json([{"row": row.number, **summary(row, reader.manifest.sources[row.source])} for row in rows])
         return
     if page is not None:
-        log(f"{of} on the page")
+        kinds = {source.kind for source in reader.manifest.sources.values()}
+        preset = "pi0_fast" if kinds == {"robot"} else "ki" if "robot" in kinds else "vlm"
+        log(f"{of} on the page; next: fasttok-train --preset {preset} --shards {config.shards} --out RUN --size debug")
         return
     for row in rows:
         item = summary(row, reader.manifest.sources[row.source])

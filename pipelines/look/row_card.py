@@ -78,7 +78,8 @@ def row_card(
         pieces += [(word, True) for word in answer]
         loss = f"{len(answer)} word{'' if len(answer) == 1 else 's'} in the loss"
     sections += [tag("h3", f"tokens: {loss}"), html.tokens(pieces, titles)]
-    where = f"{row.file} · byte {row.offset:,} · episode {row.episode} · step {row.step}"
+    at = f" · byte {row.offset:,}" if row.offset >= 0 else ""
+    where = f"{row.file}{at} · episode {row.episode} · step {row.step}"
     sections.append(tag("div", f"row {row.number:,} · {where}", BREAK, row.sample_id, class_="soft mono"))
     return tag("article", *sections, class_="card row", id=f"row-{row.number}")
 

@@ -28,7 +28,8 @@ def summary(row: StoredRow, source: ManifestSource) -> dict[str, str]:
         ids = row.action_tokens.tolist()
         shown = f"{len(ids)}: {' '.join(map(str, ids[:IDS_SHOWN]))}{' ...' if len(ids) > IDS_SHOWN else ''}"
         out |= {**describe_chunk(row, source), "FAST ids": shown}
-    return out | {"from": f"{row.file} byte {row.offset}, episode {row.episode}, step {row.step}"}
+    at = f" byte {row.offset}," if row.offset >= 0 else ","
+    return out | {"from": f"{row.file}{at} episode {row.episode}, step {row.step}"}
 
 
 def describe_chunk(row: StoredRow, source: ManifestSource) -> dict[str, str]:

@@ -79,3 +79,40 @@ def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.hdf5").write_bytes(b"no HDF5")
     with pytest.raises(InputError, match=r"a\.hdf5"):
         propose(str(tmp_path))
+
+
+def grasping(path: Path) -> Path:
+    """robomimic's file whose actions are deltas that the hand follows, with robosuite's gripper, and no controller."""
+    made.robomimic(path)
+    rng = np.random.default_rng(5)
+    with h5py.File(path, "a") as file:
+        for demo in file["data"].values():
+            moves = rng.normal(size=(150, 6))
+            grip = np.where(np.arange(150) < 75, -1.0, 1.0)[:, None]
+            place = np.concatenate([np.zeros((1, 6)), np.cumsum(moves, axis=0)[:-1]])
+            del demo["actions"], demo["obs"], demo["next_obs"]
+            demo["actions"] = np.concatenate([moves, grip], axis=1)
+            demo["obs/robot0_eef_pos"], demo["obs/robot0_gripper_qpos"] = place[:, :3], -grip.repeat(2, axis=1)
+            demo["obs/agentview_image"] = np.zeros((150, 8, 8, 3), np.uint8)
+            for name in ("rewards", "dones", "states"):
+                del demo[name]
+            demo.attrs["num_samples"] = 150
+    return path
+
+
+def test_robosuites_gripper_needs_no_controller(tmp_path: Path) -> None:
+    draft = propose(str(grasping(tmp_path / "lift.hdf5")))
+    assert draft.questions == ()
+    arm, gripper = loads(draft.text, "draft")["action"]
+    assert (arm["slice"], arm["encoding"]) == ([0, 6], "delta")
+    assert (gripper["slice"], gripper["closed"], gripper["open"]) == ([6, 7], 1, -1)
+    assert "-1 opens" in " ".join(draft.assumed)
+
+
+def test_a_draft_of_the_current_folder_is_named_as_index_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.controlled(tmp_path / "lifts/demo.hdf5")
+    monkeypatch.chdir(tmp_path / "lifts")
+    run_draft(DatasetDraftConfig("."))
+    assert loads(capsys.readouterr().out, "draft")["name"] == "lifts"

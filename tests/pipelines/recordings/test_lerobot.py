@@ -61,12 +61,21 @@ def test_a_set_that_lerobot_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", WRITERS)
-def test_a_missing_video_costs_its_episodes_by_name(version: str, tmp_path: Path) -> None:
+def test_a_missing_video_costs_its_episodes_by_name(
+    version: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = WRITERS[version](tmp_path / "robot", LENGTHS)
     gone = sorted((root / "videos").rglob("*.mp4"))[1]
     gone.unlink()
     made = index(root, tmp_path / "index")
     lost = {"v2.1": [1], "v3.0": [2, 3]}[version]
+    said = capsys.readouterr()
+    assert f", episode {lost[0]})" in said.err
+    files = {
+        "v2.1": 2 * len(LENGTHS) - 1,
+        "v3.0": len([*root.rglob("file-*.*")]) - len([*root.rglob("meta/**/file-*")]),
+    }
+    assert said.out.splitlines()[-1].split()[3:5] == [str(files[version]), "-"]  # no byte range says how much was read
     counts = made.datasets["robot"].splits["train"]
     assert (counts.indexed, counts.rejected) == (len(LENGTHS) - len(lost), {"video": len(lost)})
     found = rejects(tmp_path / "index")
