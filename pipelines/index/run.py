@@ -27,7 +27,7 @@ from pipelines.index.compact import compact
 from pipelines.index.config import IndexConfig
 from pipelines.index.console_report import last_line, report, report_rejected
 from pipelines.index.error_budget import check_budget, parse_budget
-from pipelines.index.job import list_jobs, save_jobs, save_source
+from pipelines.index.job import IndexJob, list_jobs, save_jobs, save_source
 from pipelines.index.job_list import plan_all
 from pipelines.index.job_part import finished, is_finished
 from pipelines.index.output_kind import INDEX, TABLES
