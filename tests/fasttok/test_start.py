@@ -11,7 +11,8 @@ import pytest
 from fasttok.common import console
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started these tests with Ctrl-C switched off
 sys.path.insert(0, {folder!r})
 from fasttok.common.start import start
 start("slow", "slow_to_import")
