@@ -17,6 +17,7 @@ from fasttok.episodes import tfrecord
 from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.episode import MAX_RECORD, BadRecord, Episode, Where
 from fasttok.episodes.features import Feature, UnsupportedError, parse_features
+from fasttok.episodes.tfrecord import WHOLE, RecordRange
 from fasttok.errors import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -79,14 +80,14 @@ class RawRldsDirectory:
     through: str = ""
 
     def read_examples(
-        self, file: str, verify: bool = True, most: int = MAX_RECORD
+        self, file: str, verify: bool = True, most: int = MAX_RECORD, part: RecordRange = WHOLE
     ) -> Iterator[tuple[Where, dict[str, Any]] | BadRecord]:
         """Every record's values by flat name, for datasets that are no episodes too; see `decode`."""
-        read = 0
-        end = Where(file)
-        declared = self.declared.get(file, 0)
+        read = part.number
+        end = Where(file, part.offset)
+        declared = self.declared.get(file, 0) if part.stop is None else part.stop
         try:
-            for record in tfrecord.read_buffered(file, verify, most):
+            for record in tfrecord.read_buffered(file, verify, most, part):
                 read += 1
                 if isinstance(record, BadRecord):
                     end = record.where
@@ -96,17 +97,29 @@ class RawRldsDirectory:
                     yield self._decode(*record)
         except FileNotFoundError:
             if declared > read:
-                said = f"{file} is not there; dataset_info.json says {declared} records"
+                said = f"{file} is not there; {self._expected(declared, part)}"
                 yield BadRecord(Where(file, number=read), "missing", said, declared - read)
             return
         lost = declared - read
         if lost > 0:
             where = Where(file, max(end.offset, 0), 0, read)
-            yield BadRecord(where, "missing", f"dataset_info.json says {read + lost} records, there are {read}", lost)
+            yield BadRecord(where, "missing", f"{self._expected(declared, part)}, there are {read}", lost)
+
+    @staticmethod
+    def _expected(declared: int, part: RecordRange) -> str:
+        if part.stop is None:
+            return f"dataset_info.json says {declared} records"
+        return f"when it was cut into jobs it held at least {declared} records"
 
     def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
         """Every record of a file, in order: an Episode, or a BadRecord that says why not, such as more than `most` bytes."""
-        for record in self.read_examples(file, verify, most):
+        return self.read_range(file, WHOLE, verify, most)
+
+    def read_range(
+        self, file: str, part: RecordRange, verify: bool = True, most: int = MAX_RECORD
+    ) -> Iterator[Episode | BadRecord]:
+        """As `read_file`, of some of its records."""
+        for record in self.read_examples(file, verify, most, part):
             yield record if isinstance(record, BadRecord) else _episode(*record)
 
     def read_at(

@@ -9,7 +9,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import google_crc32c
@@ -21,6 +21,24 @@ from fasttok.episodes.episode import MAX_RECORD, BadRecord, Where
 
 HEADER, FOOTER = 12, 4
 SMALLEST_BUFFER = 1 << 16
+
+
+@dataclass(frozen=True)
+class RecordRange:
+    """Neighbouring records of a file.
+
+    Attributes:
+        offset: first byte of the first one's frame.
+        number: records before it in the file.
+        stop: number of the first record after them, None for all that the file holds.
+    """
+
+    offset: int = 0
+    number: int = 0
+    stop: int | None = None
+
+
+WHOLE = RecordRange()
 
 
 def masked_crc(data: bytes | memoryview) -> int:
@@ -53,20 +71,21 @@ def too_large(where: Where, length: int, most: int) -> BadRecord:
 
 
 def read_buffered(
-    file: str, verify: bool = True, most: int = MAX_RECORD
+    file: str, verify: bool = True, most: int = MAX_RECORD, part: RecordRange = WHOLE
 ) -> Iterator[tuple[Where, bytearray, int] | BadRecord]:
-    """As `read_records`, as (place, buffer, length): the buffer holds the record only until the next one is asked for.
+    """As `read_records`, of a part of the file, as (place, buffer, length).
 
+    The buffer holds the record only until the next one is asked for.
     (A fresh one for each record is given back to the system each time, and the page faults cost more than the reading.)
     """
     filesystem, path = stores.filesystem(file)
-    offset = number = 0
+    offset, number = part.offset, part.number
     buffer = bytearray(SMALLEST_BUFFER)
     with filesystem.open(path, "rb") as stream:
         size = stream.seek(0, os.SEEK_END)  # known since it was opened: no request
-        stream.seek(0)
+        stream.seek(offset)
         header = stream.read(HEADER)
-        while header:
+        while header and number != part.stop:
             rest = Where(file, offset, size - offset, number)
             if len(header) < HEADER:
                 yield BadRecord(rest, "truncated", f"{len(header)} bytes of a header")
@@ -112,6 +131,33 @@ def _fill(stream: io.BufferedIOBase, view: memoryview) -> int:
             break
         got += count
     return got
+
+
+def cut(path: str, least: int) -> list[RecordRange]:
+    """A local file in ranges of at least so many bytes, by the headers of its frames; its data are not read.
+
+    What comes after a header that cannot be believed belongs to the last range, whose reader says what is wrong.
+
+    Args:
+        path: of the file.
+        least: bytes of a range.
+    """
+    starts = [(0, 0)]
+    with Path(path).open("rb", buffering=0) as stream:
+        size, offset, number = stream.seek(0, os.SEEK_END), 0, 0
+        while size - offset >= least:
+            if offset - starts[-1][0] >= least:
+                starts.append((offset, number))
+            stream.seek(offset)
+            header = stream.read(HEADER)
+            if len(header) < HEADER:
+                break
+            length, crc = struct.unpack("<QI", header)
+            if masked_crc(header[:8]) != crc or offset + HEADER + length + FOOTER > size:
+                break
+            offset, number = offset + HEADER + length + FOOTER, number + 1
+    stops = [*(number for _, number in starts[1:]), None]
+    return [RecordRange(*start, stop) for start, stop in zip(starts, stops, strict=True)]
 
 
 def frame_words(path: str) -> Iterator[bytes]:

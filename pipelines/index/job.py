@@ -25,12 +25,13 @@ class IndexJob:
         stem: name of the job, and of the table that begins with it.
         stamp: digest of what the outputs are made from: if source, entry or settings change, they are made again.
         source: digest of the dataset's `DatasetSource`, which tells a worker whether it knows it already.
-        start: first byte or row group of the range.
+        start: first byte, row group or episode of the range.
         stop: one past its last, None for the rest of the file.
         first: number of the range's first record.
         found: the source file's stamp when the job was made.
         others: other files that the job reads, and their stamps; one that is not there has an unknown stamp.
         number: jobs of the split before it.
+        offset: byte of the range's first record, in a file of records that is cut.
         done: whether an earlier attempt has done it.
     """
 
@@ -47,6 +48,7 @@ class IndexJob:
     found: SourceStamp = UNKNOWN
     others: tuple[tuple[str, SourceStamp], ...] = ()
     number: int = 0
+    offset: int = 0
     done: bool = False
 
     @property

@@ -24,6 +24,7 @@ from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Part
 from pipelines.recordings.dataset_name import dataset_name
+from pipelines.recordings.rlds import parts_of
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
@@ -107,6 +108,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
                         found=stamps[part.file],
                         others=others,
                         number=number,
+                        offset=part.offset,
                     )
                 )
                 number += 1
@@ -133,9 +135,9 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
 
 
 def _ranges(entry: DatasetEntry, directory: str, split: str, part: Part) -> list[vlm.Range]:
-    """How a part is cut into jobs: a robot's is one, files of questions are cut by their size."""
+    """How a part is cut into jobs: a robot's is one job, files of questions are cut by their size."""
     if entry.kind == "robot":
-        return [(part.start, part.stop, 0)]
+        return [(part.start, part.stop, part.start if part.offset else 0)]
     return vlm.ranges(vlm.SourceFile(entry, directory, split, part.file))
 
 
@@ -172,7 +174,11 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
             )
     described = [f"{directory}/{name}" for name in DESCRIPTIONS]
     made_from = [read_json(file, "TFDS's") for file in described]
-    parts = {split: [Part(file) for file in files] for split, files in opened.splits.items()}
+    parts = (
+        parts_of(opened)
+        if entry.kind == "robot"
+        else {s: [Part(f) for f in files] for s, files in opened.splits.items()}
+    )
     return DirectoryContents(opened.name, entry, opened.through, parts, made_from, described)
 
 

@@ -49,6 +49,6 @@ def records(job: IndexJob, source: DatasetSource) -> Iterator[Episode | vlm.VlmR
     """What a job reads."""
     if source.entry.kind == "robot":
         opened = open_recordings(source.directory, source.entry, source.through, job.source)
-        return opened.read(Part(job.file, job.start, job.stop, split=job.split), source.verify)
+        return opened.read(Part(job.file, job.start, job.stop, split=job.split, offset=job.offset), source.verify)
     file = vlm.SourceFile(source.entry, source.directory, job.split, job.file)
     return vlm.read(file, (job.start, job.stop, job.first))

@@ -18,6 +18,7 @@ class Part:
         made_of: other files that it reads; if one of them changes, the part is read again.
         digest: of what else decides its episodes, such as what meta/ says of them.
         split: whose episodes it takes, of a file that holds those of several.
+        offset: byte of the first episode, in a file of records that is cut.
     """
 
     file: str
@@ -26,6 +27,7 @@ class Part:
     made_of: tuple[str, ...] = ()
     digest: str = ""
     split: str = ""
+    offset: int = 0
 
 
 class Recordings(Protocol):

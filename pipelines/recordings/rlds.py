@@ -1,15 +1,18 @@
-"""RLDS as TFDS writes it: a job a file.
+"""RLDS as TFDS writes it: a job a file, or a part of a large one.
 
 Directories are opened once in a process, as long as the files that describe them do not change.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 from fasttok.episodes import BadRecord, Episode, Where, rlds
-from pipelines.common.files import file_version, join
+from fasttok.episodes.tfrecord import WHOLE, RecordRange, cut
+from pipelines.common.files import file_version, filesystem, is_local, join
 from pipelines.recordings.recordings import Part
 
+LARGE, PIECE = 1 << 30, 1 << 29  # bytes: files of more are cut, into ranges of at least so many
 DESCRIPTIONS = ("features.json", "dataset_info.json")
 
 
@@ -31,16 +34,53 @@ class RldsRecordings:
         return [join(self.directory, name) for name in DESCRIPTIONS]
 
     def parts(self) -> dict[str, list[Part]]:
-        """A part a file."""
-        return {split: [Part(file) for file in files] for split, files in self._opened.splits.items()}
+        """A part a file, or several of a large one."""
+        return parts_of(self._opened)
 
     def read(self, part: Part, verify: bool) -> Iterator[Episode | BadRecord]:
-        """Every record of a file."""
+        """Every record of a part."""
+        if part.offset or part.stop is not None:
+            assert isinstance(self._opened, rlds.RawRldsDirectory)
+            return self._opened.read_range(
+                part.file, RecordRange(part.offset, part.start, part.stop), verify, self.most
+            )
         return self._opened.read_file(part.file, verify, self.most)
 
     def read_at(self, where: Where) -> Episode | BadRecord:
         """The record at its bytes."""
         return self._opened.read_at(where.file, where.offset, where.length, where.number, most=self.most)
+
+
+def parts_of(directory: rlds.RldsDirectory) -> dict[str, list[Part]]:
+    """What each job reads: a file, or of a local file of more than `LARGE` bytes some records."""
+    return {
+        split: [part for file in files for part in ([Part(file)] if directory.through else _parts(file))]
+        for split, files in directory.splits.items()
+    }
+
+
+def _parts(file: str) -> list[Part]:
+    ranges = ranges_of(file)
+    if len(ranges) == 1:
+        return [Part(file)]
+    return [
+        Part(
+            file,
+            one.number,
+            one.stop,
+            digest=f"records {one.number} to {one.stop} from byte {one.offset}",
+            offset=one.offset,
+        )
+        for one in ranges
+    ]
+
+
+def ranges_of(file: str) -> list[RecordRange]:
+    """How a file is cut: not at all, but a large local one. On a store, each header would cost a request."""
+    fs, path = filesystem(file)
+    if not is_local(fs) or not Path(path).exists() or Path(path).stat().st_size <= LARGE:
+        return [WHOLE]
+    return cut(path, PIECE)
 
 
 def open_raw(directory: str) -> rlds.RawRldsDirectory:

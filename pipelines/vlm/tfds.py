@@ -13,7 +13,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.decode import MismatchError, decode
 from fasttok.episodes.features import Feature
 from fasttok.errors import InputError, unknown_name
-from pipelines.recordings.rlds import open_raw
+from pipelines.recordings.rlds import open_raw, ranges_of
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.image_files import ReadImage, check_image
 from pipelines.vlm.record import ImagePlace, Range, RecordError, SourceFile, VlmRecord, id_of, rejected, texts
@@ -21,13 +21,13 @@ from pipelines.vlm.values import FieldValue
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The whole file.
+    """The whole file, or ranges of a large one: (first byte, number after the last record, number of the first).
 
     Raises:
         InputError: a key of the entry is no feature, or not one that can be read as what it should be.
     """
     check_features(source.entry, open_raw(source.directory).features)
-    return [(0, None, 0)]
+    return [(one.offset, one.stop, one.number) for one in ranges_of(source.file)]
 
 
 def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
@@ -55,11 +55,14 @@ def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
             )
 
 
-def read(source: SourceFile, _span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a file."""
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
+    """The records of a range."""
+    offset, stop, number = span
     directory = open_raw(source.directory)
     path = ConfinedFolder(source.directory).relative(source.file)
-    for found in directory.read_examples(source.file, most=source.entry.max_record):
+    for found in directory.read_examples(
+        source.file, most=source.entry.max_record, part=tfrecord.RecordRange(offset, number, stop)
+    ):
         if isinstance(found, BadRecord):
             yield found
             continue

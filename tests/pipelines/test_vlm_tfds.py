@@ -60,7 +60,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(builder.data_dir)
 
 
-def test_examples_are_indexed_and_their_images_found_again(written: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_examples_are_indexed_and_their_images_found_again(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    if cut:
+        monkeypatch.setattr("pipelines.recordings.rlds.LARGE", 1)
+        monkeypatch.setattr("pipelines.recordings.rlds.PIECE", 1000)
     (written / "dataset.yaml").write_text(ENTRY)
     result = run_index(IndexConfig((str(written),), str(tmp_path / "index"), json=True), [])
     counts = result.datasets["captioned"].splits["train"]
