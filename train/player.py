@@ -80,7 +80,11 @@ class Player:
         """
         config, params, step = load_params(run, step)
         saved = SavedRun.load(run)
-        encoder = Encoder(ShardReader(str(config.shards)), saved.text, config.model, config.data, saved.tok)
+        try:
+            encoder = Encoder(ShardReader(str(config.shards)), saved.text, config.model, config.data, saved.tok)
+        except InputError as error:
+            at = "" if config.shards.is_absolute() else ", looked for from the current folder"
+            raise InputError(f"{run} was trained on {config.shards}{at}: {error}") from None
         batcher = Batcher(config.model, encoder.slots, config.data.text_length, saved.text.pad, config.data.resize)
         return cls(
             config.model, params, encoder, batcher, step, flow_steps, batch, jax.random.key(seed), np.random.default_rng(seed),

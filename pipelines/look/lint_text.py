@@ -113,7 +113,10 @@ def empty(column: str, level: Level, todo: str) -> TextCheck:
 NO_PROMPT = empty("prompt", "error", "give the entry a prompt, or `fixed_prompt`")
 NO_TARGET = empty("target", "error", "nothing can be learned from it; look at the record of its file and offset")
 NO_INSTRUCTION = empty(
-    "prompt", "warning", "a policy learns to act unasked; `filters: {language: true}` leaves such episodes out"
+    "prompt",
+    "warning",
+    "a policy learns to act unasked; name the feature of the instruction in the dataset's entry (`language:`), or leave such "
+    "episodes out (`filters: {language: true}`)",
 )
 FORBIDDEN = TextCheck(
     "error",

@@ -16,6 +16,7 @@ from tests.chain import Chain
 from tests.train.tiny_runs import TINY, FakeEnv, config, losses
 from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.loop import run
+from train.player import Player
 from train.presets import get_preset
 from train.run_folder import load_config
 
@@ -132,6 +133,19 @@ def test_evaluation_counts_and_questions(
         assert films["planar/seen/0/steps"].tolist() == [0, 3]  # success at the third step
         assert films["planar/seen/1/steps"].tolist() == [0, 3, 6]
         assert films["planar/seen/1"].shape == (3, 64, 64, 3)
+
+
+def test_a_run_whose_shards_are_elsewhere_says_so(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    saved = tmp_path / "run" / "config.json"
+    saved.write_text(json.dumps(json.loads(saved.read_text()) | {"shards": "SHARDS"}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=r"trained on SHARDS, looked for from the current folder: SHARDS/manifest\.json"
+    ):
+        Player.load(Path("run"))
 
 
 def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path) -> None:
