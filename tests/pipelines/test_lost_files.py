@@ -40,7 +40,7 @@ def test_lost_between_planning_and_work_is_the_same(own_data: Path, tmp_path: Pa
         file.unlink()
         return found
 
-    monkeypatch.setattr("pipelines.index.run.plan_jobs", then_lost)
+    monkeypatch.setattr("pipelines.index.job_list.plan_jobs", then_lost)
     out = tmp_path / "late"
     late = run_index(IndexConfig((str(own_data / PLANAR),), str(out)), [])
     monkeypatch.undo()
