@@ -5,6 +5,7 @@ v2 keeps an episode a file, v3 many episodes a file and an episode may go on in 
 """
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 
@@ -13,8 +14,9 @@ import pyarrow as pa
 
 from fasttok.common import stores
 from fasttok.episodes.episode import BadRecord, Episode, Where
-from fasttok.episodes.lerobot_folder import episode_lengths, is_table
-from fasttok.episodes.lerobot_info import ACTIONS, INFO, NO_ROBOT, STATES, LerobotInfo, split_range
+from fasttok.episodes.lerobot_info import ACTIONS, EVERY, INFO, NO_ROBOT, STATES, LerobotInfo, split_range, with_gaps
+from fasttok.episodes.lerobot_listing import is_table
+from fasttok.episodes.lerobot_meta import episode_lengths
 from fasttok.episodes.order import rows_fault
 from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
@@ -31,13 +33,16 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
     Raises:
         InputError: no frames, no such split, or rows that are not in the order of episodes.
     """
-    first, last = split_range(info, split)
+    lengths = episode_lengths(path)
+    whole, assumed = with_gaps(info, lengths)
+    for line in (*info.assumed, *assumed):
+        logger.warning("assumed: %s", line)
+    first, last = split_range(whole, split)
     filesystem, root = stores.filesystem(path)
     files = sorted((f for f in filesystem.find(f"{root}/data") if is_table(f)), key=_natural)
     if not files:
         raise InputError(f"{path} has no data/**/*.parquet; the frames of a LeRobot dataset lie there")
     urls = [stores.join_scheme(path, file) for file in files]
-    lengths = episode_lengths(path)
     shared = shared_metadata(root, info)
     found: set[int] = set()
     rows = unreadable = 0
@@ -59,7 +64,8 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         rows += len(table)
         if first <= number < last:
             yield lerobot_episode(where, number, (key, table), info, lengths.get(number), shared)
-    yield from _not_as_declared(path, info, (first, last), found, lengths, unreadable)
+    known = set(lengths) if assumed or (lengths and info.total_episodes is None) else None
+    yield from _not_as_declared(path, whole, (first, last), found, known, unreadable)
     if info.total_frames is not None and info.total_frames != rows:
         logger.warning("%s/%s says %d frames, data/ has %d", path, INFO, info.total_frames, rows)
 
@@ -73,7 +79,15 @@ def shared_metadata(root: str, info: LerobotInfo) -> Metadata:
         "control_hz": info.fps,
         "embodiment": None if info.robot_type.lower() in NO_ROBOT else info.robot_type,
         "action_names": list(action.names) if action else [],
-        "columns": {"action": action.names if action else (), "state": state.names if state else ()},
+        "columns": {
+            **{
+                name: feature.names
+                for name, feature in info.features.items()
+                if len(feature.names) == math.prod(feature.shape)
+            },
+            "action": action.names if action else (),
+            "state": state.names if state else (),
+        },
     }
 
 
@@ -126,28 +140,32 @@ def _not_as_declared(
     info: LerobotInfo,
     span: tuple[int, int],
     found: set[int],
-    lengths: dict[int, int],
+    listed: set[int] | None,
     unreadable: int,
 ) -> Iterator[BadRecord]:
     """Episodes of a split that are declared and not found, and found and not declared.
 
-    Each of the `unreadable` files is counted as one episode already.
+    Those in `listed` are declared, or else as many as info.json says. Each unreadable file is counted as one already.
     """
     where = Where(f"{path}/{INFO}")
     first, last = span
-    if info.total_episodes is not None:
+    if listed is not None:
+        declared = {number for number in listed if first <= number < last}
+    elif info.total_episodes is not None:
         declared = set(range(first, min(last, info.total_episodes)))
-    elif info.splits:
-        declared = set(range(first, last))
     else:
-        declared = set(lengths)
+        declared = set(range(first, min(last, max(found, default=-1) + 1) if last >= EVERY else last))
     missing = sorted(declared - found)
     if len(missing) > unreadable:
         detail = f"{len(declared)} episodes are declared, {len(missing)} of them are not in data/: {_few(missing)}"
         if unreadable:
             detail += f" ({unreadable} files are unreadable)"
         yield BadRecord(where, "missing", detail, len(missing) - unreadable)
-    extra = [] if info.total_episodes is None else sorted(n for n in found if n >= info.total_episodes)
+    extra = (
+        []
+        if info.total_episodes is None or listed is not None
+        else sorted(n for n in found if n >= info.total_episodes)
+    )
     if extra:
         detail = f"total_episodes is {info.total_episodes}, but data/ also has {_few(extra)}"
         yield BadRecord(where, "undeclared", detail, len(extra))

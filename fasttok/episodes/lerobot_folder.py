@@ -5,10 +5,8 @@ into a file, and each camera into files of its own; meta/episodes/ says which fi
 Folders in the wild have files in other places than info.json says. A file that only one place can be is taken from there.
 """
 
-import json
-import logging
-from collections import defaultdict
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fasttok.common import stores
-from fasttok.episodes.lerobot_info import LerobotInfo, fill, open_info
+from fasttok.episodes.lerobot_info import LerobotFeature, LerobotInfo, fill, open_info, with_gaps
+from fasttok.episodes.lerobot_listing import FolderListing
+from fasttok.episodes.lerobot_meta import episode_rows, read_tasks
+from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.errors import InputError
 
-logger = logging.getLogger(__name__)
-EPISODES = ("meta/episodes.jsonl", "meta/episodes")
-TASKS = ("meta/tasks.jsonl", "meta/tasks.parquet")
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, pa.ArrowException)
+NUMBERED = re.compile(r"episode_(\d+)\.parquet")
 
 
 @dataclass(frozen=True)
@@ -69,106 +67,55 @@ class LerobotFolder:
         info: of meta/info.json.
         episodes: by number, in order.
         tasks: number -> words.
-        declared: whether meta/ lists the episodes; otherwise they are those of the files' names.
+        assumed: what was decided though the folder does not say it.
     """
 
     path: str
     info: LerobotInfo
     episodes: dict[int, LerobotEpisode]
     tasks: dict[int, str]
-    declared: bool = True
+    assumed: tuple[str, ...] = ()
 
     @cached_property
-    def listing(self) -> "FolderListing":
+    def listing(self) -> FolderListing:
         """What files there are."""
         return FolderListing.of(self.path)
 
     @cached_property
-    def moved(self) -> bool:
-        """Whether files lie elsewhere than info.json says, as far as the first episodes tell."""
-        filesystem, root = stores.filesystem(self.path)
-        some = list(self.episodes.values())[:3]
-        return bool(some) and not any(
-            stores.kind_at(filesystem, f"{root}/{episode.table}") == "file" for episode in some
-        )
+    def by_content(self) -> dict[int, str]:
+        """Number of an episode -> the only table whose rows have it, of those that no episode is said to lie in."""
+        declared = {episode.table for episode in self.episodes.values()}
+        found: dict[int, list[str]] = {}
+        for file in sorted(path for paths in self.listing.tables.values() for path in paths):
+            for number in _numbers_in(f"{self.path}/{file}") if file not in declared else ():
+                found.setdefault(number, []).append(file)
+        return {number: files[0] for number, files in found.items() if len(files) == 1}
 
-    def found(self, episode: LerobotEpisode, look: bool) -> LerobotEpisode:
-        """The episode with its files' true places; a file that is nowhere keeps its declared place.
-
-        Args:
-            episode: of this folder.
-            look: whether to list the folder even if the first files are where info.json says.
-        """
-        if not look and not self.moved:
-            return episode
-        table = self.listing.table(episode.table)
+    def found(self, episode: LerobotEpisode) -> LerobotEpisode:
+        """The episode with its files' true places; a file that is nowhere keeps its declared place."""
+        table = episode.table
+        if not self._there(table):
+            table = self.listing.table(table)
+            if table == episode.table:
+                table = self.by_content.get(episode.number, table)
         videos = {
-            camera: replace(place, file=self.listing.video(place.file, camera))
+            camera: place if self._there(place.file) else replace(place, file=self.listing.video(place.file, camera))
             for camera, place in episode.videos.items()
         }
         return replace(episode, table=table, videos=videos)
 
+    @cached_property
+    def _seen(self) -> dict[str, bool]:
+        return {}
 
-@dataclass(frozen=True)
-class FolderListing:
-    """The files of a folder, by path and by name.
-
-    Attributes:
-        sizes: path below the folder -> bytes.
-        tables: name of a table -> its paths.
-        movies: name of a video -> its paths.
-    """
-
-    sizes: dict[str, int]
-    tables: dict[str, list[str]]
-    movies: dict[str, list[str]]
-
-    @classmethod
-    def of(cls, path: str) -> "FolderListing":
-        """Lists a folder, once."""
-        filesystem, root = stores.filesystem(path)
-        base = str(filesystem._strip_protocol(root)).rstrip("/") + "/"
-        sizes = {
-            str(filesystem._strip_protocol(file)).removeprefix(base): int(info.get("size") or 0)
-            for file, info in filesystem.find(root, detail=True).items()
-        }
-        tables, movies = defaultdict(list), defaultdict(list)
-        for file in sorted(sizes):
-            name = file.rsplit("/", 1)[-1]
-            if name.startswith("._"):
-                continue
-            if is_table(file) and not file.startswith("meta/"):
-                tables[name].append(file)
-            elif file.endswith((".mp4", ".mkv", ".webm", ".mov", ".avi")):
-                movies[name].append(file)
-        return cls(sizes, dict(tables), dict(movies))
-
-    def table(self, declared: str) -> str:
-        """The true path of a table."""
-        return declared if declared in self.sizes else _only(declared, self.tables)
-
-    def video(self, declared: str, camera: str) -> str:
-        """The true path of a camera's video, whose path names the camera."""
-        if declared in self.sizes:
-            return declared
-        stem = declared.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        places = [path for name, paths in self.movies.items() if name.rsplit(".", 1)[0] == stem for path in paths]
-        short = camera.rsplit(".", 1)[-1].rsplit("/", 1)[-1]
-        for names in ({camera, camera.replace("/", ".")}, {short}):
-            named = [path for path in places if names & set(path.split("/")[:-1])]
-            if len(named) == 1:
-                return named[0]
-        return declared
-
-
-def _only(declared: str, by_name: dict[str, list[str]]) -> str:
-    places = by_name.get(declared.rsplit("/", 1)[-1], [])
-    return places[0] if len(places) == 1 else declared
-
-
-def is_table(file: str) -> bool:
-    """Whether a path is a Parquet file's, and no shadow of one that macOS leaves."""
-    return file.endswith(".parquet") and not file.rsplit("/", 1)[-1].startswith("._")
+    def _there(self, file: str) -> bool:
+        """Whether a file is where meta/ says; the folder is not listed for it."""
+        if "listing" in self.__dict__:
+            return file in self.listing.sizes
+        if file not in self._seen:
+            filesystem, root = stores.filesystem(self.path)
+            self._seen[file] = stores.kind_at(filesystem, f"{root}/{file}") == "file"
+        return self._seen[file]
 
 
 def open_folder(path: str) -> LerobotFolder:
@@ -178,10 +125,10 @@ def open_folder(path: str) -> LerobotFolder:
         InputError: meta/ is missing or damaged, or leads out of the folder.
     """
     info = open_info(path)
-    tasks = read_tasks(path)
-    rows = list(episode_rows(path))
-    episodes = {}
-    for row in rows:
+    tasks, assumed = read_tasks(path)
+    info, videos = _with_cameras(path, info)
+    episodes: dict[int, LerobotEpisode] = {}
+    for row in episode_rows(path):
         try:
             episode = _declared(info, row, tasks)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -189,22 +136,25 @@ def open_folder(path: str) -> LerobotFolder:
         if episode.number in episodes or episode.number < 0:
             raise InputError(f"{path}/meta: episode {episode.number} is listed twice, or is below 0")
         episodes[episode.number] = episode
-    folder = LerobotFolder(path, info, dict(sorted(episodes.items())), tasks)
-    return folder if rows else replace(folder, episodes=_of_names(folder), declared=False)
+    info, gaps = with_gaps(info, episodes)
+    every = (*info.assumed, *assumed, *videos, *gaps)
+    folder = LerobotFolder(path, info, dict(sorted(episodes.items())), tasks, every)
+    return folder if episodes or info.total_episodes == 0 else _of_tables(folder)
 
 
-def episode_lengths(path: str) -> dict[int, int]:
-    """Number of steps of each episode, as far as meta/ says it.
-
-    Raises:
-        InputError: the list of episodes is damaged.
-    """
-    try:
-        return {
-            int(row["episode_index"]): int(row["length"]) for row in episode_rows(path) if row.get("length") is not None
-        }
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}/meta: the list of episodes is damaged: {error!r}") from None
+def _with_cameras(path: str, info: LerobotInfo) -> tuple[LerobotInfo, list[str]]:
+    """Video files are cameras, even if info.json declares none of them."""
+    filesystem, root = stores.filesystem(path)
+    if info.cameras or stores.kind_at(filesystem, f"{root}/videos") != "directory":
+        return info, []
+    found = FolderListing.of(path).cameras
+    images = [name for name, feature in info.features.items() if feature.dtype == "image"]
+    found = [name for name in found if name in images or not images]
+    if not found:
+        return info, []
+    said = f"cameras: {', '.join(found)} by the folders in videos/, as info.json declares no video"
+    known = {name: info.features.get(name, LerobotFeature()) for name in found}
+    return replace(info, features=info.features | {k: replace(f, dtype="video") for k, f in known.items()}), [said]
 
 
 def _declared(info: LerobotInfo, row: dict[str, Any], tasks: dict[int, str]) -> LerobotEpisode:
@@ -241,92 +191,34 @@ def _video(info: LerobotInfo, number: int, row: dict[str, Any], camera: str) -> 
     return VideoPlace(file, float(start or 0.0), None if stop is None else float(stop))
 
 
-def _of_names(folder: LerobotFolder) -> dict[int, LerobotEpisode]:
-    """The episodes of a v2 folder whose meta/ lists none: a table is one, which its name numbers.
+def _of_tables(folder: LerobotFolder) -> LerobotFolder:
+    """A folder whose meta/ lists no episodes: those of its tables, which their names number (v2), or their rows.
 
     Raises:
-        InputError: v3, in which only meta/ says where an episode is.
+        InputError: v3 with video, of which only meta/ says where an episode's frames are.
     """
     info = folder.info
-    if info.packed:
+    if info.packed and info.cameras:
         raise InputError(
             f"{folder.path} has no meta/episodes/*/*.parquet, which says where the episodes of a v3 folder lie; copy the whole "
             "meta folder"
         )
-    tables = sorted(folder.listing.tables)
-    numbers = {name: "".join(c for c in name if c.isdigit()) for name in tables}
-    rows = sorted(int(digits) for digits in numbers.values() if digits)
-    if rows:
-        logger.warning("%s: meta/ lists no episodes; taken from the names of %d tables", folder.path, len(rows))
-    return {number: _declared(info, {"episode_index": number}, folder.tasks) for number in dict.fromkeys(rows)}
+    names = [NUMBERED.fullmatch(name) for name in sorted(folder.listing.tables)]
+    named = not info.packed and all(names)
+    numbers: Sequence[int] = [int(name[1]) for name in names if name] if named else sorted(folder.by_content)
+    said = f"episodes: {len(numbers)}, by {'the names' if named else 'the rows'} of {len(names)} tables, as meta/ lists none"
+    episodes = {number: _declared(info, {"episode_index": number}, folder.tasks) for number in dict.fromkeys(numbers)}
+    if not named:
+        episodes = {number: replace(e, table=folder.by_content[number]) for number, e in episodes.items()}
+    return replace(folder, episodes=episodes, assumed=(*folder.assumed, *([said] if numbers else [])))
 
 
-def read_tasks(path: str) -> dict[int, str]:
-    """Number of each task -> words, from meta/tasks.jsonl (v2) or meta/tasks.parquet (v3); {} if none are recorded.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    filesystem, root = stores.filesystem(path)
-    lines, table = (f"{root}/{name}" for name in TASKS)
+def _numbers_in(url: str) -> list[int]:
+    """The episodes of a table, [] if it cannot be read or has none."""
     try:
-        if stores.kind_at(filesystem, lines) == "file":
-            rows = list(json_lines(filesystem.cat_file(lines)))
-        elif stores.kind_at(filesystem, table) == "file":
-            with filesystem.open(table, "rb") as stream:
-                rows = [
-                    {"task": row.get("task", row.get("__index_level_0__", row.get("index"))), **row}
-                    for row in pq.read_table(stream).to_pylist()
-                ]
-        else:
-            return {}
-        return {int(row["task_index"]): str(row["task"]) for row in rows}
-    except DAMAGE as error:
-        _raise_if_store(error)
-        raise InputError(f"{path}/meta: the list of tasks is damaged: {error!r}") from None
-
-
-def episode_rows(path: str) -> Iterator[dict[str, Any]]:
-    """The rows of meta/episodes.jsonl (v2) or meta/episodes/ (v3), without their statistics.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-    filesystem, root = stores.filesystem(path)
-    lines, folder = (f"{root}/{name}" for name in EPISODES)
-    try:
-        if stores.kind_at(filesystem, lines) == "file":
-            yield from json_lines(filesystem.cat_file(lines))
-            return
-        for file in sorted(filesystem.find(folder)) if stores.kind_at(filesystem, folder) == "directory" else []:
-            if is_table(file):
-                with filesystem.open(file, "rb") as stream:
-                    table = pq.ParquetFile(stream)
-                    names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
-                    yield from table.read(names).to_pylist()
-    except DAMAGE as error:
-        _raise_if_store(error)
-        raise InputError(f"{path}/meta: the list of episodes is damaged: {error!r}") from None
-
-
-def _raise_if_store(error: Exception) -> None:
-    """Raises an error that tells of a disk or a network; Arrow's errors for damaged files are OSErrors, too."""
-    if isinstance(error, OSError) and (error.errno is not None or stores.unreachable(error) is not None):
-        raise error
-
-
-def json_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file.
-
-    Raises:
-        ValueError: a line is not one; says which.
-    """
-    for number, line in enumerate(data.decode("utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"line {number}: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no object")
-            yield row
+        with stores.open_file(url) as stream, pq.ParquetFile(stream) as file:
+            key = next((name for name in EPISODE_COLUMNS if name in file.schema_arrow.names), "")
+            found = file.read([key])[key].unique().to_pylist() if key else []
+    except (OSError, ValueError, pa.ArrowException):
+        return []
+    return [number for number in found if isinstance(number, int)]

@@ -3,8 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
@@ -14,7 +14,9 @@ INFO = "meta/info.json"
 NO_ROBOT = ("", "unknown", "none", "null", "other", "custom", "robot")  # robot types that say nothing
 ACTIONS = ("action", "actions")
 STATES = ("observation.state", "state", "observation/state")
+OTHERS = ("meta/episodes.jsonl", "meta/episodes", "meta/tasks.jsonl", "meta/tasks.parquet")
 VERSIONS = ("v2", "v3")
+EVERY = 2**62  # more episodes than there are
 CHUNK = 1000  # episodes of a folder of v2, if nothing says how many
 DATA = {
     "v2": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
@@ -60,6 +62,8 @@ class LerobotInfo:
         data_path: template of the tables' paths.
         video_path: template of the videos' paths.
         chunks_size: episodes of a folder, in v2.
+        total_videos: number of video files, None if it is not recorded.
+        assumed: what was decided though the file does not say it.
     """
 
     codebase_version: str
@@ -72,6 +76,8 @@ class LerobotInfo:
     data_path: str = DATA["v2"]
     video_path: str = VIDEO["v2"]
     chunks_size: int = CHUNK
+    total_videos: int | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def packed(self) -> bool:
@@ -96,9 +102,22 @@ class LerobotInfo:
 
 
 def is_lerobot(path: str) -> bool:
-    """Whether the folder has meta/info.json."""
+    """Whether the folder has meta/info.json.
+
+    Raises:
+        InputError: it has the other files of a LeRobot folder, and not this one.
+    """
     filesystem, root = stores.filesystem(path)
-    return stores.kind_at(filesystem, f"{root}/{INFO}") == "file"
+    kind = stores.kind_at(filesystem, f"{root}/{INFO}")
+    if kind == "directory":
+        raise InputError(f"{path}/{INFO} is a folder, expected the info file of a LeRobot folder; copy the file again")
+    if not kind:
+        others = [name for name in OTHERS if stores.kind_at(filesystem, f"{root}/{name}")]
+        if others:
+            raise InputError(
+                f"{path} looks like a LeRobot folder, as it has {others[0]}, but {INFO} is missing; copy the whole meta folder"
+            )
+    return kind == "file"
 
 
 def open_info(path: str) -> LerobotInfo:
@@ -110,14 +129,21 @@ def open_info(path: str) -> LerobotInfo:
     where = f"{path}/{INFO}"
     try:
         with stores.open_file(where) as stream:
-            info = _parsed(json.load(stream))
+            raw = json.load(stream)
+        if not isinstance(raw, dict):
+            raise ValueError(f"it holds {type(raw).__name__}, expected an object with codebase_version, fps, features")
+        version, assumed = _version(raw, path)
+        info = replace(_parsed(raw, version), assumed=assumed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         refuse_pointer_at(where)
-        raise InputError(f"{where} is not a LeRobot info file: {error!r}") from None
+        raise InputError(f"{where} is not a LeRobot info file: {error}; copy the file again, or correct it") from None
     if info.fps is not None and not 0 < info.fps < math.inf:
         raise InputError(f"{where}: fps is {info.fps:g}, expected a positive control frequency in Hz")
     if not info.codebase_version.startswith(VERSIONS):
-        raise InputError(f"{path} is LeRobot {info.codebase_version}; this fasttok reads {' and '.join(VERSIONS)}")
+        raise InputError(
+            f"{path} is LeRobot {info.codebase_version}; this fasttok reads {' and '.join(VERSIONS)}; lerobot converts older "
+            "folders with its scripts (`convert_dataset_v1_to_v2.py`)"
+        )
     if info.chunks_size < 1:
         raise InputError(f"{where}: chunks_size is {info.chunks_size}, expected a number of episodes")
     for template in (info.data_path, info.video_path):
@@ -125,30 +151,74 @@ def open_info(path: str) -> LerobotInfo:
     return info
 
 
-def _parsed(raw: Mapping[str, object]) -> LerobotInfo:
-    version = str(raw["codebase_version"])
+def _version(raw: Mapping[str, object], path: str) -> tuple[str, tuple[str, ...]]:
+    """The format's version, such as "v2.1", and what was assumed."""
+    version = str(raw.get("codebase_version") or "").strip()
+    if version:
+        return (version if version.startswith("v") else f"v{version}"), ()
+    filesystem, root = stores.filesystem(path)
+    packed = stores.kind_at(filesystem, f"{root}/meta/episodes") == "directory"
+    version, why = ("v3.0", "has") if packed else ("v2.1", "has not")
+    return version, (f"version: {version}, as info.json has no codebase_version and the folder {why} meta/episodes/",)
+
+
+def _parsed(raw: Mapping[str, object], version: str) -> LerobotInfo:
     known = version[:2] if version.startswith(VERSIONS) else VERSIONS[0]
-    episodes, frames, fps = raw.get("total_episodes"), raw.get("total_frames"), raw.get("fps")
     features, splits = raw.get("features") or {}, raw.get("splits") or {}
-    if not isinstance(features, dict) or not isinstance(splits, dict):
-        raise TypeError("features and splits must be objects")
+    if not isinstance(features, dict):
+        raise TypeError(f"features is a {type(features).__name__}, expected an object: name -> dtype, shape, names")
+    if not isinstance(splits, dict):
+        raise TypeError(f'splits is {splits!r}, expected ranges of episodes such as {{"train": "0:50"}}')
     return LerobotInfo(
         version,
-        None if fps is None else float(str(fps)),
+        _number(raw, "fps"),
         str(raw.get("robot_type") or ""),
-        None if episodes is None else int(str(episodes)),
-        {str(name): str(numbers) for name, numbers in splits.items()},
-        None if frames is None else int(str(frames)),
-        {str(name): _feature(feature) for name, feature in features.items()},
+        _whole(raw, "total_episodes"),
+        {str(name): _range(numbers) for name, numbers in splits.items()},
+        _whole(raw, "total_frames"),
+        {str(name): _feature(str(name), feature) for name, feature in features.items()},
         str(raw.get("data_path") or DATA[known]),
         str(raw.get("video_path") or VIDEO[known]),
-        int(str(raw.get("chunks_size") or CHUNK)),
+        _whole(raw, "chunks_size") or CHUNK,
+        _whole(raw, "total_videos"),
     )
 
 
-def _feature(raw: Mapping[str, object]) -> LerobotFeature:
+def _number(raw: Mapping[str, object], key: str) -> float | None:
+    value = raw.get(key)
+    try:
+        return None if value is None else float(str(value))
+    except ValueError:
+        raise ValueError(f"{key} is {value!r}, expected a number") from None
+
+
+def _whole(raw: Mapping[str, object], key: str) -> int | None:
+    value = raw.get(key)
+    try:
+        return None if value is None else int(str(value))
+    except ValueError:
+        raise ValueError(f"{key} is {value!r}, expected a whole number") from None
+
+
+def _range(numbers: object) -> str:
+    """A split's range; a list of neighbouring numbers is one.
+
+    >>> _range([4, 5, 6]), _range("0:50")
+    ('4:7', '0:50')
+    """
+    if isinstance(numbers, list) and len(numbers) > 2 and all(type(n) is int for n in numbers):
+        first, last = numbers[0], numbers[-1]
+        if numbers == [*range(first, first + len(numbers))]:
+            return f"{first}:{last + 1}"
+    return str(numbers)
+
+
+def _feature(name: str, raw: object) -> LerobotFeature:
     """A feature; a video's facts lie in `info` or `video_info`, under names with or without "video."."""
+    if not isinstance(raw, dict):
+        raise TypeError(f"the feature {name} is {raw!r}, expected an object with dtype, shape, names")
     shape = raw.get("shape") or ()
+    shape = [shape] if isinstance(shape, int) else shape
     facts: dict[str, object] = {}
     for key in ("video_info", "info"):
         more = raw.get(key)
@@ -164,17 +234,23 @@ def _feature(raw: Mapping[str, object]) -> LerobotFeature:
 
 
 def _names(names: object) -> Iterator[str]:
-    """The names of dims, which LeRobot writes as a list, as a list of lists, or under "motors".
+    """The names of dims, which LeRobot writes as a list, a list of lists, under "motors" or "axes", or with their numbers.
 
-    >>> [*_names({"motors": [["a", "b"], "c"]})]
-    ['a', 'b', 'c']
+    >>> [*_names({"motors": [["a", "b"], "c"]})], [*_names({"y": 1, "x": 0})], [*_names({"0": "x", "1": "y"})]
+    (['a', 'b', 'c'], ['x', 'y'], ['x', 'y'])
     """
     if isinstance(names, dict):
-        for name, inner in names.items():
-            if isinstance(inner, list | dict):
-                yield from _names(inner)
-            else:
-                yield str(name)
+        numbers = [*range(len(names))]
+        if all(type(value) is int for value in names.values()) and sorted(names.values()) == numbers:
+            yield from (str(name) for name in sorted(names, key=lambda name: names[name]))
+        elif set(map(str, names)) == set(map(str, numbers)) and all(isinstance(v, str) for v in names.values()):
+            yield from (str(names[key]) for key in sorted(names, key=int))
+        else:
+            for name, inner in names.items():
+                if isinstance(inner, list | dict):
+                    yield from _names(inner)
+                else:
+                    yield str(name)
     elif isinstance(names, list):
         for inner in names:
             yield from _names(inner)
@@ -219,17 +295,40 @@ def split_range(info: LerobotInfo, split: str) -> tuple[int, int]:
     splits = split_ranges(info)
     if split not in splits:
         raise InputError(f"no split {split!r} in {INFO}; there are {', '.join(splits)}")
-    try:
-        first, last = map(int, splits[split].split(":"))
-    except ValueError:
-        raise InputError(f"{INFO}: split {split!r} is {splits[split]!r}, expected a range such as 0:50") from None
-    return first, last
+    found = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", splits[split])
+    if not found:
+        raise InputError(f"{INFO}: split {split!r} is {splits[split]!r}, expected a range such as 0:50")
+    return int(found[1] or 0), int(
+        found[2] or EVERY if info.total_episodes is None else found[2] or info.total_episodes
+    )
 
 
 def split_ranges(info: LerobotInfo) -> dict[str, str]:
     """Splits as info.json has them; all episodes are `train` if it has none."""
-    every = 2**62 if info.total_episodes is None else info.total_episodes
+    every = EVERY if info.total_episodes is None else info.total_episodes
     return info.splits or {"train": f"0:{every}"}
+
+
+def with_gaps(info: LerobotInfo, numbers: Collection[int]) -> tuple[LerobotInfo, list[str]]:
+    """A folder of one split whose episodes are as many as declared, but numbered with gaps: the split is all; what was assumed.
+
+    Args:
+        info: of the folder.
+        numbers: of the episodes that meta/ lists.
+
+    >>> with_gaps(LerobotInfo("v2.1", total_episodes=2, splits={"train": "0:2"}), {3, 7})[0].splits
+    {'train': '0:8'}
+    """
+    splits = split_ranges(info)
+    last = max(numbers, default=-1)
+    if info.total_episodes is None or len(splits) != 1 or len(numbers) != info.total_episodes or last < len(numbers):
+        return info, []
+    (name,) = splits
+    first, stop = split_range(info, name)
+    if first or stop < info.total_episodes or stop > last:
+        return info, []
+    said = f"split {name}: all {len(numbers)} episodes that meta/ lists; their numbers have gaps, up to {last}"
+    return replace(info, splits={name: f"0:{last + 1}"}), [said]
 
 
 def count(info: LerobotInfo, split: str) -> int | None:

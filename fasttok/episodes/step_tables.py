@@ -236,12 +236,23 @@ def _refuse_rest(before: pa.Table, key: str, batch: pa.Table, path: str) -> None
 def _column(column: pa.ChunkedArray) -> NDArray[Any] | list[bytes]:
     """A step column: (T, D) for lists, (T, ...) for lists of lists, (T,) for numbers, bytes for texts."""
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
-        rows = [np.asarray(row) for row in column.to_pylist()]
-        shapes = sorted({row.shape for row in rows})
-        if len(shapes) > 1:
-            raise ValueError(f"rows of different shapes, {shapes[0]} and {shapes[1]}")
-        return np.stack(rows)
+        return _stacked(column)
     if pa.types.is_string(column.type):
         return [value.encode() for value in column.to_pylist()]
     values: NDArray[Any] | list[bytes] = column.to_pylist() if pa.types.is_binary(column.type) else column.to_numpy()
     return values
+
+
+def _stacked(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Lists side by side, as objects if numbers are missing; of a row that is missing, all are."""
+    rows = [None if value is None else np.asarray(value) for value in column.to_pylist()]
+    present = [row for row in rows if row is not None]
+    shapes = sorted({row.shape for row in present})
+    if len(shapes) > 1:
+        raise ValueError(f"rows of different shapes, {shapes[0]} and {shapes[1]}")
+    if len(present) == len(rows):
+        return np.stack(present)
+    if not present:
+        raise ValueError("no row has a value")
+    lost = np.full(shapes[0], None, object)
+    return np.stack([lost if row is None else row for row in rows])

@@ -105,7 +105,8 @@ def find_columns(entry: DatasetEntry | None, episode: Episode) -> DatasetColumns
     state = state or [name for name in _below(widths, BELOW) if _may_be_state(name, widths[name])]
     names = _named(episode, "action")
     return DatasetColumns(
-        tuple(_all(action, widths, names)), tuple(_all(state, widths, _state_names(episode, names, state, widths)))
+        tuple(_all(action, widths, names or _each(episode, action, widths))),
+        tuple(_all(state, widths, _state_names(episode, names, state, widths) or _each(episode, state, widths))),
     )
 
 
@@ -168,6 +169,13 @@ def _named(episode: Episode, which: str) -> list[str]:
     columns = episode.metadata.get("columns")
     found = columns.get(which) if isinstance(columns, dict) else None
     return [str(name) for name in found or episode.metadata.get(f"{which}_names") or ()]
+
+
+def _each(episode: Episode, features: Sequence[str], widths: dict[str, int]) -> list[str]:
+    """Names of the columns of several features, as far as the files have them; [] if none has any."""
+    found = {feature: _named(episode, feature) for feature in features}
+    known = {feature: names if len(names) == widths[feature] else [] for feature, names in found.items()}
+    return [n for f in features for n in known[f] or [""] * widths[f]] if any(known.values()) else []
 
 
 def _below(widths: dict[str, int], prefixes: tuple[str, ...]) -> list[str]:

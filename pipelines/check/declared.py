@@ -5,7 +5,7 @@ import re
 import pyarrow.parquet as pq
 
 from fasttok.common import stores
-from fasttok.episodes import lerobot_folder, lerobot_info
+from fasttok.episodes import lerobot_info, lerobot_meta
 from fasttok.episodes.episode import BadRecord
 from pipelines.check.dataset_findings import DatasetFinding, FoundAt
 from pipelines.check.open_dataset import OpenedDataset
@@ -73,7 +73,7 @@ def _lerobot(path: str) -> list[DatasetFinding]:
         if rows != info.total_frames:
             what = f"total_frames is {info.total_frames:,}, the tables in data/ have {rows:,} rows"
             findings.append(DatasetFinding("error", "declared", where, what, TODO["missing"]))
-    lengths = lerobot_folder.episode_lengths(path)
+    lengths = lerobot_meta.episode_lengths(path)
     if info.total_episodes is not None and lengths and len(lengths) != info.total_episodes:
         what = f"total_episodes is {info.total_episodes:,}, meta/ lists {len(lengths):,} episodes"
         findings.append(DatasetFinding("error", "declared", where, what, TODO["undeclared"]))

@@ -11,6 +11,8 @@ from fasttok.episodes import Episode
 from pipelines.check.action_meaning import action_meanings
 from pipelines.check.columns_by_name import DatasetColumns, StepColumn, values_of
 
+FORMS = (("joint_pos", "joint_vel"), ("cartesian", "eef_pos", "ee_pos"), ("position",), ("velocity",))  # of an action
+
 
 class DraftPart(TypedDict, total=False):
     """An item of `action` or `proprio` in an entry's YAML.
@@ -28,6 +30,48 @@ class DraftPart(TypedDict, total=False):
     encoding: Encoding
     unit: str
     names: list[str]
+
+
+def draft_action(
+    columns: DatasetColumns, episodes: Sequence[Episode], hz: float | None, assumed: list[str], questions: list[str]
+) -> list[dict[str, object]]:
+    """As `action_parts`; says which columns are taken by their names, and asks if several would be the action in other forms.
+
+    Args:
+        columns: of the action and the state.
+        episodes: some of the dataset.
+        hz: control frequency, None if it is not known.
+        assumed: gets what was decided.
+        questions: gets what could not be.
+    """
+    for kind, found in (("action", columns.action), ("proprio", columns.state)):
+        features = list(dict.fromkeys(column.feature for column in found))
+        if len(features) > 1:
+            assumed.append(f"{kind}: {', '.join(features)} side by side, by their names")
+    if not columns.state:
+        assumed.append("proprio: none, as no column is called observation.state")
+    names = episodes[0].metadata.get("action_names") or ()
+    if names and len(columns.action) != len(names) and len({c.feature for c in columns.action}) == 1:
+        assumed.append(f"names: none for the action, as {len(names)} are recorded for {len(columns.action)} columns")
+    if not columns.action:
+        there = ", ".join(f"{name} ({_kind(values)})" for name, values in sorted(episodes[0].steps.items()))
+        questions.append(f"action: no column of numbers is called action or actions; there are {there}")
+        return []
+    forms = {column.feature for column in columns.action}
+    ways = [sorted(f for f in forms if any(word in f for word in words)) for words in FORMS]
+    for first, second in (ways[:2], ways[2:]):
+        if first and second:
+            questions.append(
+                f"action: {', '.join(first)} and {', '.join(second)} say the same in two ways; keep the ones that the robot is "
+                "to be told"
+            )
+    return action_parts(columns, episodes, hz, assumed, questions)
+
+
+def _kind(values: object) -> str:
+    if isinstance(values, np.ndarray):
+        return f"{values.dtype}, {values.shape[1:] or 1} a step"
+    return "text or bytes"
 
 
 def action_parts(

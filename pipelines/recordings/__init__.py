@@ -39,7 +39,7 @@ def open_recordings(directory: str, entry: DatasetEntry, through: str = "", vers
         InputError: the files that describe the dataset are missing or damaged.
     """
     if entry.recording_format == "lerobot":
-        return LerobotRecordings(directory, version)
+        return LerobotRecordings(directory, version, entry.guesses)
     if entry.recording_format == "hdf5":
         return HdfRecordings(directory, entry.name, entry.hdf5, entry.splits)
     if entry.recording_format == "tables":

@@ -4,12 +4,18 @@ import re
 
 SUFFIXES = re.compile(r"\.(hdf5|h5|npz|npy|parquet)$")
 
+SNAPSHOT = re.compile(r"datasets--(?:[^/]+?--)?([^/]+)/snapshots/[^/]+$")
+
 
 def dataset_name(path: str) -> str:
-    """A plain name, without the suffix of a file.
+    """A plain name, without the suffix of a file; of a snapshot in a cache of the Hugging Face hub, that of its repository.
 
     >>> dataset_name("/data/ph/image v1.hdf5"), dataset_name("libero_90/"), dataset_name("...")
     ('image_v1', 'libero_90', 'dataset')
+    >>> dataset_name("/hub/datasets--lab--pick_cup/snapshots/0a1b2c3d4e5f60718293a4b5c6d7e8f901234567")
+    'pick_cup'
     """
+    cached = SNAPSHOT.search(path.rstrip("/"))
+    path = cached[1] if cached else path
     name = SUFFIXES.sub("", path.rstrip("/").rsplit("/", 1)[-1])
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "dataset"

@@ -6,9 +6,11 @@ that is not there is a reject, and so is one that is there and not listed.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -21,16 +23,21 @@ from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.episode import UNREADABLE
 from fasttok.episodes.frames import Frames
 from fasttok.episodes.lerobot import is_image, lerobot_episode, shared_metadata
-from fasttok.episodes.lerobot_folder import EPISODES, TASKS, LerobotEpisode, LerobotFolder, VideoPlace, open_folder
+from fasttok.episodes.lerobot_folder import LerobotEpisode, LerobotFolder, VideoPlace, open_folder
 from fasttok.episodes.lerobot_info import INFO, split_range, split_ranges
+from fasttok.episodes.lerobot_meta import EPISODES, TASKS
 from fasttok.episodes.step_tables import episode_tables, in_order
 from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem, join
 from pipelines.recordings.absent_frames import AbsentFrames
+from pipelines.recordings.clocks import clock_start, usual_rate
 from pipelines.recordings.dataset_name import dataset_name
+from pipelines.recordings.lerobot_declared import assumed_places, not_as_declared, overlaps
+from pipelines.recordings.pictures import is_picture
 from pipelines.recordings.recordings import Part
 from pipelines.recordings.video import VideoFrames
 
+logger = logging.getLogger(__name__)
 PART_TABLES = 128  # most files of a part, so that small ones share a job and large sets are many jobs
 PART_STEPS = 50_000  # about the most steps of a part of several files
 TASK = "task"  # step feature: the words that task_index stands for
@@ -38,11 +45,12 @@ SLACK = 1e-4  # seconds by which time stamps in float32 may be off
 
 
 class LerobotRecordings:
-    """A LeRobot folder."""
+    """A LeRobot folder; what was assumed of it is said once, if it was not `said` before."""
 
-    def __init__(self, directory: str, version: str = "") -> None:
-        self.directory = directory
+    def __init__(self, directory: str, version: str = "", said: Sequence[str] = ()) -> None:
+        self.directory, self._said = directory, said
         self.folder = _folder(directory, version or file_version(join(directory, INFO)))
+        self._shared_frames = overlaps(self.folder)
         self._shared = shared_metadata(filesystem(directory)[1].rstrip("/"), self.folder.info)
 
     @property
@@ -60,20 +68,33 @@ class LerobotRecordings:
 
     def parts(self) -> dict[str, list[Part]]:
         """Files of v3, or about so many steps in small files of v2; then what is declared or there, but not both."""
-        folder, info = self.folder, self.folder.info
-        known = {number: folder.found(episode, look=True) for number, episode in folder.episodes.items()}
-        most = max(known, default=-1) + 1
-        total = most if info.total_episodes is None else max(info.total_episodes, 0)
+        known = self.known()
+        for line in not_as_declared(self.folder, known):
+            logger.warning("%s: %s", self.directory, line)
+        for line in assumed_places(self.folder, known):
+            if line not in self._said:
+                logger.warning("assumed: %s", line)
+        return self.parts_of(known)
+
+    def known(self) -> dict[int, LerobotEpisode]:
+        """The listed episodes, with their files' true places."""
+        _ = self.folder.listing  # once, so that no file is asked for by itself
+        return {number: self.folder.found(episode) for number, episode in self.folder.episodes.items()}
+
+    def parts_of(self, known: dict[int, LerobotEpisode]) -> dict[str, list[Part]]:
+        """As `parts`, of what `known` gave; says nothing."""
+        info, listing = self.folder.info, self.folder.listing
+        total = info.total_episodes or 0
         found: dict[str, list[Part]] = {}
         for split in split_ranges(info):
             first, last = split_range(info, split)
             mine = [episode for number, episode in known.items() if first <= number < last]
-            lacking = [number for number in range(first, min(last, total)) if number not in known]
+            lacking = [n for n in range(first, min(last, total)) if n not in known] if len(known) < total else []
             found[split] = [self._part(group) for group in _groups(mine, info.packed)]
             found[split] += [Part(join(self.directory, INFO), start, stop) for start, stop in _ranges(lacking)]
         if found:
             taken = {episode.table for episode in known.values()}
-            tables = sorted(path for paths in folder.listing.tables.values() for path in paths)
+            tables = sorted(path for paths in listing.tables.values() for path in paths)
             extra = [path for path in tables if path not in taken and path.startswith("data/")]
             next(iter(found.values())).extend(Part(join(self.directory, path), 0, 0) for path in extra)
         return found
@@ -91,9 +112,7 @@ class LerobotRecordings:
                     Where(part.file, number=number), "missing", "total_episodes counts it, and meta/ lists it not"
                 )
             return
-        episodes = [
-            self.folder.found(self.folder.episodes[n], look=False) for n in numbers if n in self.folder.episodes
-        ]
+        episodes = [self.folder.found(self.folder.episodes[n]) for n in numbers if n in self.folder.episodes]
         if self.folder.info.packed:
             episodes = [episode for episode in episodes if self._url(episode.table) == part.file]
         for table in dict.fromkeys(episode.table for episode in episodes):
@@ -104,7 +123,7 @@ class LerobotRecordings:
         episode = self.folder.episodes.get(where.number)
         if episode is None:
             return BadRecord(where, "missing", f"meta/ lists no episode {where.number}; index again")
-        episode = self.folder.found(episode, look=False)
+        episode = self.folder.found(episode)
         url = self._url(episode.table)
         try:
             key, table = _opened(url, file_version(url)).rows(episode.number)
@@ -116,11 +135,6 @@ class LerobotRecordings:
         """The episodes of one file, and those that it lacks."""
         url = self._url(table)
         left = dict(wanted)
-        listed = (
-            {e.number for e in self.folder.episodes.values() if e.table == table}
-            if self.folder.info.packed
-            else set(wanted)
-        )
         reason, detail = "missing", f"meta/ says that it lies in {table}, which has no row of it"
         try:
             for found in episode_tables([url]):
@@ -132,7 +146,7 @@ class LerobotRecordings:
                 place = Where(url, number=number if isinstance(number, int) else where.number)
                 if number in left:
                     yield self._episode(place, left.pop(number), key, rows)
-                elif number not in listed:
+                elif number not in wanted and not self._lies_in(number, table):
                     yield BadRecord(
                         place, "undeclared", f"{key} is {number!r}, and meta/ lists no such episode in {table}"
                     )
@@ -143,23 +157,27 @@ class LerobotRecordings:
         for number in left:
             yield BadRecord(Where(url, number=number), reason, f"episode {number}: {detail}")
 
+    def _lies_in(self, number: object, table: str) -> bool:
+        """Whether an episode that this part does not take is listed, and its steps are in this table."""
+        episode = self.folder.episodes.get(number) if isinstance(number, int) else None
+        return episode is not None and self.folder.found(episode).table == table
+
     def _episode(self, where: Where, episode: LerobotEpisode, key: str, rows: pa.Table) -> Episode | BadRecord:
         """An episode's columns, its task in words, and its cameras."""
         images = [field.name for field in rows.schema if is_image(field.type)]
+        empty = [name for name in images if not pc.count(pc.struct_field(rows[name], "bytes")).as_py()]
         numbers = rows.drop_columns(images) if images else rows
         found = lerobot_episode(where, episode.number, (key, numbers), self.folder.info, episode.length, self._shared)
         if isinstance(found, BadRecord):
             return found
-        found.steps.update({name: pc.struct_field(rows[name], "bytes").to_pylist() for name in images})
+        found.steps.update({name: _with_gaps(values) for name, values in found.steps.items()})
+        held = [name for name in images if name not in empty]
+        found.steps.update({name: pc.struct_field(rows[name], "bytes").to_pylist() for name in held})
         if TASK not in found.steps:
-            index = found.steps.get("task_index")
-            words = [""] * found.length
-            if isinstance(index, np.ndarray) and self.folder.tasks:
-                words = [self.folder.tasks.get(int(i), "") for i in index.ravel().tolist()]
-            elif episode.tasks:
-                words = [episode.tasks[0]] * found.length
-            found.steps[TASK] = [text.encode() for text in words]
-        frames = {camera: self._frames(camera, place, found) for camera, place in episode.videos.items()}
+            found.steps[TASK] = [text.encode() for text in _words(found, episode, self.folder.tasks)]
+        frames: dict[str, Frames] = {name: _paths_only(name, rows) for name in empty}
+        stored = {name for name, values in found.steps.items() if is_picture(values)}
+        frames |= {c: self._frames(c, place, found) for c, place in episode.videos.items() if c not in stored}
         return replace(found, frames=frames, where=replace(where, checksum=_checksum(found)))
 
     def _frames(self, camera: str, place: VideoPlace, episode: Episode) -> Frames:
@@ -170,8 +188,11 @@ class LerobotRecordings:
             return AbsentFrames(episode.length, f"{camera} is depth stored as video; {INFO} says is_depth_map")
         if "{" in place.file:
             return AbsentFrames(episode.length, f"{camera}: meta/ does not say in which file its frames are")
-        rate = feature.fps or info.fps
+        problem = self._shared_frames.get((int(str(episode.metadata["episode"])), camera))
+        if problem:
+            return AbsentFrames(episode.length, f"{camera}: {problem}")
         times = _times(episode, info.fps)
+        rate = feature.fps or info.fps or (usual_rate(times) if times is not None else None)
         if rate is None or times is None:
             return AbsentFrames(episode.length, f"{camera}: neither fps nor timestamp says when a step was")
         return VideoFrames(self._url(place.file), times + place.start, 0.5 / rate + SLACK, camera)
@@ -237,11 +258,39 @@ def _checksum(episode: Episode) -> int:
     return int(value)
 
 
+def _words(found: Episode, episode: LerobotEpisode, tasks: dict[int, str]) -> list[str]:
+    """The task of each step: by its number, or else the only one of the episode."""
+    only = episode.tasks[0] if len(set(episode.tasks)) == 1 else ""
+    index = found.steps.get("task_index")
+    if isinstance(index, np.ndarray) and index.size == found.length and index.dtype.kind in "iuf" and tasks:
+        return [tasks.get(int(i), only) if np.isfinite(i) else only for i in index.ravel().tolist()]
+    return [only] * found.length
+
+
+def _with_gaps(values: NDArray[Any] | list[Any]) -> NDArray[Any] | list[Any]:
+    """Numbers of which some are missing, as NaN there, so that a check of numbers finds them; anything else as it is."""
+    if not isinstance(values, np.ndarray) or values.dtype != object:
+        return values
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        return values
+
+
+def _paths_only(name: str, rows: pa.Table) -> AbsentFrames:
+    paths = pc.struct_field(rows[name], "path").drop_null()
+    first = f", such as {paths[0].as_py()}" if len(paths) else ""
+    return AbsentFrames(
+        len(rows), f"{name}: the table has paths of images{first}, and not their bytes; write it with the images inside"
+    )
+
+
 def _times(episode: Episode, fps: float | None) -> NDArray[np.float64] | None:
     """(T,) seconds of each step since the episode's beginning."""
     stamps = episode.steps.get("timestamp")
     if isinstance(stamps, np.ndarray) and stamps.dtype.kind == "f" and stamps.size == episode.length:
-        return stamps.astype(np.float64).ravel()
+        times = stamps.astype(np.float64).ravel()
+        return times - clock_start(episode.steps, times, fps)
     return None if fps is None else np.arange(episode.length) / fps
 
 

@@ -1,0 +1,44 @@
+"""Time stamps of steps that count from elsewhere than the episode's beginning, which its video does not."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def clock_start(steps: Mapping[str, object], times: NDArray[np.float64], fps: float | None) -> float:
+    """Seconds that time stamps show at the episode's beginning: 0 but for a clock that runs on from one episode to the next.
+
+    The first step says so with frame 0, and a time that is that of its `index` in the dataset, or later than the episode is long.
+
+    Args:
+        steps: columns of the episode.
+        times: (T,) seconds.
+        fps: steps per second, None if it is not recorded.
+
+    >>> clock_start({"frame_index": np.array([0, 1]), "index": np.array([40, 41])}, np.array([4.0, 4.1]), 10)
+    4.0
+    >>> clock_start({"frame_index": np.array([5, 6])}, np.array([0.5, 0.6]), 10)
+    0.0
+    """
+    frames, rows = (steps.get(name) for name in ("frame_index", "index"))
+    if not len(times) or not np.isfinite(times).all() or not times[0] > 0:
+        return 0.0
+    if not isinstance(frames, np.ndarray) or not frames.size or frames.ravel()[0] != 0:
+        return 0.0
+    first = float(times[0])
+    rate = fps or usual_rate(times)
+    row = float(rows.ravel()[0]) if isinstance(rows, np.ndarray) and rows.size else 0.0
+    if rate and ((row > 0 and abs(first * rate - row) < 0.5) or first * rate > len(times) + 1):
+        return first
+    return 0.0
+
+
+def usual_rate(times: NDArray[np.float64]) -> float | None:
+    """Steps per second, None if time does not go on.
+
+    >>> usual_rate(np.array([0.0, 0.05, 0.1]))
+    20.0
+    """
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return round(1 / usual, 3) if np.isfinite(usual) and usual > 0 else None
