@@ -120,6 +120,7 @@ def _open(path: str, split: str) -> Episodes:
         if files:
             name = root.rsplit("/", 1)[-1].removesuffix(suffix)
             return Episodes(name, None, functools.partial(reader, files, name))
+    lerobot_info.refuse_folder_of(path)
     raise InputError(
         f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "
         "folder, such as bridge_dataset/1.0.0), no meta/info.json (LeRobot), no .npz, .npy, .parquet or .hdf5 files"

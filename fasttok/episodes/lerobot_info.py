@@ -17,6 +17,7 @@ STATES = ("observation.state", "state", "observation/state")
 OTHERS = ("meta/episodes.jsonl", "meta/episodes", "meta/tasks.jsonl", "meta/tasks.parquet")
 VERSIONS = ("v2", "v3")
 EVERY = 2**62  # more episodes than there are
+MOST_FOLDERS = 200  # that are looked into for datasets
 CHUNK = 1000  # episodes of a folder of v2, if nothing says how many
 DATA = {
     "v2": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
@@ -118,6 +119,23 @@ def is_lerobot(path: str) -> bool:
                 f"{path} looks like a LeRobot folder, as it has {others[0]}, but {INFO} is missing; copy the whole meta folder"
             )
     return kind == "file"
+
+
+def refuse_folder_of(path: str) -> None:
+    """Refuses a folder whose folders are LeRobot datasets, such as those of an organisation; names some.
+
+    Raises:
+        InputError: it is one.
+    """
+    filesystem, root = stores.filesystem(path)
+    if stores.kind_at(filesystem, root) != "directory":
+        return
+    inner = sorted(str(entry) for entry in filesystem.ls(root, detail=False))[:MOST_FOLDERS]
+    found = [entry for entry in inner if stores.kind_at(filesystem, f"{entry}/{INFO}") == "file"]
+    if found:
+        names = ", ".join(stores.join_scheme(path, entry) for entry in found[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise InputError(f"{path} is a folder of LeRobot datasets: {names}{more}; give these, one or several of them")
 
 
 def open_info(path: str) -> LerobotInfo:

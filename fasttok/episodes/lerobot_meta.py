@@ -91,6 +91,8 @@ def episode_lengths(path: str) -> dict[int, int]:
     """
     try:
         return {row["episode_index"]: int(row["length"]) for row in episode_rows(path) if row.get("length") is not None}
+    except InputError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}/meta: the list of episodes is damaged: {error!r}") from None
 

@@ -13,6 +13,7 @@ from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import RECORDING_FORMATS, DatasetEntry, RecordingFormat
 from fasttok.episodes.index_file import FORMAT_VERSION
+from fasttok.episodes.lerobot_info import refuse_folder_of
 from fasttok.errors import InputError
 from pipelines import recordings, vlm
 from pipelines.common.files import absolute, filesystem, join, read_json
@@ -145,7 +146,11 @@ def _contents(directory: str, config: IndexConfig) -> DirectoryContents:
     found = recordings.format_of(directory)
     if found == "rlds":
         return _in_tfds(directory, config)
-    return _in_folder(directory, config) if found is None else _recorded(directory, found, config)
+    if found is not None:
+        return _recorded(directory, found, config)
+    if own_entry(directory, dataset_name(directory), config.entries) is None:
+        refuse_folder_of(directory)
+    return _in_folder(directory, config)
 
 
 def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> DirectoryContents:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fasttok.episodes import open_episodes
 from fasttok.episodes.index_file import IndexedDataset
 from fasttok.errors import InputError
 from pipelines.drafts.lerobot import propose
@@ -213,6 +214,22 @@ def test_what_is_wrong_is_named_with_its_file(plain: Path, change: Change, messa
     change(root)
     with pytest.raises(InputError, match=message):
         index(root, tmp_path / "index")
+
+
+def test_a_folder_of_datasets_is_named_with_them(plain: Path, tmp_path: Path) -> None:
+    for name in ("lift", "pour"):
+        shutil.copytree(plain, tmp_path / "lab" / name)
+    for read in (lambda: index(tmp_path / "lab", tmp_path / "index"), lambda: open_episodes(str(tmp_path / "lab"))):
+        with pytest.raises(InputError, match=r"folder of LeRobot datasets: .*lab/lift, .*lab/pour; give these"):
+            read()
+
+
+def test_fit_names_a_broken_list_once(plain: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(plain, tmp_path / "robot")
+    text("meta/episodes.jsonl", lambda data: data[:-9])(root)
+    with pytest.raises(InputError, match=r"meta/episodes\.jsonl: the list of episodes is damaged: line 4") as caught:
+        list(open_episodes(str(root)).records())
+    assert str(caught.value).count("damaged") == 1
 
 
 def test_two_ways_to_say_the_same_action_are_asked_for(plain: Path, tmp_path: Path) -> None:
