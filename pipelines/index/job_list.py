@@ -129,7 +129,11 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
     for directory in config.datasets:
         source, more = plan_jobs(absolute(directory), config, out)
         if source.dataset in sources:
-            raise InputError(f"dataset {source.dataset!r} is given twice; its name must be unique in an INDEX")
+            first = sources[source.dataset].directory
+            raise InputError(
+                f"dataset {source.dataset!r} is given twice, as {first} and {source.directory}; its name must be unique in an "
+                "INDEX: rename a folder"
+            )
         sources[source.dataset] = source
         jobs += more
     return sources, jobs

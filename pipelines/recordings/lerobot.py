@@ -201,7 +201,9 @@ class LerobotRecordings:
         files = dict.fromkeys(self._url(e.table) for e in group)
         files |= dict.fromkeys(self._url(place.file) for e in group for place in e.videos.values())
         first, *others = files
-        info = replace(self.folder.info, total_episodes=None, total_frames=None, splits={})
+        info = replace(
+            self.folder.info, total_episodes=None, total_frames=None, total_videos=None, splits={}, assumed=()
+        )
         decides = [asdict(info), [asdict(episode) for episode in group], self.folder.tasks]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
         return Part(first, group[0].number, group[-1].number + 1, tuple(others), digest)
