@@ -12,7 +12,7 @@ from fasttok.errors import InputError
 from pipelines.check.spread import spread
 from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
 from pipelines.recordings.lerobot import LerobotRecordings
-from pipelines.recordings.recordings import Part, Recordings
+from pipelines.recordings.recordings import Recordings, Section
 
 MOST_READ = 20_000  # episodes of a split
 
@@ -39,7 +39,7 @@ class OpenedDataset:
     files: dict[str, list[str]] = field(default_factory=dict)
     directory: rlds.RldsDirectory | None = None
     recordings: Recordings | None = None
-    parts: dict[str, list[Part]] = field(default_factory=dict)
+    parts: dict[str, list[Section]] = field(default_factory=dict)
 
     @property
     def cameras_known(self) -> bool:
@@ -60,7 +60,7 @@ class OpenedDataset:
             return None if any(part.stop is None for part in parts) else sum(p.stop - p.start for p in parts if p.stop)
         return open_episodes(self.path, split).count
 
-    def _some_parts(self, split: str) -> list[Part]:
+    def _some_parts(self, split: str) -> list[Section]:
         """The parts of a split; of a very large one, parts that are spread evenly and have about `MOST_READ` episodes."""
         parts, total = self.parts.get(split, []), self.count(split)
         if total is None or total <= MOST_READ:
@@ -126,7 +126,7 @@ def by_entry(dataset: OpenedDataset, entry: DatasetEntry | None) -> OpenedDatase
 
 
 def _of_recordings(path: str, form: str, recordings: Recordings) -> OpenedDataset:
-    parts = recordings.parts()
+    parts = recordings.sections()
     return OpenedDataset(path, recordings.name, form, tuple(parts) or ("train",), recordings=recordings, parts=parts)
 
 

@@ -21,7 +21,7 @@ def propose(path: str) -> Draft:
         InputError: no episode can be read; says what is wrong with the first.
     """
     opened = TableRecordings(path)
-    records = [record for part in opened.parts()["train"] for record in opened.read(part, False)]
+    records = [record for part in opened.sections()["train"] for record in opened.read(part, False)]
     episodes = list(islice((record for record in records if isinstance(record, Episode)), LOOKED_AT))
     if not episodes:
         raise InputError(

@@ -23,7 +23,7 @@ from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
-from pipelines.recordings import Part
+from pipelines.recordings import Section
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.rlds import parts_of
 from pipelines.vlm.confined_folder import ConfinedFolder
@@ -41,7 +41,7 @@ class DirectoryContents:
         name: of the dataset.
         entry: what its features mean.
         through: "" for the raw reader, else why it is read through TFDS.
-        parts: split -> what its jobs read.
+        sections: split -> what its jobs read.
         made_from: contents of the JSON files that say how to read them, for stamps.
         described: paths of these files.
     """
@@ -49,7 +49,7 @@ class DirectoryContents:
     name: str
     entry: DatasetEntry
     through: str
-    parts: dict[str, list[Part]]
+    sections: dict[str, list[Section]]
     made_from: list[Any]
     described: list[str] = field(default_factory=list)
 
@@ -67,18 +67,18 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
     """
     contents = _contents(directory, config)
     plain_name(contents.name, "dataset name", directory)
-    for split in contents.parts:
+    for split in contents.sections:
         plain_name(split, "split", directory)
-    chosen = [split for split in contents.parts if not config.splits or split in config.splits]
+    chosen = [split for split in contents.sections if not config.splits or split in config.splits]
     if not chosen:
         raise InputError(
-            f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.parts)}"
+            f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.sections)}"
         )
     entry = with_ranges(with_limit(usable(contents.entry, config.control_hz), config.max_record), config.keep_ranges)
     beside = [("", file) for file in contents.described]
     if entry.format == "vqav2":
         beside += [(split, join(directory, entry.annotations[split])) for split in chosen]
-    parts = [part for split in chosen for part in contents.parts[split]]
+    parts = [part for split in chosen for part in contents.sections[split]]
     stamps = stamp_files([*(file for _, file in beside), *(f for part in parts for f in (part.file, *part.made_of))])
     stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)
@@ -88,7 +88,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         if entry.kind != "robot":
             _check_images(entry, directory, split)
         number = 0
-        for part in contents.parts[split]:
+        for part in contents.sections[split]:
             others = tuple((file, stamps[file]) for file in part.made_of)
             also = [stamp for of, _, stamp in stamped if of == split] + [stamp for _, stamp in others]
             of_part = [part.digest] if part.digest else []
@@ -139,7 +139,7 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
     return sources, jobs
 
 
-def _ranges(entry: DatasetEntry, directory: str, split: str, part: Part) -> list[vlm.Range]:
+def _ranges(entry: DatasetEntry, directory: str, split: str, part: Section) -> list[vlm.Range]:
     """How a part is cut into jobs: a robot's is one job, files of questions are cut by their size."""
     if entry.kind == "robot":
         return [(part.start, part.stop, part.start if part.offset else 0)]
@@ -166,7 +166,7 @@ def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> Di
         raise InputError(f"{directory} holds {found} files; its entry says format: {entry.format}")
     entry = replace(entry, format=found)
     opened = recordings.open_recordings(directory, entry)
-    return DirectoryContents(entry.name, entry, "", opened.parts(), [], list(opened.described()))
+    return DirectoryContents(entry.name, entry, "", opened.sections(), [], list(opened.described()))
 
 
 def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
@@ -186,7 +186,7 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
     parts = (
         parts_of(opened)
         if entry.kind == "robot"
-        else {s: [Part(f) for f in files] for s, files in opened.splits.items()}
+        else {s: [Section(f) for f in files] for s, files in opened.splits.items()}
     )
     return DirectoryContents(opened.name, entry, opened.through, parts, made_from, described)
 
@@ -206,7 +206,7 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     entry = find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
     if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
         _check_whole(directory, entry=True)
-    parts = {split: [Part(file) for file in _matching(directory, split, of)] for split, of in entry.splits.items()}
+    parts = {split: [Section(file) for file in _matching(directory, split, of)] for split, of in entry.splits.items()}
     return DirectoryContents(entry.name, entry, "", parts, [])
 
 

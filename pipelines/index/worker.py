@@ -14,7 +14,7 @@ from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.standardize import standardize
 from pipelines.index.index_writer import IndexWriter
 from pipelines.index.job import DatasetSource, IndexJob, load_source
-from pipelines.recordings import Part, open_recordings
+from pipelines.recordings import Section, open_recordings
 
 
 def index_file(job: IndexJob) -> Counts:
@@ -49,6 +49,6 @@ def records(job: IndexJob, source: DatasetSource) -> Iterator[Episode | vlm.VlmR
     """What a job reads."""
     if source.entry.kind == "robot":
         opened = open_recordings(source.directory, source.entry, source.through, job.source)
-        return opened.read(Part(job.file, job.start, job.stop, split=job.split, offset=job.offset), source.verify)
+        return opened.read(Section(job.file, job.start, job.stop, split=job.split, offset=job.offset), source.verify)
     file = vlm.SourceFile(source.entry, source.directory, job.split, job.file)
     return vlm.read(file, (job.start, job.stop, job.first))

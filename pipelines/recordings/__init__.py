@@ -7,11 +7,11 @@ from fasttok.episodes.lerobot_info import is_lerobot
 from fasttok.episodes.rlds import is_rlds
 from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
 from pipelines.recordings.lerobot import LerobotRecordings
-from pipelines.recordings.recordings import Part, Recordings
+from pipelines.recordings.recordings import Recordings, Section
 from pipelines.recordings.rlds import RldsRecordings
 from pipelines.recordings.tables import TableRecordings, is_tables
 
-__all__ = ["Part", "Recordings", "format_of", "open_recordings"]
+__all__ = ["Recordings", "Section", "format_of", "open_recordings"]
 
 SIGNS: dict[RecordingFormat, Callable[[str], bool]] = {
     "rlds": is_rlds,

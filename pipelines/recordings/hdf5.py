@@ -22,7 +22,7 @@ from fasttok.episodes.hdf5_layout import (
 )
 from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem
-from pipelines.recordings.recordings import Part
+from pipelines.recordings.recordings import Section
 
 logger = logging.getLogger(__name__)
 OWN_ENTRY = "dataset.yaml"
@@ -75,8 +75,8 @@ class HdfRecordings:
         """None: each file says what it holds."""
         return []
 
-    def parts(self) -> dict[str, list[Part]]:
-        """Looks into every file for its episodes and masks; one that cannot be read is a part that gives its reject.
+    def sections(self) -> dict[str, list[Section]]:
+        """Looks into every file for its episodes and masks; one that cannot be read is a section that gives its reject.
 
         Raises:
             InputError: no files, or none of a split that the entry names.
@@ -85,7 +85,7 @@ class HdfRecordings:
         files = files_below(self.directory)
         if not files:
             raise InputError(f"{self.directory} has no .hdf5 or .h5 files, in no folder below it either")
-        found: dict[str, list[Part]] = {split: [] for split in self.splits}
+        found: dict[str, list[Section]] = {split: [] for split in self.splits}
         for file in files:
             try:
                 with opened(file) as stream:
@@ -100,23 +100,23 @@ class HdfRecordings:
         empty = [split for split in self.splits if not found[split]]
         if empty:
             raise InputError(f"{self.directory}: split {empty[0]} has no file {self.splits[empty[0]]}")
-        return {split: parts for split, parts in found.items() if parts}
+        return {split: sections for split, sections in found.items() if sections}
 
-    def read(self, part: Part, verify: bool) -> Iterator[Episode | BadRecord]:
-        """The part's episodes; what its file declares and does not have comes with the first part of a split."""
+    def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
+        """The section's episodes; what its file declares and does not have comes with the first section of a split."""
         del verify  # HDF5 checks a checksum wherever a file has one
         h5py()
         try:
-            with opened(part.file) as stream:
-                inside = contents(stream, part.file, self.paths)
-                mask = self._mask(part.file, part.split)
+            with opened(section.file) as stream:
+                inside = contents(stream, section.file, self.paths)
+                mask = self._mask(section.file, section.split)
                 demos = inside.demos if mask is None else inside.of_split(mask)
-                if not part.start:
+                if not section.start:
                     yield from inside.lacking_in(mask)
-                for demo in demos[part.start : part.stop]:
-                    yield read_demo(stream, part.file, demo, self.name, self.paths)
+                for demo in demos[section.start : section.stop]:
+                    yield read_demo(stream, section.file, demo, self.name, self.paths)
         except FAULTS as error:
-            yield BadRecord(Where(part.file), "hdf5", brief(error))
+            yield BadRecord(Where(section.file), "hdf5", brief(error))
 
     def read_at(self, where: Where) -> Episode | BadRecord:
         """The episode with this number; its file stays open for the next."""
@@ -153,18 +153,18 @@ class HdfRecordings:
         """The mask that chooses a split's episodes, None if all of the file are of it."""
         return None if self.splits or folder_split(self.directory, file) is not None else split
 
-    def _cut(self, file: str, split: str, inside: HdfContents | None) -> list[Part]:
-        """A file's episodes of a split in parts of a size that a job likes."""
+    def _cut(self, file: str, split: str, inside: HdfContents | None) -> list[Section]:
+        """A file's episodes of a split in sections of a size that a job likes."""
         if inside is None:
-            return [Part(file, split=split)]
+            return [Section(file, split=split)]
         mask = self._mask(file, split)
         count = len(inside.demos if mask is None else inside.of_split(mask))
         fs, path = filesystem(file)
         usual = int(fs.info(path).get("size") or 0) / max(1, len(inside.demos))
         most = max(1, min(PART_EPISODES, int(PART_BYTES / max(1, usual))))
         if count <= most:
-            return [Part(file, made_of=inside.made_of, split=split)]
-        return [Part(file, at, min(at + most, count), inside.made_of, split=split) for at in range(0, count, most)]
+            return [Section(file, made_of=inside.made_of, split=split)]
+        return [Section(file, at, min(at + most, count), inside.made_of, split=split) for at in range(0, count, most)]
 
 
 @lru_cache(maxsize=64)

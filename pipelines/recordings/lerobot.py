@@ -34,12 +34,12 @@ from pipelines.recordings.clocks import clock_start, usual_rate
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.lerobot_declared import assumed_places, not_as_declared, overlaps
 from pipelines.recordings.pictures import is_picture
-from pipelines.recordings.recordings import Part
+from pipelines.recordings.recordings import Section
 from pipelines.recordings.video import VideoFrames
 
 logger = logging.getLogger(__name__)
-PART_TABLES = 128  # most files of a part, so that small ones share a job and large sets are many jobs
-PART_STEPS = 50_000  # about the most steps of a part of several files
+PART_TABLES = 128  # most files of a section, so that small ones share a job and large sets are many jobs
+PART_STEPS = 50_000  # about the most steps of a section of several files
 TASK = "task"  # step feature: the words that task_index stands for
 SLACK = 1e-4  # seconds by which time stamps in float32 may be off
 
@@ -66,7 +66,7 @@ class LerobotRecordings:
         base = str(fs._strip_protocol(root)).rstrip("/") + "/"
         return [join(self.directory, str(fs._strip_protocol(path)).removeprefix(base)) for path in files]
 
-    def parts(self) -> dict[str, list[Part]]:
+    def sections(self) -> dict[str, list[Section]]:
         """Files of v3, or about so many steps in small files of v2; then what is declared or there, but not both."""
         known = self.known()
         for line in not_as_declared(self.folder, known):
@@ -81,40 +81,40 @@ class LerobotRecordings:
         _ = self.folder.listing  # once, so that no file is asked for by itself
         return {number: self.folder.found(episode) for number, episode in self.folder.episodes.items()}
 
-    def parts_of(self, known: dict[int, LerobotEpisode]) -> dict[str, list[Part]]:
-        """As `parts`, of what `known` gave; says nothing."""
+    def parts_of(self, known: dict[int, LerobotEpisode]) -> dict[str, list[Section]]:
+        """As `sections`, of what `known` gave; says nothing."""
         info, listing = self.folder.info, self.folder.listing
         total = info.total_episodes or 0
-        found: dict[str, list[Part]] = {}
+        found: dict[str, list[Section]] = {}
         for split in split_ranges(info):
             first, last = split_range(info, split)
             mine = [episode for number, episode in known.items() if first <= number < last]
             lacking = [n for n in range(first, min(last, total)) if n not in known] if len(known) < total else []
-            found[split] = [self._part(group) for group in _groups(mine, info.packed)]
-            found[split] += [Part(join(self.directory, INFO), start, stop) for start, stop in _ranges(lacking)]
+            found[split] = [self._section(group) for group in _groups(mine, info.packed)]
+            found[split] += [Section(join(self.directory, INFO), start, stop) for start, stop in _ranges(lacking)]
         if found:
             taken = {episode.table for episode in known.values()}
             tables = sorted(path for paths in listing.tables.values() for path in paths)
             extra = [path for path in tables if path not in taken and path.startswith("data/")]
-            next(iter(found.values())).extend(Part(join(self.directory, path), 0, 0) for path in extra)
+            next(iter(found.values())).extend(Section(join(self.directory, path), 0, 0) for path in extra)
         return found
 
-    def read(self, part: Part, verify: bool) -> Iterator[Episode | BadRecord]:
-        """Every episode of a part, by its number."""
+    def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
+        """Every episode of a section, by its number."""
         del verify  # Parquet and video files check themselves
-        if part.stop == part.start:
-            yield BadRecord(Where(part.file), "undeclared", "meta/ lists no episode that lies in this file")
+        if section.stop == section.start:
+            yield BadRecord(Where(section.file), "undeclared", "meta/ lists no episode that lies in this file")
             return
-        numbers = range(part.start, part.stop or 0)
-        if part.file.endswith(INFO):
+        numbers = range(section.start, section.stop or 0)
+        if section.file.endswith(INFO):
             for number in numbers:
                 yield BadRecord(
-                    Where(part.file, number=number), "missing", "total_episodes counts it, and meta/ lists it not"
+                    Where(section.file, number=number), "missing", "total_episodes counts it, and meta/ lists it not"
                 )
             return
         episodes = [self.folder.found(self.folder.episodes[n]) for n in numbers if n in self.folder.episodes]
         if self.folder.info.packed:
-            episodes = [episode for episode in episodes if self._url(episode.table) == part.file]
+            episodes = [episode for episode in episodes if self._url(episode.table) == section.file]
         for table in dict.fromkeys(episode.table for episode in episodes):
             yield from self._table(table, {e.number: e for e in episodes if e.table == table})
 
@@ -158,7 +158,7 @@ class LerobotRecordings:
             yield BadRecord(Where(url, number=number), reason, f"episode {number}: {detail}")
 
     def _lies_in(self, number: object, table: str) -> bool:
-        """Whether an episode that this part does not take is listed, and its steps are in this table."""
+        """Whether an episode that this section does not take is listed, and its steps are in this table."""
         episode = self.folder.episodes.get(number) if isinstance(number, int) else None
         return episode is not None and self.folder.found(episode).table == table
 
@@ -197,7 +197,7 @@ class LerobotRecordings:
             return AbsentFrames(episode.length, f"{camera}: neither fps nor timestamp says when a step was")
         return VideoFrames(self._url(place.file), times + place.start, 0.5 / rate + SLACK, camera)
 
-    def _part(self, group: Sequence[LerobotEpisode]) -> Part:
+    def _section(self, group: Sequence[LerobotEpisode]) -> Section:
         files = dict.fromkeys(self._url(e.table) for e in group)
         files |= dict.fromkeys(self._url(place.file) for e in group for place in e.videos.values())
         first, *others = files
@@ -206,7 +206,7 @@ class LerobotRecordings:
         )
         decides = [asdict(info), [asdict(episode) for episode in group], self.folder.tasks]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
-        return Part(first, group[0].number, group[-1].number + 1, tuple(others), digest)
+        return Section(first, group[0].number, group[-1].number + 1, tuple(others), digest)
 
     def _url(self, path: str) -> str:
         return join(self.directory, path)

@@ -8,14 +8,14 @@ from fasttok.episodes import BadRecord, Episode, Where
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """What one job of `index` reads of a dataset.
 
     Attributes:
-        file: path or URL that names the part.
+        file: path or URL that names the section.
         start: number of the first episode that it takes.
         stop: one past the last, None for all that the file holds.
-        made_of: other files that it reads; if one of them changes, the part is read again.
+        made_of: other files that it reads; if one of them changes, the section is read again.
         digest: of what else decides its episodes, such as what meta/ says of them.
         split: whose episodes it takes, of a file that holds those of several.
         offset: byte of the first episode, in a file of records that is cut.
@@ -42,12 +42,12 @@ class Recordings(Protocol):
         """Files that say how the others are to be read."""
         ...
 
-    def parts(self) -> dict[str, list[Part]]:
+    def sections(self) -> dict[str, list[Section]]:
         """Split -> what each job reads. Only the driver asks for them: they may need a list of all files."""
         ...
 
-    def read(self, part: Part, verify: bool) -> Iterator[Episode | BadRecord]:
-        """Every episode of a part in order, or why there is none; what is declared and not there is counted too."""
+    def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
+        """Every episode of a section in order, or why there is none; what is declared and not there is counted too."""
         ...
 
     def read_at(self, where: Where) -> Episode | BadRecord:

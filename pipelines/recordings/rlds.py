@@ -1,4 +1,4 @@
-"""RLDS as TFDS writes it: a job a file, or a part of a large one.
+"""RLDS as TFDS writes it: a job a file, or a section of a large one.
 
 Directories are opened once in a process, as long as the files that describe them do not change.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from fasttok.episodes import BadRecord, Episode, Where, rlds
 from fasttok.episodes.tfrecord import WHOLE, RecordRange, cut
 from pipelines.common.files import file_version, filesystem, is_local, join
-from pipelines.recordings.recordings import Part
+from pipelines.recordings.recordings import Section
 
 LARGE, PIECE = 1 << 30, 1 << 29  # bytes: files of more are cut, into ranges of at least so many
 DESCRIPTIONS = ("features.json", "dataset_info.json")
@@ -33,38 +33,38 @@ class RldsRecordings:
         """TFDS's two JSON files."""
         return [join(self.directory, name) for name in DESCRIPTIONS]
 
-    def parts(self) -> dict[str, list[Part]]:
-        """A part a file, or several of a large one."""
+    def sections(self) -> dict[str, list[Section]]:
+        """A section a file, or several of a large one."""
         return parts_of(self._opened)
 
-    def read(self, part: Part, verify: bool) -> Iterator[Episode | BadRecord]:
-        """Every record of a part."""
-        if part.offset or part.stop is not None:
+    def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
+        """Every record of a section."""
+        if section.offset or section.stop is not None:
             assert isinstance(self._opened, rlds.RawRldsDirectory)
             return self._opened.read_range(
-                part.file, RecordRange(part.offset, part.start, part.stop), verify, self.most
+                section.file, RecordRange(section.offset, section.start, section.stop), verify, self.most
             )
-        return self._opened.read_file(part.file, verify, self.most)
+        return self._opened.read_file(section.file, verify, self.most)
 
     def read_at(self, where: Where) -> Episode | BadRecord:
         """The record at its bytes."""
         return self._opened.read_at(where.file, where.offset, where.length, where.number, most=self.most)
 
 
-def parts_of(directory: rlds.RldsDirectory) -> dict[str, list[Part]]:
+def parts_of(directory: rlds.RldsDirectory) -> dict[str, list[Section]]:
     """What each job reads: a file, or of a local file of more than `LARGE` bytes some records."""
     return {
-        split: [part for file in files for part in ([Part(file)] if directory.through else _parts(file))]
+        split: [section for file in files for section in ([Section(file)] if directory.through else _sections(file))]
         for split, files in directory.splits.items()
     }
 
 
-def _parts(file: str) -> list[Part]:
+def _sections(file: str) -> list[Section]:
     ranges = ranges_of(file)
     if len(ranges) == 1:
-        return [Part(file)]
+        return [Section(file)]
     return [
-        Part(
+        Section(
             file,
             one.number,
             one.stop,

@@ -10,7 +10,7 @@ from fasttok.episodes import BadRecord, Episode, Where, arrays
 from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.errors import InputError
 from pipelines.recordings.dataset_name import dataset_name
-from pipelines.recordings.recordings import Part
+from pipelines.recordings.recordings import Section
 
 Records = Iterator[Episode | BadRecord]
 READERS: dict[str, Callable[[list[str], str], Records]] = {
@@ -49,14 +49,14 @@ class TableRecordings:
         """None: the files describe themselves."""
         return []
 
-    def parts(self) -> dict[str, list[Part]]:
-        """A part a file; all are `train`."""
-        return {"train": [Part(file) for file in self._files]}
+    def sections(self) -> dict[str, list[Section]]:
+        """A section a file; all are `train`."""
+        return {"train": [Section(file) for file in self._files]}
 
-    def read(self, part: Part, verify: bool) -> Records:
+    def read(self, section: Section, verify: bool) -> Records:
         """Every episode of a file."""
         del verify  # such files check themselves, or hold no checksum
-        return self._records(part.file)
+        return self._records(section.file)
 
     def read_at(self, where: Where) -> Episode | BadRecord:
         """The episode of this number."""

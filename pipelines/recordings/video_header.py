@@ -54,7 +54,7 @@ def read_header(url: str, version: str) -> VideoHeader:
         url: path or URL.
         version: from `file_version`: another one means that the file changed, and is read again.
     """
-    del version  # part of the key
+    del version  # section of the key
     failed = pyav().error.FFmpegError
     try:
         with open_video(url, BLOCK) as (container, stream):

@@ -95,5 +95,5 @@ def test_lerobots_conversion_of_a_real_set_has_the_same_episodes(
 
 def episodes(folder: Path) -> list[Episode]:
     recordings = LerobotRecordings(str(folder))
-    parts = recordings.parts()["train"]
+    parts = recordings.sections()["train"]
     return [found for part in parts for found in recordings.read(part, False) if isinstance(found, Episode)]

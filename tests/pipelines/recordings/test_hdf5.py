@@ -21,13 +21,13 @@ def fingerprint(frame: Frame) -> bytes:
 
 
 def read(opened: HdfRecordings, split: str) -> tuple[list[Episode], list[BadRecord]]:
-    every = [record for part in opened.parts()[split] for record in opened.read(part, verify=True)]
+    every = [record for part in opened.sections()[split] for record in opened.read(part, verify=True)]
     return [e for e in every if isinstance(e, Episode)], [e for e in every if isinstance(e, BadRecord)]
 
 
 def test_masks_are_splits_and_an_episode_may_be_in_several(tmp_path: Path) -> None:
     opened = HdfRecordings(str(made.robomimic(tmp_path / "lift.hdf5")), "lift")
-    assert {s: [e.where.number for e in read(opened, s)[0]] for s in opened.parts()} == {
+    assert {s: [e.where.number for e in read(opened, s)[0]] for s in opened.sections()} == {
         "train": [0, 2],
         "20_percent": [2],
         "valid": [1],
@@ -54,18 +54,18 @@ def test_large_files_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made.robomimic(tmp_path / "lift.hdf5", masks=False)
     monkeypatch.setattr(hdf5, "PART_EPISODES", 2)
     opened = HdfRecordings(str(tmp_path), "lift")
-    assert [(p.start, p.stop) for p in opened.parts()["train"]] == [(0, 2), (2, 3)]
+    assert [(p.start, p.stop) for p in opened.sections()["train"]] == [(0, 2), (2, 3)]
     assert [e.where.number for e in read(opened, "train")[0]] == [0, 1, 2]
     monkeypatch.setattr(hdf5, "PART_BYTES", 1000)
-    assert len(opened.parts()["train"]) == 3
+    assert len(opened.sections()["train"]) == 3
 
 
 def test_patterns_of_an_entry_are_splits(tmp_path: Path) -> None:
     made.aloha(tmp_path, compress=False)
     opened = HdfRecordings(str(tmp_path), "aloha", splits={"train": "episode_[01].hdf5", "val": "*_2.hdf5"})
-    assert {split: len(parts) for split, parts in opened.parts().items()} == {"train": 2, "val": 1}
+    assert {split: len(parts) for split, parts in opened.sections().items()} == {"train": 2, "val": 1}
     with pytest.raises(InputError, match=r"split val has no file x\*"):
-        HdfRecordings(str(tmp_path), "aloha", splits={"train": "*.hdf5", "val": "x*"}).parts()
+        HdfRecordings(str(tmp_path), "aloha", splits={"train": "*.hdf5", "val": "x*"}).sections()
 
 
 def test_an_entry_may_name_the_paths(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_masks_whose_names_are_paths_are_left_out(tmp_path: Path, caplog: pytest
         file["mask/valid"] = np.array([b"demo_1", b"demo_9"])
         file["mask"].create_dataset("odd name", data=np.array([b"demo_0"]))
     opened = HdfRecordings(str(tmp_path), "a")
-    assert sorted(opened.parts()) == ["train", "valid"]
+    assert sorted(opened.sections()) == ["train", "valid"]
     assert "odd name is left out" in caplog.text
     assert "train is every episode" in caplog.text
     assert [b.reason for b in read(opened, "valid")[1]] == ["missing"]
