@@ -27,6 +27,7 @@ from pipelines.builder.source_columns import SourceColumns, table
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.encode_image import versions
 from pipelines.common.files import atomic_write, join, write_json
+from pipelines.common.free_memory import free_memory
 from pipelines.common.live_counts import LIVE, WORK, Counts, Reporter
 from pipelines.common.random_bits import shuffled
 from pipelines.shards import shard_name, write_shard
@@ -86,6 +87,8 @@ def materialize_shard(job: ShardJob) -> Counts:
         )
         write_sidecar(job.folder, job.shard, plan.shards, sidecar)
         live.add(files=1, rejected=sum(letter.rows for letter in dead))
+    del gathered
+    free_memory()
     return live.total
 
 
