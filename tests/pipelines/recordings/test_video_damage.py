@@ -21,7 +21,9 @@ from pipelines.recordings.video import VideoFrames
 from pipelines.recordings.video_file import open_video
 from tests.pipelines.recordings.made_videos import FPS, STEADY, frames_of, numbers, shown, write_video
 
-G1 = Path("/work/shared/data/lerobot/g1_bottle")
+G1 = (
+    Path(__file__).resolve().parents[4] / "shared" / "data" / "lerobot" / "g1_bottle"
+)  # beside the checkout; may be absent
 STRICT_CODECS = ("h264", "h264_b", "av1", "mpeg4", "mpeg4_b")  # their data shows most damage; HEVC and VP9 show less
 
 
