@@ -270,7 +270,7 @@ def main(config: ReportConfig) -> None:
     """
     demo = config.demo
     out = demo / "report.html"
-    check_output_file(out, overwrite=config.overwrite, flag="the report")
+    check_output_file(out, overwrite=config.overwrite, flag="--demo")
     reader = ShardReader(str(demo / "shards"))
     tok = ActionTokenizer.load(reader.tokenizer_folder)
     text = TextTokenizer.load(demo / "ki" / "text_tokenizer.json")
