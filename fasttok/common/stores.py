@@ -195,6 +195,11 @@ def unreachable(error: BaseException) -> str | None:
     return f"{kind.__name__}: {_first_line(error)}"
 
 
+def tells_of_store(error: BaseException) -> bool:
+    """Whether an error tells of a disk or a network that fails, and not of a damaged file; Arrow raises OSErrors for both."""
+    return isinstance(error, OSError) and (error.errno is not None or unreachable(error) is not None)
+
+
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fasttok.common import stores
-from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
-from fasttok.episodes.numpy_file import ACTIONS, episodes_apart, load_arrays
+from fasttok.episodes.episode import ACTIONS, BadRecord, Episode, Steps, Where
+from fasttok.episodes.numpy_file import episodes_apart, load_arrays
 from fasttok.episodes.order import rows_fault, several
 from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError

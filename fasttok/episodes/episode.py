@@ -68,6 +68,7 @@ class Episode:
         return len(next(iter(self.steps.values()))) if self.steps else 0
 
 
+ACTIONS = ("action", "actions")  # what recordings call it
 UNREADABLE = "unreadable"
 """Reason of a file that cannot be read at all, which ends a reading unless the user asks to leave such files out."""
 

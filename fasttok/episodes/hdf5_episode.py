@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes.dataset_entry import HdfPaths
-from fasttok.episodes.episode import BadRecord, Episode, Steps, Where
+from fasttok.episodes.episode import ACTIONS, BadRecord, Episode, Steps, Where
 from fasttok.episodes.frames import Frames
 from fasttok.episodes.hdf5_facts import first_of, said_by
 from fasttok.episodes.hdf5_file import (
@@ -28,7 +28,7 @@ from fasttok.episodes.hdf5_file import (
     tree,
 )
 from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
-from fasttok.episodes.hdf5_layout import ACTION_GROUPS, ACTIONS, HdfDemo
+from fasttok.episodes.hdf5_layout import ACTION_GROUPS, HdfDemo
 from fasttok.episodes.order import rows_fault
 from fasttok.errors import InputError
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from fasttok.common import stores
 from fasttok.episodes.dataset_entry import HdfPaths
-from fasttok.episodes.episode import BadRecord, Where
+from fasttok.episodes.episode import ACTIONS, BadRecord, Where
 from fasttok.episodes.hdf5_facts import (
     HdfFacts,
     ManiskillJson,
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".hdf5", ".h5")
 TRAIN = "train"
 SPLIT_FOLDERS = (TRAIN, "val", "valid", "validation", "test")
-ACTIONS = ("action", "actions")
 ACTION_GROUPS = (*ACTIONS, "action_dict")
 DEEPEST_EPISODES = 4  # groups above an episode
 MOST_NAMED = 10_000_000  # episodes in a mask

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from fasttok.common import stores
-from fasttok.episodes.episode import BadRecord, Episode, Where
-from fasttok.episodes.lerobot_info import ACTIONS, EVERY, INFO, NO_ROBOT, STATES, LerobotInfo, split_range, with_gaps
+from fasttok.episodes.episode import ACTIONS, BadRecord, Episode, Where
+from fasttok.episodes.lerobot_info import EVERY, INFO, NO_ROBOT, STATES, LerobotInfo, split_range, with_gaps
 from fasttok.episodes.lerobot_listing import is_table
 from fasttok.episodes.lerobot_meta import episode_lengths
 from fasttok.episodes.order import rows_fault

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.episodes.episode import ACTIONS
 from fasttok.errors import InputError
 
 INFO = "meta/info.json"
 NO_ROBOT = ("", "unknown", "none", "null", "other", "custom", "robot")  # robot types that say nothing
-ACTIONS = ("action", "actions")
 STATES = ("observation.state", "state", "observation/state")
 OTHERS = ("meta/episodes.jsonl", "meta/episodes", "meta/tasks.jsonl", "meta/tasks.parquet")
 VERSIONS = ("v2", "v3")

@@ -111,7 +111,7 @@ def _raise_damage(error: Exception, where: str, what: str) -> None:
     """Raises that a file is damaged, or an error that tells of a disk or a network; Arrow raises OSErrors for damage, too."""
     if isinstance(error, InputError):
         raise error
-    if isinstance(error, OSError) and (error.errno is not None or stores.unreachable(error) is not None):
+    if stores.tells_of_store(error):
         raise error
     refuse_pointer_at(where)
     why = f"it has no {error}" if isinstance(error, KeyError) else str(error).split("\n")[0]

@@ -9,6 +9,7 @@ import numpy as np
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer
+from fasttok.episodes.episode import ACTIONS
 from fasttok.errors import InputError
 
 Arrays = dict[str, np.ndarray]
@@ -28,7 +29,6 @@ EPISODES = (
     "",
 )
 PICKLE = b"\x80"
-ACTIONS = ("action", "actions")
 FAULTS = (ValueError, OSError, EOFError, KeyError, NotImplementedError, MemoryError, OverflowError, zipfile.BadZipFile)
 
 

@@ -49,7 +49,7 @@ def parquet_batches(path: str, wanted: Wanted | None = None) -> Iterator[tuple[s
             else:
                 yield key, _sorted(path, key, frame, file, names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and (error.errno is not None or stores.unreachable(error) is not None):
+        if stores.tells_of_store(error):
             raise  # a disk or a network that fails says nothing about the file
         refuse_pointer_at(path)
         why = str(error).split("\n")[0].rstrip(".")

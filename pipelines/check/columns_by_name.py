@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fasttok.episodes import Episode
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
+from fasttok.episodes.episode import ACTIONS
 
-ACTIONS = ("action", "actions")
 STATES = (
     "observation.state", "observation/state", "state", "observations/qpos", "obs/state", "observation/proprio", "proprio",
     "qpos", "observation.qpos", "observation/qpos", "robot_state", "obs/joint_states", "observations",

@@ -60,7 +60,7 @@ class OpenedDataset:
             return None if any(part.stop is None for part in parts) else sum(p.stop - p.start for p in parts if p.stop)
         return open_episodes(self.path, split).count
 
-    def _some_parts(self, split: str) -> list[Section]:
+    def _some_sections(self, split: str) -> list[Section]:
         """The parts of a split; of a very large one, parts that are spread evenly and have about `MOST_READ` episodes."""
         parts, total = self.parts.get(split, []), self.count(split)
         if total is None or total <= MOST_READ:
@@ -71,8 +71,8 @@ class OpenedDataset:
     def read(self, split: str, limit: int | None = None) -> Iterator[Episode | BadRecord]:
         """Episodes of a split; if there is a limit, about so many, spread over the files."""
         if self.recordings is not None:
-            for part in self._some_parts(split):
-                yield from self.recordings.read(part, True)
+            for section in self._some_sections(split):
+                yield from self.recordings.read(section, True)
             return
         if self.directory is None:
             yield from itertools.islice(open_episodes(self.path, split).records(), limit)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from fasttok.episodes.lerobot_listing import MOVIES
 from fasttok.episodes.tfrecord import frame_words
 from pipelines.common.files import filesystem, is_local
 from pipelines.common.side_by_side import side_by_side
@@ -21,7 +22,6 @@ from pipelines.common.side_by_side import side_by_side
 CHECKSUMS = ("md5Hash", "crc32c", "content_md5", "blob_id")  # of the contents: a copy keeps them
 VERSIONS = (*CHECKSUMS, "ETag", "etag", "generation")
 TIMES = ("mtime", "updated", "LastModified", "last_modified", "modified", "created")
-VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 LISTED = 64  # files of a folder from which on it is listed
 PIECE, PIECES = 1 << 16, 1 << 10
 
@@ -105,7 +105,7 @@ def with_contents(stamp: SourceStamp, file: str, records: bool) -> SourceStamp:
     if stamp.version or stamp == UNKNOWN:
         return stamp
     fs, _ = filesystem(file)
-    kind = "ends" if not is_local(fs) or file.endswith(VIDEOS) else "frames" if records else "bytes"
+    kind = "ends" if not is_local(fs) or file.endswith(MOVIES) else "frames" if records else "bytes"
     return replace(stamp, contents=_contents(kind, file, stamp.size))
 
 

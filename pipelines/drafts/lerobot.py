@@ -91,9 +91,9 @@ def _frequency(
 
 
 def _readable(opened: LerobotRecordings, known: dict[int, LerobotEpisode], bad: list[BadRecord]) -> Iterator[Episode]:
-    """Episodes of all parts, one of each in turn; `bad` gets what is none."""
-    every = opened.parts_of(known).values()
-    waiting = [opened.read(part, False) for parts in every for part in parts]
+    """Episodes of all sections, one of each in turn; `bad` gets what is none."""
+    every = opened.sections_of(known).values()
+    waiting = [opened.read(section, False) for sections in every for section in sections]
     while waiting:
         for records in list(waiting):
             for record in records:

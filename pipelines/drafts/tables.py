@@ -1,8 +1,9 @@
 """A first entry for npz, npy and Parquet files: columns by their usual names, the meaning of actions from the actions."""
 
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from fasttok.episodes import Episode
+from fasttok.episodes import BadRecord, Episode
 from fasttok.errors import InputError
 from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
@@ -21,12 +22,11 @@ def propose(path: str) -> Draft:
         InputError: no episode can be read; says what is wrong with the first.
     """
     opened = TableRecordings(path)
-    records = [record for part in opened.sections()["train"] for record in opened.read(part, False)]
-    episodes = list(islice((record for record in records if isinstance(record, Episode)), LOOKED_AT))
+    records = (record for section in opened.sections()["train"] for record in opened.read(section, False))
+    bad: list[BadRecord] = []
+    episodes = list(islice(_readable(records, bad), LOOKED_AT))
     if not episodes:
-        raise InputError(
-            f"{path} has no episode that can be read; the first problem: {records[0] if records else 'no record'}"
-        )
+        raise InputError(f"{path} has no episode that can be read; the first problem: {bad[0] if bad else 'no record'}")
     columns = find_columns(None, episodes[0])
     name = dataset_name(path)
     hz = episodes[0].metadata.get("control_hz")
@@ -51,3 +51,12 @@ def propose(path: str) -> Draft:
         *listed("proprio", state_parts(columns.state)),
     ]
     return Draft("\n".join(lines) + "\n", tuple(assumed), tuple(questions))
+
+
+def _readable(records: Iterable[Episode | BadRecord], bad: list[BadRecord]) -> Iterator[Episode]:
+    """The episodes; `bad` gets what is none."""
+    for record in records:
+        if isinstance(record, Episode):
+            yield record
+        else:
+            bad.append(record)

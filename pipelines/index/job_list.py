@@ -25,11 +25,10 @@ from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
 from pipelines.recordings.dataset_name import dataset_name
-from pipelines.recordings.rlds import parts_of
+from pipelines.recordings.rlds import DESCRIPTIONS, sections_of
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
-DESCRIPTIONS = ("features.json", "dataset_info.json")
 SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar", ".hdf5", ".h5")
 
 
@@ -78,8 +77,10 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
     beside = [("", file) for file in contents.described]
     if entry.format == "vqav2":
         beside += [(split, join(directory, entry.annotations[split])) for split in chosen]
-    parts = [part for split in chosen for part in contents.sections[split]]
-    stamps = stamp_files([*(file for _, file in beside), *(f for part in parts for f in (part.file, *part.made_of))])
+    sections = [section for split in chosen for section in contents.sections[split]]
+    stamps = stamp_files(
+        [*(file for _, file in beside), *(f for section in sections for f in (section.file, *section.made_of))]
+    )
     stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)
     settings = _digest([FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from])
@@ -88,28 +89,28 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         if entry.kind != "robot":
             _check_images(entry, directory, split)
         number = 0
-        for part in contents.sections[split]:
-            others = tuple((file, stamps[file]) for file in part.made_of)
+        for section in contents.sections[split]:
+            others = tuple((file, stamps[file]) for file in section.made_of)
             also = [stamp for of, _, stamp in stamped if of == split] + [stamp for _, stamp in others]
-            of_part = [part.digest] if part.digest else []
-            stamp = _digest([settings, *(json_files.encode(one) for one in (stamps[part.file], *also)), *of_part])
-            for start, stop, first in _ranges(entry, directory, split, part):
+            of_section = [section.digest] if section.digest else []
+            stamp = _digest([settings, *(json_files.encode(one) for one in (stamps[section.file], *also)), *of_section])
+            for start, stop, first in _ranges(entry, directory, split, section):
                 jobs.append(
                     IndexJob(
                         out=out,
                         dataset=contents.name,
                         split=split,
-                        file=part.file,
-                        stem=_stem(part.file, number),
+                        file=section.file,
+                        stem=_stem(section.file, number),
                         stamp=stamp,
                         source=source.digest,
                         start=start,
                         stop=stop,
                         first=first,
-                        found=stamps[part.file],
+                        found=stamps[section.file],
                         others=others,
                         number=number,
-                        offset=part.offset,
+                        offset=section.offset,
                     )
                 )
                 number += 1
@@ -139,11 +140,11 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
     return sources, jobs
 
 
-def _ranges(entry: DatasetEntry, directory: str, split: str, part: Section) -> list[vlm.Range]:
-    """How a part is cut into jobs: a robot's is one job, files of questions are cut by their size."""
+def _ranges(entry: DatasetEntry, directory: str, split: str, section: Section) -> list[vlm.Range]:
+    """How a section is cut into jobs: a robot's is one job, files of questions are cut by their size."""
     if entry.kind == "robot":
-        return [(part.start, part.stop, part.start if part.offset else 0)]
-    return vlm.ranges(vlm.SourceFile(entry, directory, split, part.file))
+        return [(section.start, section.stop, section.start if section.offset else 0)]
+    return vlm.ranges(vlm.SourceFile(entry, directory, split, section.file))
 
 
 def _contents(directory: str, config: IndexConfig) -> DirectoryContents:
@@ -183,12 +184,12 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
             )
     described = [f"{directory}/{name}" for name in DESCRIPTIONS]
     made_from = [read_json(file, "TFDS's") for file in described]
-    parts = (
-        parts_of(opened)
+    sections = (
+        sections_of(opened)
         if entry.kind == "robot"
         else {s: [Section(f) for f in files] for s, files in opened.splits.items()}
     )
-    return DirectoryContents(opened.name, entry, opened.through, parts, made_from, described)
+    return DirectoryContents(opened.name, entry, opened.through, sections, made_from, described)
 
 
 def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
@@ -206,8 +207,10 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     entry = find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
     if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
         _check_whole(directory, entry=True)
-    parts = {split: [Section(file) for file in _matching(directory, split, of)] for split, of in entry.splits.items()}
-    return DirectoryContents(entry.name, entry, "", parts, [])
+    sections = {
+        split: [Section(file) for file in _matching(directory, split, of)] for split, of in entry.splits.items()
+    }
+    return DirectoryContents(entry.name, entry, "", sections, [])
 
 
 def _check_whole(directory: str, entry: bool) -> None:

@@ -74,14 +74,14 @@ class LerobotRecordings:
         for line in assumed_places(self.folder, known):
             if line not in self._said:
                 logger.warning("assumed: %s", line)
-        return self.parts_of(known)
+        return self.sections_of(known)
 
     def known(self) -> dict[int, LerobotEpisode]:
         """The listed episodes, with their files' true places."""
         _ = self.folder.listing  # once, so that no file is asked for by itself
         return {number: self.folder.found(episode) for number, episode in self.folder.episodes.items()}
 
-    def parts_of(self, known: dict[int, LerobotEpisode]) -> dict[str, list[Section]]:
+    def sections_of(self, known: dict[int, LerobotEpisode]) -> dict[str, list[Section]]:
         """As `sections`, of what `known` gave; says nothing."""
         info, listing = self.folder.info, self.folder.listing
         total = info.total_episodes or 0

@@ -35,7 +35,7 @@ class RldsRecordings:
 
     def sections(self) -> dict[str, list[Section]]:
         """A section a file, or several of a large one."""
-        return parts_of(self._opened)
+        return sections_of(self._opened)
 
     def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
         """Every record of a section."""
@@ -51,7 +51,7 @@ class RldsRecordings:
         return self._opened.read_at(where.file, where.offset, where.length, where.number, most=self.most)
 
 
-def parts_of(directory: rlds.RldsDirectory) -> dict[str, list[Section]]:
+def sections_of(directory: rlds.RldsDirectory) -> dict[str, list[Section]]:
     """What each job reads: a file, or of a local file of more than `LARGE` bytes some records."""
     return {
         split: [section for file in files for section in ([Section(file)] if directory.through else _sections(file))]

@@ -14,7 +14,7 @@ from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
-from pipelines.recordings.rlds import parts_of
+from pipelines.recordings.rlds import sections_of
 from tests.pipelines.indexing import PLANAR, balanced, first_file
 
 PIECE = 1000  # bytes: smaller than a record
@@ -55,11 +55,11 @@ def test_ranges_are_as_large_as_asked(own_data: Path) -> None:
 
 def test_files_below_the_limit_and_on_stores_are_not_cut(own_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = rlds.open_raw(str(own_data / PLANAR))
-    assert all(not part.digest for parts in parts_of(opened).values() for part in parts)
+    assert all(not part.digest for parts in sections_of(opened).values() for part in parts)
     cut_small(monkeypatch)
-    assert len(parts_of(opened)["train"]) == 12
+    assert len(sections_of(opened)["train"]) == 12
     monkeypatch.setattr("pipelines.recordings.rlds.is_local", lambda _: False)
-    assert len(parts_of(opened)["train"]) == len(opened.splits["train"])
+    assert len(sections_of(opened)["train"]) == len(opened.splits["train"])
 
 
 def rows(index: Path, kind: str) -> list[dict[str, Any]]:
