@@ -5,6 +5,7 @@ something is wrong. It takes plain frozen dataclasses, so artefacts need no base
 dataclasses, so that is added here. The text itself is the standard library's: it keeps NaN, and the layout of today's files.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -185,3 +186,12 @@ def _unknown(kind: inspect.Type, raw: object, path: str) -> Iterator[tuple[str, 
             # A JSON object can be only one of a union's dataclasses: that which knows most of its keys is blamed.
             found = [list(_unknown(t, raw, path)) for t in types if not isinstance(t, inspect.NoneType)]
             yield from min(found, key=len, default=[])
+
+
+def digest(value: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of plain values; the order of keys does not count.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

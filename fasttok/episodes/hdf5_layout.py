@@ -34,7 +34,7 @@ from fasttok.episodes.hdf5_facts import (
 )
 from fasttok.episodes.hdf5_file import Node, at_path, attribute, h5py, is_text, member, text
 from fasttok.episodes.hdf5_file import number as number_of
-from fasttok.episodes.order import ENDS, EPISODE_COLUMNS, episode_starts
+from fasttok.episodes.order import ENDS, EPISODE_COLUMNS, episode_starts, natural
 from fasttok.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -133,11 +133,6 @@ def below(root: str, file: str) -> str:
     """
     folder, path = (name.partition("://")[2] if stores.is_url(name) else name for name in (root, file))
     return path.strip("/").removeprefix(folder.strip("/")).strip("/")
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Sorts demo_9 before demo_10."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def contents(file: Node, path: str, paths: HdfPaths | None = None) -> HdfContents:

@@ -6,8 +6,7 @@ v2 keeps an episode a file, v3 many episodes a file and an episode may go on in 
 
 import logging
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from fasttok.episodes.episode import ACTIONS, BadRecord, Episode, Where
 from fasttok.episodes.lerobot_info import EVERY, INFO, NO_ROBOT, STATES, LerobotInfo, split_range, with_gaps
 from fasttok.episodes.lerobot_listing import is_table
 from fasttok.episodes.lerobot_meta import episode_lengths
-from fasttok.episodes.order import rows_fault
+from fasttok.episodes.order import natural, rows_fault
 from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
 
@@ -39,7 +38,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         logger.warning("assumed: %s", line)
     first, last = split_range(whole, split)
     filesystem, root = stores.filesystem(path)
-    files = sorted((f for f in filesystem.find(f"{root}/data") if is_table(f)), key=_natural)
+    files = sorted((f for f in filesystem.find(f"{root}/data") if is_table(f)), key=natural)
     if not files:
         raise InputError(f"{path} has no data/**/*.parquet; the frames of a LeRobot dataset lie there")
     urls = [stores.join_scheme(path, file) for file in files]
@@ -157,7 +156,7 @@ def _not_as_declared(
         declared = set(range(first, min(last, max(found, default=-1) + 1) if last >= EVERY else last))
     missing = sorted(declared - found)
     if len(missing) > unreadable:
-        detail = f"{len(declared)} episodes are declared, {len(missing)} of them are not in data/: {_few(missing)}"
+        detail = f"{len(declared)} episodes are declared, {len(missing)} of them are not in data/: {few(missing)}"
         if unreadable:
             detail += f" ({unreadable} files are unreadable)"
         yield BadRecord(where, "missing", detail, len(missing) - unreadable)
@@ -167,14 +166,10 @@ def _not_as_declared(
         else sorted(n for n in found if n >= info.total_episodes)
     )
     if extra:
-        detail = f"total_episodes is {info.total_episodes}, but data/ also has {_few(extra)}"
+        detail = f"total_episodes is {info.total_episodes}, but data/ also has {few(extra)}"
         yield BadRecord(where, "undeclared", detail, len(extra))
 
 
-def _natural(file: str) -> list[tuple[int, str]]:
-    """Sorts file-999 before file-1000."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", file)]
-
-
-def _few(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:8])) + (" ..." if len(numbers) > 8 else "")
+def few(items: Sequence[object], most: int = 8) -> str:
+    """The first of a list, for messages."""
+    return ", ".join(map(str, items[:most])) + (" ..." if len(items) > most else "")

@@ -3,6 +3,7 @@
 Chunks are cut from neighbouring rows, so a reader that overlooks one of these makes actions that no robot ever took.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ ENDS = ("terminals", "timeouts", "dones", "done", "is_last", "terminated", "trun
 GAP = 1.5  # steps between two time stamps from which on a step is missing
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 OFF = 0.1  # share by which the usual step may differ from the declared one
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts demo_9 before demo_10, and file-999 before file-1000."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def frame_column(names: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +10,13 @@ from numpy.typing import NDArray
 from fasttok.common.kinds import CAMERA_SLOTS, Encoding
 from fasttok.episodes.episode import Steps
 from fasttok.episodes.features import Feature
-from pipelines.drafts.lines import camera_slots
+from pipelines.drafts.lines import EntryPart, camera_slots
 
 STEPS = "steps/"
 GRIPPER = re.compile(r"grip|open|close")
 ACTION = re.compile(r"(^|/)action")
 STATE = re.compile(r"(^|/)(state|proprio|robot_state|joint_pos|robot_obs|eef_pose|cartesian_position)")
 StepValues = NDArray[Any] | list[Any]
-DraftColumns = TypedDict(
-    "DraftColumns",
-    {"from": str, "slice": list[int], "encoding": Encoding, "closed": float, "open": float},
-    total=False,
-)
-"""An item of `action` or `proprio` in an entry's YAML, in the order in which it is printed."""
 LANGUAGE = re.compile(r"instruction|language|task|command")
 
 
@@ -101,7 +95,7 @@ def _numeric(name: str, feature: Feature) -> bool:
     return flat and number and "terminate" not in name
 
 
-def _guess(key: str, name: str, width: int | None, values: StepValues | None, unclear: list[str]) -> list[DraftColumns]:
+def _guess(key: str, name: str, width: int | None, values: StepValues | None, unclear: list[str]) -> list[EntryPart]:
     """Columns of one feature: a gripper where its name says so or where it is the seventh or eighth value of an action."""
     if GRIPPER.search(name):
         return [_gripper(name, None, values, unclear)]
@@ -124,17 +118,17 @@ def _guess(key: str, name: str, width: int | None, values: StepValues | None, un
     ]
 
 
-def _gripper(name: str, columns: list[int] | None, values: StepValues | None, unclear: list[str]) -> DraftColumns:
+def _gripper(name: str, columns: list[int] | None, values: StepValues | None, unclear: list[str]) -> EntryPart:
     low, high = 0.0, 1.0
     if values is not None and len(values) and np.asarray(values).dtype.kind in "fiu":
         seen = np.asarray(values, np.float64)
         low, high = (-1.0, 1.0) if seen.min() < -0.5 else (0.0, max(1.0, float(np.ceil(seen.max()))))
     unclear.append(f"{name}: which of {low:g} and {high:g} is open; the draft says {high:g}")
-    taken: DraftColumns = {"from": name, "slice": columns} if columns else {"from": name}
+    taken: EntryPart = {"from": name, "slice": columns} if columns else {"from": name}
     return {**taken, "encoding": "gripper", "closed": low, "open": high}
 
 
-def _flow(columns: DraftColumns) -> str:
+def _flow(columns: EntryPart) -> str:
     words = [f"{key}: {json.dumps(value) if isinstance(value, list) else f'{value:g}' if isinstance(value, float) else value}"
              for key, value in columns.items()]  # fmt: skip
     return "{" + ", ".join(words) + "}"

@@ -4,8 +4,6 @@ Each task plans for itself, finds the same jobs in the same order, and does ever
 under names of its own, so tasks agree on the plan only, which the first leaves in OUT. `--array finish` puts all together.
 """
 
-import hashlib
-import json
 import os
 import re
 import time
@@ -14,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fasttok.common import json_files
 from fasttok.common.output_folder import OutputFolder, OutputKind, check_output
 from fasttok.errors import InputError
 from pipelines.common.files import exists, filesystem, is_local, join, read_json, remove, write_json
@@ -105,7 +104,7 @@ def preparing(out: str, plan: Any) -> Iterator[bool]:
     Raises:
         InputError: another task has another plan.
     """
-    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
+    digest = json_files.digest(plan)
     agreed = join(out, WORK, AGREED)
     with _locked(out):
         if not exists(agreed):

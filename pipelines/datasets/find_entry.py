@@ -11,8 +11,7 @@ from fasttok.errors import InputError
 from mixtures.yaml_lines import decoded
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
-
-OWN_ENTRY = "dataset.yaml"
+from pipelines.recordings.dataset_name import OWN_ENTRY
 
 
 def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> DatasetEntry:

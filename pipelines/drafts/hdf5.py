@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from fasttok.episodes.hdf5_layout import HdfLayout, contents, files_below
 from fasttok.errors import InputError
 from pipelines.check.action_meaning import action_meanings, part_meaning
 from pipelines.drafts.draft import Draft
-from pipelines.drafts.lines import camera_slots, flow, listed
+from pipelines.drafts.lines import EntryPart, camera_slots, flow, listed
 from pipelines.recordings.dataset_name import dataset_name
 
 FEWEST_SEEN, MOST_SEEN, MOST_STEPS = 5, 20, 20_000  # episodes and steps that are measured
@@ -38,13 +37,6 @@ STATES = (
     ("observations",),
 )
 LANGUAGE = re.compile(r"instruction|language|task")
-HdfColumns = TypedDict(
-    "HdfColumns",
-    {"from": str, "slice": list[int], "encoding": Encoding, "closed": int, "open": int, "rotation": str, "unit": str,
-     "names": list[str]},
-    total=False,
-)  # fmt: skip
-"""An item of `action` or `proprio` in an entry's YAML, in the order in which it is printed."""
 
 
 @dataclass
@@ -170,7 +162,7 @@ def _language(episode: Episode, notes: _Notes) -> str | None:
     return texts[0] if texts else None
 
 
-def _state(sample: _Sample, notes: _Notes) -> list[HdfColumns]:
+def _state(sample: _Sample, notes: _Notes) -> list[EntryPart]:
     """The state's columns, by the names that the known projects give them."""
     names = [name for name in sample.steps if ROBOSUITE_STATE.fullmatch(name)]
     if names:
@@ -195,7 +187,7 @@ def _state(sample: _Sample, notes: _Notes) -> list[HdfColumns]:
     return [{"from": name} for name in known]
 
 
-def _named(name: str, width: int) -> HdfColumns:
+def _named(name: str, width: int) -> EntryPart:
     """A column of robosuite's observations."""
     if name.endswith("eef_pos") and width == 3:
         return {"from": name, "unit": "m", "names": [*XYZ]}
@@ -204,7 +196,7 @@ def _named(name: str, width: int) -> HdfColumns:
     return {"from": name, "unit": "m"}
 
 
-def _action(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> list[HdfColumns]:
+def _action(sample: _Sample, state: list[EntryPart], notes: _Notes) -> list[EntryPart]:
     if "action" not in sample.steps:
         there = [name for name in sample.steps if not name.startswith("next_obs/")]
         notes.questions.append(f"action: which of {', '.join(there)} are the action, side by side?")
@@ -234,8 +226,8 @@ def _action(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> list[Hdf
     return [{"from": "action", "encoding": encoding}]
 
 
-def _of_aloha(width: int) -> list[HdfColumns]:
-    parts: list[HdfColumns] = []
+def _of_aloha(width: int) -> list[EntryPart]:
+    parts: list[EntryPart] = []
     for start in (0, 7):
         joints = [f"joint {i}" for i in range(6)]
         parts.append(
@@ -249,7 +241,7 @@ def _of_aloha(width: int) -> list[HdfColumns]:
     return parts
 
 
-def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Sample, notes: _Notes) -> list[HdfColumns]:
+def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Sample, notes: _Notes) -> list[EntryPart]:
     """The parts of robosuite's and ManiSkill's actions, whose last column per arm is the gripper."""
     robosuite = controller.isupper()
     pose = bool(re.search(r"OSC_POSE|IK_POSE|pd_ee\w*_pose", controller))
@@ -264,13 +256,13 @@ def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Samp
         f"action: {controller} of {project}: {encoding} {'poses' if pose else 'places' if place else 'joints'} as its controller "
         f"scales them, and a gripper that {opens} opens"
     )
-    parts: list[HdfColumns] = []
+    parts: list[EntryPart] = []
     for start in range(0, width, size):
         last = start + size - 1
         if pose or place:
             parts.append({"from": "action", "slice": [start, start + 3], "encoding": encoding, "names": [*XYZ]})
         if pose:
-            turn: HdfColumns = {"from": "action", "slice": [start + 3, start + 6], "encoding": encoding}
+            turn: EntryPart = {"from": "action", "slice": [start + 3, start + 6], "encoding": encoding}
             parts.append({**turn, "rotation": "rotation_vector", "names": [*TURN]} if robosuite else turn)
         if not pose and not place:
             parts.append({"from": "action", "slice": [start, last], "encoding": encoding})
@@ -285,12 +277,12 @@ def _robosuite_gripper(sample: _Sample, width: int) -> bool:
     return observed and bool(sample.facts.environment) and width > 1 and set(np.unique(last).tolist()) == {-1.0, 1.0}
 
 
-def _gripper(column: int, closed: int, opens: int) -> HdfColumns:
-    ends: HdfColumns = {"encoding": "gripper", "closed": closed, "open": opens, "names": ["gripper"]}
+def _gripper(column: int, closed: int, opens: int) -> EntryPart:
+    ends: EntryPart = {"encoding": "gripper", "closed": closed, "open": opens, "names": ["gripper"]}
     return {"from": "action", "slice": [column, column + 1], **ends}
 
 
-def _measured(sample: _Sample, state: list[HdfColumns], notes: _Notes) -> Encoding:
+def _measured(sample: _Sample, state: list[EntryPart], notes: _Notes) -> Encoding:
     """Absolute or delta, by how the state follows the action."""
     names = list(dict.fromkeys(part["from"] for part in state))
     actions, states = sample.columns(["action", *names]), sample.columns(names) if names else []

@@ -2,11 +2,19 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 import yaml
 
-from fasttok.common.kinds import CAMERA_SLOTS, CameraSlot
+from fasttok.common.kinds import CAMERA_SLOTS, CameraSlot, Encoding
 
+EntryPart = TypedDict(
+    "EntryPart",
+    {"from": str, "slice": list[int], "encoding": Encoding, "closed": float, "open": float, "rotation": str, "unit": str,
+     "names": list[str]},
+    total=False,
+)  # fmt: skip
+"""An item of `action` or `proprio` in an entry's YAML, in the order in which it is printed."""
 WRIST = re.compile(r"wrist|hand|gripper")
 NOT_CAMERAS = re.compile(r"depth|segment|mask")
 

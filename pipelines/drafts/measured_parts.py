@@ -2,39 +2,20 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TypedDict
 
 import numpy as np
 
-from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode
 from pipelines.check.action_meaning import action_meanings
 from pipelines.check.columns_by_name import DatasetColumns, StepColumn, values_of
+from pipelines.drafts.lines import EntryPart
 
 FORMS = (("joint_pos", "joint_vel"), ("cartesian", "eef_pos", "ee_pos"), ("position",), ("velocity",))  # of an action
 
 
-class DraftPart(TypedDict, total=False):
-    """An item of `action` or `proprio` in an entry's YAML.
-
-    The key `from` is a word of Python, so `part` puts it in.
-
-    Attributes:
-        slice: first column, and one past the last.
-        encoding: what the columns hold.
-        unit: for people.
-        names: of the columns.
-    """
-
-    slice: list[int]
-    encoding: Encoding
-    unit: str
-    names: list[str]
-
-
 def draft_action(
     columns: DatasetColumns, episodes: Sequence[Episode], hz: float | None, assumed: list[str], questions: list[str]
-) -> list[dict[str, object]]:
+) -> list[EntryPart]:
     """As `action_parts`; says which columns are taken by their names, and asks if several would be the action in other forms.
 
     Args:
@@ -76,7 +57,7 @@ def _kind(values: object) -> str:
 
 def action_parts(
     columns: DatasetColumns, episodes: Sequence[Episode], hz: float | None, assumed: list[str], questions: list[str]
-) -> list[dict[str, object]]:
+) -> list[EntryPart]:
     """The parts of the action; columns that do not show what they are are taken like the others.
 
     Args:
@@ -115,7 +96,7 @@ def action_parts(
     return parts
 
 
-def part(columns: Sequence[StepColumn], of: Sequence[StepColumn], meaning: str | None = None) -> dict[str, object]:
+def part(columns: Sequence[StepColumn], of: Sequence[StepColumn], meaning: str | None = None) -> EntryPart:
     """One part.
 
     Args:
@@ -123,7 +104,7 @@ def part(columns: Sequence[StepColumn], of: Sequence[StepColumn], meaning: str |
         of: all columns of the feature.
         meaning: absolute, delta or velocity; None for a state.
     """
-    more: DraftPart = {}
+    more: EntryPart = {"from": columns[0].feature}
     if len(columns) < len(of):
         more["slice"] = [columns[0].column, columns[-1].column + 1]
     if meaning is not None:
@@ -132,10 +113,10 @@ def part(columns: Sequence[StepColumn], of: Sequence[StepColumn], meaning: str |
         more["unit"] = "per second"
     if all(column.name for column in columns):
         more["names"] = [column.name for column in columns]
-    return {"from": columns[0].feature, **more}
+    return more
 
 
-def state_parts(state: Sequence[StepColumn]) -> list[dict[str, object]]:
+def state_parts(state: Sequence[StepColumn]) -> list[EntryPart]:
     """The parts of the state, one a feature."""
     features = dict.fromkeys(column.feature for column in state)
     groups = [[column for column in state if column.feature == feature] for feature in features]

@@ -1,7 +1,5 @@
 """What the driver of `index` leaves for its workers: the jobs, and the datasets that they belong to."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -86,7 +84,7 @@ class DatasetSource:
     @property
     def digest(self) -> str:
         """Of all that it says."""
-        return hashlib.sha256(json.dumps(json_files.encode(self), sort_keys=True).encode()).hexdigest()[:16]
+        return json_files.digest(json_files.encode(self))
 
 
 def save_source(out: str, source: DatasetSource) -> None:

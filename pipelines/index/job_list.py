@@ -1,8 +1,6 @@
 """The jobs of stage 1: a dataset's directory -> its entry, its files, and how they are cut."""
 
 import glob
-import hashlib
-import json
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,13 +16,13 @@ from fasttok.errors import InputError
 from pipelines import recordings, vlm
 from pipelines.common.files import absolute, filesystem, join, read_json
 from pipelines.common.source_stamp import stamp_files, with_contents
-from pipelines.datasets.find_entry import OWN_ENTRY, find_entry, own_entry
+from pipelines.datasets.find_entry import find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
-from pipelines.recordings.dataset_name import dataset_name
+from pipelines.recordings.dataset_name import OWN_ENTRY, dataset_name
 from pipelines.recordings.rlds import DESCRIPTIONS, sections_of
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
@@ -83,7 +81,9 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
     )
     stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)
-    settings = _digest([FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from])
+    settings = json_files.digest(
+        [FORMAT_VERSION, json_files.encode(entry), source.verify, contents.through, contents.made_from]
+    )
     jobs = []
     for split in chosen:
         if entry.kind != "robot":
@@ -93,7 +93,9 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
             others = tuple((file, stamps[file]) for file in section.made_of)
             also = [stamp for of, _, stamp in stamped if of == split] + [stamp for _, stamp in others]
             of_section = [section.digest] if section.digest else []
-            stamp = _digest([settings, *(json_files.encode(one) for one in (stamps[section.file], *also)), *of_section])
+            stamp = json_files.digest(
+                [settings, *(json_files.encode(one) for one in (stamps[section.file], *also)), *of_section]
+            )
             for start, stop, first in _ranges(entry, directory, split, section):
                 jobs.append(
                     IndexJob(
@@ -328,7 +330,3 @@ def _stem(file: str, number: int) -> str:
     for suffix in SUFFIXES:
         name = name.replace(suffix, "")
     return f"{number:05d}-{name}"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

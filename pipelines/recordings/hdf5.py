@@ -22,10 +22,10 @@ from fasttok.episodes.hdf5_layout import (
 )
 from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem
+from pipelines.recordings.dataset_name import OWN_ENTRY
 from pipelines.recordings.recordings import Section
 
 logger = logging.getLogger(__name__)
-OWN_ENTRY = "dataset.yaml"
 DEEPEST, MOST_SEEN = 5, 20_000  # folders within folders, and names, in which HDF5 is looked for
 PART_EPISODES, PART_BYTES = 200, 1 << 30  # that a job reads at most
 

@@ -4,8 +4,6 @@ An episode's place is its table and its own number (`episode_index`). What meta/
 that is not there is a reject, and so is one that is there and not listed.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -19,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fasttok.common import json_files
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.episode import UNREADABLE
 from fasttok.episodes.frames import Frames
@@ -60,11 +59,9 @@ class LerobotRecordings:
 
     def described(self) -> list[str]:
         """The files of meta/ that decide what an episode is."""
-        names = (INFO, *EPISODES, *TASKS)
-        fs, root = filesystem(self.directory)
-        files = [path for name in names if fs.exists(f"{root}/{name}") for path in fs.find(f"{root}/{name}")]
-        base = str(fs._strip_protocol(root)).rstrip("/") + "/"
-        return [join(self.directory, str(fs._strip_protocol(path)).removeprefix(base)) for path in files]
+        names, files = (INFO, *EPISODES, *TASKS), sorted(self.folder.listing.sizes)
+        found = [file for name in names for file in files if file == name or file.startswith(f"{name}/")]
+        return [join(self.directory, file) for file in found]
 
     def sections(self) -> dict[str, list[Section]]:
         """Files of v3, or about so many steps in small files of v2; then what is declared or there, but not both."""
@@ -205,7 +202,7 @@ class LerobotRecordings:
             self.folder.info, total_episodes=None, total_frames=None, total_videos=None, splits={}, assumed=()
         )
         decides = [asdict(info), [asdict(episode) for episode in group], self.folder.tasks]
-        digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+        digest = json_files.digest(decides)
         return Section(first, group[0].number, group[-1].number + 1, tuple(others), digest)
 
     def _url(self, path: str) -> str:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping
 
+from fasttok.episodes.lerobot import few
 from fasttok.episodes.lerobot_folder import LerobotEpisode, LerobotFolder
 from fasttok.episodes.lerobot_info import INFO, split_range, split_ranges
 
@@ -29,10 +30,10 @@ def not_as_declared(folder: LerobotFolder, found: Mapping[int, LerobotEpisode]) 
         yield f"{INFO} says total_videos {info.total_videos}, there are {len(movies)} video files"
     absent = sorted(needed - set(movies))
     if absent:
-        yield f"{len(absent)} of {len(needed)} videos that episodes need are not there: {_few(absent)}"
+        yield f"{len(absent)} of {len(needed)} videos that episodes need are not there: {few(absent, SHOWN)}"
     unneeded = [path for path in movies if path not in needed]
     if unneeded:
-        yield f"{len(unneeded)} video files belong to no episode and camera that is listed: {_few(unneeded)}"
+        yield f"{len(unneeded)} video files belong to no episode and camera that is listed: {few(unneeded, SHOWN)}"
     yield from _splits(folder)
 
 
@@ -58,10 +59,10 @@ def _splits(folder: LerobotFolder) -> Iterator[str]:
     of = {number: [s for s, (first, last) in ranges.items() if first <= number < last] for number in folder.episodes}
     outside = [number for number, splits in of.items() if not splits]
     if outside:
-        yield f"{len(outside)} episodes are in no split of {INFO} and are left out: {_few(outside)}"
+        yield f"{len(outside)} episodes are in no split of {INFO} and are left out: {few(outside, SHOWN)}"
     twice = [number for number, splits in of.items() if len(splits) > 1]
     if twice:
-        yield f"{len(twice)} episodes are in several splits ({', '.join(of[twice[0]])}): {_few(twice)}"
+        yield f"{len(twice)} episodes are in several splits ({', '.join(of[twice[0]])}): {few(twice, SHOWN)}"
 
 
 def overlaps(folder: LerobotFolder) -> dict[tuple[int, str], str]:
@@ -89,7 +90,3 @@ def overlaps(folder: LerobotFolder) -> dict[tuple[int, str], str]:
 
 def _files(episode: LerobotEpisode) -> list[str]:
     return [episode.table, *(place.file for place in episode.videos.values())]
-
-
-def _few(items: list[str] | list[int]) -> str:
-    return ", ".join(map(str, items[:SHOWN])) + (" ..." if len(items) > SHOWN else "")

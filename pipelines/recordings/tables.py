@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from fasttok.common import stores
 from fasttok.episodes import BadRecord, Episode, Where, arrays
+from fasttok.episodes.episode import UNREADABLE
 from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.errors import InputError
 from pipelines.recordings.dataset_name import dataset_name
@@ -67,7 +68,7 @@ class TableRecordings:
         try:
             yield from READERS[self._suffix]([file], self.name)
         except (InputError, OSError) as error:
-            yield BadRecord(Where(file), "unreadable", str(error))
+            yield BadRecord(Where(file), UNREADABLE, str(error))
 
 
 class Cursor:
