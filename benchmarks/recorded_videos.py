@@ -173,7 +173,10 @@ def main() -> None:
     tables = measure(config)
     for title, rows in tables.items():
         table(title, list(rows[0]), [list(line.values()) for line in rows])
-    command = "python -m benchmarks.recorded_videos " + str(config.folder)
+    flags = f"--times {config.times} --repeats {config.repeats} --samples {config.samples}"
+    command = f"python -m benchmarks.recorded_videos {config.folder} {flags}" + " --lerobot PYTHON" * bool(
+        config.lerobot
+    )
     about.write(config.out, "recorded_videos", "LeRobot with videos to an INDEX and shards", command, tables)
 
 
