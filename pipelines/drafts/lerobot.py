@@ -14,6 +14,7 @@ from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
 from pipelines.drafts.lines import NOT_CAMERAS, camera_slots, flow, listed
 from pipelines.drafts.measured_parts import draft_action, state_parts
+from pipelines.drafts.readable import readable
 from pipelines.recordings.clocks import clock_start, usual_rate
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.lerobot import LerobotRecordings
@@ -93,16 +94,14 @@ def _frequency(
 def _readable(opened: LerobotRecordings, known: dict[int, LerobotEpisode], bad: list[BadRecord]) -> Iterator[Episode]:
     """Episodes of all sections, one of each in turn; `bad` gets what is none."""
     every = opened.sections_of(known).values()
-    waiting = [opened.read(section, False) for sections in every for section in sections]
+    waiting = [readable(opened.read(section, False), bad) for sections in every for section in sections]
     while waiting:
-        for records in list(waiting):
-            for record in records:
-                if isinstance(record, Episode):
-                    yield record
-                    break
-                bad.append(record)
+        for episodes in list(waiting):
+            episode = next(episodes, None)
+            if episode is None:
+                waiting.remove(episodes)
             else:
-                waiting.remove(records)
+                yield episode
 
 
 def _cameras(info: LerobotInfo, episode: Episode, assumed: list[str]) -> str:

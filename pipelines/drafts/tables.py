@@ -1,14 +1,14 @@
 """A first entry for npz, npy and Parquet files: columns by their usual names, the meaning of actions from the actions."""
 
-from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from fasttok.episodes import BadRecord, Episode
+from fasttok.episodes import BadRecord
 from fasttok.errors import InputError
 from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
 from pipelines.drafts.lines import flow, listed
 from pipelines.drafts.measured_parts import action_parts, state_parts
+from pipelines.drafts.readable import readable
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.tables import TableRecordings
 
@@ -24,7 +24,7 @@ def propose(path: str) -> Draft:
     opened = TableRecordings(path)
     records = (record for section in opened.sections()["train"] for record in opened.read(section, False))
     bad: list[BadRecord] = []
-    episodes = list(islice(_readable(records, bad), LOOKED_AT))
+    episodes = list(islice(readable(records, bad), LOOKED_AT))
     if not episodes:
         raise InputError(f"{path} has no episode that can be read; the first problem: {bad[0] if bad else 'no record'}")
     columns = find_columns(None, episodes[0])
@@ -51,12 +51,3 @@ def propose(path: str) -> Draft:
         *listed("proprio", state_parts(columns.state)),
     ]
     return Draft("\n".join(lines) + "\n", tuple(assumed), tuple(questions))
-
-
-def _readable(records: Iterable[Episode | BadRecord], bad: list[BadRecord]) -> Iterator[Episode]:
-    """The episodes; `bad` gets what is none."""
-    for record in records:
-        if isinstance(record, Episode):
-            yield record
-        else:
-            bad.append(record)
