@@ -29,7 +29,7 @@ class OpenedDataset:
         files: split -> RLDS files, which are read one by one.
         directory: the RLDS directory, None for other formats.
         recordings: a LeRobot folder or HDF5 with its cameras, None for other formats.
-        parts: split -> parts of the recordings.
+        sections: split -> sections of the recordings.
     """
 
     path: str
@@ -39,7 +39,7 @@ class OpenedDataset:
     files: dict[str, list[str]] = field(default_factory=dict)
     directory: rlds.RldsDirectory | None = None
     recordings: Recordings | None = None
-    parts: dict[str, list[Section]] = field(default_factory=dict)
+    sections: dict[str, list[Section]] = field(default_factory=dict)
 
     @property
     def cameras_known(self) -> bool:
@@ -56,17 +56,21 @@ class OpenedDataset:
         if self.directory is not None:
             return sum(self.directory.declared.get(file, 0) for file in self.files[split])
         if self.recordings is not None:
-            parts = self.parts.get(split, [])
-            return None if any(part.stop is None for part in parts) else sum(p.stop - p.start for p in parts if p.stop)
+            sections = self.sections.get(split, [])
+            return (
+                None
+                if any(section.stop is None for section in sections)
+                else sum(p.stop - p.start for p in sections if p.stop)
+            )
         return open_episodes(self.path, split).count
 
     def _some_sections(self, split: str) -> list[Section]:
-        """The parts of a split; of a very large one, parts that are spread evenly and have about `MOST_READ` episodes."""
-        parts, total = self.parts.get(split, []), self.count(split)
+        """The sections of a split; of a very large one, sections that are spread evenly and have about `MOST_READ` episodes."""
+        sections, total = self.sections.get(split, []), self.count(split)
         if total is None or total <= MOST_READ:
-            return parts
-        chosen = spread(len(parts), max(1, len(parts) * MOST_READ // total))
-        return [parts[i] for i in chosen]
+            return sections
+        chosen = spread(len(sections), max(1, len(sections) * MOST_READ // total))
+        return [sections[i] for i in chosen]
 
     def read(self, split: str, limit: int | None = None) -> Iterator[Episode | BadRecord]:
         """Episodes of a split; if there is a limit, about so many, spread over the files."""
@@ -126,8 +130,10 @@ def by_entry(dataset: OpenedDataset, entry: DatasetEntry | None) -> OpenedDatase
 
 
 def _of_recordings(path: str, form: str, recordings: Recordings) -> OpenedDataset:
-    parts = recordings.sections()
-    return OpenedDataset(path, recordings.name, form, tuple(parts) or ("train",), recordings=recordings, parts=parts)
+    sections = recordings.sections()
+    return OpenedDataset(
+        path, recordings.name, form, tuple(sections) or ("train",), recordings=recordings, sections=sections
+    )
 
 
 def _lost(file: str, declared: int, unread: bool) -> Iterator[BadRecord]:
