@@ -1,6 +1,6 @@
 """Damages small HDF5 files and reads them whole: run by test_hdf5.py in a process of its own, which may crash.
 
-python fuzz_hdf5.py WORK FIRST COUNT      prints {outcome: mutants} as JSON; WORK/last has the number of the mutant in work
+python -m tests.fasttok.fuzz_hdf5 WORK FIRST COUNT      prints {outcome: mutants} as JSON after each mutant
 """
 
 import json
@@ -73,7 +73,6 @@ def main(work: Path, first: int, count: int) -> None:
     for number in range(first, first + count):
         rng = np.random.default_rng(number)
         source = files[int(rng.integers(len(files)))]
-        (work / "last").write_text(str(number))
         place = work / "mutant"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
