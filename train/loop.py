@@ -77,20 +77,23 @@ def run(config: TrainConfig) -> None:
             with clock.waiting():
                 prefetched = next(batches)
             rows, number = sharding.put_rows(prefetched.batch, mesh), jnp.int32(step)
+            program = {  # what the step is compiled for; another value is another program, made once
+                "config": step_config,
+                "model_config": setup.model,
+                "wrist": setup.wrist,
+            }
             probed = {}
             if config.probe_every and step % config.probe_every == 0:
-                probed = probe(
-                    state.params, rows, number, seed, config=step_config, model_config=setup.model, wrist=setup.wrist
-                )
-            state, metrics = train_step(
-                state, rows, number, seed, config=step_config, model_config=setup.model, mesh=mesh, wrist=setup.wrist
-            )
+                probed = probe(state.params, rows, number, seed, **program)
+
+            state, metrics = train_step(state, rows, number, seed, mesh=mesh, **program)
             finite.check(step, metrics, prefetched)
             last = step == config.steps
+            numbers = {**metrics, **probed}  # to be logged; what measures the new state adds to them
+
             if step % config.log_every == 0 or last or step == start + 1:
-                values = {name: float(value) for name, value in (metrics | probed).items()}
                 finite.check_now()
-                row = {"step": step, **values, **clock.lap(step)}
+                row = {"step": step, **{name: float(value) for name, value in numbers.items()}, **clock.lap(step)}
                 advance(0, line(row))
                 if tracker is not None:
                     tracker.log(row)
