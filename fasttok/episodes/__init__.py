@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from fasttok.common import stores
-from fasttok.episodes import arrays, hdf5, index, lerobot, lerobot_info, rlds
+from fasttok.episodes import arrays, formats, hdf5, index, lerobot, lerobot_info, rlds
 from fasttok.episodes.episode import UNREADABLE, BadEpisodeError, BadRecord, Episode, Where, as_float, episode_of
 from fasttok.errors import InputError
 
@@ -92,7 +92,8 @@ def _open(path: str, split: str) -> Episodes:
         )
     if stores.kind_at(filesystem, f"{root}/{index.FILE}") == "file":
         return Episodes(path, index.count(path, split), lambda: index.read(path, split))
-    if rlds.is_rlds(path):
+    found = formats.format_of(path)
+    if found == "rlds":
         directory = rlds.open_directory(path)
         files = rlds.files_of(directory, split)
 
@@ -106,20 +107,19 @@ def _open(path: str, split: str) -> Episodes:
                     yield record
 
         return Episodes(directory.name, sum(directory.declared[file] for file in files), read)
-    if lerobot_info.is_lerobot(path):
+    if found == "lerobot":
         info = lerobot_info.open_info(path)
         name = root.rsplit("/", 1)[-1]
         return Episodes(name, lerobot_info.count(info, split), lambda: lerobot.read(path, info, split))
-    tables = ((".npz", arrays.read_numpy), (".npy", arrays.read_numpy), (".parquet", arrays.read_parquet))
-    files = hdf5.files_below(path)
-    if files and (hdf5.lies_in(path, files) or not any(arrays.files(path, suffix) for suffix, _ in tables)):
+    if found == "hdf5":
+        files = hdf5.files_below(path)
         name = re.sub(r"\.(hdf5|h5)$", "", root.rsplit("/", 1)[-1])
         return Episodes(name, None, functools.partial(hdf5.read, path, files, name, split))
-    for suffix, reader in tables:
-        files = arrays.files(path, suffix)
-        if files:
-            name = root.rsplit("/", 1)[-1].removesuffix(suffix)
-            return Episodes(name, None, functools.partial(reader, files, name))
+    suffix, files = formats.tables(path)
+    if files:  # Parquet without episodes, too: its reader says which columns it looks for
+        name = root.rsplit("/", 1)[-1].removesuffix(suffix)
+        reader = arrays.read_parquet if suffix == ".parquet" else arrays.read_numpy
+        return Episodes(name, None, functools.partial(reader, files, name))
     lerobot_info.refuse_folder_of(path)
     raise InputError(
         f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "

@@ -11,6 +11,7 @@ from fasttok.common.console import emit_json, log, table
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.episode import Episode, Steps
+from fasttok.episodes.formats import format_of
 from fasttok.errors import InputError, unknown_name
 from pipelines.catalogue import draft_rlds, draft_vlm
 from pipelines.common.files import absolute
@@ -18,7 +19,6 @@ from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
 from pipelines.drafts import PROPOSE
 from pipelines.drafts.lines import listed
-from pipelines.recordings import format_of
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A first entry for an RLDS directory, guessed from names and shapes of its features and the values of one episode."""
 
-import json
 import re
 from typing import Any
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from fasttok.common.kinds import CAMERA_SLOTS, Encoding
 from fasttok.episodes.episode import Steps
 from fasttok.episodes.features import Feature
-from pipelines.drafts.lines import EntryPart, camera_slots
+from pipelines.drafts.lines import EntryPart, camera_slots, listed
 
 STEPS = "steps/"
 GRIPPER = re.compile(r"grip|open|close")
@@ -81,11 +80,11 @@ def _columns(
         return [f"{key}: []"] if key == "proprio" else ["action: []"]
     if len(chosen) > 1:
         unclear.append(f"{key}: took all of {', '.join(chosen)}; are some the same thing in another form?")
-    lines = [f"{key}:"]
+    parts: list[EntryPart] = []
     for name, f in chosen.items():
         width = 1 if not f.shape else f.shape[0]
-        lines += [f"  - {_flow(columns)}" for columns in _guess(key, name, width, steps.get(name), unclear)]
-    return lines
+        parts += _guess(key, name, width, steps.get(name), unclear)
+    return listed(key, parts)
 
 
 def _numeric(name: str, feature: Feature) -> bool:
@@ -126,9 +125,3 @@ def _gripper(name: str, columns: list[int] | None, values: StepValues | None, un
     unclear.append(f"{name}: which of {low:g} and {high:g} is open; the draft says {high:g}")
     taken: EntryPart = {"from": name, "slice": columns} if columns else {"from": name}
     return {**taken, "encoding": "gripper", "closed": low, "open": high}
-
-
-def _flow(columns: EntryPart) -> str:
-    words = [f"{key}: {json.dumps(value) if isinstance(value, list) else f'{value:g}' if isinstance(value, float) else value}"
-             for key, value in columns.items()]  # fmt: skip
-    return "{" + ", ".join(words) + "}"

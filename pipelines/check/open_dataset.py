@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fasttok.common import stores
-from fasttok.episodes import BadRecord, Episode, Where, arrays, hdf5, lerobot_info, open_episodes, rlds, tfrecord
+from fasttok.episodes import BadRecord, Episode, Where, formats, open_episodes, rlds, tfrecord
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.check.spread import spread
-from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
+from pipelines.recordings.hdf5 import HdfRecordings
 from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.recordings import Recordings, Section
 
@@ -102,19 +102,19 @@ def open_dataset(path: str) -> OpenedDataset:
     if not stores.kind_at(*stores.fresh(path)):
         open_episodes(path)  # says that nothing is there
     path = _version_folder(path)
-    if rlds.is_rlds(path):
+    found = formats.format_of(path)
+    if found == "rlds":
         directory = rlds.open_directory(path)
         return OpenedDataset(path, directory.name, "RLDS", tuple(directory.splits), directory.splits, directory)
-    if lerobot_info.is_lerobot(path):
+    if found == "lerobot":
         recordings = LerobotRecordings(path)
         version = recordings.folder.info.codebase_version
         return _of_recordings(path, f"LeRobot {version}", recordings)
-    tables = any(arrays.files(path, suffix) for suffix in (".npz", ".npy", ".parquet"))
-    if is_hdf5(path) and (not tables or hdf5.lies_in(path, hdf5.files_below(path))):
+    if found == "hdf5":
         name = re.sub(r"\.(hdf5|h5)$", "", _last(path))
         return _of_recordings(path, "HDF5", HdfRecordings(path, name))
     episodes = open_episodes(path)  # says what it expects if it is nothing of all that
-    kind = "npz" if arrays.files(path, ".npz") else "parquet" if arrays.files(path, ".parquet") else "INDEX"
+    kind = formats.tables(path)[0].removeprefix(".") or "INDEX"
     return OpenedDataset(path, episodes.name, kind, ("train",))
 
 

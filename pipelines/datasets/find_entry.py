@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fasttok.common import stores
 from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.formats import OWN_ENTRY
 from fasttok.errors import InputError
 from mixtures.yaml_lines import decoded
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
-from pipelines.recordings.dataset_name import OWN_ENTRY
 
 
 def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> DatasetEntry:

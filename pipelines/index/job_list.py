@@ -10,6 +10,7 @@ from fasttok.common.names import plain_name
 from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import RECORDING_FORMATS, DatasetEntry, RecordingFormat
+from fasttok.episodes.formats import OWN_ENTRY, format_of
 from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.episodes.lerobot_info import refuse_folder_of
 from fasttok.errors import InputError
@@ -22,7 +23,7 @@ from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
-from pipelines.recordings.dataset_name import OWN_ENTRY, dataset_name
+from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.rlds import DESCRIPTIONS, sections_of
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
@@ -150,7 +151,7 @@ def _ranges(entry: DatasetEntry, directory: str, split: str, section: Section) -
 
 
 def _contents(directory: str, config: IndexConfig) -> DirectoryContents:
-    found = recordings.format_of(directory)
+    found = format_of(directory)
     if found == "rlds":
         return _in_tfds(directory, config)
     if found is not None:

@@ -1,29 +1,13 @@
 """Robot recordings of every format with their images, one file a format; `open_recordings` is the way in."""
 
-from collections.abc import Callable
-
-from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
-from fasttok.episodes.lerobot_info import is_lerobot
-from fasttok.episodes.rlds import is_rlds
-from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
+from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.recordings.hdf5 import HdfRecordings
 from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.recordings import Recordings, Section
 from pipelines.recordings.rlds import RldsRecordings
-from pipelines.recordings.tables import TableRecordings, is_tables
+from pipelines.recordings.tables import TableRecordings
 
-__all__ = ["Recordings", "Section", "format_of", "open_recordings"]
-
-SIGNS: dict[RecordingFormat, Callable[[str], bool]] = {
-    "rlds": is_rlds,
-    "lerobot": is_lerobot,
-    "hdf5": is_hdf5,
-    "tables": is_tables,
-}
-
-
-def format_of(directory: str) -> RecordingFormat | None:
-    """The format that a directory's files show, None if it is none that is known."""
-    return next((name for name, shows in SIGNS.items() if shows(directory)), None)
+__all__ = ["Recordings", "Section", "open_recordings"]
 
 
 def open_recordings(directory: str, entry: DatasetEntry, through: str = "", version: str = "") -> Recordings:

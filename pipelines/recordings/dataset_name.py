@@ -2,7 +2,6 @@
 
 import re
 
-OWN_ENTRY = "dataset.yaml"  # the entry that lies beside the data
 SUFFIXES = re.compile(r"\.(hdf5|h5|npz|npy|parquet)$")
 
 SNAPSHOT = re.compile(r"datasets--(?:[^/]+?--)?([^/]+)/snapshots/[^/]+$")

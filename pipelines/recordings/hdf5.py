@@ -5,13 +5,11 @@ import logging
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from fasttok.common.stores import kind_at
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.dataset_entry import HdfPaths
 from fasttok.episodes.hdf5_episode import read_demo
 from fasttok.episodes.hdf5_file import FAULTS, brief, h5py, kept_open, opened
 from fasttok.episodes.hdf5_layout import (
-    SUFFIXES,
     TRAIN,
     HdfContents,
     below,
@@ -22,34 +20,10 @@ from fasttok.episodes.hdf5_layout import (
 )
 from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem
-from pipelines.recordings.dataset_name import OWN_ENTRY
 from pipelines.recordings.recordings import Section
 
 logger = logging.getLogger(__name__)
-DEEPEST, MOST_SEEN = 5, 20_000  # folders within folders, and names, in which HDF5 is looked for
 PART_EPISODES, PART_BYTES = 200, 1 << 30  # that a job reads at most
-
-
-def is_hdf5(directory: str) -> bool:
-    """Whether a path is an HDF5 file, or a folder that has one somewhere; the search ends with the first.
-
-    A folder with an entry that does not lie in it directly counts only if the entry says so, for it may hold a million images.
-    """
-    fs, path = filesystem(directory)
-    if kind_at(fs, path) == "file":
-        return path.endswith(SUFFIXES)
-    if not kind_at(fs, path):
-        return False
-    seen = 0
-    for number, (_, _, names) in enumerate(fs.walk(path, maxdepth=DEEPEST)):
-        if any(name.endswith(SUFFIXES) and not name.startswith(".") for name in names):
-            return True
-        if not number and OWN_ENTRY in names:
-            return b"hdf5" in fs.cat_file(f"{path}/{OWN_ENTRY}")
-        seen += len(names) + 1
-        if seen > MOST_SEEN:
-            break
-    return False
 
 
 class HdfRecordings:

@@ -2,13 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from fasttok.common import stores
-from fasttok.episodes import BadRecord, Episode, Where, arrays
+from fasttok.episodes import BadRecord, Episode, Where, arrays, formats
 from fasttok.episodes.episode import UNREADABLE
-from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.errors import InputError
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.recordings import Section
@@ -21,24 +16,12 @@ READERS: dict[str, Callable[[list[str], str], Records]] = {
 }
 
 
-def is_tables(path: str) -> bool:
-    """Whether a path is such a file or a folder of them; of Parquet files one column must number the episodes."""
-    suffix, files = _files(path)
-    if suffix != ".parquet":
-        return bool(files)
-    try:
-        with stores.open_file(files[0]) as stream:
-            return bool(set(EPISODE_COLUMNS) & set(pq.read_schema(stream).names))
-    except (OSError, UnicodeDecodeError, pa.ArrowException):
-        return False
-
-
 class TableRecordings:
     """A file, or a folder of files of one kind."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._suffix, self._files = _files(path)
+        self._suffix, self._files = formats.tables(path)
         self._cursor = Cursor(self._records)
 
     @property
@@ -89,11 +72,3 @@ class Cursor:
                 return record
         self._file = ""
         return None
-
-
-def _files(path: str) -> tuple[str, list[str]]:
-    """The suffix that decides, and the files that have it."""
-    fs, root = stores.filesystem(path)
-    if not stores.kind_at(fs, root):
-        return "", []
-    return next(((suffix, found) for suffix in READERS if (found := arrays.files(path, suffix))), ("", []))

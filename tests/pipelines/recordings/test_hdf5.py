@@ -7,10 +7,11 @@ import pytest
 
 from fasttok.episodes import BadRecord, Episode
 from fasttok.episodes.dataset_entry import HdfPaths
+from fasttok.episodes.formats import is_hdf5
 from fasttok.episodes.frames import Frame
 from fasttok.errors import InputError
 from pipelines.recordings import hdf5
-from pipelines.recordings.hdf5 import HdfRecordings, is_hdf5
+from pipelines.recordings.hdf5 import HdfRecordings
 from tests.fasttok import hdf5_files as made
 
 h5py = pytest.importorskip("h5py")
