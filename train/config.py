@@ -25,55 +25,64 @@ class ModelConfig:
     """Shapes of the model and how its components are joined; those that are 0 are taken from the shards."""
 
     image_size: int = 64
-    """Images are resized to this square, in pixels."""
+    """Images are resized to this square, in pixels. Use it when small objects matter (larger) or time does
+    (smaller)."""
     patch: int = 16
-    """Patch size in pixels; (image_size / patch) ** 2 tokens per camera."""
+    """Patch size in pixels; (image_size / patch) ** 2 tokens per camera. Use it when you change --model.image-size:
+    fewer tokens are faster, more see finer detail."""
     vision_width: int = 128
-    """Numbers per token inside the vision encoder."""
+    """Numbers per token inside the vision encoder. Use it when no --size fits."""
     vision_depth: int = 2
-    """Blocks of the vision encoder."""
+    """Blocks of the vision encoder. Use it when no --size fits."""
     vision_heads: int = 4
-    """Attention heads of the vision encoder, which share its width."""
+    """Attention heads of the vision encoder, which share its width. Use it when you change --model.vision-width."""
     vision_mlp: int = 256
-    """Width inside the feed-forward networks of the vision encoder."""
+    """Width inside the feed-forward networks of the vision encoder. Use it when you change --model.vision-width."""
     width: int = 128
-    """Backbone width; the expert shares depth, heads and head_dim with the backbone."""
+    """Backbone width; the expert shares depth, heads and head_dim with the backbone. Use it when no --size fits."""
     depth: int = 4
-    """Layers of the backbone."""
+    """Layers of the backbone. Use it when no --size fits."""
     heads: int = 4
-    """Query heads of the backbone; keys and values have one head."""
+    """Query heads of the backbone; keys and values have one head. Use it when you change --model.width."""
     head_dim: int = 32
-    """Numbers per head of the backbone."""
+    """Numbers per head of the backbone. Use it when you change --model.width."""
     mlp: int = 256
-    """Width inside the feed-forward networks of the backbone."""
+    """Width inside the feed-forward networks of the backbone. Use it when you change --model.width."""
     expert_width: int = 96
-    """Width of the action expert."""
+    """Width of the action expert. Use it when the expert should be larger or smaller than --size makes it."""
     expert_mlp: int = 192
-    """Width inside the feed-forward networks of the action expert."""
+    """Width inside the feed-forward networks of the action expert. Use it when you change --model.expert-width."""
     vocab_size: int = 0
-    """Text tokens, action tokens and state tokens together."""
+    """Text tokens, action tokens and state tokens together. Use it when later shards will need more tokens than
+    these."""
     horizon: int = 0
-    """Steps of the longest action chunk."""
+    """Steps of the longest action chunk. Use it when later shards will have longer chunks than these."""
     action_dim: int = 0
-    """Dimensions of the widest action."""
+    """Dimensions of the widest action. Use it when later shards will have wider actions than these."""
     state_dim: int = 0
-    """Dimensions of the widest proprio, where the state is continuous."""
+    """Dimensions of the widest proprio, where the state is continuous. Use it when later shards will have wider states
+    than these."""
     cameras: int = 0
-    """Camera slots per row."""
+    """Camera slots per row. Use it to check that the shards have as many as you think."""
     insulation: tuple[float, ...] = (0.0,)
-    """Share of the expert's gradient that reaches the backbone, one number or one per layer: 0 = the paper, 1 = joint."""
+    """Share of the expert's gradient that reaches the backbone, one number or one per layer: 0 = the paper, 1 = joint.
+    Use it when you compare how much of the flow loss should shape the backbone."""
     flow: bool = True
-    """False leaves the action expert out."""
+    """False leaves the action expert out. Use it when actions are to come from tokens alone."""
     state: StateForm = "text"
-    """The robot's state as text of the prompt, as one projected token, or as one token of its own per dimension."""
+    """The robot's state as text of the prompt, as one projected token, or as one token of its own per dimension. Use it
+    when you compare forms; text is the paper's."""
     state_in: StateEntry = "expert"
-    """Where a continuous state enters: as pi0 does, among the expert's tokens; or as a token of the backbone's prefix."""
+    """Where a continuous state enters: as pi0 does, among the expert's tokens; or as a token of the backbone's prefix.
+    Use it with --model.state continuous."""
     dtype: Dtype = "float32"
-    """Compute dtype; parameters stay float32."""
+    """Compute dtype; parameters stay float32. Use it when a GPU or TPU computes bfloat16 faster."""
     remat: Remat = "none"
-    """What the backward pass recomputes: nothing, everything except matrix products, or whole layers (least memory)."""
+    """What the backward pass recomputes: nothing, everything except matrix products, or whole layers (least memory).
+    Use it when memory is short (layer) or there is plenty (none is fastest on a GPU)."""
     attention: AttentionKernel = "einsum"
-    """Kernel of attention: two plain products, jax.nn.dot_product_attention, or its fused one on NVIDIA GPUs (bfloat16)."""
+    """Kernel of attention: two plain products, jax.nn.dot_product_attention, or its fused one on NVIDIA GPUs
+    (bfloat16). Use it when you train on an NVIDIA GPU: cudnn."""
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch:
@@ -114,17 +123,19 @@ class AugmentConfig:
     """Changes to training images, drawn anew for every row and camera; openpi's ranges are `--augment.on`'s defaults."""
 
     on: bool = False
-    """Augment training images."""
+    """Augment training images. Use it when you have fewer than some thousand episodes, or lighting and cameras vary."""
     crop: float = 0.95
-    """Side of a random crop that is scaled back up, as a share of the image's; not for wrist cameras."""
+    """Side of a random crop that is scaled back up, as a share of the image's; not for wrist cameras. Use it when
+    cameras move less or more than that."""
     rotation: float = 5.0
-    """Largest rotation to either side, in degrees; not for wrist cameras."""
+    """Largest rotation to either side, in degrees; not for wrist cameras. Use it when cameras are mounted more or less
+    exactly than that."""
     brightness: float = 0.3
-    """Brightness is multiplied by 1 +- up to this."""
+    """Brightness is multiplied by 1 +- up to this. Use it when the light varies less or more."""
     contrast: float = 0.4
-    """Contrast is multiplied by 1 +- up to this."""
+    """Contrast is multiplied by 1 +- up to this. Use it when the light varies less or more."""
     saturation: float = 0.5
-    """Saturation is multiplied by 1 +- up to this."""
+    """Saturation is multiplied by 1 +- up to this. Use it when colours name the objects, which strong changes hide."""
 
 
 @dataclass(frozen=True)
@@ -132,30 +143,37 @@ class DataConfig:
     """What the rows of the shards become: which, and in which form the model sees them."""
 
     kinds: tuple[RecordKind, ...] = KINDS
-    """Kinds of rows to train on."""
+    """Kinds of rows to train on. Use it to leave web data out (robot), or robots (vqa caption)."""
     discrete: DiscreteTargets = "fast"
-    """What the backbone predicts of a chunk: FAST tokens, one bin per number (RT-2, OpenVLA), or nothing."""
+    """What the backbone predicts of a chunk: FAST tokens, one bin per number (RT-2, OpenVLA), or nothing. Use it when
+    you compare what the backbone learns from."""
     bins_stride: int = 1
-    """With bins: predict every n-th step only."""
+    """With bins: predict every n-th step only. Use it with --data.discrete bins when chunks are long."""
     tokenizer: Path | None = None
-    """FAST tokenizer folder to encode with; by default the shards' own, whose ids they hold."""
+    """FAST tokenizer folder to encode with; by default the shards' own, whose ids they hold. Use it when you have
+    fitted a better tokenizer since the shards were built."""
     subtasks: float = 0.5
-    """Share of the robot rows with a subtask that predict it; the others have it in the prompt, and act."""
+    """Share of the robot rows with a subtask that predict it; the others have it in the prompt, and act. Use it when
+    rows have subtasks, and naming them should weigh more or less than acting."""
     held_steps: bool = False
-    """Also train the flow on steps past the episode's end, where the last action is repeated; False masks them."""
+    """Also train the flow on steps past the episode's end, where the last action is repeated; False masks them. Use it
+    when the robot should stand still after an episode's end."""
     resize: Resize = "pad"
-    """Images that are not square keep their shape on black, or are stretched."""
+    """Images that are not square keep their shape on black, or are stretched. Use it when every pixel counts and shapes
+    may change: stretch."""
     text_length: int = 0
-    """Tokens per row; 0: the longest row in the shards."""
+    """Tokens per row; 0: the longest row in the shards. Use it when later shards may have longer rows than these."""
     action_skip: int | None = None
-    """Action id i is vocabulary id size - 1 - skip - i of a pretrained vocabulary (openpi: 128, which overlaps <loc>; 1152 does
-    not). None: 1152 when the text vocabulary is of PaliGemma's size, else action tokens are rows of their own after the text."""
+    """Action id i is vocabulary id size - 1 - skip - i of a pretrained vocabulary (openpi: 128, which overlaps <loc>;
+    1152 does not). None: 1152 when the text vocabulary is of PaliGemma's size, else action tokens are rows of their own
+    after the text. Use it when weights of other people expect another place for action tokens."""
     text_tokenizer: Path | None = None
-    """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts."""
+    """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts. Use it when
+    the text tokenizer of your weights lies elsewhere."""
     text_vocab: int = 900
-    """Size of a text vocabulary that is trained."""
+    """Size of a text vocabulary that is trained. Use it when you train from scratch on many different texts."""
     threads: int = 0
-    """Threads that decode images; 0: the cores that this process may use."""
+    """Threads that decode images; 0: the cores that this process may use. Use it when other work needs the cores."""
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -174,25 +192,29 @@ class OptimConfig:
     """AdamW: warmup, cosine, clipping, what is frozen, and the moving average."""
 
     learning_rate: float = 1e-3
-    """Peak of a warmup-cosine schedule."""
+    """Peak of a warmup-cosine schedule. Use it when losses rise (lower) or fall too slowly (higher)."""
     expert_learning_rate: float | None = None
-    """The expert's own peak; None: the same."""
+    """The expert's own peak; None: the same. Use it when a pretrained backbone should move less than a new expert."""
     warmup: int = 30
-    """Steps of linear warmup."""
+    """Steps of linear warmup. Use it when the first steps are unstable (more)."""
     final: float = 0.1
-    """Learning rate of the last step, as a share of the peak."""
+    """Learning rate of the last step, as a share of the peak. Use it with the cosine schedule when a run will go on
+    later (1)."""
     b1: float = 0.9
-    """AdamW's decay of the mean of gradients."""
+    """AdamW's decay of the mean of gradients. Use it when you repeat somebody's recipe."""
     b2: float = 0.999
-    """AdamW's decay of the mean of squared gradients."""
+    """AdamW's decay of the mean of squared gradients. Use it when you repeat somebody's recipe; 0.95 suits large
+    models."""
     weight_decay: float = 1e-4
-    """AdamW's decay, on matrices only."""
+    """AdamW's decay, on matrices only. Use it when a small dataset is learned by heart."""
     clip: float = 1.0
-    """Largest global gradient norm."""
+    """Largest global gradient norm. Use it when gradient norms in the log are often larger."""
     ema: float | None = None
-    """Decay of a moving average of the parameters, which evaluation and export then use; None keeps none."""
+    """Decay of a moving average of the parameters, which evaluation and export then use; None keeps none. Use it when
+    the run is long: the average acts better than the last step."""
     freeze: tuple[str, ...] = ()
-    """Parameters that stay as they are: paths such as vision, backbone/embedding or */layers/*, with all below them."""
+    """Parameters that stay as they are: paths such as vision, backbone/embedding or */layers/*, with all below them.
+    Use it when memory is short, or the backbone must stay as it is."""
 
     def __post_init__(self) -> None:
         for path in self.freeze:
@@ -210,13 +232,14 @@ class TrainConfig:
     """
 
     shards: Path
-    """Folder of `fasttok-pipelines build`."""
+    """Folder of `fasttok-pipelines build`. Use it always."""
     out: Path
-    """Folder of the run: config.json, text_tokenizer.json, tokenizer/, metrics.jsonl, checkpoints/."""
+    """Folder of the run: config.json, text_tokenizer.json, tokenizer/, metrics.jsonl, checkpoints/. Use it always."""
     preset: str = "ki"
-    """What is trained (train/presets.py); the other flags change it."""
+    """What is trained (train/presets.py); the other flags change it. Use it to choose what is compared."""
     size: str = "debug"
-    """Shapes of the model (train/presets.py)."""
+    """Shapes of the model (train/presets.py). Use it to choose between a laptop (debug), one small GPU (small) and the
+    full model."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Shapes of the model, and how its components are joined."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -226,47 +249,59 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     """The optimiser."""
     steps: int = 1000
-    """Optimiser steps."""
+    """Optimiser steps. Use it always: the default is for a first look."""
     batch_size: int = 32
-    """Rows of a step, over all devices and processes."""
+    """Rows of a step, over all devices and processes. Use it when devices have room for more rows."""
     accumulate: int = 1
-    """Microbatches that the rows of a step are computed in, one after the other: less memory, the same gradient."""
+    """Microbatches that the rows of a step are computed in, one after the other: less memory, the same gradient. Use it
+    when a step does not fit into memory."""
     fsdp: int = 1
-    """Devices that share one copy of parameters and optimiser state; all groups of so many hold the same (mesh data x fsdp)."""
+    """Devices that share one copy of parameters and optimiser state; all groups of so many hold the same (mesh data x
+    fsdp). Use it when one device cannot hold parameters and optimiser state."""
     alpha: float = 1.0
-    """Weight of L_FLOW."""
+    """Weight of L_FLOW. Use it when actions by flow should weigh more or less than tokens."""
     loss_norm: LossNorm = "tokens"
-    """tokens: the mean over all text-loss tokens, gradients follow token shares; samples: the mean of each row's mean."""
+    """tokens: the mean over all text-loss tokens, gradients follow token shares; samples: the mean of each row's mean.
+    Use it when short answers are drowned by long ones: samples."""
     flow_draws: int = 2
-    """Flow times per row and step: each costs one pass of the small expert and lowers the variance."""
+    """Flow times per row and step: each costs one pass of the small expert and lowers the variance. Use it when the
+    expert is cheap beside the backbone: more draws for one pass."""
     init_from: Path | None = None
-    """Run whose vision encoder and backbone (and text tokenizer) this one starts from."""
+    """Run whose vision encoder and backbone (and text tokenizer) this one starts from. Use it when you have trained a
+    model on questions first, or fine-tune a run."""
     weights: Path | None = None
-    """Checkpoint to start from: PaliGemma or our own safetensors, openpi's or lerobot's pi0.5 (docs/weights.md)."""
+    """Checkpoint to start from: PaliGemma or our own safetensors, openpi's or lerobot's pi0.5 (docs/weights.md). Use it
+    at full size: from scratch it would not learn."""
     weights_strict: bool = False
-    """Require an exact match with the checkpoint: no missing and no extra parameters."""
+    """Require an exact match with the checkpoint: no missing and no extra parameters. Use it when the checkpoint is of
+    exactly this model."""
     weights_resample: bool = False
-    """Resample the checkpoint's position embedding to --model.image-size."""
+    """Resample the checkpoint's position embedding to --model.image-size. Use it when --model.image-size differs from
+    the checkpoint's."""
     seed: int = 0
-    """Seed of parameters, data order and noise."""
+    """Seed of parameters, data order and noise. Use it when you repeat a run to see how much luck matters."""
     log_every: int = 20
-    """Steps between lines of the log."""
+    """Steps between lines of the log. Use it when the log is too long or too short."""
     probe_every: int = 0
-    """Steps between measurements of each loss's own gradient norm, three more backward passes; 0: none."""
+    """Steps between measurements of each loss's own gradient norm, three more backward passes; 0: none. Use it when you
+    study which loss moves what."""
     checkpoint_every: int = 500
-    """Steps between checkpoints; the last step is always saved."""
+    """Steps between checkpoints; the last step is always saved. Use it when the machine may stop at any time
+    (fewer)."""
     keep: int = 2
-    """Checkpoints to keep."""
+    """Checkpoints to keep. Use it when you want to evaluate earlier steps, too."""
     trackers: tuple[str, ...] = ()
-    """Where metrics go besides metrics.jsonl: tensorboard, wandb."""
+    """Where metrics go besides metrics.jsonl: tensorboard, wandb. Use it when you watch several runs."""
     resume: bool = False
-    """Continue from the last checkpoint in OUT."""
+    """Continue from the last checkpoint in OUT. Use it after a stop, with the same flags."""
     overwrite: bool = False
-    """Replace a run in OUT."""
+    """Replace a run in OUT. Use it when the run there is not needed any more."""
     dry_run: bool = False
-    """Compile the step; print parameters, memory per device, FLOPs per sample and the batch plan; train nothing."""
+    """Compile the step; print parameters, memory per device, FLOPs per sample and the batch plan; train nothing. Use it
+    before a long run."""
     distributed: str = ""
-    """Multi-host: "auto" (TPU pods, Slurm), or "ADDRESS:PORT,PROCESSES,ID" for jax.distributed."""
+    """Multi-host: "auto" (TPU pods, Slurm), or "ADDRESS:PORT,PROCESSES,ID" for jax.distributed. Use it when several
+    machines train one model."""
 
     def __post_init__(self) -> None:
         for name in (
