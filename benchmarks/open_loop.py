@@ -120,7 +120,6 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
     from train.player import Player
 
     player = Player.load(work / "run", batch=32)
-    sources = {s.embodiment: s for s in player.encoder.sources.values() if s.kind == "robot"}
     found = {
         (where, decode): {e.embodiment: e for e in action_errors(player, work / folder, config.rows, decode)}
         for where, folder in (("held out", "held_out"), ("trained on", "shards"))
@@ -128,7 +127,7 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
     }
     rows = []
     for embodiment, held in found["held out", "flow"].items():
-        source = sources[embodiment]
+        source = player.robot(embodiment)
         robot = {"data": LABELS.get(source.dataset, source.dataset), "held-out chunks": held.rows}
         robot |= {"chunk": f"{source.horizon} steps at {source.control_hz:g} Hz"}
         for i, name in enumerate(held.names):

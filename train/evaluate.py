@@ -30,6 +30,8 @@ class EvaluateConfig:
 
     run: Path
     """Folder of `fasttok-train`."""
+    shards: Path | None = None
+    """Shards that it was trained on; only for runs written before runs kept a robots.json, if these were moved."""
     env: str = ""
     """module:factory of the environment (train/rollouts.py); one that takes `n` steps all episodes at once."""
     embodiments: tuple[str, ...] = ()
@@ -112,7 +114,7 @@ def main(config: EvaluateConfig) -> EvaluationResult:
             check_output_file(file, other, overwrite=config.overwrite, flag=flag)
             _check_not_read(config, file, flag)
     player = Player.load(
-        config.run, config.flow_steps, config.batch, step=config.checkpoint, temperature=config.temperature
+        config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
     )
     world: list[WorldResult] = []
     filmed: dict[str, list[Film]] = {}

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
-from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.errors import InputError
 from fasttok.placement import Placement
-from pipelines.shards import ShardReader
 from train.config import DataConfig, ModelConfig
+from train.robots import Robots, check_statistics
 from train.tokens import (
     BINS,
     PALIGEMMA,
@@ -62,7 +61,7 @@ class Encoder:
     """Makes examples, in the forms that the configuration asks for.
 
     Attributes:
-        sources: of the shards' manifest, by name.
+        robots: what the shards, or RUN, say of the robots.
         tok: FAST tokenizer, with the statistics that normalise actions and states.
         cached: whether the shards hold this tokenizer's ids.
         text: text tokenizer.
@@ -77,34 +76,26 @@ class Encoder:
 
     def __init__(
         self,
-        reader: ShardReader,
+        robots: Robots,
         text: TextTokenizer,
         model: ModelConfig,
         data: DataConfig,
-        tok: ActionTokenizer | None = None,
+        tok: ActionTokenizer,
     ) -> None:
-        """Reads the manifest and the tokenizer.
+        """Joins what is known of the robots with the tokenizers.
 
         Args:
-            reader: of the shards.
+            robots: of the shards, or of RUN.
             text: text tokenizer.
             model: says in which form the state enters.
             data: the configuration of the rows.
-            tok: encodes instead of the shards' tokenizer, whose stored ids are then not used.
+            tok: FAST tokenizer; stored ids are used if it made them.
 
         Raises:
-            InputError: the tokenizer is not the one that made the stored ids, or lacks an embodiment.
+            InputError: the tokenizer lacks an embodiment, or action tokens have no place in the vocabulary.
         """
-        self.sources = reader.manifest.sources
-        given = tok is not None or data.tokenizer is not None
-        self.tok = tok or ActionTokenizer.load(data.tokenizer or reader.tokenizer_folder)
-        stored = reader.manifest.tokenizer.fingerprint if reader.manifest.tokenizer else None
-        self.cached = stored == self.tok.fingerprint
-        if not given and not self.cached:
-            raise InputError(
-                f"{reader.tokenizer_folder} has fingerprint {self.tok.fingerprint}, the shards' manifest says {stored}: its "
-                "merges or statistics are not those that made the FAST ids; put the right folder back, or build the shards again"
-            )
+        self.robots, self.tok, self.slots = robots, tok, robots.slots
+        self.cached = robots.tokenizer == tok.fingerprint
         self.text, self.form, self.data = text, model.state, data
         actions = {"fast": self.tok.vocab_size, "bins": BINS, "none": 0}[data.discrete]
         skip = data.action_skip
@@ -114,30 +105,22 @@ class Encoder:
             self.placement = Placement(text.size, skip, actions, BINS if model.state == "special" else 0)
         except InputError as error:
             raise InputError(f"{error}; leave --data.action-skip out, and they get rows of their own") from None
-        seen = {slot for s in self.sources.values() if s.kind in data.kinds for slot in s.cameras}
-        self.slots = tuple(slot for slot in CAMERA_SLOTS if slot in seen)
-        robots = [source for source in self.sources.values() if source.kind == "robot"]
-        for source in robots:
-            if source.embodiment not in self.tok.stats:
-                raise InputError(
-                    f"the tokenizer has no statistics for embodiment {source.embodiment_name!r} of source {source.dataset}; "
-                    f"it has {', '.join(self.tok.stats) or 'none'}. Fit it on the INDEX that the shards were built from"
-                )
-        self.horizon = max((source.horizon for source in robots), default=1)
-        self.action_dim = max((source.action_dim for source in robots), default=1)
-        self.state_dim = max((source.state_dim for source in robots), default=0)
+        check_statistics(robots, tok)
+        every = robots.robots.values()
+        self.horizon = max((robot.horizon for robot in every), default=1)
+        self.action_dim = max((robot.action_dim for robot in every), default=1)
+        self.state_dim = max((robot.state_dim for robot in every), default=0)
 
     def row(self, row: dict[str, Any]) -> Example:
         """A shard row as an example to learn from."""
-        images = self._images(row)
+        images, bgr = self._images(row), self.robots.bgr.get(row["source"], ())
         if row["kind"] != "robot":
-            return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]))
-        source, subtask = self.sources[row["source"]], row["target"].strip()
-        bgr = source.bgr
+            return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]), bgr=bgr)
+        robot, subtask = self.robots.robots[row["source"]], row["target"].strip()
         if subtask and _share(row["sample_id"]) < self.data.subtasks:
-            prefix, state = self.robot_prefix(source.embodiment_name, row["prompt"], row["state"], ask="Subtask")
+            prefix, state = self.robot_prefix(robot.embodiment, row["prompt"], row["state"], ask="Subtask")
             return Example(images, prefix, self.answer(subtask), state=state, bgr=bgr)
-        embodiment, horizon, dim = source.embodiment_name, source.horizon, source.action_dim
+        embodiment, horizon, dim = robot.embodiment, robot.horizon, robot.action_dim
         raw = np.asarray(row["action"], np.float32).reshape(horizon, dim)
         actions = self.tok.stats[embodiment].normalize(raw).astype(np.float32)
         prefix, state = self.robot_prefix(embodiment, row["prompt"], row["state"], subtask)
@@ -148,12 +131,11 @@ class Encoder:
 
     def acting(self, row: dict[str, Any]) -> Example:
         """A robot row as a running robot would see it: prefix and images, nothing to learn from. `steps`: how many are real."""
-        source = self.sources[row["source"]]
+        robot, bgr = self.robots.robots[row["source"]], self.robots.bgr.get(row["source"], ())
         subtask = row["target"].strip()
-        prefix, state = self.robot_prefix(source.embodiment_name, row["prompt"], row["state"], subtask)
+        prefix, state = self.robot_prefix(robot.embodiment, row["prompt"], row["state"], subtask)
         return Example(
-            self._images(row), prefix, [], True, None, int(row["action_steps"]), source.horizon, source.action_dim, state,
-            source.bgr,
+            self._images(row), prefix, [], True, None, int(row["action_steps"]), robot.horizon, robot.action_dim, state, bgr
         )  # fmt: skip
 
     def _images(self, row: dict[str, Any]) -> dict[str, bytes | NDArray[np.uint8]]:

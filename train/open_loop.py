@@ -1,5 +1,6 @@
 """Open loop: predicted chunks against demonstrated ones, on held-out shards, per dimension in the units of the data."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipelines.shards import ShardReader
 from train.examples import Encoder
 from train.measurements import ActionErrors, Decoding
 from train.player import Player
+from train.robots import Robots
 
 DRAWS = 4  # samples per chunk, whose mean is compared
 
@@ -34,20 +36,23 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
     """
     reader = ShardReader(str(shards))
     ours = player.encoder
-    encoder = Encoder(reader, ours.text, player.config, ours.data, ours.tok)
-    chosen: dict[str, list[int]] = {}
-    kinds = [source for source in encoder.sources.values() if source.kind == "robot"]
-    for source in kinds:
-        known = player.source(source.embodiment_name)
-        for name in ("horizon", "action_dim", "representation"):
-            if getattr(source, name) != getattr(known, name):
+    robots = dataclasses.replace(Robots.of(reader.manifest, ours.data.kinds), slots=ours.slots)
+    for name, robot in robots.robots.items():
+        player.robot(robot.embodiment)
+        known = [one for one in ours.robots.robots.values() if one.embodiment == robot.embodiment]
+        for key in ("horizon", "action_dim", "state_dim", "representation"):
+            has, wanted = getattr(robot, key), [getattr(one, key) for one in known]
+            if has not in wanted:
                 raise InputError(
-                    f"{shards}: {name} of {source.embodiment_name} is {getattr(source, name)}, the run's {getattr(known, name)}"
+                    f"{shards}: {key} of {robot.embodiment} is {has} in source {name}, the run's {wanted[0]}; build shards "
+                    "with the same chunk and action form as those that the run was trained on"
                 )
+    encoder = Encoder(robots, ours.text, player.config, ours.data, ours.tok)
+    chosen: dict[str, list[int]] = {}
     parts = (part for shard in range(len(reader.manifest.shards)) for part in reader.record_batches(shard))
     for number, name in enumerate(name for part in parts for name in part.column("source").to_pylist()):
-        if encoder.sources[name].kind == "robot":
-            chosen.setdefault(encoder.sources[name].embodiment_name, []).append(number)
+        if name in robots.robots:
+            chosen.setdefault(robots.robots[name].embodiment, []).append(number)
     if not chosen:
         raise InputError(f"{shards} holds no robot rows")
     out = []
@@ -87,7 +92,7 @@ def _of_embodiment(
         decode=decode,
         draws=draws,
         rows=len(numbers),
-        names=tuple(player.source(embodiment).action_names),
+        names=player.robot(embodiment).action_names,
         rmse=tuple(rmse.tolist()),
         mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
         spread=tuple(spread.tolist()),

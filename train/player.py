@@ -1,5 +1,6 @@
 """A trained run, loaded to act and to answer."""
 
+import dataclasses
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fasttok.errors import InputError
-from pipelines.shards import ShardReader
-from pipelines.shards.manifest import ManifestSource
 from train import policy
 from train.batches import Batcher, NumpyBatch
 from train.checkpoint import load_params
 from train.config import ModelConfig
 from train.examples import Encoder, Example
 from train.params import Params
+from train.robots import Robot
 from train.rollouts import Observation
 from train.run_folder import SavedRun
 from train.tokens import text_prompt
@@ -60,10 +60,11 @@ class Player:
         cls,
         run: Path,
         flow_steps: int = 10,
-        batch: int = 20,
+        batch: int = 1,
         seed: int = 0,
         step: int | None = None,
         temperature: float = 0.0,
+        shards: Path | None = None,
     ) -> "Player":
         """Loads a checkpoint of a run.
 
@@ -74,17 +75,14 @@ class Player:
             seed: of noise and of sampled tokens.
             step: of the checkpoint; None: the newest.
             temperature: of action tokens.
+            shards: that a run without robots.json was trained on; None: where its config.json says. Other runs need none.
 
         Raises:
-            InputError: not a run, no checkpoint, or its shards are gone.
+            InputError: not a run, no checkpoint, or a file in it is damaged.
         """
         config, params, step = load_params(run, step)
-        saved = SavedRun.load(run)
-        try:
-            encoder = Encoder(ShardReader(str(config.shards)), saved.text, config.model, config.data, saved.tok)
-        except InputError as error:
-            at = "" if config.shards.is_absolute() else ", looked for from the current folder"
-            raise InputError(f"{run} was trained on {config.shards}{at}: {error}") from None
+        saved = SavedRun.load(run, shards)
+        encoder = Encoder(saved.robots, saved.text, config.model, config.data, saved.tok)
         batcher = Batcher(config.model, encoder.slots, config.data.text_length, saved.text.pad, config.data.resize)
         return cls(
             config.model, params, encoder, batcher, step, flow_steps, batch, jax.random.key(seed), np.random.default_rng(seed),
@@ -93,25 +91,26 @@ class Player:
 
     @property
     def embodiments(self) -> list[str]:
-        """Embodiments that the shards hold, in their order."""
-        return list(dict.fromkeys(s.embodiment_name for s in self.encoder.sources.values() if s.kind == "robot"))
+        """Embodiments that the run was trained on, in the order of its shards."""
+        return list(dict.fromkeys(robot.embodiment for robot in self.encoder.robots.robots.values()))
 
-    def source(self, embodiment: str) -> ManifestSource:
-        """The manifest's source of an embodiment.
+    def robot(self, embodiment: str) -> Robot:
+        """An embodiment: the first source of it, with the cameras of all.
 
         Raises:
             InputError: the run was not trained on it.
         """
-        for source in self.encoder.sources.values():
-            if source.kind == "robot" and source.embodiment_name == embodiment:
-                return source
-        raise InputError(
-            f"the run was not trained on embodiment {embodiment!r}; it knows {', '.join(self.embodiments)}"
-        )
+        known = [robot for robot in self.encoder.robots.robots.values() if robot.embodiment == embodiment]
+        if not known:
+            raise InputError(
+                f"the run was not trained on embodiment {embodiment!r}; it knows {', '.join(self.embodiments)}"
+            )
+        slots = tuple(slot for slot in self.encoder.slots if any(slot in robot.cameras for robot in known))
+        return dataclasses.replace(known[0], cameras=slots)
 
     def horizon(self, embodiment: str) -> int:
         """Steps of an embodiment's chunk."""
-        return self.source(embodiment).horizon
+        return self.robot(embodiment).horizon
 
     def act(
         self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str = "flow"
@@ -137,19 +136,17 @@ class Player:
     def _act(
         self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str
     ) -> NDArray[np.float32]:
-        source = self.source(embodiment)
-        horizon, dim = source.horizon, source.action_dim
+        robot = self.robot(embodiment)
+        horizon, dim = robot.horizon, robot.action_dim
         examples = []
         for task, seen in zip(tasks, observations, strict=True):
             prefix, state = self.encoder.robot_prefix(embodiment, task, seen["state"])
-            images: dict[str, bytes | NDArray[np.uint8]] = {
-                slot: jpeg(seen[f"image/{slot}"]) for slot in source.cameras
-            }
+            images: dict[str, bytes | NDArray[np.uint8]] = {slot: jpeg(seen[f"image/{slot}"]) for slot in robot.cameras}
             examples.append(Example(images, prefix, [], True, horizon=horizon, dim=dim, state=state))
         raw = self.predict(examples, embodiment, decode)
-        if source.representation is None:
+        if robot.representation is None:
             return raw
-        represent = source.representation
+        represent = robot.representation
         states = np.stack([o["state"] for o in observations])
         stored = sum(piece.width for piece in represent.pieces)
         return represent.restore(raw, represent.state(states, np.zeros((len(states), stored))))

@@ -2,11 +2,13 @@
 
     config.json          the configuration, with nothing left to the shards: the keys of `TrainConfig`, and `format_version`
     text_tokenizer.json  ids of text
+    robots.json          what the shards say of the robots: chunks, columns, cameras (`train.robots`)
     tokenizer/           FAST tokenizer, with the statistics that bring actions back to raw units
     metrics.jsonl        one line of numbers per logged step (`train.tracker`)
     checkpoints/         parameters and training state (`train.checkpoint`)
 
-The first three are what inference needs besides the parameters: `SavedRun`. Imports no JAX.
+The first four are what inference needs besides the parameters: `SavedRun`. So RUN can be copied elsewhere, and its shards be
+deleted; config.json still says where those were and what the run began with, and nobody follows that. Imports no JAX.
 """
 
 import json
@@ -19,7 +21,10 @@ from fasttok.common.console import write_text
 from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.errors import InputError
 from fasttok.storage.folder import TOKENIZER as TOKENIZER_FOLDER
+from pipelines.shards.manifest import Manifest
 from train.config import TrainConfig
+from train.robots import FILE as ROBOTS
+from train.robots import Robots
 from train.tokens import TextTokenizer
 
 CONFIG = "config.json"
@@ -34,6 +39,7 @@ RUN = OutputKind(
     files=(
         CONFIG,
         TEXT_TOKENIZER,
+        ROBOTS,
         METRICS,
         "not_finite_step_*.npz",
         f"{CHECKPOINTS}/[0-9]*/**",
@@ -54,20 +60,28 @@ class SavedRun:
         config: with nothing left to the shards.
         text: the text tokenizer.
         tok: the FAST tokenizer.
+        robots: what its shards say of the robots.
     """
 
     config: TrainConfig
     text: TextTokenizer
     tok: ActionTokenizer
+    robots: Robots
 
     @classmethod
-    def load(cls, run: Path) -> "SavedRun":
+    def load(cls, run: Path, shards: Path | None = None) -> "SavedRun":
         """Reads RUN.
+
+        Args:
+            run: the folder.
+            shards: that a run without robots.json was trained on; None: where its config.json says.
 
         Raises:
             InputError: not a run's folder, or a file in it is damaged or of another version.
         """
-        return cls(load_config(run), TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER))
+        config = load_config(run)
+        robots = load_robots(run, config, shards)
+        return cls(config, TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER), robots)
 
     def save(self, run: Path) -> None:
         """Writes RUN; what other files it holds stay."""
@@ -76,6 +90,7 @@ class SavedRun:
         write_text(run / CONFIG, json.dumps(about, indent=2) + "\n")
         self.text.save(run / TEXT_TOKENIZER)
         self.tok.save(run / TOKENIZER, overwrite=True)
+        self.robots.save(run / ROBOTS)
 
 
 def load_config(run: Path) -> TrainConfig:
@@ -88,6 +103,31 @@ def load_config(run: Path) -> TrainConfig:
     if not path.is_file():
         raise InputError(f"{run} is not a run (no {CONFIG}); train one with: fasttok-train --shards SHARDS --out {run}")
     return json_files.read(TrainConfig, path.read_text(encoding="utf-8"), str(path), FORMAT_VERSION)
+
+
+def load_robots(run: Path, config: TrainConfig, shards: Path | None = None) -> Robots:
+    """What the shards of a run say of the robots: of its own file, or, where it was written before there was one, of the shards.
+
+    Args:
+        run: the folder.
+        config: of the run.
+        shards: that a run without the file was trained on; None: where the configuration says.
+
+    Raises:
+        InputError: the file is damaged, or there is none and the shards are gone.
+    """
+    file = run / ROBOTS
+    if file.exists():
+        return Robots.load(file, config.model)
+    asked = shards or config.shards
+    try:
+        return Robots.of(Manifest.load(str(asked)), config.data.kinds)
+    except InputError as error:
+        at = "" if asked.is_absolute() else ", looked for from the current folder"
+        raise InputError(
+            f"{run} was trained on {asked}{at}: {error}. It is of a time when runs kept no {ROBOTS}, so only these shards say what "
+            "its robots are; say where they are now with --shards"
+        ) from None
 
 
 def check_resumed(run: Path, tok: ActionTokenizer, given: Path | None) -> None:

@@ -8,6 +8,7 @@ from pipelines.shards import ShardReader
 from train.batches import Batcher
 from train.config import ModelConfig, TrainConfig
 from train.examples import Encoder
+from train.robots import Robots, action_tokenizer
 from train.run_folder import SavedRun
 from train.shard_texts import longest_row, text_tokenizer
 
@@ -60,7 +61,7 @@ class Setup:
     @property
     def saved(self) -> SavedRun:
         """What the run's folder keeps of it."""
-        return SavedRun(self.resolved, self.encoder.text, self.encoder.tok)
+        return SavedRun(self.resolved, self.encoder.text, self.encoder.tok, self.encoder.robots)
 
 
 def prepare(config: TrainConfig) -> Setup:
@@ -75,7 +76,8 @@ def prepare(config: TrainConfig) -> Setup:
     if not chosen:
         raise InputError(f"{config.shards} holds no rows of kind {', '.join(kinds)}; choose others with --data.kinds")
     text = text_tokenizer(config, reader)
-    encoder = Encoder(reader, text, config.model, config.data)
+    tok = action_tokenizer(reader, config.data.tokenizer)
+    encoder = Encoder(Robots.of(reader.manifest, kinds), text, config.model, config.data, tok)
     length = config.data.text_length or longest_row(reader, encoder, kinds)
     needed = {
         "vocab_size": encoder.placement.size,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fasttok import ActionTokenizer
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
@@ -21,10 +22,23 @@ from tests.chain import Chain
 from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
+from train.robots import Robots, action_tokenizer
 from train.shard_texts import longest_row
 from train.tokens import TextTokenizer, bins, robot_prompt, state_text, text_prompt
 
 MODEL = ModelConfig(horizon=20, action_dim=7, state_dim=7)
+
+
+def encoder_of(
+    reader: ShardReader,
+    text: TextTokenizer,
+    model: ModelConfig = MODEL,
+    data: DataConfig | None = None,
+    tok: ActionTokenizer | None = None,
+) -> Encoder:
+    data = data or DataConfig()
+    robots = Robots.of(reader.manifest, data.kinds)
+    return Encoder(robots, text, model, data, tok or action_tokenizer(reader, data.tokenizer))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +46,7 @@ def encoder(chain: Chain) -> Encoder:
     reader = ShardReader(str(chain.shards))
     rows = [reader.row(i) for i in range(200)]
     text = TextTokenizer.train([r["prompt"] for r in rows] + [r["target"] for r in rows], 600)
-    return Encoder(reader, text, MODEL, DataConfig())
+    return encoder_of(reader, text)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +90,7 @@ def test_another_tokenizer_re_encodes(chain: Chain, encoder: Encoder) -> None:
     reader = ShardReader(str(chain.shards))
     row = next(r for r in map(reader.row, range(50)) if r["source"] == "tabletop_planar")
     other = fit_tokenizer(open_episodes(str(chain.index)), FitConfig(vocab_size=350, scale=20))[0]
-    fresh = Encoder(reader, encoder.text, MODEL, DataConfig(), other)
+    fresh = encoder_of(reader, encoder.text, tok=other)
     assert not fresh.cached
     ids = fresh.row(row).suffix[: -1 - len(encoder.text.end_of_action)]
     assert (
@@ -94,7 +108,7 @@ def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Chain, encoder:
     first["q99"] = [value * 1.5 for value in first["q99"]]
     file.write_text(json.dumps(stats))
     with pytest.raises(InputError, match="its merges or statistics are not those"):
-        Encoder(ShardReader(str(tmp_path / "shards")), encoder.text, MODEL, DataConfig())
+        encoder_of(ShardReader(str(tmp_path / "shards")), encoder.text)
     given = BuildConfig("demo", str(tmp_path / "shards"), 700, str(chain.index), "fit", shards=3, resume=True)
     with pytest.raises(InputError, match=r"begun with tokenizer|has fingerprint"):
         run_build(replace(given, tokenizer=str(chain.tokenizer)), [])
@@ -139,12 +153,12 @@ def of_kind(chain: Chain, source: str) -> dict[str, Any]:
 def test_state_is_text_special_tokens_or_a_vector(chain: Chain, encoder: Encoder) -> None:
     row, reader = of_kind(chain, "tabletop_arm"), ShardReader(str(chain.shards))
     state = encoder.tok.state_stats["arm"].normalize(row["state"])
-    special = Encoder(reader, encoder.text, replace(MODEL, state="special"), DataConfig())
+    special = encoder_of(reader, encoder.text, replace(MODEL, state="special"))
     prefix = np.array(special.row(row).prefix)
     found = prefix[prefix >= encoder.placement.size] - encoder.placement.size
     assert found.tolist() == np.maximum(bins(state), 0).tolist()
     assert special.placement.size == encoder.placement.size + 256
-    vector = Encoder(reader, encoder.text, replace(MODEL, state="continuous"), DataConfig())
+    vector = encoder_of(reader, encoder.text, replace(MODEL, state="continuous"))
     example = vector.row(row)
     assert np.array_equal(example.state, state.astype(np.float32))
     assert vector.text.decode(example.prefix) == robot_prompt(row["prompt"], None)
@@ -158,7 +172,7 @@ def test_state_is_text_special_tokens_or_a_vector(chain: Chain, encoder: Encoder
 @pytest.mark.parametrize("stride", [1, 3])
 def test_bins_go_there_and_back_within_half_a_bin(chain: Chain, encoder: Encoder, stride: int) -> None:
     row, reader = of_kind(chain, "tabletop_planar"), ShardReader(str(chain.shards))
-    binned = Encoder(reader, encoder.text, MODEL, DataConfig(discrete="bins", bins_stride=stride))
+    binned = encoder_of(reader, encoder.text, data=DataConfig(discrete="bins", bins_stride=stride))
     example = binned.row(row)
     ids = example.suffix[: -1 - len(encoder.text.end_of_action)]
     assert len(ids) == binned.action_count(10, 3) == -(-10 // stride) * 3
@@ -169,7 +183,7 @@ def test_bins_go_there_and_back_within_half_a_bin(chain: Chain, encoder: Encoder
     kept = np.abs(stats.normalize(chunk) - np.clip(example.actions, -1, 1))[::stride]
     assert kept.max() <= 1 / 256 + 1e-4
     assert not binned.chunk(ids[:-1], "planar", 10, 3)[1]
-    assert Encoder(reader, encoder.text, MODEL, DataConfig(discrete="none")).row(row).suffix == []
+    assert encoder_of(reader, encoder.text, data=DataConfig(discrete="none")).row(row).suffix == []
 
 
 def test_fast_tokens_of_a_row_decode_to_its_chunk(chain: Chain, encoder: Encoder) -> None:
@@ -195,5 +209,5 @@ def test_subtask_rows_ask_or_know(chain: Chain, encoder: Encoder) -> None:
     knows = next(e for e in made if e.is_action)
     assert ", Subtask: grasp the star, State: " in encoder.text.decode(knows.prefix)
     assert knows.actions is not None
-    all_know = Encoder(ShardReader(str(chain.shards)), encoder.text, MODEL, DataConfig(subtasks=0.0))
+    all_know = encoder_of(ShardReader(str(chain.shards)), encoder.text, data=DataConfig(subtasks=0.0))
     assert all(all_know.row(r).is_action for r in rows[:50])

@@ -135,10 +135,13 @@ def test_evaluation_counts_and_questions(
         assert films["planar/seen/1"].shape == (3, 64, 64, 3)
 
 
-def test_a_run_whose_shards_are_elsewhere_says_so(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_of_before_whose_shards_are_elsewhere_says_so(
+    chain: Chain, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Runs of before have no robots.json: their shards are read, where they were or where `shards` says."""
     shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "robots.json").unlink()
+    assert Player.load(tmp_path / "run").embodiments == Player.load(trained).embodiments
     saved = tmp_path / "run" / "config.json"
     saved.write_text(json.dumps(json.loads(saved.read_text()) | {"shards": "SHARDS"}))
     monkeypatch.chdir(tmp_path)
@@ -146,6 +149,7 @@ def test_a_run_whose_shards_are_elsewhere_says_so(
         InputError, match=r"trained on SHARDS, looked for from the current folder: SHARDS/manifest\.json"
     ):
         Player.load(Path("run"))
+    assert Player.load(Path("run"), shards=chain.shards).encoder.robots == Player.load(trained).encoder.robots
 
 
 def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path) -> None:

@@ -1,0 +1,246 @@
+"""robots.json in RUN: what acting, measuring and exporting need to know of the shards that a run was trained on. Imports no JAX.
+
+So RUN alone is enough, on another machine and when the shards are gone. The file is as trustworthy as who wrote it: every value
+is checked, and none names a place to read from.
+"""
+
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from fasttok import ActionTokenizer
+from fasttok.actions.representation import Representation
+from fasttok.actions.rotations import STORED, width
+from fasttok.common import json_files
+from fasttok.common.console import write_text
+from fasttok.common.kinds import CAMERA_SLOTS
+from fasttok.errors import InputError, refused, unknown_name
+from mixtures.spec import ImageEncoding, Resize
+from pipelines.shards import ShardReader
+from pipelines.shards.manifest import Manifest
+from train.config import ModelConfig
+
+FILE = "robots.json"
+FORMAT_VERSION = 1
+MOST = 1 << 16  # columns or pixels of a side: more is a damaged file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robot:
+    """The robot of one source of the shards, as the manifest has it.
+
+    Attributes:
+        dataset: whose episodes they were.
+        embodiment: its name, under which the tokenizer has its statistics.
+        control_hz: steps per second, None if that is not known.
+        horizon: steps of a chunk.
+        action_dim: columns of an action, as it is represented (D).
+        action_encoding: "absolute", "delta", "relative" or "gripper" for each of them.
+        action_names: name of each of them, with its unit.
+        state_dim: columns of the state in raw units (S); 0 if there is none.
+        state_names: name of each of them, with its unit.
+        cameras: slots of its images.
+        resize: the size that its images were given when the shards were built; None for the dataset's own.
+        encode: how frames of videos and arrays were written, None for JPEG.
+        representation: how actions are represented, None for as the robot takes them.
+    """
+
+    dataset: str
+    embodiment: str
+    control_hz: int | float | None
+    horizon: int
+    action_dim: int
+    action_encoding: tuple[str, ...]
+    action_names: tuple[str, ...]
+    state_dim: int
+    state_names: tuple[str, ...]
+    cameras: tuple[str, ...]
+    resize: Resize | None
+    encode: ImageEncoding | None
+    representation: Representation | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robots:
+    """What the shards of a run say of what it reads and how it acts.
+
+    Attributes:
+        slots: cameras that rows of the kinds that are trained on have, in order: what the model sees.
+        robots: by name of the source.
+        bgr: slots by name of the source, robot or not, whose images are stored with their channels reversed.
+        tokenizer: fingerprint of the FAST tokenizer whose ids the shards hold, None if they hold none.
+    """
+
+    slots: tuple[str, ...]
+    robots: dict[str, Robot]
+    bgr: dict[str, tuple[str, ...]]
+    tokenizer: str | None
+
+    @classmethod
+    def of(cls, manifest: Manifest, kinds: Collection[str]) -> "Robots":
+        """What a manifest says.
+
+        Args:
+            manifest: of the shards.
+            kinds: of the rows to train on, whose cameras the model sees.
+        """
+        sources = manifest.sources
+        seen = {slot for source in sources.values() if source.kind in kinds for slot in source.cameras}
+        return cls(
+            slots=tuple(slot for slot in CAMERA_SLOTS if slot in seen),
+            robots={
+                name: Robot(
+                    dataset=source.dataset,
+                    embodiment=source.embodiment_name,
+                    control_hz=source.control_hz,
+                    horizon=source.horizon,
+                    action_dim=source.action_dim,
+                    action_encoding=source.action_encoding,
+                    action_names=source.action_names,
+                    state_dim=source.state_dim,
+                    state_names=source.state_names,
+                    cameras=source.cameras,
+                    resize=source.resize,
+                    encode=source.encode,
+                    representation=source.representation,
+                )
+                for name, source in sources.items()
+                if source.robot
+            },
+            bgr={name: source.bgr for name, source in sources.items() if source.bgr},
+            tokenizer=manifest.tokenizer.fingerprint if manifest.tokenizer else None,
+        )
+
+    @classmethod
+    def load(cls, file: Path, model: ModelConfig) -> "Robots":
+        """Reads RUN/robots.json.
+
+        Args:
+            file: to read.
+            model: of the run, which the robots must fit.
+
+        Raises:
+            InputError: it is damaged, of a newer version, or says what cannot be.
+        """
+        try:
+            text = file.read_bytes()
+        except OSError as error:
+            raise refused(error) from None
+        robots = json_files.read(cls, text, str(file), FORMAT_VERSION)
+        if len(robots.slots) != model.cameras or list(robots.slots) != [s for s in CAMERA_SLOTS if s in robots.slots]:
+            raise InputError(
+                f"{file}: slots are {', '.join(robots.slots) or 'none'}; expected {model.cameras}, as the model of this run has, "
+                f"of {', '.join(CAMERA_SLOTS)}, in that order"
+            )
+        for name, slots in robots.bgr.items():
+            _check_cameras(slots, f"{file}: bgr of {name}")
+        for name, robot in robots.robots.items():
+            _check(robot, model, f"{file}: robot of {name}")
+        return robots
+
+    def save(self, file: Path) -> None:
+        """Writes RUN/robots.json."""
+        about = {json_files.VERSION_KEY: FORMAT_VERSION} | json_files.encode(self)
+        write_text(file, json.dumps(about, indent=2) + "\n")
+
+
+def action_tokenizer(reader: ShardReader, given: Path | None) -> ActionTokenizer:
+    """The FAST tokenizer to train with.
+
+    Args:
+        reader: of the shards.
+        given: folder of another one than theirs, whose stored ids are then not used.
+
+    Raises:
+        InputError: there is none, or the one in the shards is not the one that made the stored ids.
+    """
+    if given is not None:
+        return ActionTokenizer.load(given)
+    folder, tokenizer = reader.tokenizer_folder, reader.manifest.tokenizer
+    stored, tok = tokenizer.fingerprint if tokenizer else None, ActionTokenizer.load(folder)
+    if tok.fingerprint != stored:
+        raise InputError(
+            f"{folder} has fingerprint {tok.fingerprint}, the shards' manifest says {stored}: its merges or statistics are not "
+            "those that made the FAST ids; put the right folder back, or build the shards again"
+        )
+    return tok
+
+
+def check_statistics(robots: Robots, tok: ActionTokenizer) -> None:
+    """Refuses a tokenizer that cannot normalise what the robots see and do.
+
+    Raises:
+        InputError: it has no statistics of an embodiment's actions, or of another number of dimensions.
+    """
+    for name, robot in robots.robots.items():
+        stats, state = tok.stats.get(robot.embodiment), tok.state_stats.get(robot.embodiment)
+        if stats is None:
+            raise InputError(
+                f"the tokenizer has no statistics for embodiment {robot.embodiment!r} of source {name}; it has "
+                f"{', '.join(tok.stats) or 'none'}. Fit it on the INDEX that the shards were built from"
+            )
+        for what, dim, known in (("actions", robot.action_dim, stats), ("states", robot.state_dim, state)):
+            if known is not None and dim and known.dim != dim:
+                raise InputError(
+                    f"the tokenizer's statistics of {what} of {robot.embodiment!r} are of {known.dim} dims, source {name} has "
+                    f"{dim}; fit it on the INDEX that the shards were built from"
+                )
+
+
+def _check(robot: Robot, model: ModelConfig, where: str) -> None:
+    """Raises InputError if a robot cannot be one of the run's."""
+    most_state = model.state_dim if model.state_token else MOST
+    for name, value, least, most in (
+        ("horizon", robot.horizon, 1, model.horizon),
+        ("action_dim", robot.action_dim, 1, model.action_dim),
+        ("state_dim", robot.state_dim, 0, most_state),
+        ("action_encoding", len(robot.action_encoding), robot.action_dim, robot.action_dim),
+        ("action_names", len(robot.action_names), robot.action_dim, robot.action_dim),
+        ("state_names", len(robot.state_names), robot.state_dim, robot.state_dim),
+    ):
+        if not least <= value <= most:
+            expected = str(most) if least == most else f"{least} to {most}"
+            raise InputError(
+                f"{where}: {name} is {value}, expected {expected}; this run has no such robot, or {FILE} is damaged"
+            )
+    if robot.control_hz is not None and not (math.isfinite(robot.control_hz) and robot.control_hz > 0):
+        raise InputError(f"{where}: control_hz is {robot.control_hz}, expected a number above 0, or null")
+    if robot.resize is not None and not (0 < robot.resize.height <= MOST and 0 < robot.resize.width <= MOST):
+        raise InputError(
+            f"{where}: resize is {robot.resize.height} x {robot.resize.width}, expected 1 to {MOST} pixels a side"
+        )
+    for quality in [form.quality for form in (robot.resize, robot.encode) if form is not None]:
+        if not 1 <= quality <= 100:
+            raise InputError(f"{where}: the quality of its images is {quality}, expected 1 to 100")
+    _check_cameras(robot.cameras, f"{where}: cameras")
+    if robot.representation is not None:
+        _check_representation(robot.representation, robot, f"{where}: representation")
+
+
+def _check_cameras(slots: tuple[str, ...], where: str) -> None:
+    """Raises InputError if they are not slots, each once."""
+    for slot in slots:
+        if slot not in CAMERA_SLOTS:
+            raise InputError(f"{where}: {unknown_name('slot', slot, CAMERA_SLOTS)}")
+    if len(set(slots)) < len(slots):
+        raise InputError(f"{where}: a slot stands twice in {', '.join(slots)}")
+
+
+def _check_representation(form: Representation, robot: Robot, where: str) -> None:
+    """Raises InputError if it is not of the robot's columns."""
+    if not (math.isfinite(form.step) and form.step > 0):
+        raise InputError(f"{where}: step is {form.step}, expected seconds above 0")
+    at = 0
+    for piece in form.pieces:
+        right = piece.start == at and 0 < piece.width <= MOST and len(piece.state) in (0, piece.width)
+        if piece.rotation:
+            right &= piece.rotation in STORED and piece.width == width(piece.rotation)
+        if not right or not all(0 <= column < robot.state_dim for column in piece.state):
+            raise InputError(f"{where}: {piece} is no piece of an action of which {at} columns stand before it")
+        at += piece.width
+    if form.dim != robot.action_dim or form.encoding != robot.action_encoding:
+        raise InputError(
+            f"{where}: it makes {form.dim} columns, {', '.join(form.encoding)}, not those of action_encoding"
+        )
