@@ -125,8 +125,8 @@ def load_robots(run: Path, config: TrainConfig, shards: Path | None = None) -> R
     except InputError as error:
         at = "" if asked.is_absolute() else ", looked for from the current folder"
         raise InputError(
-            f"{run} was trained on {asked}{at}: {error}. It is of a time when runs kept no {ROBOTS}, so only these shards say what "
-            "its robots are; say where they are now with --shards"
+            f"{run} was trained on {asked}{at}: {error}. It is of a time when runs kept no {ROBOTS}, so only these shards say "
+            "what its robots are; say where they are now with --shards"
         ) from None
 
 
