@@ -1,19 +1,31 @@
 """Where numbers go: metrics.jsonl always, TensorBoard and W&B if asked for. A run that resumes cuts what it will write again."""
 
+import contextlib
 import json
-import logging
-from collections.abc import Callable, Iterable
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from types import ModuleType
+from typing import Literal, get_args
 
+from fasttok.common.console import write_text
 from fasttok.errors import InputError, require, unknown_name
 from train.config import TrainConfig
 from train.run_folder import METRICS
+from train.tracker_thread import Numbers, Tracker, TrackerThread
 
-logger = logging.getLogger(__name__)
 TrackerName = Literal["tensorboard", "wandb"]
 NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
-Numbers = dict[str, float]  # of one logged step, by name; among them `step`, an int
+GROUPS = ("held_out", "loss", "ce", "n", "grad_norm")  # of TensorBoard's names: loss_vlm becomes loss/vlm
+WANDB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Settings of W&B's own, unless its environment variable (WANDB_CONSOLE, ...) says otherwise: it is to show numbers and
+# settings, and neither the terminal's text nor the state of whichever git repository this was started in.
+WANDB_SETTINGS: dict[str, str | bool | float] = {
+    "console": "off", "disable_git": True, "save_code": False, "init_timeout": 60.0, "finish_timeout": 60.0,
+}  # fmt: skip
 
 
 def line(row: Numbers) -> str:
@@ -28,33 +40,13 @@ def line(row: Numbers) -> str:
     return "  ".join([*losses, "|g| " + " ".join(norms), *speed, f"wait {100 * row['data_wait']:.0f} %"])
 
 
-class Tracker(Protocol):
-    """Takes the numbers of one step after the other."""
-
-    def log(self, row: Numbers) -> None:
-        """Takes those of one step."""
-        ...
-
-    def close(self) -> None:
-        """Ends what is open."""
-        ...
-
-
 class JsonLines:
     """Appends lines to RUN/metrics.jsonl."""
 
     def __init__(self, run: Path, from_step: int) -> None:
         self.path = run / METRICS
-        kept = []
-        if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # the line that a kill cut short
-                if row["step"] <= from_step:
-                    kept.append(line + "\n")
-        self.path.write_text("".join(kept), encoding="utf-8")
+        kept = [line + "\n" for line, row in _lines(self.path) if row["step"] <= from_step]
+        write_text(self.path, "".join(kept))
 
     def log(self, row: Numbers) -> None:
         """One line, on disk when this returns."""
@@ -71,11 +63,15 @@ class TensorBoard:
     def __init__(self, run: Path, from_step: int) -> None:
         writer = require("tensorboardX", "track", "--trackers tensorboard")
         self.writer = writer.SummaryWriter(str(run / "tensorboard"), purge_step=from_step + 1)
+        with contextlib.suppress(
+            AttributeError
+        ):  # else its queue, which nobody empties after an error, keeps the process
+            self.writer.file_writer.event_writer._event_queue.cancel_join_thread()
 
     def log(self, row: Numbers) -> None:
         """One scalar a number."""
         for name, value in row.items():
-            group = next((g for g in ("loss", "ce", "n", "grad_norm") if name.startswith(f"{g}_")), None)
+            group = next((g for g in GROUPS if name.startswith(f"{g}_")), None)
             tag = f"{group}/{name[len(group) + 1 :]}" if group else name
             self.writer.add_scalar(tag, value, row["step"])
 
@@ -85,20 +81,32 @@ class TensorBoard:
 
 
 class WandB:
-    """A W&B run; its id stays in RUN/wandb_id, so that a resumed run goes on in it."""
+    """A W&B run under RUN/wandb; its id stays in RUN/wandb_id, so that a resumed run goes on in it.
+
+    Steps between the checkpoint and the end of an earlier process are there already; W&B takes no row twice.
+    """
 
     def __init__(self, run: Path, config: TrainConfig) -> None:
         wandb = require("wandb", "track", "--trackers wandb")
         file = run / "wandb_id"
-        number = file.read_text(encoding="utf-8") if file.is_file() else wandb.util.generate_id()
-        file.write_text(number, encoding="utf-8")
+        kept = file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
+        number = kept if WANDB_ID.fullmatch(kept) else secrets.token_hex(4)
         self.run = wandb.init(
-            id=number, resume="allow", name=run.name, dir=str(run), config=config.to_json(), project="fasttok"
+            id=number,
+            resume="allow",
+            name=os.environ.get("WANDB_NAME", run.resolve().name),
+            dir=str(run),
+            config=config.to_json(),
+            project=os.environ.get("WANDB_PROJECT", "fasttok"),
+            settings=_wandb_settings(wandb),
         )
+        write_text(file, str(getattr(self.run, "id", number)))  # a sweep gives its own
+        self.first = int(getattr(self.run, "step", 0) or 0)
 
     def log(self, row: Numbers) -> None:
         """One row."""
-        self.run.log(row, step=row["step"])
+        if row["step"] >= self.first:
+            self.run.log(row, step=int(row["step"]))
 
     def close(self) -> None:
         """Waits for the upload."""
@@ -106,44 +114,43 @@ class WandB:
 
 
 class Several:
-    """All of some trackers. One that fails later (a full quota, no network) is left out with a warning; training goes on."""
+    """All of some trackers; metrics.jsonl comes first."""
 
     def __init__(self, trackers: Iterable[Tracker]) -> None:
-        self.first, *self.others = trackers
+        self.trackers = list(trackers)
 
     def log(self, row: Numbers) -> None:
         """To each."""
-        self.first.log(row)
-        self._each(lambda tracker: tracker.log(row))
+        for tracker in self.trackers:
+            tracker.log(row)
 
     def close(self) -> None:
         """Each."""
-        self.first.close()
-        self._each(lambda tracker: tracker.close())
-
-    def _each(self, do: Callable[[Tracker], None]) -> None:
-        for tracker in list(self.others):
-            try:
-                do(tracker)
-            except Exception as error:  # other people's services: nothing that they do may end a run
-                logger.warning(f"{type(tracker).__name__} failed and is left out from here on: {error}")
-                self.others.remove(tracker)
+        for tracker in self.trackers:
+            tracker.close()
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
     """Whether all of these can be opened, before anything is written.
 
     Raises:
-        InputError: an unknown name, or its package is not installed.
+        InputError: an unknown name, or its package is not installed or does not load.
     """
     for name in names:
         if name not in NAMES:
             raise unknown_name("tracker", name, NAMES)
-        require("tensorboardX" if name == "tensorboard" else name, "track", f"--trackers {name}")
+        try:
+            require("tensorboardX" if name == "tensorboard" else name, "track", f"--trackers {name}")
+        except InputError:
+            raise
+        except Exception as error:  # a package that does not fit the others that are installed
+            raise InputError(
+                f"--trackers {name}: its package cannot be imported: {error}; install it again, or leave the tracker out"
+            ) from None
 
 
 def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: TrainConfig) -> Tracker:
-    """metrics.jsonl and the trackers named.
+    """metrics.jsonl and the trackers named. One that does not start, or fails later, is left out with a warning.
 
     Args:
         names: of `NAMES`.
@@ -155,10 +162,29 @@ def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: Tra
         InputError: an unknown name, or its package is not installed.
     """
     check_trackers(names)
-    others: list[Tracker] = []
-    for name in names:
-        try:
-            others.append(TensorBoard(run, from_step) if name == "tensorboard" else WandB(run, config))
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"--trackers {name} could not start: {error}; leave it out, or set it up") from None
-    return Several([JsonLines(run, from_step), *others])
+    trackers: list[Tracker] = [JsonLines(run, from_step)]
+    for name in dict.fromkeys(names):
+        start = partial(TensorBoard, run, from_step) if name == "tensorboard" else partial(WandB, run, config)
+        trackers.append(TrackerThread(f"--trackers {name}", start))
+    return Several(trackers)
+
+
+def _lines(path: Path) -> list[tuple[str, Numbers]]:
+    """Lines of a metrics.jsonl and the rows that they hold; without what a kill cut short."""
+    out = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                out.append((line, row))
+    return out
+
+
+def _wandb_settings(wandb: ModuleType) -> dict[str, str | bool | float]:
+    """Those of `WANDB_SETTINGS` that this version of W&B has and that the environment does not set."""
+    known = getattr(getattr(wandb, "Settings", None), "model_fields", ())
+    return {
+        name: value
+        for name, value in WANDB_SETTINGS.items()
+        if name in known and f"WANDB_{name.upper()}" not in os.environ
+    }

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from train.presets import PRESETS
 from train.run_folder import load_config
 from train.setup import prepare
 from train.speed import Clock
-from train.tracker import open_trackers
 
 FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
 
@@ -189,38 +187,6 @@ def test_dry_run_says_the_cost_and_writes_nothing(
     for words in ("parameters: backbone", "TFLOP per sample", "8 in 2 microbatches", "tokens per row", "GiB"):
         assert words in said
     assert not (tmp_path / "run").exists()
-
-
-def test_trackers_get_every_row(chain: Chain, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("tensorboardX")
-    rows: list[tuple[dict[str, float], int]] = []
-    kept: dict[str, Any] = {}
-
-    class Run:
-        def log(self, row: dict[str, float], step: int) -> None:
-            rows.append((row, step))
-            if step == 3:
-                raise ConnectionError("no network")
-
-        def finish(self) -> None:
-            kept["finished"] = True
-
-    def init(**about: Any) -> Run:
-        kept.update(about)
-        return Run()
-
-    fake = types.SimpleNamespace(init=init, util=types.SimpleNamespace(generate_id=lambda: "abc"))
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    run(config(chain, tmp_path / "run", trackers=("tensorboard", "wandb"), steps=4))
-    assert [step for _, step in rows] == [1, 2, 3]  # then it was left out, and training went on
-    assert (kept["id"], kept["config"]["batch_size"]) == ("abc", 8)
-    assert (tmp_path / "run" / "wandb_id").read_text() == "abc"
-    assert [row[0] for row in losses(tmp_path / "run")] == [1, 2, 3, 4]
-    assert losses(tmp_path / "run") == losses(trained)
-    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
-    assert b"loss/flow" in events.read_bytes()
-    with pytest.raises(InputError, match="did you mean 'wandb'"):
-        open_trackers(("wandbb",), tmp_path, 0, config(chain, tmp_path))
 
 
 def test_the_log_says_when_the_loader_is_what_the_run_waits_for(
