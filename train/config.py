@@ -1,5 +1,7 @@
 """What a run is: frozen dataclasses that are configuration, command line and saved record at once. Imports no JAX."""
 
+import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -16,6 +18,7 @@ AttentionKernel = Literal["einsum", "xla", "cudnn"]
 DiscreteTargets = Literal["fast", "bins", "none"]
 Resize = Literal["pad", "stretch"]
 LossNorm = Literal["tokens", "samples"]
+RateSchedule = Literal["cosine", "constant"]
 ComponentName = Literal["vision", "backbone", "expert"]
 COMPONENTS: tuple[ComponentName, ...] = get_args(ComponentName)
 
@@ -189,24 +192,28 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW: warmup, cosine, clipping, what is frozen, and the moving average."""
+    """AdamW: warmup, schedule, clipping, what is frozen, and the moving average. Each --size has its own numbers."""
 
     learning_rate: float = 1e-3
-    """Peak of a warmup-cosine schedule. Use it when losses rise (lower) or fall too slowly (higher)."""
+    """Peak learning rate, where the warmup ends. Above 2e-4, pretrained weights and large models need
+    --optim.high-rate. Use it when losses rise (lower) or fall too slowly (higher)."""
     expert_learning_rate: float | None = None
     """The expert's own peak; None: the same. Use it when a pretrained backbone should move less than a new expert."""
     warmup: int = 30
-    """Steps of linear warmup. Use it when the first steps are unstable (more)."""
+    """Steps of linear warmup from 0, at most half of --steps. Use it when the first steps are unstable (more)."""
+    schedule: RateSchedule = field(default="cosine", metadata=json_files.IF_NOT_DEFAULT)
+    """After the warmup, cosine falls to --optim.final and constant keeps the peak. Use constant when --steps may grow
+    later."""
     final: float = 0.1
-    """Learning rate of the last step, as a share of the peak. Use it with the cosine schedule when a run will go on
-    later (1)."""
+    """Learning rate of the last step, as a share of the peak. Use it with the cosine schedule when a run should end at
+    another rate."""
     b1: float = 0.9
     """AdamW's decay of the mean of gradients. Use it when you repeat somebody's recipe."""
     b2: float = 0.999
     """AdamW's decay of the mean of squared gradients. Use it when you repeat somebody's recipe; 0.95 suits large
     models."""
     weight_decay: float = 1e-4
-    """AdamW's decay, on matrices only. Use it when a small dataset is learned by heart."""
+    """AdamW's weight decay, on matrices only; 0: none. Use it when a small dataset is learned by heart."""
     clip: float = 1.0
     """Largest global gradient norm. Use it when gradient norms in the log are often larger."""
     ema: float | None = None
@@ -215,8 +222,28 @@ class OptimConfig:
     freeze: tuple[str, ...] = ()
     """Parameters that stay as they are: paths such as vision, backbone/embedding or */layers/*, with all below them.
     Use it when memory is short, or the backbone must stay as it is."""
+    high_rate: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
+    """Allow a peak above 2e-4 with --weights or for a large model. Use it when you mean such a rate."""
 
     def __post_init__(self) -> None:
+        for name, most in (
+            ("learning_rate", sys.float_info.max),
+            ("expert_learning_rate", sys.float_info.max),
+            ("warmup", math.inf),
+            ("final", 1.0),
+            ("b1", 1.0),
+            ("b2", 1.0),
+            ("weight_decay", sys.float_info.max),
+            ("clip", math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= most:
+                raise InputError(f"--optim.{name.replace('_', '-')} is {value}, expected a number from 0 to {most:g}")
+        if self.expert_learning_rate is not None and not self.learning_rate:
+            raise InputError(
+                "--optim.learning-rate is 0, but --optim.expert-learning-rate is not: freeze the other components instead, with "
+                "--optim.freeze vision backbone"
+            )
         for path in self.freeze:
             if path.split("/")[0] not in (*COMPONENTS, "*"):
                 raise unknown_name("component of the model to freeze", path.split("/")[0], COMPONENTS)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fasttok.common.console import table
-from train import flops, model, optim, sharding
+from train import flops, model, optim, rates, sharding
 from train.config import TrainConfig
 from train.initial_params import plan_weights
 from train.params import Params, components, count
@@ -35,6 +35,7 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
         ["state", m.state],
         ["flow draws", config.flow_draws if m.flow else 0],
     ]
+    rows += [["learning rate", rates.in_words(config)]]
     rows += [["insulation", ", ".join(f"{s:g}" for s in m.insulation)]]
     devices = jax.devices()
     rows += [
@@ -49,6 +50,8 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     table(f"{config.preset}, {config.size} -> {config.out}", ["what", "value"], rows)
     if setup.lacking:
         logger.warning(setup.lacking)
+    if note := rates.short_average(config):
+        logger.warning(note)
     if config.weights is not None:
         plan_weights(setup, config.weights).report.show()
 

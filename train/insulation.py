@@ -1,4 +1,4 @@
-"""Who may see whom, and where gradients stop: the heart of knowledge insulation (arXiv 2505.23705, section IV and eq. 5-6).
+"""Who may see whom, and where gradients stop: the heart of knowledge insulation (arXiv 2505.23705, section 5.2, eq. 5-6).
 
 Two streams: b = backbone tokens (images, prompt, state, then the causal suffix of FAST ids or answer), a = action-expert
 tokens. The backbone never attends to the expert, so its attention is a call of its own, and the expert's is a second one:

@@ -17,6 +17,7 @@ from train.finite_losses import FiniteLosses
 from train.initial_params import initial_params
 from train.multi_host import join_processes, together
 from train.prefetch import prefetch
+from train.rates import check_rates
 from train.run_folder import RUN, check_resumed
 from train.setup import prepare
 from train.speed import Clock
@@ -32,6 +33,7 @@ def run(config: TrainConfig) -> None:
     Raises:
         InputError: as `prepare`; OUT is in the way; a loss is not finite.
     """
+    check_rates(config)
     join_processes(config.distributed)
     first = jax.process_index() == 0
     out = None

@@ -1,4 +1,4 @@
-"""The optimiser: AdamW with warmup and cosine decay, global-norm clipping, weight decay on matrices, frozen parameters."""
+"""The optimiser: AdamW with warmup and a schedule, global-norm clipping, weight decay on matrices, frozen parameters."""
 
 from fnmatch import fnmatchcase
 from typing import Any, cast
@@ -12,8 +12,10 @@ from train.params import Params, Tree, path_name
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Linear warmup to the peak, cosine to `final` of it."""
+    """Linear warmup to the peak, which then stays or falls as a cosine to `final` of it."""
     warmup, peak = min(config.warmup, steps // 2), config.learning_rate
+    if config.schedule == "constant":
+        return optax.warmup_constant_schedule(0.0 if warmup else peak, peak, warmup)
     return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, steps, config.final * peak)
 
 

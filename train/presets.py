@@ -1,13 +1,13 @@
-"""Starting points: what is trained (each a line's difference from `ki`), and how large the model is."""
+"""Starting points: what is trained (each a line's difference from `ki`), how large the model is, and how that size is trained."""
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict
 
 from fasttok.errors import unknown_name
-from train.config import DataConfig, Dtype, ModelConfig, OptimConfig, Remat, TrainConfig
+from train.config import AugmentConfig, DataConfig, Dtype, ModelConfig, OptimConfig, Remat, TrainConfig
 
 KI = TrainConfig(Path("SHARDS"), Path("RUN"))  # arXiv 2505.23705: insulation 0, FAST tokens, VLM data, flow
 
@@ -69,8 +69,44 @@ SIZES: dict[str, ModelSize] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class SizeTraining:
+    """How a model of some size is trained; the preset says what, and flags change both.
+
+    Attributes:
+        optim: the optimiser, but for what the preset freezes.
+        augment: changes to training images.
+        steps: optimiser steps.
+        batch_size: rows of a step.
+        flow_draws: flow times per row.
+    """
+
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    steps: int = KI.steps
+    batch_size: int = KI.batch_size
+    flow_draws: int = KI.flow_draws
+
+
+TRAINING: dict[str, SizeTraining] = {
+    "debug": SizeTraining(),  # the defaults of the configuration, which the studies compare
+    # As debug: it starts from random parameters, so a high rate ruins nothing. Pythia trains its 70M, too, with a peak of 1e-3
+    # that a cosine takes to a tenth (arXiv 2304.01373, models/70M/pythia-70m.yml).
+    "small": SizeTraining(),
+    # AdamW 0.9/0.95 without weight decay, clip 1, 1,000 steps of linear warmup, then constant 5e-5, EMA 0.999: FAST (arXiv
+    # 2501.09747, appendix C), which trains the same model. openpi's pi05_full_droid_finetune has the same rate, warmup, betas and
+    # clip, pi05_libero the same EMA (src/openpi/training/config.py, optimizer.py). Knowledge insulation (arXiv 2505.23705) gives
+    # one number: alpha 1 (section 5.2). Augmentation, one flow time per row, batch 32 and 30,000 steps are openpi's
+    # (models/model.py preprocess_observation, models/pi0.py compute_loss, TrainConfig).
+    "paligemma_3b_300m": SizeTraining(
+        OptimConfig(learning_rate=5e-5, warmup=1000, schedule="constant", b2=0.95, weight_decay=0.0, ema=0.999),
+        AugmentConfig(on=True), steps=30_000, batch_size=32, flow_draws=1,
+    ),
+}  # fmt: skip
+
+
 def get_preset(preset: str = "ki", size: str = "debug") -> TrainConfig:
-    """What to train at which size.
+    """What to train, at which size, in the way of that size.
 
     Raises:
         InputError: unknown, with the closest matches.
@@ -79,8 +115,11 @@ def get_preset(preset: str = "ki", size: str = "debug") -> TrainConfig:
         raise unknown_name("preset", preset, PRESETS)
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
-    base = PRESETS[preset]
-    return replace(base, preset=preset, size=size, model=replace(base.model, **SIZES[size]))
+    base, way = PRESETS[preset], TRAINING[size]
+    return replace(
+        base, preset=preset, size=size, model=replace(base.model, **SIZES[size]), augment=way.augment, steps=way.steps,
+        optim=replace(way.optim, freeze=base.optim.freeze), batch_size=way.batch_size, flow_draws=way.flow_draws,
+    )  # fmt: skip
 
 
 def preset_from(words: Sequence[str]) -> TrainConfig:

@@ -20,7 +20,7 @@ from tests.chain import Chain
 from tests.train.parity import TINY
 from tests.train.tiny_runs import TINY as TINY_RUN
 from train import export, model, weights
-from train.config import ModelConfig, TrainConfig
+from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.params import count
 from train.weights.layouts import canonical, flatten, mapped_tensors, spelled, unflatten
 from train.weights.matching import PI0_WHY, WeightsReport, our_shapes, plan
@@ -626,7 +626,10 @@ def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.Cap
             export.main(["--run", str(small.out), "--out", str(out), "--layout", layout])
     described = json.loads((tmp_path / "lerobot" / "config.json").read_text())
     assert (described["type"], described["max_action_dim"]) == ("pi05", config.action_dim)
-    run(dataclasses.replace(small, out=tmp_path / "new", weights=tmp_path / "lerobot", steps=1))
+    from_weights = dataclasses.replace(small, out=tmp_path / "new", weights=tmp_path / "lerobot", steps=1)
+    with pytest.raises(InputError, match=r"learning-rate 0\.001 is above 0\.0002, and this run starts from --weights"):
+        run(from_weights)
+    run(dataclasses.replace(from_weights, optim=OptimConfig(high_rate=True)))
     assert "weights from" in capsys.readouterr().out
     with pytest.raises(InputError, match="is a run; start from it with --init-from"):
         plan(small.out, config)
