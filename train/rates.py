@@ -11,7 +11,7 @@ LARGE_COUNT, LARGE_WIDTH = 1_000_000_000, 2048
 
 
 def check_rates(config: TrainConfig) -> None:
-    """Refuses a peak rate above `HIGHEST` for pretrained weights and large models, unless `optim.high_rate` says that it is meant.
+    """Refuses a peak rate above `HIGHEST` for pretrained weights and large models, unless `optim.high_rate` is set.
 
     Raises:
         InputError: such a rate without `optim.high_rate`.
