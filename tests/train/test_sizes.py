@@ -158,7 +158,7 @@ def test_parameters_are_counted_about_right(size: str) -> None:
         {"learning_rate": 0.0, "expert_learning_rate": 1e-3}, {"ema": float("nan")},
     ],
 )  # fmt: skip
-def test_numbers_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+def test_numbers_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     """A rate that is not a number would pass every comparison."""
     with pytest.raises(InputError, match="--optim"):
         OptimConfig(**wrong)
