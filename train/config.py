@@ -202,8 +202,8 @@ class OptimConfig:
     warmup: int = 30
     """Steps of linear warmup from 0, at most half of --steps. Use it when the first steps are unstable (more)."""
     schedule: RateSchedule = field(default="cosine", metadata=json_files.IF_NOT_DEFAULT)
-    """After the warmup, cosine falls to --optim.final and constant keeps the peak. Use constant when --steps may grow
-    later."""
+    """After the warmup, cosine falls to --optim.final and constant keeps the peak. Use it when --steps may grow later
+    (constant), as each size has one of its own."""
     final: float = 0.1
     """Learning rate of the last step, as a share of the peak. Use it with the cosine schedule when a run should end at
     another rate."""
@@ -265,8 +265,8 @@ class TrainConfig:
     preset: str = "ki"
     """What is trained (train/presets.py); the other flags change it. Use it to choose what is compared."""
     size: str = "debug"
-    """Shapes of the model (train/presets.py). Use it to choose between a laptop (debug), one small GPU (small) and the
-    full model."""
+    """Shapes of the model, and how that size is trained (train/presets.py). Use it to choose between a laptop (debug),
+    one small GPU (small) and the full model."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Shapes of the model, and how its components are joined."""
     data: DataConfig = field(default_factory=DataConfig)
