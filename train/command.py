@@ -1,22 +1,37 @@
 """The command fasttok-train --preset ki --size debug --shards SHARDS --out RUN."""
 
 import tyro
+from rich.console import Console
 
 from fasttok.errors import InputError, require
 from train.config import TrainConfig
+from train.options import show_help
 from train.presets import PRESETS, SIZES, preset_from
+
+HELP = {"-h", "--help"}
 
 
 def main(argv: list[str]) -> None:
     """Reads --preset and --size first: the other flags change what they say."""
     preset = preset_from(argv)
+    if HELP & set(argv):
+        show_help(
+            Console(highlight=False),
+            [
+                "usage: fasttok-train --shards SHARDS --out RUN [OPTIONS]",
+                "Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.",
+                "Example: fasttok-train --preset ki --size debug --shards SHARDS --out RUN --steps 2000",
+                f"Presets: {', '.join(PRESETS)}. Sizes: {', '.join(SIZES)}.",
+            ],
+            preset,
+        )
+        return
     required = [flag for flag in ("--shards", "--out") if not any(w == flag or w.startswith(flag + "=") for w in argv)]
-    if required and not {"-h", "--help"} & set(argv):
+    if required:
         raise InputError(
             f"{' and '.join(required)} missing; example: fasttok-train --preset ki --shards SHARDS --out RUN"
         )
-    description = f"{TrainConfig.__doc__}\n\nPresets: {', '.join(PRESETS)}. Sizes: {', '.join(SIZES)}."
-    config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train", description=description)
+    config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train")
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "training")
     from train.loop import run as train

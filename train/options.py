@@ -1,0 +1,165 @@
+"""The options of fasttok-train, read from the dataclasses of `train.config`: --help and docs/options.md show them. No JAX.
+
+`python -m train.options` prints docs/options.md.
+"""
+
+import ast
+import dataclasses
+import inspect
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.text import Text
+
+from train.config import TrainConfig
+from train.presets import KI
+
+FIRST = (
+    "shards", "out", "preset", "size", "steps", "batch-size", "weights", "init-from", "model.insulation", "optim.learning-rate",
+    "optim.ema", "optim.freeze", "augment.on", "seed", "log-every", "checkpoint-every", "trackers", "resume", "overwrite",
+    "dry-run",
+)  # fmt: skip
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Losses": ("alpha", "loss-norm", "flow-draws"),
+    "Start from other weights": ("weights-strict", "weights-resample"),
+    "Memory and machines": ("accumulate", "fsdp", "distributed"),
+    "Log and checkpoints": ("probe-every", "keep"),
+}
+"""Options that stand in no dataclass of their own, apart from the first ones."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        flag: without the two dashes.
+        values: what may follow it; "" for a switch.
+        default: as it is typed; "" if there is none.
+        what: what it says.
+        when: when to use it.
+    """
+
+    flag: str
+    values: str
+    default: str
+    what: str
+    when: str
+
+
+def options(config: TrainConfig) -> dict[str, tuple[Option, ...]]:
+    """Every option once, by group; the first group is of those that people need first.
+
+    Args:
+        config: gives the defaults.
+    """
+    every, nested = {option.flag: option for option in _of(config)}, {}
+    for field in dataclasses.fields(config):
+        inner = getattr(config, field.name)
+        if dataclasses.is_dataclass(inner):
+            about = (inspect.getdoc(type(inner)) or "").splitlines()[0]
+            nested[f"{field.name}: {about}"] = _of(inner, f"{field.name}.")
+            every |= {option.flag: option for option in nested[f"{field.name}: {about}"]}
+    groups = {"Options that you need first": tuple(every[flag] for flag in FIRST)}
+    groups |= {title: tuple(every[flag] for flag in flags) for title, flags in GROUPS.items()}
+    groups |= {title: tuple(o for o in group if o.flag not in FIRST) for title, group in nested.items()}
+    return groups
+
+
+def _of(config: Any, prefix: str = "") -> tuple[Option, ...]:
+    """The options of one dataclass, without those of dataclasses within it."""
+    said, hints = dict(_docstrings(type(config))), get_type_hints(type(config))
+    found = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not dataclasses.is_dataclass(value):
+            what, _, when = said[field.name].partition(" Use it ")
+            default = "" if field.default is dataclasses.MISSING else _typed(value)
+            flag = f"{prefix}{field.name}".replace("_", "-")
+            found.append(Option(flag, _values(hints[field.name]), default, what, f"Use it {when}"))
+    return tuple(found)
+
+
+def _docstrings(owner: type) -> Iterator[tuple[str, str]]:
+    """Names of fields, and the text below each, on one line."""
+    body = ast.parse(inspect.getsource(owner)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            yield field.target.id, " ".join(ast.literal_eval(below.value).split())
+
+
+def _values(hint: Any) -> str:
+    """What may follow a flag, as a word.
+
+    >>> _values(bool), _values(float | None), _values(tuple[str, ...]), _values(Literal["a", "b"])
+    ('', 'NUMBER', 'WORD ...', 'a|b')
+    """
+    words = {bool: "", int: "N", float: "NUMBER", Path: "PATH", str: "WORD"}
+    if get_origin(hint) in (Union, types.UnionType):
+        return _values(next(part for part in get_args(hint) if part is not type(None)))
+    if get_origin(hint) is tuple:
+        return f"{_values(get_args(hint)[0])} ..."
+    if get_origin(hint) is Literal:
+        return "|".join(map(str, get_args(hint)))
+    return words[hint]
+
+
+def _typed(value: Any) -> str:
+    """A default as it is typed.
+
+    >>> _typed((0.0,)), _typed(None), _typed(False), _typed(1e-3), _typed(("a", "b"))
+    ('0', '', '', '0.001', 'a b')
+    """
+    if value is None or value is False:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(map(_typed, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def show_help(console: Console, about: list[str], config: TrainConfig) -> None:
+    """Prints --help: first what the command does, then its options by group.
+
+    Args:
+        console: to print on.
+        about: paragraphs.
+        config: gives the defaults.
+    """
+    console.print(*(Text(f"{paragraph}\n") for paragraph in about), sep="\n")
+    for title, group in options(config).items():
+        console.print(Text(title, style="bold"))
+        rows: list[Text | Padding] = []
+        for option in group:
+            default = f" (default: {option.default})" if option.default else ""
+            flag = Text(f"--{option.flag} {option.values}".rstrip(), style="cyan")
+            rows += [flag, Padding(Text(f"{option.what}{default} {option.when}"), (0, 0, 0, 6))]
+        console.print(Padding(Group(*rows), (0, 0, 1, 2)))
+
+
+def page() -> str:
+    """docs/options.md."""
+    lines = [
+        "# Options of fasttok-train",
+        "",
+        "Each option stands here once. `fasttok-train --help` prints the same. The names are those of the dataclasses in",
+        "[`train/config.py`](../train/config.py) and of RUN/config.json. A preset and a size change some of the defaults: "
+        "[train.md](train.md).",
+    ]
+    for title, group in options(KI).items():
+        lines += ["", f"## {title}", "", "| option | default | what it says | use it |", "|---|---|---|---|"]
+        for option in group:
+            flag = f"--{option.flag} {option.values}".rstrip().replace("|", "\\|")
+            default = f"`{option.default}`" if option.default else ""
+            when = option.when.removeprefix("Use it ").rstrip(".")
+            lines.append(f"| `{flag}` | {default} | {option.what} | {when} |".replace("*", "\\*"))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
