@@ -21,12 +21,21 @@ from train.step import State, shown
 
 
 class Checkpoints:
-    """The checkpoints of a run."""
+    """The checkpoints of a run: to be read, or also written.
 
-    def __init__(self, run: Path, keep: int = 2) -> None:
+    Args:
+        run: its folder.
+        keep: how many to keep while writing; None: only reads, and changes nothing on disk, not even what is half-written.
+    """
+
+    def __init__(self, run: Path, keep: int | None = None) -> None:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
         )
+        if keep is None:
+            options = ocp.CheckpointManagerOptions(
+                read_only=True, create=False, save_interval_steps=0, enable_async_checkpointing=False
+            )
         self.manager = ocp.CheckpointManager((run / CHECKPOINTS).resolve(), options=options)
         self.run = run
 
@@ -53,6 +62,18 @@ class Checkpoints:
         saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items() if tree is not None}
         about = {"data": ocp.args.JsonSave(position.to_json()), "config": ocp.args.JsonSave(config.to_json())}
         self.manager.save(step, args=ocp.args.Composite(**saved, **about))
+
+    def position(self) -> ReadState | None:
+        """The place among the rows of the newest checkpoint, None if there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return (
+            None
+            if self.last_step is None
+            else ReadState.from_json(self._read({"data": ocp.args.JsonRestore()})["data"])
+        )
 
     def restore(self, state: State) -> tuple[int, State, ReadState]:
         """Step, state and position in the shards of the newest checkpoint.
@@ -94,6 +115,8 @@ class Checkpoints:
             raise InputError(f"{self.run} has no checkpoint of step {step}; it has {', '.join(map(str, self.steps))}")
         try:
             return self.manager.restore(self._newest() if step is None else step, args=ocp.args.Composite(**wanted))
+        except OSError as error:
+            raise InputError(f"{self.run}: its checkpoint cannot be read: {error}") from None
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}"

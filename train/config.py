@@ -320,7 +320,11 @@ class TrainConfig:
     trackers: tuple[str, ...] = ()
     """Where metrics go besides metrics.jsonl: tensorboard, wandb. Use it when you watch several runs."""
     resume: bool = False
-    """Continue from the last checkpoint in OUT. Use it after a stop, with the same flags."""
+    """Continue from the last checkpoint in OUT; the settings must be those of OUT/config.json. Use it
+    after a stop, with the same flags."""
+    resume_with: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+    """With --resume: names of settings that may differ from OUT/config.json, such as batch_size optim.learning_rate. Use it when
+    a run is to go on otherwise."""
     overwrite: bool = False
     """Replace a run in OUT. Use it when the run there is not needed any more."""
     dry_run: bool = False
@@ -347,6 +351,8 @@ class TrainConfig:
             raise InputError(f"--batch-size {self.batch_size} is not a multiple of --accumulate {self.accumulate}")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite exclude each other")
+        if self.resume_with and not self.resume:
+            raise InputError("--resume-with says what may differ on --resume, which is not given")
         if self.weights is not None and self.init_from is not None:
             raise InputError("--weights and --init-from exclude each other: both say where the parameters come from")
         if self.model.flow is False and self.data.discrete == "none" and self.data.kinds == ("robot",):

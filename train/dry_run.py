@@ -13,7 +13,7 @@ from train.config import TrainConfig
 from train.initial_params import plan_weights
 from train.params import Params, components, count
 from train.setup import Setup
-from train.step import State, train_step
+from train.step import State, begin, train_step
 
 logger = logging.getLogger(__name__)
 GIB = 1 << 30
@@ -52,7 +52,7 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
         logger.warning(setup.lacking)
     if note := rates.short_average(config):
         logger.warning(note)
-    if config.weights is not None:
+    if config.weights is not None and not config.resume:
         plan_weights(setup, config.weights).report.show()
 
 
@@ -68,6 +68,13 @@ def abstract_params(setup: Setup) -> Params:
     return cast(Params, jax.eval_shape(lambda key: model.init(key, setup.model), jax.random.key(0)))
 
 
+def abstract_state(setup: Setup, config: TrainConfig, mesh: Mesh) -> State:
+    """As `train.step.begin`, but only shapes, and where the arrays will live."""
+    state = jax.eval_shape(lambda params: begin(params, config, mesh), abstract_params(setup))
+    where = sharding.of_tree(state, mesh)
+    return cast(State, jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where))
+
+
 def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
     """Compiles the step without any array and says what it needs on each device.
 
@@ -76,12 +83,7 @@ def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
         config: what the step is compiled for.
         mesh: the devices.
     """
-    shapes = abstract_params(setup)
-    moving, _ = optim.split(shapes, config.optim.freeze)
-    optimizer = jax.eval_shape(optim.make(config.optim, config.steps).init, moving)
-    state = State(shapes, optimizer, moving if config.optim.ema else None)
-    where = sharding.of_tree(state, mesh)
-    state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where)
+    state = abstract_state(setup, config, mesh)
     example = setup.batcher([setup.encoder.row(setup.reader.row(0))])
     batch = {
         name: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype, sharding=sharding.of_rows(mesh))

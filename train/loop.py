@@ -18,6 +18,7 @@ from train.initial_params import initial_params
 from train.multi_host import join_processes, together
 from train.prefetch import prefetch
 from train.rates import check_rates
+from train.resume import check_shards, go_on, restore
 from train.run_folder import RUN, check_resumed
 from train.setup import prepare
 from train.speed import Clock
@@ -42,6 +43,8 @@ def run(config: TrainConfig) -> None:
         out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume, reads=reads)
     if first:
         check_trackers(config.trackers)
+    config = go_on(config)
+    check_shards(config)
     setup = prepare(config)
     if config.resume:
         check_resumed(config.out, setup.encoder.tok, config.data.tokenizer)
@@ -53,18 +56,17 @@ def run(config: TrainConfig) -> None:
     if config.dry_run:
         print_memory(setup, step_config, mesh)
         return
-    params = initial_params(setup)  # an earlier run is deleted when nothing can be wrong with what this one starts from
+    # Nothing on disk changes before the run has what it starts from: a refusal leaves an earlier run as it was.
+    start, state, position = restore(setup, mesh) or (0, begin(initial_params(setup), config, mesh), None)
+    together("every process has read what it starts from")
+    if config.resume and start == config.steps:
+        logger.info(f"{config.out} has all of its {start} steps; for more, raise --steps")
+        return
     if out is not None:
         out.begin()
         setup.saved.save(config.out)
     together("the run's folder is ready")
-    state = begin(params, config, mesh)
-    del params
     checkpoints = Checkpoints(config.out, config.keep)
-    start, position = 0, None
-    if config.resume and checkpoints.last_step is not None:
-        start, state, position = checkpoints.restore(state)
-        logger.info(f"resuming after step {start}")
     tracker = open_trackers(config.trackers, config.out, start, setup.resolved) if first else None
     logger.info("compiling the training step for this machine (a minute or so on a CPU) ...")
     batches = prefetch(
@@ -118,6 +120,7 @@ def run(config: TrainConfig) -> None:
 def for_step(config: TrainConfig) -> TrainConfig:
     """The configuration without what does not change the compiled step."""
     return dataclasses.replace(
-        config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", seed=0, resume=False, overwrite=False, dry_run=False,
-        init_from=None, weights=None, trackers=(), log_every=1, checkpoint_every=1, probe_every=0, keep=1, distributed="",
+        config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", seed=0, resume=False, resume_with=(),
+        overwrite=False, dry_run=False, init_from=None, weights=None, trackers=(), log_every=1, checkpoint_every=1,
+        probe_every=0, keep=1, distributed="",
     )  # fmt: skip

@@ -91,7 +91,7 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
     if started and dataclasses.replace(load_config(out), resume=False).steps != config.steps:
         raise InputError(f"{out} is a run of other steps; remove it, or give the study another --out")
     if started:
-        checkpoints = Checkpoints(out, config.keep)
+        checkpoints = Checkpoints(out)
         last = checkpoints.last_step
         checkpoints.close()
         if last == config.steps:
@@ -121,7 +121,7 @@ def measure(spec: RunSpec, config: TrainConfig, cost: StepCost, files: RunFiles)
     from train.vqa_accuracy import answer_questions
 
     e = spec.evaluate
-    checkpoints = Checkpoints(config.out, config.keep)
+    checkpoints = Checkpoints(config.out)
     steps = [step for step in checkpoints.steps if step <= config.steps]
     checkpoints.close()
     robot = "robot" in config.data.kinds
