@@ -96,6 +96,13 @@ class Placement:
         ids = self.ids_of(tokens, check=False)
         return (ids >= 0) & (ids < self.action_vocab)
 
+    def is_text(self, tokens: Ids) -> NDArray[np.bool_]:
+        """Which tokens are of the language model's vocabulary and stand for neither an action nor a state."""
+        array = np.asarray(tokens, np.int64)
+        ids = self.ids_of(array, check=False)
+        ours = (ids >= 0) & (ids < self.action_vocab + self.state_vocab)
+        return (array >= 0) & (array < self.vocab_size) & ~ours
+
     def _token(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         return self.vocab_size + ids if self.skip is None else self.vocab_size - 1 - self.skip - ids
 

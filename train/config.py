@@ -168,8 +168,9 @@ class DataConfig:
     """Tokens per row; 0: the longest row in the shards. Use it when later shards may have longer rows than these."""
     action_skip: int | None = None
     """Action id i is vocabulary id size - 1 - skip - i of a pretrained vocabulary (openpi: 128, which overlaps <loc>;
-    1152 does not). None: 1152 when the text vocabulary is of PaliGemma's size, else action tokens are rows of their own
-    after the text. Use it when weights of other people expect another place for action tokens."""
+    1152 does not). None: 1152 when the text vocabulary is PaliGemma's, else action tokens are rows of their own after
+    the text. Tokens that others added behind PaliGemma's 257,152, such as <image>, do not count. Use it when weights of
+    other people expect another place for action tokens."""
     text_tokenizer: Path | None = None
     """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts. Use it when
     the text tokenizer of your weights lies elsewhere."""

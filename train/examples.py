@@ -9,14 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
-from fasttok.errors import InputError
-from fasttok.placement import Placement
 from train.config import DataConfig, ModelConfig
 from train.robots import Robots, check_statistics
+from train.text_vocabulary import arranged
 from train.tokens import (
     BINS,
-    PALIGEMMA,
-    PALIGEMMA_SKIP,
     TextTokenizer,
     bins,
     centres,
@@ -96,15 +93,10 @@ class Encoder:
         """
         self.robots, self.tok, self.slots = robots, tok, robots.slots
         self.cached = robots.tokenizer == tok.fingerprint
-        self.text, self.form, self.data = text, model.state, data
+        self.form, self.data = model.state, data
         actions = {"fast": self.tok.vocab_size, "bins": BINS, "none": 0}[data.discrete]
-        skip = data.action_skip
-        if skip is None and text.size == PALIGEMMA:
-            skip = PALIGEMMA_SKIP
-        try:
-            self.placement = Placement(text.size, skip, actions, BINS if model.state == "special" else 0)
-        except InputError as error:
-            raise InputError(f"{error}; leave --data.action-skip out, and they get rows of their own") from None
+        states = BINS if model.state == "special" else 0
+        self.text, self.placement = arranged(text, data.action_skip, actions, states, model.vocab_size)
         check_statistics(robots, tok)
         every = robots.robots.values()
         self.horizon = max((robot.horizon for robot in every), default=1)

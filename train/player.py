@@ -214,7 +214,8 @@ class Player:
             for prompt, image in zip(prompts, images, strict=True)
         ]
         rows = policy.generate(self.params, self.config, self._batch(examples), ANSWER_TOKENS, text.eos)
-        return [text.decode([i for i in ids if i < text.size]).strip() for ids in rows[: len(examples)]]
+        words = [[i for i in ids if self.encoder.placement.is_text(i)] for ids in rows[: len(examples)]]
+        return [text.decode(ids).strip() for ids in words]
 
     def _batch(self, examples: list[Example]) -> NumpyBatch:
         return self.batcher(examples + [examples[-1]] * (self.batch - len(examples)))

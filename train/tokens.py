@@ -25,8 +25,6 @@ from fasttok.errors import InputError
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 BINS = 256
 END_OF_ACTION = "|"
-PALIGEMMA = 257_152  # tokens of PaliGemma's vocabulary, of which the last 1,152 are <loc> and <seg>
-PALIGEMMA_SKIP = 1152
 
 
 def bins(numbers: NDArray[Any]) -> NDArray[np.int64]:
@@ -115,16 +113,18 @@ class TextTokenizer:
         missing = [token for token in (PAD, BOS, EOS) if tokenizer.token_to_id(token) is None]
         if missing:
             raise InputError(f"{path} has no token {', '.join(missing)}; expected a text tokenizer with all three")
+        tokenizer.no_padding()  # a file may ask for both, and its row would not be the text's
+        tokenizer.no_truncation()
         return cls(tokenizer)
 
     def save(self, path: str | Path) -> None:
         """Writes a tokenizer.json."""
         self.tokenizer.save(str(path))
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """Number of text tokens."""
-        return self.tokenizer.get_vocab_size()
+        """Rows of an embedding that has one for every token: the largest id, and 1."""
+        return max(self.tokenizer.get_vocab().values()) + 1
 
     def _id(self, token: str) -> int:
         number = self.tokenizer.token_to_id(token)

@@ -18,6 +18,8 @@ def test_there_and_back(skip: int | None) -> None:
     assert len(set(tokens.ravel()) | set(states)) == 768
     assert max(tokens.max(), states.max()) < lm.size == (2768 if skip is None else 2000)
     assert lm.ids_of(states, check=False).min() >= 512
+    assert not lm.is_text(np.concatenate([tokens.ravel(), states, [-1, lm.size]])).any()
+    assert lm.is_text(np.arange(2000)).sum() == (2000 if skip is None else 2000 - 768)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -1,0 +1,60 @@
+"""Which rows of the embedding are text and which are actions, whatever others have added to a pretrained tokenizer."""
+
+import json
+
+from tokenizers import Tokenizer
+
+from fasttok.errors import InputError
+from fasttok.placement import Placement
+from train.tokens import TextTokenizer
+
+PALIGEMMA = 257_152  # tokens of PaliGemma's vocabulary, of which the last 1,152 are <loc> and <seg>
+PALIGEMMA_SKIP = 1152
+LOCATIONS = ((256_000, "<loc0000>"), (PALIGEMMA - 1, "<seg127>"))  # where they stand (big_vision's PaliGemma)
+SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257,152 to 257,216 rows
+
+
+def arranged(
+    text: TextTokenizer, skip: int | None, actions: int, states: int, rows: int = 0
+) -> tuple[TextTokenizer, Placement]:
+    """The text tokenizer to use, and where action and state ids stand beside its tokens.
+
+    Args:
+        text: as it was given.
+        skip: `DataConfig.action_skip`.
+        actions: number of action ids.
+        states: number of state ids.
+        rows: of the model's embedding if it is there already, else 0. A run of an older version that took `<image>` for a token
+            of the vocabulary has more rows, and keeps them.
+
+    Raises:
+        InputError: they do not fit into the vocabulary.
+    """
+
+    def place(size: int) -> Placement:
+        return Placement(size, PALIGEMMA_SKIP if skip is None and size == PALIGEMMA else skip, actions, states)
+
+    try:
+        if rows and text.size != PALIGEMMA and place(text.size).size == rows:
+            return text, place(text.size)
+        own = without_additions(text)
+        return own, place(own.size)
+    except InputError as error:
+        raise InputError(f"{error}; leave --data.action-skip out, and they get rows of their own") from None
+
+
+def without_additions(text: TextTokenizer) -> TextTokenizer:
+    """PaliGemma's vocabulary without the tokens that others added behind it; any other tokenizer as it is.
+
+    transformers' PaliGemma tokenizer has `<image>` as number 257,152, and some pad to the 257,216 rows of the checkpoint. No
+    checkpoint means anything by those rows, and openpi's has none, so such words are read as any other text.
+    """
+    vocabulary = text.tokenizer.get_vocab(with_added_tokens=False)
+    if text.size <= PALIGEMMA or max(vocabulary.values(), default=-1) >= PALIGEMMA:
+        return text
+    located = all(text.tokenizer.token_to_id(token) == number for number, token in LOCATIONS)
+    if max(text.pad, text.bos, text.eos) >= PALIGEMMA or not (located or text.size <= PALIGEMMA + SPARE_ROWS):
+        return text
+    written = json.loads(text.tokenizer.to_str())
+    written["added_tokens"] = [token for token in written["added_tokens"] if token["id"] < PALIGEMMA]
+    return TextTokenizer(Tokenizer.from_str(json.dumps(written)))
