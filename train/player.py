@@ -214,8 +214,8 @@ class Player:
             for prompt, image in zip(prompts, images, strict=True)
         ]
         rows = policy.generate(self.params, self.config, self._batch(examples), ANSWER_TOKENS, text.eos)
-        words = [[i for i in ids if self.encoder.placement.is_text(i)] for ids in rows[: len(examples)]]
-        return [text.decode(ids).strip() for ids in words]
+        is_text = self.encoder.placement.is_text
+        return [text.decode(np.array(ids, np.int64)[is_text(ids)].tolist()).strip() for ids in rows[: len(examples)]]
 
     def _batch(self, examples: list[Example]) -> NumpyBatch:
         return self.batcher(examples + [examples[-1]] * (self.batch - len(examples)))
