@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, get_args
 from fasttok.common import json_files
 from fasttok.common.kinds import KINDS, RecordKind
 from fasttok.errors import InputError, unknown_name
+from train import recipes
 
 StateForm = Literal["text", "continuous", "special"]
 StateEntry = Literal["expert", "backbone"]
@@ -19,7 +20,7 @@ DiscreteTargets = Literal["fast", "bins", "none"]
 Resize = Literal["pad", "stretch"]
 LossNorm = Literal["tokens", "samples"]
 RateSchedule = Literal["cosine", "constant"]
-ComponentName = Literal["vision", "backbone", "expert"]
+ComponentName = Literal["vision", "backbone", "expert", "action"]
 COMPONENTS: tuple[ComponentName, ...] = get_args(ComponentName)
 
 
@@ -72,6 +73,9 @@ class ModelConfig:
     Use it when you compare how much of the flow loss should shape the backbone."""
     flow: bool = True
     """False leaves the action expert out. Use it when actions are to come from tokens alone."""
+    recipe: str = field(default="insulated", metadata=json_files.IF_NOT_DEFAULT)
+    """How actions enter the model: a file of train/recipes/. Use it to compare with other papers; a preset of the same
+    name sets what else they do."""
     state: StateForm = "text"
     """The robot's state as text of the prompt, as one projected token, or as one token of its own per dimension. Use it
     when you compare forms; text is the paper's."""
@@ -88,6 +92,7 @@ class ModelConfig:
     (bfloat16). Use it when you train on an NVIDIA GPU: cudnn."""
 
     def __post_init__(self) -> None:
+        recipes.check_name(self.recipe)
         if self.image_size % self.patch:
             raise InputError(f"model: image_size {self.image_size} is not a multiple of patch {self.patch}")
         if self.vision_width % self.vision_heads:
@@ -199,7 +204,8 @@ class OptimConfig:
     """Peak learning rate, where the warmup ends. Above 2e-4, pretrained weights and large models need
     --optim.high-rate. Use it when losses rise (lower) or fall too slowly (higher)."""
     expert_learning_rate: float | None = None
-    """The expert's own peak; None: the same. Use it when a pretrained backbone should move less than a new expert."""
+    """The own peak of the expert, or of what a recipe has in its place (component action); None: the same. Use it when
+    a pretrained backbone should move less than what is new."""
     warmup: int = 30
     """Steps of linear warmup from 0, at most half of --steps. Use it when the first steps are unstable (more)."""
     schedule: RateSchedule = field(default="cosine", metadata=json_files.IF_NOT_DEFAULT)

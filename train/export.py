@@ -180,11 +180,17 @@ def export(config: ExportConfig) -> WeightsReport:
         InputError: no run or no checkpoint, DIR is in the way, or the layout cannot hold the model.
     """
     from train.checkpoint import load_params  # after the command line's errors
+    from train.recipe import recipe_of
 
     model_config = load_config(config.run).model
     if config.layout != "fasttok" and not model_config.flow:
         raise InputError(
             f"{config.run} has no action expert (flow off), which {config.layout} needs; use --layout fasttok"
+        )
+    if config.layout != "fasttok" and not recipe_of(model_config).pi05:
+        raise InputError(
+            f"{config.run} was trained with recipe {model_config.recipe}, which {config.layout} does not run: it computes pi0.5; "
+            "use --layout fasttok"
         )
     out = check_output(config.out, EXPORT, overwrite=config.overwrite, reads=[config.run])
     _, params, step = load_params(config.run)

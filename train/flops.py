@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from train.config import COMPONENTS, ModelConfig
+from train.recipe import recipe_of
 
 # Dense bfloat16 peak of a device, FLOP/s, by what jax calls its kind; from the vendors' data sheets.
 PEAKS = {
@@ -18,7 +19,7 @@ class Flops(NamedTuple):
     Attributes:
         vision: of the encoder.
         backbone: of the language model's layers.
-        expert: of all flow draws.
+        expert: of actions, in all flow draws: of the expert, or of what the recipe has in its place.
         logits: of the predicted tokens.
     """
 
@@ -46,23 +47,39 @@ def forward(config: ModelConfig, text: int, suffix: int, draws: int = 1) -> Flop
     block = 2 * n * (4 * c.vision_width**2 + 2 * c.vision_width * c.vision_mlp) + 4 * n * n * c.vision_width
     ends = 2 * n * (3 * c.patch**2 * c.vision_width + c.vision_width * c.width)
     seen = c.cameras * n + text + (c.state_token == "backbone")
-    acting = c.horizon + (c.state_token == "expert")
-    expert = 0.0
-    if c.flow:
-        adaptive = 2 * 3 * c.expert_width**2 * (2 * c.depth + 1) + 4 * c.expert_width**2
-        ends_of_expert = 4 * c.horizon * c.action_dim * c.expert_width
-        expert = draws * (
-            c.depth * _layer(c, c.expert_width, c.expert_mlp, acting, seen + acting) + adaptive + ends_of_expert
-        )
     return Flops(
         c.cameras * (c.vision_depth * block + ends),
-        c.depth * _layer(c, c.width, c.mlp, seen, seen),
-        expert,
+        c.depth * layer(c, c.width, c.mlp, seen, seen),
+        recipe_of(c).flops(c, seen, draws) if c.flow else 0.0,
         2 * suffix * c.width * c.vocab_size,
     )
 
 
-def _layer(config: ModelConfig, width: int, mlp: int, queries: int, keys: int) -> float:
+def expert(config: ModelConfig, seen: int, draws: int) -> float:
+    """One forward pass of the action expert.
+
+    Args:
+        config: the model's shapes.
+        seen: tokens of the backbone.
+        draws: flow times.
+    """
+    c = config
+    acting = c.horizon + (c.state_token == "expert")
+    adaptive = 2 * 3 * c.expert_width**2 * (2 * c.depth + 1) + 4 * c.expert_width**2
+    ends = 4 * c.horizon * c.action_dim * c.expert_width
+    return draws * (c.depth * layer(c, c.expert_width, c.expert_mlp, acting, seen + acting) + adaptive + ends)
+
+
+def layer(config: ModelConfig, width: int, mlp: int, queries: int, keys: int) -> float:
+    """One layer: projections and feed-forward of its tokens, and the products of attention.
+
+    Args:
+        config: has the heads.
+        width: of the tokens.
+        mlp: inside the feed-forward network.
+        queries: tokens that go through the layer.
+        keys: tokens that they see.
+    """
     inner = config.heads * config.head_dim
     return (
         2 * queries * (2 * width * inner + 2 * width * config.head_dim + 3 * width * mlp) + 4 * queries * keys * inner

@@ -3,7 +3,8 @@
     L = L_VLM + L_FAST + alpha * L_FLOW
 
 L_VLM and L_FAST are the two shares of one cross-entropy with one denominator, all text-loss tokens of the batch, and sum to
-it; so the gradient share of each follows its share of tokens. L_FLOW is averaged over all valid (row, step, dimension).
+it; so the gradient share of each follows its share of tokens. L_FLOW is averaged over all valid (row, step, dimension); a recipe
+may have another loss of actions in its place (`train.recipe`).
 
 `prepare` looks at the whole batch (all devices, all microbatches of a step): what every token counts, and every row's flow
 times and noise. What `compute` returns are sums, so those of the microbatches add up to those of the whole.
@@ -17,6 +18,7 @@ from train import flow, model
 from train.config import LossNorm, ModelConfig
 from train.model import Batch, Context
 from train.params import Params
+from train.recipe import recipe_of
 
 Metrics = dict[str, Array]
 LOGITS_AT_ONCE = 1 << 26  # per device
@@ -120,9 +122,10 @@ def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.
 
     Returns:
         The total, and by name: loss_vlm, loss_fast, loss_flow, their value in the total; n_vlm, n_fast, n_flow, tokens or
-        elements; sum_vlm, sum_fast, nats.
+        elements; sum_vlm, sum_fast, nats. "flow" is the recipe's word.
     """
-    context = model.run_backbone(params, batch, config)
+    recipe = recipe_of(config)
+    context = recipe.run(params, batch, config)
     losses = token_losses(params, context, batch)
     metrics: Metrics = {}
     for name, rows in (("vlm", ~batch["is_action"]), ("fast", batch["is_action"])):
@@ -132,10 +135,10 @@ def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.
         metrics[f"n_{name}"] = jnp.sum(batch["loss_mask"] & rows[:, None])
     total = metrics["loss_vlm"] + metrics["loss_fast"]
     if config.flow:
-        errors = flow_errors(params, context, batch, config)
-        metrics["loss_flow"] = jnp.sum(errors * batch["flow_weight"][:, None, None, None])
-        metrics["n_flow"] = jnp.sum(batch["action_mask"])
-        total = total + alpha * metrics["loss_flow"]
+        errors = recipe.errors(params, context, batch, config)
+        metrics[f"loss_{recipe.loss}"] = jnp.sum(errors * batch["flow_weight"][:, None, None, None])
+        metrics[f"n_{recipe.loss}"] = jnp.sum(batch["action_mask"])
+        total = total + alpha * metrics[f"loss_{recipe.loss}"]
     return total, metrics
 
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from train import flow, gemma, insulation, siglip
+from train import flow, gemma, insulation, recipes, siglip
 from train.config import Dtype, ModelConfig
-from train.params import Layers, Linear, Params
+from train.params import ActionComponents, ExpertParams, Layers, Linear, Params
 
 Batch = dict[str, Array]  # arrays of docs/design.md "Training batch"
 
@@ -28,6 +28,7 @@ class Context(NamedTuple):
         valid: (B, S) bool, False on padding and absent cameras.
         causal: (B, S) bool, True on the suffix.
         state: (B, state_dim) and (B,) bool, whether the row has one; None unless the expert takes a continuous state.
+        velocity: (B, H, D) of the first flow draw, from a recipe whose backbone and expert run side by side; else None.
     """
 
     hidden: Array
@@ -36,16 +37,18 @@ class Context(NamedTuple):
     valid: Array
     causal: Array
     state: tuple[Array, Array] | None = None
+    velocity: Array | None = None
+
+
+def init_linear(key: Array, into: int, out: int) -> Linear:
+    """Random kernel, zero bias."""
+    return {"kernel": jax.random.normal(key, (into, out), jnp.float32) * into**-0.5, "bias": jnp.zeros(out)}
 
 
 def init(key: Array, config: ModelConfig) -> Params:
     """Random parameters, float32."""
     c = config
     keys = jax.random.split(key, 9)
-
-    def linear(key: Array, into: int, out: int) -> Linear:
-        return {"kernel": jax.random.normal(key, (into, out), jnp.float32) * into**-0.5, "bias": jnp.zeros(out)}
-
     params: Params = {
         "vision": siglip.init(
             keys[0], c.image_size, c.patch, c.vision_width, c.vision_depth, c.vision_heads, c.vision_mlp, c.width
@@ -59,27 +62,33 @@ def init(key: Array, config: ModelConfig) -> Params:
         },
     }
     if c.state_token == "backbone":
-        params["backbone"]["state_in"] = linear(keys[8], c.state_dim, c.width)
+        params["backbone"]["state_in"] = init_linear(keys[8], c.state_dim, c.width)
     if c.flow:
-        params["expert"] = {
-            "layers": gemma.init_layers(
-                keys[3],
-                c.depth,
-                c.expert_width,
-                c.expert_mlp,
-                c.heads,
-                c.head_dim,
-                lambda: gemma.init_ada_norm(c.depth, c.expert_width, c.expert_width),
-            ),
-            "norm": {"kernel": jnp.zeros((c.expert_width, 3 * c.expert_width)), "bias": jnp.zeros(3 * c.expert_width)},
-            "action_in": linear(keys[4], c.action_dim, c.expert_width),
-            "action_out": linear(keys[5], c.expert_width, c.action_dim),
-            "time_in": linear(keys[6], c.expert_width, c.expert_width),
-            "time_out": linear(keys[7], c.expert_width, c.expert_width),
-        }
-        if c.state_token == "expert":
-            params["expert"]["state_in"] = linear(keys[8], c.state_dim, c.expert_width)
+        params.update(recipes.module(c.recipe).RECIPE.parameters(keys, c))
     return params
+
+
+def init_expert(keys: Array, c: ModelConfig) -> ActionComponents:
+    """The action expert; the keys are those of `init`."""
+    expert: ExpertParams = {
+        "layers": gemma.init_layers(
+            keys[3],
+            c.depth,
+            c.expert_width,
+            c.expert_mlp,
+            c.heads,
+            c.head_dim,
+            lambda: gemma.init_ada_norm(c.depth, c.expert_width, c.expert_width),
+        ),
+        "norm": {"kernel": jnp.zeros((c.expert_width, 3 * c.expert_width)), "bias": jnp.zeros(3 * c.expert_width)},
+        "action_in": init_linear(keys[4], c.action_dim, c.expert_width),
+        "action_out": init_linear(keys[5], c.expert_width, c.action_dim),
+        "time_in": init_linear(keys[6], c.expert_width, c.expert_width),
+        "time_out": init_linear(keys[7], c.expert_width, c.expert_width),
+    }
+    if c.state_token == "expert":
+        expert["state_in"] = init_linear(keys[8], c.state_dim, c.expert_width)
+    return {"expert": expert}
 
 
 def embed_text(params: Params, tokens: Array, config: ModelConfig) -> Array:
@@ -110,7 +119,7 @@ def embed(params: Params, batch: Batch, config: ModelConfig) -> tuple[Array, Arr
         prefix.append(seen.reshape(b, cameras * per_camera, config.width))
         valid.append(jnp.repeat(batch["image_mask"], per_camera, axis=1))
     if config.state_token == "backbone":
-        prefix.append(_linear(batch["state"], params["backbone"]["state_in"])[:, None].astype(config.dtype))
+        prefix.append(linear(batch["state"], params["backbone"]["state_in"])[:, None].astype(config.dtype))
         valid.append(batch["state_mask"][:, None])
     before = sum(tokens.shape[1] for tokens in prefix)
     x = jnp.concatenate([*prefix, embed_text(params, batch["tokens"], config)], axis=1)
@@ -118,7 +127,8 @@ def embed(params: Params, batch: Batch, config: ModelConfig) -> tuple[Array, Arr
     return x, jnp.concatenate([*valid, batch["token_mask"]], axis=1), causal
 
 
-def _linear(x: Array, p: Linear) -> Array:
+def linear(x: Array, p: Linear) -> Array:
+    """Computes x @ kernel + bias, in the wider dtype of the two."""
     return x @ p["kernel"] + p["bias"]
 
 
@@ -164,13 +174,13 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
     keys, values = insulation.insulate(context.keys, config.shares), insulation.insulate(context.values, config.shares)
 
     cond = flow.time_embedding(time, config.expert_width)
-    for linear in (p["time_in"], p["time_out"]):
-        cond = jax.nn.swish(_linear(cond, linear))
-    x = _linear(noisy, p["action_in"]).astype(config.dtype)
+    for into in (p["time_in"], p["time_out"]):
+        cond = jax.nn.swish(linear(cond, into))
+    x = linear(noisy, p["action_in"]).astype(config.dtype)
     has_state = None
     if context.state is not None:
         state, has_state = context.state
-        x = jnp.concatenate([_linear(state, p["state_in"])[:, None].astype(config.dtype), x], axis=1)
+        x = jnp.concatenate([linear(state, p["state_in"])[:, None].astype(config.dtype), x], axis=1)
     mask = insulation.expert_mask(context.valid, context.causal, horizon, has_state)
     positions = insulation.expert_positions(context.valid, context.causal, x.shape[1])
 
@@ -185,4 +195,4 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
 
     x, _ = gemma.run_layers(layer, x, (p["layers"], keys, values), config.depth, config.remat)
     x, _ = gemma.ada_rms_norm(x[:, -horizon:], cond, p["norm"])
-    return _linear(x.astype(jnp.float32), p["action_out"])
+    return linear(x.astype(jnp.float32), p["action_out"])

@@ -73,7 +73,7 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
         faster = config.expert_learning_rate / config.learning_rate
 
         def expert(params: Params) -> dict[str, bool]:
-            return {component: component == "expert" for component in params}
+            return {component: component in ("expert", "action") for component in params}
 
         chain.append(optax.masked(optax.scale(faster), expert))
     return optax.chain(*chain)

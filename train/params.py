@@ -158,25 +158,45 @@ class ExpertParams(TypedDict):
     state_in: NotRequired[Linear]
 
 
-class Params(TypedDict):
+class ActionComponents(TypedDict):
+    """What `ModelConfig.recipe` adds to vision and backbone.
+
+    Attributes:
+        expert: the action expert; absent if `ModelConfig.flow` is False, or if the recipe has none.
+        action: what a recipe of train/recipes/ has for actions in its place; its file says what that holds.
+    """
+
+    expert: NotRequired[ExpertParams]
+    action: NotRequired["ActionParams"]
+
+
+class Params(ActionComponents):
     """The whole model.
 
     Attributes:
         vision: the vision encoder.
         backbone: the language model.
-        expert: the action expert; absent if `ModelConfig.flow` is False.
     """
 
     vision: VisionParams
     backbone: BackboneParams
-    expert: NotRequired[ExpertParams]
 
 
-Component = VisionParams | BackboneParams | ExpertParams
+class ActionParams(TypedDict):
+    """What every recipe without an expert has; some have more.
+
+    Attributes:
+        action_out: kernel (D, A), bias (A,): what the backbone makes of an action's token, as an action.
+    """
+
+    action_out: Linear
+
+
+Component = VisionParams | BackboneParams | ExpertParams | ActionParams
 
 
 def components(params: Params) -> dict[str, Component]:
-    """Vision, backbone and expert by name: those that hold any array.
+    """Vision, backbone, expert and action by name: those that hold any array.
 
     Args:
         params: parameters, gradients, or a tree of `optim.split`, whose other leaves are None.

@@ -14,17 +14,18 @@ from train import gemma, model
 from train.config import ModelConfig
 from train.model import Batch, Context
 from train.params import Layers, Params
+from train.recipe import recipe_of
 
 
 @partial(jax.jit, static_argnames=("config", "steps"))
 def sample_actions(params: Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10) -> Array:
-    """Action chunks by Euler integration of the learned flow from t = 1 (noise) to t = 0.
+    """Action chunks, as the recipe makes them: by Euler integration of the learned flow from t = 1 (noise) to t = 0.
 
     The backbone runs once. Steps and dimensions that an embodiment does not have were never trained and `action_in` mixes
     dimensions, so at every step they are set to t * noise, what training showed for an action of 0.
 
     Args:
-        params: with an expert.
+        params: with what the recipe acts with.
         config: the model's shapes.
         batch: prefix only or with suffix (the expert does not see it); `embodiment_mask` (B, H, D) bool.
         key: draws the noise.
@@ -35,7 +36,7 @@ def sample_actions(params: Params, config: ModelConfig, batch: Batch, key: Array
     """
     context = model.run_backbone(params, batch, config)
     noise = jax.random.normal(key, (batch["tokens"].shape[0], config.horizon, config.action_dim))
-    return integrate(params, context, noise, batch["embodiment_mask"], config, steps)
+    return recipe_of(config).act(params, context, noise, batch["embodiment_mask"], config, steps)
 
 
 def integrate(params: Params, context: Context, noise: Array, real: Array, config: ModelConfig, steps: int) -> Array:
@@ -66,7 +67,7 @@ def integrate(params: Params, context: Context, noise: Array, real: Array, confi
 def _prefill(params: Params, config: ModelConfig, batch: Batch, room: int) -> tuple[Array, Array, Array, Array]:
     """Logits after the prefix, keys and values with `room` free places, and which places hold a valid token."""
     prefix = dict(batch, token_mask=batch["token_mask"] & ~batch["token_ar"])
-    context = model.run_backbone(params, prefix, config)
+    context = recipe_of(config).prefill(params, prefix, config)
     s = context.valid.shape[1]
     last = s - 1 - jnp.argmax(context.valid[:, ::-1], axis=1)
     hidden = jnp.take_along_axis(context.hidden, last[:, None, None], axis=1)[:, 0]

@@ -8,6 +8,7 @@ from pipelines.shards import ShardReader
 from train.batches import Batcher
 from train.config import ModelConfig, TrainConfig
 from train.examples import Encoder
+from train.recipe import recipe_of
 from train.robots import Robots, action_tokenizer
 from train.run_folder import SavedRun
 from train.shard_texts import longest_row, text_tokenizer
@@ -68,8 +69,10 @@ def prepare(config: TrainConfig) -> Setup:
     """Opens the shards and fills what the configuration leaves to them: vocabulary, horizon, dims, cameras, text length.
 
     Raises:
-        InputError: the shards are not usable, hold none of the kinds, or do not fit the model asked for.
+        InputError: the shards are not usable, hold none of the kinds, or do not fit the model asked for; or the recipe makes no
+            sense with the rest.
     """
+    recipe_of(config.model).check(config)
     reader, kinds = ShardReader(str(config.shards)), config.data.kinds
     rows = {name: source.written for name, source in reader.manifest.sources.items()}
     chosen = {n: float(rows[n]) for n, s in reader.manifest.sources.items() if s.kind in kinds and rows[n]}

@@ -15,6 +15,7 @@ from train.config import ModelConfig, TrainConfig
 from train.losses import Metrics
 from train.model import Batch
 from train.params import Params, components
+from train.recipe import recipe_of
 
 LossAndGradient = tuple[tuple[Array, Metrics], Params]
 
@@ -158,7 +159,7 @@ def probe(
     """
     batch = ready(batch, step, config, wrist, seed)
     out: Metrics = {}
-    for loss in ("loss_vlm", "loss_fast", "loss_flow") if model_config.flow else ("loss_vlm", "loss_fast"):
+    for loss in ("loss_vlm", "loss_fast", *([f"loss_{recipe_of(model_config).loss}"] if model_config.flow else [])):
         grads: Params = jax.grad(lambda p, name=loss: losses.compute(p, model_config, batch)[1][name])(params)
         out |= {f"grad_norm_{loss[5:]}_{name}": optax.global_norm(tree) for name, tree in components(grads).items()}
     return out

@@ -34,8 +34,10 @@ def line(row: Numbers) -> str:
     >>> line({"step": 1, "loss_flow": 0.5, "grad_norm_expert": 2.0, "samples_per_second": 90.4, "data_wait": 0.02})
     'flow 0.500  |g| 2.00  90 samples/s  wait 2 %'
     """
-    losses = [f"{name[5:]} {row[name]:.3f}" for name in ("loss_vlm", "loss_fast", "loss_flow") if name in row]
-    norms = [f"{row[name]:.2f}" for name in row if name in ("grad_norm_backbone", "grad_norm_expert")]
+    losses = [f"{name[5:]} {row[name]:.3f}" for name in row if name.startswith("loss_")]
+    norms = [
+        f"{row[name]:.2f}" for name in row if name in ("grad_norm_backbone", "grad_norm_expert", "grad_norm_action")
+    ]
     speed = [f"{row['samples_per_second']:.0f} samples/s", *([f"MFU {100 * row['mfu']:.0f} %"] if "mfu" in row else [])]
     return "  ".join([*losses, "|g| " + " ".join(norms), *speed, f"wait {100 * row['data_wait']:.0f} %"])
 
