@@ -5,6 +5,7 @@ from rich.console import Console
 
 from fasttok.errors import InputError, require
 from train.config import TrainConfig
+from train.jax_setup import set_up_jax
 from train.options import show_help
 from train.presets import PRESETS, SIZES, preset_from
 
@@ -32,6 +33,7 @@ def main(argv: list[str]) -> None:
             f"{' and '.join(required)} missing; example: fasttok-train --preset ki --shards SHARDS --out RUN"
         )
     config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train")
+    set_up_jax()
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "training")
     from train.loop import run as train

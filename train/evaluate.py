@@ -16,6 +16,7 @@ from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.common.start import start
 from fasttok.errors import InputError, require
+from train.jax_setup import set_up_jax
 from train.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.rollouts import Film, RolloutOptions, load_factory, play
 from train.run_folder import RUN
@@ -184,6 +185,7 @@ def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
 
 def command(argv: list[str]) -> None:
     """The words of the command line, carried out."""
+    set_up_jax()
     main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv))
 
 

@@ -29,6 +29,7 @@ from fasttok.errors import InputError
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig
+from train.jax_setup import set_up_jax
 from train.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config
 from train.tokens import TextTokenizer
 from train.weights.layouts import EXPERT_HEAD, MappedTensor, Shape, flatten, mapped_tensors, spelled
@@ -335,6 +336,7 @@ def write(
 def main(argv: list[str]) -> None:
     """Exports and reports."""
     config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export", description=ExportConfig.__doc__)
+    set_up_jax()
     report = export(config)
     if config.json:
         emit_json(json_files.encode(report))

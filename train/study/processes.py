@@ -112,9 +112,7 @@ class Pool:
 
     def _environment(self) -> dict[str, str]:
         """Environment variables of a run; those of this process win, but for the path on which the run finds this package."""
-        ours = {"JAX_COMPILATION_CACHE_DIR": str(self.runs / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
-        environment = ours | os.environ
+        environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
         root = str(Path(__file__).resolve().parents[2])
         installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
         if root not in installed:  # a checkout, which this process may have found in its own folder

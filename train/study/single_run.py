@@ -18,6 +18,7 @@ from fasttok.common.console import log, run, write_text
 from fasttok.common.machine import hardware
 from fasttok.errors import InputError
 from train.config import TrainConfig
+from train.jax_setup import set_up_jax
 from train.measurements import Decoding, WorldResult
 from train.rollouts import Film
 from train.run_folder import CONFIG, METRICS, load_config
@@ -52,6 +53,7 @@ def main(files: RunFiles) -> None:
     Raises:
         InputError: as training and evaluation do.
     """
+    set_up_jax()
     spec = json_files.read(RunSpec, files.spec.read_text(encoding="utf-8"), str(files.spec))
     config, cost = train(spec, files.folder)
     began = time.monotonic()
