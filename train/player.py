@@ -1,34 +1,45 @@
 """A trained run, loaded to act and to answer."""
 
 import dataclasses
-import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fasttok.errors import InputError
+from fasttok.errors import InputError, unknown_name
 from train import policy
 from train.batches import Batcher, NumpyBatch
 from train.checkpoint import load_params
 from train.config import ModelConfig
 from train.examples import Encoder, Example
+from train.measurements import Decoding
+from train.observations import images_of, state_of
 from train.params import Params
 from train.robots import Robot
 from train.rollouts import Observation
 from train.run_folder import SavedRun
 from train.tokens import text_prompt
 
-JPEG_QUALITY = 95  # training images were JPEGs; TFDS writes quality 95
 ANSWER_TOKENS = 12
 
 
 @dataclass(eq=False)
 class Player:
     """A run's parameters and tokenizers.
+
+    Use (tests/train/test_player.py runs it):
+
+        player = Player.load(Path("RUN"))    # the folder alone: neither shards nor the folder that it was trained in
+        player.embodiments                   # -> ['planar', 'arm']
+        player.horizon("planar")             # -> 10
+        player.robot("planar").cameras       # -> ('primary',)
+        seen = {"image/primary": np.zeros((64, 64, 3), np.uint8), "state": np.zeros(3, np.float32)}
+        [chunk] = player.act("planar", ["push the red circle"], [seen])
+        chunk.shape                          # -> (10, 3)
 
     Attributes:
         config: the model's shapes.
@@ -37,7 +48,7 @@ class Player:
         batcher: makes batches of examples.
         step: of the checkpoint.
         flow_steps: of Euler.
-        batch: rows of every call, so that each shape compiles once.
+        batch: rows of every call, so that each shape compiles once: 1 for one robot, more for many side by side.
         key: draws the noise of flow sampling.
         rng: draws action tokens.
         temperature: of action tokens; 0 takes the likeliest ones, 1 samples as the flow does. A greedy policy stands still where
@@ -113,14 +124,19 @@ class Player:
         return self.robot(embodiment).horizon
 
     def act(
-        self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str = "flow"
+        self,
+        embodiment: str,
+        tasks: Sequence[str],
+        observations: Sequence[Observation],
+        decode: Decoding = "flow",
     ) -> NDArray[np.float32]:
         """Chunks for n instructions and observations.
 
         Args:
             embodiment: whose robot acts.
             tasks: n instructions.
-            observations: n of them: "image/<slot>" (h, w, 3) uint8, "state" (S,) in raw units.
+            observations: n of them: "image/<slot>" (h, w, 3) uint8 in RGB for each camera that is there, and "state" (S,) in
+                raw units.
             decode: "flow" samples the expert; "tokens" decodes the backbone's action tokens, of which only those that make
                 exactly one chunk are allowed.
 
@@ -128,30 +144,36 @@ class Player:
             (n, horizon, D) in raw units.
 
         Raises:
-            InputError: the run was not trained for it.
+            InputError: the run was not trained for it, or an observation is not the robot's.
         """
+        robot = self.robot(embodiment)
+        lists = not isinstance(tasks, str) and not isinstance(observations, Mapping)
+        if not lists or len(tasks) != len(observations) or not all(isinstance(task, str) for task in tasks):
+            raise InputError(
+                f"act takes n instructions and n observations, got {_count(tasks)} and {_count(observations)}; expected two "
+                'lists of one length, such as ["push the red circle"], [seen]'
+            )
+        if decode not in get_args(Decoding):
+            raise unknown_name("way to decode", decode, get_args(Decoding))
         calls = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
-        return np.concatenate([self._act(embodiment, tasks[rows], observations[rows], decode) for rows in calls])
+        chunks = [self._act(robot, tasks[rows], observations[rows], decode) for rows in calls]
+        return np.concatenate([np.zeros((0, robot.horizon, robot_dim(robot)), np.float32), *chunks])
 
     def _act(
-        self, embodiment: str, tasks: list[str], observations: list[Observation], decode: str
+        self, robot: Robot, tasks: Sequence[str], observations: Sequence[Observation], decode: Decoding
     ) -> NDArray[np.float32]:
-        robot = self.robot(embodiment)
-        horizon, dim = robot.horizon, robot.action_dim
-        examples = []
-        for task, seen in zip(tasks, observations, strict=True):
-            prefix, state = self.encoder.robot_prefix(embodiment, task, seen["state"])
-            images: dict[str, bytes | NDArray[np.uint8]] = {slot: jpeg(seen[f"image/{slot}"]) for slot in robot.cameras}
-            examples.append(Example(images, prefix, [], True, horizon=horizon, dim=dim, state=state))
-        raw = self.predict(examples, embodiment, decode)
+        examples, states = [], np.stack([state_of(seen, robot) for seen in observations])
+        for task, seen, known in zip(tasks, observations, states, strict=True):
+            prefix, state = self.encoder.robot_prefix(robot.embodiment, task, known)
+            images: dict[str, bytes | NDArray[np.uint8]] = {**images_of(seen, robot)}
+            examples.append(Example(images, prefix, [], True, horizon=robot.horizon, dim=robot.action_dim, state=state))
+        raw = self.predict(examples, robot.embodiment, decode)
         if robot.representation is None:
             return raw
         represent = robot.representation
-        states = np.stack([o["state"] for o in observations])
-        stored = sum(piece.width for piece in represent.pieces)
-        return represent.restore(raw, represent.state(states, np.zeros((len(states), stored))))
+        return represent.restore(raw, represent.state(states, np.zeros((len(states), robot_dim(robot)))))
 
-    def predict(self, examples: list[Example], embodiment: str, decode: str = "flow") -> NDArray[np.float32]:
+    def predict(self, examples: list[Example], embodiment: str, decode: Decoding = "flow") -> NDArray[np.float32]:
         """Chunks in the units of the shards.
 
         Args:
@@ -204,11 +226,19 @@ class Player:
         """Greedy answers to prompts about images.
 
         Args:
-            prompts: n questions, `batch` at most.
+            prompts: n questions.
             images: an encoded image for each.
+
+        Raises:
+            InputError: the run sees no images.
         """
-        text = self.encoder.text
-        slot = self.encoder.slots[0]
+        if not self.encoder.slots:
+            raise InputError("this run was trained on shards without images, so it answers no questions about them")
+        calls = [slice(i, i + self.batch) for i in range(0, len(prompts), self.batch)]
+        return [answer for rows in calls for answer in self._answer(prompts[rows], images[rows])]
+
+    def _answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
+        text, slot = self.encoder.text, self.encoder.slots[0]
         examples = [
             Example({slot: image}, self.encoder.prefix(text_prompt(prompt)), [])
             for prompt, image in zip(prompts, images, strict=True)
@@ -221,8 +251,12 @@ class Player:
         return self.batcher(examples + [examples[-1]] * (self.batch - len(examples)))
 
 
-def jpeg(frame: NDArray[np.uint8]) -> bytes:
-    """A frame as the training images were: through JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()
+def robot_dim(robot: Robot) -> int:
+    """Columns of what the robot takes, which may be others than those of its represented actions."""
+    represent = robot.representation
+    return robot.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
+
+
+def _count(given: object) -> str:
+    """How a message counts instructions or observations."""
+    return f"{len(given)}" if isinstance(given, list | tuple) else f"one {type(given).__name__}"

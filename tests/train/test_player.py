@@ -1,0 +1,227 @@
+"""A run that is alone: loaded, acting, answering and exported without its shards, from another folder; and what `act` refuses."""
+
+import dataclasses
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok import ActionTokenizer
+from fasttok.errors import InputError
+from tests.chain import Chain
+from tests.train.tiny_runs import config
+from train.player import Player
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEN: dict[str, np.ndarray] = {
+    "image/primary": np.zeros((64, 64, 3), np.uint8),
+    "image/wrist": np.full((48, 64, 3), 9, np.uint8),
+    "state": np.zeros(7, np.float32),
+}
+ALONE = """
+import json, sys
+from pathlib import Path
+gone = sys.argv[1:]
+def watch(event, args):
+    if event in ("open", "os.listdir", "os.scandir") and args and isinstance(args[0], str | bytes | Path):
+        name = str(args[0])
+        assert not any(name.startswith(folder) for folder in gone), f"{event} {name}"
+sys.addaudithook(watch)
+import numpy as np
+from train import evaluate, export
+from train.player import Player
+from tests.train.test_loop import make_fake
+player = Player.load(Path("RUN"))
+seen = {"image/primary": np.zeros((64, 64, 3), np.uint8), "state": np.zeros(3, np.float32)}
+chunk = {how: player.act("planar", ["push the red circle"], [seen], how)[0].tolist() for how in ("flow", "tokens")}
+evaluate.load_factory = lambda name: make_fake
+asked = evaluate.EvaluateConfig(
+    Path("RUN"), env="fake:make", embodiments=("planar",), episodes=2, batch=2, vqa=Path("vqa"), vqa_questions=2,
+    held_out=Path("shards"), held_out_rows=2, out=Path("out.json"),
+)
+evaluate.main(asked)
+export.export(export.ExportConfig(Path("RUN"), Path("export")))
+print(json.dumps(chunk))
+"""
+
+
+@pytest.fixture(scope="module")
+def player(trained: Path) -> Player:
+    return Player.load(trained)
+
+
+@pytest.mark.slow
+def test_a_copied_run_acts_is_measured_and_exported_without_what_it_was_made_of(chain: Chain, tmp_path: Path) -> None:
+    """Another folder, another process; the shards, and what config.json says that the run began with, are gone."""
+    from train.loop import run
+
+    made = tmp_path / "made"
+    shards, tokenizer = shutil.copytree(chain.shards, made / "shards"), shutil.copytree(chain.tokenizer, made / "tok")
+    run(config(chain, made / "first", steps=1))
+    text = shutil.copy(made / "first" / "text_tokenizer.json", made / "text.json")
+    data = {"tokenizer": tokenizer, "text_tokenizer": Path(text)}
+    moved = dataclasses.replace(chain, shards=shards)
+    run(config(moved, made / "run", steps=2, init_from=made / "first", data=data))
+    player = Player.load(made / "run")
+    here = {"image/primary": SEEN["image/primary"], "state": np.zeros(3, np.float32)}
+    chunk = {how: player.act("planar", ["push the red circle"], [here], how)[0] for how in ("flow", "tokens")}
+
+    away = tmp_path / "away"
+    shutil.copytree(made / "run", away / "RUN")
+    shutil.copytree(chain.shards, away / "shards")
+    shutil.copytree(chain.data / "tabletop_vqa", away / "vqa")
+    made.rename(tmp_path / "gone")
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(made), str(tmp_path / "gone")], cwd=away, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    for how in ("flow", "tokens"):
+        assert np.allclose(chunk[how], told[how], atol=1e-5)
+    results = json.loads((away / "out.json").read_text())
+    assert [w["episodes"] for w in results["world"]] == [2, 2]
+    assert results["vqa"]["questions"] == 2
+    assert {a["embodiment"] for a in results["actions"]} == {"planar", "arm"}
+    assert (away / "export" / "model.safetensors").is_file()
+
+
+def test_the_docstring_of_a_player_is_true(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "RUN").symlink_to(trained)
+    monkeypatch.chdir(tmp_path)
+    text = inspect.getdoc(Player) or ""
+    lines = textwrap.dedent(text.split("runs it):\n")[1].split("\nAttributes:")[0]).strip().splitlines()
+    assert len(lines) <= 10
+    known: dict[str, Any] = {"Player": Player, "Path": Path, "np": np}
+    for line in lines:
+        code, _, wanted = line.partition("# -> ")
+        if wanted:
+            assert eval(code, known) == eval(wanted), line
+        else:
+            exec(code, known)
+
+
+def test_a_player_knows_the_robots_of_the_shards(chain: Chain, player: Player) -> None:
+    from pipelines.shards import ShardReader
+
+    assert player.batch == 1
+    for source in ShardReader(str(chain.shards)).manifest.sources.values():
+        if source.robot:
+            robot = player.robot(source.embodiment_name)
+            for name in ("horizon", "action_dim", "action_names", "state_names", "control_hz", "cameras"):
+                assert getattr(robot, name) == getattr(source, name), name
+
+
+def test_one_camera_less_is_masked_and_the_others_count(player: Player) -> None:
+    """As in training on rows without it: the pixels of an absent camera play no part."""
+    black = SEEN | {"image/wrist": np.zeros((48, 64, 3), np.uint8)}
+    without = {name: value for name, value in SEEN.items() if name != "image/wrist"}
+    rng = player.key
+    chunks = []
+    for seen in (SEEN, black, without):
+        player.key = rng
+        chunks.append(player.act("arm", ["push"], [seen])[0])
+    assert chunks[0].shape == (player.horizon("arm"), 7)
+    assert not np.array_equal(chunks[1], chunks[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"image/primary": None, "image/wrist": None}, r"images none; expected image/primary, image/wrist"),
+        ({"image/wrist": None, "image/wirst": SEEN["image/wrist"]}, r"image/wirst; expected image/primary, image/wrist"),
+        ({"image/primary": np.zeros((64, 64, 3), np.float32)}, r"float32 of shape \(64, 64, 3\); expected \(h, w, 3\) uint8"),
+        ({"image/primary": np.zeros((3, 64, 64), np.uint8)}, r"uint8 of shape \(3, 64, 64\); expected \(h, w, 3\)"),
+        ({"image/primary": np.zeros((64, 64), np.uint8)}, r"shape \(64, 64\); expected"),
+        ({"image/primary": np.zeros((0, 64, 3), np.uint8)}, r"shape \(0, 64, 3\); expected"),
+        ({"state": None}, r"has no state; expected 7 finite numbers"),
+        ({"state": np.zeros(3)}, r"shape \(3,\); expected 7"),
+        ({"state": np.zeros((1, 7))}, r"shape \(1, 7\); expected 7"),
+        ({"state": np.array(["a"] * 7)}, r"<U1 of shape"),
+        ({"state": np.array([0, 1, 2, 3, 4, 5, np.nan])}, r"nan\]; expected 7 finite"),
+    ],
+)  # fmt: skip
+def test_what_is_no_observation_is_refused(player: Player, change: dict[str, Any], told: str) -> None:
+    seen = {name: value for name, value in (SEEN | change).items() if value is not None}
+    with pytest.raises(InputError, match=told):
+        player.act("arm", ["push"], [seen])
+
+
+def test_what_are_no_lists_is_refused(player: Player) -> None:
+    wrong: list[Any] = [("push", [SEEN]), (["push"], SEEN), (["push"], []), ([3], [SEEN])]
+    for tasks, seen in wrong:
+        with pytest.raises(InputError, match="n instructions and n observations"):
+            player.act("arm", tasks, seen)
+    how: Any = "flwo"
+    with pytest.raises(InputError, match="'flwo'; did you mean 'flow'"):
+        player.act("arm", ["push"], [SEEN], how)
+    with pytest.raises(InputError, match="embodiment 'leg'; it knows planar, arm"):
+        player.act("leg", ["push"], [SEEN])
+    assert player.act("arm", [], []).shape == (0, player.horizon("arm"), 7)
+
+
+def test_rows_side_by_side_are_the_same_rows(trained: Path) -> None:
+    """However many are computed at once: tokens are greedy, so nothing is drawn."""
+    other = SEEN | {"state": np.ones(7, np.float32)}
+    tasks, seen = ["push", "push the red circle", "push"], [SEEN, other, other]
+    one, many = (Player.load(trained, batch=batch).act("arm", tasks, seen, "tokens") for batch in (1, 2))
+    assert np.array_equal(one, many)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: f.update(format_version=2), "written by a newer fasttok"),
+        (lambda f: f.update(places=["/etc"]), "unknown key"),
+        (lambda f: f.pop("slots"), "slots"),
+        (lambda f: f.update(slots=["primary"]), "slots are primary; expected 2"),
+        (lambda f: f.update(slots=["wrist", "primary"]), "in that order"),
+        (lambda f: f.update(bgr={"x": ["nose"]}), "unknown slot 'nose'"),
+        (lambda f: first(f).update(horizon=10**9), "horizon is 1000000000, expected 1 to 20"),
+        (lambda f: first(f).update(horizon=0), "horizon is 0"),
+        (lambda f: first(f).update(horizon="ten"), "Expected `int`"),
+        (lambda f: first(f).update(action_dim=2), "action_encoding is 3, expected 2"),
+        (lambda f: first(f).update(state_names=[]), "state_names is 0, expected 3"),
+        (lambda f: first(f).update(control_hz=float("nan")), "control_hz is nan"),
+        (lambda f: first(f).update(cameras=["primary", "primary"]), "stands twice"),
+        (lambda f: first(f).update(embodiment="leg"), "no statistics for embodiment 'leg'"),
+        (lambda f: first(f).update(resize={"height": 0, "width": 5}), "resize is 0 x 5"),
+        (lambda f: first(f).update(representation={"pieces": []}), "representation: it makes 0 columns"),
+        (lambda f: first(f).update(representation={"pieces": [{"start": 4, "width": 1, "encoding": "delta"}]}), "no piece"),
+    ],
+)  # fmt: skip
+def test_a_damaged_or_foreign_robots_file_is_refused(trained: Path, tmp_path: Path, change: Any, told: str) -> None:
+    from train.robots import check_statistics
+    from train.run_folder import SavedRun
+
+    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    file = tmp_path / "run" / "robots.json"
+    raw = json.loads(file.read_text())
+    change(raw)
+    file.write_text(json.dumps(raw))
+    tok = ActionTokenizer.load(trained / "tokenizer")
+    with pytest.raises(InputError, match=told):
+        check_statistics(SavedRun.load(tmp_path / "run").robots, tok)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 1}', "\xff"])
+def test_what_is_no_robots_file_is_refused(trained: Path, tmp_path: Path, text: str) -> None:
+    from train.run_folder import SavedRun
+
+    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    (tmp_path / "run" / "robots.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"robots\.json"):
+        SavedRun.load(tmp_path / "run")
+
+
+def first(raw: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(iter(raw["robots"].values()))
+    return found
