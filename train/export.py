@@ -196,7 +196,9 @@ def export(config: ExportConfig) -> WeightsReport:
     out = check_output(config.out, EXPORT, overwrite=config.overwrite, reads=[config.run])
     _, params, step = load_params(config.run)
     text, tok = TextTokenizer.load(config.run / TEXT_TOKENIZER), ActionTokenizer.load(config.run / TOKENIZER)
-    described = json_files.encode(ExportedRun(model_config, tok.fingerprint, text.size, step, config.run.resolve().name))
+    described = json_files.encode(
+        ExportedRun(model_config, tok.fingerprint, text.size, step, config.run.resolve().name)
+    )
     listed, report = tensors(flatten(params), model_config, config.layout, config.vocab_size)
     aside = out.aside()
     try:
@@ -208,7 +210,9 @@ def export(config: ExportConfig) -> WeightsReport:
         (aside / "config.json").write_text(
             json.dumps(theirs | {"fasttok": described}, indent=2) + "\n", encoding="utf-8"
         )
-        text.save(aside / TEXT_TOKENIZER)  # what was read is written: a copy would take along whatever else lies in a foreign RUN
+        text.save(
+            aside / TEXT_TOKENIZER
+        )  # what was read is written: a copy would take along whatever else lies in a foreign RUN
         tok.save(aside / TOKENIZER)
         out.install(aside, last="config.json")
     finally:

@@ -225,3 +225,31 @@ def test_what_is_no_robots_file_is_refused(trained: Path, tmp_path: Path, text: 
 def first(raw: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = next(iter(raw["robots"].values()))
     return found
+
+
+def test_colours_of_questions_about_a_robot_are_turned_too(chain: Chain, player: Player) -> None:
+    """A source of questions about a dataset whose channels are stored reversed: its rows are no robot rows, its colours are."""
+    from pipelines.shards import ShardReader
+    from train.examples import Encoder
+
+    reader, ours = ShardReader(str(chain.shards)), player.encoder
+    robots = dataclasses.replace(ours.robots, bgr={"tabletop_vqa": ("primary",)})
+    encoder = Encoder(robots, ours.text, player.config, ours.data, ours.tok)
+    row = next(row for row in map(reader.row, range(700)) if row["source"] == "tabletop_vqa")
+    turned, plain = (player.batcher([e.row(row)])["images"] for e in (encoder, ours))
+    assert np.array_equal(turned, plain[..., ::-1])
+    assert not np.array_equal(turned, plain)
+
+
+def test_a_frame_goes_through_what_training_images_went_through(player: Player) -> None:
+    from fasttok.common.images import decoded, opened
+    from mixtures.spec import ImageEncoding, Resize
+    from train.observations import encoded
+
+    frame, robot = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), player.robot("arm")
+    assert opened(encoded(frame, robot)).format == "JPEG"
+    sized = dataclasses.replace(robot, resize=Resize(32, 32, "stretch", 80))
+    assert opened(encoded(frame, sized)).size == (32, 32)
+    assert opened(encoded(frame, dataclasses.replace(robot, resize=Resize(32, 32, "inside")))).size == (32, 24)
+    png = dataclasses.replace(robot, encode=ImageEncoding("png"))
+    assert np.array_equal(np.asarray(decoded(opened(encoded(frame, png)))), frame)
