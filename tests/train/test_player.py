@@ -38,11 +38,11 @@ sys.addaudithook(watch)
 import numpy as np
 from train import evaluate, export
 from train.player import Player
-from tests.train.test_loop import make_fake
+from tests.train.tiny_runs import FakeEnv
 player = Player.load(Path("RUN"))
 seen = {"image/primary": np.zeros((64, 64, 3), np.uint8), "state": np.zeros(3, np.float32)}
 chunk = {how: player.act("planar", ["push the red circle"], [seen], how)[0].tolist() for how in ("flow", "tokens")}
-evaluate.load_factory = lambda name: make_fake
+evaluate.load_factory = lambda name: lambda embodiment, split: FakeEnv(split)
 asked = evaluate.EvaluateConfig(
     Path("RUN"), env="fake:make", embodiments=("planar",), episodes=2, batch=2, vqa=Path("vqa"), vqa_questions=2,
     held_out=Path("shards"), held_out_rows=2, out=Path("out.json"),
