@@ -1,6 +1,8 @@
 """The manifest out of the shards' sidecars."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 from fasttok.errors import InputError
 from mixtures.spec import Mixture
@@ -8,7 +10,7 @@ from pipelines.builder.action_tokens import TOKENIZER
 from pipelines.builder.plan import BuildPlan
 from pipelines.builder.sidecar import ShardSidecar
 from pipelines.builder.sources import ResolvedSource
-from pipelines.shards.manifest import Manifest, ManifestSource, RowCounts, Shard, ShardTokenizer
+from pipelines.shards.manifest import LongestRow, Manifest, ManifestSource, RowCounts, Shard, ShardTokenizer
 from pipelines.shards.writer import shard_name
 
 
@@ -49,6 +51,7 @@ def assemble(
             images_resized=sum(state.resized_per_source[i] for state in whole),
             clamped_chunks=sum(state.clamped_per_source[i] for state in whole),
             mean_action_tokens=round(tokens / written, 3) if fact.robot and written else None,
+            longest=_longest(whole, i),
         )
     encoders = {tuple(sorted(state.image_encoders.items())) for state in whole if state.image_encoders}
     if len(encoders) > 1:
@@ -72,3 +75,10 @@ def assemble(
         ),
         phases=tuple(zip(*(source.phases for source in plan.sources), strict=True)),
     )
+
+
+def _longest(states: Sequence[ShardSidecar], source: int) -> LongestRow | None:
+    """What no row of a source exceeds; None if an older version wrote a shard that was kept, and did not say."""
+    if not all(state.longest_per_source for state in states):
+        return None
+    return reduce(or_, (state.longest_per_source[source] for state in states), LongestRow())

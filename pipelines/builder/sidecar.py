@@ -10,6 +10,7 @@ from fasttok.errors import InputError
 from pipelines.builder.dead_letter import rejected_path
 from pipelines.builder.plan import BuildPlan
 from pipelines.common.files import filesystem, join, read_json, sha256_file, write_json
+from pipelines.shards.manifest import LongestRow
 from pipelines.shards.writer import shard_name
 
 
@@ -36,6 +37,7 @@ class ShardSidecar:
         bytes_read: bytes of those records.
         encoded_per_source: images that came as pixels; () for none.
         image_encoders: what decided their bytes: library -> version.
+        longest_per_source: what no row exceeds; () in files that older versions wrote.
     """
 
     plan_digest: str
@@ -56,6 +58,7 @@ class ShardSidecar:
     bytes_read: int
     encoded_per_source: tuple[int, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
     image_encoders: dict[str, str] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
+    longest_per_source: tuple[LongestRow, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
 
 
 def state_path(folder: str, shard: int, total: int) -> str:

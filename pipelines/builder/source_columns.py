@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.kinds import CAMERA_SLOTS
 from pipelines.builder.dead_letter import DeadLetter
+from pipelines.shards.manifest import LongestRow
 from pipelines.shards.records import SCHEMA
 
 NO_IDS: NDArray[np.int32] = np.zeros(0, np.int32)
@@ -56,6 +57,16 @@ class SourceColumns:
     def rows(self) -> int:
         """Rows that its frames become."""
         return sum(self.times)
+
+    @property
+    def longest(self) -> LongestRow:
+        """What none of its rows exceeds; frames that become no row do not count."""
+        taken = [i for i, times in enumerate(self.times) if times]
+        return LongestRow(
+            max((len(self.tokens[i]) for i in taken), default=0) if self.tokens else 0,
+            max((len(self.prompt[i].encode()) for i in taken), default=0),
+            max((len(self.target[i].encode()) for i in taken), default=0),
+        )
 
 
 def table(

@@ -84,6 +84,7 @@ def materialize_shard(job: ShardJob) -> Counts:
             bytes_read=size,
             encoded_per_source=tuple(own.encoded for own in gathered) if encoded else (),
             image_encoders=versions() if encoded else {},
+            longest_per_source=tuple(own.longest for own in gathered),
         )
         write_sidecar(job.folder, job.shard, plan.shards, sidecar)
         live.add(files=1, rejected=sum(letter.rows for letter in dead))

@@ -107,6 +107,25 @@ class SourceFacts:
         return {"action": self.action_names, "state": self.state_names}[column]
 
 
+@dataclass(frozen=True)
+class LongestRow:
+    """What no row of a source exceeds; each is the largest of some row, so one row may have less of the others.
+
+    Attributes:
+        action_tokens: FAST ids.
+        prompt_bytes: of `prompt`, in UTF-8.
+        target_bytes: of `target`, in UTF-8: the answer, the caption, or a robot's subtask.
+    """
+
+    action_tokens: int = 0
+    prompt_bytes: int = 0
+    target_bytes: int = 0
+
+    def __or__(self, other: "LongestRow") -> "LongestRow":
+        """What no row of either exceeds."""
+        return LongestRow(*(max(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ManifestSource(SourceFacts):
     """What the manifest says of a source: its facts, what was asked for, and what came of it.
@@ -123,6 +142,8 @@ class ManifestSource(SourceFacts):
         images_encoded: images that came as pixels, from videos and arrays.
         clamped_chunks: chunks of which a coefficient lay outside the tokenizer's range.
         mean_action_tokens: FAST ids of a row on average, None without actions.
+        longest: what none of its rows exceeds, so that a trainer knows before the first step how long a row may be; None in
+            files that older versions wrote.
     """
 
     share: float
@@ -136,6 +157,7 @@ class ManifestSource(SourceFacts):
     clamped_chunks: int
     mean_action_tokens: float | None
     images_encoded: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
+    longest: LongestRow | None = field(default=None, metadata=json_files.LEFT_OUT)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.look.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
-from pipelines.shards.manifest import ShardTokenizer
+from pipelines.shards.manifest import LongestRow, ShardTokenizer
 from tests.chain import Chain
 
 
@@ -50,6 +50,39 @@ def test_quotas_are_exact_and_all_is_written(chain: Chain) -> None:
     rows = [reader.row(i) for i in range(reader.num_rows)]
     assert Counter(row["source"] for row in rows) == {n: s.written for n, s in manifest.sources.items()}
     assert len({row["sample_id"] for row in rows}) == 700
+
+
+def test_the_manifest_knows_what_no_row_exceeds(chain: Chain, tmp_path: Path) -> None:
+    """Most FAST ids, and the longest texts in bytes, of the rows that were written; with subtasks, repeats and rejected rows."""
+    mixture = tmp_path / "subtasks.yaml"
+    mixture.write_text(
+        "name: subtasks\nsources:\n  - {name: arm, dataset: tabletop_arm, weight: 3, subtask: true}\n"
+        "  - {name: planar, dataset: tabletop_planar, weight: 1, prompt: ['{prompt}', 'bitte: {prompt}, süß']}\n"
+        "  - {name: vqa, dataset: tabletop_vqa, weight: 1}\n"
+    )
+    out = tmp_path / "shards"
+    run_build(BuildConfig(str(mixture), str(out), 900, str(chain.index), str(chain.tokenizer), shards=4), [])
+    for folder in (chain.shards, out):
+        reader = ShardReader(str(folder))
+        truth = {name: LongestRow() for name in reader.sources}
+        for row in map(reader.row, range(reader.num_rows)):
+            found = len(row["action_tokens"]), len(row["prompt"].encode()), len(row["target"].encode())
+            truth[row["source"]] |= LongestRow(*found)
+        assert {name: source.longest for name, source in reader.manifest.sources.items()} == truth
+    assert reader.manifest.sources["arm"].longest.target_bytes > 0
+    assert reader.manifest.sources["planar"].longest.target_bytes == 0
+
+
+def test_shards_that_an_older_version_left_leave_the_longest_row_open(chain: Chain, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    shutil.copytree(chain.shards, out)
+    (out / "manifest.json").unlink()
+    sidecar = min((out / "state").glob("*.json"))
+    value = json.loads(sidecar.read_text())
+    del value["longest_per_source"]
+    sidecar.write_text(json.dumps(value))
+    assert run_build(config(chain, out, resume=True), []).skipped == 3
+    assert {source.longest for source in ShardReader(str(out)).manifest.sources.values()} == {None}
 
 
 def test_rows_are_the_chunks_of_their_episodes(chain: Chain) -> None:

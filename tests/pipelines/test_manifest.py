@@ -34,6 +34,7 @@ def test_a_manifest_is_written_with_the_bytes_that_were_read(shards: Path) -> No
     manifest.save(str(shards))
     assert (shards / "manifest.json").read_bytes() == before
     assert '"control_hz": 10,' in before.decode()  # a whole number stays one
+    assert "longest" not in before.decode()  # a file of an older version
 
 
 def test_the_first_files_of_this_format_have_no_subtask(shards: Path) -> None:
