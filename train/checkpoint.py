@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
-from train import model, optim
+from train import lora, model, optim
 from train.config import TrainConfig
 from train.params import Params, Tree
 from train.run_folder import CHECKPOINTS, load_config
@@ -141,7 +141,7 @@ def _abstract(tree: Tree) -> Tree:
 
 
 def load_params(run: Path, step: int | None = None) -> tuple[TrainConfig, Params, int]:
-    """A run's configuration, the parameters of a checkpoint (the moving average if there is one), and its step.
+    """A run's configuration, the parameters of a checkpoint (the moving average if there is one; LoRA's merged), and its step.
 
     Args:
         run: folder of `fasttok-train`.
@@ -151,10 +151,10 @@ def load_params(run: Path, step: int | None = None) -> tuple[TrainConfig, Params
         InputError: not a run, or one without such a checkpoint.
     """
     config = load_config(run)
-    shapes = jax.eval_shape(lambda key: model.init(key, config.model), jax.random.key(0))
-    moving = optim.split(shapes, config.optim.freeze)[0] if config.optim.ema else None
+    shapes = jax.eval_shape(lambda key: lora.add(model.init(key, config.model), config.lora, key), jax.random.key(0))
+    moving = optim.split(shapes, config.still)[0] if config.optim.ema else None
     checkpoints = Checkpoints(run)
     params, ema = checkpoints.restore_params(shapes, moving, step)
     step = step or checkpoints.last_step or 0
     checkpoints.close()
-    return config, shown(State(params, None, ema), config.optim.freeze), step
+    return config, lora.merge(shown(State(params, None, ema), config.still)), step

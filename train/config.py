@@ -259,6 +259,35 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """LoRA: thin matrices learn beside those of attention and feed-forward networks (train/lora.py); rank 0 is off."""
+
+    rank: int = 0
+    """Columns of the thin matrices; openpi takes 16 for the backbone. Use it to fine-tune a large model on little memory."""
+    alpha: float = 16.0
+    """What adapters add is multiplied by alpha / rank. Use it when you change the rank: in proportion, to keep their weight."""
+    paths: tuple[str, ...] = ()
+    """What is adapted: components, stacks or matrices such as vision/blocks, expert or backbone/layers/query. All else under
+    these paths stays as it is. By default the layers of backbone and expert. Use it to adapt vision, too, or less than that."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise InputError(f"--lora.rank is {self.rank}, expected a whole number from 1 on, or 0 for no LoRA")
+        if not 0.0 < self.alpha < float("inf"):
+            raise InputError(f"--lora.alpha is {self.alpha}, expected a finite number above 0, such as 16")
+        for path in self.paths:
+            if path.split("/")[0] not in (*COMPONENTS, "*"):
+                raise unknown_name("component of the model for LoRA", path.split("/")[0], COMPONENTS)
+        if self.paths and not self.rank:
+            raise InputError("--lora.paths without --lora.rank adapts nothing; add, say, --lora.rank 16")
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """`paths` with the default filled in; () if the rank is 0."""
+        return (self.paths or ("*/layers",)) if self.rank else ()
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.
 
@@ -282,6 +311,8 @@ class TrainConfig:
     """Changes to training images."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """The optimiser."""
+    lora: LoraConfig = field(default_factory=LoraConfig, metadata=json_files.IF_NOT_DEFAULT)
+    """Thin matrices that learn in place of large ones."""
     steps: int = 1000
     """Optimiser steps. Use it always: the default is for a first look."""
     batch_size: int = 32
@@ -366,6 +397,11 @@ class TrainConfig:
             raise InputError(
                 "nothing to learn: robot rows alone, without flow (model.flow) and without discrete targets"
             )
+
+    @property
+    def still(self) -> tuple[str, ...]:
+        """Paths of parameters that do not learn: `optim.freeze`, and what LoRA adapts. Adapters under them learn."""
+        return self.optim.freeze + self.lora.adapted
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as config.json has them."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fasttok.common.console import table
-from train import flops, model, optim, rates, sharding
+from train import flops, lora, model, optim, rates, sharding
 from train.config import TrainConfig
 from train.initial_params import plan_weights
 from train.params import Params, components, count
@@ -24,7 +24,7 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     config, m = setup.config, setup.model
     shapes = abstract_params(setup)
     counts = {name: count(tree) for name, tree in components(shapes).items()}
-    learn = count(optim.split(shapes, config.optim.freeze)[0])
+    learn = count(optim.split(shapes, config.still)[0])
     rows: list[list[str | int]] = [[f"parameters: {name}", n] for name, n in counts.items()]
     rows += [["parameters: all", sum(counts.values())], ["of which learn", learn]]
     rows += [["rows in the shards", setup.reader.num_rows], ["cameras", ", ".join(setup.encoder.slots) or "none"]]
@@ -65,7 +65,11 @@ def per_sample(setup: Setup) -> flops.Flops:
 
 def abstract_params(setup: Setup) -> Params:
     """Shapes of the parameters."""
-    return cast(Params, jax.eval_shape(lambda key: model.init(key, setup.model), jax.random.key(0)))
+
+    def init(key: jax.Array) -> Params:
+        return lora.add(model.init(key, setup.model), setup.config.lora, key)
+
+    return cast(Params, jax.eval_shape(init, jax.random.key(0)))
 
 
 def abstract_state(setup: Setup, config: TrainConfig, mesh: Mesh) -> State:

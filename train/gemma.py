@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from train import lora
 from train.config import AttentionKernel, Remat
 from train.params import Attention, FeedForward, Layers, Linear, Norm
 
@@ -140,8 +141,10 @@ def rope(x: Array, positions: Array) -> Array:
 def project(x: Array, layer: Attention, positions: Array) -> tuple[Array, Array, Array]:
     """Scaled, rotated queries (B, T, N, K), rotated keys (B, T, K) and values (B, T, K) of normalised x (B, T, W)."""
     heads, width, head_dim = layer["query"].shape
-    query = matmul(x, layer["query"].transpose(1, 0, 2).reshape(width, -1)).reshape(*x.shape[:2], heads, head_dim)
-    key, value = jnp.split(matmul(x, layer["key_value"].transpose(1, 0, 2).reshape(width, -1)), 2, axis=-1)
+    query = lora.adapt(matmul(x, layer["query"].transpose(1, 0, 2).reshape(width, -1)), x, layer, "query")
+    query = query.reshape(*x.shape[:2], heads, head_dim)
+    both = lora.adapt(matmul(x, layer["key_value"].transpose(1, 0, 2).reshape(width, -1)), x, layer, "key_value")
+    key, value = jnp.split(both, 2, axis=-1)
     return rope(query, positions) * query.shape[-1] ** -0.5, rope(key, positions), value
 
 
@@ -169,11 +172,13 @@ def attend(query: Array, key: Array, value: Array, mask: Array, kernel: Attentio
 
 def merge_heads(heads: Array, layer: Attention) -> Array:
     """(B, T, N, K) -> (B, T, W)."""
-    return matmul(heads.reshape(*heads.shape[:2], -1), layer["output"].reshape(-1, layer["output"].shape[-1]))
+    x = heads.reshape(*heads.shape[:2], -1)
+    return lora.adapt(matmul(x, layer["output"].reshape(-1, layer["output"].shape[-1])), x, layer, "output")
 
 
 def feed_forward(x: Array, layer: FeedForward) -> Array:
     """Gated tanh-gelu: down(gelu(gate(x)) * up(x))."""
     kernel = layer["gate_up"].transpose(1, 0, 2).reshape(x.shape[-1], -1)
-    gate, up = jnp.split(matmul(x, kernel), 2, axis=-1)
-    return matmul(jax.nn.gelu(gate, approximate=True) * up, layer["down"])
+    gate, up = jnp.split(lora.adapt(matmul(x, kernel), x, layer, "gate_up"), 2, axis=-1)
+    gated = jax.nn.gelu(gate, approximate=True) * up
+    return lora.adapt(matmul(gated, layer["down"]), gated, layer, "down")

@@ -7,24 +7,47 @@ import jax.numpy as jnp
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from train import model, siglip
+from train import lora, model, siglip
 from train import weights as pretrained
 from train.batches import decode_image
 from train.checkpoint import load_params
+from train.config import COMPONENTS
 from train.params import BackboneParams, Params, VisionParams
 from train.run_folder import TOKENIZER
 from train.setup import Setup
 from train.weights import matching
 
 CALIBRATION_IMAGES = 128
+ADAPTERS = 1  # which of a seed's keys draws LoRA's matrices
 
 
 def initial_params(setup: Setup) -> Params:
     """Random parameters, fitted to some images; those of `weights`, or vision and backbone of `init_from`, if given.
 
+    LoRA's adapters come on top of any of these.
+
     Raises:
-        InputError: that run's shapes are others; the weights do not fit.
+        InputError: that run's shapes are others; the weights do not fit; LoRA has nothing to adapt.
     """
+    key = jax.random.fold_in(jax.random.key(setup.config.seed), ADAPTERS)
+    return lora.add(_base(setup), setup.config.lora, key)
+
+
+def random_components(setup: Setup) -> list[str]:
+    """Components of the model whose layers start from random numbers."""
+    config = setup.config
+    if config.weights is not None:
+        fresh = {
+            path.split("/")[0]
+            for path in plan_weights(setup, config.weights).fresh
+            if set(path.split("/")) & set(lora.AXES)
+        }
+    else:
+        fresh = {"expert"} if config.init_from is not None else set(COMPONENTS)
+    return sorted(fresh)
+
+
+def _base(setup: Setup) -> Params:
     config, shapes = setup.config, setup.model
     if config.weights is not None:
         return pretrained.start(plan_weights(setup, config.weights), shapes, jax.random.key(config.seed))

@@ -8,7 +8,7 @@ import optax
 
 from fasttok.errors import InputError
 from train.config import OptimConfig
-from train.params import Params, Tree, path_name
+from train.params import LORA, Params, Tree, path_name
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -24,7 +24,7 @@ def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
 
     Args:
         params: a tree of arrays or of their shapes.
-        freeze: paths as in `OptimConfig.freeze`.
+        freeze: paths as in `TrainConfig.still`; adapters under them learn all the same.
 
     Raises:
         InputError: a path that no parameter has, or everything is frozen.
@@ -35,7 +35,7 @@ def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
             raise InputError(
                 f"--optim.freeze {start}: no parameter has this path; expected one of, say, {', '.join(paths[:4])}"
             )
-    still = [any(below(path, start) for start in freeze) for path in paths]
+    still = [any(below(path, s) for s in freeze) and not below(path, f"*/{LORA}/matrices") for path in paths]
     if all(still):
         raise InputError("--optim.freeze leaves nothing to learn")
     leaves, tree = jax.tree.flatten(params)

@@ -14,6 +14,8 @@ from jax import Array
 
 Norm = TypeVar("Norm")
 Tree = TypeVar("Tree")
+LORA = "lora"
+"""Where a stack keeps its adapters, if it has some."""
 
 
 class Linear(TypedDict):
@@ -40,10 +42,35 @@ class LayerNorm(TypedDict):
     bias: Array
 
 
+class Adapter(TypedDict):
+    """LoRA's two matrices beside an array that holds Z matrices (key and value, gate and up: 2), each (in, out) when flat.
+
+    Attributes:
+        a: (L, Z, in, rank).
+        b: (L, Z, rank, out).
+    """
+
+    a: Array
+    b: Array
+
+
+class Adapters(TypedDict):
+    """All adapters of a stack (`train.lora`).
+
+    Attributes:
+        scale: (L,), alpha / rank; never learns.
+        matrices: by the name of the adapted parameter.
+    """
+
+    scale: Array
+    matrices: dict[str, Adapter]
+
+
 class VisionBlocks(TypedDict):
     """The encoder's transformer blocks.
 
     Attributes:
+        lora: absent if nothing is adapted.
         attention_norm: (L, W).
         query: kernel (L, W, N, K), bias (L, N, K).
         key: as `query`.
@@ -62,6 +89,7 @@ class VisionBlocks(TypedDict):
     mlp_norm: LayerNorm
     up: Linear
     down: Linear
+    lora: NotRequired[Adapters]
 
 
 class VisionParams(TypedDict):
@@ -114,10 +142,12 @@ class Layers(Attention, FeedForward, Generic[Norm]):
     Attributes:
         attention_norm: scale (L, W), or kernel (L, E, 3 W) and bias (L, 3 W).
         mlp_norm: as `attention_norm`.
+        lora: absent if nothing is adapted.
     """
 
     attention_norm: Norm
     mlp_norm: Norm
+    lora: NotRequired[Adapters]
 
 
 class BackboneParams(TypedDict):

@@ -4,15 +4,19 @@ Patch embedding, learned positions, pre-LayerNorm blocks with tanh gelu, a last 
 backbone's width. Every patch is a token, row by row; there is no class token and no pooling.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from train import lora
 from train.config import Remat
 from train.gemma import matmul, run_layers
 from train.params import LayerNorm, Linear, VisionBlocks, VisionParams
 
 EPSILON = 1e-6
+Matrix = Literal["query", "key", "value", "output", "up", "down"]
 
 
 def init(
@@ -104,19 +108,22 @@ def block(x: Array, p: VisionBlocks) -> Array:
     """One pre-LayerNorm transformer block on (B, T, width)."""
     dtype = x.dtype
 
-    def heads(y: Array, q: Linear) -> Array:
-        kernel = q["kernel"].reshape(y.shape[-1], -1)
-        return matmul(y, kernel).reshape(*y.shape[:2], *q["bias"].shape) + q["bias"].astype(dtype)
+    def product(y: Array, name: Matrix) -> Array:
+        kernel = p[name]["kernel"].reshape(y.shape[-1], -1)
+        return lora.adapt(matmul(y, kernel), y, p, name)
+
+    def heads(y: Array, name: Matrix) -> Array:
+        bias = p[name]["bias"]
+        return product(y, name).reshape(*y.shape[:2], *bias.shape) + bias.astype(dtype)
 
     y = layer_norm(x, p["attention_norm"])
-    query, key, value = heads(y, p["query"]), heads(y, p["key"]), heads(y, p["value"])
+    query, key, value = heads(y, "query"), heads(y, "key"), heads(y, "value")
     logits = jnp.einsum("btnk,bsnk->bnts", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
     mixed = jnp.einsum("bnts,bsnk->btnk", jax.nn.softmax(logits, axis=-1).astype(dtype), value)
-    output = p["output"]["kernel"].reshape(-1, x.shape[-1])
-    x = x + matmul(mixed.reshape(*x.shape[:2], -1), output) + p["output"]["bias"].astype(dtype)
+    x = x + product(mixed.reshape(*x.shape[:2], -1), "output") + p["output"]["bias"].astype(dtype)
     y = layer_norm(x, p["mlp_norm"])
-    y = jax.nn.gelu(matmul(y, p["up"]["kernel"]) + p["up"]["bias"].astype(dtype), approximate=True)
-    return x + matmul(y, p["down"]["kernel"]) + p["down"]["bias"].astype(dtype)
+    y = jax.nn.gelu(product(y, "up") + p["up"]["bias"].astype(dtype), approximate=True)
+    return x + product(y, "down") + p["down"]["bias"].astype(dtype)
 
 
 def encode(params: VisionParams, images: Array, patch: int, remat: Remat = "none") -> Array:

@@ -37,15 +37,15 @@ class State(NamedTuple):
 def begin(params: Params, config: TrainConfig, mesh: Mesh) -> State:
     """The state before the first step, on its devices."""
     params = sharding.put_tree(params, mesh)
-    moving, _ = optim.split(params, config.optim.freeze)
+    moving, _ = optim.split(params, config.still)
     optimizer = optim.make(config.optim, config.steps).init(moving)
     ema = cast(Params, jax.tree.map(jnp.copy, moving)) if config.optim.ema else None
     return State(params, sharding.put_tree(optimizer, mesh), ema)
 
 
-def shown(state: State, freeze: tuple[str, ...] = ()) -> Params:
-    """The parameters that evaluation and export use: the moving average if there is one."""
-    return state.params if state.ema is None else optim.merge(state.ema, optim.split(state.params, freeze)[1])
+def shown(state: State, still: tuple[str, ...] = ()) -> Params:
+    """The parameters that evaluation and export use: the moving average if there is one. `still`: as in `TrainConfig`."""
+    return state.params if state.ema is None else optim.merge(state.ema, optim.split(state.params, still)[1])
 
 
 def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...], seed: Array | int = 0) -> Batch:
@@ -93,7 +93,7 @@ def train_step(
         The state after the step, and the numbers to log, () each.
     """
     batch = ready(batch, step, config, wrist, seed)
-    moving, still = optim.split(state.params, config.optim.freeze)
+    moving, still = optim.split(state.params, config.still)
 
     def loss(moving: Params, rows: Batch) -> tuple[Array, Metrics]:
         return losses.compute(optim.merge(moving, still), model_config, rows, config.alpha)
@@ -159,7 +159,12 @@ def probe(
     """
     batch = ready(batch, step, config, wrist, seed)
     out: Metrics = {}
+    moving, still = optim.split(params, config.lora.adapted)
+
+    def one(moving: Params, name: str) -> Array:
+        return losses.compute(optim.merge(moving, still), model_config, batch)[1][name]
+
     for loss in ("loss_vlm", "loss_fast", *([f"loss_{recipe_of(model_config).loss}"] if model_config.flow else [])):
-        grads: Params = jax.grad(lambda p, name=loss: losses.compute(p, model_config, batch)[1][name])(params)
+        grads: Params = jax.grad(one)(moving, loss)
         out |= {f"grad_norm_{loss[5:]}_{name}": optax.global_norm(tree) for name, tree in components(grads).items()}
     return out

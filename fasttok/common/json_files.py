@@ -10,14 +10,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import PurePath
-from typing import Any, TypeVar
-
-import msgspec
-from msgspec import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fasttok._version import __version__
-from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.errors import InputError
+
+if (
+    TYPE_CHECKING
+):  # only reading needs it: who writes, or only declares what is written, needs the standard library alone
+    from msgspec import inspect
 
 T = TypeVar("T")
 VERSION_KEY = "format_version"
@@ -53,6 +54,9 @@ def decode(kind: type[T], raw: object, where: str, version: int | None = None) -
     Traceback (most recent call last):
     fasttok.errors.InputError: point.json: unknown key $.z; known there: x, y
     """
+    import msgspec
+    from msgspec import inspect
+
     if version is not None and isinstance(raw, Mapping):
         found = raw.get(VERSION_KEY)
         if isinstance(found, int) and found > version:
@@ -85,6 +89,8 @@ def read(kind: type[T], text: str | bytes, where: str, version: int | None = Non
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
+        from fasttok.common.lfs_pointer import refuse_pointer
+
         refuse_pointer(text, where)
         raise InputError(f"{where}: not JSON ({error}); it is damaged, so make it again") from None
     return decode(kind, raw, where, version)
@@ -163,8 +169,10 @@ def _path(kind: type, value: object) -> object:
     raise NotImplementedError(f"{kind.__name__} is not read from JSON")
 
 
-def _unknown(kind: inspect.Type, raw: object, path: str) -> Iterator[tuple[str, list[str]]]:
+def _unknown(kind: "inspect.Type", raw: object, path: str) -> Iterator[tuple[str, list[str]]]:
     """Keys that no dataclass at their place has, each with those that it has."""
+    from msgspec import inspect
+
     match kind:
         case inspect.DataclassType(fields=fields) if isinstance(raw, Mapping):
             known = {field.encode_name: field.type for field in fields}

@@ -1,0 +1,136 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685, section 4.1): two thin matrices learn beside each large one, which stays as it is.
+
+    y = x W + (alpha / rank) (x A) B        A (in, rank) random, B (rank, out) zero, so that step 0 is the base
+
+A stack of layers holds its adapters beside what they adapt, under `lora`: backbone/layers/lora/matrices/query/a goes
+with backbone/layers/query. They are stacked on L like it, so the scan over layers hands each layer its own. Neither W + A B nor a
+gradient of W's shape is ever made. alpha / rank lies in the tree, too (`lora/scale`), so parameters alone say what they compute.
+
+Adapted by default are attention and feed-forward matrices of backbone and expert, as in openpi's gemma_2b_lora and
+gemma_300m_lora (src/openpi/models/gemma.py, rank 16 and 32 with alpha = rank); vision learns as a whole there, and so it does
+here. What lies under an adapted path and is no adapter (norms, too) does not learn, as in openpi's freeze filter; theirs holds
+the embedding and the last norm as well: add `--optim.freeze backbone/embedding backbone/norm expert/norm` for that.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from fasttok.errors import InputError
+from train import optim
+from train.config import LoraConfig
+from train.params import LORA, Adapter, Adapters, Params
+
+# Axes of the adapted matrices of a stack, without L: i is in, o is out, s several matrices with an adapter each.
+AXES: dict[str, dict[str, str]] = {
+    "layers": {"query": "oio", "key_value": "sio", "output": "iio", "gate_up": "sio", "down": "io"},
+    "blocks": {"query": "ioo", "key": "ioo", "value": "ioo", "output": "iio", "up": "io", "down": "io"},
+}
+
+
+def adapt(y: Array, x: Array, layer: Mapping[str, Any], name: str) -> Array:
+    """What a layer's matrix and its adapter make of x: y + scale (x A) B.
+
+    Args:
+        y: (..., out), the product of x and the matrix `name`; out of several matrices stand side by side.
+        x: (..., in), in as many axes as `y`.
+        layer: one layer's parameters.
+        name: of the matrix.
+
+    Returns:
+        As `y`; `y` itself if the layer has no such adapter.
+    """
+    adapters: Adapters | None = layer.get(LORA)
+    if adapters is None or name not in adapters["matrices"]:
+        return y
+    a, b = (adapters["matrices"][name][side].astype(x.dtype) for side in ("a", "b"))
+    flat = x.reshape(-1, x.shape[-1])  # one flat product, as in `gemma.matmul`
+    added = jnp.concatenate([flat @ a[i] @ b[i] for i in range(a.shape[0])], axis=-1)
+    return y + adapters["scale"].astype(x.dtype) * added.reshape(y.shape)
+
+
+def add(params: Params, config: LoraConfig, key: Array) -> Params:
+    """Parameters with adapters, or as they are if the rank is 0.
+
+    Args:
+        params: of the base; shapes under `jax.eval_shape`.
+        config: rank, alpha and paths.
+        key: draws every A.
+
+    Raises:
+        InputError: nothing can be adapted under one of the paths.
+    """
+    if not config.rank:
+        return params
+    used: set[str] = set()
+    out: dict[str, Any] = {component: dict(cast(Mapping[str, Any], tree)) for component, tree in params.items()}
+    for place, (component, stack) in enumerate(_stacks(params)):
+        layers, matrices = out[component][stack], {}
+        for number, (name, axes) in enumerate(AXES[stack].items()):
+            path = f"{component}/{stack}/{name}"
+            hit = {start for start in config.adapted if optim.below(path, start)}
+            used |= hit
+            if hit:
+                own = jax.random.fold_in(jax.random.fold_in(key, place), number)
+                matrices[name] = _adapter(own, _kernel(layers[name]), axes, config.rank)
+        if matrices:
+            depth = next(iter(matrices.values()))["a"].shape[0]
+            adapters: Adapters = {"scale": jnp.full(depth, config.alpha / config.rank), "matrices": matrices}
+            out[component][stack] = {**layers, LORA: adapters}
+    for start in config.adapted:
+        if start not in used:
+            raise InputError(
+                f"--lora.paths {start}: no matrix of attention or of a feed-forward network lies there; expected a component, a "
+                f"stack or a matrix, such as {', '.join('/'.join(names) for names in _stacks(params))}, backbone/layers/query"
+            )
+    return cast(Params, out)
+
+
+def merge(params: Params) -> Params:
+    """Parameters without adapters that compute the same: each adapted matrix is W + scale A B, summed in float32."""
+    out: dict[str, Any] = {component: dict(cast(Mapping[str, Any], tree)) for component, tree in params.items()}
+    for component, stack in _stacks(params):
+        layers = dict(out[component][stack])
+        adapters: Adapters = layers.pop(LORA, {"matrices": {}})
+        for name in adapters["matrices"]:
+            base = _kernel(layers[name])
+            whole = base + _product(adapters, name, AXES[stack][name], base.shape)
+            layers[name] = {**layers[name], "kernel": whole} if isinstance(layers[name], Mapping) else whole
+        out[component][stack] = layers
+    return cast(Params, out)
+
+
+def _stacks(params: Params) -> Iterator[tuple[str, str]]:
+    """(component, name) of each stack of layers."""
+    for component, tree in sorted(params.items()):
+        yield from ((component, stack) for stack in AXES if stack in cast(Mapping[str, Any], tree))
+
+
+def _kernel(matrix: Any) -> Array:
+    """The array of a matrix, which stands alone or beside a bias."""
+    return cast(Array, matrix["kernel"] if isinstance(matrix, Mapping) else matrix)
+
+
+def _adapter(key: Array, kernel: Array, axes: str, rank: int) -> Adapter:
+    depth, (several, into, out) = kernel.shape[0], _sizes(kernel.shape[1:], axes)
+    a = jax.random.normal(key, (depth, several, into, rank), jnp.float32) * into**-0.5
+    return {"a": a, "b": jnp.zeros((depth, several, rank, out))}
+
+
+def _sizes(shape: tuple[int, ...], axes: str) -> tuple[int, int, int]:
+    """How many matrices an array without L holds, and their numbers of rows and columns."""
+    several, into, out = (math.prod(n for n, axis in zip(shape, axes, strict=True) if axis == kind) for kind in "sio")
+    return several, into, out
+
+
+def _product(adapters: Adapters, name: str, axes: str, shape: tuple[int, ...]) -> Array:
+    """Scale A B in the shape (L, ...) of its matrix."""
+    adapter = adapters["matrices"][name]
+    product = jnp.matmul(adapter["a"], adapter["b"], precision="highest") * adapters["scale"][:, None, None, None]
+    order = sorted(range(len(axes)), key=lambda axis: "sio".index(axes[axis]))  # where our axes stand in the product
+    spread = product.reshape(shape[0], *(shape[1 + axis] for axis in order))
+    return spread.transpose(0, *(1 + order.index(axis) for axis in range(len(axes))))
