@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from fasttok.common.console import table
 from train import flops, lora, model, optim, rates, sharding
 from train.config import TrainConfig
-from train.initial_params import plan_weights
+from train.initial_params import plan_weights, random_components
 from train.params import Params, components, count
 from train.setup import Setup
 from train.step import State, begin, train_step
@@ -52,6 +52,11 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
         logger.warning(setup.lacking)
     if note := rates.short_average(config):
         logger.warning(note)
+    if config.lora.rank and not config.resume and (random := random_components(setup) & lora.adapted_components(shapes)):
+        logger.warning(
+            f"LoRA adapts layers of {' and '.join(sorted(random))} that start from random numbers, which stay: load them "
+            "(--weights, --init-from), or leave them out (--lora.paths backbone/layers)"
+        )
     if config.weights is not None and not config.resume:
         plan_weights(setup, config.weights).report.show()
 

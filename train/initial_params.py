@@ -33,18 +33,13 @@ def initial_params(setup: Setup) -> Params:
     return lora.add(_base(setup), setup.config.lora, key)
 
 
-def random_components(setup: Setup) -> list[str]:
+def random_components(setup: Setup) -> set[str]:
     """Components of the model whose layers start from random numbers."""
     config = setup.config
     if config.weights is not None:
-        fresh = {
-            path.split("/")[0]
-            for path in plan_weights(setup, config.weights).fresh
-            if set(path.split("/")) & set(lora.AXES)
-        }
-    else:
-        fresh = {"expert"} if config.init_from is not None else set(COMPONENTS)
-    return sorted(fresh)
+        names = [path.split("/") for path in plan_weights(setup, config.weights).fresh]
+        return {component for component, *below in names if set(below) & set(lora.AXES)}
+    return {"expert"} if config.init_from is not None else set(COMPONENTS)
 
 
 def _base(setup: Setup) -> Params:

@@ -110,6 +110,12 @@ def _stacks(params: Params) -> Iterator[tuple[str, str]]:
         yield from ((component, stack) for stack in AXES if stack in cast(Mapping[str, Any], tree))
 
 
+def adapted_components(params: Params) -> set[str]:
+    """Components that have adapters."""
+    trees = cast(Mapping[str, Any], params)
+    return {component for component, stack in _stacks(params) if LORA in trees[component][stack]}
+
+
 def _kernel(matrix: Any) -> Array:
     """The array of a matrix, which stands alone or beside a bias."""
     return cast(Array, matrix["kernel"] if isinstance(matrix, Mapping) else matrix)

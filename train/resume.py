@@ -38,6 +38,9 @@ ONCE = {
     "weights_resample",
     "data.text_tokenizer",
     "data.text_vocab",
+    "lora.rank",
+    "lora.alpha",
+    "lora.paths",
 }
 """Says only how a run begins."""
 ORDERS_ROWS = {"seed", "data.kinds"}

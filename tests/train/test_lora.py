@@ -257,3 +257,21 @@ def test_without_adapters_nothing_changes() -> None:
     assert config().still == ()
     adapted, _ = optim.split(params(), ("vision", "backbone", *ALL))
     assert {p.split("/")[0] for p, x in flatten(adapted).items() if x is not None} == {"vision", "backbone", "expert"}
+
+
+@pytest.mark.slow
+def test_random_layers_that_would_stay_random_are_named(
+    chain: Chain, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from train.dry_run import print_plan
+    from train.setup import prepare
+
+    for more, wanted in (
+        ({}, "layers of backbone and expert that start from random"),
+        ({"init_from": trained}, "layers of expert that start from random"),
+        ({"init_from": trained, "lora": LoraConfig(rank=2, paths=("backbone/layers",))}, ""),
+    ):
+        caplog.clear()
+        asked = tiny(chain, tmp_path / "run", **{"lora": LoraConfig(rank=2), **more})
+        print_plan(prepare(asked), sharding.make_mesh(1, asked.batch_size))
+        assert (wanted in caplog.text) if wanted else ("LoRA" not in caplog.text)
