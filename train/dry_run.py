@@ -52,7 +52,11 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
         logger.warning(setup.lacking)
     if note := rates.short_average(config):
         logger.warning(note)
-    if config.lora.rank and not config.resume and (random := random_components(setup) & lora.adapted_components(shapes)):
+    if (
+        config.lora.rank
+        and not config.resume
+        and (random := random_components(setup) & lora.adapted_components(shapes))
+    ):
         logger.warning(
             f"LoRA adapts layers of {' and '.join(sorted(random))} that start from random numbers, which stay: load them "
             "(--weights, --init-from), or leave them out (--lora.paths backbone/layers)"

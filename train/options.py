@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Losses": ("alpha", "loss-norm", "flow-draws"),
     "Start from other weights": ("weights-strict", "weights-resample"),
     "Memory and machines": ("accumulate", "fsdp", "distributed"),
-    "Log and checkpoints": ("probe-every", "keep"),
+    "Log and checkpoints": ("probe-every", "keep", "resume-with"),
 }
 """Options that stand in no dataclass of their own, apart from the first ones."""
 
