@@ -156,12 +156,14 @@ EIGHT = """
 import sys; sys.path.insert(0, {root!r})
 import jax, numpy as np
 jax.config.update("jax_default_matmul_precision", "highest")
-from tests.train.test_lora import *
+from tests.train.small import *
+from train import lora
+from train.config import LoraConfig
 found = {{}}
 for fsdp in (1, 8):
     asked, mesh = config(fsdp=fsdp, lora=LoraConfig(rank=16)), sharding.make_mesh(fsdp, ROWS)
-    state = begin(params(LoraConfig(rank=16)), asked, mesh)
-    rows = sharding.put_rows(make_batch(ROWS), mesh)
+    whole = lora.add(model.init(jax.random.key(0), SMALL), asked.lora, jax.random.key(7))
+    state, rows = begin(whole, asked, mesh), sharding.put_rows(make_batch(ROWS), mesh)
     state, metrics = train_step(state, rows, jnp.int32(1), config=asked, model_config=SMALL, mesh=mesh)
     found[fsdp] = gradient_norms_and_losses(metrics)
     a = state.params["backbone"]["layers"]["lora"]["matrices"]["gate_up"]["a"]
