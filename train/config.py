@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 from fasttok.common import json_files
 from fasttok.common.kinds import KINDS, RecordKind
 from fasttok.errors import InputError, unknown_name
-from train import recipes
+from train import layer_paths, recipes
 
 StateForm = Literal["text", "continuous", "special"]
 StateEntry = Literal["expert", "backbone"]
@@ -227,8 +227,9 @@ class OptimConfig:
     """Decay of a moving average of the parameters, which evaluation and export then use; None keeps none. Use it when
     the run is long: the average acts better than the last step."""
     freeze: tuple[str, ...] = ()
-    """Parameters that stay as they are: paths such as vision, backbone/embedding or */layers/*, with all below them.
-    Use it when memory is short, or the backbone must stay as it is."""
+    """Parameters that stay as they are: paths such as vision, backbone/embedding, backbone/layers/0-8 (the first nine
+    layers), vision/blocks/3 or */layers/*/query, with all below them. Use it when memory is short, or the backbone must
+    stay as it is."""
     high_rate: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
     """Allow a peak above 2e-4 with --weights or for a large model. Use it when you mean such a rate."""
 
@@ -254,6 +255,7 @@ class OptimConfig:
         for path in self.freeze:
             if path.split("/")[0] not in (*COMPONENTS, "*"):
                 raise unknown_name("component of the model to freeze", path.split("/")[0], COMPONENTS)
+            layer_paths.expand(path)
         if self.ema is not None and not 0.0 < self.ema < 1.0:
             raise InputError(f"--optim.ema is {self.ema}, expected a decay between 0 and 1, such as 0.999")
 

@@ -1,6 +1,5 @@
 """The optimiser: AdamW with warmup and a schedule, global-norm clipping, weight decay on matrices, frozen parameters."""
 
-from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import jax
@@ -8,6 +7,9 @@ import optax
 
 from fasttok.errors import InputError
 from train.config import OptimConfig
+from train.layer_cuts import cut, join
+from train.layer_paths import below as below
+from train.layer_paths import check_freeze, is_stacked, stays
 from train.params import LORA, Params, Tree, path_name
 
 
@@ -20,39 +22,45 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
-    """What learns, and what stays as it is: the same tree twice, each with None in place of the other's leaves.
+    """What learns, and what stays as it is: the same tree twice.
 
     Args:
         params: a tree of arrays or of their shapes.
         freeze: paths as in `TrainConfig.still`; adapters under them learn all the same.
 
+    Returns:
+        Two trees with None in place of leaves that are wholly the other's; of a stack that is cut, each has its layers.
+
     Raises:
-        InputError: a path that no parameter has, or everything is frozen.
+        InputError: a path that no parameter has, a layer that is not there, or everything is frozen.
     """
-    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    for start in freeze:
-        if not any(below(path, start) for path in paths):
-            raise InputError(
-                f"--optim.freeze {start}: no parameter has this path; expected one of, say, {', '.join(paths[:4])}"
-            )
-    still = [any(below(path, s) for s in freeze) and not below(path, f"*/{LORA}/matrices") for path in paths]
-    if all(still):
-        raise InputError("--optim.freeze leaves nothing to learn")
+    if not freeze:
+        return params, cast(Tree, jax.tree.map(lambda _: None, params))
     leaves, tree = jax.tree.flatten(params)
-    return (
-        jax.tree.unflatten(tree, [None if s else leaf for s, leaf in zip(still, leaves, strict=True)]),
-        jax.tree.unflatten(tree, [leaf if s else None for s, leaf in zip(still, leaves, strict=True)]),
-    )
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    layers = [leaf.shape[0] if is_stacked(path) else 1 for path, leaf in zip(paths, leaves, strict=True)]
+    check_freeze(dict(zip(paths, layers, strict=True)), freeze)
+    still = [_still(path, count, freeze) for path, count in zip(paths, layers, strict=True)]
+    if all(map(all, still)):
+        raise InputError("--optim.freeze leaves nothing to learn")
+    mine = [cut(leaf, [not s for s in mask]) for mask, leaf in zip(still, leaves, strict=True)]
+    return jax.tree.unflatten(tree, mine), jax.tree.unflatten(tree, list(map(cut, leaves, still)))
 
 
-def below(path: str, start: str) -> bool:
-    """Whether a parameter lies at, or below, a path that may hold wildcards."""
-    return fnmatchcase(path, start) or fnmatchcase(path, f"{start}/*")
+def _still(path: str, layers: int, freeze: tuple[str, ...]) -> list[bool]:
+    """Whether each layer of a parameter stays; adapters learn wherever they are."""
+    return stays(path, layers, () if below(path, f"*/{LORA}/matrices") else freeze)
 
 
-def merge(first: Tree, second: Tree) -> Tree:
-    """The inverse of `split`."""
-    return cast(Tree, jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=lambda x: x is None))
+def merge(moving: Tree, still: Tree, freeze: tuple[str, ...] = ()) -> Tree:
+    """The inverse of `split`; without `freeze` only where no stack was cut."""
+
+    def whole(path: tuple[Any, ...], mine: Any, other: Any) -> Any:
+        if mine is None or other is None:
+            return other if mine is None else mine
+        return join(other, mine, _still(path_name(path), len(mine) + len(other), freeze))
+
+    return cast(Tree, jax.tree_util.tree_map_with_path(whole, moving, still, is_leaf=lambda x: x is None))
 
 
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:

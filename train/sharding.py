@@ -13,10 +13,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError
+from train.layer_paths import STACKED
 from train.params import Tree
 
 SMALL = 1024  # arrays of fewer numbers are repeated
-STACKED = ("layers", "blocks")  # their first axis is the layer, which a scan walks along
 
 
 def make_mesh(fsdp: int, batch_size: int, accumulate: int = 1) -> Mesh:
@@ -59,7 +59,7 @@ def of_tree(tree: Any, mesh: Mesh) -> Any:
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = {str(getattr(key, "key", getattr(key, "name", key))) for key in path}
-        first = 1 if names & set(STACKED) else 0
+        first = 1 if names & set(STACKED) else 0  # a scan walks along the layers
         size = mesh.shape["fsdp"]
         axes = [i for i in range(first, len(leaf.shape)) if leaf.shape[i] % size == 0]
         if size == 1 or not axes or np.prod(leaf.shape) < SMALL:

@@ -40,12 +40,12 @@ def begin(params: Params, config: TrainConfig, mesh: Mesh) -> State:
     moving, _ = optim.split(params, config.still)
     optimizer = optim.make(config.optim, config.steps).init(moving)
     ema = cast(Params, jax.tree.map(jnp.copy, moving)) if config.optim.ema else None
-    return State(params, sharding.put_tree(optimizer, mesh), ema)
+    return State(params, *sharding.put_tree((optimizer, ema), mesh))
 
 
 def shown(state: State, still: tuple[str, ...] = ()) -> Params:
     """The parameters that evaluation and export use: the moving average if there is one. `still`: as in `TrainConfig`."""
-    return state.params if state.ema is None else optim.merge(state.ema, optim.split(state.params, still)[1])
+    return state.params if state.ema is None else optim.merge(state.ema, optim.split(state.params, still)[1], still)
 
 
 def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...], seed: Array | int = 0) -> Batch:
@@ -96,7 +96,7 @@ def train_step(
     moving, still = optim.split(state.params, config.still)
 
     def loss(moving: Params, rows: Batch) -> tuple[Array, Metrics]:
-        return losses.compute(optim.merge(moving, still), model_config, rows, config.alpha)
+        return losses.compute(optim.merge(moving, still, config.still), model_config, rows, config.alpha)
 
     loss_and_gradient: Callable[[Params, Batch], LossAndGradient] = jax.value_and_grad(loss, has_aux=True)
     if config.accumulate == 1:
@@ -112,7 +112,7 @@ def train_step(
     ema = state.ema
     if config.optim.ema:
         ema = cast(Params, optax.incremental_update(moving, ema, 1 - config.optim.ema))
-    new = State(optim.merge(moving, still), optimizer, ema)
+    new = State(optim.merge(moving, still, config.still), optimizer, ema)
     return cast(State, jax.lax.with_sharding_constraint(new, sharding.of_tree(new, mesh))), metrics
 
 
