@@ -29,7 +29,7 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     rows += [["parameters: all", sum(counts.values())], ["of which learn", learn]]
     rows += [["rows in the shards", setup.reader.num_rows], ["cameras", ", ".join(setup.encoder.slots) or "none"]]
     rows += [["tokens per row", f"{m.cameras} x {m.image_tokens} of images, {setup.batcher.length} of text"]]
-    rows += [["vocabulary", m.vocab_size], ["horizon x dims", f"{m.horizon} x {m.action_dim}"]]
+    rows += [["recipe", m.recipe], ["vocabulary", m.vocab_size], ["horizon x dims", f"{m.horizon} x {m.action_dim}"]]
     rows += [
         ["discrete targets", config.data.discrete],
         ["state", m.state],

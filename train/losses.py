@@ -100,12 +100,14 @@ def prepare(batch: Batch, key: Array, draws: int, loss_norm: LossNorm) -> Batch:
     }
 
 
-def flow_errors(params: Params, context: Context, batch: Batch, config: ModelConfig) -> Array:
+def flow_errors(
+    params: Params, context: Context, batch: Batch, config: ModelConfig, velocity: model.Velocity = model.run_expert
+) -> Array:
     """Squared velocity error (B, draws, H, D) float32 of a prepared batch, 0 where `action_mask` is False."""
 
     def one(time: Array, noise: Array) -> Array:
         noisy, target = flow.interpolate(batch["actions"], noise, time)
-        error = (model.run_expert(params, context, noisy, time, config) - target) ** 2
+        error = (velocity(params, context, noisy, time, config) - target) ** 2
         return jnp.where(batch["action_mask"], error, 0.0)
 
     return jax.vmap(one, in_axes=1, out_axes=1)(batch["time"], batch["noise"])

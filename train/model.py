@@ -5,6 +5,7 @@ through `insulation.insulate`. Training, FAST decoding and flow sampling all use
 inference is the training forward by construction. `train.params` has the parameters' names and shapes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -38,6 +39,9 @@ class Context(NamedTuple):
     causal: Array
     state: tuple[Array, Array] | None = None
     velocity: Array | None = None
+
+
+Velocity = Callable[[Params, Context, Array, Array, ModelConfig], Array]  # as `run_expert`
 
 
 def init_linear(key: Array, into: int, out: int) -> Linear:
@@ -173,14 +177,8 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
     horizon = noisy.shape[1]
     keys, values = insulation.insulate(context.keys, config.shares), insulation.insulate(context.values, config.shares)
 
-    cond = flow.time_embedding(time, config.expert_width)
-    for into in (p["time_in"], p["time_out"]):
-        cond = jax.nn.swish(linear(cond, into))
-    x = linear(noisy, p["action_in"]).astype(config.dtype)
-    has_state = None
-    if context.state is not None:
-        state, has_state = context.state
-        x = jnp.concatenate([linear(state, p["state_in"])[:, None].astype(config.dtype), x], axis=1)
+    x, cond = embed_actions(p, noisy, time, context.state, config)
+    has_state = None if context.state is None else context.state[1]
     mask = insulation.expert_mask(context.valid, context.causal, horizon, has_state)
     positions = insulation.expert_positions(context.valid, context.causal, x.shape[1])
 
@@ -194,5 +192,23 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
         return x + gate * gemma.feed_forward(y, q), None
 
     x, _ = gemma.run_layers(layer, x, (p["layers"], keys, values), config.depth, config.remat)
-    x, _ = gemma.ada_rms_norm(x[:, -horizon:], cond, p["norm"])
+    return velocity_of(p, x[:, -horizon:], cond)
+
+
+def embed_actions(
+    p: ExpertParams, noisy: Array, time: Array, state: tuple[Array, Array] | None, config: ModelConfig
+) -> tuple[Array, Array]:
+    """The expert's input: a state token if it takes one, one token per step (B, T, E); and the condition of its norms, (B, E)."""
+    cond = flow.time_embedding(time, config.expert_width)
+    for into in (p["time_in"], p["time_out"]):
+        cond = jax.nn.swish(linear(cond, into))
+    x = linear(noisy, p["action_in"]).astype(config.dtype)
+    if state is not None:
+        x = jnp.concatenate([linear(state[0], p["state_in"])[:, None].astype(config.dtype), x], axis=1)
+    return x, cond
+
+
+def velocity_of(p: ExpertParams, x: Array, cond: Array) -> Array:
+    """Steps as they leave the expert's layers, (B, H, E), as velocities (B, H, D) float32."""
+    x, _ = gemma.ada_rms_norm(x, cond, p["norm"])
     return linear(x.astype(jnp.float32), p["action_out"])

@@ -39,7 +39,15 @@ def sample_actions(params: Params, config: ModelConfig, batch: Batch, key: Array
     return recipe_of(config).act(params, context, noise, batch["embodiment_mask"], config, steps)
 
 
-def integrate(params: Params, context: Context, noise: Array, real: Array, config: ModelConfig, steps: int) -> Array:
+def integrate(
+    params: Params,
+    context: Context,
+    noise: Array,
+    real: Array,
+    config: ModelConfig,
+    steps: int,
+    velocity: model.Velocity = model.run_expert,
+) -> Array:
     """Euler from noise at t = 1 to actions at t = 0.
 
     Args:
@@ -49,6 +57,7 @@ def integrate(params: Params, context: Context, noise: Array, real: Array, confi
         real: (B, H, D) bool, as `embodiment_mask`.
         config: the model's shapes.
         steps: of Euler.
+        velocity: of noisy chunks, as `model.run_expert`.
 
     Returns:
         As `sample_actions`.
@@ -56,8 +65,7 @@ def integrate(params: Params, context: Context, noise: Array, real: Array, confi
 
     def euler(x: Array, t: Array) -> tuple[Array, None]:
         x = jnp.where(real, x, t * noise)
-        velocity = model.run_expert(params, context, x, jnp.full(noise.shape[0], t), config)
-        return x - velocity / steps, None
+        return x - velocity(params, context, x, jnp.full(noise.shape[0], t), config) / steps, None
 
     x, _ = jax.lax.scan(euler, jnp.asarray(noise), 1.0 - jnp.arange(steps) / steps)
     return jnp.where(real, x, 0.0)

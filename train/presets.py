@@ -14,6 +14,8 @@ KI = TrainConfig(Path("SHARDS"), Path("RUN"))  # arXiv 2505.23705: insulation 0,
 
 JOINT = ModelConfig(insulation=(1.0,))  # no stop-gradient
 ROBOT_ONLY = DataConfig(kinds=("robot",))
+NO_TEXT = replace(ROBOT_ONLY, discrete="none")
+OFT = replace(JOINT, recipe="oft", state="continuous", state_in="backbone")
 
 
 def _ki(model: ModelConfig = KI.model, data: DataConfig = KI.data, freeze: tuple[str, ...] = ()) -> TrainConfig:
@@ -25,10 +27,13 @@ PRESETS = {
     "joint": _ki(JOINT),
     "ki_no_vlm": _ki(data=ROBOT_ONLY),
     "joint_no_vlm": _ki(JOINT, ROBOT_ONLY),
-    "pi0": _ki(replace(JOINT, state="continuous"), replace(ROBOT_ONLY, discrete="none")),  # flow, end to end
+    "pi0": _ki(replace(JOINT, state="continuous"), NO_TEXT),  # flow, end to end
     "pi0_fast": _ki(ModelConfig(flow=False), ROBOT_ONLY),  # tokens only
-    "frozen": _ki(data=replace(ROBOT_ONLY, discrete="none"), freeze=("vision", "backbone")),  # only the expert learns
+    "frozen": _ki(data=NO_TEXT, freeze=("vision", "backbone")),  # only the expert learns
     "naive_bins": _ki(data=DataConfig(discrete="bins")),  # ki, with one token per number in place of FAST
+    "hybrid_vla": _ki(replace(JOINT, recipe="hybrid_vla")),  # joint, and tokens see the noised actions
+    "transfusion": _ki(replace(JOINT, recipe="transfusion"), DataConfig(discrete="none")),  # the backbone denoises
+    "oft": replace(_ki(OFT, NO_TEXT), flow_draws=1),  # all steps at once, by regression
     "vlm": _ki(ModelConfig(flow=False), DataConfig(kinds=("vqa", "caption"))),  # what comes before
 }
 
@@ -118,7 +123,8 @@ def get_preset(preset: str = "ki", size: str = "debug") -> TrainConfig:
     base, way = PRESETS[preset], TRAINING[size]
     return replace(
         base, preset=preset, size=size, model=replace(base.model, **SIZES[size]), augment=way.augment, steps=way.steps,
-        optim=replace(way.optim, freeze=base.optim.freeze), batch_size=way.batch_size, flow_draws=way.flow_draws,
+        optim=replace(way.optim, freeze=base.optim.freeze), batch_size=way.batch_size,
+        flow_draws=way.flow_draws if base.flow_draws == KI.flow_draws else base.flow_draws,
     )  # fmt: skip
 
 
