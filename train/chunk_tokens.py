@@ -1,4 +1,4 @@
-"""Chunk tokens in the backbone's own layers, for recipes without an expert: one per step, which see each other and are seen by no other.
+"""Chunk tokens in the backbone's own layers, for recipes without an expert: one per step, which only each other see.
 
 So the prefix needs one pass, and any number of passes of chunk tokens read its keys and values: in training and at inference
 alike. `train.insulation.expert_mask` is their mask, that of an expert's tokens: the valid prefix, and each other.
