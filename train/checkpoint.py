@@ -6,16 +6,17 @@ on beside the training; a folder gets its name only when all of it is there.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import jax
 import orbax.checkpoint as ocp
 
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
-from train import lora, model, optim
+from train import lora, model, optim, sharding
+from train.best_checkpoint import restore_best
 from train.config import TrainConfig
-from train.params import Params, Tree
+from train.params import Params
 from train.run_folder import CHECKPOINTS, load_config
 from train.step import State, shown
 
@@ -86,7 +87,7 @@ class Checkpoints:
         """
         trees = {name: tree for name, tree in state._asdict().items() if tree is not None}
         out = self._read(
-            {name: ocp.args.StandardRestore(_abstract(tree)) for name, tree in trees.items()}
+            {name: ocp.args.StandardRestore(sharding.abstract(tree)) for name, tree in trees.items()}
             | {"data": ocp.args.JsonRestore()}
         )
         return self._newest(), State(**{name: out[name] for name in trees}), ReadState.from_json(out["data"])
@@ -104,9 +105,9 @@ class Checkpoints:
         Raises:
             InputError: there is none, or it has other shapes.
         """
-        wanted = {"params": ocp.args.StandardRestore(_abstract(params))}
+        wanted = {"params": ocp.args.StandardRestore(sharding.abstract(params))}
         if moving is not None:
-            wanted["ema"] = ocp.args.StandardRestore(_abstract(moving))
+            wanted["ema"] = ocp.args.StandardRestore(sharding.abstract(moving))
         out = self._read(wanted, step)
         return out["params"], out["ema"] if moving is not None else None
 
@@ -133,19 +134,12 @@ class Checkpoints:
         self.manager.close()
 
 
-def _abstract(tree: Tree) -> Tree:
-    def shape(x: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None))
-
-    return cast(Tree, jax.tree.map(shape, tree))
-
-
-def load_params(run: Path, step: int | None = None) -> tuple[TrainConfig, Params, int]:
+def load_params(run: Path, step: int | Literal["best"] | None = None) -> tuple[TrainConfig, Params, int]:
     """A run's configuration, the parameters of a checkpoint (the moving average if there is one; LoRA's merged), and its step.
 
     Args:
         run: folder of `fasttok-train`.
-        step: of the checkpoint; None: the newest.
+        step: of the checkpoint; None: the newest; "best": the one that `--keep-best` kept.
 
     Raises:
         InputError: not a run, or one without such a checkpoint.
@@ -153,8 +147,11 @@ def load_params(run: Path, step: int | None = None) -> tuple[TrainConfig, Params
     config = load_config(run)
     shapes = jax.eval_shape(lambda key: lora.add(model.init(key, config.model), config.lora, key), jax.random.key(0))
     moving = optim.split(shapes, config.still)[0] if config.optim.ema else None
-    checkpoints = Checkpoints(run)
-    params, ema = checkpoints.restore_params(shapes, moving, step)
-    step = step or checkpoints.last_step or 0
-    checkpoints.close()
+    if step == "best":
+        params, ema, step = restore_best(run, shapes, moving)
+    else:
+        checkpoints = Checkpoints(run)
+        params, ema = checkpoints.restore_params(shapes, moving, step)
+        step = step or checkpoints.last_step or 0
+        checkpoints.close()
     return config, lora.merge(shown(State(params, None, ema), config.still)), step

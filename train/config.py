@@ -357,6 +357,18 @@ class TrainConfig:
     (fewer)."""
     keep: int = 2
     """Checkpoints to keep. Use it when you want to evaluate earlier steps, too."""
+    held_out: Path | None = field(default=None, metadata=json_files.IF_NOT_DEFAULT)
+    """Shards of other episodes (sources of `split: val`) to measure the run on while it trains: losses and action errors
+    on rows that stay the same. Use it in every run that matters: training losses do not show overfitting."""
+    held_out_every: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
+    """Steps between such measurements; 0: as many as between checkpoints. The last step is always measured. Use it with
+    --held-out, to see more points of the curve."""
+    held_out_rows: int = field(default=256, metadata=json_files.IF_NOT_DEFAULT)
+    """Rows of --held-out to measure, spread evenly over kinds and sources. Use it with --held-out, to make its numbers
+    less noisy (more) or faster (fewer)."""
+    keep_best: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
+    """Also keep the parameters of the step with the lowest held-out action error (held_out_nrmse; without an expert or robot
+    rows: held_out_loss), in RUN/best. Use it with --held-out, when a run may overfit."""
     trackers: tuple[str, ...] = ()
     """Where metrics go besides metrics.jsonl: tensorboard, wandb. Use it when you watch several runs."""
     resume: bool = False
@@ -389,6 +401,14 @@ class TrainConfig:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
         if self.batch_size % self.accumulate:
             raise InputError(f"--batch-size {self.batch_size} is not a multiple of --accumulate {self.accumulate}")
+        if self.held_out_every < 0 or self.held_out_rows < 1:
+            raise InputError(
+                f"--held-out-every is {self.held_out_every} and --held-out-rows {self.held_out_rows}, expected at least 0 and 1"
+            )
+        if self.held_out is None and (self.held_out_every or self.keep_best):
+            raise InputError(
+                "--held-out-every and --keep-best need rows to measure: give shards of other episodes with --held-out SHARDS"
+            )
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite exclude each other")
         if self.resume_with and not self.resume:

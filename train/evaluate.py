@@ -8,6 +8,7 @@ Success and language following are counted apart: an episode can concern the nam
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -59,8 +60,8 @@ class EvaluateConfig:
     """Shards that the run was not trained on (sources of another split): action error per dimension."""
     held_out_rows: int = 512
     """Most rows of them per embodiment."""
-    checkpoint: int | None = None
-    """Step of the checkpoint to evaluate; the newest by default."""
+    checkpoint: int | Literal["best"] | None = None
+    """Step of the checkpoint to evaluate, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
     seed: int = 1_000_000
     """Seed of the first episode."""
     out: Path | None = None

@@ -76,6 +76,8 @@ class ExportConfig:
     """Stored dtype; float32 loses nothing."""
     vocab_size: int = 0
     """Rows of the embedding in the file, cut or filled with zeros; 0: as trained. openpi and lerobot build 257152."""
+    checkpoint: int | Literal["best"] | None = None
+    """Step of the checkpoint to export, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
     overwrite: bool = False
     """Replace an export in OUT."""
     json: bool = False
@@ -194,7 +196,7 @@ def export(config: ExportConfig) -> WeightsReport:
             "use --layout fasttok"
         )
     out = check_output(config.out, EXPORT, overwrite=config.overwrite, reads=[config.run])
-    _, params, step = load_params(config.run)
+    _, params, step = load_params(config.run, config.checkpoint)
     text, tok = TextTokenizer.load(config.run / TEXT_TOKENIZER), ActionTokenizer.load(config.run / TOKENIZER)
     described = json_files.encode(
         ExportedRun(model_config, tok.fingerprint, text.size, step, config.run.resolve().name)

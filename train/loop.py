@@ -14,6 +14,7 @@ from train.checkpoint import Checkpoints
 from train.config import TrainConfig
 from train.dry_run import print_memory, print_plan
 from train.finite_losses import FiniteLosses
+from train.held_out import HeldOut
 from train.initial_params import initial_params
 from train.multi_host import join_processes, together
 from train.prefetch import prefetch
@@ -39,7 +40,9 @@ def run(config: TrainConfig) -> None:
     first = jax.process_index() == 0
     out = None
     if first and not config.dry_run:
-        reads = [path for path in (config.shards, config.init_from, config.weights) if path is not None]
+        reads = [
+            path for path in (config.shards, config.held_out, config.init_from, config.weights) if path is not None
+        ]
         out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume, reads=reads)
     if first:
         check_trackers(config.trackers)
@@ -49,6 +52,7 @@ def run(config: TrainConfig) -> None:
     if config.resume:
         check_resumed(config.out, setup.encoder.tok, config.data.tokenizer)
     mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
+    held_out = HeldOut(setup, mesh) if config.held_out else None
     if first:
         print_plan(setup, mesh)
     # Paths and bookkeeping do not change the compiled step; without them a resumed run finds it in the cache.
@@ -93,9 +97,9 @@ def run(config: TrainConfig) -> None:
             state, metrics = train_step(state, rows, number, seed, mesh=mesh, **program)
             finite.check(step, metrics, prefetched)
             last = step == config.steps
-            numbers = {**metrics, **probed}  # to be logged; what measures the new state adds to them
-
-            if step % config.log_every == 0 or last or step == start + 1:
+            measured = held_out.after(step, state, clock) if held_out else {}
+            numbers = {**metrics, **probed, **measured}  # to be logged
+            if step % config.log_every == 0 or last or measured or step == start + 1:
                 finite.check_now()
                 row = {"step": step, **{name: float(value) for name, value in numbers.items()}, **clock.lap(step)}
                 advance(0, line(row))
@@ -107,6 +111,8 @@ def run(config: TrainConfig) -> None:
             advance()
     batches.close()
     checkpoints.close()
+    if held_out:
+        held_out.close()
     if tracker is not None:
         tracker.close()
     how = "" if setup.model.flow else " --decode tokens"
@@ -123,4 +129,5 @@ def for_step(config: TrainConfig) -> TrainConfig:
         config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", seed=0, resume=False, resume_with=(),
         overwrite=False, dry_run=False, init_from=None, weights=None, trackers=(), log_every=1, checkpoint_every=1,
         probe_every=0, keep=1, distributed="",
+        held_out=None, held_out_every=0, held_out_rows=1, keep_best=False,
     )  # fmt: skip

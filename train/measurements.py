@@ -4,7 +4,10 @@ The fields are the keys of the JSON files. Imports no JAX.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fasttok.common.json_files import LEFT_OUT
 
@@ -88,3 +91,17 @@ class VqaResult:
     accuracy: float
     baseline: float
     each: tuple[int, ...]
+
+
+def normalized_rmse(rmse: NDArray[np.floating[Any]], spread: NDArray[np.floating[Any]]) -> float:
+    """Root of the mean over dimensions of (rmse / spread)^2; 1 is always predicting the mean.
+
+    Args:
+        rmse: (D,) of predictions.
+        spread: (D,) standard deviation of what was demonstrated; dimensions that never move do not count.
+
+    >>> normalized_rmse(np.array([1.0, 5.0]), np.array([2.0, 0.0]))
+    0.5
+    """
+    moving = spread > 1e-9
+    return float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else 0.0

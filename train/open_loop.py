@@ -1,6 +1,5 @@
 """Open loop: predicted chunks against demonstrated ones, on held-out shards, per dimension in the units of the data."""
 
-import dataclasses
 import time
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from fasttok.common.console import track
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder
-from train.measurements import ActionErrors, Decoding
+from train.held_out_rows import fitting_encoder
+from train.measurements import ActionErrors, Decoding, normalized_rmse
 from train.player import Player
-from train.robots import Robots
 
 DRAWS = 4  # samples per chunk, whose mean is compared
 
@@ -36,18 +35,8 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
     """
     reader = ShardReader(str(shards))
     ours = player.encoder
-    robots = dataclasses.replace(Robots.of(reader.manifest, ours.data.kinds), slots=ours.slots)
-    for name, robot in robots.robots.items():
-        player.robot(robot.embodiment)
-        known = [one for one in ours.robots.robots.values() if one.embodiment == robot.embodiment]
-        for key in ("horizon", "action_dim", "state_dim", "representation"):
-            has, wanted = getattr(robot, key), [getattr(one, key) for one in known]
-            if has not in wanted:
-                raise InputError(
-                    f"{shards}: {key} of {robot.embodiment} is {has} in source {name}, the run's {wanted[0]}; build shards "
-                    "with the same chunk and action form as those that the run was trained on"
-                )
-    encoder = Encoder(robots, ours.text, player.config, ours.data, ours.tok)
+    encoder = fitting_encoder(reader.manifest, ours, player.config, shards)
+    robots = encoder.robots
     chosen: dict[str, list[int]] = {}
     parts = (part for shard in range(len(reader.manifest.shards)) for part in reader.record_batches(shard))
     for number, name in enumerate(name for part in parts for name in part.column("source").to_pylist()):
@@ -86,7 +75,6 @@ def _of_embodiment(
             right.append(demonstrated)
     errors, spread = np.concatenate(wrong).astype(np.float64), np.concatenate(right).astype(np.float64).std(0)
     rmse = np.sqrt(np.mean(errors**2, axis=0))
-    moving = spread > 1e-9
     return ActionErrors(
         embodiment=embodiment,
         decode=decode,
@@ -96,6 +84,6 @@ def _of_embodiment(
         rmse=tuple(rmse.tolist()),
         mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
         spread=tuple(spread.tolist()),
-        nrmse=float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else 0.0,
+        nrmse=normalized_rmse(rmse, spread),
         ms_per_chunk=1000 * float(np.median(seconds)),
     )

@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Start from other weights": ("weights-strict", "weights-resample"),
     "Memory and machines": ("accumulate", "fsdp", "distributed"),
     "Log and checkpoints": ("probe-every", "keep", "resume-with"),
+    "Held-out numbers": ("held-out", "held-out-every", "held-out-rows", "keep-best"),
 }
 """Options that stand in no dataclass of their own, apart from the first ones."""
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import jax
 import numpy as np
@@ -73,7 +73,7 @@ class Player:
         flow_steps: int = 10,
         batch: int = 1,
         seed: int = 0,
-        step: int | None = None,
+        step: int | Literal["best"] | None = None,
         temperature: float = 0.0,
         shards: Path | None = None,
     ) -> "Player":
@@ -84,7 +84,7 @@ class Player:
             flow_steps: of Euler.
             batch: rows of every call.
             seed: of noise and of sampled tokens.
-            step: of the checkpoint; None: the newest.
+            step: of the checkpoint; None: the newest; "best": the one that `--keep-best` kept.
             temperature: of action tokens.
             shards: that a run without robots.json was trained on; None: where its config.json says. Other runs need none.
 

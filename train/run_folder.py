@@ -6,6 +6,7 @@
     tokenizer/           FAST tokenizer, with the statistics that bring actions back to raw units
     metrics.jsonl        one line of numbers per logged step (`train.tracker`)
     checkpoints/         parameters and training state (`train.checkpoint`)
+    best/                parameters of the lowest held-out number, with --keep-best (`train.best_checkpoint`)
 
 The first four are what inference needs besides the parameters: `SavedRun`. So RUN can be copied elsewhere, and its shards be
 deleted; config.json still says where those were and what the run began with, and nobody follows that. Imports no JAX.
@@ -32,6 +33,7 @@ TEXT_TOKENIZER = "text_tokenizer.json"
 TOKENIZER = "tokenizer"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 FORMAT_VERSION = 1  # of config.json; runs that do not say theirs have this one
 RUN = OutputKind(
     "run",
@@ -43,6 +45,7 @@ RUN = OutputKind(
         METRICS,
         "not_finite_step_*.npz",
         f"{CHECKPOINTS}/[0-9]*/**",
+        f"{BEST}/[0-9]*/**",
         "tensorboard/**",
         "wandb/**",
         "wandb_id",

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError
@@ -78,3 +78,13 @@ def put_rows(batch: Mapping[str, NDArray[Any]], mesh: Mesh) -> dict[str, jax.Arr
 def put_tree(tree: Tree, mesh: Mesh) -> Tree:
     """A host's or another mesh's arrays where they belong."""
     return cast(Tree, jax.tree.map(jax.device_put, tree, of_tree(tree, mesh)))
+
+
+def abstract(tree: Tree) -> Tree:
+    """Shapes to restore a checkpoint into, wherever it was written: arrays without a place of their own go to one device here."""
+    here = SingleDeviceSharding(jax.local_devices()[0]) if jax.process_count() == 1 else None
+
+    def shape(x: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None) or here)
+
+    return cast(Tree, jax.tree.map(shape, tree))

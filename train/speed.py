@@ -33,6 +33,10 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         self.wait += time.monotonic() - self.entered
 
+    def skip(self, seconds: float) -> None:
+        """Leaves out time that was spent on something else than training."""
+        self.begin += seconds
+
     def lap(self, step: int) -> dict[str, float]:
         """Numbers since the last lap, and starts the next; says once when the loader is what the run waits for."""
         now = time.monotonic()
