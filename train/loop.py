@@ -116,10 +116,10 @@ def run(config: TrainConfig) -> None:
     if tracker is not None:
         tracker.close()
     how = "" if setup.model.flow else " --decode tokens"
-    measure = f"fasttok-evaluate --run {config.out} --held-out {config.shards}{how}"
+    measure = f"fasttok-evaluate --run {config.out} --held-out {config.held_out or config.shards}{how}"
     logger.info(
         f"trained {config.steps} steps -> {config.out}; next: {measure} (shards of episodes that it has not seen say more; "
-        "--env MODULE:FACTORY acts in a world)"
+        f"--env MODULE:FACTORY acts in a world), or its curves as a page: fasttok-train report {config.out} --out PAGE.html"
     )
 
 

@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from tests.train.tiny_runs import config, losses
 from train import sharding
 from train.best_checkpoint import BestCheckpoint, kept
 from train.checkpoint import load_params
-from train.config import OptimConfig, TrainConfig
+from train.config import OptimConfig
 from train.held_out import HeldOut
 from train.held_out_rows import read_rows, spread_rows
 from train.initial_params import initial_params
@@ -66,17 +65,227 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_try(chain: Chain, val_shards: Path, trained: Path, tmp_path: Path) -> None:
-    print(
-        {
-            n: (s.kind, s.dataset, s.split, s.written, s.action_names)
-            for n, s in ShardReader(str(val_shards)).manifest.sources.items()
-        }
+def held(row: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name.startswith("held_out")}
+
+
+@pytest.fixture(scope="session")
+def measured(chain: Chain, val_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run `trained` with held-out numbers at steps 2 and 4. Do not write into it."""
+    more: dict[str, Any] = {"held_out": val_shards, "held_out_every": 2, "held_out_rows": 20, "keep_best": True}
+    made = once(
+        tmp_path_factory, "measured", lambda out: run(config(chain, out / "run", checkpoint_every=2, keep=5, **more))
     )
-    out = tmp_path / "run"
-    run(config(chain, out, held_out=val_shards, held_out_every=2, held_out_rows=20, keep_best=True))
-    assert losses(out) == losses(trained)
-    for row in rows_of(out):
-        print(row)
-    subprocess.run(["find", str(out / "best")])
-    raise AssertionError
+    return made / "run"
+
+
+def test_training_is_the_same_to_the_bit_and_its_rows_have_the_numbers(trained: Path, measured: Path) -> None:
+    assert losses(measured) == losses(trained)
+    rows = rows_of(measured)
+    assert [bool(held(row)) for row in rows] == [False, True, False, True]
+    last = held(rows[-1])
+    assert all(math.isfinite(value) for value in last.values())
+    total = sum(last[f"held_out_loss_{name}"] for name in ("vlm", "fast", "flow"))
+    assert np.isclose(last["held_out_loss"], total)
+    for name in ("held_out_ce_vlm", "held_out_ce_fast", "held_out_nrmse/planar", "held_out_nrmse/arm"):
+        assert last[name] > 0
+    for name in ("held_out_error/planar/dx (m)", "held_out_error_raw/arm/yaw (rad)", "held_out_error/arm/gripper"):
+        assert last[name] > 0
+    assert last["held_out_nrmse"] == (last["held_out_nrmse/planar"] + last["held_out_nrmse/arm"]) / 2
+    assert held(rows[1])["held_out_loss_flow"] > last["held_out_loss_flow"]
+
+
+def test_a_resumed_run_has_the_same_numbers_and_the_same_best(
+    chain: Chain, val_shards: Path, measured: Path, tmp_path: Path
+) -> None:
+    cut = shutil.copytree(measured, tmp_path / "run")
+    shutil.rmtree(cut / "checkpoints" / "4")
+    more: dict[str, Any] = {"held_out": val_shards, "held_out_every": 2, "held_out_rows": 20, "keep_best": True}
+    before = [(order, step) for order, step, _ in kept(cut / "best")]
+    run(config(chain, cut, checkpoint_every=2, keep=5, resume=True, **more))
+    assert [held(row) for row in rows_of(cut)] == [held(row) for row in rows_of(measured)]
+    assert losses(cut) == losses(measured)
+    assert [(order, step) for order, step, _ in kept(cut / "best")] == before
+
+
+def prepared(chain: Chain, shards: Path, out: Path, **more: Any) -> tuple[HeldOut, State]:
+    setup = prepare(config(chain, out, **{"held_out": shards, "held_out_rows": 14, **more}))
+    mesh = sharding.make_mesh(1, setup.config.batch_size)
+    return HeldOut(setup, mesh), begin(initial_params(setup), setup.config, mesh)
+
+
+def test_numbers_do_not_depend_on_the_batch_size(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
+    """14 rows in batches of 8, the last of which is filled, and of 14: a row's noise is its own."""
+    (some, state), (all_, _) = (prepared(chain, val_shards, tmp_path / "run", batch_size=n) for n in (8, 14))
+    one, other = some.measure(state), all_.measure(state)
+    assert list(one) == list(other)
+    np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-4)
+    assert some.measure(state) == one
+    again, _ = prepared(chain, val_shards, tmp_path / "run", batch_size=8, loss_norm="samples", seed=7)
+    other = again.measure(state)
+    assert other["held_out_nrmse"] == one["held_out_nrmse"]
+    assert other["held_out_ce_fast"] == one["held_out_ce_fast"]
+    assert not np.isclose(other["held_out_loss_fast"], one["held_out_loss_fast"], rtol=1e-3)
+
+
+def test_the_moving_average_is_measured(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
+    plain, state = prepared(chain, val_shards, tmp_path / "run")
+    averaged, _ = prepared(chain, val_shards, tmp_path / "run", optim=OptimConfig(ema=0.9))
+    other = jax.tree.map(lambda x: x * 1.1, state.params)
+    assert averaged.measure(State(other, None, state.params)) == plain.measure(state)
+
+
+def test_errors_are_those_of_evaluation(chain: Chain, val_shards: Path, measured: Path, tmp_path: Path) -> None:
+    """Other noise and a mean of four samples: near, not equal."""
+    player = Player.load(measured, batch=10)
+    by_hand = {e.embodiment: e for e in action_errors(player, val_shards, 45, "flow")}
+    setup = prepare(replace(config(chain, tmp_path / "run"), held_out=val_shards, held_out_rows=120))
+    numbers = HeldOut(setup, sharding.make_mesh(1, 8)).measure(State(player.params, None))
+    for name in ("planar", "arm"):
+        assert np.isclose(numbers[f"held_out_nrmse/{name}"], by_hand[name].nrmse, rtol=0.1)
+        ours = [value for key, value in numbers.items() if key.startswith(f"held_out_error_raw/{name}/")]
+        np.testing.assert_allclose(ours, by_hand[name].rmse, rtol=0.3)
+
+
+def test_rows_are_of_every_kind_and_source(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
+    reader = ShardReader(str(val_shards))
+    setup = prepare(config(chain, tmp_path / "run"))
+    for most in (4, 21, 10_000):
+        shards, rows = spread_rows(reader, ("robot", "vqa", "caption"), most, val_shards)
+        sources = [row["source"] for row in reader.take(shards, rows).rows()]
+        counts = {name: sources.count(name) for name in reader.manifest.sources}
+        assert min(counts.values()) >= min(most // 6, 15)
+        assert len(set(zip(shards.tolist(), rows.tolist(), strict=True))) == len(sources) == min(most, 120)
+        read, digest = read_rows(setup, val_shards, most)
+        assert digest == read_rows(setup, val_shards, most)[1]
+        assert sum(bool(row.embodiment) for row in read) == counts["tabletop_planar"] + counts["tabletop_arm"]
+
+
+def other_manifest(folder: Path, out: Path, **source: Any) -> Path:
+    """A copy of shards whose manifest says something else of their arm."""
+    shutil.copytree(folder, out)
+    about = json.loads((out / "manifest.json").read_text())
+    about["sources"]["tabletop_arm"] |= source
+    (out / "manifest.json").write_text(json.dumps(about))
+    return out
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    chain: Chain, val_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(match: str, shards: Path = val_shards, **more: Any) -> None:
+        with pytest.raises(InputError, match=match):
+            run(config(chain, tmp_path / "run", held_out=shards, **more))
+        assert not (tmp_path / "run").exists()
+
+    refused("holds the rows that the run trains on", chain.shards)
+    refused("holds the rows that the run trains on", shutil.copytree(chain.shards, tmp_path / "copy"))
+    rebuilt = other_manifest(chain.shards, tmp_path / "rebuilt", license="other")
+    refused("holds the rows that the run trains on", rebuilt)
+    refused("nowhere", tmp_path / "nowhere")
+    refused("held-out-rows is 3, fewer than the 4 sources", held_out_rows=3)
+    stranger = other_manifest(val_shards, tmp_path / "stranger", embodiment="crane")
+    refused(r"not trained on embodiment 'crane' of source tabletop_arm; it knows planar, arm", stranger)
+    longer = other_manifest(val_shards, tmp_path / "longer", horizon=21)
+    refused(r"horizon of arm is 21 in source tabletop_arm, the run's 20", longer)
+    with pytest.raises(InputError, match="give shards of other episodes with --held-out"):
+        config(chain, tmp_path / "run", keep_best=True)
+    with pytest.raises(InputError, match="expected at least 0 and 1"):
+        config(chain, tmp_path / "run", held_out=val_shards, held_out_rows=0)
+    same_split = other_manifest(val_shards, tmp_path / "same", split="train")
+    caplog.set_level(logging.WARNING, logger="train")
+    read_rows(prepare(config(chain, tmp_path / "run")), same_split, 20)
+    assert "tabletop_arm of --held-out" in caplog.text
+
+
+def test_a_text_that_is_too_long_is_found_before_the_first_step(
+    chain: Chain, val_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = prepare(config(chain, tmp_path / "run"))
+    short = replace(setup, batcher=replace(setup.batcher, length=40))
+    with pytest.raises(
+        InputError, match=r"row .* of source .* has \d+ tokens of text, more than the 40 .*--data.text-length"
+    ):
+        read_rows(short, val_shards, 20)
+
+
+@pytest.mark.slow
+def test_runs_without_an_expert_or_robots_are_measured_by_their_loss(
+    chain: Chain, val_shards: Path, tmp_path: Path
+) -> None:
+    for name, more in (
+        ("tokens", {"model": {"flow": False}}),
+        ("vlm", {"model": {"flow": False}, "data": {"kinds": ("vqa", "caption")}}),
+    ):
+        run(config(chain, tmp_path / name, steps=1, held_out=val_shards, held_out_rows=20, keep_best=True, **more))
+        last = held(rows_of(tmp_path / name)[-1])
+        assert ("held_out_ce_fast" in last) == (name == "tokens")
+        assert not [key for key in last if "nrmse" in key or "error" in key or "flow" in key]
+        (_, step, _), *_ = kept(tmp_path / name / "best")
+        assert load_params(tmp_path / name, "best")[2] == step == 1
+
+
+def test_the_best_of_a_run_stays(chain: Chain, measured: Path, tmp_path: Path) -> None:
+    """Lower values replace, one after the other; others rows begin anew; what a kill leaves is no checkpoint."""
+    out = shutil.copytree(measured, tmp_path / "run")
+    shutil.rmtree(out / "best")
+    saved, params, _ = load_params(out)
+
+    def offered(values: list[float], rows: str = "a", first: int = 1) -> tuple[int, float]:
+        best = BestCheckpoint(out, rows)
+        for step, value in enumerate(values, first):
+            state = State(jax.tree.map(lambda x, step=step: jnp.full_like(x, step), params), None)
+            best.offer(step, state, "held_out_nrmse", value, saved)
+        best.close()
+        assert len(kept(out / "best")) == 1
+        _, loaded, step = load_params(out, "best")
+        return step, float(loaded["backbone"]["norm"][0])
+
+    with pytest.raises(InputError, match="keeps no best checkpoint"):
+        load_params(out, "best")
+    assert offered([3.0, 2.0, 2.5, float("nan"), 2.0]) == (2, 2.0)
+    half = out / "best" / "9_9.orbax-checkpoint-tmp-1"
+    half.mkdir()
+    (out / "best" / "mine").mkdir()
+    assert offered([2.0, 2.1], first=6) == (2, 2.0)  # a process that resumes
+    assert not half.exists()
+    assert (out / "best" / "mine").is_dir()
+    assert offered([1.9], first=1) == (1, 1.0)  # resumed with other settings: an earlier step, and better
+    assert offered([7.0], rows="b", first=8) == (8, 8.0)  # measured on other rows: not to be compared
+    assert load_params(out)[2] == 4
+    shutil.copytree(out / "best" / "4_8", out / "best" / "3_2")  # killed before the one before was removed
+    assert load_params(out, "best")[2] == 8
+
+
+def test_the_best_is_evaluated_and_exported_by_name(measured: Path, val_shards: Path, tmp_path: Path) -> None:
+    from train import evaluate, export
+
+    (_, step, _), *_ = kept(measured / "best")
+    best = min((row for row in rows_of(measured) if held(row)), key=lambda row: row["held_out_nrmse"])
+    assert step == best["step"]
+    asked = evaluate.EvaluateConfig(measured, held_out=val_shards, held_out_rows=4, checkpoint="best")
+    assert evaluate.main(asked).step == step
+    export.export(export.ExportConfig(measured, tmp_path / "out", checkpoint="best"))
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["fasttok"]["step"] == step
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_numbers_of_one(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
+    from tests.train.test_runs import command, free_port
+
+    more = ("--steps=2", "--held-out", str(val_shards), "--held-out-rows=14", "--keep-best")
+    subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
+    env, port = os.environ | {"JAX_PLATFORMS": "cpu"}, free_port()
+    both = [
+        subprocess.Popen(
+            command(chain, tmp_path / "two", *more, f"--distributed=localhost:{port},2,{rank}"),
+            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    one, two = (held(rows_of(tmp_path / name)[-1]) for name in ("one", "two"))
+    assert list(one) == list(two)
+    np.testing.assert_allclose(list(one.values()), list(two.values()), rtol=1e-3)
+    assert load_params(tmp_path / "two", "best")[2] == 2

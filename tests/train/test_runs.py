@@ -35,6 +35,12 @@ from train.speed import Clock
 FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])
+
+
 def command(chain: Chain, out: Path, *more: str) -> list[str]:
     """A small run, as typed."""
     return [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8",
@@ -143,9 +149,7 @@ def test_two_processes_are_one(chain: Chain, tmp_path: Path) -> None:
     """jax.distributed over two processes: the losses of one, and both resume after one checkpoint."""
     more = ("--steps=4", "--checkpoint-every=2", "--keep=5")
     subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     env = os.environ | {"JAX_PLATFORMS": "cpu"}
     together = [
         subprocess.Popen(
