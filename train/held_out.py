@@ -4,7 +4,8 @@ The rows, and each row's flow times and noise, are the same at every step, in ev
 size and number of devices; so numbers of two steps or two runs differ by what was learned. Nothing here touches the state, the
 data order or the random numbers of training: its losses are the same with and without.
 
-    held_out_loss_vlm, held_out_loss_fast, held_out_loss_flow    as the losses of training, over all rows as one batch
+    held_out_loss_vlm, held_out_loss_fast, held_out_loss_flow    as the losses of training, over all rows as one batch (a recipe
+                                                                 that calls its action loss otherwise has that name here, too)
     held_out_ce_vlm, held_out_ce_fast                            cross-entropy per own token
     held_out_loss                                                their sum as training weighs it
     held_out_error/ROBOT/DIM       rmse of sampled actions in normalised units, where most of the data lie in [-1, 1]
@@ -33,7 +34,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 from fasttok.actions.normalize import NormStats
-from train import losses, model, policy, sharding
+from train import losses, model, sharding
 from train.batches import NumpyBatch
 from train.best_checkpoint import BestCheckpoint
 from train.config import LossNorm, ModelConfig
@@ -42,6 +43,7 @@ from train.losses import Metrics
 from train.measurements import normalized_rmse
 from train.model import Batch
 from train.params import Params
+from train.recipe import recipe_of
 from train.setup import Setup
 from train.speed import Clock
 from train.step import State, shown
@@ -236,7 +238,9 @@ def _measure(
         context = model.run_backbone(params, batch, model_config)
 
         def sample(noise: Array) -> Array:
-            return policy.integrate(params, context, noise, batch["embodiment_mask"], model_config, FLOW_STEPS)
+            return recipe_of(model_config).act(
+                params, context, noise, batch["embodiment_mask"], model_config, FLOW_STEPS
+            )
 
         chunks = jnp.mean(jax.vmap(sample, in_axes=1)(noise), axis=0)
     everywhere = NamedSharding(mesh, PartitionSpec())

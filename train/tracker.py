@@ -20,9 +20,7 @@ from train.tracker_thread import Numbers, Tracker, TrackerThread
 TrackerName = Literal["tensorboard", "wandb"]
 NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
 GROUPS = ("held_out", "loss", "ce", "n", "grad_norm")  # of TensorBoard's names: loss_vlm becomes loss/vlm
-HELD_OUT = {
-    "held_out_ce_vlm": "ce_vlm", "held_out_ce_fast": "ce_fast", "held_out_loss_flow": "flow", "held_out_nrmse": "action error",
-}  # fmt: skip
+HELD_OUT = re.compile(r"held_out_(ce_\w+|nrmse|loss_(?!vlm|fast)\w+)")  # of which a line for people has room
 WANDB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Settings of W&B's own, unless its environment variable (WANDB_CONSOLE, ...) says otherwise: it is to show numbers and
 # settings, and neither the terminal's text nor the state of whichever git repository this was started in.
@@ -41,7 +39,7 @@ def line(row: Numbers) -> str:
     norms = [
         f"{row[name]:.2f}" for name in row if name in ("grad_norm_backbone", "grad_norm_expert", "grad_norm_action")
     ]
-    held = [f"{short} {row[name]:.3f}" for name, short in HELD_OUT.items() if name in row]
+    held = [f"{name[9:]} {row[name]:.3f}" for name in row if HELD_OUT.fullmatch(name)]
     speed = [f"{row['samples_per_second']:.0f} samples/s", *([f"MFU {100 * row['mfu']:.0f} %"] if "mfu" in row else [])]
     parts = [*losses, "|g| " + " ".join(norms), *speed, f"wait {100 * row['data_wait']:.0f} %"]
     return "  ".join([*parts, *([f"held-out: {'  '.join(held)}"] if held else [])])

@@ -288,4 +288,4 @@ def test_two_processes_have_the_numbers_of_one(chain: Chain, val_shards: Path, t
     one, two = (held(rows_of(tmp_path / name)[-1]) for name in ("one", "two"))
     assert list(one) == list(two)
     np.testing.assert_allclose(list(one.values()), list(two.values()), rtol=1e-3)
-    assert load_params(tmp_path / "two", "best")[2] == 2
+    assert load_params(tmp_path / "two", "best")[2] == load_params(tmp_path / "two")[2] == 2
