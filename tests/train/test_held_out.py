@@ -19,7 +19,7 @@ from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.shared_folders import once
-from tests.train.tiny_runs import config, losses
+from tests.train.tiny_runs import command, config, free_port, losses
 from train import sharding
 from train.best_checkpoint import BestCheckpoint, kept
 from train.checkpoint import load_params
@@ -271,8 +271,6 @@ def test_the_best_is_evaluated_and_exported_by_name(measured: Path, val_shards: 
 
 @pytest.mark.slow
 def test_two_processes_have_the_numbers_of_one(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
-    from tests.train.test_runs import command, free_port
-
     more = ("--steps=2", "--held-out", str(val_shards), "--held-out-rows=14", "--keep-best")
     subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
     env, port = os.environ | {"JAX_PLATFORMS": "cpu"}, free_port()

@@ -5,9 +5,7 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,7 @@ import pytest
 
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.tiny_runs import TINY, FakeEnv, config, losses
+from tests.train.tiny_runs import TINY, FakeEnv, command, config, free_port, losses
 from train.checkpoint import load_params
 from train.config import OptimConfig, TrainConfig
 from train.initial_params import initial_params
@@ -31,20 +29,6 @@ from train.presets import PRESETS
 from train.run_folder import load_config
 from train.setup import prepare
 from train.speed import Clock
-
-FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return int(free.getsockname()[1])
-
-
-def command(chain: Chain, out: Path, *more: str) -> list[str]:
-    """A small run, as typed."""
-    return [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8",
-            "--log-every=1", "--data.text-vocab=600", *FLAGS, *more]  # fmt: skip
 
 
 def preset(chain: Chain, out: Path, name: str, **more: Any) -> TrainConfig:

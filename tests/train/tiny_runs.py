@@ -1,6 +1,8 @@
 """Runs of a few steps on the chain's shards, what they logged, and a world that is easy to act in."""
 
 import json
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,21 @@ TINY: ModelSize = {
     "vision_width": 32, "vision_depth": 1, "vision_heads": 2, "vision_mlp": 48, "width": 32, "depth": 2, "heads": 2,
     "head_dim": 16, "mlp": 48, "expert_width": 24, "expert_mlp": 32,
 }  # fmt: skip
+
+
+FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])
+
+
+def command(chain: Chain, out: Path, *more: str) -> list[str]:
+    """A small run, as typed."""
+    return [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8",
+            "--log-every=1", "--data.text-vocab=600", *FLAGS, *more]  # fmt: skip
 
 
 def config(chain: Chain, out: Path, **more: Any) -> TrainConfig:
