@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 NOISE_SEED, DRAWS, FLOW_STEPS = 20_250_523, 4, 10
 
 
-class HeldOut:
+class HeldOutNumbers:
     """Measures a run on rows that it does not train on, and keeps its best checkpoint if it is to."""
 
     def __init__(self, setup: Setup, mesh: Mesh) -> None:

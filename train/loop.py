@@ -14,7 +14,7 @@ from train.checkpoint import Checkpoints
 from train.config import TrainConfig
 from train.dry_run import print_memory, print_plan
 from train.finite_losses import FiniteLosses
-from train.held_out import HeldOut
+from train.held_out import HeldOutNumbers
 from train.initial_params import initial_params
 from train.multi_host import join_processes, together
 from train.prefetch import prefetch
@@ -52,7 +52,7 @@ def run(config: TrainConfig) -> None:
     if config.resume:
         check_resumed(config.out, setup.encoder.tok, config.data.tokenizer)
     mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
-    held_out = HeldOut(setup, mesh) if config.held_out else None
+    held_out = HeldOutNumbers(setup, mesh) if config.held_out else None
     if first:
         print_plan(setup, mesh)
     # Paths and bookkeeping do not change the compiled step; without them a resumed run finds it in the cache.

@@ -24,7 +24,7 @@ from train import sharding
 from train.best_checkpoint import BestCheckpoint, kept
 from train.checkpoint import load_params
 from train.config import OptimConfig
-from train.held_out import HeldOut
+from train.held_out import HeldOutNumbers
 from train.held_out_rows import read_rows, spread_rows
 from train.initial_params import initial_params
 from train.loop import run
@@ -108,10 +108,10 @@ def test_a_resumed_run_has_the_same_numbers_and_the_same_best(
     assert [(order, step) for order, step, _ in kept(cut / "best")] == before
 
 
-def prepared(chain: Chain, shards: Path, out: Path, **more: Any) -> tuple[HeldOut, State]:
+def prepared(chain: Chain, shards: Path, out: Path, **more: Any) -> tuple[HeldOutNumbers, State]:
     setup = prepare(config(chain, out, **{"held_out": shards, "held_out_rows": 14, **more}))
     mesh = sharding.make_mesh(1, setup.config.batch_size)
-    return HeldOut(setup, mesh), begin(initial_params(setup), setup.config, mesh)
+    return HeldOutNumbers(setup, mesh), begin(initial_params(setup), setup.config, mesh)
 
 
 def test_numbers_do_not_depend_on_the_batch_size(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_errors_are_those_of_evaluation(chain: Chain, val_shards: Path, measured
     player = Player.load(measured, batch=10)
     by_hand = {e.embodiment: e for e in action_errors(player, val_shards, 45, "flow")}
     setup = prepare(replace(config(chain, tmp_path / "run"), held_out=val_shards, held_out_rows=120))
-    numbers = HeldOut(setup, sharding.make_mesh(1, 8)).measure(State(player.params, None))
+    numbers = HeldOutNumbers(setup, sharding.make_mesh(1, 8)).measure(State(player.params, None))
     for name in ("planar", "arm"):
         assert np.isclose(numbers[f"held_out_nrmse/{name}"], by_hand[name].nrmse, rtol=0.1)
         ours = [value for key, value in numbers.items() if key.startswith(f"held_out_error_raw/{name}/")]
