@@ -37,8 +37,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(out: Path, name: str, title: str, command: str, tables: dict[str, list[dict[str, Any]]]) -> None:
-    """OUT/name.json and OUT/name.md."""
+def write(
+    out: Path, name: str, title: str, command: str, tables: dict[str, list[dict[str, Any]]], quiet: bool = False
+) -> None:
+    """OUT/name.json and OUT/name.md; `quiet` says nothing of it."""
     facts = {
         "command": command,
         "date": date.today().isoformat(),
@@ -54,7 +56,8 @@ def write(out: Path, name: str, title: str, command: str, tables: dict[str, list
         text += ["", f"## {heading}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
         text += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in rows]
     (out / f"{name}.md").write_text("\n".join(text) + "\n")
-    log(f"wrote {out}/{name}.json and {name}.md")
+    if not quiet:
+        log(f"wrote {out}/{name}.json and {name}.md")
 
 
 def cell(value: Any) -> str:

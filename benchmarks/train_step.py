@@ -1,101 +1,149 @@
-"""`python -m benchmarks.train_step`: what a training step costs, and what knowledge insulation adds to it.
+"""`python -m benchmarks.train_step --seconds 420`: what a training step costs, and what knowledge insulation adds to it.
 
-The step is `train.step.train_step` itself on random rows of the shape asked for: losses, gradient, AdamW. On a GPU that is
-the full model with three cameras, 200 tokens and 50 actions; elsewhere `small`. Variants take turns on one state, and a ratio
-compares two of the same round. Then the gradient alone, against the same model as openpi shapes it (`joint_attention.py`).
+The step is `train.step.train_step` itself on random rows of the shape asked for: losses, gradient, AdamW. On a GPU that is the
+full model with three cameras, 200 tokens and 50 actions; elsewhere `small`. It needs jax, optax, numpy, scipy and rich alone.
+
+Each variant is compiled once. Those that share ki's batch and parameters take turns with it, so that a ratio compares two of one
+round. A row is printed and written as soon as it is measured; a variant that would not be done in time is not begun.
 """
 
+import argparse
+import gc
+import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")  # of a GPU; jax's own 0.75 would leave a quarter unused
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 
 from benchmarks import about, joint_attention
 from fasttok.common.console import log, progress, run, table
-from train import flops, losses, model, sharding
-from train.config import ModelConfig, OptimConfig, TrainConfig
+from train import flops, lora, losses, memory, model, sharding
+from train.config import LoraConfig, ModelConfig, OptimConfig, Remat, TrainConfig
 from train.presets import SIZES
 from train.step import begin, train_step
 
-GIB = 1 << 30
 VOCAB = {"paligemma_3b_300m": 257_152}
+SAFETY = 1.3  # a variant may take this much longer than the slowest before it
+CPU_LIMIT = 2.0  # GiB that "the largest batch that fits" may take where no device says what it has
+MOST = 512  # rows
+STATE_DIM = 32
+PLAIN, STEPS, COST = "-", "Training steps", "What insulation costs over joint, in pairs"
 
 
 @dataclass(frozen=True)
-class BenchConfig:
-    """Measures training steps; writes benchmarks/results/train_step.json and .md.
-
-    Example: python -m benchmarks.train_step --size small --batch 4
-    """
+class Bench:
+    """What is asked for; 0 and "" are filled by the device. The flags have the same names."""
 
     size: str = ""
-    """Size of the model; paligemma_3b_300m on a GPU, small elsewhere."""
     batch: int = 0
-    """Rows of a step; 32 on a GPU, 4 elsewhere."""
     cameras: int = 3
-    """Images of a row."""
     text: int = 200
-    """Text tokens of a row."""
     suffix: int = 50
-    """Of these, tokens that are predicted."""
     horizon: int = 50
-    """Action steps."""
     rounds: int = 5
-    """Turns that each variant gets; medians count."""
-    steps: int = 2
-    """Steps of a turn."""
+    steps: int = 1
+    seconds: float = 420.0
+    memory: float = 0.0
     only: tuple[str, ...] = ()
-    """Variants to measure, all by default; the first is what ratios compare with."""
-    out: Path = Path("benchmarks/results")
-    """Folder of the results."""
-    smoke: bool = False
-    """A tiny model and one round, to see that all of it runs."""
+    all: bool = False
+    two_calls: bool = False
+    out: Path | None = Path("benchmarks/results")
+
+
+def arguments(words: Sequence[str] | None = None) -> Bench:
+    """The command line. argparse, as what this needs must be there beside JAX."""
+    parser = argparse.ArgumentParser("python -m benchmarks.train_step", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", default="", help="of the model; paligemma_3b_300m on a GPU, small elsewhere")
+    parser.add_argument("--batch", type=int, default=0, help="rows of a step; 32 on a GPU, 4 elsewhere")
+    parser.add_argument("--cameras", type=int, default=3, help="images of a row (%(default)s)")
+    parser.add_argument("--text", type=int, default=200, help="text tokens of a row (%(default)s)")
+    parser.add_argument("--suffix", type=int, default=50, help="of these, tokens that are predicted (%(default)s)")
+    parser.add_argument("--horizon", type=int, default=50, help="action steps (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="turns that each variant gets; medians count (%(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=1, help="steps of a turn (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=420.0, help="for all of it; 0: as long as it takes (%(default)s)"
+    )
+    parser.add_argument("--memory", type=float, default=0.0, help="GiB for the largest batch; 0: what the device has")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="variants to measure; all by default")
+    parser.add_argument("--all", action="store_true", help="more variants: draws, kernels, tokens or flow alone")
+    parser.add_argument("--two-calls", action="store_true", help="also time our two attention calls against one")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results"), help="folder of the results (%(default)s)"
+    )
+    given = vars(parser.parse_args(words))
+    return Bench(**given | {"only": tuple(given["only"])})
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table."""
+    """One row of the table.
+
+    Attributes:
+        name: in the table.
+        config: of the run.
+        targets: False: rows have no tokens to predict.
+        largest: its batch is the largest that fits.
+        lacks: why it cannot be measured here; "" if it can.
+    """
 
     name: str
     config: TrainConfig
     targets: bool = True
+    largest: bool = False
+    lacks: str = ""
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Variants of one kind have the same arrays."""
+        return self.config.still, self.config.lora, self.config.model.state, self.config.model.flow
+
+    def with_batch(self, rows: int) -> "Variant":
+        """With so many rows."""
+        return replace(self, config=replace(self.config, batch_size=rows))
 
 
-def variants(base: ModelConfig, batch: int, gpu: bool) -> list[Variant]:
-    """What is compared: recipes, flow draws, what is made again, attention kernels."""
+def variants(base: ModelConfig, batch: int, gpu: bool, more: bool) -> list[Variant]:
+    """What is measured, in this order."""
 
-    def row(name: str, *, targets: bool = True, draws: int = 1, freeze: tuple[str, ...] = (), **shapes: Any) -> Variant:
+    def row(name: str, *, draws: int = 1, freeze: tuple[str, ...] = (), rank: int = 0, **shapes: Any) -> Variant:
+        rest = {key: shapes.pop(key) for key in ("targets", "largest", "lacks") if key in shapes}
         config = TrainConfig(
             Path("SHARDS"), Path("RUN"), model=replace(base, **shapes), batch_size=batch, flow_draws=draws,
-            optim=OptimConfig(freeze=freeze),
+            optim=OptimConfig(freeze=freeze), lora=LoraConfig(rank),
         )  # fmt: skip
-        return Variant(name, config, targets)
+        return Variant(name, config, **rest)
 
-    whole: dict[str, Any] = {"insulation": (1.0,)}
+    joint: dict[str, Any] = {"insulation": (1.0,)}
+    remats: tuple[Remat, ...] = ("dots", "layer", "none")
+    cudnn: dict[str, Any] = {"attention": "cudnn"} if gpu else {"lacks": "needs an NVIDIA GPU"}
     rows = [
         row("ki"),
-        row("joint", **whole),
-        row("flow only, insulated", targets=False),
-        row("flow only, end to end (pi0)", targets=False, **whole),
-        row("tokens only (pi0_fast)", flow=False),
-        row("frozen backbone, flow only", targets=False, freeze=("vision", "backbone")),
-        row("ki, 2 draws", draws=2),
-        row("ki, 4 draws", draws=4),
-        row("joint, 4 draws", draws=4, **whole),
+        row("joint", **joint),
+        row("ki, attention cudnn", **cudnn),
+        *(row(f"ki, remat {remat}, largest batch", remat=remat, largest=True) for remat in remats),
+        row("lora", rank=16),
+        row("frozen", targets=False, freeze=("vision", "backbone")),
+        row("pi0", targets=False, state="continuous", state_dim=STATE_DIM, **joint),
     ]
-    rows += [row(f"ki, remat {remat}", remat=remat) for remat in ("none", "dots", "layer") if remat != base.remat]
-    kernels = ("einsum", "xla", "cudnn") if gpu else ("einsum", "xla")
-    rows += [row(f"ki, attention {kernel}", attention=kernel) for kernel in kernels if kernel != base.attention]
+    if more:
+        rows += [row(f"ki, remat {remat}", remat=remat) for remat in remats if remat != base.remat]
+        rows += [row("ki, attention xla", attention="xla"), row("ki, 2 draws", draws=2), row("ki, 4 draws", draws=4)]
+        rows += [row("joint, 4 draws", draws=4, **joint), row("flow only, insulated", targets=False)]
+        rows += [row("tokens only (pi0_fast)", flow=False)]
     return rows
 
 
@@ -105,6 +153,12 @@ def random_batch(shapes: ModelConfig, rows: int, text: int, suffix: int, targets
     length = text if targets else text - suffix
     predicted = np.arange(length)[None] >= (text - suffix)
     chunk = (rows, shapes.horizon, shapes.action_dim)
+    state: dict[str, np.ndarray] = {}
+    if shapes.state_token:
+        state = {
+            "state": rng.normal(size=(rows, shapes.state_dim)).astype(np.float32),
+            "state_mask": np.ones(rows, bool),
+        }
     return {
         "images": rng.integers(0, 256, (rows, shapes.cameras, shapes.image_size, shapes.image_size, 3), np.uint8),
         "image_mask": np.ones((rows, shapes.cameras), bool),
@@ -116,110 +170,307 @@ def random_batch(shapes: ModelConfig, rows: int, text: int, suffix: int, targets
         "actions": rng.normal(size=chunk).astype(np.float32),
         "action_mask": np.ones(chunk, bool),
         "embodiment_mask": np.ones(chunk, bool),
+        **state,
     }
 
 
 @dataclass
-class Runner:
-    """A compiled variant. `states`: shared among variants that freeze the same."""
+class Compiled:
+    """A variant ready to run.
+
+    Attributes:
+        variant: which, with its batch.
+        batch: on the device.
+        step: the compiled program.
+        argument: bytes that it takes.
+        temporary: bytes that it needs besides; it updates its state in place.
+        seconds: that compiling took.
+    """
 
     variant: Variant
-    states: dict[tuple[str, ...], Any]
     batch: dict[str, Any]
     step: Any
-    memory: float
+    argument: int
+    temporary: int
+    seconds: float
 
-    def turn(self, steps: int) -> float:
+    @property
+    def peak(self) -> int:
+        """Bytes on a device while it runs."""
+        return self.argument + self.temporary
+
+
+class DoesNotFitError(Exception):
+    """A result, not an error."""
+
+
+@dataclass
+class Session:
+    """What variants share: the time, one state at a time, and ki, which others are compared with.
+
+    Attributes:
+        bench: what is asked for.
+        limit: bytes of a device.
+        begun: `time.monotonic()` when all of it began.
+        kind: of the variant that the state belongs to.
+        state: parameters and optimiser state; None before the first and after running out of memory.
+        first: ki, compiled.
+        compiling: seconds of the slowest compilation so far.
+        making: seconds of the slowest making of a state so far.
+        per_flop: seconds per FLOP of the slowest variant so far.
+        attention: the fastest kernel so far.
+    """
+
+    bench: Bench
+    limit: float
+    begun: float = field(default_factory=lambda: time.monotonic())
+    kind: tuple[Any, ...] | None = None
+    state: Any = None
+    first: Compiled | None = None
+    compiling: float = 0.0
+    making: float = 0.0
+    per_flop: float = 0.0
+    attention: str = ""
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.begun + self.bench.seconds - time.monotonic() if self.bench.seconds else float("inf")
+
+    def need(self, variant: Variant, turns: int) -> float:
+        """Seconds that a variant will take, by those before it."""
+        work = self.per_flop * self.cost(variant) * variant.config.batch_size * self.bench.steps * (turns + 1)
+        return SAFETY * (self.compiling + work + (self.making if variant.kind != self.kind else 0.0))
+
+    def text(self, variant: Variant) -> tuple[int, int]:
+        """Text tokens of a row, and how many of them are predicted."""
+        return (self.bench.text, self.bench.suffix) if variant.targets else (self.bench.text - self.bench.suffix, 0)
+
+    def cost(self, variant: Variant) -> float:
+        """FLOPs of a sample."""
+        config = variant.config
+        adapted = ("backbone", "expert") if config.lora.rank else ()
+        return flops.train(config.model, *self.text(variant), config.flow_draws, config.optim.freeze, adapted).total
+
+    def prepare(self, variant: Variant) -> None:
+        """Makes the state of a variant's kind; the one before is let go of first, as two may not fit."""
+        if variant.kind == self.kind and self.state is not None:
+            return
+        self.drop()
+        began, config = time.monotonic(), variant.config
+
+        def init(key: jax.Array) -> Any:
+            return lora.add(model.init(key, config.model), config.lora, key)
+
+        self.state = begin(jax.jit(init)(jax.random.key(0)), config, sharding.make_mesh(1, config.batch_size))
+        jax.block_until_ready(self.state)
+        self.kind = variant.kind
+        self.making = max(self.making, time.monotonic() - began)
+
+    def drop(self) -> None:
+        """Lets go of the state."""
+        self.state = self.kind = None
+        gc.collect()
+
+    def compile(self, variant: Variant) -> Compiled:
+        """A variant ready to run."""
+        config = variant.config
+        mesh = sharding.make_mesh(1, config.batch_size)
+        rows = random_batch(config.model, config.batch_size, self.bench.text, self.bench.suffix, variant.targets)
+        batch = sharding.put_rows(rows, mesh)
+        began = time.monotonic()
+        lowered = train_step.lower(self.state, batch, jnp.int32(1), config=config, model_config=config.model, mesh=mesh)
+        step = lowered.compile()
+        seconds = time.monotonic() - began
+        self.compiling = max(self.compiling, seconds)
+        found = step.memory_analysis()
+        sizes = (found.argument_size_in_bytes, found.temp_size_in_bytes) if found else (0, 0)
+        return Compiled(variant, batch, step, *sizes, seconds)
+
+    def turn(self, ready: Compiled, steps: int) -> float:
         """Seconds a step."""
-        key = self.variant.config.optim.freeze
-        state = self.states.pop(key)
+        state, self.state = self.state, None
         began = time.perf_counter()
         for number in range(1, steps + 1):
-            state, metrics = self.step(state, self.batch, jnp.int32(number))
+            state, metrics = ready.step(state, ready.batch, jnp.int32(number))
         jax.block_until_ready(metrics)
-        self.states[key] = state
+        self.state = state
         return (time.perf_counter() - began) / steps
 
+    def largest(self, variant: Variant, tried: Compiled | None) -> int:
+        """Rows that should fit, by an estimate that is scaled by what was compiled before: by itself, else by ki."""
+        text = self.text(variant)[0]
+        guess = memory.estimate(variant.config, variant.config.model, text)
+        known = tried or self.first
+        if known is not None and known.temporary:
+            config = known.variant.config
+            other = memory.estimate(config, config.model, self.text(known.variant)[0])
+            guess = guess.scaled(known.temporary / (other.total(config.batch_size) - other.held))
+        rows = min(MOST, guess.rows(self.limit))
+        if tried is not None:
+            failed = tried.variant.config.batch_size
+            rows = min(rows, failed - 1 if tried.peak > self.limit else int(0.85 * failed))
+        by = jax.device_count() * (8 if rows >= 16 * jax.device_count() else 1)
+        return rows // by * by
 
-def compiled(variant: Variant, bench: BenchConfig, states: dict[tuple[str, ...], Any]) -> Runner:
-    """A variant ready to run, and what the compiler says it needs."""
-    config = variant.config
-    mesh = sharding.make_mesh(1, config.batch_size)
-    key = config.optim.freeze
-    if key not in states:
-        states[key] = begin(model.init(jax.random.key(0), replace(config.model, flow=True)), config, mesh)
-    rows = random_batch(config.model, config.batch_size, bench.text, bench.suffix, variant.targets)
-    batch = sharding.put_rows(rows, mesh)
-    step = train_step.lower(
-        states[key], batch, jnp.int32(1), config=config, model_config=config.model, mesh=mesh
-    ).compile()
-    found = step.memory_analysis()
-    memory = (found.argument_size_in_bytes + found.temp_size_in_bytes) / GIB if found else float("nan")
-    return Runner(variant, states, batch, step, memory)
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what a runtime's error says."""
+    return any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory"))
 
 
-def steps_table(bench: BenchConfig, base: ModelConfig, batch: int) -> list[dict[str, Any]]:
-    """Samples a second of each variant, in turns."""
+def measure(session: Session, variant: Variant) -> tuple[dict[str, Any], list[float]]:
+    """A row of the table, and the times of ki's turns that went with the variant's, as ratios.
+
+    Raises:
+        DoesNotFitError: it does not fit, or not one row of it.
+    """
+    tried: Compiled | None = None
+    for attempt in range(2):
+        if variant.largest:
+            rows = session.largest(variant, tried)
+            if not rows:
+                raise DoesNotFitError("not one row fits")
+            variant = variant.with_batch(rows)
+        try:
+            session.prepare(variant)
+            tried = session.compile(variant)
+            if tried.peak > session.limit and (variant.largest or jax.default_backend() != "cpu"):
+                raise DoesNotFitError(
+                    f"{tried.peak / memory.GIB:.1f} GiB as compiled, {session.limit / memory.GIB:.1f} are there"
+                )
+            session.turn(tried, 1)
+            return _turns(session, tried)
+        except DoesNotFitError:
+            reason = sys.exc_info()[1]
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if not out_of_memory(error) and not isinstance(error, MemoryError):
+                raise
+            reason = DoesNotFitError("out of memory")
+            session.drop()
+        again = variant.largest and attempt == 0 and tried is not None and session.left() > session.need(variant, 1)
+        if not again:
+            assert reason is not None
+            raise reason
+    raise AssertionError
+
+
+def _turns(session: Session, ready: Compiled) -> tuple[dict[str, Any], list[float]]:
+    bench, variant = session.bench, ready.variant
+    config, first = variant.config, session.first
+    paired = first is not None and first.variant.kind == variant.kind and _rows(first) == _rows(ready)
+    seconds, ratios = [], []
+    for _ in range(bench.rounds):
+        if paired and first is not None:
+            ratios.append(1 / session.turn(first, bench.steps))
+        seconds.append(session.turn(ready, bench.steps))
+        if paired:
+            ratios[-1] *= seconds[-1]
+        if session.left() < 2 * bench.steps * seconds[-1]:
+            break
+    if first is None:
+        session.first = ready
+    cost, rate = session.cost(variant), config.batch_size / statistics.median(seconds)
+    session.per_flop = max(session.per_flop, 1 / (rate * cost))
+    peak = flops.peak(jax.devices()[0].device_kind)
+    shapes = config.model
+    tokens = shapes.cameras * shapes.image_tokens + session.text(variant)[0]
+    acting = config.flow_draws * shapes.horizon if shapes.flow else 0
+    row = {
+        "variant": variant.name,
+        "batch": config.batch_size,
+        "remat": shapes.remat,
+        "attention": shapes.attention,
+        "tokens/sample": f"{tokens} + {acting}",
+        "samples/s": rate,
+        "lowest..highest": f"{config.batch_size / max(seconds):,.2f}..{config.batch_size / min(seconds):,.2f}",
+        "time, ki = 1": statistics.median(ratios) if ratios else PLAIN,
+        "GFLOP/sample": cost / 1e9,
+        "TFLOP/s": rate * cost / 1e12,
+        "MFU": f"{100 * rate * cost / (peak * jax.device_count()):.1f} %" if peak else PLAIN,
+        "peak GiB": ready.peak / memory.GIB,
+        "compiled in s": ready.seconds,
+    }
+    return row, ratios
+
+
+def _rows(ready: Compiled) -> tuple[int, bool]:
+    return ready.variant.config.batch_size, ready.variant.targets
+
+
+COLUMNS = (
+    "variant", "batch", "remat", "attention", "tokens/sample", "samples/s", "lowest..highest", "time, ki = 1", "GFLOP/sample",
+    "TFLOP/s", "MFU", "peak GiB", "compiled in s",
+)  # fmt: skip
+
+
+def steps_tables(
+    bench: Bench, base: ModelConfig, batch: int, show: Callable[[dict[str, list[dict[str, Any]]]], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """Measures the variants one after the other and hands the tables to `show` after each."""
     gpu = jax.default_backend() == "gpu"
-    chosen = [v for v in variants(base, batch, gpu) if not bench.only or v.name in bench.only]
-    states: dict[tuple[str, ...], Any] = {}
-    runners: list[Runner] = []
-    failed: dict[str, str] = {}
-    with progress("compiling", len(chosen), "variants") as advance:
-        for variant in chosen:
+    has = (
+        (jax.devices()[0].memory_stats() or {}).get("bytes_limit", CPU_LIMIT * memory.GIB)
+        if gpu
+        else CPU_LIMIT * memory.GIB
+    )
+    session = Session(bench, bench.memory * memory.GIB or float(has))
+    tables: dict[str, list[dict[str, Any]]] = {STEPS: []}
+    rates: dict[str, float] = {}
+    for variant in variants(base, batch, gpu, bench.all):
+        if bench.only and variant.name not in bench.only:
+            continue
+        if rates.get("ki, attention cudnn", 0.0) > rates.get("ki", 0.0) and "attention" not in variant.name:
+            faster = replace(variant.config.model, attention="cudnn")
+            variant = replace(variant, config=replace(variant.config, model=faster))
+        turns, left = bench.rounds * 2, session.left()
+        expected = variant.with_batch(session.largest(variant, None)) if variant.largest else variant
+        need = session.need(expected, turns)
+        shapes = variant.config.model
+        row: dict[str, Any] = dict.fromkeys(COLUMNS, PLAIN) | {
+            "variant": variant.name, "remat": shapes.remat, "attention": shapes.attention,
+        }  # fmt: skip
+        if variant.lacks:
+            row["samples/s"] = variant.lacks
+        elif left < need:
+            row["samples/s"] = f"not begun: about {need:.0f} s of work, {max(left, 0.0):.0f} s left"
+        else:
             try:
-                runner = compiled(variant, bench, states)
-                runner.turn(1)
-                runners.append(runner)
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
-                    raise
-                failed[variant.name] = "out of memory"
-            advance()
-    seconds: dict[str, list[float]] = {r.variant.name: [] for r in runners}
-    with progress("measuring", bench.rounds * len(runners), "turns") as advance:
-        for _ in range(bench.rounds):
-            for runner in runners:
-                seconds[runner.variant.name].append(runner.turn(bench.steps))
-                advance()
-    device = jax.devices()[0]
-    peak = flops.peak(device.device_kind)
-    first = seconds[runners[0].variant.name]
-    rows = []
-    for runner in runners:
-        name, config = runner.variant.name, runner.variant.config
-        found = seconds[name]
-        length, suffix = (bench.text, bench.suffix) if runner.variant.targets else (bench.text - bench.suffix, 0)
-        cost = flops.train(config.model, length, suffix, config.flow_draws, config.optim.freeze).total
-        rates = [config.batch_size / s for s in found]
-        rate = statistics.median(rates)
-        share = f"{100 * rate * cost / (peak * jax.device_count()):.1f} %" if peak else "-"
-        rows.append(
-            {
-                "variant": name,
-                "draws": config.flow_draws if config.model.flow else 0,
-                "remat": config.model.remat,
-                "attention": config.model.attention,
-                "samples/s": rate,
-                "lowest..highest": f"{min(rates):,.2f}..{max(rates):,.2f}",
-                f"time, {runners[0].variant.name} = 1": statistics.median(
-                    s / b for s, b in zip(found, first, strict=True)
-                ),
-                "GFLOP/sample": cost / 1e9,
-                "GFLOP/s": rate * cost / 1e9,
-                "MFU": share,
-                "compiled GiB": runner.memory,
-            }
-        )
-    for name, why in failed.items():
-        rows.append({**dict.fromkeys(rows[0], "-"), "variant": name, "samples/s": why})
+                row, ratios = measure(session, variant)
+                rates[variant.name] = row["samples/s"]
+                if variant.name == "joint" and ratios:
+                    tables[COST] = [_cost_of_insulation(ratios)]
+            except DoesNotFitError as error:
+                row["samples/s"] = "out of memory" if "out of memory" in str(error) else f"out of memory: {error}"
+        tables[STEPS].append(row)
+        log(_line(row))
+        show(tables)
     if gpu:
-        most = (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / GIB
-        log(f"peak memory in use over all variants: {most:.1f} GiB")
-    return rows
+        most = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / memory.GIB
+        log(f"most memory in use over all variants: {most:.1f} GiB")
+    return tables
 
 
-def gradients_table(bench: BenchConfig, base: ModelConfig, batch: int) -> list[dict[str, Any]]:
+def _cost_of_insulation(ratios: list[float]) -> dict[str, Any]:
+    """From joint's times over ki's of the same round."""
+    costs = sorted(100 * (1 / ratio - 1) for ratio in ratios)
+    return {
+        "time of ki over joint": f"{statistics.median(costs):+.1f} %",
+        "lowest..highest": f"{costs[0]:+.1f}..{costs[-1]:+.1f} %",
+        "pairs": len(costs),
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A row for eyes that wait."""
+    if isinstance(row["samples/s"], str):
+        return f"{row['variant']}: {row['samples/s']}"
+    return (
+        f"{row['variant']}: {row['samples/s']:.2f} samples/s ({row['lowest..highest']}), batch {row['batch']}, "
+        f"{row['tokens/sample']} tokens, MFU {row['MFU']}, {row['peak GiB']:.2f} GiB, compiled in {row['compiled in s']:.0f} s"
+    )
+
+
+def gradients_table(bench: Bench, base: ModelConfig, batch: int) -> list[dict[str, Any]]:
     """Loss and gradient in two attention calls (ours) and in one over all tokens; first that they are the same numbers."""
     work: dict[str, Callable[[], Any]] = {}
     params = model.init(jax.random.key(0), base)
@@ -264,13 +515,11 @@ def gradients_table(bench: BenchConfig, base: ModelConfig, batch: int) -> list[d
     return out
 
 
-def main(bench: BenchConfig) -> dict[str, list[dict[str, Any]]]:
+def main(bench: Bench) -> dict[str, list[dict[str, Any]]]:
     """Measures, prints and writes."""
     gpu = jax.default_backend() == "gpu"
-    size = bench.size or ("debug" if bench.smoke else "paligemma_3b_300m" if gpu else "small")
-    batch = bench.batch or (2 * jax.device_count() if bench.smoke else 32 if gpu else 4)
-    if bench.smoke:
-        bench = replace(bench, cameras=1, text=24, suffix=8, horizon=6, rounds=1, steps=1)
+    size = bench.size or ("paligemma_3b_300m" if gpu else "small")
+    batch = bench.batch or (32 if gpu else 4)
     given: dict[str, Any] = {
         "cameras": bench.cameras,
         "horizon": bench.horizon,
@@ -278,18 +527,33 @@ def main(bench: BenchConfig) -> dict[str, list[dict[str, Any]]]:
         "vocab_size": VOCAB.get(size, 2048),
     }
     base = ModelConfig(**{**SIZES[size], **given})
-    tables = {"Training steps": steps_table(bench, base, batch)}
-    if not gpu:  # two more gradients of a full model would not fit beside the states
+    shape = f"{size}, {bench.cameras} cameras, {bench.text} tokens of which {bench.suffix} predicted, {bench.horizon} actions"
+    where = jax.devices()[0].device_kind if gpu else "no GPU was available"
+    command = f"python -m benchmarks.train_step --size {size} --batch {batch} --rounds {bench.rounds} --seconds {bench.seconds:g}"
+    command += (" --all" if bench.all else "") + (" --two-calls" if bench.two_calls else "")
+    log(f"{shape}, batch {batch}, {jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}")
+
+    def show(tables: dict[str, list[dict[str, Any]]]) -> None:
+        if bench.out is not None:
+            about.write(
+                bench.out,
+                "train_step",
+                f"A training step: {shape}, batch {batch}; {where}",
+                command,
+                tables,
+                quiet=True,
+            )
+
+    tables = steps_tables(bench, base, batch, show)
+    if bench.two_calls:
         tables["Two attention calls against one, as openpi shapes it"] = gradients_table(bench, base, batch)
+        show(tables)
     for heading, rows in tables.items():
         table(f"\n{heading}", list(rows[0]), [list(row.values()) for row in rows])
-    if not bench.smoke:
-        shape = f"{size}, {bench.cameras} cameras, {bench.text} tokens of which {bench.suffix} predicted, {bench.horizon} actions"
-        command = f"python -m benchmarks.train_step --size {size} --batch {batch} --rounds {bench.rounds} --steps {bench.steps}"
-        where = jax.devices()[0].device_kind if gpu else "no GPU was available"
-        about.write(bench.out, "train_step", f"A training step: {shape}, batch {batch}; {where}", command, tables)
+    if bench.out is not None:
+        log(f"wrote {bench.out / 'train_step'}.json and .md")
     return tables
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(tyro.cli(BenchConfig, prog="python -m benchmarks.train_step"))))
+    sys.exit(run(lambda: main(arguments())))

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
 from fasttok.common.kinds import CAMERA_SLOTS, CameraSlot
-from fasttok.common.stores import is_url
+from fasttok.common.urls import is_url
 from fasttok.errors import InputError, unknown_name
 from mixtures.spec import (
     FITS,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fasttok.common.console import table
-from train import flops, lora, model, optim, rates, sharding
+from train import flops, lora, memory, optim, rates, sharding
 from train.config import TrainConfig
 from train.initial_params import plan_weights, random_components
 from train.params import Params, components, count
@@ -16,7 +16,6 @@ from train.setup import Setup
 from train.step import State, begin, train_step
 
 logger = logging.getLogger(__name__)
-GIB = 1 << 30
 
 
 def print_plan(setup: Setup, mesh: Mesh) -> None:
@@ -69,16 +68,13 @@ def per_sample(setup: Setup) -> flops.Flops:
     """To train on one row, all of whose text tokens are counted as predicted: an upper bound that is a few per cent off."""
     config = setup.config
     length = setup.batcher.length
-    return flops.train(setup.model, length, length, config.flow_draws, config.optim.freeze)
+    adapted = lora.adapted_components(abstract_params(setup)) if config.lora.rank else ()
+    return flops.train(setup.model, length, length, config.flow_draws, config.optim.freeze, adapted)
 
 
 def abstract_params(setup: Setup) -> Params:
     """Shapes of the parameters."""
-
-    def init(key: jax.Array) -> Params:
-        return lora.add(model.init(key, setup.model), setup.config.lora, key)
-
-    return cast(Params, jax.eval_shape(init, jax.random.key(0)))
+    return memory.abstract_params(setup.model, setup.config.lora)
 
 
 def abstract_state(setup: Setup, config: TrainConfig, mesh: Mesh) -> State:
@@ -89,7 +85,7 @@ def abstract_state(setup: Setup, config: TrainConfig, mesh: Mesh) -> State:
 
 
 def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
-    """Compiles the step without any array and says what it needs on each device.
+    """Compiles the step without any array and says what it needs on each device, and what else would fit on which.
 
     Args:
         setup: of the run.
@@ -112,13 +108,26 @@ def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
         mesh=mesh,
         wrist=setup.wrist,
     )
-    memory = lowered.compile().memory_analysis()
-    if memory is None:
+    found = lowered.compile().memory_analysis()
+    length, fsdp = setup.batcher.length, mesh.shape["fsdp"]
+    guess = memory.estimate(config, setup.model, length, fsdp)
+    rows = config.batch_size // config.accumulate // jax.device_count()
+    ratio, how = 1.0, "estimates"
+    if found is None:
         logger.warning("the compiler gives no account of memory on this device")
-        return
-    rows = [
-        ["parameters, optimiser state, batch", f"{memory.argument_size_in_bytes / GIB:.2f} GiB"],
-        ["activations and buffers", f"{memory.temp_size_in_bytes / GIB:.2f} GiB"],
-        ["all", f"{(memory.argument_size_in_bytes + memory.temp_size_in_bytes) / GIB:.2f} GiB"],
-    ]
-    table("memory per device", ["what", "size"], rows)
+    else:
+        held, other = found.argument_size_in_bytes, found.temp_size_in_bytes
+        sizes = {
+            "parameters, optimiser state, batch": (held, guess.held),
+            "activations and buffers": (other, guess.total(rows) - guess.held),
+            "all": (held + other, guess.total(rows)),
+        }
+        lines = [[what, *(f"{size / memory.GIB:.2f} GiB" for size in both)] for what, both in sizes.items()]
+        table("memory per device", ["what", "as compiled", "estimate"], lines)
+        if (
+            setup.model.dtype == "float32" or jax.default_backend() != "cpu"
+        ):  # on CPUs XLA makes bfloat16 float32 copies
+            ratio, how = other / (guess.total(rows) - guess.held), "estimates, scaled by the step that was compiled"
+    columns = ["what learns", "remat", "held GiB", *(f"{card} GB" for card in memory.CARDS)]
+    fits = memory.what_fits(config, setup.model, length, fsdp, ratio)
+    table(f"most rows of a microbatch that fit on a device ({how})", columns, fits)

@@ -1,5 +1,6 @@
 """How much arithmetic a sample costs: multiplications and additions of matrix products, the usual basis of MFU."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from train.config import COMPONENTS, ModelConfig
@@ -86,8 +87,18 @@ def layer(config: ModelConfig, width: int, mlp: int, queries: int, keys: int) ->
     )
 
 
-def train(config: ModelConfig, text: int, suffix: int, draws: int = 1, freeze: tuple[str, ...] = ()) -> Flops:
-    """Forward and backward (twice the forward); a frozen component goes forward only. What `remat` repeats is not counted.
+def train(
+    config: ModelConfig,
+    text: int,
+    suffix: int,
+    draws: int = 1,
+    freeze: tuple[str, ...] = (),
+    adapted: Collection[str] = (),
+) -> Flops:
+    """Forward and backward, each of whose two products (gradients of inputs and of weights) is as large as the forward one.
+
+    What does not learn has no gradient of its weights, and none of its inputs if nothing before it learns. What `remat` repeats
+    is not counted, and neither are LoRA's thin products.
 
     Args:
         config: the model's shapes.
@@ -95,15 +106,15 @@ def train(config: ModelConfig, text: int, suffix: int, draws: int = 1, freeze: t
         suffix: text tokens that are predicted.
         draws: flow times.
         freeze: as in `OptimConfig`; only whole components count.
+        adapted: components whose layers LoRA adapts.
     """
     once = forward(config, text, suffix, draws)
     still = {component for component in COMPONENTS if component in freeze}
-    sizes = {
-        "vision": 1 if {"vision", "backbone"} <= still else 3,
-        "backbone": 1 if {"vision", "backbone"} <= still else 3,
-    }
-    sizes["expert"], sizes["logits"] = (1 if "expert" in still else 3), sizes["backbone"]
-    return Flops(*(getattr(once, name) * sizes[name] for name in Flops._fields))
+    times = {name: 2 if name in adapted else 1 if name in still else 3 for name in COMPONENTS}
+    if times["backbone"] == 1 and times["vision"] > 1:
+        times["backbone"] = 2
+    logits = times["backbone"] if "backbone" in still else 3
+    return Flops(*(getattr(once, name) * (times | {"logits": logits})[name] for name in Flops._fields))
 
 
 def peak(kind: str) -> float | None:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from fasttok.common.stores import is_url
+from fasttok.common.urls import is_url
 from fasttok.errors import InputError
 
 STDOUT = "-"

@@ -17,9 +17,9 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import known_implementations
 from fsspec.spec import AbstractBufferedFile
 
+from fasttok.common.urls import URL, is_url
 from fasttok.errors import InputError
 
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 CHAIN = re.compile(r"[A-Za-z][\w+.-]*::[A-Za-z][\w+.:-]*://|[A-Za-z][\w+.-]+://.*::[A-Za-z][\w+.-]*://", re.DOTALL)
 # The words after `pip install` that bring a scheme's driver; fsspec's own words for the others.
 PACKAGES = {
@@ -46,15 +46,6 @@ DRIVERS = (
 )
 FLAT = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "hf"))  # stores that have no folders
 Kind = Literal["file", "directory", ""]
-
-
-def is_url(path: str) -> bool:
-    """Whether a path is a URL.
-
-    >>> [is_url(path) for path in ("gs://bucket/a::b", "data/a::b", "/data/a://b", "C:/data", "file:///data")]
-    [True, False, False, False, True]
-    """
-    return URL.match(path) is not None
 
 
 def join_scheme(url: str, path: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.common.urls import is_url
 from fasttok.episodes.hdf5_stream import CheckedStream
 from fasttok.errors import InputError
 
@@ -121,7 +122,7 @@ def _close(held: tuple[Node, Node, object]) -> None:
 
 def _version(path: str) -> object:
     filesystem, root = stores.filesystem(path)
-    if stores.is_url(path):
+    if is_url(path):
         return ""  # one job's remote files do not change
     info = filesystem.info(root)
     return info["size"], info["mtime"], info["ino"]

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from fasttok.common import stores
+from fasttok.common.urls import is_url
 from fasttok.episodes.dataset_entry import HdfPaths
 from fasttok.episodes.episode import ACTIONS, BadRecord, Where
 from fasttok.episodes.hdf5_facts import (
@@ -131,7 +132,7 @@ def below(root: str, file: str) -> str:
     >>> below("memory://set", "memory:///set/a/b.h5")
     'a/b.h5'
     """
-    folder, path = (name.partition("://")[2] if stores.is_url(name) else name for name in (root, file))
+    folder, path = (name.partition("://")[2] if is_url(name) else name for name in (root, file))
     return path.strip("/").removeprefix(folder.strip("/")).strip("/")
 
 

@@ -17,8 +17,9 @@ from fsspec.spec import AbstractBufferedFile
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.stores import filesystem as filesystem
-from fasttok.common.stores import is_url, kind_at, writing
+from fasttok.common.stores import kind_at, writing
 from fasttok.common.stores import reaching as reaching
+from fasttok.common.urls import is_url
 from fasttok.errors import InputError
 
 BLOCK = 1 << 20

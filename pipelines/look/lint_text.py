@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fasttok.common.stores import is_url, kind_at
+from fasttok.common.stores import kind_at
+from fasttok.common.urls import is_url
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
 from pipelines.common.findings import Findings, Level

@@ -172,8 +172,18 @@ def test_dry_run_says_the_cost_and_writes_nothing(
 ) -> None:
     run(config(chain, tmp_path / "run", dry_run=True, accumulate=2))
     said = capsys.readouterr().out
-    for words in ("parameters: backbone", "TFLOP per sample", "8 in 2 microbatches", "tokens per row", "GiB"):
+    for words in (
+        "parameters: backbone",
+        "TFLOP per sample",
+        "8 in 2 microbatches",
+        "tokens per row",
+        "GiB",
+        "--lora.rank 16",
+        "141 GB",
+    ):
         assert words in said
+    assert "scaled by the step that was compiled" in said
+    assert len([line for line in said.splitlines() if line.startswith("--lora.rank 16")]) == 6
     assert not (tmp_path / "run").exists()
 
 
