@@ -283,8 +283,8 @@ class Session:
         seconds = time.monotonic() - began
         self.compiling = max(self.compiling, seconds)
         found = step.memory_analysis()
-        sizes = (found.argument_size_in_bytes, found.temp_size_in_bytes) if found else (0, 0)
-        return Compiled(variant, batch, step, *sizes, seconds)
+        argument, temporary = (found.argument_size_in_bytes, found.temp_size_in_bytes) if found else (0, 0)
+        return Compiled(variant, batch, step, argument, temporary, seconds)
 
     def turn(self, ready: Compiled, steps: int) -> float:
         """Seconds a step."""

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import train_step as benchmark
+from benchmarks import about
 from benchmarks.train_step import Bench, Compiled, Session, Variant, arguments, main
 from train import memory
 
 ROOT = Path(__file__).parents[2]
-TINY = {
+TINY: dict[str, Any] = {
     "size": "debug",
     "batch": 2 * jax.device_count(),
     "cameras": 1,
@@ -74,10 +74,12 @@ class Timed:
     the estimate says, or what `more` says of variants with the largest batch."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, compiling: float, turn: float, more: float = 1.5) -> None:
-        self.now, self.compiled, self.turns = 0.0, [], []
+        self.now = 0.0
+        self.compiled: list[tuple[str, int]] = []
+        self.turns: list[str] = []
         self.compiling, self.turn, self.more = compiling, turn, more
         self.full = 0  # turns that run out of memory
-        monkeypatch.setattr(benchmark.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("benchmarks.train_step.time.monotonic", lambda: self.now)
         monkeypatch.setattr(Session, "prepare", lambda session, variant: self.prepare(session, variant))
         monkeypatch.setattr(Session, "compile", lambda session, variant: self.compile(session, variant))
         monkeypatch.setattr(Session, "turn", lambda session, ready, steps: self.run(ready, steps))
@@ -110,13 +112,13 @@ def test_rows_come_in_order_are_written_at_once_and_pairs_give_the_cost_of_insul
 ) -> None:
     timed = Timed(monkeypatch, compiling=30, turn=1)
     written: list[int] = []
-    write = benchmark.about.write
+    write = about.write
 
     def counted(*args: Any, **more: Any) -> None:
         written.append(len(args[4]["Training steps"]))
         write(*args, **more)
 
-    monkeypatch.setattr(benchmark.about, "write", counted)
+    monkeypatch.setattr(about, "write", counted)
     tables = main(Bench(**TINY, seconds=0, memory=0.5, out=tmp_path))
     rows = tables["Training steps"]
     assert [row["variant"] for row in rows] == NAMES
