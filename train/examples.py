@@ -109,7 +109,7 @@ class Encoder:
         if row["kind"] != "robot":
             return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]), bgr=bgr)
         robot, subtask = self.robots.robots[row["source"]], row["target"].strip()
-        if subtask and _share(row["sample_id"]) < self.data.subtasks:
+        if self.asks(subtask, row["sample_id"]):
             prefix, state = self.robot_prefix(robot.embodiment, row["prompt"], row["state"], ask="Subtask")
             return Example(images, prefix, self.answer(subtask), state=state, bgr=bgr)
         embodiment, horizon, dim = robot.embodiment, robot.horizon, robot.action_dim
@@ -120,6 +120,10 @@ class Encoder:
         return Example(
             images, prefix, suffix, True, actions, int(row["action_steps"]), horizon, dim, state, bgr
         )  # fmt: skip
+
+    def asks(self, subtask: str, sample_id: str) -> bool:
+        """Whether a robot row predicts its subtask, and does not act."""
+        return bool(subtask.strip()) and zlib.crc32(sample_id.encode()) / 2**32 < self.data.subtasks
 
     def acting(self, row: dict[str, Any]) -> Example:
         """A robot row as a running robot would see it: prefix and images, nothing to learn from. `steps`: how many are real."""
@@ -163,7 +167,7 @@ class Encoder:
             return self.prefix(robot_prompt(task, state_text(normalized), subtask, ask)), NOTHING
         if self.form == "continuous":
             return self.prefix(robot_prompt(task, None, subtask, ask)), np.asarray(normalized, np.float32)
-        before, after = robot_prompt(task, "\0", subtask, ask).split("\0")
+        before, after = robot_prompt(task, "\0", subtask, ask).rsplit("\0", 1)
         ids = self.placement.place_state(np.maximum(bins(normalized), 0)).tolist()
         return [*self.prefix(before), *ids, *self.text.encode([after])[0]], NOTHING
 
@@ -217,8 +221,3 @@ class Encoder:
             [ids.astype(np.int32)], horizon=horizon, action_dim=dim, embodiment=embodiment, on_error="pad"
         )
         return np.asarray(decoded.actions[0], np.float32), bool(decoded.ok[0])
-
-
-def _share(sample_id: str) -> float:
-    """A number in [0, 1) that belongs to a sample."""
-    return zlib.crc32(sample_id.encode()) / 2**32

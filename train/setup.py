@@ -11,7 +11,7 @@ from train.examples import Encoder
 from train.recipe import recipe_of
 from train.robots import Robots, action_tokenizer
 from train.run_folder import SavedRun
-from train.shard_texts import longest_row, text_tokenizer
+from train.shard_texts import text_length, text_tokenizer
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def prepare(config: TrainConfig) -> Setup:
     text = text_tokenizer(config, reader)
     tok = action_tokenizer(reader, config.data.tokenizer)
     encoder = Encoder(Robots.of(reader.manifest, kinds), text, config.model, config.data, tok)
-    length = config.data.text_length or longest_row(reader, encoder, kinds)
+    length = text_length(config.data.text_length, reader, encoder, kinds)
     needed = {
         "vocab_size": encoder.placement.size,
         "horizon": encoder.horizon,

@@ -1,20 +1,19 @@
 """What the shards' texts decide: the text tokenizer if none is given, and how many tokens a row has."""
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 
+from fasttok.errors import InputError
 from pipelines.shards import ShardReader
-from pipelines.shards.records import SCHEMA
 from train import weights as pretrained
 from train.config import TrainConfig
 from train.examples import Encoder
+from train.row_lengths import longest
 from train.run_folder import TEXT_TOKENIZER
 from train.tokens import END_OF_ACTION, TextTokenizer, robot_prompt, state_text
 
 TEXTS_MEASURED = 20_000
-ROWS_MEASURED, ROWS_AT_ONCE = 100_000, 2048
 
 
 def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
@@ -42,22 +41,44 @@ def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
 
 
 def longest_row(reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
-    """Tokens of the longest row, among all rows or an even sample of 100,000; rounded up to a multiple of 8.
+    """Tokens of the longest row, rounded up to a multiple of 8.
 
     Args:
         reader: of the shards.
         encoder: makes examples of their rows.
         kinds: rows of other kinds do not count.
     """
-    step = max(1, -(-reader.num_rows // ROWS_MEASURED))
-    numbers, longest = np.arange(0, reader.num_rows, step), 0
-    blind: dict[str, Any] = {f"image/{slot}": None for slot in encoder.slots}
-    columns = [name for name in SCHEMA.names if not name.startswith("image/")]
-    for first in range(0, len(numbers), ROWS_AT_ONCE):
-        places = [reader.layout.at(int(i)) for i in numbers[first : first + ROWS_AT_ONCE]]
-        shards, rows = np.array(places).T
-        for row in reader.take(shards, rows, columns).rows():
-            if row["kind"] in kinds:
-                example = encoder.row(row | blind)
-                longest = max(longest, len(example.prefix) + len(example.suffix))
-    return -(-longest // 8) * 8
+    found = longest(reader, encoder, kinds)
+    return rounded(found.tokens if found is not None else 0)
+
+
+def text_length(given: int, reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
+    """Tokens of a row of the batches: `given`, or if it is 0 as many as the longest row needs.
+
+    Args:
+        given: --data.text-length.
+        reader: of the shards.
+        encoder: makes examples of their rows.
+        kinds: rows of other kinds do not count.
+
+    Raises:
+        InputError: a row has more than `given`.
+    """
+    if not given:
+        return longest_row(reader, encoder, kinds)
+    found = longest(reader, encoder, kinds, above=given)
+    if found is not None:
+        raise InputError(
+            f"--data.text-length is {given}, but row {found.sample_id} of source {found.source} in {reader.path} has "
+            f"{found.tokens} tokens, the most of all; leave it out, or give {rounded(found.tokens)} or more"
+        )
+    return given
+
+
+def rounded(tokens: int) -> int:
+    """Up to a multiple of 8.
+
+    >>> rounded(121)
+    128
+    """
+    return -(-tokens // 8) * 8

@@ -3,7 +3,8 @@
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,19 @@ class ShardFiles:
         """Where a shard lies."""
         return join(self.folder, self.shards[number].name)
 
-    def record_batch(self, number: int, batch: int) -> pa.RecordBatch:
+    def record_batch(self, number: int, batch: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """One record batch of a shard; a view of its file where that is mapped.
+
+        Args:
+            number: of the shard.
+            batch: of the record batch in it.
+            columns: to have; all by default. Of a remote shard, no others are read.
 
         Raises:
             InputError: it cannot be read.
         """
-        return self._opened(number).record_batch(batch)
+        opened = self._opened(number)
+        return opened.record_batch(batch) if columns is None else opened.columns(batch, columns)
 
     def buffers(self, shard: IntArray, batch: IntArray) -> tuple[IntArray, IntArray, list[Any]]:
         """Where the given record batches lie in memory, for `pipelines.shards.gather`.
@@ -176,9 +183,12 @@ class _OpenShard:
                 f"{url}: {self.reader.num_record_batches} record batches, expected {self.batches} for {shard.rows} rows"
             )
 
-    def record_batch(self, number: int) -> pa.RecordBatch:
+    def columns(self, number: int, names: Sequence[str]) -> pa.RecordBatch:
+        return self.record_batch(number).select(names)
+
+    def record_batch(self, number: int, reader: Any = None) -> pa.RecordBatch:
         try:
-            batch = self.reader.get_batch(number)
+            batch = (self.reader if reader is None else reader).get_batch(number)
         except (OSError, pa.ArrowException, IndexError) as error:
             raise unreadable(f"{self.url}: batch {number}", error) from None
         if batch.num_rows != min(ROWS_PER_BATCH, self.rows - number * ROWS_PER_BATCH):
@@ -217,10 +227,22 @@ class _Ranged(_OpenShard):
     """A remote shard: a record batch is one ranged read, and the last ones read are kept."""
 
     def __init__(self, url: str, shard: Shard, resident: Resident, number: int) -> None:
-        super().__init__(url, shard, pa.PythonFile(RangedFile(url, shard.bytes), mode="r"))
+        self._file = partial(RangedFile, url, shard.bytes)
+        super().__init__(url, shard, pa.PythonFile(self._file(), mode="r"))
+        self._local = threading.local()
         self._resident = resident
         self._number = number
         self._lock = threading.Lock()
+
+    def columns(self, number: int, names: Sequence[str]) -> pa.RecordBatch:
+        readers = vars(self._local)  # of this thread: a reader has one place in its file
+        if (key := " ".join(names)) not in readers:
+            options = pa.ipc.IpcReadOptions(included_fields=[SCHEMA.get_field_index(name) for name in names])
+            try:
+                readers[key] = pa.ipc.open_file(pa.PythonFile(self._file(), mode="r"), options=options)
+            except (OSError, pa.ArrowException) as error:
+                raise unreadable(self.url, error) from None
+        return self.record_batch(number, readers[key]).select(names)
 
     def buffers(self, number: int) -> tuple[IntArray, Any]:
         found: tuple[IntArray, Any] | None = self._resident.get((self._number, number))
