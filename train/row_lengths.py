@@ -16,22 +16,22 @@ from fasttok.common.console import progress
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ManifestSource
 from pipelines.shards.prefetch import in_order
-from pipelines.shards.records import IMAGE_COLUMNS, ROWS_PER_BATCH, SCHEMA
+from pipelines.shards.records import IMAGE_COLUMNS, ROWS_PER_BATCH
 from train.examples import Encoder
 from train.robots import Robot
 from train.token_bounds import costs_of_bins, most_added
 from train.tokens import bins, robot_prompt
 
-COLUMNS = tuple(name for name in SCHEMA.names if name not in IMAGE_COLUMNS)
+COLUMNS = ("kind", "source", "sample_id", "prompt", "target", "action", "action_steps", "action_tokens", "state")
 BLIND = dict.fromkeys(IMAGE_COLUMNS)
 STATE_BYTES = 4  # at most of a bin and the space after it
-TEXTS_PER_ROW = 4  # encoded at most: what stands before and after a state, the target, the end of an action
-FRAME = (
-    len(robot_prompt("", "", "-", ask="Subtask")) + 64
-)  # bytes of a row at most besides its texts, with <bos> and <eos>
+ENDS = 3  # <bos>, <eos>, and the end of line after a question
+FRAME = len(robot_prompt("", "", "-", ask="Subtask")) + 64  # bytes of a robot's row at most besides its texts
+ENCODED = 4  # texts of a row at most: what stands before and after a state, the target, the end of an action
 KNOWN = 1 << 20  # texts whose tokens are remembered
 REMOTE_READS = 16  # at once
 Counts = NDArray[np.int64]
+RowKey = tuple[str, str, str, bool, int]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RowLengths:
     added: int | None
     costs: Counts | None
     every: bool
-    known: dict[tuple[str, str, str, bool, int], int] = field(default_factory=dict)
+    known: dict[RowKey, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, encoder: Encoder, every: bool) -> "RowLengths":
@@ -83,40 +83,48 @@ class RowLengths:
         ids = source.horizon * source.action_dim  # a token stands for one number at least
         if self.encoder.cached and self.encoder.data.discrete == "fast":
             ids = min(ids, longest.action_tokens)
-        texts = longest.prompt_bytes + longest.target_bytes + STATE_BYTES * source.state_dim
-        return texts + ids + FRAME + TEXTS_PER_ROW * self.added
+        texts = longest.prompt_bytes + longest.target_bytes + ENDS + ENCODED * self.added
+        return texts + (ids + STATE_BYTES * source.state_dim + FRAME if source.robot else 0)
 
-    def texts(self, batch: pa.RecordBatch, above: int) -> Counts:
+    def texts(self, batch: pa.RecordBatch, rows: Counts, above: int) -> Counts:
         """Tokens of questions or captions; 0 of those that have no more than `above`, as far as their bytes tell."""
-        most = np.full(batch.num_rows, np.inf)
+        most = np.full(len(rows), np.inf)
         if self.added is not None:
-            size = sum(pc.binary_length(batch.column(name)).to_numpy() for name in ("prompt", "target"))
-            most = np.asarray(size, np.float64) + FRAME + TEXTS_PER_ROW * self.added
-        out = np.zeros(batch.num_rows, np.int64)
+            size = sum(pc.binary_length(batch.column(name)).to_numpy()[rows] for name in ("prompt", "target"))
+            most = np.asarray(size, np.float64) + ENDS + ENCODED * self.added
+        out = np.zeros(len(rows), np.int64)
         for i in np.argsort(-most, kind="stable").tolist():
             if most[i] <= above:
                 break
-            out[i] = self.count(batch, i)
+            at = int(rows[i])
+            key = ("", batch.column("prompt")[at].as_py(), batch.column("target")[at].as_py(), False, 0)
+            out[i] = self._kept(key, batch, at, 0)
             above = max(above, int(out[i]))
         return out
 
-    def robots(self, batch: pa.RecordBatch, name: str) -> Counts:
-        """Tokens of the rows of one robot source, by name."""
+    def robots(self, batch: pa.RecordBatch, rows: Counts, name: str) -> Counts:
+        """Tokens of rows of one robot source.
+
+        Args:
+            batch: with `COLUMNS`.
+            rows: (m,) of it.
+            name: of the source.
+
+        Returns:
+            (m,) of each.
+        """
         if self.every:
-            return np.array([self.count(batch, i) for i in range(batch.num_rows)], np.int64)
+            return np.array([self.count(batch, i) for i in rows.tolist()], np.int64)
         robot = self.encoder.robots.robots[name]
-        ids, dims = self._ids(batch, robot), pc.list_value_length(batch.column("state")).to_numpy()
-        out = self._states(batch, dims, robot)
-        rows = zip(*(batch.column(column).to_pylist() for column in ("prompt", "target", "sample_id")), strict=True)
-        for i, (prompt, target, sample) in enumerate(rows):
+        dims = pc.list_value_length(batch.column("state")).to_numpy()
+        ids, out = self._ids(batch, rows, robot), self._states(batch, rows, dims, robot)
+        taken = pa.array(rows)
+        texts = zip(*(batch.column(c).take(taken).to_pylist() for c in ("prompt", "target", "sample_id")), strict=True)
+        for i, (prompt, target, sample) in enumerate(texts):
             asks = self.encoder.asks(target, sample)
-            out[i] += 0 if asks else ids[i]
-            key = (name, prompt, target, asks, int(dims[i]))
-            if (fixed := self.known.get(key)) is None:
-                if len(self.known) >= KNOWN:
-                    self.known.clear()
-                fixed = self.known[key] = self.count(batch, i) - int(out[i])
-            out[i] += fixed
+            varying, at = int(out[i] + (0 if asks else ids[i])), int(rows[i])
+            key = (name, prompt, target, asks, int(dims[at]))
+            out[i] = varying + self._kept(key, batch, at, varying)
         return out
 
     def count(self, batch: pa.RecordBatch, i: int) -> int:
@@ -124,27 +132,39 @@ class RowLengths:
         example = self.encoder.row(batch.slice(i, 1).to_pylist()[0] | BLIND)
         return len(example.prefix) + len(example.suffix)
 
-    def _ids(self, batch: pa.RecordBatch, robot: Robot) -> Counts:
+    def _kept(self, key: RowKey, batch: pa.RecordBatch, i: int, varying: int) -> int:
+        """Tokens of a row but for those that vary, as they were counted for an earlier row of its kind, or are now."""
+        found = self.known.get(key)
+        if found is None:
+            if len(self.known) >= KNOWN:
+                self.known.clear()
+            found = self.known[key] = self.count(batch, i) - varying
+        return found
+
+    def _ids(self, batch: pa.RecordBatch, rows: Counts, robot: Robot) -> Counts:
         """FAST ids of the chunks; 0 where all have as many tokens."""
         if self.encoder.data.discrete != "fast":
-            return np.zeros(batch.num_rows, np.int64)
+            return np.zeros(len(rows), np.int64)
         if self.encoder.cached:
-            return np.asarray(pc.list_value_length(batch.column("action_tokens")).to_numpy(), np.int64)
-        chunks = batch.column("action").flatten().to_numpy().reshape(-1, robot.horizon, robot.action_dim)
-        made = self.encoder.tok.encode_report(chunks, embodiment=robot.embodiment)
-        return np.array([len(ids) for ids in made.ids], np.int64)
+            return np.asarray(pc.list_value_length(batch.column("action_tokens")).to_numpy()[rows], np.int64)
+        actions = batch.column("action").take(pa.array(rows)).flatten().to_numpy()
+        chunks = actions.reshape(len(rows), robot.horizon, robot.action_dim)
+        return np.array(
+            [len(ids) for ids in self.encoder.tok.encode_report(chunks, embodiment=robot.embodiment).ids], np.int64
+        )
 
-    def _states(self, batch: pa.RecordBatch, dims: Counts, robot: Robot) -> Counts:
-        """What the numbers of the states cost as text, (rows,)."""
-        out = np.zeros(batch.num_rows, np.int64)
+    def _states(self, batch: pa.RecordBatch, rows: Counts, dims: Counts, robot: Robot) -> Counts:
+        """What the numbers of the states cost as text, (m,)."""
+        out = np.zeros(len(rows), np.int64)
         stats = self.encoder.tok.state_stats.get(robot.embodiment)
         if stats is None or self.costs is None or not self.costs.any():
             return out
         values, ends = batch.column("state").flatten().to_numpy(), np.cumsum(dims)
-        for dim in np.unique(dims[dims > 0]).tolist():
-            of = np.flatnonzero(dims == dim)
-            states = values[(ends[of] - dim)[:, None] + np.arange(dim)]
-            out[of] = self.costs[bins(stats.normalize(states)) + 1].sum(axis=1)
+        for dim in np.unique(dims[rows]).tolist():
+            of = dims[rows] == dim
+            if dim:
+                states = values[(ends[rows[of]] - dim)[:, None] + np.arange(dim)]
+                out[of] = self.costs[bins(stats.normalize(states)) + 1].sum(axis=1)
         return out
 
 
@@ -185,10 +205,11 @@ def longest(
             if batch is None:
                 continue
             for code in np.unique(codes[most[codes] > best]).tolist():
-                part, (name, source) = batch.take(pa.array(np.flatnonzero(codes == code))), sources[code]
-                counts = lengths.robots(part, name) if source.robot else lengths.texts(part, best)
+                rows, (name, source) = np.flatnonzero(codes == code), sources[code]
+                robot = source.robot
+                counts = lengths.robots(batch, rows, name) if robot else lengths.texts(batch, rows, best)
                 if counts.max() > best:
-                    best, found = int(counts.max()), (name, part.slice(int(counts.argmax()), 1))
+                    best, found = int(counts.max()), (name, batch.slice(int(rows[counts.argmax()]), 1))
     if found is None:
         return None
     name, row = found

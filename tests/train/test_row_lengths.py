@@ -140,7 +140,7 @@ def others(chain: Chain) -> ActionTokenizer:
 
 def rewritten(chain: Chain, out: Path, seed: int) -> Path:
     """The chain's shards with other texts, states and FAST ids, and a manifest that says the truth of them."""
-    rng, found = random.Random(seed), {}
+    rng, found = random.Random(seed), dict[str, LongestRow]()
 
     def change(rows: list[dict[str, Any]]) -> None:
         for row in rows:
