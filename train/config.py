@@ -333,6 +333,10 @@ class TrainConfig:
     flow_draws: int = 2
     """Flow times per row and step: each costs one pass of the small expert and lowers the variance. Use it when the
     expert is cheap beside the backbone: more draws for one pass."""
+    rtc_delay: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
+    """Real-time chunking: most steps of a chunk that are given without noise in training, so that the run can continue
+    a chunk that is being executed (`Player.act(prefix=, delay=)`). Use it when a robot moves on while the next chunk is
+    computed: so many of its steps as that takes at most."""
     init_from: Path | None = None
     """Run whose vision encoder and backbone (and text tokenizer) this one starts from. Use it when you have trained a
     model on questions first, or fine-tune a run."""
@@ -399,6 +403,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        if self.rtc_delay < 0:
+            raise InputError(f"--rtc-delay is {self.rtc_delay}, expected 0 (off) or the most steps that pass meanwhile")
         if self.batch_size % self.accumulate:
             raise InputError(f"--batch-size {self.batch_size} is not a multiple of --accumulate {self.accumulate}")
         if self.held_out_every < 0 or self.held_out_rows < 1:

@@ -21,18 +21,18 @@ def interpolate(actions: Array, noise: Array, time: Array) -> tuple[Array, Array
     Args:
         actions: (..., H, D).
         noise: (..., H, D).
-        time: (...), 1 = noise.
+        time: (...) or, where each step has its own, (..., H); 1 = noise.
 
     Returns:
         x_t and u_t, (..., H, D) each.
     """
-    t = time[..., None, None]
+    t = jnp.expand_dims(time, tuple(range(time.ndim - actions.ndim, 0)))
     return t * noise + (1 - t) * actions, noise - actions
 
 
 def time_embedding(time: Array, dim: int) -> Array:
-    """Sine then cosine of 2 pi t / period, periods geometric from 4e-3 to 4: (B,) -> (B, dim)."""
+    """Sine then cosine of 2 pi t / period, periods geometric from 4e-3 to 4: (...) -> (..., dim)."""
     fraction = jnp.linspace(0.0, 1.0, dim // 2)
     period = SHORTEST_PERIOD * (LONGEST_PERIOD / SHORTEST_PERIOD) ** fraction
-    angle = time[:, None].astype(jnp.float32) * (2 * jnp.pi / period)
+    angle = time[..., None].astype(jnp.float32) * (2 * jnp.pi / period)
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)

@@ -106,16 +106,16 @@ def ada_rms_norm(x: Array, cond: Array, params: Linear) -> tuple[Array, Array]:
 
     Args:
         x: (B, H, W).
-        cond: (B, C).
+        cond: (B, C), or (B, H, C) where each step has its own.
         params: kernel (C, 3 W), bias (3 W).
 
     Returns:
-        Normalised x (B, H, W), and the gate (B, 1, W).
+        Normalised x (B, H, W), and the gate (B, 1 or H, W).
     """
     x32 = x.astype(jnp.float32)
     normed = x32 * jax.lax.rsqrt(jnp.mean(x32**2, axis=-1, keepdims=True) + EPSILON)
     modulation = cond.astype(jnp.float32) @ params["kernel"] + params["bias"]
-    scale, shift, gate = jnp.split(modulation[:, None, :], 3, axis=-1)
+    scale, shift, gate = jnp.split(modulation if cond.ndim == 3 else modulation[:, None, :], 3, axis=-1)
     return (normed * (1 + scale) + shift).astype(x.dtype), gate.astype(x.dtype)
 
 

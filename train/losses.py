@@ -103,12 +103,13 @@ def prepare(batch: Batch, key: Array, draws: int, loss_norm: LossNorm) -> Batch:
 def flow_errors(
     params: Params, context: Context, batch: Batch, config: ModelConfig, velocity: model.Velocity = model.run_expert
 ) -> Array:
-    """Squared velocity error (B, draws, H, D) float32 of a prepared batch, 0 where `action_mask` is False."""
+    """Squared velocity error (B, draws, H, D) float32 of a prepared batch, 0 where `action_mask` is False or a step is given."""
 
     def one(time: Array, noise: Array) -> Array:
         noisy, target = flow.interpolate(batch["actions"], noise, time)
         error = (velocity(params, context, noisy, time, config) - target) ** 2
-        return jnp.where(batch["action_mask"], error, 0.0)
+        learned = batch["action_mask"] & ((time > 0)[..., None] if time.ndim == 2 else True)
+        return jnp.where(learned, error, 0.0)
 
     return jax.vmap(one, in_axes=1, out_axes=1)(batch["time"], batch["noise"])
 

@@ -167,7 +167,7 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
         params: with an expert.
         context: of `run_backbone`; gradients into it are scaled by `config.shares`, 0 being full insulation.
         noisy: (B, H, D) x_t.
-        time: (B,) flow time, 1 = noise.
+        time: (B,) flow time, 1 = noise; or (B, H), where each step has its own. A state goes with the last step's.
         config: the model's shapes.
 
     Returns:
@@ -198,17 +198,19 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
 def embed_actions(
     p: ExpertParams, noisy: Array, time: Array, state: tuple[Array, Array] | None, config: ModelConfig
 ) -> tuple[Array, Array]:
-    """The expert's input: a state token if it takes one, one token per step (B, T, E); and the condition of its norms, (B, E)."""
+    """The expert's input: a state token if it takes one, one token per step (B, T, E); and the condition of its norms,
+    (B, E), or (B, T, E) where each step has a time of its own."""
     cond = flow.time_embedding(time, config.expert_width)
     for into in (p["time_in"], p["time_out"]):
         cond = jax.nn.swish(linear(cond, into))
     x = linear(noisy, p["action_in"]).astype(config.dtype)
     if state is not None:
         x = jnp.concatenate([linear(state[0], p["state_in"])[:, None].astype(config.dtype), x], axis=1)
+        cond = cond if cond.ndim == 2 else jnp.concatenate([cond[:, -1:], cond], axis=1)
     return x, cond
 
 
 def velocity_of(p: ExpertParams, x: Array, cond: Array) -> Array:
     """Steps as they leave the expert's layers, (B, H, E), as velocities (B, H, D) float32."""
-    x, _ = gemma.ada_rms_norm(x, cond, p["norm"])
+    x, _ = gemma.ada_rms_norm(x, cond if cond.ndim == 2 else cond[:, -x.shape[1] :], p["norm"])
     return linear(x.astype(jnp.float32), p["action_out"])

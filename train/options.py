@@ -25,7 +25,7 @@ FIRST = (
     "dry-run",
 )  # fmt: skip
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Losses": ("alpha", "loss-norm", "flow-draws"),
+    "Losses": ("alpha", "loss-norm", "flow-draws", "rtc-delay"),
     "Start from other weights": ("weights-strict", "weights-resample"),
     "Memory and machines": ("accumulate", "fsdp", "distributed"),
     "Log and checkpoints": ("probe-every", "keep", "resume-with"),

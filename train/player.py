@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError, unknown_name
-from train import policy
+from train import policy, rtc
 from train.batches import Batcher, NumpyBatch
 from train.checkpoint import load_params
 from train.config import ModelConfig
@@ -53,6 +54,7 @@ class Player:
         rng: draws action tokens.
         temperature: of action tokens; 0 takes the likeliest ones, 1 samples as the flow does. A greedy policy stands still where
             demonstrators sometimes pause.
+        rtc_delay: most actions that the run was trained to be given (`--rtc-delay`); 0: none.
     """
 
     config: ModelConfig
@@ -65,6 +67,7 @@ class Player:
     key: jax.Array
     rng: np.random.Generator
     temperature: float = 0.0
+    rtc_delay: int = 0
 
     @classmethod
     def load(
@@ -97,7 +100,7 @@ class Player:
         batcher = Batcher(config.model, encoder.slots, config.data.text_length, saved.text.pad, config.data.resize)
         return cls(
             config.model, params, encoder, batcher, step, flow_steps, batch, jax.random.key(seed), np.random.default_rng(seed),
-            temperature,
+            temperature, config.rtc_delay,
         )  # fmt: skip
 
     @property
@@ -129,8 +132,14 @@ class Player:
         tasks: Sequence[str],
         observations: Sequence[Observation],
         decode: Decoding = "flow",
+        prefix: Sequence[NDArray[np.generic]] | None = None,
+        delay: int = 0,
     ) -> NDArray[np.float32]:
         """Chunks for n instructions and observations.
+
+        With `prefix`, in real time: the robot goes on with its chunk while the next one is computed, and that one continues it. A
+        run of `--rtc-delay` is given the first `delay` steps of the prefix; any other run with an expert is steered towards the
+        whole prefix, less and less along it, at two to three times the cost (`train.rtc`).
 
         Args:
             embodiment: whose robot acts.
@@ -139,9 +148,11 @@ class Player:
                 raw units.
             decode: "flow" samples the expert; "tokens" decodes the backbone's action tokens, of which only those that make
                 exactly one chunk are allowed.
+            prefix: n arrays (L, D) in raw units: what is left of the chunks being executed, from the moment of the observations.
+            delay: how many steps of them will surely be executed, as they pass until the new chunk is there.
 
         Returns:
-            (n, horizon, D) in raw units.
+            (n, horizon, D) in raw units, from the moment of the observations; with a prefix, the first `delay` steps are its own.
 
         Raises:
             InputError: the run was not trained for it, or an observation is not the robot's.
@@ -155,31 +166,82 @@ class Player:
             )
         if decode not in get_args(Decoding):
             raise unknown_name("way to decode", decode, get_args(Decoding))
+        known = self._prefix(robot, prefix, len(tasks), delay, decode)
         calls = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
-        chunks = [self._act(robot, tasks[rows], observations[rows], decode) for rows in calls]
+        chunks = [
+            self._act(robot, tasks[rows], observations[rows], decode, None if known is None else known[rows], delay)
+            for rows in calls
+        ]
         return np.concatenate([np.zeros((0, robot.horizon, robot_dim(robot)), np.float32), *chunks])
 
     def _act(
-        self, robot: Robot, tasks: Sequence[str], observations: Sequence[Observation], decode: Decoding
+        self,
+        robot: Robot,
+        tasks: Sequence[str],
+        observations: Sequence[Observation],
+        decode: Decoding,
+        prefix: list[NDArray[np.float32]] | None,
+        delay: int,
     ) -> NDArray[np.float32]:
         examples, states = [], np.stack([state_of(seen, robot) for seen in observations])
         for task, seen, known in zip(tasks, observations, states, strict=True):
-            prefix, state = self.encoder.robot_prefix(robot.embodiment, task, known)
+            read, state = self.encoder.robot_prefix(robot.embodiment, task, known)
             images: dict[str, bytes | NDArray[np.uint8]] = {**images_of(seen, robot)}
-            examples.append(Example(images, prefix, [], True, horizon=robot.horizon, dim=robot.action_dim, state=state))
-        raw = self.predict(examples, robot.embodiment, decode)
-        if robot.representation is None:
-            return raw
+            examples.append(Example(images, read, [], True, horizon=robot.horizon, dim=robot.action_dim, state=state))
         represent = robot.representation
-        return represent.restore(raw, represent.state(states, np.zeros((len(states), robot_dim(robot)))))
+        reference = None if represent is None else represent.state(states, np.zeros((len(states), robot_dim(robot))))
+        left = None if prefix is None else self._remaining(robot, prefix, reference, delay)
+        raw = self.predict(examples, robot.embodiment, decode, left)
+        chunks = raw if represent is None or reference is None else represent.restore(raw, reference)
+        for chunk, executed in zip(chunks, prefix or (), strict=False):
+            chunk[:delay] = executed[:delay]  # to the bit, where normalising and back rounds, or guidance comes close
+        return chunks
 
-    def predict(self, examples: list[Example], embodiment: str, decode: Decoding = "flow") -> NDArray[np.float32]:
+    def _prefix(
+        self, robot: Robot, prefix: Sequence[NDArray[np.generic]] | None, rows: int, delay: int, decode: Decoding
+    ) -> list[NDArray[np.float32]] | None:
+        """What is left of the chunks being executed, checked.
+
+        Raises:
+            InputError: it is not the robot's, or the run cannot continue it.
+        """
+        if prefix is None:
+            if delay:
+                raise InputError(f"delay is {delay} without a prefix; give what is left of the chunk being executed")
+            return None
+        if decode != "flow" or not rtc.supported(self.config):
+            raise InputError(
+                "only a run with an action expert that acts by flow (--preset ki, decode flow) continues a prefix; leave it out"
+            )
+        if self.rtc_delay and delay > self.rtc_delay:
+            raise InputError(
+                f"delay is {delay}, but the run was trained with --rtc-delay {self.rtc_delay}; expected at most that, or a run "
+                "that was trained with more"
+            )
+        return rtc.checked_prefix(prefix, rows, delay, robot.horizon, robot_dim(robot))
+
+    def _remaining(
+        self, robot: Robot, prefix: list[NDArray[np.float32]], reference: NDArray[np.float64] | None, delay: int
+    ) -> rtc.Remaining:
+        """What is left of the chunks being executed, as the model has actions: represented anew from `reference`, normalised."""
+        last = np.zeros((len(prefix), self.config.horizon, self.config.action_dim), np.float32)
+        for row, actions in enumerate(prefix):
+            if robot.representation is not None and reference is not None:
+                actions = robot.representation(actions[None], reference[row : row + 1])[0]
+            last[row, : len(actions), : robot.action_dim] = self.encoder.tok.stats[robot.embodiment].normalize(actions)
+        length = np.array([len(actions) for actions in prefix], np.int32)
+        return rtc.Remaining(jnp.asarray(last), jnp.asarray(length), jnp.int32(delay))
+
+    def predict(
+        self, examples: list[Example], embodiment: str, decode: Decoding = "flow", left: rtc.Remaining | None = None
+    ) -> NDArray[np.float32]:
         """Chunks in the units of the shards.
 
         Args:
             examples: n without a suffix, `batch` at most.
             embodiment: of all of them.
             decode: as in `act`.
+            left: what is left of chunks that are being executed, which these continue; only by flow.
 
         Returns:
             (n, horizon, D).
@@ -187,18 +249,29 @@ class Player:
         Raises:
             InputError: the run was not trained for that.
         """
-        return self._flow(examples, embodiment) if decode == "flow" else self._tokens(examples, embodiment)
+        return self._flow(examples, embodiment, left) if decode == "flow" else self._tokens(examples, embodiment)
 
-    def _flow(self, examples: list[Example], embodiment: str) -> NDArray[np.float32]:
+    def _flow(self, examples: list[Example], embodiment: str, left: rtc.Remaining | None) -> NDArray[np.float32]:
         if not self.config.flow:
             raise InputError(
                 "this run has no action expert (model.flow is False); act by tokens (--decode tokens), or train with --preset ki"
             )
         self.key, key = jax.random.split(self.key)
-        chunks = np.asarray(
-            policy.sample_actions(self.params, self.config, self._batch(examples), key, self.flow_steps)
-        )
-        chunks = chunks[: len(examples), : examples[0].horizon, : examples[0].dim]
+        rows = self._batch(examples)
+        if left is None:
+            sampled = policy.sample_actions(self.params, self.config, rows, key, self.flow_steps)
+        else:
+            full, trained = left.filled(len(rows["tokens"])), self.rtc_delay > 0
+            sampled = rtc.continue_actions(
+                self.params,
+                self.config,
+                rows,
+                key,
+                full,
+                steps=self.flow_steps,
+                trained=trained,
+            )
+        chunks = np.asarray(sampled)[: len(examples), : examples[0].horizon, : examples[0].dim]
         return self.encoder.tok.stats[embodiment].unnormalize(chunks)
 
     def _tokens(self, examples: list[Example], embodiment: str) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
+from train import rtc
 from train.batches import Batcher
 from train.config import ModelConfig, TrainConfig
 from train.examples import Encoder
@@ -81,6 +82,7 @@ def prepare(config: TrainConfig) -> Setup:
     text = text_tokenizer(config, reader)
     tok = action_tokenizer(reader, config.data.tokenizer)
     encoder = Encoder(Robots.of(reader.manifest, kinds), text, config.model, config.data, tok)
+    rtc.check(config, encoder.robots)
     length = text_length(config.data.text_length, reader, encoder, kinds)
     needed = {
         "vocab_size": encoder.placement.size,

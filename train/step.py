@@ -10,7 +10,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from train import augment, losses, model, optim, sharding
+from train import augment, losses, model, optim, rtc, sharding
 from train.config import ModelConfig, TrainConfig
 from train.losses import Metrics
 from train.model import Batch
@@ -62,7 +62,8 @@ def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...
     images = model.pixels(batch["images"], "float32")
     if config.augment.on:
         images = augment.augment(augmenting, images, config.augment, wrist)
-    return losses.prepare(batch | {"images": images}, noise, config.flow_draws, config.loss_norm)
+    batch = losses.prepare(batch | {"images": images}, noise, config.flow_draws, config.loss_norm)
+    return rtc.give_first(batch, noise, config.rtc_delay) if config.rtc_delay else batch
 
 
 @partial(jax.jit, static_argnames=("config", "model_config", "mesh", "wrist"), donate_argnames=("state",))
