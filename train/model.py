@@ -198,8 +198,10 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
 def embed_actions(
     p: ExpertParams, noisy: Array, time: Array, state: tuple[Array, Array] | None, config: ModelConfig
 ) -> tuple[Array, Array]:
-    """The expert's input: a state token if it takes one, one token per step (B, T, E); and the condition of its norms,
-    (B, E), or (B, T, E) where each step has a time of its own."""
+    """The expert's input: a state token if it takes one, one token per step (B, T, E); and the condition of its norms.
+
+    That is (B, E), or (B, T, E) where each step has a time of its own; the state goes with the last step's.
+    """
     cond = flow.time_embedding(time, config.expert_width)
     for into in (p["time_in"], p["time_out"]):
         cond = jax.nn.swish(linear(cond, into))

@@ -22,7 +22,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError
-from train import model, policy
+from train import losses, model, policy
 from train.config import ModelConfig, TrainConfig
 from train.model import Batch, Context
 from train.params import Params
@@ -63,7 +63,7 @@ def check(config: TrainConfig, robots: Robots) -> None:
     """
     if not config.rtc_delay:
         return
-    if not supported(config.model):
+    if not supported(config.model) or recipe_of(config.model).errors is not losses.flow_errors:
         raise InputError(
             f"--rtc-delay {config.rtc_delay} gives the action expert some of its actions, and recipe {config.model.recipe}, or "
             "a run without flow, has no such expert; leave it 0, or train with --preset ki"
