@@ -163,6 +163,9 @@ class DataConfig:
     subtasks: float = 0.5
     """Share of the robot rows with a subtask that predict it; the others have it in the prompt, and act. Use it when
     rows have subtasks, and naming them should weigh more or less than acting."""
+    control_mode: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
+    """Prompts that ask for actions say what they move and how, such as "Control: end effector delta", from the names and
+    encodings of the shards' actions. Use it when the mixture has robots that are moved in different ways."""
     held_steps: bool = False
     """Also train the flow on steps past the episode's end, where the last action is repeated; False masks them. Use it
     when the robot should stand still after an episode's end."""

@@ -3,13 +3,14 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from train.config import DataConfig, ModelConfig
+from train.control_mode import control_modes
 from train.robots import Robots, check_statistics
 from train.text_vocabulary import arranged
 from train.tokens import (
@@ -62,6 +63,7 @@ class Encoder:
         tok: FAST tokenizer, with the statistics that normalise actions and states.
         cached: whether the shards hold this tokenizer's ids.
         text: text tokenizer.
+        control: by embodiment, what its prompts say of how it is moved; {} if they do not.
         form: how the model sees the robot's state.
         data: the configuration of the rows.
         placement: of action and state ids in the model's vocabulary.
@@ -99,6 +101,7 @@ class Encoder:
         self.text, self.placement = arranged(text, data.action_skip, actions, states, model.vocab_size)
         check_statistics(robots, tok)
         every = robots.robots.values()
+        self.control = control_modes(every) if data.control_mode else {}
         self.horizon = max((robot.horizon for robot in every), default=1)
         self.action_dim = max((robot.action_dim for robot in every), default=1)
         self.state_dim = max((robot.state_dim for robot in every), default=0)
@@ -146,7 +149,12 @@ class Encoder:
         return [*self.text.encode([text])[0], self.text.eos]
 
     def robot_prefix(
-        self, embodiment: str, task: str, state: NDArray[Any], subtask: str = "", ask: str = "Action"
+        self,
+        embodiment: str,
+        task: str,
+        state: NDArray[Any],
+        subtask: str = "",
+        ask: Literal["Action", "Subtask"] = "Action",
     ) -> tuple[list[int], NDArray[np.float32]]:
         """What the model reads of an instruction and a state. An embodiment without state statistics has no state.
 
@@ -155,7 +163,7 @@ class Encoder:
             task: the instruction.
             state: (S,) in raw units, or (0,).
             subtask: that the robot is at; "" if it is not known.
-            ask: what the suffix will be: Action, or Subtask.
+            ask: what the suffix will be.
 
         Returns:
             Prefix tokens, and the normalised state (S,) if it is continuous, else (0,).
@@ -163,11 +171,12 @@ class Encoder:
         stats = self.tok.state_stats.get(embodiment)
         known = stats is not None and len(state) > 0
         normalized = stats.normalize(np.asarray(state, np.float32)) if stats is not None and known else NOTHING
+        control = self.control.get(embodiment, "")
         if self.form == "text":
-            return self.prefix(robot_prompt(task, state_text(normalized), subtask, ask)), NOTHING
+            return self.prefix(robot_prompt(task, state_text(normalized), subtask, ask, control)), NOTHING
         if self.form == "continuous":
-            return self.prefix(robot_prompt(task, None, subtask, ask)), np.asarray(normalized, np.float32)
-        before, after = robot_prompt(task, "\0", subtask, ask).rsplit("\0", 1)
+            return self.prefix(robot_prompt(task, None, subtask, ask, control)), np.asarray(normalized, np.float32)
+        before, after = robot_prompt(task, "\0", subtask, ask, control).rsplit("\0", 1)
         ids = self.placement.place_state(np.maximum(bins(normalized), 0)).tolist()
         return [*self.prefix(before), *ids, *self.text.encode([after])[0]], NOTHING
 

@@ -26,7 +26,9 @@ COLUMNS = ("kind", "source", "sample_id", "prompt", "target", "action", "action_
 BLIND = dict.fromkeys(IMAGE_COLUMNS)
 STATE_BYTES = 4  # at most of a bin and the space after it
 ENDS = 3  # <bos>, <eos>, and the end of line after a question
-FRAME = len(robot_prompt("", "", "-", ask="Subtask")) + 64  # bytes of a robot's row at most besides its texts
+FRAME = (
+    len(robot_prompt("", "", "-", ask="Subtask")) + 256
+)  # bytes of a robot's row at most besides its texts, with control mode
 ENCODED = 4  # texts of a row at most: what stands before and after a state, the target, the end of an action
 KNOWN = 1 << 20  # texts whose tokens are remembered
 REMOTE_READS = 16  # at once

@@ -3,8 +3,10 @@ r"""Text and state tokens, and every prompt format in one place; `fasttok.placem
 robot     <bos>Task: {task}, State: {state};\nAction:  | action ids "|" <eos>      state as text
           <bos>Task: {task}, State: {ids};\nAction:    | ...                      as one special token per dimension
           <bos>Task: {task};\nAction:                 | ...                      continuous: no token of text
+          <bos>Task: {task}, Control: {mode}, State: {state};\nAction: | ...     with --data.control-mode, in every form
 subtask   <bos>Task: {task}, State: {state};\nSubtask: | {subtask} <eos>          predicts it, does not act
-          <bos>Task: {task}, Subtask: {subtask}, State: {state};\nAction: | ...   its twin: knows it, and acts
+          <bos>Task: {task}, Subtask: {subtask}, State: {state};\nAction: | ...   its twin: knows it, and acts;
+                                                                            --data.control-mode: Control between the two
 vqa       <bos>{question}\n                           | {answer} <eos>
 caption   <bos>{prompt}\n                             | {caption} <eos>
           `------------- prefix, bidirectional -------'  `- suffix: causal, what the cross-entropy counts -'
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,19 +47,23 @@ def centres(numbers: NDArray[Any]) -> NDArray[np.float32]:
     return ((np.asarray(numbers) + 0.5) / (BINS / 2) - 1).astype(np.float32)
 
 
-def robot_prompt(task: str, state: str | None, subtask: str = "", ask: str = "Action") -> str:
+def robot_prompt(
+    task: str, state: str | None, subtask: str = "", ask: Literal["Action", "Subtask"] = "Action", control: str = ""
+) -> str:
     r"""The prefix of a robot row; underscores and newlines of the task become spaces.
 
     Args:
         task: the instruction.
         state: its text; None if the state enters otherwise.
         subtask: that the robot is at; "" if it is not known.
-        ask: Action, or Subtask.
+        ask: what the suffix will be.
+        control: what the actions move and how (`train.control_mode`); "" says nothing.
 
     >>> robot_prompt("push_it", state_text(np.array([0.0, 1.0])))
     'Task: push it, State: 128 255;\nAction: '
     """
     words = [f"Task: {_clean(task)}", *([f"Subtask: {_clean(subtask)}"] if subtask else [])]
+    words += [f"Control: {control}"] if control and ask == "Action" else []
     words += [] if state is None else [f"State: {state}"]
     return ", ".join(words) + f";\n{ask}: "
 
