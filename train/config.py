@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 from fasttok.common import json_files
 from fasttok.common.kinds import KINDS, RecordKind
 from fasttok.errors import InputError, unknown_name
-from train import layer_paths, recipes
+from train import insulation_schedule, layer_paths, recipes
 
 StateForm = Literal["text", "continuous", "special"]
 StateEntry = Literal["expert", "backbone"]
@@ -233,6 +233,9 @@ class OptimConfig:
     """Parameters that stay as they are: paths such as vision, backbone/embedding, backbone/layers/0-8 (the first nine
     layers), vision/blocks/3 or */layers/*/query, with all below them. Use it when memory is short, or the backbone must
     stay as it is."""
+    expert_first: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
+    """Update only the action expert during so many steps at the start of the run. Use it when a new expert's gradients would
+    reach a pretrained backbone, as with --preset joint."""
     high_rate: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
     """Allow a peak above 2e-4 with --weights or for a large model. Use it when you mean such a rate."""
 
@@ -241,6 +244,7 @@ class OptimConfig:
             ("learning_rate", sys.float_info.max),
             ("expert_learning_rate", sys.float_info.max),
             ("warmup", math.inf),
+            ("expert_first", math.inf),
             ("final", 1.0),
             ("b1", 1.0),
             ("b2", 1.0),
@@ -340,9 +344,15 @@ class TrainConfig:
     """Real-time chunking: most steps of a chunk that are given without noise in training, so that the run can continue
     a chunk that is being executed (`Player.act(prefix=, delay=)`). Use it when a robot moves on while the next chunk is
     computed: so many of its steps as that takes at most."""
+    insulation_schedule: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+    """Insulation that changes: STEP:SHARE words, such as 1000:1 5000:0.5, with one share or one per layer, from that step
+    on; before the first, --model.insulation. Use it when the backbone should meet the expert's gradient later, or no more."""
     init_from: Path | None = None
     """Run whose vision encoder and backbone (and text tokenizer) this one starts from. Use it when you have trained a
     model on questions first, or fine-tune a run."""
+    init_from_expert: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
+    """Take the action expert of --init-from, too. Use it when you fine-tune a run on shards whose actions have the same
+    dimensions and horizon."""
     weights: Path | None = None
     """Checkpoint to start from: PaliGemma or our own safetensors, openpi's or lerobot's pi0.5 (docs/weights.md). Use it
     at full size: from scratch it would not learn."""
@@ -428,6 +438,30 @@ class TrainConfig:
             raise InputError(
                 "nothing to learn: robot rows alone, without flow (model.flow) and without discrete targets"
             )
+        if self.init_from_expert and (self.init_from is None or not self.model.flow):
+            lacks = (
+                "needs an action expert, which --model.no-flow leaves out"
+                if self.init_from
+                else "needs --init-from RUN"
+            )
+            raise InputError(f"--init-from-expert {lacks}")
+        if not self.model.flow and (self.insulation_schedule or self.optim.expert_first):
+            flag = "--insulation-schedule" if self.insulation_schedule else "--optim.expert-first"
+            raise InputError(f"{flag} needs an action expert, which --model.no-flow leaves out")
+        insulation_schedule.phases(self.insulation_schedule, self.model.depth)
+        if self.optim.expert_first and any(layer_paths.below("expert", start) for start in self.optim.freeze):
+            raise InputError(
+                "--optim.expert-first lets only the expert learn, and --optim.freeze holds it still; leave one out"
+            )
+
+    def insulation_at(self, step: int) -> tuple[float, ...]:
+        """`model.insulation` or what `insulation_schedule` has in its place at a step, from 1."""
+        return insulation_schedule.shares_at(step, self.model.insulation, self.insulation_schedule, self.model.depth)
+
+    def said_of(self, step: int) -> dict[str, float]:
+        """What the log says of a step by its phase: the mean share over the layers, if there is an expert."""
+        shares = self.insulation_at(step)
+        return {"insulation": sum(shares) / len(shares)} if self.model.flow else {}
 
     @property
     def still(self) -> tuple[str, ...]:

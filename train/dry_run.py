@@ -11,6 +11,7 @@ from fasttok.common.console import table
 from train import flops, lora, memory, optim, rates, sharding
 from train.config import TrainConfig
 from train.initial_params import plan_weights, random_components
+from train.insulation_schedule import in_words
 from train.params import Params, components, count
 from train.setup import Setup
 from train.step import State, begin, train_step
@@ -35,7 +36,8 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
         ["flow draws", config.flow_draws if m.flow else 0],
     ]
     rows += [["learning rate", rates.in_words(config)]]
-    rows += [["insulation", ", ".join(f"{s:g}" for s in m.insulation)]]
+    rows += [["insulation", in_words(m.insulation, config.insulation_schedule, m.depth)]]
+    rows += [["expert alone", f"{config.optim.expert_first} steps"]] * bool(config.optim.expert_first)
     devices = jax.devices()
     rows += [
         ["devices", f"{len(devices)} x {devices[0].device_kind}, mesh {mesh.shape['data']} x {mesh.shape['fsdp']}"]

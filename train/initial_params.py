@@ -1,6 +1,8 @@
 """Parameters before the first step: random ones fitted to some images, another run's, or a checkpoint of other people."""
 
+import logging
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +13,13 @@ from train import lora, model, siglip
 from train import weights as pretrained
 from train.batches import decode_image
 from train.checkpoint import load_params
-from train.config import COMPONENTS
-from train.params import BackboneParams, Params, VisionParams
+from train.config import COMPONENTS, ModelConfig
+from train.params import Component, Params, components
 from train.run_folder import TOKENIZER
 from train.setup import Setup
 from train.weights import matching
 
+logger = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 128
 ADAPTERS = 1  # which of a seed's keys draws LoRA's matrices
 
@@ -24,7 +27,7 @@ ADAPTERS = 1  # which of a seed's keys draws LoRA's matrices
 def initial_params(setup: Setup) -> Params:
     """Random parameters, fitted to some images; those of `weights`, or vision and backbone of `init_from`, if given.
 
-    LoRA's adapters come on top of any of these.
+    With `init_from_expert` they are its expert's, too. LoRA's adapters come on top of any of these.
 
     Raises:
         InputError: that run's shapes are others; the weights do not fit; LoRA has nothing to adapt.
@@ -39,7 +42,9 @@ def random_components(setup: Setup) -> set[str]:
     if config.weights is not None:
         names = [path.split("/") for path in plan_weights(setup, config.weights).fresh]
         return {component for component, *below in names if set(below) & set(lora.AXES)}
-    return {"expert"} if config.init_from is not None else set(COMPONENTS)
+    if config.init_from is not None:
+        return set() if config.init_from_expert else {"expert"}
+    return set(COMPONENTS)
 
 
 def _base(setup: Setup) -> Params:
@@ -52,12 +57,12 @@ def _base(setup: Setup) -> Params:
         if images is not None:
             params["vision"] = siglip.calibrate(params["vision"], images, shapes.patch)
     else:
-        params["vision"], params["backbone"] = _from_run(setup, config.init_from, params)
+        params = cast(Params, {**params, **_from_run(setup, config.init_from, params)})
     return params
 
 
-def _from_run(setup: Setup, run: Path, ours: Params) -> tuple[VisionParams, BackboneParams]:
-    """Vision and backbone of another run.
+def _from_run(setup: Setup, run: Path, ours: Params) -> dict[str, Component]:
+    """Vision and backbone of another run, and its expert if the configuration says so.
 
     Its action and state tokens come along if they mean the same and it has seen robots. Otherwise those rows stay as initialised,
     so that runs with other discrete targets and states can start from one VLM.
@@ -81,12 +86,54 @@ def _from_run(setup: Setup, run: Path, ours: Params) -> tuple[VisionParams, Back
     )  # fmt: skip
     if not (same and "robot" in theirs.data.kinds) and theirs.model.width == setup.model.width:
         backbone = {**backbone, "embedding": table.at[:words].set(backbone["embedding"][:words])}
-    for name, mine, other in (("vision", ours["vision"], vision), ("backbone", ours["backbone"], backbone)):
-        if jax.tree.map(jnp.shape, mine) != jax.tree.map(jnp.shape, other):
+    taken: dict[str, Component] = {"vision": vision, "backbone": backbone}
+    if setup.config.init_from_expert:
+        _check_expert(run, theirs.model, setup.model)
+        taken = {**components(loaded), **taken}
+        if tok.fingerprint != setup.encoder.tok.fingerprint:
+            logger.warning(
+                f"note: the expert of {run} learned actions as tokenizer {tok.fingerprint} normalises them; that of this run is "
+                f"{setup.encoder.tok.fingerprint}, so the same numbers may mean other actions until it has learned these"
+            )
+    for name, mine in ours.items():
+        if name in taken and jax.tree.map(jnp.shape, mine) != jax.tree.map(jnp.shape, taken[name]):
             raise InputError(
                 f"--init-from {run}: its {name} has other shapes; use the same --size, --model and text tokenizer"
             )
-    return vision, backbone
+    return taken
+
+
+def _check_expert(run: Path, theirs: ModelConfig, ours: ModelConfig) -> None:
+    """Whether the expert of another run means the same here.
+
+    Raises:
+        InputError: it has none, or other shapes, another horizon or another recipe.
+    """
+    if not theirs.flow:
+        raise InputError(
+            f"--init-from-expert: {run} has no action expert (it was trained with --model.no-flow); leave it out"
+        )
+    names = (
+        "recipe",
+        "action_dim",
+        "horizon",
+        "state_token",
+        "state_dim",
+        "depth",
+        "heads",
+        "head_dim",
+        "expert_width",
+        "expert_mlp",
+    )
+    differs = [n for n in names if getattr(theirs, n) != getattr(ours, n)]
+    if differs:
+        said = ", ".join(f"{n} {getattr(theirs, n)} there and {getattr(ours, n)} here" for n in differs)
+        flags = " ".join(f"--model.{n.replace('_', '-')} {getattr(theirs, n)}" for n in differs if n != "state_token")
+        raise InputError(
+            f"--init-from-expert: the expert of {run} does not fit this run: {said}. Give this model what it has"
+            f"{f' ({flags}), as far as the shards allow it' if flags else ''}, or leave --init-from-expert out: the expert then "
+            "starts from random numbers"
+        )
 
 
 def plan_weights(setup: Setup, path: Path) -> matching.LoadPlan:

@@ -87,7 +87,7 @@ def run(config: TrainConfig) -> None:
             rows, number = sharding.put_rows(prefetched.batch, mesh), jnp.int32(step)
             program = {  # what the step is compiled for; another value is another program, made once
                 "config": step_config,
-                "model_config": setup.model,
+                "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),
                 "wrist": setup.wrist,
             }
             probed = {}
@@ -98,7 +98,7 @@ def run(config: TrainConfig) -> None:
             finite.check(step, metrics, prefetched)
             last = step == config.steps
             measured = held_out.after(step, state, clock) if held_out else {}
-            numbers = {**metrics, **probed, **measured}  # to be logged
+            numbers = {**metrics, **probed, **measured, **config.said_of(step)}  # to be logged
             if step % config.log_every == 0 or last or measured or step == start + 1:
                 finite.check_now()
                 row = {"step": step, **{name: float(value) for name, value in numbers.items()}, **clock.lap(step)}
@@ -127,7 +127,7 @@ def for_step(config: TrainConfig) -> TrainConfig:
     """The configuration without what does not change the compiled step."""
     return dataclasses.replace(
         config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", seed=0, resume=False, resume_with=(),
-        overwrite=False, dry_run=False, init_from=None, weights=None, trackers=(), log_every=1, checkpoint_every=1,
-        probe_every=0, keep=1, distributed="",
+        overwrite=False, dry_run=False, insulation_schedule=(), init_from=None, init_from_expert=False, weights=None,
+        trackers=(), log_every=1, checkpoint_every=1, probe_every=0, keep=1, distributed="",
         held_out=None, held_out_every=0, held_out_rows=1, keep_best=False,
     )  # fmt: skip

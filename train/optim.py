@@ -6,6 +6,7 @@ import jax
 import optax
 
 from fasttok.errors import InputError
+from train import expert_first
 from train.config import OptimConfig
 from train.layer_cuts import cut, join
 from train.layer_paths import below as below
@@ -73,10 +74,12 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
 
         return cast(Tree, jax.tree_util.tree_map_with_path(decays, params))
 
-    chain = [
-        optax.clip_by_global_norm(config.clip),
-        optax.adamw(schedule(config, steps), config.b1, config.b2, weight_decay=config.weight_decay, mask=matrices),
-    ]
+    adam = optax.adamw(schedule(config, steps), config.b1, config.b2, weight_decay=config.weight_decay, mask=matrices)
+    if config.expert_first:  # the same three parts, of which two are kept apart, and the rate follows the run's steps
+        decayed = optax.add_decayed_weights(config.weight_decay, matrices)
+        apart = expert_first.apart(optax.chain(optax.scale_by_adam(config.b1, config.b2), decayed))
+        adam = optax.chain(apart, optax.scale_by_learning_rate(schedule(config, steps)))
+    chain = [optax.clip_by_global_norm(config.clip), adam]
     if config.expert_learning_rate is not None:
         faster = config.expert_learning_rate / config.learning_rate
 

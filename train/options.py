@@ -25,8 +25,8 @@ FIRST = (
     "dry-run",
 )  # fmt: skip
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Losses": ("alpha", "loss-norm", "flow-draws", "rtc-delay"),
-    "Start from other weights": ("weights-strict", "weights-resample"),
+    "Losses": ("alpha", "loss-norm", "flow-draws", "rtc-delay", "insulation-schedule"),
+    "Start from other weights": ("init-from-expert", "weights-strict", "weights-resample"),
     "Memory and machines": ("accumulate", "fsdp", "distributed"),
     "Log and checkpoints": ("probe-every", "keep", "resume-with"),
     "Held-out numbers": ("held-out", "held-out-every", "held-out-rows", "keep-best"),

@@ -10,7 +10,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from train import augment, losses, model, optim, rtc, sharding
+from train import augment, expert_first, losses, model, optim, rtc, sharding
 from train.config import ModelConfig, TrainConfig
 from train.losses import Metrics
 from train.model import Batch
@@ -100,6 +100,9 @@ def train_step(
         return losses.compute(optim.merge(moving, still, config.still), model_config, rows, config.alpha)
 
     loss_and_gradient: Callable[[Params, Batch], LossAndGradient] = jax.value_and_grad(loss, has_aux=True)
+    expert_only = step <= config.optim.expert_first
+    if config.optim.expert_first:
+        loss_and_gradient = expert_first.either(expert_only, loss)
     if config.accumulate == 1:
         (total, metrics), grads = loss_and_gradient(moving, batch)
     else:
@@ -109,11 +112,13 @@ def train_step(
         metrics[f"grad_norm_{name}"] = optax.global_norm(gradient)
     metrics["learning_rate"] = optim.schedule(config.optim, config.steps)(step - 1)
     updates, optimizer = optim.make(config.optim, config.steps).update(grads, state.optimizer, moving)
-    moving = cast(Params, optax.apply_updates(moving, updates))
-    ema = state.ema
+    learned, ema = cast(Params, optax.apply_updates(moving, updates)), state.ema
     if config.optim.ema:
-        ema = cast(Params, optax.incremental_update(moving, ema, 1 - config.optim.ema))
-    new = State(optim.merge(moving, still, config.still), optimizer, ema)
+        ema = cast(Params, optax.incremental_update(learned, ema, 1 - config.optim.ema))
+    if config.optim.expert_first:
+        before = (moving, state.optimizer, state.ema)
+        learned, optimizer, ema = expert_first.held(expert_only, (learned, optimizer, ema), before)
+    new = State(optim.merge(learned, still, config.still), optimizer, ema)
     return cast(State, jax.lax.with_sharding_constraint(new, sharding.of_tree(new, mesh))), metrics
 
 
