@@ -223,7 +223,7 @@ class Encoder:
             whole = np.zeros(count or 0, np.float32)
             good = ids[: len(whole)]
             whole[: len(good)] = centres(np.clip(good, 0, BINS - 1))
-            normalized = whole.reshape(-1, dim).repeat(self.data.bins_stride, axis=0)[:horizon]
+            normalized = whole.reshape(-1, dim)[np.arange(horizon) // self.data.bins_stride]
             return self.tok.stats[embodiment].unnormalize(normalized).astype(np.float32), len(ids) == count
         ids = ids[(ids >= 0) & (ids < self.placement.action_vocab)]
         decoded = self.tok.decode(

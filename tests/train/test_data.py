@@ -169,7 +169,7 @@ def test_state_is_text_special_tokens_or_a_vector(chain: Chain, encoder: Encoder
     assert batch["state_mask"].tolist() == [True, False]
 
 
-@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("stride", [1, 3, 4, 5, 7, 10, 11, 10**12])
 def test_bins_go_there_and_back_within_half_a_bin(chain: Chain, encoder: Encoder, stride: int) -> None:
     row, reader = of_kind(chain, "tabletop_planar"), ShardReader(str(chain.shards))
     binned = encoder_of(reader, encoder.text, data=DataConfig(discrete="bins", bins_stride=stride))
@@ -182,6 +182,8 @@ def test_bins_go_there_and_back_within_half_a_bin(chain: Chain, encoder: Encoder
     assert example.actions is not None
     kept = np.abs(stats.normalize(chunk) - np.clip(example.actions, -1, 1))[::stride]
     assert kept.max() <= 1 / 256 + 1e-4
+    for step in range(10):  # between two bins, and after the last one, the action is held
+        np.testing.assert_array_equal(chunk[step], chunk[step - step % stride])
     assert not binned.chunk(ids[:-1], "planar", 10, 3)[1]
     assert encoder_of(reader, encoder.text, data=DataConfig(discrete="none")).row(row).suffix == []
 
