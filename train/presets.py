@@ -31,7 +31,7 @@ PRESETS = {
     "pi0_fast": _ki(ModelConfig(flow=False), ROBOT_ONLY),  # tokens only
     "frozen": _ki(data=NO_TEXT, freeze=("vision", "backbone")),  # only the expert learns
     "naive_bins": _ki(data=DataConfig(discrete="bins")),  # ki, with one token per number in place of FAST
-    "naive_bins_5": _ki(data=DataConfig(discrete="bins", bins_stride=5)),  # arXiv 2505.23705, section 6: of every fifth step
+    "naive_bins_5": _ki(data=DataConfig(discrete="bins", bins_stride=5)),  # section 6: of every fifth step
     "hybrid_vla": _ki(replace(JOINT, recipe="hybrid_vla")),  # joint, and tokens see the noised actions
     "transfusion": _ki(replace(JOINT, recipe="transfusion"), DataConfig(discrete="none")),  # the backbone denoises
     "oft": replace(_ki(OFT, NO_TEXT), flow_draws=1),  # all steps at once, by regression
