@@ -3,7 +3,7 @@
 import tyro
 from rich.console import Console
 
-from fasttok.errors import InputError, require
+from fasttok.errors import InputError, require, unknown_name
 from train.config import TrainConfig
 from train.jax_setup import set_up_jax
 from train.options import show_help
@@ -13,15 +13,26 @@ HELP = {"-h", "--help"}
 
 
 def main(argv: list[str]) -> None:
-    """Reads --preset and --size first: the other flags change what they say."""
+    """Reads --preset and --size first: the other flags change what they say. `report` is a command of its own."""
+    if argv[:1] == ["report"]:
+        from train.report.command import command as report
+
+        report(argv[1:])
+        return
+    if argv and not argv[0].startswith("-"):
+        raise unknown_name(
+            "word", argv[0], ["report"], "To train, begin with a flag: fasttok-train --shards SHARDS --out RUN"
+        )
     preset = preset_from(argv)
     if HELP & set(argv):
         show_help(
             Console(highlight=False),
             [
-                "usage: fasttok-train --shards SHARDS --out RUN [OPTIONS]",
+                "usage: fasttok-train --shards SHARDS --out RUN [OPTIONS]\n"
+                "       fasttok-train report RUN [RUN ...] [--out PAGE]",
                 "Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.",
                 "Example: fasttok-train --preset ki --size debug --shards SHARDS --out RUN --steps 2000",
+                "`fasttok-train report RUN` draws what a run has logged, while it trains or afterwards, as a page.",
                 f"Presets: {', '.join(PRESETS)}. Sizes: {', '.join(SIZES)}.",
             ],
             preset,
@@ -30,7 +41,8 @@ def main(argv: list[str]) -> None:
     required = [flag for flag in ("--shards", "--out") if not any(w == flag or w.startswith(flag + "=") for w in argv)]
     if required:
         raise InputError(
-            f"{' and '.join(required)} missing; example: fasttok-train --preset ki --shards SHARDS --out RUN"
+            f"{' and '.join(required)} missing; example: fasttok-train --preset ki --shards SHARDS --out RUN (or draw a run: "
+            "fasttok-train report RUN)"
         )
     config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train")
     set_up_jax()

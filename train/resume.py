@@ -8,7 +8,6 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from jax.sharding import Mesh
 
@@ -18,11 +17,11 @@ from train.checkpoint import Checkpoints
 from train.config import ModelConfig, TrainConfig
 from train.dry_run import abstract_state
 from train.run_folder import CONFIG, load_config
+from train.settings import Settings, as_words, settings
 from train.setup import Setup
 from train.step import State
 
 logger = logging.getLogger(__name__)
-Settings = dict[str, object]  # by dotted name
 FREE = {
     "out", "resume", "resume_with", "overwrite", "dry_run", "log_every", "probe_every", "checkpoint_every", "keep", "trackers",
     "distributed", "fsdp", "data.threads", "held_out", "held_out_every", "held_out_rows", "keep_best", "optim.high_rate",
@@ -54,15 +53,6 @@ SHORTER = (
     "--steps is {asked}, fewer than the {there} that {run} was begun with, so its schedule would be another; give at least "
     "{there}, or say that it is meant: --resume-with steps"
 )
-
-
-def settings(value: Any, above: str = "") -> Settings:
-    """All settings by their dotted names, as in `optim.learning_rate`."""
-    found: Settings = {}
-    for field in dataclasses.fields(value):
-        held, name = getattr(value, field.name), above + field.name
-        found |= settings(held, f"{name}.") if dataclasses.is_dataclass(held) else {name: held}
-    return found
 
 
 def go_on(config: TrainConfig) -> TrainConfig:
@@ -130,11 +120,8 @@ def _same(there: object, asked: object) -> bool:
 
 
 def _line(name: str, there: Settings, asked: Settings) -> str:
-    def shown(value: object) -> str:
-        return ", ".join(map(str, value)) or "()" if isinstance(value, tuple) else str(value)
-
     why = f" ({WHY[name]})" if name in WHY else ""
-    return f"  {name}: {shown(there.get(name))} -> {shown(asked[name])}{why}"
+    return f"  {name}: {as_words(there.get(name))} -> {as_words(asked[name])}{why}"
 
 
 def check_shards(config: TrainConfig) -> None:

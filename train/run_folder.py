@@ -5,6 +5,8 @@
     robots.json          what the shards say of the robots: chunks, columns, cameras (`train.robots`)
     tokenizer/           FAST tokenizer, with the statistics that bring actions back to raw units
     metrics.jsonl        one line of numbers per logged step (`train.tracker`)
+    sessions.jsonl       which commands trained it, when and on what (`train.sessions`)
+    report.html          of `fasttok-train report` (`train.report`)
     checkpoints/         parameters and training state (`train.checkpoint`)
     best/                parameters of the lowest held-out number, with --keep-best (`train.best_checkpoint`)
 
@@ -34,6 +36,8 @@ TOKENIZER = "tokenizer"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+SESSIONS = "sessions.jsonl"
+REPORT = "report.html"
 FORMAT_VERSION = 1  # of config.json; runs that do not say theirs have this one
 RUN = OutputKind(
     "run",
@@ -43,6 +47,8 @@ RUN = OutputKind(
         TEXT_TOKENIZER,
         ROBOTS,
         METRICS,
+        SESSIONS,
+        REPORT,
         "not_finite_step_*.npz",
         f"{CHECKPOINTS}/[0-9]*/**",
         f"{BEST}/[0-9]*/**",

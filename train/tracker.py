@@ -15,6 +15,7 @@ from fasttok.common.console import write_text
 from fasttok.errors import InputError, require, unknown_name
 from train.config import TrainConfig
 from train.run_folder import METRICS
+from train.sessions import add_session
 from train.tracker_thread import Numbers, Tracker, TrackerThread
 
 TrackerName = Literal["tensorboard", "wandb"]
@@ -167,6 +168,7 @@ def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: Tra
         InputError: an unknown name, or its package is not installed.
     """
     check_trackers(names)
+    add_session(run, from_step)
     trackers: list[Tracker] = [JsonLines(run, from_step)]
     for name in dict.fromkeys(names):
         start = partial(TensorBoard, run, from_step) if name == "tensorboard" else partial(WandB, run, config)

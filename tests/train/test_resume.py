@@ -15,8 +15,9 @@ from tests.chain import Chain
 from tests.train.tiny_runs import TINY, config, losses
 from train.config import OptimConfig, TrainConfig
 from train.loop import run
-from train.resume import FREE, go_on, settings
+from train.resume import FREE, go_on
 from train.run_folder import load_config
+from train.settings import settings
 
 
 def digests(folder: Path) -> dict[str, str]:

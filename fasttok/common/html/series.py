@@ -79,11 +79,12 @@ class Axes:
     def y_range(self, low: float, high: float) -> tuple[float, float]:
         """The range of the y axis for values from `low` to `high`.
 
-        >>> Axes(zero=True).y_range(1.0, 2.0), Axes(least=4.0).y_range(1.0, 2.0)
-        ((0.0, 2.0), (-0.5, 3.5))
+        >>> Axes(zero=True).y_range(1.0, 2.0), Axes(least=4.0).y_range(1.0, 2.0), Axes(zero=True).y_range(0.0, 0.0)
+        ((0.0, 2.0), (-0.5, 3.5), (0.0, 1.0))
         """
         if self.zero:
             low, high = min(low, 0.0), max(high, 0.0)
+            high = 1.0 if low == high else high
         if high - low < self.least:
             low, high = (low + high - self.least) / 2, (low + high + self.least) / 2
         return low, high

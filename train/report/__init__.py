@@ -1,0 +1,1 @@
+"""`fasttok-train report RUN ...`: what runs logged, as one page that needs no network."""

@@ -1,0 +1,54 @@
+"""The command fasttok-train report RUN [RUN ...] --out PAGE."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fasttok.common.console import log, write_text
+from fasttok.common.output_file import check_output_file
+from fasttok.errors import InputError
+from train.report.report_page import document
+from train.report.run_log import read_runs
+from train.run_folder import REPORT
+
+NAME = "report"
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Draws losses, held-out numbers, gradients, rates and settings of one run or several as a page that needs no network.
+
+    The runs may be training still. Example: fasttok-train report RUN OTHER_RUN --out report.html
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of `fasttok-train`. Use several to compare them."""
+    out: Path | None = None
+    """File of the page; RUN/report.html of the first run by default, where it replaces an earlier one. Use it when the page
+    should stay, or RUN cannot be written."""
+    overwrite: bool = False
+    """Replace the file --out. Use it when you draw the same page again."""
+
+
+def report(config: ReportConfig) -> Path:
+    """Writes the page, and says where.
+
+    Raises:
+        InputError: no run is given, one is none, or the file is in the way.
+    """
+    if not config.runs:
+        raise InputError("no run to report on; example: fasttok-train report RUN --out report.html")
+    runs = read_runs(config.runs)
+    out = config.out or config.runs[0] / REPORT
+    reads = [path for run in config.runs for path in run.iterdir() if path.is_file() and path.name != REPORT]
+    check_output_file(out, reads, overwrite=config.overwrite or config.out is None)
+    write_text(out, document(runs))
+    log(f"{', '.join(run.name for run in runs)} -> {out}")
+    return out
+
+
+def command(words: list[str]) -> None:
+    """The words after `report`, carried out."""
+    report(tyro.cli(ReportConfig, prog=f"fasttok-train {NAME}", args=words))
