@@ -89,6 +89,7 @@ def run(config: TrainConfig) -> None:
                 "config": step_config,
                 "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),
                 "wrist": setup.wrist,
+                "text": setup.text_loss(prefetched.batch),
             }
             probed = {}
             if config.probe_every and step % config.probe_every == 0:

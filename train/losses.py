@@ -22,31 +22,37 @@ from train.recipe import recipe_of
 
 Metrics = dict[str, Array]
 LOGITS_AT_ONCE = 1 << 26  # per device
-POSITIONS_AT_ONCE = 16  # answers and FAST tokens are mostly shorter, and then the rest of a long row costs nothing
+POSITIONS_AT_ONCE = 256  # per device; a smaller product is slower, a larger one ends with more positions without a target
 
 
 def token_losses(params: Params, context: Context, batch: Batch, at_once: int | None = None) -> Array:
     """Cross-entropy of each text token given all before it, (B, L) float32; 0 where `loss_mask` is False.
 
-    Rows are shifted so that their first target comes first; then a few positions of all rows at a time, and none where no row has
-    a target. So logits are made only where they are needed, `at_once` of them at most, and made again in the backward pass: a
-    vocabulary of 257k takes 0.27 GB instead of 6.6 GB for 32 rows of 200 tokens.
+    Each device sorts the targets of its rows to the front; then a few of them at a time, and none once all were there. So logits
+    are made only where they are needed, `at_once` of them at most, and made again in the backward pass: a vocabulary of 257k
+    takes 0.27 GB instead of 6.6 GB for 32 rows of 200 tokens.
 
     Args:
         params: the model's parameters.
         context: of `model.run_backbone`.
-        batch: a whole batch or a microbatch.
+        batch: a whole batch or a microbatch, of which it reads tokens and loss_mask.
         at_once: most logits in memory, over all devices; None: `LOGITS_AT_ONCE` per device.
     """
-    mask = batch["loss_mask"]
-    rows, length = mask.shape
-    at_once = at_once or LOGITS_AT_ONCE * jax.device_count()
-    size = max(1, min(length, POSITIONS_AT_ONCE, at_once // (rows * params["backbone"]["embedding"].shape[0])))
-    chunks = -(-length // size)
-    place = jnp.argmax(mask, axis=1, keepdims=True) + jnp.arange(chunks * size)
-    inside = place < length
-    place = jnp.minimum(place, length - 1)
-    wanted = jnp.take_along_axis(mask, place, axis=1) & inside
+    rows, length = batch["loss_mask"].shape
+    devices = jax.device_count() if rows % jax.device_count() == 0 else 1
+    each = (at_once or LOGITS_AT_ONCE * devices) // (devices * params["backbone"]["embedding"].shape[0])
+    mask = batch["loss_mask"].reshape(devices, -1)
+    size = max(1, min(mask.shape[1], POSITIONS_AT_ONCE, each))
+    chunks = -(-mask.shape[1] // size)
+    # Hidden states end with the text; the position before a text token predicts it, and the first follows an image.
+    before = jnp.arange(rows // devices)[:, None] * context.hidden.shape[1] + jnp.arange(length)
+    before = jnp.maximum(before.ravel() + context.hidden.shape[1] - length - 1, 0)
+    order = jnp.argsort(~mask, axis=1, stable=True)
+
+    def sorted_(x: Array, at: Array) -> Array:
+        x = jnp.take_along_axis(x.reshape(devices, -1, *x.shape[2:]), at.reshape(*at.shape, *(1,) * (x.ndim - 2)), axis=1)
+        x = jnp.pad(x, ((0, 0), (0, chunks * size - x.shape[1]), *((0, 0),) * (x.ndim - 2)))
+        return x.reshape(devices, chunks, size, *x.shape[2:]).swapaxes(0, 1)
 
     @jax.checkpoint
     def losses(before: Array, tokens: Array) -> Array:
@@ -54,22 +60,17 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
         right = jnp.take_along_axis(scores, tokens[..., None], axis=-1)[..., 0]
         return jax.nn.logsumexp(scores, axis=-1) - right
 
-    def some(_: None, at: tuple[Array, Array]) -> tuple[None, Array]:
-        place, wanted = at
-        # Hidden states end with the text; the position before a text token predicts it, and the first follows an image.
-        before = jnp.take_along_axis(
-            context.hidden, (context.hidden.shape[1] - length - 1 + place)[..., None], axis=1, mode="clip"
+    def some(_: None, at: tuple[Array, Array, Array]) -> tuple[None, Array]:
+        before, tokens, wanted = at
+        chunk = jax.lax.cond(
+            wanted.any(), losses, lambda *_: jnp.zeros(tokens.shape, jnp.float32), before, tokens
         )
-        tokens = jnp.take_along_axis(batch["tokens"], place, axis=1)
-        chunk = jax.lax.cond(wanted.any(), losses, lambda *_: jnp.zeros(place.shape, jnp.float32), before, tokens)
         return None, jnp.where(wanted, chunk, 0.0)
 
-    def split(x: Array) -> Array:
-        return x.reshape(rows, chunks, size).swapaxes(0, 1)
-
-    _, by_chunk = jax.lax.scan(some, None, (split(place), split(wanted)))
-    spread = by_chunk.swapaxes(0, 1).reshape(rows, -1)
-    return jnp.zeros((rows, length), jnp.float32).at[jnp.arange(rows)[:, None], place].add(spread)
+    inputs = sorted_(context.hidden, before[order]), sorted_(batch["tokens"], order), sorted_(batch["loss_mask"], order)
+    _, by_chunk = jax.lax.scan(some, None, inputs)
+    spread = by_chunk.swapaxes(0, 1).reshape(devices, -1)[:, : mask.shape[1]]
+    return jnp.take_along_axis(spread, jnp.argsort(order, axis=1), axis=1).reshape(rows, length)
 
 
 def prepare(batch: Batch, key: Array, draws: int, loss_norm: LossNorm) -> Batch:
@@ -114,7 +115,9 @@ def flow_errors(
     return jax.vmap(one, in_axes=1, out_axes=1)(batch["time"], batch["noise"])
 
 
-def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.0) -> tuple[Array, Metrics]:
+def compute(
+    params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.0, text: bool = True
+) -> tuple[Array, Metrics]:
     """Total loss and its terms over a prepared batch, or over some rows of one: then each number is those rows' share.
 
     Args:
@@ -122,6 +125,7 @@ def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.
         config: the model's shapes.
         batch: of `prepare`.
         alpha: weight of L_FLOW.
+        text: whether any row may have text loss. False builds no token losses, so at share 0 no backward pass through the backbone.
 
     Returns:
         The total, and by name: loss_vlm, loss_fast, loss_flow, their value in the total; n_vlm, n_fast, n_flow, tokens or
@@ -129,7 +133,7 @@ def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.
     """
     recipe = recipe_of(config)
     context = recipe.run(params, batch, config)
-    losses = token_losses(params, context, batch)
+    losses = token_losses(params, context, batch) if text else jnp.zeros(batch["loss_mask"].shape)
     metrics: Metrics = {}
     for name, rows in (("vlm", ~batch["is_action"]), ("fast", batch["is_action"])):
         mine = jnp.where(rows[:, None], losses, 0.0)

@@ -3,10 +3,12 @@
 import dataclasses
 from dataclasses import dataclass
 
+import jax
+
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train import rtc
-from train.batches import Batcher
+from train.batches import Batcher, NumpyBatch
 from train.config import ModelConfig, TrainConfig
 from train.examples import Encoder
 from train.recipe import recipe_of
@@ -53,6 +55,17 @@ class Setup:
                 "preset that needs none, such as pi0_fast or ki_no_vlm"
             )
         return ""
+
+    def text_loss(self, batch: NumpyBatch) -> bool:
+        """Whether a step has any text loss: what its rows say; with several processes, which run one program, the configuration.
+
+        Args:
+            batch: this process's rows.
+        """
+        if jax.process_count() == 1:
+            return bool(batch["loss_mask"].any())
+        data = self.config.data
+        return data.kinds != ("robot",) or data.discrete != "none" or data.subtasks > 0
 
     @property
     def resolved(self) -> TrainConfig:
