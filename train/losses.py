@@ -22,7 +22,9 @@ from train.recipe import recipe_of
 
 Metrics = dict[str, Array]
 LOGITS_AT_ONCE = 1 << 26  # per device
-POSITIONS_AT_ONCE = 256  # per device; a smaller product is slower, a larger one ends with more positions without a target
+POSITIONS_AT_ONCE = (
+    256  # per device; a smaller product is slower, a larger one ends with more positions without a target
+)
 
 
 def token_losses(params: Params, context: Context, batch: Batch, at_once: int | None = None) -> Array:
@@ -50,7 +52,9 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
     order = jnp.argsort(~mask, axis=1, stable=True)
 
     def sorted_(x: Array, at: Array) -> Array:
-        x = jnp.take_along_axis(x.reshape(devices, -1, *x.shape[2:]), at.reshape(*at.shape, *(1,) * (x.ndim - 2)), axis=1)
+        x = jnp.take_along_axis(
+            x.reshape(devices, -1, *x.shape[2:]), at.reshape(*at.shape, *(1,) * (x.ndim - 2)), axis=1
+        )
         x = jnp.pad(x, ((0, 0), (0, chunks * size - x.shape[1]), *((0, 0),) * (x.ndim - 2)))
         return x.reshape(devices, chunks, size, *x.shape[2:]).swapaxes(0, 1)
 
@@ -62,9 +66,7 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
 
     def some(_: None, at: tuple[Array, Array, Array]) -> tuple[None, Array]:
         before, tokens, wanted = at
-        chunk = jax.lax.cond(
-            wanted.any(), losses, lambda *_: jnp.zeros(tokens.shape, jnp.float32), before, tokens
-        )
+        chunk = jax.lax.cond(wanted.any(), losses, lambda *_: jnp.zeros(tokens.shape, jnp.float32), before, tokens)
         return None, jnp.where(wanted, chunk, 0.0)
 
     inputs = sorted_(context.hidden, before[order]), sorted_(batch["tokens"], order), sorted_(batch["loss_mask"], order)
