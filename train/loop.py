@@ -84,12 +84,11 @@ def run(config: TrainConfig) -> None:
         for step in range(start + 1, config.steps + 1):
             with clock.waiting():
                 prefetched = next(batches)
-            rows, number = sharding.put_rows(prefetched.batch, mesh), jnp.int32(step)
+            rows, number = sharding.put_rows(setup.for_step(prefetched.batch), mesh), jnp.int32(step)
             program = {  # what the step is compiled for; another value is another program, made once
                 "config": step_config,
                 "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),
                 "wrist": setup.wrist,
-                "text": setup.text_loss(prefetched.batch),
             }
             probed = {}
             if config.probe_every and step % config.probe_every == 0:

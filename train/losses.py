@@ -88,7 +88,7 @@ def prepare(batch: Batch, key: Array, draws: int, loss_norm: LossNorm) -> Batch:
     Returns:
         The batch and text_weight, flow_weight (B,), time (B, draws), noise (B, draws, H, D), float32.
     """
-    per_row = jnp.sum(batch["loss_mask"], axis=1)
+    per_row = jnp.sum(batch["loss_mask"], axis=1) if "loss_mask" in batch else jnp.zeros(len(batch["is_action"]))
     if loss_norm == "tokens":
         text = jnp.full(per_row.shape, 1.0) / jnp.maximum(jnp.sum(per_row), 1)
     else:
@@ -117,17 +117,14 @@ def flow_errors(
     return jax.vmap(one, in_axes=1, out_axes=1)(batch["time"], batch["noise"])
 
 
-def compute(
-    params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.0, text: bool = True
-) -> tuple[Array, Metrics]:
+def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.0) -> tuple[Array, Metrics]:
     """Total loss and its terms over a prepared batch, or over some rows of one: then each number is those rows' share.
 
     Args:
         params: the model's parameters.
         config: the model's shapes.
-        batch: of `prepare`.
+        batch: of `prepare`. Without `loss_mask` no token losses are built, so at share 0 no backward pass through the backbone.
         alpha: weight of L_FLOW.
-        text: whether any row may have text loss. False builds no token losses, so at share 0 no backward pass through the backbone.
 
     Returns:
         The total, and by name: loss_vlm, loss_fast, loss_flow, their value in the total; n_vlm, n_fast, n_flow, tokens or
@@ -135,13 +132,15 @@ def compute(
     """
     recipe = recipe_of(config)
     context = recipe.run(params, batch, config)
-    losses = token_losses(params, context, batch) if text else jnp.zeros(batch["loss_mask"].shape)
+    text = "loss_mask" in batch
+    mask = batch["loss_mask"] if text else jnp.zeros((len(batch["is_action"]), 1), bool)
+    losses = token_losses(params, context, batch) if text else jnp.zeros(mask.shape)
     metrics: Metrics = {}
     for name, rows in (("vlm", ~batch["is_action"]), ("fast", batch["is_action"])):
         mine = jnp.where(rows[:, None], losses, 0.0)
         metrics[f"loss_{name}"] = jnp.sum(mine * batch["text_weight"][:, None])
         metrics[f"sum_{name}"] = jnp.sum(mine)
-        metrics[f"n_{name}"] = jnp.sum(batch["loss_mask"] & rows[:, None])
+        metrics[f"n_{name}"] = jnp.sum(mask & rows[:, None])
     total = metrics["loss_vlm"] + metrics["loss_fast"]
     if config.flow:
         errors = recipe.errors(params, context, batch, config)

@@ -56,16 +56,18 @@ class Setup:
             )
         return ""
 
-    def text_loss(self, batch: NumpyBatch) -> bool:
-        """Whether a step has any text loss: what its rows say; with several processes, which run one program, the configuration.
+    def for_step(self, batch: NumpyBatch) -> NumpyBatch:
+        """A batch as the step wants it: without `loss_mask`, and so without work for it, if no row has text loss.
+
+        With several processes, which run one program, the configuration alone decides.
 
         Args:
             batch: this process's rows.
         """
-        if jax.process_count() == 1:
-            return bool(batch["loss_mask"].any())
-        data = self.config.data
-        return data.kinds != ("robot",) or data.discrete != "none" or data.subtasks > 0
+        data, text = self.config.data, bool(batch["loss_mask"].any())
+        if jax.process_count() > 1:
+            text = data.kinds != ("robot",) or data.discrete != "none" or data.subtasks > 0
+        return batch if text else {name: value for name, value in batch.items() if name != "loss_mask"}
 
     @property
     def resolved(self) -> TrainConfig:

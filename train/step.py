@@ -66,7 +66,7 @@ def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...
     return rtc.give_first(batch, noise, config.rtc_delay) if config.rtc_delay else batch
 
 
-@partial(jax.jit, static_argnames=("config", "model_config", "mesh", "wrist", "text"), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("config", "model_config", "mesh", "wrist"), donate_argnames=("state",))
 def train_step(
     state: State,
     batch: Batch,
@@ -77,7 +77,6 @@ def train_step(
     model_config: ModelConfig,
     mesh: Mesh,
     wrist: tuple[bool, ...] = (),
-    text: bool = True,
 ) -> tuple[State, Metrics]:
     """One step; its randomness is a function of (seed, step), so a resumed run repeats it.
 
@@ -90,7 +89,6 @@ def train_step(
         model_config: the model's shapes, with nothing left to the shards.
         mesh: the devices.
         wrist: which camera slots are wrist cameras, whose geometry augmentation leaves alone.
-        text: as in `losses.compute`: False only if no row of the batch has text loss (`Setup.text_loss`).
 
     Returns:
         The state after the step, and the numbers to log, () each.
@@ -99,7 +97,7 @@ def train_step(
     moving, still = optim.split(state.params, config.still)
 
     def loss(moving: Params, rows: Batch) -> tuple[Array, Metrics]:
-        return losses.compute(optim.merge(moving, still, config.still), model_config, rows, config.alpha, text)
+        return losses.compute(optim.merge(moving, still, config.still), model_config, rows, config.alpha)
 
     loss_and_gradient: Callable[[Params, Batch], LossAndGradient] = jax.value_and_grad(loss, has_aux=True)
     expert_only = step <= config.optim.expert_first
@@ -143,7 +141,7 @@ def _in_microbatches(
     return jax.lax.scan(add, zeros, microbatches)[0]
 
 
-@partial(jax.jit, static_argnames=("config", "model_config", "wrist", "text"))
+@partial(jax.jit, static_argnames=("config", "model_config", "wrist"))
 def probe(
     params: Params,
     batch: Batch,
@@ -153,7 +151,6 @@ def probe(
     config: TrainConfig,
     model_config: ModelConfig,
     wrist: tuple[bool, ...] = (),
-    text: bool = True,
 ) -> Metrics:
     """Each loss's own gradient norm on each component of the model, before clipping: grad_norm_{loss}_{component}.
 
@@ -165,14 +162,13 @@ def probe(
         config: of the run.
         model_config: the model's shapes.
         wrist: which camera slots are wrist cameras.
-        text: as in `train_step`.
     """
     batch = ready(batch, step, config, wrist, seed)
     out: Metrics = {}
     moving, still = optim.split(params, config.lora.adapted)
 
     def one(moving: Params, name: str) -> Array:
-        return losses.compute(optim.merge(moving, still), model_config, batch, text=text)[1][name]
+        return losses.compute(optim.merge(moving, still), model_config, batch)[1][name]
 
     for loss in ("loss_vlm", "loss_fast", *([f"loss_{recipe_of(model_config).loss}"] if model_config.flow else [])):
         grads: Params = jax.grad(one)(moving, loss)

@@ -23,9 +23,12 @@ def without_targets() -> dict[str, Any]:
 def gradient(share: float, text: bool) -> Any:
     """Loss and gradient of a batch without text loss, compiled."""
     shapes = replace(SMALL, insulation=(share,))
-    rows = losses.prepare(without_targets(), jax.random.key(1), 2, "tokens")
+    batch = without_targets()
+    if not text:
+        del batch["loss_mask"]
+    rows = losses.prepare(batch, jax.random.key(1), 2, "tokens")
     params = jax.tree.map(lambda x: x + 0.01, model.init(jax.random.key(0), shapes))
-    call = jax.jit(jax.value_and_grad(lambda p: losses.compute(p, shapes, rows, 1.0, text), has_aux=True))
+    call = jax.jit(jax.value_and_grad(lambda p: losses.compute(p, shapes, rows), has_aux=True))
     return call.lower(params).compile(), params
 
 
@@ -72,7 +75,7 @@ def test_the_host_says_whether_a_step_has_text_loss(monkeypatch: pytest.MonkeyPa
 
     def says(batch: dict[str, Any], data: DataConfig) -> bool:
         config = TrainConfig(Path("s"), Path("r"), data=data)
-        return Setup.text_loss(types.SimpleNamespace(config=config), batch)  # type: ignore[arg-type]
+        return "loss_mask" in Setup.for_step(types.SimpleNamespace(config=config), batch)  # type: ignore[arg-type]
 
     flow_only = DataConfig(kinds=("robot",), discrete="none", subtasks=0.0)
     assert says(make_batch(), flow_only)
