@@ -47,7 +47,7 @@ class EvaluateConfig:
     execute: float = 0.5
     """Share of each predicted chunk that is executed before the next prediction."""
     decode: Decoding = "flow"
-    """Act by sampling the expert's flow, or by the backbone's action tokens."""
+    """Act by sampling the expert's flow (what the recipe has for it, such as a regression), or by the backbone's tokens."""
     flow_steps: int = 10
     """Euler steps."""
     temperature: float = 0.0

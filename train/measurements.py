@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fasttok.common.json_files import LEFT_OUT
 
 Decoding = Literal["flow", "tokens"]
-"""How a run acts: by sampling its expert's flow, or by the action tokens of its backbone."""
+"""How a run acts: by continuous actions, which most recipes sample from a flow; or by the action tokens of its backbone."""
 Share = Literal["success", "followed", "shortcut"]
 """What is counted of episodes, as a share of them."""
 SHARES: tuple[Share, ...] = get_args(Share)

@@ -1,5 +1,6 @@
 """A model of a few thousand parameters, a batch for it, and one step of training."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from train import model, sharding
 from train.config import ModelConfig, TrainConfig
+from train.presets import get_preset
 from train.step import begin, train_step
 
 SMALL = ModelConfig(
@@ -16,6 +18,7 @@ SMALL = ModelConfig(
     mlp=48, expert_width=24, expert_mlp=32, vocab_size=50, horizon=4, action_dim=3, cameras=2,
 )  # fmt: skip
 ROWS = 16
+RECIPES = ("hybrid_vla", "oft", "transfusion")  # presets of the same names; the others have recipe "insulated"
 
 
 def make_batch(rows: int = 6, length: int = 12, seed: int = 0) -> dict[str, Any]:
@@ -54,3 +57,16 @@ def one_step(config: TrainConfig, batch: dict[str, Any] | None = None, mesh: Any
 def gradient_norms_and_losses(metrics: dict[str, Any]) -> np.ndarray:
     names = sorted(n for n in metrics if n.startswith(("loss", "ce", "grad_norm", "n_")))
     return np.array([float(metrics[n]) for n in names])
+
+
+def shaped(name: str, **more: Any) -> ModelConfig:
+    """SMALL with what the preset of a recipe says of the model."""
+    asked = get_preset(name).model
+    form = {"recipe": asked.recipe, "insulation": asked.insulation, "state": asked.state, "state_in": asked.state_in}
+    return replace(SMALL, **form | {"state_dim": 5 if asked.state_token else 0} | more)
+
+
+def with_state(batch: dict[str, Any], seed: int = 1) -> dict[str, Any]:
+    rows = len(batch["tokens"])
+    state = np.random.default_rng(seed).normal(size=(rows, 5)).astype(np.float32)
+    return batch | {"state": state, "state_mask": np.arange(rows) != 1}

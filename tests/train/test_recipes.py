@@ -11,29 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fasttok.common import json_files
 from fasttok.errors import InputError
-from tests.train.small import SMALL, make_batch
+from tests.train.small import (
+    RECIPES,
+    ROWS,
+    SMALL,
+    config,
+    gradient_norms_and_losses,
+    make_batch,
+    one_step,
+    shaped,
+    with_state,
+)
 from train import chunk_tokens, flops, gemma, insulation, losses, model, policy, recipes
 from train.config import ModelConfig
 from train.presets import PRESETS, get_preset
 from train.recipe import recipe_of
 from train.recipes import hybrid_vla, oft, transfusion
 
-OTHERS = ("hybrid_vla", "oft", "transfusion")
 HORIZON = 2
-
-
-def shaped(name: str, **more: Any) -> ModelConfig:
-    """SMALL with what the preset of a recipe says of the model."""
-    asked = get_preset(name).model
-    form = {"recipe": asked.recipe, "insulation": asked.insulation, "state": asked.state, "state_in": asked.state_in}
-    return dataclasses.replace(SMALL, **form | {"state_dim": 5 if asked.state_token else 0} | more)
-
-
-def with_state(batch: dict[str, Any], seed: int = 1) -> dict[str, Any]:
-    rows = len(batch["tokens"])
-    state = np.random.default_rng(seed).normal(size=(rows, 5)).astype(np.float32)
-    return batch | {"state": state, "state_mask": np.arange(rows) != 1}
 
 
 def moved(config: ModelConfig) -> Any:
@@ -108,7 +105,7 @@ def outputs(config: ModelConfig, tokens: str) -> tuple[np.ndarray, np.ndarray]:
     return out[1:].T > 1e-6, np.array([token != "-" for token in tokens])
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_who_sees_whom_is_what_is_drawn(name: str) -> None:
     """A token changes what leaves the model at another exactly if the drawn mask says so; padding changes nothing."""
     tokens, mask = drawing(recipes.module(name).__doc__ or "")
@@ -266,6 +263,20 @@ def test_the_action_loss_reaches_the_whole_backbone(name: str) -> None:
     assert {float(np.max(v)) for k, v in text.items() if k.startswith("action")} == {0.0}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_kernels_and_what_is_made_again_change_nothing(name: str) -> None:
+    """Another attention kernel and layers made again in the backward pass: the same losses and gradients; bfloat16 is near."""
+    batch = with_state(make_batch(ROWS))
+
+    def found(**more: Any) -> np.ndarray:
+        return gradient_norms_and_losses(one_step(config(model=shaped(name, **more), flow_draws=1), batch)[1])
+
+    base = found()
+    np.testing.assert_allclose(base, found(attention="xla", remat="layer"), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(base, found(dtype="bfloat16"), rtol=0.1, atol=0.03)
+
+
 def test_losses_have_the_names_of_what_they_are() -> None:
     batch = with_state(make_batch())
     for name, word in (("oft", "l1"), ("transfusion", "flow")):
@@ -287,7 +298,7 @@ def test_oft_is_the_mean_absolute_error_of_real_numbers() -> None:
     assert float(losses.compute(params, config, rows)[1]["loss_l1"]) == pytest.approx(float(wanted), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_flops_are_those_of_the_compiler(name: str) -> None:
     config, rows = shaped(name, depth=2, state="text"), 2
     batch = prepared(config, make_batch(rows))
@@ -338,7 +349,7 @@ def test_presets_are_what_their_recipes_ask_for(size: str) -> None:
     for name in PRESETS:
         config = get_preset(name, size)
         recipe_of(config.model).check(config)
-        assert config.model.recipe == (name if name in OTHERS else "insulated")
+        assert config.model.recipe == (name if name in RECIPES else "insulated")
 
 
 def test_only_files_of_the_folder_are_recipes() -> None:
@@ -349,7 +360,9 @@ def test_only_files_of_the_folder_are_recipes() -> None:
             ModelConfig(recipe=name)
         with pytest.raises(InputError, match="recipe"):
             recipes.module(name)
-    assert tuple(sorted(("insulated", *OTHERS))) == recipes.NAMES
+        with pytest.raises(InputError, match=r"config\.json.*recipe"):
+            json_files.read(ModelConfig, f'{{"recipe": "{name}"}}', "config.json")
+    assert tuple(sorted(("insulated", *RECIPES))) == recipes.NAMES
 
 
 def test_the_core_knows_no_recipe_by_name() -> None:

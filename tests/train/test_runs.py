@@ -26,6 +26,7 @@ from train.multi_host import join_processes
 from train.params import components
 from train.prefetch import prefetch
 from train.presets import PRESETS
+from train.recipe import recipe_of
 from train.run_folder import load_config
 from train.setup import prepare
 from train.speed import Clock
@@ -41,6 +42,7 @@ def preset(chain: Chain, out: Path, name: str, **more: Any) -> TrainConfig:
         model=replace(base.model, **TINY),
         data=replace(base.data, text_vocab=600),
         optim=base.optim,
+        flow_draws=base.flow_draws,
     )
 
 
@@ -51,7 +53,10 @@ def test_every_preset_trains(chain: Chain, tmp_path: Path, name: str) -> None:
     asked = preset(chain, tmp_path / "run", name)
     run(asked)
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert ("loss_flow" in row) == asked.model.flow
+    word = recipe_of(asked.model).loss
+    assert {name for name in row if name in ("loss_flow", "loss_l1")} == (
+        {f"loss_{word}"} if asked.model.flow else set()
+    )
     assert (row["n_vlm"] > 0) == (asked.data.kinds != ("robot",))
     assert (row["n_fast"] > 0) == (asked.data.discrete != "none" and "robot" in asked.data.kinds)
     start: Any = initial_params(prepare(asked))

@@ -21,7 +21,8 @@ Kept: empty tokens that see each other both ways, chunks, an L1 loss on normalis
 (the authors' code: github.com/moojink/openvla-oft, prismatic/models/action_heads.py), the state as one projected token of the
 backbone, robot rows only (the last two are the preset's). Different: one token per step, there one per step and dimension,
 joined before the MLP; e is learned, there it is 0, of which Gemma's norm would make a first layer that cannot tell steps apart;
-the prefix does not see the actions, there all tokens see all; no FiLM, which is OFT+; LoRA is theirs, here all weights learn.
+the prefix does not see the actions, there all tokens see all; no FiLM, which is OFT+; all weights learn, there LoRA
+(--lora.rank).
 """
 
 from dataclasses import replace
