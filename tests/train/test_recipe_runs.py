@@ -25,7 +25,7 @@ from train.presets import get_preset
 from train.setup import prepare
 from train.step import begin, train_step
 
-SEEN = {"image/primary": np.full((64, 64, 3), 90, np.uint8), "state": np.zeros(3, np.float32)}
+SEEN: dict[str, np.ndarray] = {"image/primary": np.full((64, 64, 3), 90, np.uint8), "state": np.zeros(3, np.float32)}
 LOSS = {"hybrid_vla": "loss_flow", "transfusion": "loss_flow", "oft": "loss_l1"}
 
 
@@ -83,7 +83,7 @@ def test_a_recipe_from_shards_to_actions(chain: Chain, tmp_path: Path, name: str
     assert all(np.isfinite(one.rmse).all() for one in errors)
     if name == "hybrid_vla":
         twice = [player.act("planar", ["push the red circle"], [SEEN], "tokens") for _ in range(2)]
-        assert np.array_equal(*twice)
+        assert np.array_equal(twice[0], twice[1])
     else:
         with pytest.raises(InputError, match="no action tokens"):
             player.act("planar", ["push the red circle"], [SEEN], "tokens")
