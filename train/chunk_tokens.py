@@ -68,6 +68,9 @@ def check_without_expert(config: TrainConfig) -> None:
             f"--model.recipe {name} has no expert, so there is nothing to insulate the backbone from: --model.insulation is "
             f"{' '.join(f'{share:g}' for share in model.insulation)}, expected 1 (--preset {name} sets it)"
         )
+    if config.insulation_schedule or config.optim.expert_first:
+        flag = "--insulation-schedule" if config.insulation_schedule else "--optim.expert-first"
+        raise InputError(f"--model.recipe {name} has no expert, so {flag} has nothing to act on; leave it out")
     if model.state_token == "expert":
         raise InputError(
             f"--model.recipe {name} has no expert for a continuous state to enter; add --model.state-in backbone, or use "

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from train.config import COMPONENTS, ModelConfig
+from train.layer_paths import below
 from train.recipe import recipe_of
 
 # Dense bfloat16 peak of a device, FLOP/s, by what jax calls its kind; from the vendors' data sheets.
@@ -105,11 +106,11 @@ def train(
         text: text tokens of a row, prefix and suffix.
         suffix: text tokens that are predicted.
         draws: flow times.
-        freeze: as in `OptimConfig`; only whole components count.
+        freeze: as in `OptimConfig`; only whole components count: with some layers frozen, the backward pass goes through all.
         adapted: components whose layers LoRA adapts.
     """
     once = forward(config, text, suffix, draws)
-    still = {component for component in COMPONENTS if component in freeze}
+    still = {name for name in COMPONENTS if any(below(f"{name}/any", start) for start in freeze)}  # backbone/*, *
     times = {name: 2 if name in adapted else 1 if name in still else 3 for name in COMPONENTS}
     if times["backbone"] == 1 and times["vision"] > 1:
         times["backbone"] = 2

@@ -17,7 +17,7 @@ from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train import tiny_runs
 from tests.train.small import ROWS, SMALL, config, make_batch
-from train import losses, model, optim, sharding
+from train import flops, losses, model, optim, sharding
 from train.checkpoint import load_params
 from train.config import OptimConfig, TrainConfig
 from train.initial_params import initial_params
@@ -123,6 +123,17 @@ def test_all_layers_by_number_are_everything() -> None:
     assert leaves(optim.split(PARAMS, ("backbone/layers/0-2",))[0]) == leaves(
         optim.split(PARAMS, ("backbone/layers",))[0]
     )
+
+
+def test_flops_count_a_component_as_frozen_however_it_is_said() -> None:
+    def cost(*freeze: str) -> flops.Flops:
+        return flops.train(CONFIG, 12, 6, 1, freeze)
+
+    for whole in (("vision", "backbone"), ("vision/*", "backbone/*"), ("vision", "*/layers", "backbone")):
+        assert cost(*whole).vision == cost().vision / 3
+        assert cost(*whole).backbone == cost().backbone / 3
+    assert cost("*").total == cost().total / 3
+    assert cost("backbone/layers/0-1", "vision/blocks", "expert/norm") == cost()
 
 
 FREEZES = [

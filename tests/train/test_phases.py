@@ -18,6 +18,7 @@ from train import expert_first, model, sharding
 from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.insulation_schedule import phases
 from train.loop import for_step, run
+from train.recipe import recipe_of
 from train.step import begin, train_step
 from train.study.arm_config import parse
 
@@ -58,6 +59,11 @@ def test_phases_need_an_expert_that_learns() -> None:
     for more in ({"insulation_schedule": ("5:1",)}, {"optim": OptimConfig(expert_first=5)}):
         with pytest.raises(InputError, match="needs an action expert"):
             plain(model=ModelConfig(flow=False), **more)
+    oft = parse(("--preset", "oft"), Path("S"), Path("R"))
+    for flags in ({"insulation_schedule": ("5:1",)}, {"optim": OptimConfig(expert_first=5)}):
+        asked: Any = replace(oft, **flags)
+        with pytest.raises(InputError, match=r"has no expert, so --.* has nothing to act on"):
+            recipe_of(asked.model).check(asked)
     for start in ("expert", "*"):
         with pytest.raises(InputError, match="lets only the expert learn"):
             plain(optim=OptimConfig(expert_first=5, freeze=(start,)))
