@@ -34,9 +34,7 @@ class Checkpoints:
             max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
         )
         if keep is None:
-            options = ocp.CheckpointManagerOptions(
-                read_only=True, create=False, save_interval_steps=0, enable_async_checkpointing=False
-            )
+            options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)  # read_only warns
         self.manager = ocp.CheckpointManager((run / CHECKPOINTS).resolve(), options=options)
         self.run = run
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from fasttok.common.console import progress
 from fasttok.common.output_folder import check_output
+from pipelines.shards import ReadState
 from train import sharding
 from train.checkpoint import Checkpoints
 from train.config import TrainConfig
@@ -21,9 +23,10 @@ from train.prefetch import prefetch
 from train.rates import check_rates
 from train.resume import check_shards, go_on, restore
 from train.run_folder import RUN, check_resumed
-from train.setup import prepare
+from train.setup import Setup, prepare
 from train.speed import Clock
-from train.step import begin, probe, train_step
+from train.step import State, begin, probe, train_step
+from train.stopping import Stopping
 from train.tracker import check_trackers, line, open_trackers
 
 logger = logging.getLogger(__name__)
@@ -55,10 +58,8 @@ def run(config: TrainConfig) -> None:
     held_out = HeldOutNumbers(setup, mesh) if config.held_out else None
     if first:
         print_plan(setup, mesh)
-    # Paths and bookkeeping do not change the compiled step; without them a resumed run finds it in the cache.
-    step_config = for_step(config)
     if config.dry_run:
-        print_memory(setup, step_config, mesh)
+        print_memory(setup, for_step(config), mesh)
         return
     # Nothing on disk changes before the run has what it starts from: a refusal leaves an earlier run as it was.
     start, state, position = restore(setup, mesh) or (0, begin(initial_params(setup), config, mesh), None)
@@ -70,51 +71,79 @@ def run(config: TrainConfig) -> None:
         out.begin()
         setup.saved.save(config.out)
     together("the run's folder is ready")
+    _steps(setup, mesh, start, state, position, held_out)
+
+
+def _steps(
+    setup: Setup, mesh: Mesh, start: int, state: State, position: ReadState | None, held_out: HeldOutNumbers | None
+) -> None:
+    """All steps after `start`, or those until somebody stops the run.
+
+    Args:
+        setup: of the run, whose folder is there.
+        mesh: the devices.
+        start: steps that were done before.
+        state: after them.
+        position: in the shards, after their rows; None for the beginning.
+        held_out: measures the state now and then, if asked for.
+    """
+    # Paths and bookkeeping do not change the compiled step; without them a resumed run finds it in the cache.
+    config, step_config = setup.config, for_step(setup.config)
     checkpoints = Checkpoints(config.out, config.keep)
-    tracker = open_trackers(config.trackers, config.out, start, setup.resolved) if first else None
-    logger.info("compiling the training step for this machine (a minute or so on a CPU) ...")
+    tracker = open_trackers(config.trackers, config.out, start, setup.resolved) if jax.process_index() == 0 else None
     batches = prefetch(
         setup.reader, setup.encoder, setup.batcher, config.batch_size, train_past_end=config.data.held_steps,
         threads=config.data.threads, state=position, weights=setup.weights, seed=config.seed,
         rank=jax.process_index(), world=jax.process_count(),
     )  # fmt: skip
     clock, finite, seed = Clock(setup), FiniteLosses(config.out), jnp.int32(config.seed)
-    with progress("training", config.steps, "steps") as advance:
-        advance(start)
-        for step in range(start + 1, config.steps + 1):
-            with clock.waiting():
-                prefetched = next(batches)
-            rows, number = sharding.put_rows(setup.for_step(prefetched.batch), mesh), jnp.int32(step)
-            program = {  # what the step is compiled for; another value is another program, made once
-                "config": step_config,
-                "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),
-                "wrist": setup.wrist,
-            }
-            probed = {}
-            if config.probe_every and step % config.probe_every == 0:
-                probed = probe(state.params, rows, number, seed, **program)
+    with Stopping(mesh) as stopping:
+        with progress("training", config.steps, "steps", already=start, lines=True) as advance:
+            for step in range(start + 1, config.steps + 1):
+                with clock.waiting():
+                    prefetched = next(batches)
+                rows, number = sharding.put_rows(setup.for_step(prefetched.batch), mesh), jnp.int32(step)
+                program = {  # what the step is compiled for; another value is another program, made once
+                    "config": step_config,
+                    "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),
+                    "wrist": setup.wrist,
+                }
+                probed = {}
+                if config.probe_every and step % config.probe_every == 0:
+                    with clock.compiling("the probe of each loss", program, rows):
+                        probed = probe(state.params, rows, number, seed, **program)
 
-            state, metrics = train_step(state, rows, number, seed, mesh=mesh, **program)
-            finite.check(step, metrics, prefetched)
-            last = step == config.steps
-            measured = held_out.after(step, state, clock) if held_out else {}
-            numbers = {**metrics, **probed, **measured, **config.said_of(step)}  # to be logged
-            if step % config.log_every == 0 or last or measured or step == start + 1:
-                finite.check_now()
-                row = {"step": step, **{name: float(value) for name, value in numbers.items()}, **clock.lap(step)}
-                advance(0, line(row))
-                if tracker is not None:
-                    tracker.log(row)
-            if step % config.checkpoint_every == 0 or last:
-                finite.check_now()
-                checkpoints.save(step, state, prefetched.state, setup.resolved)
-            advance()
-    batches.close()
-    checkpoints.close()
-    if held_out:
-        held_out.close()
-    if tracker is not None:
-        tracker.close()
+                with clock.compiling("the training step", program, rows):
+                    state, metrics = train_step(state, rows, number, seed, mesh=mesh, **program)
+                finite.check(step, metrics, prefetched)
+                last = step == config.steps
+                measured = held_out.after(step, state, clock) if held_out else {}
+                numbers = {**metrics, **probed, **measured, **config.said_of(step)}  # to be logged
+
+                said = None
+                if step % config.log_every == 0 or last or measured or step == start + 1:
+                    finite.check_now()
+                    row = {"step": step, **{name: float(value) for name, value in numbers.items()}, **clock.lap(step)}
+                    said = line(row)
+                    if tracker is not None:
+                        tracker.log(row)
+                advance(1, said)
+                last = stopping.after_step() or last
+                if step % config.checkpoint_every == 0 or last:
+                    finite.check_now()
+                    checkpoints.save(step, state, prefetched.state, setup.resolved)
+                if last:
+                    break
+        batches.close()
+        checkpoints.close()
+        if held_out:
+            held_out.close()
+        if tracker is not None:
+            tracker.close()
+    if step < config.steps:
+        stopping.end(
+            f"stopped after step {step}, of which there is a checkpoint; the same command with --resume goes on"
+        )
     how = "" if setup.model.flow else " --decode tokens"
     measure = f"fasttok-evaluate --run {config.out} --held-out {config.held_out or config.shards}{how}"
     logger.info(

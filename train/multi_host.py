@@ -1,9 +1,15 @@
 """A run of several processes: joining them, and waiting for each other. One process needs neither."""
 
+from typing import cast
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from fasttok.errors import InputError
+from train.sharding import of_rows
 
 
 def join_processes(how: str) -> None:
@@ -14,6 +20,8 @@ def join_processes(how: str) -> None:
     """
     if not how or jax.distributed.is_initialized():
         return
+    if hasattr(jax.config, "jax_enable_preemption_service"):  # it would keep SIGTERM from `train.stopping`
+        jax.config.update("jax_enable_preemption_service", False)
     if how == "auto":
         jax.distributed.initialize()
         return
@@ -29,3 +37,9 @@ def together(what: str) -> None:
     """Waits until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+def anywhere(said: bool, mesh: Mesh) -> jax.Array:
+    """Whether any process says so: () bool, the same in all; nothing waits for it before it is read."""
+    words = jax.make_array_from_process_local_data(of_rows(mesh), np.full(jax.local_device_count(), said))
+    return cast(jax.Array, jax.jit(jnp.any)(words))

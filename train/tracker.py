@@ -22,6 +22,7 @@ TrackerName = Literal["tensorboard", "wandb"]
 NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
 GROUPS = ("held_out", "loss", "ce", "n", "grad_norm")  # of TensorBoard's names: loss_vlm becomes loss/vlm
 HELD_OUT = re.compile(r"held_out_(ce_\w+|nrmse|loss_(?!vlm|fast)\w+)")  # of which a line for people has room
+NORMS = ("backbone", "expert", "action")  # parts of the model whose gradient norms people see
 WANDB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Settings of W&B's own, unless its environment variable (WANDB_CONSOLE, ...) says otherwise: it is to show numbers and
 # settings, and neither the terminal's text nor the state of whichever git repository this was started in.
@@ -31,19 +32,23 @@ WANDB_SETTINGS: dict[str, str | bool | float] = {
 
 
 def line(row: Numbers) -> str:
-    """One aligned line for people.
+    """One line for people: the losses that the batch had something for, gradient norms, and the speed once it is known.
 
-    >>> line({"step": 1, "loss_flow": 0.5, "grad_norm_expert": 2.0, "samples_per_second": 90.4, "data_wait": 0.02})
-    'flow 0.500  |g| 2.00  90 samples/s  wait 2 %'
+    >>> line({"step": 1, "loss_vlm": 0.0, "n_vlm": 0, "loss_flow": 0.5, "grad_norm_backbone": 2.0, "grad_norm_expert": 1.0})
+    'flow 0.500  |g| backbone 2.00 expert 1.00'
+    >>> line({"step": 20, "loss_fast": 2.5, "n_fast": 9, "samples_per_second": 90.4, "data_wait": 0.02})
+    'fast 2.500  90 samples/s  wait 2 %'
     """
-    losses = [f"{name[5:]} {row[name]:.3f}" for name in row if name.startswith("loss_")]
-    norms = [
-        f"{row[name]:.2f}" for name in row if name in ("grad_norm_backbone", "grad_norm_expert", "grad_norm_action")
+    losses = [name[5:] for name in row if name.startswith("loss_") and row.get(f"n_{name[5:]}", 1)]
+    losses.sort(key=lambda name: ("vlm", "fast", "flow").index(name) if name in ("vlm", "fast", "flow") else 3)
+    norms = [f"{name} {row[f'grad_norm_{name}']:.2f}" for name in NORMS if f"grad_norm_{name}" in row]
+    words = [f"{name} {row[f'loss_{name}']:.3f}" for name in losses] + (["|g| " + " ".join(norms)] if norms else [])
+    words += [f"{row['samples_per_second']:.0f} samples/s"] if "samples_per_second" in row else []
+    words += [
+        f"{said} {100 * row[name]:.0f} %" for name, said in (("mfu", "MFU"), ("data_wait", "wait")) if name in row
     ]
     held = [f"{name[9:]} {row[name]:.3f}" for name in row if HELD_OUT.fullmatch(name)]
-    speed = [f"{row['samples_per_second']:.0f} samples/s", *([f"MFU {100 * row['mfu']:.0f} %"] if "mfu" in row else [])]
-    parts = [*losses, "|g| " + " ".join(norms), *speed, f"wait {100 * row['data_wait']:.0f} %"]
-    return "  ".join([*parts, *([f"held-out: {'  '.join(held)}"] if held else [])])
+    return "  ".join([*words, *([f"held-out: {'  '.join(held)}"] if held else [])])
 
 
 class JsonLines:

@@ -35,6 +35,7 @@ T = TypeVar("T")
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 INTERRUPTED = 130  # exit status of shells for SIGINT
 PLAIN_LINE_SECONDS = 5.0
+SILENT_SECONDS = 60.0  # without a note, where every note is a line
 LIBRARIES = ("fasttok", "mixtures", "pipelines", "train")  # whose loggers a command prints
 UNFOLDED = 100_000  # characters: wider than any table
 NARROWEST = 8  # characters that a column of texts keeps on a narrow terminal
@@ -132,13 +133,21 @@ def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None =
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int | None = None, unit: str = "items") -> Iterator[Callable[..., None]]:
+def progress(
+    description: str, total: int | None = None, unit: str = "items", *, already: int = 0, lines: bool = False
+) -> Iterator[Callable[..., None]]:
     """A progress display; yields `advance(n=1, note=None)`, whose note is shown until the next one.
+
+    What is left is estimated from the time since the first new item was done: what comes before it happens once (opening files,
+    compiling), and what was done already took no time now.
 
     Args:
         description: what is done.
         total: how many items there are, if that is known.
         unit: what is counted.
+        already: items that were done before.
+        lines: off a terminal, every note is a line of its own, and is printed once; without, notes are what is new in the line
+            that is printed every few seconds.
 
     >>> with progress("reading", total=3, unit="episodes") as advance:
     ...     for _ in range(3):
@@ -153,7 +162,7 @@ def progress(description: str, total: int | None = None, unit: str = "items") ->
             TextColumn("{task.fields[note]}"),
         ]
         with Progress(*columns, console=err) as bar:
-            task = bar.add_task(description, total=total, note="")
+            task = bar.add_task(description, total=total, completed=already, note="")
 
             def advance_bar(n: int = 1, note: str | None = None) -> None:
                 bar.update(task, advance=n)
@@ -163,16 +172,21 @@ def progress(description: str, total: int | None = None, unit: str = "items") ->
             yield advance_bar
         return
     start = last = time.monotonic()
-    done, latest = 0, ""
+    done, latest = already, ""
+    first: tuple[float, int] | None = None  # when a new item was first done, and how many were done then
 
     def advance(n: int = 1, note: str | None = None) -> None:
-        nonlocal done, last, latest
+        nonlocal done, last, latest, first
         done += n
-        latest = latest if note is None else note
         now = time.monotonic()
-        if now - last >= PLAIN_LINE_SECONDS:
+        latest = note or "" if lines or note is not None else latest
+        if n and first is None:
+            first = (now, done)
+        if now - last >= (SILENT_SECONDS if lines else PLAIN_LINE_SECONDS) or (lines and note):
             last = now
-            eta = f", eta {(now - start) / done * (total - done):.0f} s" if total and done else ""
+            since, before = first if first is not None and (lines or done > first[1]) else (start, already)
+            left = (now - since) / (done - before) * (total - done) if total and done > before else None
+            eta = "" if left is None else f", eta {left:.0f} s"
             of = f"/{total}" if total else ""
             log(f"{description}: {done}{of} {unit}, {now - start:.0f} s{eta}{f', {latest}' if latest else ''}")
 

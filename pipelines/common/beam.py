@@ -181,9 +181,7 @@ def run_stage(
     cores = os.cpu_count() or 1
     if not beam_args and jobs >= MANY_JOBS and cores > 1:
         logger.info("one process; on all cores: --direct_running_mode=multi_processing --direct_num_workers=%d", cores)
-    with progress(stage.name, total=jobs + already, unit=stage.unit) as advance:
-        if already:
-            advance(already)
+    with progress(stage.name, total=jobs + already, unit=stage.unit, already=already) as advance:
         if not jobs and not stage.then:
             return
         pipeline = None

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -92,3 +93,56 @@ def test_a_command_prints_what_libraries_log(monkeypatch: pytest.MonkeyPatch) ->
     assert console.run(command) == 0
     command()
     assert stream.getvalue() == "resuming after step 3 [bold]\n"
+
+
+def plain(monkeypatch: pytest.MonkeyPatch, *, at: list[float]) -> io.StringIO:
+    """Where plain lines go, while the clock says `at[0]`."""
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=stream, highlight=False, soft_wrap=True))
+    monkeypatch.setattr(time, "monotonic", lambda: at[0])
+    return stream
+
+
+def test_what_is_left_is_told_by_new_items_and_not_by_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run resumed at 90 of 190 steps: 60 s of compiling with the first, then 1 s each."""
+    now = [0.0]
+    stream = plain(monkeypatch, at=now)
+    with console.progress("training", 190, "steps", already=90, lines=True) as advance:
+        now[0] += 60
+        advance(1, "compiled")
+        for step in range(92, 102):
+            now[0] += 1
+            advance(1, f"step {step}" if step % 5 == 0 else None)
+    assert stream.getvalue().splitlines() == [
+        "training: 91/190 steps, 60 s, compiled",
+        "training: 95/190 steps, 64 s, eta 95 s, step 95",
+        "training: 100/190 steps, 69 s, eta 90 s, step 100",
+    ]
+
+
+def test_each_note_is_a_line_and_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    stream = plain(monkeypatch, at=now)
+    with console.progress("training", 1000, "steps", lines=True) as advance:
+        for _ in range(3):
+            now[0] += 0.1
+            advance(1, "a note")  # however fast they come
+        for _ in range(65):
+            now[0] += 1
+            advance()
+    assert stream.getvalue().count("a note") == 3
+    assert stream.getvalue().splitlines()[3] == "training: 63/1000 steps, 60 s, eta 910 s"
+
+
+def test_what_was_done_before_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    stream = plain(monkeypatch, at=now)
+    with console.progress("index", 100, "files", already=80) as advance:
+        now[0] += 10
+        advance()
+        now[0] += 10
+        advance()
+    assert stream.getvalue().splitlines() == [
+        "index: 81/100 files, 10 s, eta 190 s",
+        "index: 82/100 files, 20 s, eta 180 s",
+    ]

@@ -54,7 +54,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "fewer": ({"steps": 3}, r"--steps is 3, fewer than the 4 .*--resume-with steps"),
     "too few": ({"steps": 3, "resume_with": ("steps",)}, r"a checkpoint of step 4, --steps is 3"),
     "init": ({"init_from": Path("other")}, r"init_from: None -> other\nThese say only how a run begins"),
-    "weights": ({"weights": Path("w"), "resume_with": ("weights",)}, r"weights: None -> w\nThese say only"),
+    "weights": (
+        {"weights": Path("w"), "optim": OptimConfig(high_rate=True), "resume_with": ("weights",)},
+        r"weights: None -> w\nThese say only",
+    ),
     "some named": ({"alpha": 2.0, "batch_size": 16, "resume_with": ("alpha",)}, r":\n  batch_size: 8 -> 16\nGive"),
     "unknown": ({"resume_with": ("optim.learning_rat",)}, r"did you mean 'optim\.learning_rate'"),
     # Named, but the checkpoint has no place for it: refused while it is restored.

@@ -106,11 +106,13 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
 def seconds_of(config: TrainConfig) -> float:
     """How long all steps took by the run's own log, over all the processes that it took if it was interrupted."""
     lines = (config.out / METRICS).read_text(encoding="utf-8").splitlines()
-    rows: dict[int, float] = {row["step"]: row["samples_per_second"] for row in map(json.loads, lines)}
-    steps = sorted(rows)
-    return sum(
-        (step - before) * config.batch_size / rows[step] for before, step in zip([0, *steps[:-1]], steps, strict=True)
-    )
+    rows: dict[int, dict[str, float]] = {row["step"]: row for row in map(json.loads, lines)}
+    steps, seconds = sorted(rows), 0.0
+    for before, step in zip([0, *steps[:-1]], steps, strict=True):
+        seconds += rows[step].get("compile_seconds", 0.0)
+        if rate := rows[step].get("samples_per_second"):  # the first step after each start has none
+            seconds += (step - before) * config.batch_size / rate
+    return seconds
 
 
 def measure(spec: RunSpec, config: TrainConfig, cost: StepCost, files: RunFiles) -> list[CurvePoint]:
