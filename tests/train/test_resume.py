@@ -127,7 +127,9 @@ def test_every_switch_and_share_is_compared(chain: Chain, cut: Path) -> None:
             continue
         saved = json.loads(path.read_text())
         *above, last = name.split(".")
-        (saved.setdefault(above[0], {}) if above else saved)[last] = value / 2 if isinstance(value, float) else not value
+        (saved.setdefault(above[0], {}) if above else saved)[last] = (
+            value / 2 if isinstance(value, float) else not value
+        )
         before = path.read_text()
         path.write_text(json.dumps(saved))
         with pytest.raises(InputError, match=f"{name}: "):
