@@ -6,6 +6,7 @@ Success and language following are counted apart: an episode can concern the nam
 """
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,8 @@ from train.jax_setup import set_up_jax
 from train.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.rollouts import Film, RolloutOptions, load_factory, play
 from train.run_folder import RUN
+
+SHOWN_SUBTASKS = 8
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class EvaluateConfig:
     """Share of each predicted chunk that is executed before the next prediction."""
     decode: Decoding = "flow"
     """Act by sampling the expert's flow (what the recipe has for it, such as a regression), or by the backbone's tokens."""
+    subtasks: int = 0
+    """In a world: say a subtask, act on it for so many chunks, then say the next; 0: none. For runs trained to say some."""
     flow_steps: int = 10
     """Euler steps."""
     temperature: float = 0.0
@@ -115,6 +120,10 @@ def main(config: EvaluateConfig) -> EvaluationResult:
             other = [config.out] if flag != "--out" and config.out is not None else []
             check_output_file(file, other, overwrite=config.overwrite, flag=flag)
             _check_not_read(config, file, flag)
+    if config.subtasks < 0 or (config.subtasks and not config.env):
+        raise InputError(
+            f"--subtasks is {config.subtasks}; expected the number of chunks that a subtask is kept for, with an --env to act in"
+        )
     player = Player.load(
         config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
     )
@@ -123,7 +132,9 @@ def main(config: EvaluateConfig) -> EvaluationResult:
     seeds = range(config.seed, config.seed + config.episodes)
     if config.env:
         factory = load_factory(config.env)
-        options = RolloutOptions(config.decode, config.execute, config.batch, config.films if config.rollouts else 0)
+        options = RolloutOptions(
+            config.decode, config.execute, config.batch, config.films if config.rollouts else 0, config.subtasks
+        )
         for embodiment in config.embodiments or player.embodiments:
             for split in config.splits:
                 result, filmed[f"{embodiment}/{split}"] = play(player, factory, embodiment, split, seeds, options)
@@ -156,6 +167,10 @@ def show(results: EvaluationResult, as_json: bool) -> None:
             cells = ["-" if (share := shares[name]) is None else f"{100 * share:.0f} %" for name in told]
             rows.append([w.embodiment, w.split, w.episodes, *cells, w.ms_per_prediction])
         table("closed loop", ["embodiment", "split", "episodes", *told, "ms per prediction"], rows)
+    for w in results.world:
+        if w.said is not None:
+            counts = Counter(text for episode in w.said for text in episode).most_common(SHOWN_SUBTASKS)
+            table(f"{w.embodiment}, {w.split}: subtasks said most", ["subtask", "times"], counts)
     if results.vqa:
         v = results.vqa
         row = [v.questions, f"{100 * v.accuracy:.1f} %", f"{100 * v.baseline:.1f} %"]

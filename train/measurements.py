@@ -31,6 +31,7 @@ class WorldResult:
         shortcut: share that took the shortcut that the environment offers; None if it does not tell.
         each: the same, one number (0 or 1) per episode in the order of the seeds, so that runs can be compared in pairs.
         task: kind of each episode's task; None if the environment does not tell.
+        said: subtasks that the run said in each episode, in order; None if it says none.
         ms_per_prediction: wall time of one prediction, for all episodes that run side by side.
         batch: episodes that ran side by side; None where the reader knows (a study's runs).
     """
@@ -43,6 +44,7 @@ class WorldResult:
     shortcut: float | None = field(default=None, metadata=LEFT_OUT)
     each: dict[Share, tuple[int, ...]]
     task: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)
+    said: tuple[tuple[str, ...], ...] | None = field(default=None, metadata=LEFT_OUT)
     ms_per_prediction: float
     batch: int | None = field(default=None, metadata=LEFT_OUT)
 

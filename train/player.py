@@ -26,6 +26,7 @@ from train.run_folder import SavedRun
 from train.tokens import text_prompt
 
 ANSWER_TOKENS = 12
+SUBTASK_TOKENS = 48
 
 
 @dataclass(eq=False)
@@ -134,6 +135,7 @@ class Player:
         decode: Decoding = "flow",
         prefix: Sequence[NDArray[np.generic]] | None = None,
         delay: int = 0,
+        subtasks: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
         """Chunks for n instructions and observations.
 
@@ -150,6 +152,7 @@ class Player:
                 which only those that make exactly one chunk are allowed.
             prefix: n arrays (L, D) in raw units: what is left of the chunks being executed, from the moment of the observations.
             delay: how many steps of them will surely be executed, as they pass until the new chunk is there.
+            subtasks: n subtasks to act on, such as `say` gives; "" for none.
 
         Returns:
             (n, horizon, D) in raw units, from the moment of the observations; with a prefix, the first `delay` steps are its own.
@@ -158,18 +161,22 @@ class Player:
             InputError: the run was not trained for it, or an observation is not the robot's.
         """
         robot = self.robot(embodiment)
-        lists = not isinstance(tasks, str) and not isinstance(observations, Mapping)
-        if not lists or len(tasks) != len(observations) or not all(isinstance(task, str) for task in tasks):
-            raise InputError(
-                f"act takes n instructions and n observations, got {_count(tasks)} and {_count(observations)}; expected two "
-                'lists of one length, such as ["push the red circle"], [seen]'
-            )
+        _check_lists("act", tasks, observations)
+        told = self._told(subtasks, len(tasks))
         if decode not in get_args(Decoding):
             raise unknown_name("way to decode", decode, get_args(Decoding))
         known = self._prefix(robot, prefix, len(tasks), delay, decode)
         calls = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
         chunks = [
-            self._act(robot, tasks[rows], observations[rows], decode, None if known is None else known[rows], delay)
+            self._act(
+                robot,
+                tasks[rows],
+                observations[rows],
+                told[rows],
+                decode,
+                None if known is None else known[rows],
+                delay,
+            )
             for rows in calls
         ]
         return np.concatenate([np.zeros((0, robot.horizon, robot_dim(robot)), np.float32), *chunks])
@@ -179,15 +186,16 @@ class Player:
         robot: Robot,
         tasks: Sequence[str],
         observations: Sequence[Observation],
+        subtasks: Sequence[str],
         decode: Decoding,
         prefix: list[NDArray[np.float32]] | None,
         delay: int,
     ) -> NDArray[np.float32]:
-        examples, states = [], np.stack([state_of(seen, robot) for seen in observations])
-        for task, seen, known in zip(tasks, observations, states, strict=True):
-            read, state = self.encoder.robot_prefix(robot.embodiment, task, known)
-            images: dict[str, bytes | NDArray[np.uint8]] = {**images_of(seen, robot)}
-            examples.append(Example(images, read, [], True, horizon=robot.horizon, dim=robot.action_dim, state=state))
+        states = np.stack([state_of(seen, robot) for seen in observations])
+        examples = [
+            self._example(robot, task, seen, subtask)
+            for task, seen, subtask in zip(tasks, observations, subtasks, strict=True)
+        ]
         represent = robot.representation
         reference = None if represent is None else represent.state(states, np.zeros((len(states), robot_dim(robot))))
         left = None if prefix is None else self._remaining(robot, prefix, reference, delay)
@@ -196,6 +204,83 @@ class Player:
         for chunk, executed in zip(chunks, prefix or (), strict=False):
             chunk[:delay] = executed[:delay]  # to the bit, where normalising and back rounds, or guidance comes close
         return chunks
+
+    def _example(
+        self,
+        robot: Robot,
+        task: str,
+        seen: Observation,
+        subtask: str = "",
+        ask: Literal["Action", "Subtask"] = "Action",
+    ) -> Example:
+        """What the model reads before it acts, or says a subtask; one that leaves no room for itself loses its last words."""
+        known = state_of(seen, robot)
+        read, state = self.encoder.robot_prefix(robot.embodiment, task, known, subtask, ask)
+        while subtask and len(read) > self.batcher.length:
+            subtask = subtask.rpartition(" ")[0]
+            read, state = self.encoder.robot_prefix(robot.embodiment, task, known, subtask, ask)
+        images: dict[str, bytes | NDArray[np.uint8]] = {**images_of(seen, robot)}
+        return Example(
+            images, read, [], ask == "Action", horizon=robot.horizon, dim=robot.action_dim, state=state
+        )  # fmt: skip
+
+    def _told(self, subtasks: Sequence[str] | None, rows: int) -> Sequence[str]:
+        """A subtask for each row, "" for none.
+
+        Raises:
+            InputError: not n of them, or the run never acted on one in training.
+        """
+        if subtasks is None:
+            return [""] * rows
+        if isinstance(subtasks, str) or len(subtasks) != rows or not all(isinstance(text, str) for text in subtasks):
+            raise InputError(f"act takes a subtask for each of {rows} instructions, got {_count(subtasks)}")
+        if any(subtasks) and not (self._has_subtasks and self.encoder.data.subtasks < 1):
+            raise InputError(
+                f"this run was not trained to act on a subtask: {self._why_none}; leave subtasks out"
+            )  # fmt: skip
+        return subtasks
+
+    def say(self, embodiment: str, tasks: Sequence[str], observations: Sequence[Observation]) -> list[str]:
+        """Subtasks that the run would do next; `act(..., subtasks=...)` acts on them, for one chunk or several.
+
+            said = player.say("arm", ["clear the table"], [seen])
+            for _ in range(4):  # each time with what is seen then
+                [chunk] = player.act("arm", ["clear the table"], [seen], subtasks=said)
+
+        Args:
+            embodiment: whose robot is asked.
+            tasks: n instructions.
+            observations: n of them, as in `act`.
+
+        Returns:
+            The likeliest text for each; "" if the run says nothing.
+
+        Raises:
+            InputError: the run was not trained on rows that predict a subtask, or an observation is not the robot's.
+        """
+        robot = self.robot(embodiment)
+        _check_lists("say", tasks, observations)
+        if not (self._has_subtasks and self.encoder.data.subtasks > 0):
+            raise InputError(
+                f"this run was not trained to say a subtask: {self._why_none}; train on shards of a mixture with `subtask: true`"
+            )
+        examples = [
+            self._example(robot, task, seen, ask="Subtask") for task, seen in zip(tasks, observations, strict=True)
+        ]
+        calls = [examples[i : i + self.batch] for i in range(0, len(examples), self.batch)]
+        return [text for rows in calls for text in self._generated(rows, SUBTASK_TOKENS)]
+
+    @property
+    def _has_subtasks(self) -> bool:
+        """Whether rows of the shards had a subtask."""
+        robots = self.encoder.robots.robots.values()
+        return "robot" in self.encoder.data.kinds and any(robot.subtask for robot in robots)
+
+    @property
+    def _why_none(self) -> str:
+        if not self._has_subtasks:
+            return "its shards have none"
+        return f"--data.subtasks was {self.encoder.data.subtasks:g}, the share of rows that predict it and do not act"
 
     def _prefix(
         self, robot: Robot, prefix: Sequence[NDArray[np.generic]] | None, rows: int, delay: int, decode: Decoding
@@ -311,13 +396,17 @@ class Player:
         return [answer for rows in calls for answer in self._answer(prompts[rows], images[rows])]
 
     def _answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
-        text, slot = self.encoder.text, self.encoder.slots[0]
+        slot = self.encoder.slots[0]
         examples = [
             Example({slot: image}, self.encoder.prefix(text_prompt(prompt)), [])
             for prompt, image in zip(prompts, images, strict=True)
         ]
-        rows = policy.generate(self.params, self.config, self._batch(examples), ANSWER_TOKENS, text.eos)
-        is_text = self.encoder.placement.is_text
+        return self._generated(examples, ANSWER_TOKENS)
+
+    def _generated(self, examples: list[Example], most: int) -> list[str]:
+        """The likeliest text after each example's prefix, of `most` tokens at most."""
+        text, is_text = self.encoder.text, self.encoder.placement.is_text
+        rows = policy.generate(self.params, self.config, self._batch(examples), most, text.eos)
         return [text.decode(np.array(ids, np.int64)[is_text(ids)].tolist()).strip() for ids in rows[: len(examples)]]
 
     def _batch(self, examples: list[Example]) -> NumpyBatch:
@@ -328,6 +417,16 @@ def robot_dim(robot: Robot) -> int:
     """Columns of what the robot takes, which may be others than those of its represented actions."""
     represent = robot.representation
     return robot.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
+
+
+def _check_lists(what: str, tasks: Sequence[str], observations: Sequence[Observation]) -> None:
+    """Raises InputError unless they are n instructions and n observations."""
+    lists = not isinstance(tasks, str) and not isinstance(observations, Mapping)
+    if not lists or len(tasks) != len(observations) or not all(isinstance(task, str) for task in tasks):
+        raise InputError(
+            f"{what} takes n instructions and n observations, got {_count(tasks)} and {_count(observations)}; expected two "
+            'lists of one length, such as ["push the red circle"], [seen]'
+        )
 
 
 def _count(given: object) -> str:

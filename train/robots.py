@@ -7,7 +7,7 @@ is checked, and none names a place to read from.
 import json
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fasttok import ActionTokenizer
@@ -45,6 +45,7 @@ class Robot:
         resize: the size that its images were given when the shards were built; None for the dataset's own.
         encode: how frames of videos and arrays were written, None for JPEG.
         representation: how actions are represented, None for as the robot takes them.
+        subtask: whether rows of it say what it is doing.
     """
 
     dataset: str
@@ -60,6 +61,7 @@ class Robot:
     resize: Resize | None
     encode: ImageEncoding | None
     representation: Representation | None
+    subtask: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ class Robots:
                     resize=source.resize,
                     encode=source.encode,
                     representation=source.representation,
+                    subtask=source.subtask or bool(source.longest and source.longest.target_bytes),
                 )
                 for name, source in sources.items()
                 if source.robot

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from fasttok.common.console import progress
 from fasttok.errors import InputError
 from train.measurements import Decoding, Share, WorldResult
+from train.subtasks import Act, Conversation, SayThenAct, Seen
 from train.user_modules import load_attribute
 
-Observation = Mapping[str, NDArray[Any]]
-Act = Callable[[list[str], list[Observation]], NDArray[Any]]
-"""A policy: instructions and observations -> chunks (n, horizon, D) in raw units."""
+Observation = Seen
 EnvFactory = Callable[..., Any]
 """`make(embodiment=, split=) -> Env`, or `make(embodiment=, split=, n=) -> ManyEnvs`."""
 FRAME_EVERY = 3  # steps between the frames of a film
@@ -54,9 +53,19 @@ class ChunkPolicy(Protocol):
         ...
 
     def act(
-        self, embodiment: str, tasks: list[str], observations: list[Observation], decode: Decoding = "flow"
+        self,
+        embodiment: str,
+        tasks: list[str],
+        observations: list[Observation],
+        decode: Decoding = "flow",
+        *,
+        subtasks: list[str] | None = None,
     ) -> NDArray[Any]:
-        """Chunks (n, horizon, D) in raw units for n instructions and observations."""
+        """Chunks (n, horizon, D) in raw units for n instructions and observations, and subtasks to act on."""
+        ...
+
+    def say(self, embodiment: str, tasks: list[str], observations: list[Observation]) -> list[str]:
+        """Subtasks for n instructions and observations; only runs that were trained to have any."""
         ...
 
 
@@ -69,12 +78,14 @@ class RolloutOptions:
         execute: share of each predicted chunk that is carried out before the next prediction.
         batch: episodes side by side.
         films: how many of the first episodes to film.
+        subtasks: chunks for which a subtask is kept that the run says before it acts; 0: it says none.
     """
 
     decode: Decoding = "flow"
     execute: float = 0.5
     batch: int = 20
     films: int = 0
+    subtasks: int = 0
 
 
 class ManyEnvs(Protocol):
@@ -158,6 +169,7 @@ class EpisodeOutcomes:
         followed: whether the behaviour concerned the object that the instruction names; empty if the environment does not tell.
         shortcut: whether the shortcut was taken; empty if the environment does not tell.
         task: kind of task; empty if the environment does not tell.
+        said: subtasks of each episode, in order; empty if the policy says none.
         seconds: wall time of all predictions.
         predictions: how many there were, each for all episodes side by side.
     """
@@ -166,6 +178,7 @@ class EpisodeOutcomes:
     followed: list[bool] = field(default_factory=list)
     shortcut: list[bool] = field(default_factory=list)
     task: list[str] = field(default_factory=list)
+    said: list[list[str]] = field(default_factory=list)
     seconds: float = 0.0
     predictions: int = 0
 
@@ -187,6 +200,7 @@ class EpisodeOutcomes:
             shortcut=shares.get("shortcut"),
             each={name: tuple(int(v) for v in values) for name, values in told.items()},
             task=tuple(self.task) or None,
+            said=tuple(map(tuple, self.said)) or None,
             ms_per_prediction=1000 * self.seconds / max(self.predictions, 1),
         )
 
@@ -265,7 +279,7 @@ def open_envs(factory: EnvFactory, embodiment: str, split: str, n: int) -> ManyE
 
 
 def closed_loop(
-    act: Act,
+    act: Act | SayThenAct,
     factory: EnvFactory,
     embodiment: str,
     split: str,
@@ -278,7 +292,7 @@ def closed_loop(
     """One episode per seed, `batch` of them side by side. An episode ends with its success, or with its time.
 
     Args:
-        act: the policy.
+        act: the policy, which may say subtasks.
         factory: makes the environments.
         embodiment: passed to the factory.
         split: passed to the factory.
@@ -299,12 +313,14 @@ def closed_loop(
             chosen = seeds[first : first + batch]
             envs = open_envs(factory, embodiment, split, len(chosen))
             seen, tasks = envs.reset(chosen), list(envs.instructions)
+            talk = Conversation.of(act, len(chosen))
             recorder = FilmRecorder(min(len(chosen), max(0, films - first)))
             active, taken = np.ones(len(chosen), bool), 0
             recorder.record(0, seen, active, ~active)
             while taken < envs.max_steps and active.any():
                 rows, began = np.flatnonzero(active), time.monotonic()
-                chunks = act([tasks[i] for i in rows], [{name: seen[name][i] for name in seen} for i in rows])
+                views: list[Observation] = [{name: seen[name][i] for name in seen} for i in rows]
+                chunks = talk.act(rows.tolist(), [tasks[i] for i in rows], views)
                 out.seconds, out.predictions = out.seconds + time.monotonic() - began, out.predictions + 1
                 actions = np.zeros((len(chosen), *chunks.shape[1:]), chunks.dtype)
                 actions[rows] = chunks
@@ -316,6 +332,7 @@ def closed_loop(
                         break
             info, success = envs.info(), np.asarray(envs.success())
             out.success += success.tolist()
+            out.said += talk.said
             for name in ("followed", "shortcut", "task"):
                 getattr(out, name).extend(np.asarray(info[name]).tolist() if name in info else [])
             filmed += recorder.finished(tasks, success, chosen)
@@ -340,7 +357,13 @@ def play(
         What came of the episodes, and the films.
     """
     steps = max(1, round(options.execute * player.horizon(embodiment)))
-    act = partial(player.act, embodiment, decode=options.decode)
+    act: Act | SayThenAct = partial(player.act, embodiment, decode=options.decode)
+    if options.subtasks:
+
+        def on(tasks: list[str], seen: list[Observation], subtasks: list[str]) -> NDArray[Any]:
+            return player.act(embodiment, tasks, seen, options.decode, subtasks=subtasks)
+
+        act = SayThenAct(partial(player.say, embodiment), on, options.subtasks)
     done, filmed = closed_loop(
         act, factory, embodiment, split, seeds, execute=steps, batch=options.batch, films=options.films
     )
