@@ -96,7 +96,7 @@ def estimate(config: TrainConfig, shapes: ModelConfig, text: int, fsdp: int = 1)
     table = 0 if shapes.dtype == "float32" else 2 * shapes.vocab_size * shapes.width  # in the dtype of the products
     logits = 12 * min(LOGITS_AT_ONCE, 32 * POSITIONS_AT_ONCE * shapes.vocab_size)
     fixed = 4 * copies * count(learn) / fsdp + table + logits
-    return StepMemory(held, fixed, _row(config, shapes, text, set(components(learn))))
+    return StepMemory(held, fixed, _row(config, shapes, text, set(components(learn)), "action" in params))
 
 
 def abstract_params(shapes: ModelConfig, adapted: LoraConfig) -> Params:
@@ -109,8 +109,11 @@ def abstract_params(shapes: ModelConfig, adapted: LoraConfig) -> Params:
     return found
 
 
-def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str]) -> float:
-    """Bytes of one row: what is kept of the stacks that a gradient goes through, and the one layer that is being worked on."""
+def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str], by_backbone: bool) -> float:
+    """Bytes of one row: what is kept of the stacks that a gradient goes through, and the one layer that is being worked on.
+
+    `by_backbone`: the recipe makes actions in the backbone's own layers.
+    """
     size = 4 if c.dtype == "float32" else 2
     seen = c.cameras * c.image_tokens + text + (c.state_token == "backbone")
     acting = c.horizon + (c.state_token == "expert")
@@ -126,7 +129,8 @@ def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str]) -> flo
     per_image = stack(c.vision_depth, c.image_tokens, c.image_tokens, c.vision_width, c.vision_mlp, vision=True)
     vision = Stack(per_image.depth, *(c.cameras * x for x in per_image[1:]))
     backbone = stack(c.depth, seen, seen, c.width, c.mlp)
-    one_draw = stack(c.depth, acting, seen + acting, c.expert_width, c.expert_mlp)
+    width, mlp = (c.width, c.mlp) if by_backbone else (c.expert_width, c.expert_mlp)
+    one_draw = stack(c.depth, acting, seen + acting, width, mlp)
     expert = Stack(one_draw.depth, *(config.flow_draws * x for x in one_draw[1:]))
     backward = {vision: "vision" in learn, backbone: bool(learn & {"vision", "backbone"}), expert: c.flow}
     kept = sum(stack.kept(c.remat) for stack, needed in backward.items() if needed)

@@ -98,9 +98,10 @@ def regress(params: Params, context: Context, config: ModelConfig) -> Array:
 
 
 def errors(params: Params, context: Context, batch: Batch, config: ModelConfig) -> Array:
-    """Absolute errors (B, 1, H, D) float32 of normalised actions, 0 where `action_mask` is False."""
+    """Absolute errors (B, draws, H, D) float32 of normalised actions, the same in each draw; 0 where `action_mask` is False."""
     error = jnp.abs(regress(params, context, config) - batch["actions"])
-    return jnp.where(batch["action_mask"], error, 0.0)[:, None]
+    error = jnp.where(batch["action_mask"], error, 0.0)[:, None]
+    return jnp.broadcast_to(error, batch["noise"].shape)  # `flow_weight` is a mean over draws
 
 
 def act(params: Params, context: Context, noise: Array, real: Array, config: ModelConfig, steps: int) -> Array:
@@ -123,7 +124,8 @@ def check(config: TrainConfig) -> None:
 
 
 def _flops(c: ModelConfig, seen: int, draws: int) -> float:
-    return draws * (pass_flops(c, seen) + 2 * c.horizon * (c.action_dim * c.width + (1 + BLOCKS) * c.width**2))
+    del draws
+    return pass_flops(c, seen) + 2 * c.horizon * (c.action_dim * c.width + (1 + BLOCKS) * c.width**2)
 
 
 RECIPE = replace(

@@ -19,6 +19,7 @@ TITLES = {
     "loss_vlm": "L_VLM: its share of the loss (nats)",
     "loss_fast": "L_FAST: its share of the loss (nats)",
     "loss_flow": "L_FLOW (squared error of the velocity)",
+    "loss_l1": "L_L1 (absolute error of normalised actions)",
     "ce_vlm": "questions and captions (nats per token)",
     "ce_fast": "action tokens (nats per token)",
     "samples_per_second": "speed (rows per second)",
