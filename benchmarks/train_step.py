@@ -544,7 +544,7 @@ def main(bench: Bench) -> dict[str, list[dict[str, Any]]]:
                 quiet=True,
             )
 
-    tables = steps_tables(bench, base, batch, show)
+    tables = {heading: rows for heading, rows in steps_tables(bench, base, batch, show).items() if rows}
     if bench.two_calls:
         tables["Two attention calls against one, as openpi shapes it"] = gradients_table(bench, base, batch)
         show(tables)
