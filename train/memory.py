@@ -8,6 +8,7 @@ what learns, logits, and what the backward pass keeps of each row, which follows
     none   besides, what lies between them: norms, rotated queries, attention's logits and weights, the gated product
 
 How many arrays lie between them was counted once in what XLA compiles at `--size small` (docs/train.md says how near it comes).
+`python -m train.memory` prints that page's table.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from train import lora, model, optim
 from train.config import LoraConfig, ModelConfig, OptimConfig, Remat, TrainConfig
 from train.losses import LOGITS_AT_ONCE, POSITIONS_AT_ONCE
 from train.params import Params, components, count
+from train.presets import get_preset
 
 GIB = 1 << 30
 USABLE = 0.92
@@ -175,3 +177,17 @@ def what_fits(
             fits = [found.rows(card * GIB * USABLE) for card in CARDS]
             rows.append([name, remat, f"{found.held / GIB:.1f}", *(n or "-" for n in fits)])
     return rows
+
+
+def page() -> str:
+    """The table of docs/train.md: the full model as `benchmarks/train_step.py` measures it."""
+    config = get_preset("ki", "paligemma_3b_300m")
+    shapes = replace(config.model, cameras=3, horizon=50, action_dim=32, vocab_size=257_152)
+    rows = what_fits(replace(config, model=shapes), shapes, 200)
+    head = ["what learns", "remat", "held GiB", *(f"{card} GB" for card in CARDS)]
+    lines = [head, ["---"] * len(head), *([f"`{way}`" if way[0] == "-" else way, *rest] for way, *rest in rows)]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

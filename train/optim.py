@@ -49,8 +49,10 @@ def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
 
 
 def _still(path: str, layers: int, freeze: tuple[str, ...]) -> list[bool]:
-    """Whether each layer of a parameter stays; adapters learn wherever they are."""
-    return stays(path, layers, () if below(path, f"*/{LORA}/matrices") else freeze)
+    """Whether each layer of a parameter stays; adapters learn wherever they are, and their weight never does."""
+    if f"/{LORA}/" in path:
+        return [path.endswith(f"/{LORA}/scale")] * layers
+    return stays(path, layers, freeze)
 
 
 def merge(moving: Tree, still: Tree, freeze: tuple[str, ...] = ()) -> Tree:

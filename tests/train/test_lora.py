@@ -251,6 +251,15 @@ def test_a_path_without_a_matrix_is_refused(path: str) -> None:
         params(LoraConfig(rank=2, paths=("backbone/layers", path)))
 
 
+def test_one_matrix_can_be_adapted_and_the_weight_of_adapters_never_learns() -> None:
+    one = LoraConfig(rank=2, paths=("backbone/layers/query",))
+    adapted, still = (flatten(tree) for tree in optim.split(params(one), config(lora=one).still))
+    learns = {path for path, x in adapted.items() if x is not None}
+    stays = {path for path, x in still.items() if x is not None}
+    assert stays == {"backbone/layers/query", "backbone/layers/lora/scale"}
+    assert {"backbone/layers/lora/matrices/query/a", "backbone/layers/down", "expert/layers/query"} <= learns
+
+
 def test_without_adapters_nothing_changes() -> None:
     base = model.init(jax.random.key(0), SMALL)
     assert lora.add(base, LoraConfig(), KEY) is base

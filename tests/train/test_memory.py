@@ -52,6 +52,11 @@ def test_less_that_learns_and_more_that_is_made_again_leave_room_for_more_rows()
     assert by[ways[3], "layer"][0] > 0  # the way that fits a card of 24 GB
 
 
+def test_the_table_of_the_docs_is_that_of_the_code() -> None:
+    said = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+    assert memory.page() in said, "run: python -m train.memory, and put its table into docs/train.md"
+
+
 def test_a_ratio_scales_what_comes_and_goes_alone() -> None:
     found = memory.StepMemory(held=100.0, fixed=10.0, row=5.0)
     assert found.total(2) == 120.0
