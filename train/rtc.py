@@ -13,7 +13,7 @@ model (pseudoinverse guidance). The papers' time runs the other way: tau = 1 - t
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,9 @@ from train.config import ModelConfig, TrainConfig
 from train.model import Batch, Context
 from train.params import Params
 from train.recipe import recipe_of
-from train.robots import Robots
+
+if TYPE_CHECKING:  # what a step needs is JAX and optax alone (benchmarks/train_step.py)
+    from train.robots import Robots
 
 GUIDANCE = 5.0  # beta of arXiv 2506.07339, which takes 5 in all its experiments
 
@@ -51,7 +53,7 @@ class Remaining(NamedTuple):
         return Remaining(self.last[row], self.length[row], self.delay)
 
 
-def check(config: TrainConfig, robots: Robots) -> None:
+def check(config: TrainConfig, robots: "Robots") -> None:
     """Refuses a `--rtc-delay` that a run cannot be trained with.
 
     Args:
