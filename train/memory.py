@@ -184,9 +184,12 @@ def page() -> str:
     config = get_preset("ki", "paligemma_3b_300m")
     shapes = replace(config.model, cameras=3, horizon=50, action_dim=32, vocab_size=257_152)
     rows = what_fits(replace(config, model=shapes), shapes, 200)
-    head = ["what learns", "remat", "held GiB", *(f"{card} GB" for card in CARDS)]
-    lines = [head, ["---"] * len(head), *([f"`{way}`" if way[0] == "-" else way, *rest] for way, *rest in rows)]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    lines: list[list[str | int]] = [
+        ["what learns", "remat", "held GiB", *(f"{card} GB" for card in CARDS)],
+        ["---"] * 7,
+    ]
+    lines += [[f"`{way}`" if str(way).startswith("-") else way, *rest] for way, *rest in rows]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":
