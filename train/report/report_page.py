@@ -77,7 +77,7 @@ def _facts(run: RunLog) -> dict[str, CellValue]:
         "loss": run.last("loss"),
         "held-out loss": run.last("held_out_loss"),
         "held-out action error (1: predicting the mean)": run.last("held_out_nrmse"),
-        "lowest, at step": None if lowest is None else f"{best[1][lowest]:.3g}, {best[0][lowest]:,.0f}",
+        "lowest action error, at step": None if lowest is None else f"{best[1][lowest]:.3g}, {best[0][lowest]:,.0f}",
         "rows per second, median": float(np.median(speeds)) if len(speeds) else None,
     }
 
