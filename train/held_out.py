@@ -132,7 +132,7 @@ class HeldOutNumbers:
         else:
             text = 1.0 / (max((tokens > 0).sum(), 1) * np.maximum(tokens, 1))
         numbers = sum(row.demonstrated.size for row in self.rows)
-        return text.astype(np.float32), 1.0 / (DRAWS * max(numbers, 1))
+        return text.astype(np.float32), 1.0 / max(numbers, 1)
 
     def _batch(self, first: int, text: NDArray[np.float32], flow: float, pool: ThreadPoolExecutor) -> NumpyBatch:
         """This process's part of the batch that begins with a row; what is missing at the end is filled and counts nothing."""
@@ -218,6 +218,7 @@ def _measure(
     mesh: Mesh,
 ) -> tuple[Metrics, Array, Array]:
     """Sums of the losses over some rows, each row's number, its actions (B, H, D) normalised: the mean of `DRAWS` samples."""
+    recipe = recipe_of(model_config)
     params = shown(State(params, None, ema), still)
     weights = {name: batch.pop(name) for name in ("text_weight", "flow_weight")}
     number = batch.pop("number")
@@ -230,6 +231,8 @@ def _measure(
         return {name: x[0] for name, x in alone.items()}
 
     batch = jax.vmap(prepared)(batch, keys) | weights
+    if model_config.flow:
+        batch["flow_weight"] /= _draws(params, model_config, batch)
     total, metrics = losses.compute(params, model_config, batch, alpha)
     shape = (DRAWS, model_config.horizon, model_config.action_dim)
     chunks = jnp.zeros((len(number), *shape[1:]))
@@ -238,11 +241,16 @@ def _measure(
         context = model.run_backbone(params, batch, model_config)
 
         def sample(noise: Array) -> Array:
-            return recipe_of(model_config).act(
-                params, context, noise, batch["embodiment_mask"], model_config, FLOW_STEPS
-            )
+            return recipe.act(params, context, noise, batch["embodiment_mask"], model_config, FLOW_STEPS)
 
         chunks = jnp.mean(jax.vmap(sample, in_axes=1)(noise), axis=0)
     everywhere = NamedSharding(mesh, PartitionSpec())
     number, chunks = (jax.lax.with_sharding_constraint(x, everywhere) for x in (number, chunks))
     return metrics | {"loss": total}, number, chunks
+
+
+def _draws(params: Params, config: ModelConfig, batch: Batch) -> int:
+    """Errors per action that a recipe makes of `DRAWS` flow times: as many, or one if it draws none."""
+    recipe = recipe_of(config)
+    errors = jax.eval_shape(lambda p, b: recipe.errors(p, recipe.run(p, b, config), b, config), params, batch)
+    return errors.shape[1]

@@ -209,6 +209,18 @@ def test_a_text_that_is_too_long_is_found_before_the_first_step(
         read_rows(short, val_shards, 20)
 
 
+def test_a_recipe_that_draws_no_flow_times_has_its_whole_loss(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
+    more: dict[str, Any] = {"insulation": (1.0,), "recipe": "oft", "state": "continuous", "state_in": "backbone"}
+    data = {"kinds": ("robot",), "discrete": "none"}
+    held_out, state = prepared(chain, val_shards, tmp_path / "run", model=more, data=data, flow_draws=1)
+    numbers = held_out.measure(state)
+    errors = [value for name, value in numbers.items() if name.startswith("held_out_error/")]
+    assert (
+        0.5 * np.mean(errors) < numbers["held_out_loss_l1"] < max(errors)
+    )  # a mean of absolute errors beside their rmse
+    assert numbers["held_out_loss"] == pytest.approx(numbers["held_out_loss_l1"])
+
+
 @pytest.mark.slow
 def test_runs_without_an_expert_or_robots_are_measured_by_their_loss(
     chain: Chain, val_shards: Path, tmp_path: Path

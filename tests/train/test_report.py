@@ -64,7 +64,8 @@ def test_a_page_of_one_run_has_its_numbers_settings_and_command(tmp_path: Path) 
     for words in (
         "100 of 100", "finished", "L_FLOW", "action tokens (nats per token)", "held-out loss", "action error of arm", "x (m)",
         "0.125", "gradient norm of the backbone", "gradient norm of L_FLOW&#x27;s share on the backbone", "rows per second",
-        "learning rate", "waiting for data (% of the time)", "alpha", "3.0", "jax 0.", "lowest action error, at step", "from the start",
+        "learning rate", "waiting for data (% of the time)", "alpha", "3.0", "jax 0.", "lowest action error, at step",
+        "from the start",
     ):  # fmt: skip
         assert words in said, words
     assert "http" not in said.replace("http-equiv", "")
