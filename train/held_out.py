@@ -253,4 +253,4 @@ def _draws(params: Params, config: ModelConfig, batch: Batch) -> int:
     """Errors per action that a recipe makes of `DRAWS` flow times: as many, or one if it draws none."""
     recipe = recipe_of(config)
     errors = jax.eval_shape(lambda p, b: recipe.errors(p, recipe.run(p, b, config), b, config), params, batch)
-    return errors.shape[1]
+    return int(errors.shape[1])
