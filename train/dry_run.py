@@ -11,7 +11,7 @@ from fasttok.common.console import table
 from train import flops, lora, memory, optim, rates, sharding
 from train.config import TrainConfig
 from train.initial_params import plan_weights, random_components
-from train.insulation_schedule import in_words
+from train.insulation_schedule import in_words, unreached
 from train.params import Params, components, count
 from train.setup import Setup
 from train.step import State, begin, train_step
@@ -51,8 +51,9 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     table(f"{config.preset}, {config.size} -> {config.out}", ["what", "value"], rows)
     if setup.lacking:
         logger.warning(setup.lacking)
-    if note := rates.short_average(config):
-        logger.warning(note)
+    for note in (rates.short_average(config), unreached(config.insulation_schedule, m.depth, config.steps)):
+        if note:
+            logger.warning(note)
     if (
         config.lora.rank
         and not config.resume

@@ -56,6 +56,18 @@ def shares_at(step: int, first: Shares, words: Sequence[str], depth: int) -> Sha
     return next((shares for start, shares in reversed(phases(words, depth)) if step >= start), first)
 
 
+def unreached(words: Sequence[str], depth: int, steps: int) -> str:
+    """Says which phases a run of so many steps never comes to; "" if it comes to all.
+
+    >>> unreached(["1000:1"], 2, 1000)
+    ''
+    """
+    late = [str(start) for start, _ in phases(words, depth) if start > steps]
+    return (
+        f"note: the run ends at step {steps}, before the insulation from step {' and '.join(late)} on" if late else ""
+    )
+
+
 def in_words(first: Shares, words: Sequence[str], depth: int) -> str:
     """The shares over the run, as the plan of a run shows them.
 

@@ -16,7 +16,7 @@ from tests.train import tiny_runs
 from tests.train.small import ROWS, SMALL, config, make_batch
 from train import expert_first, model, sharding
 from train.config import ModelConfig, OptimConfig, TrainConfig
-from train.insulation_schedule import phases
+from train.insulation_schedule import phases, unreached
 from train.loop import for_step, run
 from train.recipe import recipe_of
 from train.step import begin, train_step
@@ -83,6 +83,8 @@ def test_the_shares_of_each_step() -> None:
     assert "insulation_schedule" not in plain().to_json()
     assert "expert_first" not in plain().to_json()["optim"]
     assert phases((), 4) == []
+    assert unreached(asked.insulation_schedule, 4, 5) == ""
+    assert "ends at step 2, before the insulation from step 3 and 5 on" in unreached(asked.insulation_schedule, 4, 2)
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
