@@ -49,6 +49,8 @@ class EvaluateConfig:
     """Episodes that run side by side, and rows of a prediction."""
     execute: float = 0.5
     """Share of each predicted chunk that is executed before the next prediction."""
+    delay: int = 0
+    """In a world: steps that pass while a chunk is computed; the last one is executed meanwhile, and continued (train/rtc.py)."""
     decode: Decoding = "flow"
     """Act by sampling the expert's flow (what the recipe has for it, such as a regression), or by the backbone's tokens."""
     subtasks: int = 0
@@ -124,6 +126,10 @@ def main(config: EvaluateConfig) -> EvaluationResult:
         raise InputError(
             f"--subtasks is {config.subtasks}; expected the number of chunks that a subtask is kept for, with an --env to act in"
         )
+    if config.delay < 0 or (config.delay and not config.env):
+        raise InputError(
+            f"--delay is {config.delay}; expected the steps that pass while a chunk is computed, with an --env"
+        )
     player = Player.load(
         config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
     )
@@ -133,12 +139,17 @@ def main(config: EvaluateConfig) -> EvaluationResult:
     if config.env:
         factory = load_factory(config.env)
         options = RolloutOptions(
-            config.decode, config.execute, config.batch, config.films if config.rollouts else 0, config.subtasks
+            config.decode,
+            config.execute,
+            config.batch,
+            config.films if config.rollouts else 0,
+            config.subtasks,
+            config.delay,
         )
         for embodiment in config.embodiments or player.embodiments:
             for split in config.splits:
                 result, filmed[f"{embodiment}/{split}"] = play(player, factory, embodiment, split, seeds, options)
-                world.append(dataclasses.replace(result, batch=config.batch))
+                world.append(dataclasses.replace(result, batch=config.batch, delay=config.delay))
     vqa, actions = None, []
     if config.vqa is not None:
         vqa = answer_questions(player, config.vqa, config.vqa_questions)

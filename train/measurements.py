@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.common.json_files import LEFT_OUT
+from fasttok.common.json_files import IF_NOT_DEFAULT, LEFT_OUT
 
 Decoding = Literal["flow", "tokens"]
 """How a run acts: by continuous actions, which most recipes sample from a flow; or by the action tokens of its backbone."""
@@ -34,6 +34,7 @@ class WorldResult:
         said: subtasks that the run said in each episode, in order; None if it says none.
         ms_per_prediction: wall time of one prediction, for all episodes that run side by side.
         batch: episodes that ran side by side; None where the reader knows (a study's runs).
+        delay: steps that passed while a chunk was computed.
     """
 
     embodiment: str
@@ -47,6 +48,7 @@ class WorldResult:
     said: tuple[tuple[str, ...], ...] | None = field(default=None, metadata=LEFT_OUT)
     ms_per_prediction: float
     batch: int | None = field(default=None, metadata=LEFT_OUT)
+    delay: int = field(default=0, metadata=IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fasttok.common.console import progress
 from fasttok.errors import InputError
 from train.measurements import Decoding, Share, WorldResult
-from train.subtasks import Act, Conversation, SayThenAct, Seen
+from train.subtasks import Act, Conversation, InRealTime, SayThenAct, Seen
 from train.user_modules import load_attribute
 
 Observation = Seen
@@ -59,9 +59,11 @@ class ChunkPolicy(Protocol):
         observations: list[Observation],
         decode: Decoding = "flow",
         *,
+        prefix: list[NDArray[Any]] | None = None,
+        delay: int = 0,
         subtasks: list[str] | None = None,
     ) -> NDArray[Any]:
-        """Chunks (n, horizon, D) in raw units for n instructions and observations, and subtasks to act on."""
+        """Chunks (n, horizon, D) in raw units for n instructions and observations, as `train.player.Player.act`."""
         ...
 
     def say(self, embodiment: str, tasks: list[str], observations: list[Observation]) -> list[str]:
@@ -79,6 +81,7 @@ class RolloutOptions:
         batch: episodes side by side.
         films: how many of the first episodes to film.
         subtasks: chunks for which a subtask is kept that the run says before it acts; 0: it says none.
+        delay: steps that pass while a chunk is computed, during which the last one is executed; 0: the world waits.
     """
 
     decode: Decoding = "flow"
@@ -86,6 +89,7 @@ class RolloutOptions:
     batch: int = 20
     films: int = 0
     subtasks: int = 0
+    delay: int = 0
 
 
 class ManyEnvs(Protocol):
@@ -279,7 +283,7 @@ def open_envs(factory: EnvFactory, embodiment: str, split: str, n: int) -> ManyE
 
 
 def closed_loop(
-    act: Act | SayThenAct,
+    act: Act | SayThenAct | InRealTime,
     factory: EnvFactory,
     embodiment: str,
     split: str,
@@ -292,7 +296,8 @@ def closed_loop(
     """One episode per seed, `batch` of them side by side. An episode ends with its success, or with its time.
 
     Args:
-        act: the policy, which may say subtasks.
+        act: the policy, which may say subtasks, or act in real time: then the steps that pass while a chunk is computed are those
+            that it begins with, of the last chunk.
         factory: makes the environments.
         embodiment: passed to the factory.
         split: passed to the factory.
@@ -315,15 +320,17 @@ def closed_loop(
             seen, tasks = envs.reset(chosen), list(envs.instructions)
             talk = Conversation.of(act, len(chosen))
             recorder = FilmRecorder(min(len(chosen), max(0, films - first)))
-            active, taken = np.ones(len(chosen), bool), 0
+            active, taken, rest = np.ones(len(chosen), bool), 0, None
             recorder.record(0, seen, active, ~active)
             while taken < envs.max_steps and active.any():
                 rows, began = np.flatnonzero(active), time.monotonic()
                 views: list[Observation] = [{name: seen[name][i] for name in seen} for i in rows]
-                chunks = talk.act(rows.tolist(), [tasks[i] for i in rows], views)
+                left = None if rest is None else [rest[i] for i in rows]
+                chunks = talk.act(rows.tolist(), [tasks[i] for i in rows], views, left)
                 out.seconds, out.predictions = out.seconds + time.monotonic() - began, out.predictions + 1
                 actions = np.zeros((len(chosen), *chunks.shape[1:]), chunks.dtype)
                 actions[rows] = chunks
+                rest = actions[:, execute:]
                 for k in range(min(execute, envs.max_steps - taken)):
                     seen, before, taken = envs.step(actions[:, k], active), active, taken + 1
                     active = before & ~np.asarray(envs.success()) & (taken < envs.max_steps)
@@ -355,10 +362,26 @@ def play(
 
     Returns:
         What came of the episodes, and the films.
+
+    Raises:
+        InputError: a chunk has no steps left for the delay.
     """
-    steps = max(1, round(options.execute * player.horizon(embodiment)))
-    act: Act | SayThenAct = partial(player.act, embodiment, decode=options.decode)
-    if options.subtasks:
+    horizon, delay = player.horizon(embodiment), options.delay
+    steps = max(1, round(options.execute * horizon))
+    act: Act | SayThenAct | InRealTime = partial(player.act, embodiment, decode=options.decode)
+    if delay:
+        most = min(steps - 1, horizon - steps)
+        if delay > most or options.subtasks:
+            raise InputError(
+                f"--delay is {delay}: of chunks of {horizon} steps {steps} are executed (--execute), so that at most {most} can "
+                "pass while the next one is computed; expected that many at most, and no --subtasks"
+            )
+
+        def go_on(tasks: list[str], seen: list[Observation], left: list[NDArray[Any]] | None) -> NDArray[Any]:
+            return player.act(embodiment, tasks, seen, options.decode, prefix=left, delay=delay if left else 0)
+
+        act = InRealTime(go_on, delay)
+    elif options.subtasks:
 
         def on(tasks: list[str], seen: list[Observation], subtasks: list[str]) -> NDArray[Any]:
             return player.act(embodiment, tasks, seen, options.decode, subtasks=subtasks)

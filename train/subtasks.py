@@ -1,7 +1,7 @@
 """A policy that says a subtask, then acts on it, and keeps it for some chunks: pi0.5's inference (arXiv 2504.16054, IV-A).
 
 It factors pi(actions, subtask | seen, task) = pi(actions | seen, subtask) pi(subtask | seen, task); our prompts keep the task,
-too. Imports no JAX.
+too. A policy may also act in real time: without a word, on what is left of its last chunk. Imports no JAX.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,6 +39,20 @@ class SayThenAct:
             raise InputError(f"a subtask is kept for {self.chunks} chunks; expected at least 1")
 
 
+@dataclass(frozen=True)
+class InRealTime:
+    """How to act while the last chunk is still being executed (`train.rtc`).
+
+    Attributes:
+        act: instructions, observations, and what is left of the chunks being executed (L, D) -> chunks (n, horizon, D) in raw
+            units, of which the first `delay` steps are those of the chunks being executed; None: nothing is being executed.
+        delay: steps that pass while a chunk is computed.
+    """
+
+    act: Callable[[list[str], list[Seen], list[NDArray[Any]] | None], NDArray[Any]]
+    delay: int
+
+
 @dataclass
 class Conversation:
     """Some episodes side by side, and what a policy said in each.
@@ -49,27 +63,32 @@ class Conversation:
         left: chunks that the last subtask of each is still kept for.
     """
 
-    policy: Act | SayThenAct
+    policy: Act | SayThenAct | InRealTime
     said: list[list[str]] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, policy: Act | SayThenAct, episodes: int) -> "Conversation":
+    def of(cls, policy: Act | SayThenAct | InRealTime, episodes: int) -> "Conversation":
         """Episodes that begin."""
         speaks = episodes if isinstance(policy, SayThenAct) else 0
         return cls(policy, [[] for _ in range(speaks)], [0] * speaks)
 
-    def act(self, rows: list[int], tasks: list[str], seen: list[Seen]) -> NDArray[Any]:
+    def act(
+        self, rows: list[int], tasks: list[str], seen: list[Seen], left: list[NDArray[Any]] | None = None
+    ) -> NDArray[Any]:
         """Chunks of some of the episodes.
 
         Args:
             rows: which, n of them.
             tasks: n instructions.
             seen: n observations.
+            left: what is left of the chunks of each, for a policy that acts in real time; None before the first ones.
 
         Returns:
             (n, horizon, D) in raw units.
         """
+        if isinstance(self.policy, InRealTime):
+            return self.policy.act(tasks, seen, left)
         if not isinstance(self.policy, SayThenAct):
             return self.policy(tasks, seen)
         asking = [i for i, row in enumerate(rows) if not self.left[row]]

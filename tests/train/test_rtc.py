@@ -13,10 +13,12 @@ import pytest
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.small import SMALL, config, make_batch, one_step
+from tests.train.tiny_runs import FakeEnv
 from tests.train.tiny_runs import config as tiny
 from train import losses, model, rtc
 from train.config import TrainConfig
 from train.player import Player
+from train.rollouts import RolloutOptions, play
 
 STATED = dataclasses.replace(SMALL, state="continuous", state_in="expert", state_dim=3)
 MOST = 3
@@ -205,6 +207,60 @@ def test_a_player_refuses_what_is_no_prefix(trained: Path) -> None:
         player.act("planar", ["push"], [SEEN], "tokens", prefix=[good], delay=1)
 
 
+class Counting:
+    """Chunks of 8 steps that count on from what is being executed; remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+
+    def horizon(self, embodiment: str) -> int:
+        return 8
+
+    def say(self, embodiment: str, tasks: list[str], observations: list[Any]) -> list[str]:
+        raise AssertionError("nobody asked")
+
+    def act(
+        self,
+        embodiment: str,
+        tasks: list[str],
+        observations: list[Any],
+        decode: Any = "flow",
+        *,
+        prefix: Any = None,
+        delay: int = 0,
+        subtasks: Any = None,
+    ) -> Any:
+        self.given.append((prefix, delay))
+        first = [0.0] * len(tasks) if prefix is None else [rest[0, 0] for rest in prefix]
+        return np.array([[[start + k] * 3 for k in range(8)] for start in first], np.float32)
+
+
+def test_a_world_goes_on_while_chunks_are_computed() -> None:
+    """Each episode's chunk is given what is left of that episode's last one, and its steps follow each other without a gap."""
+    taken: dict[int, list[float]] = {}
+
+    class Watched(FakeEnv):
+        def step(self, action: np.ndarray) -> dict[str, np.ndarray]:
+            taken.setdefault(self.seed, []).append(float(action[0]))
+            return super().step(action)
+
+    policy = Counting()
+    result, _ = play(
+        policy,
+        lambda embodiment, split: Watched(split),
+        "e",
+        "seen",
+        range(4),
+        RolloutOptions(execute=0.5, batch=2, delay=2),
+    )
+    assert taken == {0: [0, 1, 2], 1: [0, 1, 2, 3, 4, 5], 2: [0, 1, 2], 3: [0, 1, 2, 3, 4, 5]}
+    assert [delay for _, delay in policy.given] == [0, 2, 0, 2]
+    assert [None if rest is None else [r.shape for r in rest] for rest, _ in policy.given] == [None, [(4, 3)]] * 2
+    assert result.success == 0.5
+    with pytest.raises(InputError, match=r"--delay is 4: of chunks of 8 steps 4 are executed.*at most 3"):
+        play(policy, lambda embodiment, split: Watched(split), "e", "seen", range(4), RolloutOptions(delay=4))
+
+
 def jump(chunks: Any, before: Any, delay: int) -> float:
     """How far the action after what is executed anyway is from the last of that, (n, H, D) each, on average."""
     return float(np.abs(chunks[:, delay] - before[:, delay - 1]).mean())
@@ -227,12 +283,12 @@ def test_chunks_of_a_trained_run_go_on_without_a_jump(chain: Chain, tmp_path: Pa
     tasks = [row["prompt"] for row in rows]
     executed, draws = player.act("planar", tasks, seen), range(4)
     inside = jump(executed, executed, delay)
-    alone = np.mean([jump(player.act("planar", tasks, seen), executed, delay) for _ in draws])
+    alone = float(np.mean([jump(player.act("planar", tasks, seen), executed, delay) for _ in draws]))
     for most in (4, 0):  # as it was trained; and as if it had not been, by guidance
         player.rtc_delay = most
         new = [player.act("planar", tasks, seen, prefix=list(executed), delay=delay) for _ in draws]
         assert all(np.array_equal(chunks[:, :delay], executed[:, :delay]) for chunks in new)
-        assert np.mean([jump(chunks, executed, delay) for chunks in new]) < min(0.85 * alone, 1.3 * inside)
+        assert float(np.mean([jump(chunks, executed, delay) for chunks in new])) < min(0.85 * alone, 1.3 * inside)
     player.rtc_delay = 4
     with pytest.raises(InputError, match=r"delay is 5, but the run was trained with --rtc-delay 4"):
         player.act("planar", tasks[:1], seen[:1], prefix=[executed[0]], delay=5)

@@ -166,7 +166,15 @@ class Talker:
         return [f"{task} {self.asked}" for task in tasks]
 
     def act(
-        self, embodiment: str, tasks: list[str], seen: list[Any], decode: str = "flow", *, subtasks: Any = None
+        self,
+        embodiment: str,
+        tasks: list[str],
+        observations: list[Any],
+        decode: Any = "flow",
+        *,
+        prefix: Any = None,
+        delay: int = 0,
+        subtasks: Any = None,
     ) -> Any:
         self.acted.append(subtasks)
         return np.zeros((len(tasks), 4, 3), np.float32)
