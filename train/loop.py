@@ -19,6 +19,8 @@ from train.finite_losses import FiniteLosses
 from train.held_out import HeldOutNumbers
 from train.initial_params import initial_params
 from train.multi_host import join_processes, together
+from train.packing import pack
+from train.packing_plan import plan
 from train.prefetch import prefetch
 from train.rates import check_rates
 from train.resume import check_shards, go_on, restore
@@ -96,13 +98,13 @@ def _steps(
         threads=config.data.threads, state=position, weights=setup.weights, seed=config.seed,
         rank=jax.process_index(), world=jax.process_count(),
     )  # fmt: skip
-    clock, finite, seed = Clock(setup), FiniteLosses(config.out), jnp.int32(config.seed)
+    clock, finite, seed, packing = Clock(setup), FiniteLosses(config.out), jnp.int32(config.seed), plan(setup)
     with Stopping(mesh) as stopping:
         with progress("training", config.steps, "steps", already=start, lines=True) as advance:
             for step in range(start + 1, config.steps + 1):
                 with clock.waiting():
                     prefetched = next(batches)
-                rows, number = sharding.put_rows(setup.for_step(prefetched.batch), mesh), jnp.int32(step)
+                rows, number = sharding.put_rows(pack(setup.for_step(prefetched.batch), packing), mesh), jnp.int32(step)
                 program = {  # what the step is compiled for; another value is another program, made once
                     "config": step_config,
                     "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),

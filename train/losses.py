@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from train import flow, model
+from train import flow, model, packing
 from train.config import LossNorm, ModelConfig
 from train.model import Batch, Context
 from train.params import Params
@@ -49,6 +49,8 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
     # Hidden states end with the text; the position before a text token predicts it, and the first follows an image.
     before = jnp.arange(rows // devices)[:, None] * context.hidden.shape[1] + jnp.arange(length)
     before = jnp.maximum(before.ravel() + context.hidden.shape[1] - length - 1, 0)
+    if packing.PLACE in batch:
+        before = jnp.maximum(batch[packing.PLACE].ravel() - 1, 0)
     order = jnp.argsort(~mask, axis=1, stable=True)
 
     def sorted_(x: Array, at: Array) -> Array:
@@ -131,7 +133,7 @@ def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.
         elements; sum_vlm, sum_fast, nats. "flow" is the recipe's word.
     """
     recipe = recipe_of(config)
-    context = recipe.run(params, batch, config)
+    context = (packing.run_backbone if packing.PLACE in batch else recipe.run)(params, batch, config)
     text = "loss_mask" in batch
     mask = batch["loss_mask"] if text else jnp.zeros((len(batch["is_action"]), 1), bool)
     losses = token_losses(params, context, batch) if text else jnp.zeros(mask.shape)
@@ -143,8 +145,9 @@ def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.
         metrics[f"n_{name}"] = jnp.sum(mask & rows[:, None])
     total = metrics["loss_vlm"] + metrics["loss_fast"]
     if config.flow:
-        errors = recipe.errors(params, context, batch, config)
-        metrics[f"loss_{recipe.loss}"] = jnp.sum(errors * batch["flow_weight"][:, None, None, None])
+        acting = packing.acting(batch)
+        errors = recipe.errors(params, context, acting, config)
+        metrics[f"loss_{recipe.loss}"] = jnp.sum(errors * acting["flow_weight"][:, None, None, None])
         metrics[f"n_{recipe.loss}"] = jnp.sum(batch["action_mask"])
         total = total + alpha * metrics[f"loss_{recipe.loss}"]
     return total, metrics

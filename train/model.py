@@ -139,8 +139,18 @@ def linear(x: Array, p: Linear) -> Array:
 def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:
     """The backbone over a whole batch, of which it reads the token, image and state fields."""
     x, valid, causal = embed(params, batch, config)
-    mask = insulation.backbone_mask(valid, causal)
-    positions = insulation.backbone_positions(valid)
+    mask, positions = insulation.backbone_mask(valid, causal), insulation.backbone_positions(valid)
+    hidden, keys, values = run_backbone_layers(params, x, mask, positions, config)
+    state = None
+    if config.state_token == "expert":
+        state = batch["state"], batch["state_mask"]
+    return Context(hidden, keys, values, valid, causal, state)
+
+
+def run_backbone_layers(
+    params: Params, x: Array, mask: Array, positions: Array, config: ModelConfig
+) -> tuple[Array, Array, Array]:
+    """Hidden states after the last norm (B, S, width), keys and values (L, B, S, head_dim) of tokens (B, S, width)."""
 
     def layer(x: Array, p: Layers[Array]) -> tuple[Array, tuple[Array, Array]]:
         query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
@@ -148,10 +158,7 @@ def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:
         return x + gemma.feed_forward(gemma.rms_norm(x, p["mlp_norm"]), p), (key, value)
 
     x, (keys, values) = gemma.run_layers(layer, x, params["backbone"]["layers"], config.depth, config.remat)
-    state = None
-    if config.state_token == "expert":
-        state = batch["state"], batch["state_mask"]
-    return Context(gemma.rms_norm(x, params["backbone"]["norm"]), keys, values, valid, causal, state)
+    return gemma.rms_norm(x, params["backbone"]["norm"]), keys, values
 
 
 def logits(params: Params, hidden: Array) -> Array:
