@@ -1,4 +1,4 @@
-"""Rows one after the other in fewer sequences, so that a CPU computes nothing for padding, absent cameras and rows without actions.
+"""Rows one after the other in fewer sequences: nothing is computed for padding, absent cameras and rows without actions.
 
     rows         i i p p s .        sequences    i i p p s i i
                  i i . . . .                     p s s i i . .
@@ -6,8 +6,8 @@
 
 A row's tokens stay in order and see only each other, at the positions that they have in a row of their own; so every loss is
 the same up to the order of float sums. The expert runs for rows that act, and reads their prefix only. The host says where
-everything lies. Shapes are fixed for a run (`train.packing_plan`), for each is one more program to compile; a batch that does not fit them, which
-is rare, is computed as it is. Which batches fit depends on nothing but the shards and the configuration.
+everything lies. Shapes are fixed for a run (`train.packing_plan`), since each is one more program to compile. A batch that does
+not fit them, which is rare, is computed as it is; which ones fit depends on nothing but the shards and the configuration.
 
 On one device: rows of several would have to move between them. B rows, C cameras, L text tokens, P sequences of T tokens.
 """
@@ -83,7 +83,7 @@ def pack(batch: NumpyBatch, packing: Packing | None) -> NumpyBatch:
         return batch
     p, (rows, length) = packing, batch["tokens"].shape
     images = np.flatnonzero(batch["image_mask"])
-    acts = batch["action_mask"].any(axis=(1, 2))
+    acts = np.asarray(batch["action_mask"].any(axis=(1, 2)))
     owner = images // max(batch["image_mask"].shape[1], 1)
     text = p.images * p.image_tokens + rows * p.state
     sources = []

@@ -72,7 +72,7 @@ def test_every_token_lies_in_one_place_and_beside_its_own_row_only() -> None:
 
 
 @pytest.mark.parametrize("short", [{"sequences": 4}, {"images": 6}, {"acting": 4}, {"prefix": 4}])
-def test_a_batch_that_does_not_fit_stays_as_it_is(short: dict[str, int]) -> None:
+def test_a_batch_that_does_not_fit_stays_as_it_is(short: dict[str, Any]) -> None:
     batch = batch_of(0)
     assert pack(batch, replace(WIDE, **short)) is batch
     assert pack(batch, None) is batch
