@@ -19,7 +19,7 @@ from pipelines.shards.prefetch import in_order
 from pipelines.shards.records import IMAGE_COLUMNS, ROWS_PER_BATCH
 from train.examples import Encoder
 from train.robots import Robot
-from train.token_bounds import costs_of_bins, most_added
+from train.token_bounds import TokenBound, costs_of_bins, token_bound
 from train.tokens import bins, robot_prompt
 
 COLUMNS = ("kind", "source", "sample_id", "prompt", "target", "action", "action_steps", "action_tokens", "state")
@@ -57,7 +57,7 @@ class RowLengths:
 
     Attributes:
         encoder: makes the rows.
-        added: of `most_added`; None if a text's bytes say nothing.
+        bound: of `token_bound`; None if a text's bytes say nothing.
         costs: of `costs_of_bins`; None if the state is not text, or every row is to be encoded.
         every: encode every row, whatever is known of the tokenizer.
         known: (source, prompt, target, whether it asks for the subtask, numbers of the state) -> tokens but for those that
@@ -65,7 +65,7 @@ class RowLengths:
     """
 
     encoder: Encoder
-    added: int | None
+    bound: TokenBound | None
     costs: Counts | None
     every: bool
     known: dict[RowKey, int] = field(default_factory=dict)
@@ -75,25 +75,26 @@ class RowLengths:
         """Looks at the tokenizer."""
         text = encoder.form == "text"
         costs = costs_of_bins(encoder.text) if text and not every else None
-        return cls(encoder, None if every else most_added(encoder.text), costs, every or (text and costs is None))
+        return cls(encoder, None if every else token_bound(encoder.text), costs, every or (text and costs is None))
 
     def most(self, source: ManifestSource) -> float:
         """What no row of a source exceeds, from the manifest alone; infinity if that does not tell."""
         longest = source.longest
-        if longest is None or self.added is None:
+        if longest is None or self.bound is None:
             return np.inf
         ids = source.horizon * source.action_dim  # a token stands for one number at least
         if self.encoder.cached and self.encoder.data.discrete == "fast":
             ids = min(ids, longest.action_tokens)
-        texts = longest.prompt_bytes + longest.target_bytes + ENDS + ENCODED * self.added
-        return texts + (ids + STATE_BYTES * source.state_dim + FRAME if source.robot else 0)
+        size = longest.prompt_bytes + longest.target_bytes + ENDS
+        size += STATE_BYTES * source.state_dim + FRAME if source.robot else 0
+        return float(self.bound.of(np.array(size, np.float64), ENCODED)) + (ids if source.robot else 0)
 
     def texts(self, batch: pa.RecordBatch, rows: Counts, above: int) -> Counts:
         """Tokens of questions or captions; 0 of those that have no more than `above`, as far as their bytes tell."""
         most = np.full(len(rows), np.inf)
-        if self.added is not None:
+        if self.bound is not None:
             size = sum(pc.binary_length(batch.column(name)).to_numpy()[rows] for name in ("prompt", "target"))
-            most = np.asarray(size, np.float64) + ENDS + ENCODED * self.added
+            most = self.bound.of(np.asarray(size, np.float64) + ENDS, ENCODED)
         out = np.zeros(len(rows), np.int64)
         for i in np.argsort(-most, kind="stable").tolist():
             if most[i] <= above:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,28 +15,62 @@ STRADDLES = re.compile(f"[:0-9][{SPACES}]|[0-9];")  # where the bins of a state 
 AROUND_STATES = frozenset(" -0123456789:;\nStateAcion\u2581\u0120")
 
 
-def most_added(text: TextTokenizer) -> int | None:
-    """Tokens that a text may have beyond one for each of its UTF-8 bytes; None if its tokenizer may add any number.
+@dataclass(frozen=True)
+class TokenBound:
+    """What no text has more tokens than: a token stands for a byte at least, of what the normalizer makes of the text.
 
-    A token stands for a byte at least, but a normalizer may write more bytes than it reads.
+    Attributes:
+        per_byte: of UTF-8.
+        more: besides, of each text.
     """
+
+    per_byte: int
+    more: int
+
+    def of(self, size: NDArray[np.float64], texts: int) -> NDArray[np.float64]:
+        """Tokens at most of several texts that have `size` bytes in all."""
+        return np.asarray(self.per_byte * size + texts * self.more, np.float64)
+
+
+# UTF-8 bytes that a normal form may make of one: the Unicode Consortium's FAQ on normalization; lower case, 2 to 3 bytes.
+NORMAL_FORMS = {
+    "NFC": 3,
+    "NFD": 3,
+    "NFKC": 11,
+    "NFKD": 11,
+    "Lowercase": 2,
+    "ByteLevel": 1,
+    "StripAccents": 1,
+    "Strip": 1,
+}
+
+
+def token_bound(text: TextTokenizer) -> TokenBound | None:
+    """What bounds the tokens of a text by its bytes; None if its tokenizer may do something else than we know."""
     written = json.loads(text.tokenizer.to_str())
-    return _growth(written["normalizer"], text) if _splits_only(written["pre_tokenizer"]) else None
+    bound = _growth(written["normalizer"], text)
+    return bound if _splits_only(written["pre_tokenizer"]) else None
 
 
-def _growth(normalizer: Any, text: TextTokenizer) -> int | None:
-    """Tokens that a normalizer may add to a text; 2 are for the space that pre-tokenizers may put before and after it."""
+def _growth(normalizer: Any, text: TextTokenizer) -> TokenBound | None:
+    """What a normalizer may make of a byte; 2 are for the space that pre-tokenizers may put before and after a text."""
     match normalizer:
-        case None | {"type": "ByteLevel"}:
-            return 2
+        case None:
+            return TokenBound(1, 2)
+        case {"type": str(form)} if form in NORMAL_FORMS:
+            return TokenBound(NORMAL_FORMS[form], 2)
         case {"type": "Replace", "pattern": {"String": old}, "content": new}:
             known = text.tokenizer.token_to_id(new) is not None
-            return 2 if len(new.encode()) <= len(old.encode()) or (known and old) else None
+            return TokenBound(1, 2) if len(new.encode()) <= len(old.encode()) or (known and old) else None
         case {"type": "Prepend", "prepend": new}:
-            return 2 + len(new.encode())
+            return TokenBound(1, 2 + len(new.encode()))
         case {"type": "Sequence", "normalizers": parts}:
-            grown = [_growth(part, text) for part in parts]
-            return None if None in grown else sum(number for number in grown if number is not None)
+            whole = TokenBound(1, 2)
+            for part in parts:
+                if (grown := _growth(part, text)) is None:
+                    return None
+                whole = TokenBound(whole.per_byte * grown.per_byte, whole.more * grown.per_byte + grown.more)
+            return whole
     return None
 
 
@@ -63,7 +98,7 @@ def costs_of_bins(text: TextTokenizer) -> NDArray[np.int64] | None:
     plain = tokenizer.get_vocab(with_added_tokens=False)
     added = tokenizer.get_added_tokens_decoder().values()
     reaching = [token for token in added if set(token.content) <= AROUND_STATES]
-    if most_added(text) is None or reaching or any(map(STRADDLES.search, plain)):
+    if token_bound(text) is None or reaching or any(map(STRADDLES.search, plain)):
         return None
     numbers = [str(b) for b in range(-1, BINS)]
     found = []
