@@ -187,7 +187,8 @@ def longest(
         None if no row has more than `above`.
     """
     lengths, sources = RowLengths.of(encoder, every), list(reader.manifest.sources.items())
-    most = np.array([lengths.most(source) if source.kind in kinds else -1.0 for _, source in sources])
+    chosen = np.array([source.kind in kinds for _, source in sources])
+    most = np.array([lengths.most(source) for _, source in sources])
     best, found = above, None
 
     def batches() -> Iterator[tuple[int, int, NDArray[np.int16]]]:
@@ -198,7 +199,7 @@ def longest(
 
     def read(job: tuple[int, int, NDArray[np.int16]]) -> tuple[pa.RecordBatch | None, NDArray[np.int16]]:
         number, batch, codes = job
-        needed = (most[codes] > best).any()
+        needed = (chosen[codes] & (most[codes] > best)).any()
         return reader.files.record_batch(number, batch, COLUMNS) if needed else None, codes
 
     workers = REMOTE_READS if reader.files.remote else 0
@@ -207,7 +208,7 @@ def longest(
             advance(len(codes))
             if batch is None:
                 continue
-            for code in np.unique(codes[most[codes] > best]).tolist():
+            for code in np.unique(codes[chosen[codes]]).tolist():
                 rows, (name, source) = np.flatnonzero(codes == code), sources[code]
                 robot = source.robot
                 counts = lengths.robots(batch, rows, name) if robot else lengths.texts(batch, rows, best)

@@ -250,7 +250,9 @@ def test_a_length_that_is_too_short_names_the_row(chain: Chain, tmp_path: Path) 
     assert found is not None
     short = config(chain, tmp_path / "run", data={"text_length": found.tokens - 1})
     at = f"row {found.sample_id} of source {found.source} in .* has {found.tokens} tokens"
-    with pytest.raises(InputError, match=rf"is {found.tokens - 1}, but {at}.*give {free.batcher.length} or more"):
+    with pytest.raises(
+        InputError, match=rf"is {found.tokens - 1}, but {at}.*text-length to {free.batcher.length} or more"
+    ):
         prepare(short)
     enough = replace(short, data=replace(short.data, text_length=found.tokens))
     assert prepare(enough).batcher.length == found.tokens
