@@ -70,7 +70,7 @@ def text_length(given: int, reader: ShardReader, encoder: Encoder, kinds: Collec
     if found is not None:
         raise InputError(
             f"--data.text-length is {given}, but row {found.sample_id} of source {found.source} in {reader.path} has "
-            f"{found.tokens} tokens, the most of all; raise --data.text-length to {rounded(found.tokens)} or more, or leave it out"
+            f"{found.tokens} tokens, the most; raise --data.text-length to {rounded(found.tokens)} or more, or leave it out"
         )
     return given
 
