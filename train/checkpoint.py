@@ -16,6 +16,7 @@ from pipelines.shards import ReadState
 from train import lora, model, optim, sharding
 from train.best_checkpoint import restore_best
 from train.config import TrainConfig
+from train.disk_room import check_room_for_one
 from train.params import Params
 from train.run_folder import CHECKPOINTS, load_config
 from train.step import State, shown
@@ -56,7 +57,12 @@ class Checkpoints:
             state: all that a step changes.
             position: in the shards, after the rows of that step.
             config: of the run.
+
+        Raises:
+            InputError: the disk has no room for it.
         """
+        self.manager.wait_until_finished()
+        check_room_for_one(self.run, step, state)
         items = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
         saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items() if tree is not None}
         about = {"data": ocp.args.JsonSave(position.to_json()), "config": ocp.args.JsonSave(config.to_json())}

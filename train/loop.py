@@ -14,7 +14,8 @@ from pipelines.shards import ReadState
 from train import sharding
 from train.checkpoint import Checkpoints
 from train.config import TrainConfig
-from train.dry_run import print_memory, print_plan
+from train.disk_room import check_room, full_disk_said
+from train.dry_run import abstract_state, print_memory, print_plan
 from train.finite_losses import FiniteLosses
 from train.held_out import HeldOutNumbers
 from train.initial_params import initial_params
@@ -63,6 +64,8 @@ def run(config: TrainConfig) -> None:
     if config.dry_run:
         print_memory(setup, for_step(config), mesh)
         return
+    if first:
+        check_room(config, abstract_state(setup, config, mesh))
     # Nothing on disk changes before the run has what it starts from: a refusal leaves an earlier run as it was.
     start, state, position = restore(setup, mesh) or (0, begin(initial_params(setup), config, mesh), None)
     together("every process has read what it starts from")
@@ -99,7 +102,7 @@ def _steps(
         rank=jax.process_index(), world=jax.process_count(),
     )  # fmt: skip
     clock, finite, seed, packing = Clock(setup), FiniteLosses(config.out), jnp.int32(config.seed), plan(setup)
-    with Stopping(mesh) as stopping:
+    with full_disk_said(config.out), Stopping(mesh) as stopping:
         with progress("training", config.steps, "steps", already=start, lines=True) as advance:
             for step in range(start + 1, config.steps + 1):
                 with clock.waiting():

@@ -4,6 +4,7 @@ Results go to stdout, everything else to stderr. On a terminal progress is a bar
 """
 
 import contextlib
+import errno
 import json
 import logging
 import re
@@ -34,6 +35,7 @@ from fasttok.errors import InputError, refused
 T = TypeVar("T")
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 INTERRUPTED = 130  # exit status of shells for SIGINT
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a full disk, a used-up quota, a file that is too large
 PLAIN_LINE_SECONDS = 5.0
 SILENT_SECONDS = 60.0  # without a note, where every note is a line
 LIBRARIES = ("fasttok", "mixtures", "pipelines", "train")  # whose loggers a command prints
@@ -99,6 +101,9 @@ def run(command: Callable[[], Any]) -> int:
             return INTERRUPTED
         if isinstance(error, OSError) and error.filename is not None and not isinstance(error, InputError):
             _say(refused(error))
+            return 1
+        if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a write, which names no file
+            _say(InputError(f"nothing more can be written: {error.strerror}; make room on the disk, and start again"))
             return 1
         if not isinstance(error, InputError):
             raise

@@ -123,7 +123,7 @@ def test_every_switch_and_share_is_compared(chain: Chain, cut: Path) -> None:
     asked, path = config(chain, cut, resume=True), cut / "config.json"
     compared = 0
     for name, value in settings(load_config(cut)).items():
-        if name in FREE or type(value) not in (float, bool) or name.startswith("model."):
+        if name in FREE | {"init_from_expert"} or type(value) not in (float, bool) or name.startswith("model."):
             continue
         saved = json.loads(path.read_text())
         *above, last = name.split(".")
