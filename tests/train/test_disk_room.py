@@ -15,8 +15,7 @@ import pytest
 from fasttok.common import console
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.test_resume import digests
-from tests.train.tiny_runs import TINY, config
+from tests.train.tiny_runs import TINY, config, digests
 from train.disk_room import full_disk_said
 from train.loop import run
 from train.run_folder import CHECKPOINTS

@@ -1,7 +1,6 @@
 """--resume: what is refused leaves the run's folder as it was, to the byte; what is named or does not matter goes on."""
 
 import dataclasses
-import hashlib
 import json
 import logging
 import shutil
@@ -12,20 +11,12 @@ import pytest
 
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.tiny_runs import TINY, config, losses
+from tests.train.tiny_runs import TINY, config, digests, losses
 from train.config import OptimConfig, TrainConfig
 from train.loop import run
 from train.resume import FREE, go_on
 from train.run_folder import load_config
 from train.settings import settings
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Every file and folder below, with what it holds."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
-        for path in sorted(folder.rglob("*"))
-    }
 
 
 @pytest.fixture

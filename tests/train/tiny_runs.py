@@ -1,5 +1,6 @@
 """Runs of a few steps on the chain's shards, what they logged, and a world that is easy to act in."""
 
+import hashlib
 import json
 import socket
 import sys
@@ -47,6 +48,14 @@ def losses(out: Path) -> list[tuple[float, ...]]:
         tuple(row[k] for k in ("step", "loss", "loss_vlm", "loss_fast", "loss_flow", "grad_norm_backbone"))
         for row in rows
     ]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Every file and folder below, with what it holds."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 class FakeEnv:
