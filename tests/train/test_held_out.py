@@ -114,6 +114,7 @@ def prepared(chain: Chain, shards: Path, out: Path, **more: Any) -> tuple[HeldOu
     return HeldOutNumbers(setup, mesh), begin(initial_params(setup), setup.config, mesh)
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_batch_size(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
     """14 rows in batches of 8, the last of which is filled, and of 14: a row's noise is its own."""
     (some, state), (all_, _) = (prepared(chain, val_shards, tmp_path / "run", batch_size=n) for n in (8, 14))
@@ -135,6 +136,7 @@ def test_the_moving_average_is_measured(chain: Chain, val_shards: Path, tmp_path
     assert averaged.measure(State(other, None, state.params)) == plain.measure(state)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_evaluation(chain: Chain, val_shards: Path, measured: Path, tmp_path: Path) -> None:
     """Other noise and a mean of four samples: near, not equal."""
     player = Player.load(measured, batch=10)
@@ -209,6 +211,7 @@ def test_a_text_that_is_too_long_is_found_before_the_first_step(
         read_rows(short, val_shards, 20)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_draws_no_flow_times_has_its_whole_loss(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
     more: dict[str, Any] = {"insulation": (1.0,), "recipe": "oft", "state": "continuous", "state_in": "backbone"}
     data = {"kinds": ("robot",), "discrete": "none"}
