@@ -58,6 +58,7 @@ class Bench:
     only: tuple[str, ...] = ()
     all: bool = False
     two_calls: bool = False
+    note: str = ""
     out: Path | None = Path("benchmarks/results")
 
 
@@ -84,6 +85,7 @@ def arguments(words: Sequence[str] | None = None) -> Bench:
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks/results"), help="folder of the results (%(default)s)"
     )
+    parser.add_argument("--note", default="", help="what else one should know, for the title of the results")
     given = vars(parser.parse_args(words))
     return Bench(**given | {"only": tuple(given["only"])})
 
@@ -528,7 +530,9 @@ def main(bench: Bench) -> dict[str, list[dict[str, Any]]]:
     }
     base = ModelConfig(**{**SIZES[size], **given})
     shape = f"{size}, {bench.cameras} cameras, {bench.text} tokens of which {bench.suffix} predicted, {bench.horizon} actions"
-    where = jax.devices()[0].device_kind if gpu else "no GPU was available"
+    where = (jax.devices()[0].device_kind if gpu else "no GPU was available") + (
+        f"; {bench.note}" if bench.note else ""
+    )
     command = f"python -m benchmarks.train_step --size {size} --batch {batch} --rounds {bench.rounds} --seconds {bench.seconds:g}"
     command += (" --all" if bench.all else "") + (" --two-calls" if bench.two_calls else "")
     log(f"{shape}, batch {batch}, {jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}")
