@@ -69,7 +69,8 @@ def overview(runs: Sequence[RunLog]) -> list[Markup]:
 def _facts(run: RunLog) -> dict[str, CellValue]:
     best = run.curve("held_out_nrmse")
     lowest = int(np.argmin(best[1])) if len(best[1]) else None
-    speeds = run.curve("samples_per_second")[1][1:]  # the first one compiled
+    speeds = run.curve("samples_per_second")[1]
+    compiling = run.curve("compile_seconds")[1]
     return {
         "step": f"{run.step:,} of {run.config.steps:,}",
         "state": "finished" if run.done else f"last row {run.written:%Y-%m-%d %H:%M}" if run.written else "not begun",
@@ -79,6 +80,7 @@ def _facts(run: RunLog) -> dict[str, CellValue]:
         "held-out action error (1: predicting the mean)": run.last("held_out_nrmse"),
         "lowest action error, at step": None if lowest is None else f"{best[1][lowest]:.3g}, {best[0][lowest]:,.0f}",
         "rows per second, median": float(np.median(speeds)) if len(speeds) else None,
+        "seconds of compiling": round(float(compiling.sum())) if len(compiling) else None,
     }
 
 
@@ -175,7 +177,7 @@ def gradients_section(runs: Sequence[RunLog]) -> list[Markup]:
 
 def rates_section(runs: Sequence[RunLog]) -> list[Markup]:
     """Speed, waiting, learning rate, and what else was logged."""
-    shown = ("loss", "ce_", "held_out_", "grad_norm_", "n_")
+    shown = ("loss", "ce_", "held_out_", "grad_norm_", "n_", "compile_seconds")
     names = [name for name in _names(runs) if not name.startswith(shown)]
     names = sorted(names, key=_place)
     panels = [
