@@ -115,8 +115,8 @@ def measure(config: BenchConfig, work: Path) -> list[dict[str, Any]]:
         if not (work / made).exists():
             log(f"$ {command}")
             call(command, work)
-    from train.measurements import Decoding
-    from train.open_loop import action_errors
+    from train.judging.measurements import Decoding
+    from train.judging.open_loop import action_errors
     from train.player import Player
 
     player = Player.load(work / "run", batch=32)

@@ -28,8 +28,11 @@ import optax
 
 from benchmarks import about, joint_attention
 from fasttok.common.console import log, progress, run, table
-from train import flops, lora, losses, memory, model, sharding
+from train import losses, model
 from train.config import LoraConfig, ModelConfig, OptimConfig, Remat, TrainConfig
+from train.costs import flops, memory
+from train.devices import sharding
+from train.learning import lora
 from train.presets import SIZES
 from train.step import begin, train_step
 

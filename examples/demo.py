@@ -23,7 +23,7 @@ from fasttok.errors import InputError
 from fasttok.storage.folder import TOKENIZER
 from pipelines.builder.output_kind import SHARDS
 from pipelines.index.output_kind import INDEX
-from train.run_folder import RUN
+from train.runs.run_folder import RUN
 
 MARKER = "steps.json"
 DEMO = OutputKind(

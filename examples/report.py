@@ -24,7 +24,7 @@ from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ManifestSource
-from train import rollout_videos
+from train.judging import rollout_videos
 from train.tokens import TextTokenizer, robot_prompt, state_text
 
 LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own

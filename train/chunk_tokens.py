@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from fasttok.errors import InputError
-from train import flops, gemma, insulation
+from train import gemma, insulation
 from train.config import ModelConfig, TrainConfig
+from train.costs import flops
 from train.model import Context
 from train.params import Layers, Params
 

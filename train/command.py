@@ -5,7 +5,7 @@ from rich.console import Console
 
 from fasttok.errors import InputError, require, unknown_name
 from train.config import TrainConfig
-from train.jax_setup import set_up_jax
+from train.devices.jax_setup import set_up_jax
 from train.options import show_help
 from train.presets import PRESETS, SIZES, preset_from
 

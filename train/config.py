@@ -9,7 +9,8 @@ from typing import Any, Literal, cast, get_args
 from fasttok.common import json_files
 from fasttok.common.kinds import KINDS, RecordKind
 from fasttok.errors import InputError, unknown_name
-from train import insulation_schedule, layer_paths, recipes
+from train import recipes
+from train.learning import insulation_schedule, layer_paths
 
 StateForm = Literal["text", "continuous", "special"]
 StateEntry = Literal["expert", "backbone"]
@@ -273,7 +274,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """LoRA: thin matrices learn beside those of attention and feed-forward networks (train/lora.py); rank 0 is off."""
+    """LoRA: thin matrices learn beside those of attention and feed-forward networks (train/learning/lora.py); rank 0 is off."""
 
     rank: int = 0
     """Columns of the thin matrices; openpi takes 16 for the backbone. Use it to fine-tune a large model on little memory."""

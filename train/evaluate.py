@@ -18,10 +18,10 @@ from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.common.start import start
 from fasttok.errors import InputError, require
-from train.jax_setup import set_up_jax
-from train.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
+from train.devices.jax_setup import set_up_jax
+from train.judging.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.rollouts import Film, RolloutOptions, load_factory, play
-from train.run_folder import RUN
+from train.runs.run_folder import RUN
 
 SHOWN_SUBTASKS = 8
 
@@ -50,7 +50,7 @@ class EvaluateConfig:
     execute: float = 0.5
     """Share of each predicted chunk that is executed before the next prediction."""
     delay: int = 0
-    """In a world: steps that pass while a chunk is computed; the last one is executed meanwhile, and continued (train/rtc.py)."""
+    """In a world: steps that pass while a chunk is computed; the last one is executed meanwhile, and continued."""
     decode: Decoding = "flow"
     """Act by sampling the expert's flow (what the recipe has for it, such as a regression), or by the backbone's tokens."""
     subtasks: int = 0
@@ -110,10 +110,10 @@ def main(config: EvaluateConfig) -> EvaluationResult:
     """
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
-    from train import rollout_videos
-    from train.open_loop import action_errors
+    from train.judging import rollout_videos
+    from train.judging.open_loop import action_errors
+    from train.judging.vqa_accuracy import answer_questions
     from train.player import Player
-    from train.vqa_accuracy import answer_questions
 
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
+from train.acting.robots import Robots, check_statistics
 from train.config import DataConfig, ModelConfig
-from train.control_mode import control_modes
-from train.robots import Robots, check_statistics
-from train.text_vocabulary import arranged
+from train.texts.control_mode import control_modes
+from train.texts.text_vocabulary import arranged
 from train.tokens import (
     BINS,
     TextTokenizer,

@@ -29,8 +29,8 @@ from fasttok.errors import InputError
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.config import ModelConfig
-from train.jax_setup import set_up_jax
-from train.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config
+from train.devices.jax_setup import set_up_jax
+from train.runs.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config
 from train.tokens import TextTokenizer
 from train.weights.layouts import EXPERT_HEAD, MappedTensor, Shape, flatten, mapped_tensors, spelled
 from train.weights.matching import EMBEDDING, ReportRow, WeightsReport, our_shapes
@@ -182,8 +182,8 @@ def export(config: ExportConfig) -> WeightsReport:
     Raises:
         InputError: no run or no checkpoint, DIR is in the way, or the layout cannot hold the model.
     """
-    from train.checkpoint import load_params  # after the command line's errors
     from train.recipe import recipe_of
+    from train.runs.checkpoint import load_params  # after the command line's errors
 
     model_config = load_config(config.run).model
     if config.layout != "fasttok" and not model_config.flow:

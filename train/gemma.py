@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from train import lora
 from train.config import AttentionKernel, Remat
+from train.learning import lora
 from train.params import Attention, FeedForward, Layers, Linear, Norm
 
 Stream = TypeVar("Stream")

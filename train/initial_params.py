@@ -9,13 +9,14 @@ import jax.numpy as jnp
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
-from train import lora, model, siglip
+from train import model, siglip
 from train import weights as pretrained
 from train.batches import decode_image
-from train.checkpoint import load_params
 from train.config import COMPONENTS, ModelConfig
+from train.learning import lora
 from train.params import Component, Params, components
-from train.run_folder import TOKENIZER
+from train.runs.checkpoint import load_params
+from train.runs.run_folder import TOKENIZER
 from train.setup import Setup
 from train.weights import matching
 

@@ -11,26 +11,26 @@ from jax.sharding import Mesh
 from fasttok.common.console import progress
 from fasttok.common.output_folder import check_output
 from pipelines.shards import ReadState
-from train import sharding
-from train.checkpoint import Checkpoints
 from train.config import TrainConfig
-from train.disk_room import check_room, full_disk_said
-from train.dry_run import abstract_state, print_memory, print_plan
-from train.finite_losses import FiniteLosses
-from train.held_out import HeldOutNumbers
+from train.costs.dry_run import abstract_state, print_memory, print_plan
+from train.devices import sharding
+from train.devices.multi_host import join_processes, together
+from train.devices.packing import pack
+from train.devices.packing_plan import plan
 from train.initial_params import initial_params
-from train.multi_host import join_processes, together
-from train.packing import pack
-from train.packing_plan import plan
+from train.judging.held_out import HeldOutNumbers
+from train.learning.rates import check_rates
 from train.prefetch import prefetch
-from train.rates import check_rates
-from train.resume import check_shards, go_on, restore
-from train.run_folder import RUN, check_resumed
+from train.runs.checkpoint import Checkpoints
+from train.runs.disk_room import check_room, full_disk_said
+from train.runs.finite_losses import FiniteLosses
+from train.runs.resume import check_shards, go_on, restore
+from train.runs.run_folder import RUN, check_resumed
+from train.runs.speed import Clock
+from train.runs.stopping import Stopping
+from train.runs.tracker import check_trackers, line, open_trackers
 from train.setup import Setup, prepare
-from train.speed import Clock
 from train.step import State, begin, probe, train_step
-from train.stopping import Stopping
-from train.tracker import check_trackers, line, open_trackers
 
 logger = logging.getLogger(__name__)
 

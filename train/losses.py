@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from train import flow, model, packing
+from train import flow, model
 from train.config import LossNorm, ModelConfig
+from train.devices import packing
 from train.model import Batch, Context
 from train.params import Params
 from train.recipe import recipe_of

@@ -55,7 +55,7 @@ class Adapter(TypedDict):
 
 
 class Adapters(TypedDict):
-    """All adapters of a stack (`train.lora`).
+    """All adapters of a stack (`train.learning.lora`).
 
     Attributes:
         scale: (L,), alpha / rank; never learns.

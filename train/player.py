@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.errors import InputError, unknown_name
-from train import policy, rtc
+from train import policy
+from train.acting import rtc
+from train.acting.observations import images_of, state_of
+from train.acting.robots import Robot
 from train.batches import Batcher, NumpyBatch
-from train.checkpoint import load_params
 from train.config import ModelConfig
 from train.examples import Encoder, Example
-from train.measurements import Decoding
-from train.observations import images_of, state_of
+from train.judging.measurements import Decoding
 from train.params import Params
-from train.robots import Robot
 from train.rollouts import Observation
-from train.run_folder import SavedRun
+from train.runs.checkpoint import load_params
+from train.runs.run_folder import SavedRun
 from train.tokens import text_prompt
 
 ANSWER_TOKENS = 12
@@ -141,7 +142,7 @@ class Player:
 
         With `prefix`, in real time: the robot goes on with its chunk while the next one is computed, and that one continues it. A
         run of `--rtc-delay` is given the first `delay` steps of the prefix; any other run with an expert is steered towards the
-        whole prefix, less and less along it, at two to three times the cost (`train.rtc`).
+        whole prefix, less and less along it, at two to three times the cost (`train.acting.rtc`).
 
         Args:
             embodiment: whose robot acts.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fasttok.common.console import progress
 from fasttok.errors import InputError
-from train.measurements import Decoding, Share, WorldResult
-from train.subtasks import Act, Conversation, InRealTime, SayThenAct, Seen
+from train.acting.subtasks import Act, Conversation, InRealTime, SayThenAct, Seen
+from train.judging.measurements import Decoding, Share, WorldResult
 from train.user_modules import load_attribute
 
 Observation = Seen

@@ -7,14 +7,14 @@ import jax
 
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
-from train import rtc
+from train.acting import rtc
+from train.acting.robots import Robots, action_tokenizer
 from train.batches import Batcher, NumpyBatch
 from train.config import ModelConfig, TrainConfig
 from train.examples import Encoder
 from train.recipe import recipe_of
-from train.robots import Robots, action_tokenizer
-from train.run_folder import SavedRun
-from train.shard_texts import text_length, text_tokenizer
+from train.runs.run_folder import SavedRun
+from train.texts.shard_texts import text_length, text_tokenizer
 
 
 @dataclass(frozen=True)

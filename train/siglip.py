@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from train import lora
 from train.config import Remat
 from train.gemma import matmul, run_layers
+from train.learning import lora
 from train.params import LayerNorm, Linear, VisionBlocks, VisionParams
 
 EPSILON = 1e-6

@@ -10,8 +10,11 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from train import augment, expert_first, losses, model, optim, rtc, sharding
+from train import augment, losses, model, optim
+from train.acting import rtc
 from train.config import ModelConfig, TrainConfig
+from train.devices import sharding
+from train.learning import expert_first
 from train.losses import Metrics
 from train.model import Batch
 from train.params import Params, components

@@ -57,7 +57,7 @@ def robot_prompt(
         state: its text; None if the state enters otherwise.
         subtask: that the robot is at; "" if it is not known.
         ask: what the suffix will be.
-        control: what the actions move and how (`train.control_mode`); "" says nothing.
+        control: what the actions move and how (`train.texts.control_mode`); "" says nothing.
 
     >>> robot_prompt("push_it", state_text(np.array([0.0, 1.0])))
     'Task: push it, State: 128 255;\nAction: '

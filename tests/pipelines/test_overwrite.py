@@ -20,7 +20,7 @@ from pipelines.index.run import run_index
 from tests.chain import Chain
 from tests.pipelines.one_question import questions
 from train.export import EXPORT
-from train.run_folder import RUN
+from train.runs.run_folder import RUN
 from train.study.tables import STUDY
 
 KINDS = {

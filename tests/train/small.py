@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train import model, sharding
+from train import model
 from train.config import ModelConfig, TrainConfig
+from train.devices import sharding
 from train.presets import get_preset
 from train.step import begin, train_step
 

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import about
 from benchmarks.train_step import Bench, Compiled, Session, Variant, arguments, main
-from train import memory
+from train.costs import memory
 
 ROOT = Path(__file__).parents[2]
 TINY: dict[str, Any] = {
@@ -49,7 +49,8 @@ def bare(code: str) -> str:
 
 def test_the_benchmark_and_what_it_measures_need_nothing_beside_jax() -> None:
     code = (
-        "import benchmarks.train_step, train.step, train.losses, train.model, train.presets, train.memory, train.lora"
+        "import benchmarks.train_step, train.step, train.losses, train.model, train.presets, "
+        "train.costs.memory, train.learning.lora"
     )
     assert bare(f"{code}\nprint('imported')") == "imported\n"
     with pytest.raises(AssertionError, match="No module named 'tyro'"):

@@ -13,11 +13,11 @@ from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.pipelines.reshard import reshard
 from tests.train.tiny_runs import config
+from train.acting.robots import Robot, Robots
 from train.config import DataConfig, ModelConfig
-from train.control_mode import control_mode, control_modes
 from train.examples import Encoder
-from train.robots import Robot, Robots
-from train.row_lengths import longest
+from train.texts.control_mode import control_mode, control_modes
+from train.texts.row_lengths import longest
 from train.tokens import TextTokenizer, robot_prompt
 
 KINDS = ("robot", "vqa", "caption")
@@ -111,7 +111,7 @@ def test_rows_that_act_say_it_and_others_do_not(chain: Chain, tmp_path: Path, fo
 
 
 def test_robots_whose_columns_say_nothing_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("WARNING", "train.control_mode"):
+    with caplog.at_level("WARNING", "train.texts.control_mode"):
         assert control_modes([robot(("action 0",), ("absolute",)), robot(JOINTS, ("delta",) * 7)]) == {"e": ""}
     assert "says nothing of e" in caplog.text
     assert "action 0" in caplog.text

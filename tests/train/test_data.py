@@ -19,11 +19,11 @@ from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import Chain
+from train.acting.robots import Robots, action_tokenizer
 from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
-from train.robots import Robots, action_tokenizer
-from train.shard_texts import longest_row
+from train.texts.shard_texts import longest_row
 from train.tokens import TextTokenizer, bins, robot_prompt, state_text, text_prompt
 
 MODEL = ModelConfig(horizon=20, action_dim=7, state_dim=7)

@@ -16,9 +16,9 @@ from fasttok.common import console
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.tiny_runs import TINY, config, digests
-from train.disk_room import full_disk_said
 from train.loop import run
-from train.run_folder import CHECKPOINTS
+from train.runs.disk_room import full_disk_said
+from train.runs.run_folder import CHECKPOINTS
 
 
 class Usage(NamedTuple):

@@ -17,13 +17,15 @@ from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train import tiny_runs
 from tests.train.small import ROWS, SMALL, config, make_batch
-from train import flops, losses, model, optim, sharding
-from train.checkpoint import load_params
+from train import losses, model, optim
 from train.config import OptimConfig, TrainConfig
+from train.costs import flops
+from train.devices import sharding
 from train.initial_params import initial_params
-from train.layer_paths import STACKED, below, stays
+from train.learning.layer_paths import STACKED, below, stays
 from train.loop import run
 from train.params import count, path_name
+from train.runs.checkpoint import load_params
 from train.setup import prepare
 from train.step import begin, ready, shown, train_step
 

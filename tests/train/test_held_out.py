@@ -20,16 +20,16 @@ from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.shared_folders import once
 from tests.train.tiny_runs import command, config, free_port, losses
-from train import sharding
-from train.best_checkpoint import BestCheckpoint, kept
-from train.checkpoint import load_params
 from train.config import OptimConfig
-from train.held_out import HeldOutNumbers
-from train.held_out_rows import read_rows, spread_rows
+from train.devices import sharding
 from train.initial_params import initial_params
+from train.judging.held_out import HeldOutNumbers
+from train.judging.held_out_rows import read_rows, spread_rows
+from train.judging.open_loop import action_errors
 from train.loop import run
-from train.open_loop import action_errors
 from train.player import Player
+from train.runs.best_checkpoint import BestCheckpoint, kept
+from train.runs.checkpoint import load_params
 from train.setup import prepare
 from train.step import State, begin
 

@@ -11,10 +11,10 @@ import pytest
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.tiny_runs import config
-from train.checkpoint import load_params
 from train.config import LoraConfig, ModelConfig, TrainConfig
 from train.initial_params import initial_params, random_components
 from train.loop import run
+from train.runs.checkpoint import load_params
 from train.setup import prepare
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from fasttok.errors import InputError
 from tests.train.small import SMALL, make_batch
-from train import insulation, losses, model, sharding
+from train import insulation, losses, model
 from train.config import LossNorm, ModelConfig, OptimConfig, TrainConfig
+from train.devices import sharding
 from train.step import begin, train_step
 
 

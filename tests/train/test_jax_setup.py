@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from train.jax_setup import FOLDER, SECONDS, SIZE, set_up_jax
+from train.devices.jax_setup import FOLDER, SECONDS, SIZE, set_up_jax
 
 PROGRAM = """
-from train.jax_setup import set_up_jax
+from train.devices.jax_setup import set_up_jax
 set_up_jax()
 import jax, jax.numpy as jnp
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

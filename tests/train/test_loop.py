@@ -18,7 +18,7 @@ from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.loop import run
 from train.player import Player
 from train.presets import get_preset
-from train.run_folder import load_config
+from train.runs.run_folder import load_config
 
 
 def test_three_losses_are_logged_and_all_count(trained: Path) -> None:

@@ -20,9 +20,11 @@ from tests.chain import Chain
 from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch
 from tests.train.tiny_runs import config as tiny
 from tests.train.tiny_runs import losses as logged
-from train import lora, losses, model, optim, sharding
+from train import losses, model, optim
 from train.config import LoraConfig, OptimConfig, TrainConfig
+from train.devices import sharding
 from train.export import ExportConfig, export
+from train.learning import lora
 from train.loop import run
 from train.params import Params, count, path_name
 from train.step import begin, train_step
@@ -157,7 +159,7 @@ import sys; sys.path.insert(0, {root!r})
 import jax, numpy as np
 jax.config.update("jax_default_matmul_precision", "highest")
 from tests.train.small import *
-from train import lora
+from train.learning import lora
 from train.config import LoraConfig
 found = {{}}
 for fsdp in (1, 8):
@@ -185,9 +187,9 @@ def test_eight_devices_divide_adapters_along_their_long_side() -> None:
 @pytest.mark.slow
 def test_a_run_resumes_to_the_bit_and_what_comes_out_is_merged(chain: Chain, tmp_path: Path) -> None:
     """Training with a moving average, a resume, an export, and a run that starts from it."""
-    from train.checkpoint import Checkpoints, load_params
     from train.initial_params import initial_params
     from train.player import Player
+    from train.runs.checkpoint import Checkpoints, load_params
     from train.setup import prepare
 
     asked = tiny(
@@ -274,7 +276,7 @@ def test_without_adapters_nothing_changes() -> None:
 def test_random_layers_that_would_stay_random_are_named(
     chain: Chain, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from train.dry_run import print_plan
+    from train.costs.dry_run import print_plan
     from train.setup import prepare
 
     for more, wanted in (

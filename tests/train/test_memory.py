@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.train_step import random_batch
-from train import lora, memory, model, sharding
+from train import model
 from train.config import LoraConfig, ModelConfig, OptimConfig, TrainConfig
+from train.costs import memory
+from train.devices import sharding
+from train.learning import lora
 from train.params import count
 from train.presets import SIZES
 from train.step import begin, train_step
@@ -54,7 +57,7 @@ def test_less_that_learns_and_more_that_is_made_again_leave_room_for_more_rows()
 
 def test_the_table_of_the_docs_is_that_of_the_code() -> None:
     said = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
-    assert memory.page() in said, "run: python -m train.memory, and put its table into docs/train.md"
+    assert memory.page() in said, "run: python -m train.costs.memory, and put its table into docs/train.md"
 
 
 def test_a_ratio_scales_what_comes_and_goes_alone() -> None:

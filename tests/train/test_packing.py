@@ -10,7 +10,7 @@ import pytest
 from tests.train.small import SMALL, make_batch
 from train import losses, model
 from train.config import ModelConfig
-from train.packing import Packing, pack, sequences_of
+from train.devices.packing import Packing, pack, sequences_of
 
 WIDE = Packing(sequences=5, length=24, images=10, acting=5, prefix=16, image_tokens=4, state=False)
 

@@ -14,9 +14,11 @@ from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train import tiny_runs
 from tests.train.small import ROWS, SMALL, config, make_batch
-from train import expert_first, model, sharding
+from train import model
 from train.config import ModelConfig, OptimConfig, TrainConfig
-from train.insulation_schedule import phases, unreached
+from train.devices import sharding
+from train.learning import expert_first
+from train.learning.insulation_schedule import phases, unreached
 from train.loop import for_step, run
 from train.recipe import recipe_of
 from train.step import begin, train_step

@@ -199,8 +199,8 @@ def test_rows_side_by_side_are_the_same_rows(trained: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_damaged_or_foreign_robots_file_is_refused(trained: Path, tmp_path: Path, change: Any, told: str) -> None:
-    from train.robots import check_statistics
-    from train.run_folder import SavedRun
+    from train.acting.robots import check_statistics
+    from train.runs.run_folder import SavedRun
 
     shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     file = tmp_path / "run" / "robots.json"
@@ -214,7 +214,7 @@ def test_a_damaged_or_foreign_robots_file_is_refused(trained: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 1}', "\xff"])
 def test_what_is_no_robots_file_is_refused(trained: Path, tmp_path: Path, text: str) -> None:
-    from train.run_folder import SavedRun
+    from train.runs.run_folder import SavedRun
 
     shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     (tmp_path / "run" / "robots.json").write_bytes(text.encode("latin-1"))
@@ -244,7 +244,7 @@ def test_colours_of_questions_about_a_robot_are_turned_too(chain: Chain, player:
 def test_a_frame_goes_through_what_training_images_went_through(player: Player) -> None:
     from fasttok.common.images import decoded, opened
     from mixtures.spec import ImageEncoding, Resize
-    from train.observations import encoded
+    from train.acting.observations import encoded
 
     frame, robot = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), player.robot("arm")
     assert opened(encoded(frame, robot)).format == "JPEG"

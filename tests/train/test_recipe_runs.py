@@ -14,14 +14,15 @@ from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.small import RECIPES, make_batch, shaped, with_state
 from tests.train.tiny_runs import TINY, config
-from train import export, model, policy, sharding
-from train.checkpoint import load_params
+from train import export, model, policy
 from train.config import LoraConfig, OptimConfig, TrainConfig
+from train.devices import sharding
 from train.initial_params import initial_params
+from train.judging.open_loop import action_errors
 from train.loop import run
-from train.open_loop import action_errors
 from train.player import Player
 from train.presets import get_preset
+from train.runs.checkpoint import load_params
 from train.setup import prepare
 from train.step import begin, train_step
 

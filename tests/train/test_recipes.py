@@ -24,8 +24,9 @@ from tests.train.small import (
     shaped,
     with_state,
 )
-from train import chunk_tokens, flops, gemma, insulation, losses, model, policy, recipes
+from train import chunk_tokens, gemma, insulation, losses, model, policy, recipes
 from train.config import ModelConfig
+from train.costs import flops
 from train.presets import PRESETS, get_preset
 from train.recipe import recipe_of
 from train.recipes import hybrid_vla, oft, transfusion

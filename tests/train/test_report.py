@@ -15,9 +15,9 @@ from train.config import TrainConfig
 from train.presets import get_preset
 from train.report.command import ReportConfig, report
 from train.report.run_log import read_runs
-from train.run_folder import RUN
-from train.sessions import add_session, sessions_of
-from train.settings import settings
+from train.runs.run_folder import RUN
+from train.runs.sessions import add_session, sessions_of
+from train.runs.settings import settings
 
 
 def make_run(folder: Path, steps: int = 100, **more: Any) -> Path:

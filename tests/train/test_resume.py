@@ -14,9 +14,9 @@ from tests.chain import Chain
 from tests.train.tiny_runs import TINY, config, digests, losses
 from train.config import OptimConfig, TrainConfig
 from train.loop import run
-from train.resume import FREE, go_on
-from train.run_folder import load_config
-from train.settings import settings
+from train.runs.resume import FREE, go_on
+from train.runs.run_folder import load_config
+from train.runs.settings import settings
 
 
 @pytest.fixture

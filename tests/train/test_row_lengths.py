@@ -21,13 +21,13 @@ from pipelines.shards.records import IMAGE_COLUMNS
 from tests.chain import Chain
 from tests.pipelines.reshard import reshard
 from tests.train.tiny_runs import config
+from train.acting.robots import Robots
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
-from train.robots import Robots
-from train.row_lengths import MeasuredRow, RowLengths, longest
 from train.setup import prepare
-from train.shard_texts import longest_row
-from train.token_bounds import costs_of_bins, token_bound
+from train.texts.row_lengths import MeasuredRow, RowLengths, longest
+from train.texts.shard_texts import longest_row
+from train.texts.token_bounds import costs_of_bins, token_bound
 from train.tokens import BOS, EOS, PAD, TextTokenizer, robot_prompt, state_text
 
 KINDS = ("robot", "vqa", "caption")

@@ -15,7 +15,8 @@ from tests.chain import Chain
 from tests.train.small import SMALL, config, make_batch, one_step
 from tests.train.tiny_runs import FakeEnv
 from tests.train.tiny_runs import config as tiny
-from train import losses, model, rtc
+from train import losses, model
+from train.acting import rtc
 from train.config import TrainConfig
 from train.player import Player
 from train.rollouts import RolloutOptions, play

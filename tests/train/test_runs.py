@@ -18,18 +18,18 @@ import pytest
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.tiny_runs import TINY, FakeEnv, command, config, free_port, losses
-from train.checkpoint import load_params
 from train.config import OptimConfig, TrainConfig
+from train.devices.multi_host import join_processes
 from train.initial_params import initial_params
 from train.loop import run
-from train.multi_host import join_processes
 from train.params import components
 from train.prefetch import prefetch
 from train.presets import PRESETS
 from train.recipe import recipe_of
-from train.run_folder import load_config
+from train.runs.checkpoint import load_params
+from train.runs.run_folder import load_config
+from train.runs.speed import Clock
 from train.setup import prepare
-from train.speed import Clock
 
 
 def preset(chain: Chain, out: Path, name: str, **more: Any) -> TrainConfig:

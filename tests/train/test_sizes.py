@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train import model, optim, rates
+from train import model, optim
 from train.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from train.learning import rates
 from train.loop import run
 from train.params import count
 from train.presets import PRESETS, SIZES, TRAINING, get_preset

@@ -8,9 +8,9 @@ import pytest
 
 from tests.chain import Chain
 from tests.train.tiny_runs import config
+from train.runs.speed import Clock
+from train.runs.tracker import line
 from train.setup import prepare
-from train.speed import Clock
-from train.tracker import line
 
 
 def test_compiling_is_said_and_is_not_in_the_rate(

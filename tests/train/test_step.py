@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch, one_step
-from train import augment, flops, losses, model, optim, sharding
+from train import augment, losses, model, optim
 from train.config import AugmentConfig, ModelConfig, OptimConfig, Remat, StateEntry
+from train.costs import flops
+from train.devices import sharding
 from train.params import components
 from train.presets import SIZES
 from train.step import probe, ready, shown

@@ -19,7 +19,7 @@ WATCHED = """
 import logging, signal, sys, time
 logging.basicConfig(format="%(message)s")
 logging.getLogger("train").setLevel(logging.INFO)
-from train.stopping import Stopping
+from train.runs.stopping import Stopping
 with Stopping(None) as stopping:
     stopping.after_step() if "begun" in sys.argv else None
     print("ready", flush=True)

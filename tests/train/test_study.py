@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
-from train import loop, rollout_videos
+from train import loop
 from train.__main__ import main as train_main
 from train.config import TrainConfig
-from train.measurements import ActionErrors, WorldResult
+from train.judging import rollout_videos
+from train.judging.measurements import ActionErrors, WorldResult
 from train.rollouts import Film, closed_loop
 from train.study.arm_config import parse, training
 from train.study.grid import StudyRun

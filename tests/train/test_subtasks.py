@@ -17,10 +17,10 @@ from tests.chain import Chain
 from tests.shared_folders import once
 from tests.train.tiny_runs import FakeEnv, config
 from train import evaluate, policy
+from train.acting.robots import FILE, Robots
+from train.acting.subtasks import Conversation, SayThenAct
 from train.player import SUBTASK_TOKENS, Player
-from train.robots import FILE, Robots
 from train.rollouts import RolloutOptions, closed_loop, play
-from train.subtasks import Conversation, SayThenAct
 
 SEEN: dict[str, np.ndarray] = {
     "image/primary": np.zeros((64, 64, 3), np.uint8),

@@ -16,7 +16,7 @@ from tests.train.tiny_runs import config
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
 from train.setup import prepare
-from train.text_vocabulary import arranged, without_additions
+from train.texts.text_vocabulary import arranged, without_additions
 from train.tokens import TextTokenizer
 
 PALIGEMMA = 257_152

@@ -15,11 +15,11 @@ import pytest
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.tiny_runs import config, losses
-from train import tracker_thread
 from train.config import TrainConfig
 from train.loop import run
-from train.run_folder import RUN
-from train.tracker import check_trackers, open_trackers
+from train.runs import tracker_thread
+from train.runs.run_folder import RUN
+from train.runs.tracker import check_trackers, open_trackers
 
 ASKED = TrainConfig(Path("SHARDS"), Path("RUN"))
 
@@ -207,7 +207,7 @@ REAL = """
 import os, sys
 from pathlib import Path
 from train.config import TrainConfig
-from train.tracker import open_trackers
+from train.runs.tracker import open_trackers
 run, first = Path(sys.argv[1]), int(sys.argv[2])
 run.mkdir(exist_ok=True)
 tracker = open_trackers(("wandb",), run, first, TrainConfig(Path("SHARDS"), run, batch_size=24))

@@ -599,10 +599,10 @@ def test_exported_file_is_safetensors(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Train, export in each layout, start from it: the first step's losses are those of the run's own parameters."""
-    from train.checkpoint import load_params
     from train.config import DataConfig
     from train.initial_params import initial_params
     from train.loop import run
+    from train.runs.checkpoint import load_params
     from train.setup import prepare
 
     small = TrainConfig(

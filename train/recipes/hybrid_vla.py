@@ -41,8 +41,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from fasttok.errors import InputError
-from train import flops, flow, gemma, insulation, losses, model
+from train import flow, gemma, insulation, losses, model
 from train.config import ModelConfig, TrainConfig
+from train.costs import flops
 from train.model import Batch, Context
 from train.params import Layers, Linear, Params
 from train.recipes.insulated import RECIPE as INSULATED

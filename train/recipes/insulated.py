@@ -6,8 +6,9 @@ arXiv 2505.23705, section 5.2; pi0 is arXiv 2410.24164, section IV. Masks and eq
 the core (`train.model`, `train.losses`, `train.policy`): this file only says where.
 """
 
-from train import flops, losses, model, policy
+from train import losses, model, policy
 from train.config import TrainConfig
+from train.costs import flops
 from train.recipe import Recipe
 
 

@@ -11,7 +11,7 @@ from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 from train.report.report_page import document
 from train.report.run_log import read_runs
-from train.run_folder import REPORT
+from train.runs.run_folder import REPORT
 
 NAME = "report"
 

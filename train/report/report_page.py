@@ -9,7 +9,7 @@ from fasttok._version import __version__
 from fasttok.common import html
 from fasttok.common.html import Axes, CellValue, Markup, Series, tag
 from train.report.run_log import FloatArray, RunLog
-from train.settings import as_words, settings
+from train.runs.settings import as_words, settings
 
 POINTS = 400  # of a line; more are averaged
 SMOOTH = 25  # a smoothed line has the mean of a window of this share of its points: 1 / SMOOTH

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from fasttok.errors import InputError, refused
 from train.config import TrainConfig
 from train.presets import get_preset
-from train.run_folder import METRICS, load_config
-from train.sessions import Session, sessions_of
-from train.settings import as_words, settings
+from train.runs.run_folder import METRICS, load_config
+from train.runs.sessions import Session, sessions_of
+from train.runs.settings import as_words, settings
 
 MOST_STEPS = 1 << 53
 PLACES = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from train.measurements import ActionErrors, VqaResult, WorldResult
+from train.judging.measurements import ActionErrors, VqaResult, WorldResult
 from train.study.run_spec import RunSpec
 
 

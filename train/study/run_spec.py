@@ -77,7 +77,7 @@ class RunFiles:
 
     @property
     def film_file(self) -> Path:
-        """Frames of some episodes (`train.rollout_videos`)."""
+        """Frames of some episodes (`train.judging.rollout_videos`)."""
         return self.folder / f"films-{self.digest}.npz"
 
 

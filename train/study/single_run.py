@@ -18,10 +18,10 @@ from fasttok.common.console import log, run, write_text
 from fasttok.common.machine import hardware
 from fasttok.errors import InputError
 from train.config import TrainConfig
-from train.jax_setup import set_up_jax
-from train.measurements import Decoding, WorldResult
+from train.devices.jax_setup import set_up_jax
+from train.judging.measurements import Decoding, WorldResult
 from train.rollouts import Film
-from train.run_folder import CONFIG, METRICS, load_config
+from train.runs.run_folder import CONFIG, METRICS, load_config
 from train.study.run_result import CurvePoint, RunResult, RunSeconds
 from train.study.run_spec import MODEL, RunFiles, RunSpec
 
@@ -66,9 +66,9 @@ def main(files: RunFiles) -> None:
 def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
     """Trains, or goes on; returns the configuration, and what a step costs."""
     from pipelines.shards import ShardReader
-    from train.checkpoint import Checkpoints
-    from train.dry_run import per_sample
+    from train.costs.dry_run import per_sample
     from train.loop import run as train_run
+    from train.runs.checkpoint import Checkpoints
     from train.setup import prepare
 
     out = folder / MODEL
@@ -117,12 +117,12 @@ def seconds_of(config: TrainConfig) -> float:
 
 def measure(spec: RunSpec, config: TrainConfig, cost: StepCost, files: RunFiles) -> list[CurvePoint]:
     """The curve over the checkpoints, and all there is to measure at the last one."""
-    from train import rollout_videos
-    from train.checkpoint import Checkpoints
-    from train.open_loop import action_errors
+    from train.judging import rollout_videos
+    from train.judging.open_loop import action_errors
+    from train.judging.vqa_accuracy import answer_questions
     from train.player import Player
     from train.rollouts import RolloutOptions, load_factory, play
-    from train.vqa_accuracy import answer_questions
+    from train.runs.checkpoint import Checkpoints
 
     e = spec.evaluate
     checkpoints = Checkpoints(config.out)

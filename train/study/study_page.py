@@ -6,8 +6,8 @@ from pathlib import Path
 from fasttok.common import html
 from fasttok.common.console import write_text
 from fasttok.common.html import Axes, Band, Markup, Series, tag
-from train import rollout_videos
-from train.measurements import SHARES
+from train.judging import rollout_videos
+from train.judging.measurements import SHARES
 from train.study import tables
 from train.study.spec import Study
 from train.study.study_result import CurveRow, StudyResult

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok._version import DISTRIBUTION
-from train.measurements import SHARES
+from train.judging.measurements import SHARES
 from train.study.intervals import difference, estimate
 from train.study.run_result import RunResult
 from train.study.runner import StudyRuns

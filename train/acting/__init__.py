@@ -1,0 +1,1 @@
+"""What a robot is and sees, subtasks, and chunks that continue others."""

@@ -1,0 +1,247 @@
+"""Real-time chunking: the next chunk is made while the robot still executes the last one, and continues it without a jump.
+
+    the last chunk    a0 .. | a_k  ...  a_(k+d-1) | ...  a_(H-1)
+    the next chunk          | d given, executed   | agrees less and less   | free
+                            ^ observation         ^ d steps later the next chunk is there, and takes over
+
+In training (arXiv 2512.05964): each row draws d from 0..`--rtc-delay`; its first d actions are given without noise, at a flow
+time of their own, and do not count in the loss. The model then continues what it is given, at no cost when it acts.
+
+Without such training (arXiv 2506.07339, section 3): the velocity is steered towards the last chunk by a gradient through the
+model (pseudoinverse guidance). The papers' time runs the other way: tau = 1 - t, and their velocity is minus ours.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+from train import losses, model, policy
+from train.config import ModelConfig, TrainConfig
+from train.model import Batch, Context
+from train.params import Params
+from train.recipe import recipe_of
+
+if TYPE_CHECKING:  # what a step needs is JAX and optax alone (benchmarks/train_step.py)
+    from train.acting.robots import Robots
+
+GUIDANCE = 5.0  # beta of arXiv 2506.07339, which takes 5 in all its experiments
+
+
+class Remaining(NamedTuple):
+    """What is left of chunks that are being executed, for B rows.
+
+    Attributes:
+        last: (B, H, D) float32 normalised, from the next chunk's first step on; 0 after its end.
+        length: (B,) int32, how many steps that are.
+        delay: () int, how many of them will surely be executed.
+    """
+
+    last: Array
+    length: Array
+    delay: Array
+
+    def filled(self, rows: int) -> "Remaining":
+        """The same with the last row repeated."""
+        row = jnp.minimum(jnp.arange(rows), len(self.length) - 1)
+        return Remaining(self.last[row], self.length[row], self.delay)
+
+
+def check(config: TrainConfig, robots: "Robots") -> None:
+    """Refuses a `--rtc-delay` that a run cannot be trained with.
+
+    Args:
+        config: of the run.
+        robots: that it is trained on.
+
+    Raises:
+        InputError: the recipe has no expert with flow times, or a robot's chunks have no step left to learn.
+    """
+    if not config.rtc_delay:
+        return
+    if not supported(config.model) or recipe_of(config.model).errors is not losses.flow_errors:
+        raise InputError(
+            f"--rtc-delay {config.rtc_delay} gives the action expert some of its actions, and recipe {config.model.recipe}, or "
+            "a run without flow, has no such expert; leave it 0, or train with --preset ki"
+        )
+    for robot in robots.robots.values():
+        if robot.horizon <= config.rtc_delay:
+            raise InputError(
+                f"--rtc-delay is {config.rtc_delay}, but chunks of {robot.embodiment} have {robot.horizon} steps, and some have "
+                f"to be left to learn; expected at most {robot.horizon - 1}: the steps that pass while a chunk is computed"
+            )
+
+
+def supported(config: ModelConfig) -> bool:
+    """Whether a model acts by an expert whose flow time may differ from step to step."""
+    return config.flow and recipe_of(config).act is policy.integrate
+
+
+def give_first(batch: Batch, key: Array, most: int) -> Batch:
+    """A prepared batch in which each row's first d actions are given, d uniform in 0..`most` for each flow draw.
+
+    Args:
+        batch: of `losses.prepare`.
+        key: of its times; the same key gives the same d.
+        most: largest d.
+
+    Returns:
+        The batch with `time` (B, draws, H), 0 at given steps, and `flow_weight` (B,), with which the loss is the mean over the
+        others.
+    """
+    time, real = batch["time"], batch["action_mask"]
+    given = jax.random.randint(jax.random.fold_in(key, 1), time.shape, 0, most + 1)
+    noisy = jnp.arange(real.shape[1]) >= given[..., None]
+    learned = jnp.sum(noisy[..., None] & real[:, None])
+    return batch | {
+        "time": jnp.where(noisy, time[..., None], 0.0),
+        "flow_weight": jnp.full(len(real), 1.0) / jnp.maximum(learned, 1),
+    }
+
+
+def soft_mask(horizon: int, length: Array, delay: Array) -> Array:
+    """How much each step is to agree with the last chunk: arXiv 2506.07339, equation 5, (B, H) float32 in [0, 1].
+
+        1                             i < d
+        c (e^c - 1) / (e - 1)         d <= i < L,  c = (L - i) / (L - d + 1)
+        0                             L <= i
+
+    Args:
+        horizon: H.
+        length: (B,) int, steps that are left of the last chunk (L; the paper's H - s).
+        delay: () int, of which so many will surely be executed (d).
+    """
+    step, left = jnp.arange(horizon), length[:, None]
+    c = (left - step) / (left - delay + 1)
+    fading = c * jnp.expm1(c) / (jnp.e - 1)
+    return jnp.where(step < left, jnp.where(step < delay, 1.0, fading), 0.0)
+
+
+def guidance_weight(time: Array) -> Array:
+    """The factor of the guidance at flow time t: min(beta, (1 - tau) / (tau r^2)), r^2 = (1 - tau)^2 / (tau^2 + (1 - tau)^2).
+
+    arXiv 2506.07339, equations 2 and 4, with tau = 1 - t: (t^2 + (1 - t)^2) / (t (1 - t)), and beta at t = 1.
+    """
+    tau = 1 - time
+    return jnp.minimum(GUIDANCE, (tau**2 + time**2) / jnp.maximum(time * tau, 1e-6))
+
+
+def guided_velocity(
+    params: Params, context: Context, x: Array, time: Array, last: Array, weight: Array, config: ModelConfig
+) -> Array:
+    """The velocity, steered so that what it leads to agrees with the last chunk: arXiv 2506.07339, equations 2 and 3.
+
+        v' = v - min(beta, ...) (Y - A)^T diag(W) dA/dx      A = x - t v, the actions that the velocity leads to
+
+    Args:
+        params: with an expert.
+        context: of `model.run_backbone`.
+        x: (B, H, D) noisy actions.
+        time: () flow time, 1 = noise.
+        last: (B, H, D) the last chunk's remaining actions (Y), from this chunk's first step on.
+        weight: (B, H, D) how much they count (W).
+        config: the model's shapes.
+
+    Returns:
+        (B, H, D), towards noise.
+    """
+
+    def clean(x: Array) -> tuple[Array, Array]:
+        velocity = model.run_expert(params, context, x, jnp.full(x.shape[0], time), config)
+        return x - time * velocity, velocity
+
+    actions, pull, velocity = jax.vjp(clean, x, has_aux=True)
+    gradient: Array = pull((last - actions) * weight)[0]
+    return velocity - guidance_weight(time) * gradient
+
+
+@partial(jax.jit, static_argnames=("config", "steps", "trained"))
+def continue_actions(
+    params: Params,
+    config: ModelConfig,
+    batch: Batch,
+    key: Array,
+    left: Remaining,
+    *,
+    steps: int = 10,
+    trained: bool = False,
+) -> Array:
+    """Chunks as `policy.sample_actions` makes them, which continue another one.
+
+    Args:
+        params: with an expert.
+        config: the model's shapes.
+        batch: as in `policy.sample_actions`.
+        key: draws the noise.
+        left: what is left of the last chunks.
+        steps: of Euler.
+        trained: with `--rtc-delay`, which gives these actions to the model; else it is guided.
+
+    Returns:
+        (B, H, D) float32, normalised; 0 where the embodiment has none. If it is trained, its first `delay` steps are those of
+        the last chunk.
+    """
+    context, (last, length, delay) = model.run_backbone(params, batch, config), left
+    real = batch["embodiment_mask"]
+    noise = jax.random.normal(key, real.shape)
+    given = (jnp.arange(config.horizon) < jnp.minimum(length[:, None], delay))[..., None]
+    weight = jnp.where(real, soft_mask(config.horizon, length, delay)[..., None], 0.0)
+
+    def euler(x: Array, t: Array) -> tuple[Array, None]:
+        x = jnp.where(real, x, t * noise)
+        if trained:
+            x = jnp.where(given, last, x)
+            velocity = model.run_expert(params, context, x, jnp.where(given[..., 0], 0.0, t), config)
+        else:
+            velocity = guided_velocity(params, context, x, t, last, weight, config)
+        return x - velocity / steps, None
+
+    x, _ = jax.lax.scan(euler, noise, 1.0 - jnp.arange(steps) / steps)
+    return jnp.where(real, jnp.where(given, last, x) if trained else x, 0.0)
+
+
+def checked_prefix(
+    prefix: Sequence[NDArray[np.generic]], rows: int, delay: int, horizon: int, dim: int
+) -> list[NDArray[np.float32]]:
+    """What is left of the chunks being executed, checked.
+
+    Args:
+        prefix: one array (L, D) for each of the observations.
+        rows: how many observations there are.
+        delay: steps that will surely be executed.
+        horizon: most L.
+        dim: D.
+
+    Raises:
+        InputError: another number of arrays, another shape, a number that is not finite, or more delay than steps are left.
+    """
+    if len(prefix) != rows:
+        raise InputError(f"prefix holds {len(prefix)} chunks for {rows} observations; expected one (L, {dim}) for each")
+    out = []
+    for given in prefix:
+        actions = np.asarray(given)
+        if (
+            actions.ndim != 2
+            or actions.shape[1] != dim
+            or not 1 <= len(actions) <= horizon
+            or actions.dtype.kind not in "fiu"
+        ):
+            raise InputError(
+                f"prefix is {actions.dtype} of shape {actions.shape}; expected (L, {dim}), what is left of the chunk being "
+                f"executed in raw units, L from 1 to {horizon}"
+            )
+        if not np.isfinite(actions).all():
+            raise InputError("prefix holds numbers that are not finite; expected actions in raw units")
+        if not 0 <= delay <= len(actions):
+            raise InputError(
+                f"delay is {delay}, but {len(actions)} steps are left of the chunk being executed; expected 0 to "
+                f"{len(actions)}: the steps that pass until the new chunk is there"
+            )
+        out.append(actions.astype(np.float32))
+    return out

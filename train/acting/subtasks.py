@@ -1,0 +1,102 @@
+"""A policy that says a subtask, then acts on it, and keeps it for some chunks: pi0.5's inference (arXiv 2504.16054, IV-A).
+
+It factors pi(actions, subtask | seen, task) = pi(actions | seen, subtask) pi(subtask | seen, task); our prompts keep the task,
+too. A policy may also act in real time: without a word, on what is left of its last chunk. Imports no JAX.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+
+Seen = Mapping[str, NDArray[Any]]
+Act = Callable[[list[str], list[Seen]], NDArray[Any]]
+"""A policy: instructions and observations -> chunks (n, horizon, D) in raw units."""
+
+
+@dataclass(frozen=True)
+class SayThenAct:
+    """How to say, how to act, and for how long what was said holds.
+
+    Attributes:
+        say: instructions and observations -> subtasks.
+        act: instructions, observations and subtasks -> chunks (n, horizon, D) in raw units.
+        chunks: that a subtask is kept for.
+
+    Raises:
+        InputError: `chunks` is less than 1.
+    """
+
+    say: Callable[[list[str], list[Seen]], list[str]]
+    act: Callable[[list[str], list[Seen], list[str]], NDArray[Any]]
+    chunks: int
+
+    def __post_init__(self) -> None:
+        if self.chunks < 1:
+            raise InputError(f"a subtask is kept for {self.chunks} chunks; expected at least 1")
+
+
+@dataclass(frozen=True)
+class InRealTime:
+    """How to act while the last chunk is still being executed (`train.acting.rtc`).
+
+    Attributes:
+        act: instructions, observations, and what is left of the chunks being executed (L, D) -> chunks (n, horizon, D) in raw
+            units, of which the first `delay` steps are those of the chunks being executed; None: nothing is being executed.
+        delay: steps that pass while a chunk is computed.
+    """
+
+    act: Callable[[list[str], list[Seen], list[NDArray[Any]] | None], NDArray[Any]]
+    delay: int
+
+
+@dataclass
+class Conversation:
+    """Some episodes side by side, and what a policy said in each.
+
+    Attributes:
+        policy: that acts, and may say something first.
+        said: of each episode, in order; [] if the policy says nothing.
+        left: chunks that the last subtask of each is still kept for.
+    """
+
+    policy: Act | SayThenAct | InRealTime
+    said: list[list[str]] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, policy: Act | SayThenAct | InRealTime, episodes: int) -> "Conversation":
+        """Episodes that begin."""
+        speaks = episodes if isinstance(policy, SayThenAct) else 0
+        return cls(policy, [[] for _ in range(speaks)], [0] * speaks)
+
+    def act(
+        self, rows: list[int], tasks: list[str], seen: list[Seen], left: list[NDArray[Any]] | None = None
+    ) -> NDArray[Any]:
+        """Chunks of some of the episodes.
+
+        Args:
+            rows: which, n of them.
+            tasks: n instructions.
+            seen: n observations.
+            left: what is left of the chunks of each, for a policy that acts in real time; None before the first ones.
+
+        Returns:
+            (n, horizon, D) in raw units.
+        """
+        if isinstance(self.policy, InRealTime):
+            return self.policy.act(tasks, seen, left)
+        if not isinstance(self.policy, SayThenAct):
+            return self.policy(tasks, seen)
+        asking = [i for i, row in enumerate(rows) if not self.left[row]]
+        if asking:
+            answers = self.policy.say([tasks[i] for i in asking], [seen[i] for i in asking])
+            for i, answer in zip(asking, answers, strict=True):
+                self.said[rows[i]].append(answer)
+                self.left[rows[i]] = self.policy.chunks
+        for row in rows:
+            self.left[row] -= 1
+        return self.policy.act(tasks, seen, [self.said[row][-1] for row in rows])

@@ -1,0 +1,197 @@
+"""How much memory a step needs on a device: what is held, exactly, and an estimate of what comes and goes.
+
+Held: 4 bytes a parameter, 8 more for AdamW's moments and 4 for a moving average of what learns. Comes and goes: the gradient of
+what learns, logits, and what the backward pass keeps of each row, which follows from `ModelConfig.remat`:
+
+    layer  the stream between layers, and all of the one layer that is being made again
+    dots   besides, the results of matrix products that no batch axis enters (query, key, value, output, gate, up, down)
+    none   besides, what lies between them: norms, rotated queries, attention's logits and weights, the gated product
+
+How many arrays lie between them was counted once in what XLA compiles at `--size small` (docs/train.md says how near it comes).
+`python -m train.costs.memory` prints that page's table.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+
+from train import model, optim
+from train.config import LoraConfig, ModelConfig, OptimConfig, Remat, TrainConfig
+from train.learning import lora
+from train.losses import LOGITS_AT_ONCE, POSITIONS_AT_ONCE
+from train.params import Params, components, count
+from train.presets import get_preset
+
+GIB = 1 << 30
+USABLE = 0.92
+"""Share of a device's memory that a step can have: the rest is the driver's, the libraries', and lost between buffers."""
+CARDS = (24, 48, 80, 141)
+"""GB of the usual devices: RTX 4090 and A10; L40S; A100 and H100; H200."""
+REMATS: tuple[Remat, ...] = ("none", "dots", "layer")
+MOST_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes on one device.
+
+    Attributes:
+        held: parameters, moments, moving average: there between steps, too.
+        fixed: gradients, and what does not grow with the batch.
+        row: for each row of a microbatch.
+    """
+
+    held: float
+    fixed: float
+    row: float
+
+    def total(self, rows: int) -> float:
+        """All of it for a microbatch of so many rows."""
+        return self.held + self.fixed + self.row * rows
+
+    def rows(self, size: float) -> int:
+        """The most rows of a microbatch that fit into `size` bytes; 0 if not even one does."""
+        return max(0, min(MOST_ROWS, int((size - self.held - self.fixed) // self.row)))
+
+    def scaled(self, ratio: float) -> "StepMemory":
+        """With another estimate of what comes and goes; what is held is known."""
+        return replace(self, fixed=self.fixed * ratio, row=self.row * ratio)
+
+
+class Stack(NamedTuple):
+    """Bytes of one row in one layer of a stack.
+
+    Attributes:
+        depth: layers.
+        stream: what goes from layer to layer.
+        dots: results of matrix products without a batch axis.
+        everything: all that the backward pass may want.
+    """
+
+    depth: int
+    stream: float
+    dots: float
+    everything: float
+
+    def kept(self, remat: Remat) -> float:
+        """Of all layers."""
+        kept = {"layer": self.stream, "dots": self.stream + self.dots, "none": max(self.everything, self.dots)}
+        return self.depth * kept[remat]
+
+
+def estimate(config: TrainConfig, shapes: ModelConfig, text: int, fsdp: int = 1) -> StepMemory:
+    """What a step needs, without compiling it.
+
+    Args:
+        config: says what learns, with which average, in how many microbatches, and how many flow times.
+        shapes: of the model, with nothing left to the shards.
+        text: text tokens of a row.
+        fsdp: devices that share parameters, moments and gradients.
+    """
+    params = abstract_params(shapes, config.lora)
+    learn = optim.split(params, config.still)[0]
+    held = (4 * count(params) + (12 if config.optim.ema else 8) * count(learn)) / fsdp
+    copies = (
+        1.3 if config.accumulate == 1 else 2.3
+    )  # of the gradient: clipped ones while AdamW reads them; microbatches' sums
+    table = 0 if shapes.dtype == "float32" else 2 * shapes.vocab_size * shapes.width  # in the dtype of the products
+    logits = 12 * min(LOGITS_AT_ONCE, 32 * POSITIONS_AT_ONCE * shapes.vocab_size)
+    fixed = 4 * copies * count(learn) / fsdp + table + logits
+    return StepMemory(held, fixed, _row(config, shapes, text, set(components(learn)), "action" in params))
+
+
+def abstract_params(shapes: ModelConfig, adapted: LoraConfig) -> Params:
+    """Shapes of the parameters, adapters too."""
+
+    def init(key: jax.Array) -> Params:
+        return lora.add(model.init(key, shapes), adapted, key)
+
+    found: Params = jax.eval_shape(init, jax.random.key(0))
+    return found
+
+
+def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str], by_backbone: bool) -> float:
+    """Bytes of one row: what is kept of the stacks that a gradient goes through, and the one layer that is being worked on.
+
+    `by_backbone`: the recipe makes actions in the backbone's own layers.
+    """
+    size = 4 if c.dtype == "float32" else 2
+    seen = c.cameras * c.image_tokens + text + (c.state_token == "backbone")
+    acting = c.horizon + (c.state_token == "expert")
+    inner = c.heads * c.head_dim
+
+    def stack(depth: int, tokens: int, keys: int, width: int, mlp: int, vision: bool = False) -> Stack:
+        heads, inside, shared = (c.vision_heads, width, width) if vision else (c.heads, inner, c.head_dim)
+        products = inside + 2 * shared + 2 * width + (1 if vision else 2) * mlp
+        attention = 0 if c.attention == "cudnn" and not vision else heads * tokens * keys * (12 + size)
+        everything = tokens * size * (7 * width + 2 * inside + (5 if vision else 8) * mlp) + attention
+        return Stack(depth, tokens * width * size, tokens * size * products, everything)
+
+    per_image = stack(c.vision_depth, c.image_tokens, c.image_tokens, c.vision_width, c.vision_mlp, vision=True)
+    vision = Stack(per_image.depth, *(c.cameras * x for x in per_image[1:]))
+    backbone = stack(c.depth, seen, seen, c.width, c.mlp)
+    width, mlp = (c.width, c.mlp) if by_backbone else (c.expert_width, c.expert_mlp)
+    one_draw = stack(c.depth, acting, seen + acting, width, mlp)
+    expert = Stack(one_draw.depth, *(config.flow_draws * x for x in one_draw[1:]))
+    backward = {vision: "vision" in learn, backbone: bool(learn & {"vision", "backbone"}), expert: c.flow}
+    kept = sum(stack.kept(c.remat) for stack, needed in backward.items() if needed)
+    work = max((stack.everything for stack, needed in backward.items() if needed), default=0.0)
+    idle = max((stack.everything / 2 for stack, needed in backward.items() if not needed), default=0.0)
+    images = 2 * 4 * c.cameras * 3 * c.image_size**2
+    context = c.depth * seen * 2 * c.head_dim * size + seen * c.width * size
+    return kept + images + context + (max(work, idle) if c.remat != "none" else idle)
+
+
+def ways(config: TrainConfig, shapes: ModelConfig) -> Iterator[tuple[str, TrainConfig]]:
+    """What may learn, from most to least memory; the run's other settings stay."""
+    plain = replace(config, lora=LoraConfig(), optim=replace(OptimConfig(), ema=None))
+    adapted = replace(plain, lora=LoraConfig(rank=16))
+    yield "all, with --optim.ema", replace(plain, optim=OptimConfig(ema=0.999))
+    yield "all", plain
+    yield "--lora.rank 16", adapted
+    yield (
+        "--lora.rank 16 --optim.freeze vision backbone/embedding",
+        replace(adapted, optim=OptimConfig(freeze=("vision", "backbone/embedding"))),
+    )
+    if shapes.flow:
+        yield "--optim.freeze vision backbone", replace(plain, optim=OptimConfig(freeze=("vision", "backbone")))
+
+
+def what_fits(
+    config: TrainConfig, shapes: ModelConfig, text: int, fsdp: int = 1, ratio: float = 1.0
+) -> list[list[str | int]]:
+    """For each way to train and each `remat`: GiB that are held, and the most rows of a microbatch on each of `CARDS`.
+
+    Args:
+        config: as in `estimate`.
+        shapes: of the model.
+        text: text tokens of a row.
+        fsdp: devices that share parameters, moments and gradients.
+        ratio: what comes and goes as compiled, over the estimate of it.
+    """
+    rows: list[list[str | int]] = []
+    for name, way in ways(config, shapes):
+        for remat in REMATS:
+            found = estimate(way, replace(shapes, remat=remat), text, fsdp).scaled(ratio)
+            fits = [found.rows(card * GIB * USABLE) for card in CARDS]
+            rows.append([name, remat, f"{found.held / GIB:.1f}", *(n or "-" for n in fits)])
+    return rows
+
+
+def page() -> str:
+    """The table of docs/train.md: the full model as `benchmarks/train_step.py` measures it."""
+    config = get_preset("ki", "paligemma_3b_300m")
+    shapes = replace(config.model, cameras=3, horizon=50, action_dim=32, vocab_size=257_152)
+    rows = what_fits(replace(config, model=shapes), shapes, 200)
+    lines: list[list[str | int]] = [
+        ["what learns", "remat", "held GiB", *(f"{card} GB" for card in CARDS)],
+        ["---"] * 7,
+    ]
+    lines += [[f"`{way}`" if str(way).startswith("-") else way, *rest] for way, *rest in rows]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,1 @@
+"""Meshes, processes, the compiler's cache, and rows packed for a CPU."""

@@ -1,0 +1,1 @@
+"""Numbers on other episodes, answers and films: how good a run is."""

@@ -1,0 +1,195 @@
+"""Rows that a run is measured on and not trained on: which ones, whether the run can take them, and what they hold."""
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError
+from pipelines.shards import ShardReader
+from pipelines.shards.manifest import Manifest
+from train.acting.robots import Robots
+from train.config import ModelConfig
+from train.examples import Encoder, Example
+from train.setup import Setup
+
+logger = logging.getLogger(__name__)
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutRow:
+    """A row that is measured.
+
+    Attributes:
+        number: its place among the rows that are measured; its noise depends on it.
+        example: what the model sees and is to predict.
+        embodiment: whose robot acts; "" if the row does not act.
+        demonstrated: (steps, D) actions in the units of the shards, those that lie in the episode; (0, 0) if it does not act.
+    """
+
+    number: int
+    example: Example
+    embodiment: str
+    demonstrated: NDArray[np.float32]
+
+
+def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], str]:
+    """The rows of `shards` to measure a run on: the same ones each time, from all kinds and sources alike.
+
+    Args:
+        setup: of the run.
+        shards: rows that it is not trained on.
+        most: how many rows at most.
+
+    Returns:
+        The rows, and a digest that is another one for other rows.
+
+    Raises:
+        InputError: they are the rows that the run trains on, or a row does not fit the run.
+    """
+    reader, kinds, encoder = ShardReader(str(shards)), setup.config.data.kinds, setup.encoder
+    refuse_trained_on(setup, reader.manifest, shards)
+    encode = fitting_encoder(reader.manifest, encoder, setup.model, shards, acts="robot" in kinds)
+    at = spread_rows(reader, kinds, most, shards)
+    slots = set(encoder.slots)
+    out: list[HeldOutRow] = []
+    seen: set[tuple[str, str]] = set()
+    for row in reader.take(*at).rows():
+        key = row["source"], row["sample_id"]
+        if key in seen:  # a source that is repeated in its shards
+            continue
+        seen.add(key)
+        example, which = encode.row(row), f"row {row['sample_id']} of source {row['source']}"
+        length = len(example.prefix) + len(example.suffix)
+        if length > setup.batcher.length:
+            raise InputError(
+                f"--held-out {shards}: {which} has {length} tokens of text, more than the "
+                f"{setup.batcher.length} of this run; train with --data.text-length {-(-length // 8) * 8}"
+            )
+        if slots and row["kind"] == "robot" and not slots & set(example.images):
+            raise InputError(
+                f"--held-out {shards}: {which} has no image of a camera that this run sees ({', '.join(encoder.slots)})"
+            )
+        out.append(_held_out_row(len(out), row, example, encode))
+    setup.batcher([row.example for row in out])  # an image that cannot be decoded is found here, not at step 10,000
+    text = "\n".join([reader.digest, *(f"{source} {sample}" for source, sample in sorted(seen))])
+    return out, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _held_out_row(number: int, row: dict[str, Any], example: Example, encode: Encoder) -> HeldOutRow:
+    if example.actions is None:
+        return HeldOutRow(number, example, "", np.zeros((0, 0), np.float32))
+    raw = np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
+    return HeldOutRow(number, example, encode.robots.robots[row["source"]].embodiment, raw)
+
+
+def fitting_encoder(manifest: Manifest, ours: Encoder, model: ModelConfig, shards: Path, acts: bool = True) -> Encoder:
+    """Makes examples of other shards' rows as a run makes them of its own: its tokenizers, its cameras.
+
+    Args:
+        manifest: of the other shards.
+        ours: of the run.
+        model: of the run.
+        shards: where the others are, for messages.
+        acts: whether their robot rows are used at all.
+
+    Raises:
+        InputError: they hold a robot that the run does not know, or another form of its actions or states.
+    """
+    robots = dataclasses.replace(Robots.of(manifest, ours.data.kinds), slots=ours.slots)
+    robots = robots if acts else dataclasses.replace(robots, robots={})
+    for name, robot in robots.robots.items():
+        known = [one for one in ours.robots.robots.values() if one.embodiment == robot.embodiment]
+        if not known:
+            knows = ", ".join(dict.fromkeys(one.embodiment for one in ours.robots.robots.values())) or "no robot"
+            raise InputError(
+                f"{shards}: the run was not trained on embodiment {robot.embodiment!r} of source {name}; it knows {knows}"
+            )
+        for key in ("horizon", "action_dim", "state_dim", "representation"):
+            has, wanted = getattr(robot, key), [getattr(one, key) for one in known]
+            if has not in wanted:
+                raise InputError(
+                    f"{shards}: {key} of {robot.embodiment} is {has} in source {name}, the run's {wanted[0]}; build shards "
+                    "with the same chunk and action form as those that the run was trained on"
+                )
+    return Encoder(robots, ours.text, model, ours.data, ours.tok)
+
+
+def refuse_trained_on(setup: Setup, manifest: Manifest, shards: Path) -> None:
+    """Refuses the very rows that a run trains on, and warns of a split that it trains on.
+
+    Raises:
+        InputError: they are the run's shards, a copy of them, or the same rows built once more.
+    """
+    ours, kinds = setup.reader.manifest, setup.config.data.kinds
+    same_rows = (manifest.plan_digest, manifest.index_digest) == (ours.plan_digest, ours.index_digest)
+    if manifest.digest == ours.digest or same_rows:
+        raise InputError(
+            f"--held-out {shards} holds the rows that the run trains on, so its numbers would say how well they are learned by "
+            "heart; build shards of other episodes, with sources of another split (split: val), or leave --held-out out"
+        )
+    trained = {(s.dataset, s.split) for s in ours.sources.values() if s.kind in kinds and s.written}
+    shared = [name for name, s in manifest.sources.items() if s.kind in kinds and (s.dataset, s.split) in trained]
+    if shared:
+        logger.warning(
+            f"warning: {', '.join(shared)} of --held-out {shards} is of a split that the run trains on, so its rows may be of "
+            "episodes that it has seen; build it from another split (split: val)"
+        )
+
+
+def spread_rows(reader: ShardReader, kinds: Collection[str], most: int, shards: Path) -> tuple[IntArray, IntArray]:
+    """Shard and row of `most` rows: as many of each kind, within it as many of each source, and in a source evenly spaced.
+
+    Args:
+        reader: of the shards.
+        kinds: of rows that count.
+        most: how many rows at most; a kind or source that has fewer leaves its part to the others.
+        shards: where they are, for messages.
+
+    Returns:
+        (n,) shards and (n,) rows in them, source by source.
+
+    Raises:
+        InputError: there are none of these kinds, or fewer rows are asked for than there are sources.
+    """
+    layout, sources = reader.layout, reader.manifest.sources
+    there = {name: int(n) for name, n in zip(layout.names, layout.source_rows, strict=True) if n}
+    by_kind = {kind: [name for name in there if sources[name].kind == kind] for kind in kinds}
+    by_kind = {kind: names for kind, names in by_kind.items() if names}
+    count = sum(map(len, by_kind.values()))
+    if not count:
+        raise InputError(f"--held-out {shards} holds no rows of kind {', '.join(kinds)}, which this run trains on")
+    if most < count:
+        raise InputError(
+            f"--held-out-rows is {most}, fewer than the {count} sources of {shards}; give at least {count}"
+        )
+    parts = even_parts(most, [sum(there[name] for name in names) for names in by_kind.values()])
+    at = []
+    for names, part in zip(by_kind.values(), parts, strict=True):
+        for name, rows in zip(names, even_parts(part, [there[name] for name in names]), strict=True):
+            index = np.unique(np.linspace(0, there[name] - 1, rows).astype(np.int64))
+            at.append(layout.locate(np.full(len(index), layout.names.index(name)), index))
+    return np.concatenate([shard for shard, _ in at]), np.concatenate([row for _, row in at])
+
+
+def even_parts(total: int, room: Sequence[int]) -> list[int]:
+    """`total` in as equal parts as the room of each allows.
+
+    >>> even_parts(10, [100, 2, 100]), even_parts(4, [1, 1]), even_parts(5, [9, 9, 9])
+    ([4, 2, 4], [1, 1], [2, 2, 1])
+    """
+    out = [0] * len(room)
+    while total > 0 and (open_parts := [i for i, most in enumerate(room) if out[i] < most]):
+        each = max(1, total // len(open_parts))
+        for i in open_parts:
+            add = min(each, room[i] - out[i], total)
+            out[i] += add
+            total -= add
+    return out

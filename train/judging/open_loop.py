@@ -1,0 +1,89 @@
+"""Open loop: predicted chunks against demonstrated ones, on held-out shards, per dimension in the units of the data."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.console import track
+from fasttok.errors import InputError
+from pipelines.shards import ShardReader
+from train.examples import Encoder
+from train.judging.held_out_rows import fitting_encoder
+from train.judging.measurements import ActionErrors, Decoding, normalized_rmse
+from train.player import Player
+
+DRAWS = 4  # samples per chunk, whose mean is compared
+
+
+def action_errors(player: Player, shards: Path, most: int, decode: Decoding, draws: int = DRAWS) -> list[ActionErrors]:
+    """Errors on robot rows of `shards`, evenly taken, per embodiment.
+
+    What is demonstrated is one of many things that could have been done. A policy that samples them all rightly errs by sqrt(2)
+    of their spread with one sample, by sqrt(1 + 1 / draws) with the mean of some; so it is the mean that is compared.
+
+    Args:
+        player: the run.
+        shards: rows that the run was not trained on, such as a mixture of `split: val` sources.
+        most: rows per embodiment.
+        decode: how actions are predicted.
+        draws: samples per chunk; one is taken where tokens are decoded greedily.
+
+    Raises:
+        InputError: not shards, no robot rows, or rows of embodiments or chunks that the run does not know.
+    """
+    reader = ShardReader(str(shards))
+    ours = player.encoder
+    encoder = fitting_encoder(reader.manifest, ours, player.config, shards)
+    robots = encoder.robots
+    chosen: dict[str, list[int]] = {}
+    parts = (part for shard in range(len(reader.manifest.shards)) for part in reader.record_batches(shard))
+    for number, name in enumerate(name for part in parts for name in part.column("source").to_pylist()):
+        if name in robots.robots:
+            chosen.setdefault(robots.robots[name].embodiment, []).append(number)
+    if not chosen:
+        raise InputError(f"{shards} holds no robot rows")
+    out = []
+    for embodiment, numbers in chosen.items():
+        spaced = np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int))
+        out.append(_of_embodiment(player, encoder, reader, embodiment, [numbers[i] for i in spaced], decode, draws))
+    return out
+
+
+def _of_embodiment(
+    player: Player,
+    encoder: Encoder,
+    reader: ShardReader,
+    embodiment: str,
+    numbers: list[int],
+    decode: Decoding,
+    draws: int,
+) -> ActionErrors:
+    wrong: list[NDArray[np.float32]] = []
+    right: list[NDArray[np.float32]] = []
+    seconds, draws = [], draws if decode == "flow" or player.temperature else 1
+    for first in track(range(0, len(numbers), player.batch), f"held-out actions of {embodiment}", unit="batches"):
+        rows = [reader.row(number) for number in numbers[first : first + player.batch]]
+        examples = [encoder.acting(row) for row in rows]
+        began = time.monotonic()
+        chunks = np.mean([player.predict(examples, embodiment, decode) for _ in range(draws)], axis=0)
+        seconds.append((time.monotonic() - began) / (len(rows) * draws))
+        for row, example, chunk in zip(rows, examples, chunks, strict=True):
+            demonstrated = np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
+            wrong.append(chunk[: example.steps] - demonstrated)
+            right.append(demonstrated)
+    errors, spread = np.concatenate(wrong).astype(np.float64), np.concatenate(right).astype(np.float64).std(0)
+    rmse = np.sqrt(np.mean(errors**2, axis=0))
+    return ActionErrors(
+        embodiment=embodiment,
+        decode=decode,
+        draws=draws,
+        rows=len(numbers),
+        names=player.robot(embodiment).action_names,
+        rmse=tuple(rmse.tolist()),
+        mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
+        spread=tuple(spread.tolist()),
+        nrmse=normalized_rmse(rmse, spread),
+        ms_per_chunk=1000 * float(np.median(seconds)),
+    )

@@ -1,0 +1,1 @@
+"""What learns, how fast, and when: rates, frozen layers, LoRA, phases of insulation."""

@@ -1,0 +1,175 @@
+"""Room on the disk: looked for before a run and before each checkpoint; a disk that is full all the same ends it in one line.
+
+Orbax writes in threads of its own. When one of them fails, it and what it uses print dozens of tracebacks, and what has failed is
+raised in the training later. Here the first are kept from the user, and the second becomes one error that says what to do.
+"""
+
+import contextlib
+import gc
+import logging
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from fasttok.common.console import NO_ROOM
+from fasttok.errors import InputError
+from train.config import TrainConfig
+from train.runs.run_folder import CHECKPOINTS
+from train.step import State
+
+NOISY = ("orbax", "tensorstore", "asyncio")  # packages whose threads print what they raise
+
+
+def checkpoint_bytes(state: State) -> int:
+    """Bytes of a checkpoint, at most: orbax compresses a little. `state`: arrays, or shapes of them."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+def check_room(config: TrainConfig, state: State) -> None:
+    """Whether the disk has room for the checkpoints that a run will hold at once: those that are kept, and one being written.
+
+    Args:
+        config: of the run.
+        state: shapes of what a checkpoint holds.
+
+    Raises:
+        InputError: it has not.
+    """
+    each, there = checkpoint_bytes(state), _whole(config.out)
+    new = -(-(config.steps - (max(there) if there and config.resume else 0)) // config.checkpoint_every)
+    held = len(there) if config.resume else 0
+    at_once = max(held, min(config.keep + 1, held + new))
+    best = (
+        2 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.params, state.ema)))
+        if config.keep_best
+        else 0
+    )
+    needed, free = (at_once - held) * each + best, _free(config.out)
+    if config.overwrite:
+        free += sum(file.stat().st_size for file in (config.out / CHECKPOINTS).rglob("*") if file.is_file())
+    if free < needed:
+        raise InputError(
+            f"{config.out} needs {_size(needed)} for its checkpoints ({at_once - held} new ones at once of {_size(each)}: --keep "
+            f"{config.keep}, and the one being written), and its disk has {_size(free)} free: make room, lower --keep, or choose "
+            "an --out on another disk"
+        )
+
+
+def check_room_for_one(run: Path, step: int, state: State) -> None:
+    """Whether the disk has room for the next checkpoint, once those before it are whole.
+
+    Raises:
+        InputError: it has not.
+    """
+    each, free = checkpoint_bytes(state), _free(run)
+    if free < each:
+        raise _full(run, f"the checkpoint of step {step} needs {_size(each)}, and the disk has {_size(free)} free")
+
+
+@contextlib.contextmanager
+def full_disk_said(run: Path) -> Iterator[None]:
+    """A context in which a run is written. A disk that is full ends it, and nothing but the error is printed.
+
+    Raises:
+        InputError: the disk is full, the quota is used up, or a file would be larger than is allowed.
+    """
+    why = ""
+    with _quiet_writers():
+        try:
+            yield
+        except (Exception, ExceptionGroup) as error:
+            why = _why(error)
+            if not why:
+                raise
+        if why:
+            gc.collect()  # what the writers have begun complains as it goes
+    if why:
+        if jax.process_index() == 0:
+            for half in (run / CHECKPOINTS).glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(half, ignore_errors=True)
+        raise _full(run, why)
+
+
+def _full(run: Path, why: str) -> InputError:
+    whole = _whole(run)
+    left = f"its newest whole checkpoint, of step {max(whole)}, is untouched" if whole else "it has no checkpoint yet"
+    return InputError(
+        f"{run} cannot be written: {why}; {left}. Make room, and go on with --resume (--keep says how many checkpoints stay)"
+    )
+
+
+def _why(error: BaseException | None) -> str:
+    """What the system says of a full disk anywhere behind an error, "" if that is not what it is."""
+    while error is not None:
+        if isinstance(error, BaseExceptionGroup):
+            return next(filter(None, map(_why, error.exceptions)), "")
+        number = (
+            error.errno if isinstance(error, OSError) else None
+        )  # TensorStore's errors only have the system's words
+        if found := [n for n in NO_ROOM if n == number or os.strerror(n) in str(error)]:
+            return os.strerror(min(found))
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _whole(run: Path) -> list[int]:
+    folder = run / CHECKPOINTS
+    return [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _free(path: Path) -> int:
+    """Bytes that are free where a folder is or would be."""
+    there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free
+
+
+@contextlib.contextmanager
+def _quiet_writers() -> Iterator[None]:
+    """Keeps what orbax's threads print of their errors from the user: each is raised in the training all the same."""
+    hook, ignored, in_thread = sys.excepthook, sys.unraisablehook, threading.excepthook
+    levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
+
+    def quiet(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+        if threading.current_thread() is threading.main_thread() or not _of_writers(error, at):
+            hook(kind, error, at)
+
+    def quiet_ignored(what: Any) -> None:
+        code = getattr(what.object, "cr_code", None)
+        if not (code is not None and any(name in code.co_filename for name in NOISY)) and not _of_writers(
+            what.exc_value, what.exc_traceback
+        ):
+            ignored(what)
+
+    def quiet_in_thread(what: Any) -> None:
+        if not _of_writers(what.exc_value, what.exc_traceback):
+            in_thread(what)
+
+    for log in levels:
+        log.setLevel(logging.CRITICAL)
+    sys.excepthook, sys.unraisablehook, threading.excepthook = quiet, quiet_ignored, quiet_in_thread
+    try:
+        yield
+    finally:
+        for log, level in levels.items():
+            log.setLevel(level)
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hook, ignored, in_thread
+
+
+def _of_writers(error: BaseException | None, at: TracebackType | None) -> bool:
+    """Whether an error passed through what writes checkpoints."""
+    while at is not None:
+        if any(f"/{name}/" in at.tb_frame.f_code.co_filename.replace(os.sep, "/") for name in NOISY):
+            return True
+        at = at.tb_next
+    return bool(_why(error))

@@ -1,0 +1,1 @@
+"""The text vocabulary, and how long the rows of the shards are."""

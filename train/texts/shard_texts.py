@@ -1,0 +1,84 @@
+"""What the shards' texts decide: the text tokenizer if none is given, and how many tokens a row has."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from fasttok.errors import InputError
+from pipelines.shards import ShardReader
+from train import weights as pretrained
+from train.config import TrainConfig
+from train.examples import Encoder
+from train.runs.run_folder import TEXT_TOKENIZER
+from train.texts.row_lengths import longest
+from train.tokens import END_OF_ACTION, TextTokenizer, robot_prompt, state_text
+
+TEXTS_MEASURED = 20_000
+
+
+def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
+    """The run's own if it resumes, else the one given, else that of `init_from` or `weights`, else one trained on the shards.
+
+    Raises:
+        InputError: that file is missing or no tokenizer.
+    """
+    own = config.out / TEXT_TOKENIZER
+    if config.resume and own.is_file():
+        return TextTokenizer.load(own)
+    if config.data.text_tokenizer is not None:
+        return TextTokenizer.load(config.data.text_tokenizer)
+    if config.init_from is not None:
+        return TextTokenizer.load(config.init_from / TEXT_TOKENIZER)
+    if config.weights is not None:
+        return TextTokenizer.load(pretrained.text_tokenizer(config.weights))
+    texts = []
+    for number in range(0, reader.num_rows, max(1, -(-reader.num_rows // TEXTS_MEASURED))):
+        row = reader.row(number)
+        robot = row["kind"] == "robot"
+        shown = robot_prompt(row["prompt"], state_text(np.zeros(1)), row["target"])
+        texts += [shown, END_OF_ACTION] if robot else [row["prompt"], row["target"]]
+    return TextTokenizer.train(texts, config.data.text_vocab)
+
+
+def longest_row(reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
+    """Tokens of the longest row, rounded up to a multiple of 8.
+
+    Args:
+        reader: of the shards.
+        encoder: makes examples of their rows.
+        kinds: rows of other kinds do not count.
+    """
+    found = longest(reader, encoder, kinds)
+    return rounded(found.tokens if found is not None else 0)
+
+
+def text_length(given: int, reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
+    """Tokens of a row of the batches: `given`, or if it is 0 as many as the longest row needs.
+
+    Args:
+        given: --data.text-length.
+        reader: of the shards.
+        encoder: makes examples of their rows.
+        kinds: rows of other kinds do not count.
+
+    Raises:
+        InputError: a row has more than `given`.
+    """
+    if not given:
+        return longest_row(reader, encoder, kinds)
+    found = longest(reader, encoder, kinds, above=given)
+    if found is not None:
+        raise InputError(
+            f"--data.text-length is {given}, but row {found.sample_id} of source {found.source} in {reader.path} has "
+            f"{found.tokens} tokens, the most; raise --data.text-length to {rounded(found.tokens)} or more, or leave it out"
+        )
+    return given
+
+
+def rounded(tokens: int) -> int:
+    """Up to a multiple of 8.
+
+    >>> rounded(121)
+    128
+    """
+    return -(-tokens // 8) * 8
