@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,14 @@ with Stopping(None) as stopping:
 print("saved", flush=True)
 stopping.end("all is well")
 """
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_switched_on() -> Iterator[None]:
+    """A shell may have started these tests with Ctrl-C switched off, and what they start would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def command(chain: Chain, out: Path, *more: str) -> list[str]:
