@@ -97,7 +97,7 @@ def estimate(config: TrainConfig, shapes: ModelConfig, text: int, fsdp: int = 1)
         1.3 if config.accumulate == 1 else 2.3
     )  # of the gradient: clipped ones while AdamW reads them; microbatches' sums
     table = 0 if shapes.dtype == "float32" else 2 * shapes.vocab_size * shapes.width  # in the dtype of the products
-    logits = 12 * min(LOGITS_AT_ONCE, 32 * POSITIONS_AT_ONCE * shapes.vocab_size)
+    logits = 12 * min(LOGITS_AT_ONCE, POSITIONS_AT_ONCE * shapes.vocab_size)
     fixed = 4 * copies * count(learn) / fsdp + table + logits
     return StepMemory(held, fixed, _row(config, shapes, text, set(components(learn)), "action" in params))
 
