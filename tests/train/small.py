@@ -1,5 +1,8 @@
 """A model of a few thousand parameters, a batch for it, and one step of training."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,3 +74,23 @@ def with_state(batch: dict[str, Any], seed: int = 1) -> dict[str, Any]:
     rows = len(batch["tokens"])
     state = np.random.default_rng(seed).normal(size=(rows, 5)).astype(np.float32)
     return batch | {"state": state, "state_mask": np.arange(rows) != 1}
+
+
+def on_eight_devices(script: str) -> str:
+    """What a script prints where the CPU stands for eight devices. It begins with jax, np and all that this file has.
+
+    XLA's other flags stay: without those of tests/conftest.py compiling takes several times as long.
+    """
+    begin = """
+import jax, numpy as np
+jax.config.update("jax_default_matmul_precision", "highest")
+from tests.train.small import *
+assert jax.device_count() == 8
+"""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", begin + script], env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout

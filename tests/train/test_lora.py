@@ -1,9 +1,6 @@
 """LoRA: adapters say what a merged matrix would, only they learn, and what comes out is merged."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +14,7 @@ from safetensors.numpy import load_file
 
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch
+from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch, on_eight_devices
 from tests.train.tiny_runs import config as tiny
 from tests.train.tiny_runs import losses as logged
 from train import losses, model, optim
@@ -155,13 +152,9 @@ def test_parts_are_the_whole_and_only_adapters_move() -> None:
 
 
 EIGHT = """
-import sys; sys.path.insert(0, {root!r})
-import jax, numpy as np
-jax.config.update("jax_default_matmul_precision", "highest")
-from tests.train.small import *
 from train.learning import lora
 from train.config import LoraConfig
-found = {{}}
+found = {}
 for fsdp in (1, 8):
     asked, mesh = config(fsdp=fsdp, lora=LoraConfig(rank=16)), sharding.make_mesh(fsdp, ROWS)
     whole = lora.add(model.init(jax.random.key(0), SMALL), asked.lora, jax.random.key(7))
@@ -177,11 +170,7 @@ print("equal")
 
 @pytest.mark.slow
 def test_eight_devices_divide_adapters_along_their_long_side() -> None:
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    script = EIGHT.format(root=str(Path(__file__).parents[2]))
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["equal"]
+    assert on_eight_devices(EIGHT).split() == ["equal"]
 
 
 @pytest.mark.slow

@@ -1,10 +1,6 @@
 """A step on one device, on eight, in parts: the same loss and gradient; options that must not change what they do not concern."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch, one_step
+from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch, on_eight_devices, one_step
 from train import augment, losses, model, optim
 from train.config import AugmentConfig, ModelConfig, OptimConfig, Remat, StateEntry
 from train.costs import flops
@@ -34,20 +30,15 @@ def test_accumulated_parts_are_the_whole_batch(parts: int, norm: str) -> None:
 
 
 EIGHT = """
-import sys; sys.path.insert(0, {root!r})
-import jax, numpy as np
-jax.config.update("jax_default_matmul_precision", "highest")
-from tests.train.small import *
-assert jax.device_count() == 8
-out = {{}}
+out = {}
 devices = jax.devices()
-meshes = {{
+meshes = {
     "one": jax.sharding.Mesh(np.array(devices[:1]).reshape(1, 1), ("data", "fsdp")),
     "8x1": sharding.make_mesh(1, ROWS),
     "2x4": sharding.make_mesh(4, ROWS),
     "1x8": sharding.make_mesh(8, ROWS),
     "2x4 parts": sharding.make_mesh(4, ROWS, 2),
-}}
+}
 for name, mesh in meshes.items():
     c = config(accumulate=2 if "parts" in name else 1)
     state, metrics = one_step(c, mesh=mesh)
@@ -68,11 +59,7 @@ print("equal")
 @pytest.mark.slow
 def test_eight_devices_are_one() -> None:
     """Loss and (clipped) gradients on data x fsdp meshes equal those of one device within 1e-5; fsdp really divides."""
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    script = EIGHT.format(root=str(Path(__file__).parents[2]))
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["equal"]
+    assert on_eight_devices(EIGHT).split() == ["equal"]
 
 
 @pytest.mark.slow
