@@ -9,7 +9,6 @@ from fasttok.errors import InputError
 from train.config import OptimConfig
 from train.learning import expert_first
 from train.learning.layer_cuts import cut, join
-from train.learning.layer_paths import below as below
 from train.learning.layer_paths import check_freeze, is_stacked, stays
 from train.params import LORA, Params, Tree, path_name
 

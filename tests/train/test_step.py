@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.train.small import ROWS, SMALL, config, gradient_norms_and_losses, make_batch, on_eight_devices, one_step
-from train import augment, losses, model, optim
+from train import augment, losses, model
 from train.config import AugmentConfig, ModelConfig, OptimConfig, Remat, StateEntry
 from train.costs import flops
 from train.devices import sharding
+from train.learning import layer_paths
 from train.params import components
 from train.presets import SIZES
 from train.step import probe, ready, shown
@@ -185,4 +186,4 @@ def test_flops_are_those_of_the_design_and_of_the_compiler() -> None:
 def test_meshes_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="divisor"):
         sharding.make_mesh(jax.device_count() + 1, 8)
-    assert optim.below("backbone/layers/query", "*/layers")
+    assert layer_paths.below("backbone/layers/query", "*/layers")

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from fasttok.errors import InputError
-from train import optim
 from train.config import LoraConfig
+from train.learning.layer_paths import below
 from train.params import LORA, Adapter, Adapters, Params
 
 # Axes of the adapted matrices of a stack, without L: i is in, o is out, s several matrices with an adapter each.
@@ -72,7 +72,7 @@ def add(params: Params, config: LoraConfig, key: Array) -> Params:
         layers, matrices = out[component][stack], {}
         for number, (name, axes) in enumerate(AXES[stack].items()):
             path = f"{component}/{stack}/{name}"
-            hit = {start for start in config.adapted if optim.below(path, start)}
+            hit = {start for start in config.adapted if below(path, start)}
             used |= hit
             if hit:
                 own = jax.random.fold_in(jax.random.fold_in(key, place), number)
