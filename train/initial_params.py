@@ -14,6 +14,7 @@ from train import weights as pretrained
 from train.batches import decode_image
 from train.config import COMPONENTS, ModelConfig
 from train.learning import lora
+from train.learning.layer_paths import is_stacked
 from train.params import Component, Params, components
 from train.runs.checkpoint import load_params
 from train.runs.run_folder import TOKENIZER
@@ -41,8 +42,7 @@ def random_components(setup: Setup) -> set[str]:
     """Components of the model whose layers start from random numbers."""
     config = setup.config
     if config.weights is not None:
-        names = [path.split("/") for path in plan_weights(setup, config.weights).fresh]
-        return {component for component, *below in names if set(below) & set(lora.AXES)}
+        return {path.split("/")[0] for path in plan_weights(setup, config.weights).fresh if is_stacked(path)}
     if config.init_from is not None:
         return set() if config.init_from_expert else {"expert"}
     return set(COMPONENTS)

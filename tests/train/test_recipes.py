@@ -27,6 +27,7 @@ from tests.train.small import (
 from train import chunk_tokens, gemma, insulation, losses, model, policy, recipes
 from train.config import ModelConfig
 from train.costs import flops
+from train.params import path_name
 from train.presets import PRESETS, get_preset
 from train.recipe import recipe_of
 from train.recipes import hybrid_vla, oft, transfusion
@@ -228,7 +229,7 @@ def gradients(config: ModelConfig, batch: Any, loss: str) -> dict[str, Any]:
     grads = jax.jit(jax.grad(lambda p: losses.compute(p, config, rows)[1][loss]))(moved(config))
     out = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
-        name = "/".join(str(key.key) for key in path)
+        name = path_name(path)
         axes = tuple(range(1, leaf.ndim)) if "layers" in name else None
         out[name] = np.abs(np.asarray(leaf)).max(axis=axes)
     return out

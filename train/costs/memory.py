@@ -146,7 +146,7 @@ def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str], by_bac
 
 def ways(config: TrainConfig, shapes: ModelConfig) -> Iterator[tuple[str, TrainConfig]]:
     """What may learn, from most to least memory; the run's other settings stay."""
-    plain = replace(config, lora=LoraConfig(), optim=replace(OptimConfig(), ema=None))
+    plain = replace(config, lora=LoraConfig(), optim=OptimConfig())
     adapted = replace(plain, lora=LoraConfig(rank=16))
     yield "all, with --optim.ema", replace(plain, optim=OptimConfig(ema=0.999))
     yield "all", plain
