@@ -345,8 +345,8 @@ def measure(session: Session, variant: Variant) -> tuple[dict[str, Any], list[fl
                 )
             session.turn(tried, 1)
             return _turns(session, tried)
-        except DoesNotFitError:
-            reason = sys.exc_info()[1]
+        except DoesNotFitError as error:
+            reason = error
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not out_of_memory(error) and not isinstance(error, MemoryError):
                 raise
@@ -354,7 +354,6 @@ def measure(session: Session, variant: Variant) -> tuple[dict[str, Any], list[fl
             session.drop()
         again = variant.largest and attempt == 0 and tried is not None and session.left() > session.need(variant, 1)
         if not again:
-            assert reason is not None
             raise reason
     raise AssertionError
 
