@@ -1,5 +1,6 @@
 """Freezing by depth: what a path names, what a step then leaves alone, and that the rest learns as it would."""
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.chain import Chain
 from tests.train import tiny_runs
 from tests.train.small import ROWS, SMALL, config, make_batch
 from train import losses, model, optim
-from train.config import OptimConfig, TrainConfig
+from train.config import OptimConfig
 from train.costs import flops
 from train.devices import sharding
 from train.initial_params import initial_params
@@ -154,19 +155,17 @@ def test_frozen_layers_stay_and_the_others_learn_as_if_only_the_gradient_were_ma
     """The norm that is clipped is that of what learns. Moments and moving average exist for nothing else."""
     if more.get("fsdp", 1) > jax.device_count():
         pytest.skip("needs two devices")
-    asked = config(
-        model=CONFIG, optim=OptimConfig(freeze=freeze, warmup=0, ema=0.5, clip=0.1, weight_decay=0.1), **more
-    )
+    optim_config = OptimConfig(freeze=freeze, warmup=0, ema=0.5, clip=0.1, weight_decay=0.1)
+    asked = config(model=CONFIG, optim=optim_config, **more)
     mesh = sharding.make_mesh(asked.fsdp, ROWS, asked.accumulate)
-    batch = make_batch(ROWS)
-    state, rows, norms = begin(PARAMS, asked, mesh), sharding.put_rows(batch, mesh), []
+    state, rows, norms = begin(PARAMS, asked, mesh), sharding.put_rows(make_batch(ROWS), mesh), []
     kept = count(optim.split(PARAMS, freeze)[0])
     assert count(state.ema) == kept
     assert count(state.optimizer) == pytest.approx(2 * kept, abs=10)  # and some counts
     for step in (1, 2, 3):
         state, metrics = train_step(state, rows, jnp.int32(step), config=asked, model_config=CONFIG, mesh=mesh)
         norms.append(float(metrics["grad_norm_backbone"]))
-    wanted, average, their_norms = masked_run(asked, batch)
+    wanted, average, their_norms = masked_run(optim_config)
     np.testing.assert_allclose(norms, their_norms, rtol=1e-4)
     for (path, start), after, reference in zip(
         jax.tree_util.tree_leaves_with_path(PARAMS), jax.tree.leaves(state.params), jax.tree.leaves(wanted), strict=True
@@ -179,27 +178,29 @@ def test_frozen_layers_stay_and_the_others_learn_as_if_only_the_gradient_were_ma
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), shown(state, freeze), average)
 
 
-def masked_run(asked: TrainConfig, batch: Any) -> tuple[Any, Any, list[float]]:
+@jax.jit
+def whole_gradient(params: Any, step: Any) -> Any:
+    prepared = ready({k: jnp.asarray(v) for k, v in make_batch(ROWS).items()}, step, config(model=CONFIG), ())
+    return jax.grad(lambda p: losses.compute(p, CONFIG, prepared)[0])(params)
+
+
+@functools.cache
+def masked_run(asked: OptimConfig) -> tuple[Any, Any, list[float]]:
     """Three steps of AdamW on the whole tree, where frozen layers have no gradient and no update."""
     masks = jax.tree_util.tree_map_with_path(
-        lambda path, x: np.array(
-            [not s for s in frozen_layers(path_name(path), asked.optim.freeze)], np.float32
-        ).reshape(-1, *(1,) * (x.ndim - 1)),
+        lambda path, x: np.array([not s for s in frozen_layers(path_name(path), asked.freeze)], np.float32).reshape(
+            -1, *(1,) * (x.ndim - 1)
+        ),
         PARAMS,
     )
 
     def masked(tree: Any) -> Any:
         return jax.tree.map(lambda x, m: x * m, tree, masks)
 
-    @jax.jit
-    def gradient(params: Any, step: Any) -> Any:
-        prepared = ready({k: jnp.asarray(v) for k, v in batch.items()}, step, asked, ())
-        return masked(jax.grad(lambda p: losses.compute(p, CONFIG, prepared)[0])(params))
-
-    chain = optim.make(replace(asked.optim, freeze=()), asked.steps)
+    chain = optim.make(replace(asked, freeze=()), config().steps)
     params, state, average, norms = PARAMS, chain.init(PARAMS), PARAMS, []
     for step in (1, 2, 3):
-        grads = gradient(params, jnp.int32(step))
+        grads = masked(whole_gradient(params, jnp.int32(step)))
         norms.append(float(optax.global_norm(grads["backbone"])))
         updates, state = chain.update(grads, state, params)
         params = optax.apply_updates(params, masked(updates))
@@ -215,13 +216,11 @@ def test_a_run_with_frozen_layers_resumes_and_is_loaded(chain: Chain, tmp_path: 
         chain, tmp_path / "whole", optim=OptimConfig(ema=0.9, freeze=freeze, warmup=0), steps=4, checkpoint_every=2
     )
     run(whole)
-    cut = replace(whole, out=tmp_path / "cut")
-    run(cut)
-    (tmp_path / "cut" / "checkpoints" / "4").rename(tmp_path / "4")
-    run(replace(cut, resume=True))
-    start: Any = initial_params(prepare(whole))
     end: Any = load_params(whole.out)[1]
-    jax.tree.map(np.testing.assert_array_equal, end, load_params(cut.out)[1])
+    (whole.out / "checkpoints" / "4").rename(tmp_path / "4")
+    run(replace(whole, resume=True))
+    start: Any = initial_params(prepare(whole))
+    jax.tree.map(np.testing.assert_array_equal, end, load_params(whole.out)[1])
     for name, kernel in end["backbone"]["layers"].items():
         np.testing.assert_array_equal(kernel[0], start["backbone"]["layers"][name][0])
         assert not np.array_equal(kernel[1], start["backbone"]["layers"][name][1])
