@@ -13,7 +13,7 @@ import pytest
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.small import SMALL, config, make_batch, one_step
-from tests.train.tiny_runs import FakeEnv
+from tests.train.tiny_runs import FakeEnv, FakePlayer
 from tests.train.tiny_runs import config as tiny
 from train import losses, model
 from train.acting import rtc
@@ -208,34 +208,6 @@ def test_a_player_refuses_what_is_no_prefix(trained: Path) -> None:
         player.act("planar", ["push"], [SEEN], "tokens", prefix=[good], delay=1)
 
 
-class Counting:
-    """Chunks of 8 steps that count on from what is being executed; remembers what it was given."""
-
-    def __init__(self) -> None:
-        self.given: list[Any] = []
-
-    def horizon(self, embodiment: str) -> int:
-        return 8
-
-    def say(self, embodiment: str, tasks: list[str], observations: list[Any]) -> list[str]:
-        raise AssertionError("nobody asked")
-
-    def act(
-        self,
-        embodiment: str,
-        tasks: list[str],
-        observations: list[Any],
-        decode: Any = "flow",
-        *,
-        prefix: Any = None,
-        delay: int = 0,
-        subtasks: Any = None,
-    ) -> Any:
-        self.given.append((prefix, delay))
-        first = [0.0] * len(tasks) if prefix is None else [rest[0, 0] for rest in prefix]
-        return np.array([[[start + k] * 3 for k in range(8)] for start in first], np.float32)
-
-
 def test_a_world_goes_on_while_chunks_are_computed() -> None:
     """Each episode's chunk is given what is left of that episode's last one, and its steps follow each other without a gap."""
     taken: dict[int, list[float]] = {}
@@ -245,7 +217,7 @@ def test_a_world_goes_on_while_chunks_are_computed() -> None:
             taken.setdefault(self.seed, []).append(float(action[0]))
             return super().step(action)
 
-    policy = Counting()
+    policy = FakePlayer(horizon=8)
     result, _ = play(
         policy,
         lambda embodiment, split: Watched(split),
@@ -257,6 +229,7 @@ def test_a_world_goes_on_while_chunks_are_computed() -> None:
     assert taken == {0: [0, 1, 2], 1: [0, 1, 2, 3, 4, 5], 2: [0, 1, 2], 3: [0, 1, 2, 3, 4, 5]}
     assert [delay for _, delay in policy.given] == [0, 2, 0, 2]
     assert [None if rest is None else [r.shape for r in rest] for rest, _ in policy.given] == [None, [(4, 3)]] * 2
+    assert policy.asked == 0
     assert result.success == 0.5
     with pytest.raises(InputError, match=r"--delay is 4: of chunks of 8 steps 4 are executed.*at most 3"):
         play(policy, lambda embodiment, split: Watched(split), "e", "seen", range(4), RolloutOptions(delay=4))

@@ -15,7 +15,7 @@ from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.shared_folders import once
-from tests.train.tiny_runs import FakeEnv, config
+from tests.train.tiny_runs import FakeEnv, FakePlayer, config
 from train import evaluate, policy
 from train.acting.robots import FILE, Robots
 from train.acting.subtasks import Conversation, SayThenAct
@@ -152,36 +152,8 @@ def test_runs_that_cannot_say_so(trained: Path, player: Player, monkeypatch: pyt
         player.say("arm", "push", [SEEN])  # one instruction, which is a list of letters
 
 
-class Talker:
-    """Says how often it was asked, and notes what it acts on."""
-
-    def __init__(self) -> None:
-        self.asked, self.acted = 0, list[list[str]]()
-
-    def horizon(self, embodiment: str) -> int:
-        return 4
-
-    def say(self, embodiment: str, tasks: list[str], observations: list[Any]) -> list[str]:
-        self.asked += 1
-        return [f"{task} {self.asked}" for task in tasks]
-
-    def act(
-        self,
-        embodiment: str,
-        tasks: list[str],
-        observations: list[Any],
-        decode: Any = "flow",
-        *,
-        prefix: Any = None,
-        delay: int = 0,
-        subtasks: Any = None,
-    ) -> Any:
-        self.acted.append(subtasks)
-        return np.zeros((len(tasks), 4, 3), np.float32)
-
-
 def test_a_subtask_is_kept_for_so_many_chunks_of_each_episode() -> None:
-    talker = Talker()
+    talker = FakePlayer(horizon=4)
     policy = SayThenAct(lambda *of: talker.say("e", *of), lambda *of: talker.act("e", *of[:2], subtasks=of[2]), 2)
     talk = Conversation.of(policy, 3)
     for rows in ([0, 1, 2], [0, 2], [0, 2], [0], [0]):
@@ -194,7 +166,7 @@ def test_a_subtask_is_kept_for_so_many_chunks_of_each_episode() -> None:
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
 def test_what_was_said_is_in_the_result_of_a_world(keep: int) -> None:
-    talker = Talker()
+    talker = FakePlayer(horizon=4)
     options = RolloutOptions(execute=0.5, batch=2, subtasks=keep)
     result, _ = play(talker, lambda embodiment, split: FakeEnv(split), "e", "seen", range(4), options)
     if not keep:

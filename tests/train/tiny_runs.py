@@ -81,3 +81,35 @@ class FakeEnv:
 
     def followed(self) -> bool:
         return self.split == "seen"
+
+
+class FakePlayer:
+    """Chunks count on from what is being executed, or from 0; says how often it was asked, and remembers what it was given."""
+
+    def __init__(self, horizon: int) -> None:
+        self.steps, self.asked = horizon, 0
+        self.given: list[tuple[Any, int]] = []
+        self.acted: list[Any] = []
+
+    def horizon(self, embodiment: str) -> int:
+        return self.steps
+
+    def say(self, embodiment: str, tasks: list[str], observations: list[Any]) -> list[str]:
+        self.asked += 1
+        return [f"{task} {self.asked}" for task in tasks]
+
+    def act(
+        self,
+        embodiment: str,
+        tasks: list[str],
+        observations: list[Any],
+        decode: Any = "flow",
+        *,
+        prefix: Any = None,
+        delay: int = 0,
+        subtasks: Any = None,
+    ) -> Any:
+        self.given.append((prefix, delay))
+        self.acted.append(subtasks)
+        first = [0.0] * len(tasks) if prefix is None else [rest[0, 0] for rest in prefix]
+        return np.array([[[start + k] * 3 for k in range(self.steps)] for start in first], np.float32)
