@@ -8,15 +8,10 @@ from collections.abc import Iterator
 from fasttok.episodes.episode import BadRecord, Episode, Where
 from fasttok.episodes.hdf5_episode import read_demo
 from fasttok.episodes.hdf5_file import FAULTS, Node, brief, opened
-from fasttok.episodes.hdf5_layout import SUFFIXES, TRAIN, HdfContents, below, contents, files_below, folder_split
+from fasttok.episodes.hdf5_layout import TRAIN, HdfContents, contents, files_below, folder_split
 from fasttok.errors import InputError
 
-__all__ = ["SUFFIXES", "files_below", "lies_in", "read"]
-
-
-def lies_in(folder: str, files: list[str]) -> bool:
-    """Whether one of the files lies in the folder itself, or is what was meant, not only in folders within it."""
-    return any("/" not in below(folder, file) for file in files)
+__all__ = ["files_below", "read"]
 
 
 def read(root: str, files: list[str], name: str, split: str) -> Iterator[Episode | BadRecord]:
