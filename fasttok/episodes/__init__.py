@@ -118,8 +118,7 @@ def _open(path: str, split: str) -> Episodes:
     suffix, files = formats.tables(path)
     if files:  # Parquet without episodes, too: its reader says which columns it looks for
         name = root.rsplit("/", 1)[-1].removesuffix(suffix)
-        reader = arrays.read_parquet if suffix == ".parquet" else arrays.read_numpy
-        return Episodes(name, None, functools.partial(reader, files, name))
+        return Episodes(name, None, functools.partial(arrays.READERS[suffix], files, name))
     lerobot_info.refuse_folder_of(path)
     raise InputError(
         f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "

@@ -7,7 +7,7 @@
   order if a column such as `frame_index` numbers the steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -124,3 +124,11 @@ def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
             yield BadRecord(where, "frames", fault)
         else:
             yield Episode(steps, {"dataset": name, "episode": table[key][0].as_py()}, where)
+
+
+READERS: dict[str, Callable[[list[str], str], Iterator[Episode | BadRecord]]] = {
+    ".npz": read_numpy,
+    ".npy": read_numpy,
+    ".parquet": read_parquet,
+}
+"""By suffix: files and the dataset's name -> their episodes. Of a folder with several kinds, the first counts."""

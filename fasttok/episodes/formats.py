@@ -14,7 +14,6 @@ from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.episodes.rlds import is_rlds
 
 OWN_ENTRY = "dataset.yaml"  # the entry that lies beside the data
-TABLE_SUFFIXES = (".npz", ".npy", ".parquet")
 DEEPEST, MOST_SEEN = 5, 20_000  # folders within folders, and names, in which HDF5 is looked for
 
 
@@ -31,7 +30,7 @@ def tables(path: str) -> tuple[str, list[str]]:
     fs, root = stores.filesystem(path)
     if not stores.kind_at(fs, root):
         return "", []
-    return next(((suffix, found) for suffix in TABLE_SUFFIXES if (found := arrays.files(path, suffix))), ("", []))
+    return next(((suffix, found) for suffix in arrays.READERS if (found := arrays.files(path, suffix))), ("", []))
 
 
 def is_tables(path: str) -> bool:

@@ -9,11 +9,6 @@ from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.recordings import Section
 
 Records = Iterator[Episode | BadRecord]
-READERS: dict[str, Callable[[list[str], str], Records]] = {
-    ".npz": arrays.read_numpy,
-    ".npy": arrays.read_numpy,
-    ".parquet": arrays.read_parquet,
-}
 
 
 class TableRecordings:
@@ -49,7 +44,7 @@ class TableRecordings:
 
     def _records(self, file: str) -> Records:
         try:
-            yield from READERS[self._suffix]([file], self.name)
+            yield from arrays.READERS[self._suffix]([file], self.name)
         except (InputError, OSError) as error:
             yield BadRecord(Where(file), UNREADABLE, str(error))
 
