@@ -380,7 +380,7 @@ def play(
         def go_on(tasks: list[str], seen: list[Observation], left: list[NDArray[Any]] | None) -> NDArray[Any]:
             return player.act(embodiment, tasks, seen, options.decode, prefix=left, delay=delay if left else 0)
 
-        act = InRealTime(go_on, delay)
+        act = InRealTime(go_on)
     elif options.subtasks:
 
         def on(tasks: list[str], seen: list[Observation], subtasks: list[str]) -> NDArray[Any]:

@@ -45,12 +45,11 @@ class InRealTime:
 
     Attributes:
         act: instructions, observations, and what is left of the chunks being executed (L, D) -> chunks (n, horizon, D) in raw
-            units, of which the first `delay` steps are those of the chunks being executed; None: nothing is being executed.
-        delay: steps that pass while a chunk is computed.
+            units, of which the steps that pass while they are computed are those of the chunks being executed; None: nothing is
+            being executed.
     """
 
     act: Callable[[list[str], list[Seen], list[NDArray[Any]] | None], NDArray[Any]]
-    delay: int
 
 
 @dataclass
