@@ -193,17 +193,14 @@ def continue_actions(
     given = (jnp.arange(config.horizon) < jnp.minimum(length[:, None], delay))[..., None]
     weight = jnp.where(real, soft_mask(config.horizon, length, delay)[..., None], 0.0)
 
-    def euler(x: Array, t: Array) -> tuple[Array, None]:
-        x = jnp.where(real, x, t * noise)
-        if trained:
-            x = jnp.where(given, last, x)
-            velocity = model.run_expert(params, context, x, jnp.where(given[..., 0], 0.0, t), config)
-        else:
-            velocity = guided_velocity(params, context, x, t, last, weight, config)
-        return x - velocity / steps, None
+    def velocity(params: Params, context: Context, x: Array, time: Array, config: ModelConfig) -> Array:
+        if not trained:
+            return guided_velocity(params, context, x, time[0], last, weight, config)  # rows have one time
+        x, time = jnp.where(given, last, x), jnp.where(given[..., 0], 0.0, time[:, None])
+        return model.run_expert(params, context, x, time, config)
 
-    x, _ = jax.lax.scan(euler, noise, 1.0 - jnp.arange(steps) / steps)
-    return jnp.where(real, jnp.where(given, last, x) if trained else x, 0.0)
+    x = policy.integrate(params, context, noise, real, config, steps, velocity)
+    return jnp.where(real & given, last, x) if trained else x
 
 
 def checked_prefix(
