@@ -18,6 +18,7 @@ from train.acting.robots import Robots
 from train.config import ModelConfig
 from train.examples import Encoder, Example
 from train.setup import Setup
+from train.texts.shard_texts import rounded
 
 logger = logging.getLogger(__name__)
 IntArray = NDArray[np.int64]
@@ -71,7 +72,7 @@ def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], 
         if length > setup.batcher.length:
             raise InputError(
                 f"--held-out {shards}: {which} has {length} tokens of text, more than the "
-                f"{setup.batcher.length} of this run; train with --data.text-length {-(-length // 8) * 8}"
+                f"{setup.batcher.length} of this run; train with --data.text-length {rounded(length)}"
             )
         if slots and row["kind"] == "robot" and not slots & set(example.images):
             raise InputError(
