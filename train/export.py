@@ -212,9 +212,8 @@ def export(config: ExportConfig) -> WeightsReport:
         (aside / "config.json").write_text(
             json.dumps(theirs | {"fasttok": described}, indent=2) + "\n", encoding="utf-8"
         )
-        text.save(
-            aside / TEXT_TOKENIZER
-        )  # what was read is written: a copy would take along whatever else lies in a foreign RUN
+        # What was read is written: a copy would take along whatever else lies in a foreign RUN.
+        text.save(aside / TEXT_TOKENIZER)
         tok.save(aside / TOKENIZER)
         out.install(aside, last="config.json")
     finally:
