@@ -15,7 +15,7 @@ import pytest
 from fasttok.common import console
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.tiny_runs import TINY, config, digests
+from tests.train.tiny_runs import FLAGS, config, digests
 from train.loop import run
 from train.runs.disk_room import full_disk_said
 from train.runs.run_folder import CHECKPOINTS
@@ -119,9 +119,8 @@ def test_every_command_says_that_the_disk_is_full(capsys: pytest.CaptureFixture[
 @pytest.mark.slow
 def test_a_writer_that_fails_is_one_line(chain: Chain, tmp_path: Path) -> None:
     """The system refuses files of more than 60 kB: orbax's threads fail, as on a full disk, and do not show it."""
-    flags = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
     words = ["--shards", str(chain.shards), "--out", str(tmp_path / "run"), "--batch-size=8", "--data.text-vocab=600",
-             "--steps=4", "--checkpoint-every=1", *flags]  # fmt: skip
+             "--steps=4", "--checkpoint-every=1", *FLAGS]  # fmt: skip
     small = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, {resource.RLIM_INFINITY}))"
     program = f"{small}; from fasttok.common import console; from train.command import main; console.script('t', main)"
     done = subprocess.run(

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -19,7 +18,7 @@ from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.shared_folders import once
-from tests.train.tiny_runs import command, config, free_port, losses
+from tests.train.tiny_runs import command, config, ended, losses, rows_of, two_processes
 from train.config import OptimConfig
 from train.devices import sharding
 from train.initial_params import initial_params
@@ -59,10 +58,6 @@ def val_shards(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
 
     return once(tmp_path_factory, "val_shards", make) / "shards"
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def held(row: dict[str, Any]) -> dict[str, float]:
@@ -288,16 +283,7 @@ def test_the_best_is_evaluated_and_exported_by_name(measured: Path, val_shards: 
 def test_two_processes_have_the_numbers_of_one(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
     more = ("--steps=2", "--held-out", str(val_shards), "--held-out-rows=14", "--keep-best")
     subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
-    env, port = os.environ | {"JAX_PLATFORMS": "cpu"}, free_port()
-    both = [
-        subprocess.Popen(
-            command(chain, tmp_path / "two", *more, f"--distributed=localhost:{port},2,{rank}"),
-            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    ended(two_processes(chain, tmp_path / "two", *more))
     one, two = (held(rows_of(tmp_path / name)[-1]) for name in ("one", "two"))
     assert list(one) == list(two)
     np.testing.assert_allclose(list(one.values()), list(two.values()), rtol=1e-3)

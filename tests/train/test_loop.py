@@ -4,8 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import pytest
 
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.tiny_runs import TINY, FakeEnv, config, losses
+from tests.train.tiny_runs import FakeEnv, command, config, losses, rows_of, until_logged
 from train.config import ModelConfig, OptimConfig, TrainConfig
 from train.loop import run
 from train.player import Player
@@ -41,20 +39,14 @@ def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Chain, trained: P
 
 @pytest.mark.slow
 def test_killed_and_resumed_training_repeats_its_losses(chain: Chain, tmp_path: Path) -> None:
-    flags = [f"--model.{k.replace('_', '-')}={v}" for k, v in TINY.items()]
-    command = [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--batch-size=8", "--steps=60",
-               "--log-every=1", "--checkpoint-every=5", "--data.text-vocab=600", *flags]  # fmt: skip
-    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "cut")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    log = tmp_path / "cut" / "metrics.jsonl"
-    while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 22):
-        time.sleep(0.01)
+    whole, cut, more = tmp_path / "whole", tmp_path / "cut", ("--steps=60", "--checkpoint-every=5")
+    subprocess.run(command(chain, whole, *more), check=True, capture_output=True)
+    process = subprocess.Popen(command(chain, cut, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until_logged(process, cut, 22)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    subprocess.run([*command, "--out", str(tmp_path / "cut"), "--resume"], check=True, capture_output=True)
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    subprocess.run(command(chain, cut, *more, "--resume"), check=True, capture_output=True)
+    assert losses(cut) == losses(whole)
 
 
 @pytest.mark.slow
@@ -69,8 +61,7 @@ def test_vlm_first_then_ki(chain: Chain, tmp_path: Path) -> None:
     preset = get_preset("vlm")
     assert not preset.model.flow
     run(config(chain, tmp_path / "vlm", model={"flow": False}, data={"kinds": preset.data.kinds}, steps=2))
-    rows = [json.loads(line) for line in (tmp_path / "vlm" / "metrics.jsonl").read_text().splitlines()]
-    assert all(row["n_fast"] == 0 and "loss_flow" not in row for row in rows)
+    assert all(row["n_fast"] == 0 and "loss_flow" not in row for row in rows_of(tmp_path / "vlm"))
     run(config(chain, tmp_path / "ki", init_from=tmp_path / "vlm", steps=1))
     assert load_config(tmp_path / "ki").model.flow
     with pytest.raises(InputError, match="other shapes"):

@@ -1,6 +1,5 @@
 """Runs whose steps differ: insulation that changes at given steps, and an expert that learns alone at first."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,9 +89,8 @@ def test_the_shares_of_each_step() -> None:
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     timed = ("samples_per_second", "data_wait", "compile_seconds", "insulation")
-    return [{k: v for k, v in row.items() if k not in timed} for row in rows]
+    return [{k: v for k, v in row.items() if k not in timed} for row in tiny_runs.rows_of(out)]
 
 
 @pytest.mark.slow
@@ -100,8 +98,7 @@ def test_a_phase_is_a_run_with_its_shares_and_resumes_at_its_boundary(chain: Cha
     """0 until step 2, then 1: the first half is a run of ki, the second what joint training makes of its checkpoint."""
     whole = tiny_runs.config(chain, tmp_path / "whole", insulation_schedule=("3:1",), checkpoint_every=2)
     run(whole)
-    logged = [json.loads(line)["insulation"] for line in (whole.out / "metrics.jsonl").read_text().splitlines()]
-    assert logged == [0.0, 0.0, 1.0, 1.0]
+    assert [row["insulation"] for row in tiny_runs.rows_of(whole.out)] == [0.0, 0.0, 1.0, 1.0]
     ki = tiny_runs.config(chain, tmp_path / "ki", checkpoint_every=2)
     run(ki)
     assert rows_of(ki.out)[:3] != rows_of(whole.out)[:3]

@@ -1,6 +1,5 @@
 """Recipes from shards to actions: they learn, resume, act, are measured and exported; a batch learned by heart is acted again."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.small import RECIPES, make_batch, shaped, with_state
-from tests.train.tiny_runs import TINY, config
+from tests.train.tiny_runs import TINY, config, rows_of
 from train import export, model, policy
 from train.config import LoraConfig, OptimConfig, TrainConfig
 from train.devices import sharding
@@ -42,10 +41,6 @@ def tiny(chain: Chain, out: Path, name: str, **more: Any) -> TrainConfig:
     )
 
 
-def rows(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_from_shards_to_actions(chain: Chain, tmp_path: Path, name: str) -> None:
@@ -53,7 +48,7 @@ def test_a_recipe_from_shards_to_actions(chain: Chain, tmp_path: Path, name: str
     optim = OptimConfig(warmup=0, ema=0.9, freeze=(still, "vision"))
     asked = tiny(chain, tmp_path / "run", name, optim=optim, keep=5)
     run(asked)
-    found = rows(asked.out)
+    found = rows_of(asked.out)
     words = {word for word in found[0] if word.startswith("loss_")} - {"loss_vlm", "loss_fast"}
     assert words == {LOSS[name]}
     for row in found:
@@ -64,7 +59,7 @@ def test_a_recipe_from_shards_to_actions(chain: Chain, tmp_path: Path, name: str
     ended: Any = load_params(asked.out)[1]
     (asked.out / "checkpoints" / "4").rename(tmp_path / "4")
     run(replace(asked, resume=True))
-    for a, b in zip(found, rows(asked.out), strict=True):
+    for a, b in zip(found, rows_of(asked.out), strict=True):
         assert {k: a[k] for k in ("loss", "loss_vlm", LOSS[name])} == {
             k: b[k] for k in ("loss", "loss_vlm", LOSS[name])
         }
@@ -104,7 +99,7 @@ def test_a_recipe_learns_from_a_vlm_with_few_weights_at_a_time(chain: Chain, tmp
     fast = OptimConfig(learning_rate=3e-3, warmup=5)
     before = {"init_from": tmp_path / "vlm"} if name == "transfusion" else {}
     run(tiny(chain, tmp_path / "run", name, optim=fast, steps=60, checkpoint_every=100, **before))
-    found = rows(tmp_path / "run")
+    found = rows_of(tmp_path / "run")
     for word in ("loss", LOSS[name]):
         values = [row[word] for row in found]
         assert np.mean(values[-5:]) < 0.8 * np.mean(values[:2]), word
@@ -141,7 +136,7 @@ def test_a_recipe_with_adapters_and_probes(chain: Chain, tmp_path: Path, name: s
         chain, tmp_path / "run", name, lora=LoraConfig(rank=2), steps=2, optim=OptimConfig(warmup=0), probe_every=2
     )
     run(asked)
-    last, word = rows(asked.out)[-1], LOSS[name].removeprefix("loss_")
+    last, word = rows_of(asked.out)[-1], LOSS[name].removeprefix("loss_")
     new = "expert" if name == "hybrid_vla" else "action"
     assert min(last[f"grad_norm_{word}_{component}"] for component in ("backbone", "vision", new)) > 0
     begun: Any = initial_params(prepare(asked))

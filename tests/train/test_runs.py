@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.tiny_runs import TINY, FakeEnv, command, config, free_port, losses
+from tests.train.tiny_runs import TINY, FakeEnv, command, config, ended, losses, rows_of, two_processes
 from train.config import OptimConfig, TrainConfig
 from train.devices.multi_host import join_processes
 from train.initial_params import initial_params
@@ -52,7 +51,7 @@ def test_every_preset_trains(chain: Chain, tmp_path: Path, name: str) -> None:
     """Each loss is there exactly where the preset has it, and what is frozen stays to the bit."""
     asked = preset(chain, tmp_path / "run", name)
     run(asked)
-    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    row = rows_of(tmp_path / "run")[-1]
     word = recipe_of(asked.model).loss
     assert {name for name in row if name in ("loss_flow", "loss_l1")} == (
         {f"loss_{word}"} if asked.model.flow else set()
@@ -138,17 +137,7 @@ def test_two_processes_are_one(chain: Chain, tmp_path: Path) -> None:
     """jax.distributed over two processes: the losses of one, and both resume after one checkpoint."""
     more = ("--steps=4", "--checkpoint-every=2", "--keep=5")
     subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
-    port = free_port()
-    env = os.environ | {"JAX_PLATFORMS": "cpu"}
-    together = [
-        subprocess.Popen(
-            command(chain, tmp_path / "two", *more, f"--distributed=localhost:{port},2,{rank}"),
-            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    said = [process.communicate()[1] for process in together]
-    assert [process.returncode for process in together] == [0, 0], said
+    ended(two_processes(chain, tmp_path / "two", *more))
     np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-4)
     assert sorted(p.name for p in (tmp_path / "two" / "checkpoints").iterdir()) == ["2", "4"]
     subprocess.run(command(chain, tmp_path / "two", "--steps=5", "--resume"), check=True, capture_output=True)

@@ -1,9 +1,7 @@
 """Ctrl-C and SIGTERM: the step in work is finished and saved, the status is the usual one, and the resumed run is bit for bit."""
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.chain import Chain
-from tests.train.tiny_runs import TINY, losses
+from tests.train.tiny_runs import command, ended, losses, two_processes, until_logged
 
 WATCHED = """
 import logging, signal, sys, time
@@ -37,12 +35,6 @@ def ctrl_c_switched_on() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-def command(chain: Chain, out: Path, *more: str) -> list[str]:
-    flags = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
-    return [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8",
-            "--data.text-vocab=600", "--log-every=1", *flags, *more]  # fmt: skip
 
 
 def begun(*words: str, before: str = "") -> "subprocess.Popen[str]":
@@ -109,9 +101,7 @@ def test_a_stopped_run_goes_on_to_the_bit(chain: Chain, tmp_path: Path, number: 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     subprocess.run(command(chain, whole, "--steps=60"), check=True, capture_output=True)
     process = subprocess.Popen(command(chain, cut, "--steps=60"), stderr=subprocess.PIPE, text=True)
-    log = cut / "metrics.jsonl"
-    while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 5):
-        time.sleep(0.01)
+    until_logged(process, cut, 5)
     process.send_signal(number)
     said = process.communicate()[1]
     assert process.returncode == status
@@ -126,23 +116,10 @@ def test_a_stopped_run_goes_on_to_the_bit(chain: Chain, tmp_path: Path, number: 
 @pytest.mark.slow
 def test_several_processes_stop_after_the_same_step(chain: Chain, tmp_path: Path) -> None:
     """One is told; all save one checkpoint and end."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    env = os.environ | {"JAX_PLATFORMS": "cpu"}
-    both = [
-        subprocess.Popen(
-            command(chain, tmp_path / "run", "--steps=400", f"--distributed=localhost:{port},2,{rank}"),
-            env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    log = tmp_path / "run" / "metrics.jsonl"
-    while both[0].poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 5):
-        time.sleep(0.01)
+    both = two_processes(chain, tmp_path / "run", "--steps=400")
+    until_logged(both[0], tmp_path / "run", 5)
     both[1].send_signal(signal.SIGTERM)
-    said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [143, 143], said
+    said = ended(both, 143)
     steps = {int(n) for text in said for n in re.findall(r"stopped after step (\d+)", text)}
     assert [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()] == sorted(steps)
     (at,) = steps

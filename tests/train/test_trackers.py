@@ -1,6 +1,5 @@
 """Trackers: metrics.jsonl, TensorBoard and W&B. They get every row, go on after a resume, and never end a training."""
 
-import json
 import logging
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from fasttok.errors import InputError
 from tests.chain import Chain
-from tests.train.tiny_runs import config, losses
+from tests.train.tiny_runs import config, losses, rows_of
 from train.config import TrainConfig
 from train.loop import run
 from train.runs import tracker_thread
@@ -50,7 +49,7 @@ def fake_wandb(monkeypatch: pytest.MonkeyPatch, kind: type[FakeRun] = FakeRun) -
 
 
 def logged(folder: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row["step"] for row in rows_of(folder)]
 
 
 def test_trackers_get_every_row(chain: Chain, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +25,38 @@ TINY: ModelSize = {
 FLAGS = [f"--model.{name.replace('_', '-')}={value}" for name, value in TINY.items()]
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return int(free.getsockname()[1])
-
-
 def command(chain: Chain, out: Path, *more: str) -> list[str]:
     """A small run, as typed."""
     return [sys.executable, "-P", "-m", "train", "--shards", str(chain.shards), "--out", str(out), "--batch-size=8",
             "--log-every=1", "--data.text-vocab=600", *FLAGS, *more]  # fmt: skip
+
+
+def two_processes(chain: Chain, out: Path, *more: str) -> "list[subprocess.Popen[str]]":
+    """A small run of two processes, which JAX joins; `ended` waits for them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [
+        subprocess.Popen(
+            command(chain, out, *more, f"--distributed=localhost:{port},2,{rank}"),
+            env=os.environ | {"JAX_PLATFORMS": "cpu"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+
+
+def ended(processes: "list[subprocess.Popen[str]]", status: int = 0) -> list[str]:
+    """What processes have said at their end, which each reaches with this status."""
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [status] * len(processes), said
+    return said
+
+
+def until_logged(process: "subprocess.Popen[Any]", out: Path, rows: int) -> None:
+    """Waits until a run has logged so many rows, or its process has ended."""
+    log = out / "metrics.jsonl"
+    while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < rows):
+        time.sleep(0.01)
 
 
 def config(chain: Chain, out: Path, **more: Any) -> TrainConfig:
@@ -42,11 +67,15 @@ def config(chain: Chain, out: Path, **more: Any) -> TrainConfig:
     )
 
 
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    """What a run has logged."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
 def losses(out: Path) -> list[tuple[float, ...]]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [
         tuple(row[k] for k in ("step", "loss", "loss_vlm", "loss_fast", "loss_flow", "grad_norm_backbone"))
-        for row in rows
+        for row in rows_of(out)
     ]
 
 
