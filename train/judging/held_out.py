@@ -126,14 +126,14 @@ class HeldOutNumbers:
             self.best.close()
 
     def _weights(self) -> tuple[NDArray[np.float32], float]:
-        """What a token of each row counts, (rows,), and what a number of its actions does: all rows are one batch."""
+        """What a token of each row counts, (rows,), and what each of the `DRAWS` errors of a number does: all are one batch."""
         tokens = np.array([len(row.example.suffix) for row in self.rows])
         if self.setup.config.loss_norm == "tokens":
             text = np.full(len(tokens), 1.0 / max(tokens.sum(), 1))
         else:
             text = 1.0 / (max((tokens > 0).sum(), 1) * np.maximum(tokens, 1))
         numbers = sum(row.demonstrated.size for row in self.rows)
-        return text.astype(np.float32), 1.0 / max(numbers, 1)
+        return text.astype(np.float32), 1.0 / (DRAWS * max(numbers, 1))
 
     def _batch(self, first: int, text: NDArray[np.float32], flow: float, pool: ThreadPoolExecutor) -> NumpyBatch:
         """This process's part of the batch that begins with a row; what is missing at the end is filled and counts nothing."""
@@ -232,8 +232,6 @@ def _measure(
         return {name: x[0] for name, x in alone.items()}
 
     batch = jax.vmap(prepared)(batch, keys) | weights
-    if model_config.flow:
-        batch["flow_weight"] /= _draws(params, model_config, batch)
     total, metrics = losses.compute(params, model_config, batch, alpha)
     shape = (DRAWS, model_config.horizon, model_config.action_dim)
     chunks = jnp.zeros((len(number), *shape[1:]))
@@ -248,10 +246,3 @@ def _measure(
     everywhere = NamedSharding(mesh, PartitionSpec())
     number, chunks = (jax.lax.with_sharding_constraint(x, everywhere) for x in (number, chunks))
     return metrics | {"loss": total}, number, chunks
-
-
-def _draws(params: Params, config: ModelConfig, batch: Batch) -> int:
-    """Errors per action that a recipe makes of `DRAWS` flow times: as many, or one if it draws none."""
-    recipe = recipe_of(config)
-    errors = jax.eval_shape(lambda p, b: recipe.errors(p, recipe.run(p, b, config), b, config), params, batch)
-    return int(errors.shape[1])
