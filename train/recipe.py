@@ -23,6 +23,7 @@ class Recipe:
         errors: (params, context of `run`, prepared batch, config) -> (B, T, H, D) float32 errors, 0 where `action_mask` is False.
         act: (params, context of `model.run_backbone`, noise (B, H, D), embodiment_mask, config, Euler steps) -> (B, H, D) float32
             normalised actions, 0 where the embodiment has none.
+        drawn: whether noise changes what `act` gives: if not, one sample says all.
         prefill: (params, batch without suffixes, config) -> what decoded tokens see. Its places end with those of the text.
         flops: (config, tokens of the backbone, flow draws) -> FLOPs of actions in one forward pass of one row.
         check: (configuration) -> None, or InputError where the recipe makes no sense with it.
@@ -34,6 +35,7 @@ class Recipe:
     run: Callable[[Params, Batch, ModelConfig], Context]
     errors: Callable[[Params, Context, Batch, ModelConfig], Array]
     act: Callable[[Params, Context, Array, Array, ModelConfig, int], Array]
+    drawn: bool
     prefill: Callable[[Params, Batch, ModelConfig], Context]
     flops: Callable[[ModelConfig, int, int], float]
     check: Callable[[TrainConfig], None]

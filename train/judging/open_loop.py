@@ -13,6 +13,7 @@ from train.examples import Encoder
 from train.judging.held_out_rows import fitting_encoder
 from train.judging.measurements import ActionErrors, Decoding, normalized_rmse
 from train.player import Player
+from train.recipe import recipe_of
 
 DRAWS = 4  # samples per chunk, whose mean is compared
 
@@ -28,7 +29,7 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
         shards: rows that the run was not trained on, such as a mixture of `split: val` sources.
         most: rows per embodiment.
         decode: how actions are predicted.
-        draws: samples per chunk; one is taken where tokens are decoded greedily.
+        draws: samples per chunk; one is taken where all would be equal: of a recipe that draws none, of tokens decoded greedily.
 
     Raises:
         InputError: not shards, no robot rows, or rows of embodiments or chunks that the run does not know.
@@ -62,7 +63,8 @@ def _of_embodiment(
 ) -> ActionErrors:
     wrong: list[NDArray[np.float32]] = []
     right: list[NDArray[np.float32]] = []
-    seconds, draws = [], draws if decode == "flow" or player.temperature else 1
+    drawn = recipe_of(player.config).drawn if decode == "flow" else player.temperature > 0
+    seconds, draws = [], draws if drawn else 1
     for first in track(range(0, len(numbers), player.batch), f"held-out actions of {embodiment}", unit="batches"):
         rows = [reader.row(number) for number in numbers[first : first + player.batch]]
         examples = [encoder.acting(row) for row in rows]

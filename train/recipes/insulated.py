@@ -22,6 +22,7 @@ RECIPE = Recipe(
     run=model.run_backbone,
     errors=losses.flow_errors,
     act=policy.integrate,
+    drawn=True,
     prefill=model.run_backbone,
     flops=flops.expert,
     check=_check,

@@ -129,5 +129,13 @@ def _flops(c: ModelConfig, seen: int, draws: int) -> float:
 
 
 RECIPE = replace(
-    INSULATED, loss="l1", parameters=parameters, errors=errors, act=act, flops=_flops, check=check, pi05=False
+    INSULATED,
+    loss="l1",
+    parameters=parameters,
+    errors=errors,
+    act=act,
+    drawn=False,
+    flops=_flops,
+    check=check,
+    pi05=False,
 )
