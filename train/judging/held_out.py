@@ -39,7 +39,7 @@ from train.batches import NumpyBatch
 from train.config import LossNorm, ModelConfig
 from train.devices import sharding
 from train.judging.held_out_rows import HeldOutRow, read_rows
-from train.judging.measurements import normalized_rmse
+from train.judging.measurements import DRAWS, normalized_rmse
 from train.losses import Metrics
 from train.model import Batch
 from train.params import Params
@@ -51,7 +51,7 @@ from train.setup import Setup
 from train.step import State, shown
 
 logger = logging.getLogger(__name__)
-NOISE_SEED, DRAWS, FLOW_STEPS = 20_250_523, 4, 10
+NOISE_SEED, FLOW_STEPS = 20_250_523, 10
 
 
 class HeldOutNumbers:

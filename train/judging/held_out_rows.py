@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,12 @@ def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], 
 def _held_out_row(number: int, row: dict[str, Any], example: Example, encode: Encoder) -> HeldOutRow:
     if example.actions is None:
         return HeldOutRow(number, example, "", np.zeros((0, 0), np.float32))
-    raw = np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
-    return HeldOutRow(number, example, encode.robots.robots[row["source"]].embodiment, raw)
+    return HeldOutRow(number, example, encode.robots.robots[row["source"]].embodiment, demonstrated(row, example))
+
+
+def demonstrated(row: Mapping[str, Any], example: Example) -> NDArray[np.float32]:
+    """(steps, D) actions of a row in the units of the shards, those that lie in the episode."""
+    return np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
 
 
 def fitting_encoder(manifest: Manifest, ours: Encoder, model: ModelConfig, shards: Path, acts: bool = True) -> Encoder:

@@ -16,6 +16,7 @@ Decoding = Literal["flow", "tokens"]
 Share = Literal["success", "followed", "shortcut"]
 """What is counted of episodes, as a share of them."""
 SHARES: tuple[Share, ...] = get_args(Share)
+DRAWS = 4  # samples per chunk, whose mean is compared with what was demonstrated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,10 @@ from fasttok.common.console import track
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder
-from train.judging.held_out_rows import fitting_encoder
-from train.judging.measurements import ActionErrors, Decoding, normalized_rmse
+from train.judging.held_out_rows import demonstrated, fitting_encoder
+from train.judging.measurements import DRAWS, ActionErrors, Decoding, normalized_rmse
 from train.player import Player
 from train.recipe import recipe_of
-
-DRAWS = 4  # samples per chunk, whose mean is compared
 
 
 def action_errors(player: Player, shards: Path, most: int, decode: Decoding, draws: int = DRAWS) -> list[ActionErrors]:
@@ -72,9 +70,8 @@ def _of_embodiment(
         chunks = np.mean([player.predict(examples, embodiment, decode) for _ in range(draws)], axis=0)
         seconds.append((time.monotonic() - began) / (len(rows) * draws))
         for row, example, chunk in zip(rows, examples, chunks, strict=True):
-            demonstrated = np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
-            wrong.append(chunk[: example.steps] - demonstrated)
-            right.append(demonstrated)
+            right.append(demonstrated(row, example))
+            wrong.append(chunk[: example.steps] - right[-1])
     errors, spread = np.concatenate(wrong).astype(np.float64), np.concatenate(right).astype(np.float64).std(0)
     rmse = np.sqrt(np.mean(errors**2, axis=0))
     return ActionErrors(
