@@ -46,11 +46,7 @@ def check_room(config: TrainConfig, state: State) -> None:
     new = -(-(config.steps - (max(there) if there and config.resume else 0)) // config.checkpoint_every)
     held = len(there) if config.resume else 0
     at_once = max(held, min(config.keep + 1, held + new))
-    best = (
-        2 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.params, state.ema)))
-        if config.keep_best
-        else 0
-    )
+    best = 2 * checkpoint_bytes(State(state.params, None, state.ema)) if config.keep_best else 0
     needed, free = (at_once - held) * each + best, _free(config.out)
     if config.overwrite:
         free += sum(file.stat().st_size for file in (config.out / CHECKPOINTS).rglob("*") if file.is_file())
