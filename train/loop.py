@@ -123,11 +123,10 @@ def _steps(
                 finite.check(step, metrics, prefetched)
                 last = step == config.steps
                 measured = held_out.after(step, state, clock) if held_out else {}
-                numbers = {**metrics, **probed, **measured, **config.said_of(step)}  # to be logged
-
                 said = None
                 if step % config.log_every == 0 or last or measured or step == start + 1:
                     finite.check_now()
+                    numbers = {**metrics, **probed, **measured, **config.said_of(step)}
                     row = {"step": step, **{name: float(value) for name, value in numbers.items()}, **clock.lap(step)}
                     said = line(row)
                     if tracker is not None:
