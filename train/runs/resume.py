@@ -7,6 +7,7 @@ some are bookkeeping, and free.
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -130,7 +131,11 @@ def check_shards(config: TrainConfig) -> None:
     Raises:
         InputError: they are others, and `resume_with` does not name `shards`.
     """
-    if not config.resume or (position := Checkpoints(config.out).position()) is None:
+    if not config.resume:
+        return
+    with closing(Checkpoints(config.out)) as checkpoints:
+        position = checkpoints.position()
+    if position is None:
         return
     saved = load_config(config.out)
     digest = ShardReader(str(config.shards)).digest
@@ -154,15 +159,17 @@ def restore(setup: Setup, mesh: Mesh) -> tuple[int, State, ReadState | None] | N
         InputError: the checkpoint does not fit the model asked for, or is of a later step than the run is to have.
     """
     config = setup.config
-    checkpoints = Checkpoints(config.out)
-    if not config.resume or checkpoints.last_step is None:
+    if not config.resume:
         return None
-    if checkpoints.last_step > config.steps:
-        raise InputError(
-            f"{config.out} has a checkpoint of step {checkpoints.last_step}, --steps is {config.steps}: expected at least that"
-        )
-    start, state, position = checkpoints.restore(abstract_state(setup, config, mesh))
-    checkpoints.close()
+    with closing(Checkpoints(config.out)) as checkpoints:
+        last = checkpoints.last_step
+        if last is None:
+            return None
+        if last > config.steps:
+            raise InputError(
+                f"{config.out} has a checkpoint of step {last}, --steps is {config.steps}: expected at least that"
+            )
+        start, state, position = checkpoints.restore(abstract_state(setup, config, mesh))
     there, asked = settings(load_config(config.out)), settings(config)
     anew = position.manifest != setup.reader.digest or any(there[n] != asked[n] for n in ORDERS_ROWS)
     logger.info(f"resuming after step {start}")
