@@ -14,6 +14,7 @@ from tests.chain import Chain
 from tests.train.tiny_runs import TINY, config, digests, losses
 from train.config import OptimConfig, TrainConfig
 from train.loop import run
+from train.runs.checkpoint import load_params
 from train.runs.resume import FREE, go_on
 from train.runs.run_folder import load_config
 from train.runs.settings import settings
@@ -81,6 +82,12 @@ def test_a_damaged_checkpoint_and_other_shards_change_nothing(chain: Chain, cut:
     with pytest.raises(InputError, match="checkpoint"):
         run(config(chain, cut, resume=True, steps=6))
     assert digests(cut) == before
+
+
+def test_a_run_without_a_checkpoint_has_none(cut: Path) -> None:
+    shutil.rmtree(cut / "checkpoints")
+    with pytest.raises(InputError, match=r"^[^:]* has no checkpoint; train it with"):
+        load_params(cut)
 
 
 def test_a_finished_run_is_left_alone(chain: Chain, cut: Path, caplog: pytest.LogCaptureFixture) -> None:

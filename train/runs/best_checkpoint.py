@@ -10,6 +10,7 @@ number there, and goes on comparing with it.
 import logging
 import re
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,9 +21,9 @@ import orbax.checkpoint as ocp
 from fasttok.common import json_files
 from fasttok.errors import InputError
 from train.config import TrainConfig
-from train.devices import sharding
 from train.devices.multi_host import together
 from train.params import Params
+from train.runs.checkpoint_items import reading, to_restore, to_save
 from train.runs.run_folder import BEST
 from train.step import State
 
@@ -78,8 +79,7 @@ class BestCheckpoint:
             return
         self._finish()
         self.order, self.value = self.order + 1, value
-        trees = {"params": state.params, "ema": state.ema}
-        saved = {name: ocp.args.StandardSave(tree) for name, tree in trees.items() if tree is not None}
+        saved = to_save(state._replace(optimizer=None))
         about = json_files.encode(BestNumber(step, number, value, self.rows))
         assert self.writer is not None
         self.writer.save(
@@ -142,18 +142,9 @@ def restore_best(run: Path, params: Params, moving: Params | None) -> tuple[Para
             f"{run} keeps no best checkpoint (--held-out SHARDS --keep-best does); leave the step out for the newest one"
         )
     _, step, path = there[-1]
-    wanted = {"params": ocp.args.StandardRestore(sharding.abstract(params))}
-    if moving is not None:
-        wanted["ema"] = ocp.args.StandardRestore(sharding.abstract(moving))
-    reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
-    try:
-        out = cast(dict[str, Any], reader.restore(path.resolve(), args=ocp.args.Composite(**wanted)))
-    except OSError as error:
-        raise InputError(f"{run}: its best checkpoint cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run}: the best checkpoint does not fit this model: {str(error).splitlines()[0]}") from None
-    finally:
-        reader.close()
+    wanted = ocp.args.Composite(**to_restore(State(params, None, moving)))
+    with reading(run, "best checkpoint"), closing(ocp.Checkpointer(ocp.CompositeCheckpointHandler())) as reader:
+        out = cast(dict[str, Any], reader.restore(path.resolve(), args=wanted))
     return out["params"], out["ema"] if moving is not None else None, step
 
 

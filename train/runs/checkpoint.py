@@ -15,10 +15,10 @@ from fasttok.errors import InputError
 from pipelines.shards import ReadState
 from train import model, optim
 from train.config import TrainConfig
-from train.devices import sharding
 from train.learning import lora
 from train.params import Params
 from train.runs.best_checkpoint import restore_best
+from train.runs.checkpoint_items import reading, to_restore, to_save
 from train.runs.disk_room import check_room_for_one
 from train.runs.run_folder import CHECKPOINTS, load_config
 from train.step import State, shown
@@ -65,10 +65,8 @@ class Checkpoints:
         """
         self.manager.wait_until_finished()
         check_room_for_one(self.run, step, state)
-        items = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
-        saved = {name: ocp.args.StandardSave(tree) for name, tree in items.items() if tree is not None}
         about = {"data": ocp.args.JsonSave(position.to_json()), "config": ocp.args.JsonSave(config.to_json())}
-        self.manager.save(step, args=ocp.args.Composite(**saved, **about))
+        self.manager.save(step, args=ocp.args.Composite(**to_save(state), **about))
 
     def position(self) -> ReadState | None:
         """The place among the rows of the newest checkpoint, None if there is none.
@@ -91,12 +89,9 @@ class Checkpoints:
         Raises:
             InputError: there is none, or it has other shapes.
         """
-        trees = {name: tree for name, tree in state._asdict().items() if tree is not None}
-        out = self._read(
-            {name: ocp.args.StandardRestore(sharding.abstract(tree)) for name, tree in trees.items()}
-            | {"data": ocp.args.JsonRestore()}
-        )
-        return self._newest(), State(**{name: out[name] for name in trees}), ReadState.from_json(out["data"])
+        wanted = to_restore(state)
+        out = self._read(wanted | {"data": ocp.args.JsonRestore()})
+        return self._newest(), State(**{name: out[name] for name in wanted}), ReadState.from_json(out["data"])
 
     def restore_params(
         self, params: Params, moving: Params | None = None, step: int | None = None
@@ -111,23 +106,15 @@ class Checkpoints:
         Raises:
             InputError: there is none, or it has other shapes.
         """
-        wanted = {"params": ocp.args.StandardRestore(sharding.abstract(params))}
-        if moving is not None:
-            wanted["ema"] = ocp.args.StandardRestore(sharding.abstract(moving))
-        out = self._read(wanted, step)
+        out = self._read(to_restore(State(params, None, moving)), step)
         return out["params"], out["ema"] if moving is not None else None
 
     def _read(self, wanted: Mapping[str, ocp.args.CheckpointArgs], step: int | None = None) -> Any:
         if step is not None and step not in self.steps:
             raise InputError(f"{self.run} has no checkpoint of step {step}; it has {', '.join(map(str, self.steps))}")
-        try:
-            return self.manager.restore(self._newest() if step is None else step, args=ocp.args.Composite(**wanted))
-        except OSError as error:
-            raise InputError(f"{self.run}: its checkpoint cannot be read: {error}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self.run}: the checkpoint does not fit this model: {str(error).splitlines()[0]}"
-            ) from None
+        step = self._newest() if step is None else step
+        with reading(self.run, "checkpoint"):
+            return self.manager.restore(step, args=ocp.args.Composite(**wanted))
 
     def _newest(self) -> int:
         step = self.last_step
