@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (TensorFlow, Beam and JAX: one to three minutes) ..."
 	$(BIN)/python -m pip uninstall --quiet --yes --disable-pip-version-check fasttok 2>/dev/null  # before it was fasttok-vla
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,train,hf,hdf5,dask,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,train,serve,hf,hdf5,dask,dev]'
 	@touch $@
 
 demo: $(READY)  ## the whole chain on generated data; writes demo/report.html
