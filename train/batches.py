@@ -72,11 +72,7 @@ class Batcher:
         for _ in map(image, images) if pool is None else pool.map(image, images, chunksize=8):
             pass
         for i, e in enumerate(examples):
-            n, total = len(e.prefix), len(e.prefix) + len(e.suffix)
-            if total > length:
-                raise InputError(
-                    f"a row has {total} tokens, more than the {length} of this run; raise --data.text-length"
-                )
+            n, total = len(e.prefix), self.check_length(e)
             out["tokens"][i, :total] = e.prefix + e.suffix
             out["token_mask"][i, :total] = True
             out["token_ar"][i, n:total] = out["loss_mask"][i, n:total] = True
@@ -88,6 +84,19 @@ class Batcher:
                 out["actions"][i, :h, :d] = e.actions
                 out["action_mask"][i, : e.steps, :d] = True
         return out
+
+    def check_length(self, example: Example) -> int:
+        """How many tokens an example has.
+
+        Raises:
+            InputError: more than `length`.
+        """
+        total = len(example.prefix) + len(example.suffix)
+        if total > self.length:
+            raise InputError(
+                f"a row has {total} tokens, more than the {self.length} of this run; raise --data.text-length"
+            )
+        return total
 
 
 def decode_image(data: bytes | NDArray[np.uint8], size: int, resize: Resize = "pad") -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ from train import policy
 from train.acting import rtc
 from train.acting.observations import images_of, state_of
 from train.acting.robots import Robot
-from train.batches import Batcher, NumpyBatch
+from train.acting.rows import ActingRow
+from train.batches import Batcher, NumpyBatch, decode_image
 from train.config import ModelConfig
 from train.examples import Encoder, Example
 from train.judging.measurements import Decoding
@@ -167,63 +168,121 @@ class Player:
         if decode not in get_args(Decoding):
             raise unknown_name("way to decode", decode, get_args(Decoding))
         known = self._prefix(robot, prefix, len(tasks), delay, decode)
-        calls = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
-        chunks = [
-            self._act(
-                robot,
-                tasks[rows],
-                observations[rows],
-                told[rows],
-                decode,
-                None if known is None else known[rows],
-                delay,
-            )
-            for rows in calls
-        ]
+        chunks = []
+        for first in range(0, len(tasks), self.batch):
+            numbers = range(first, min(first + self.batch, len(tasks)))
+            rows = [
+                dataclasses.replace(
+                    self._seen(robot, tasks[i], observations[i]),
+                    subtask=told[i],
+                    prefix=None if known is None else known[i],
+                    delay=delay,
+                )
+                for i in numbers
+            ]
+            chunks.append(self.act_rows(rows, decode))
         return np.concatenate([np.zeros((0, robot.horizon, robot_dim(robot)), np.float32), *chunks])
 
-    def _act(
+    def row(
         self,
-        robot: Robot,
-        tasks: Sequence[str],
-        observations: Sequence[Observation],
-        subtasks: Sequence[str],
-        decode: Decoding,
-        prefix: list[NDArray[np.float32]] | None,
-        delay: int,
+        embodiment: str,
+        task: str,
+        observation: Observation,
+        decode: Decoding = "flow",
+        prefix: NDArray[np.generic] | None = None,
+        delay: int = 0,
+        subtask: str = "",
+    ) -> ActingRow:
+        """One row of a batch that `act_rows` takes: everything that `act` may refuse is refused here.
+
+        Args:
+            embodiment: whose robot acts.
+            task: the instruction.
+            observation: as one of `act`.
+            decode: as in `act`.
+            prefix: (L, D) in raw units, as one of `act`.
+            delay: as in `act`.
+            subtask: as one of `act`.
+
+        Raises:
+            InputError: as `act`; or the instruction is too long for this run.
+        """
+        robot = self.robot(embodiment)
+        _check_lists("row", [task], [observation])
+        self.check_decode(decode)
+        self._told([subtask], 1)
+        known = self._prefix(robot, None if prefix is None else [prefix], 1, delay, decode)
+        row = dataclasses.replace(
+            self._seen(robot, task, observation),
+            subtask=subtask,
+            prefix=None if known is None else known[0],
+            delay=delay,
+        )
+        self.batcher.check_length(self._example(row))
+        return row
+
+    def act_rows(
+        self, rows: Sequence[ActingRow], decode: Decoding = "flow", rngs: Sequence[np.random.Generator] | None = None
     ) -> NDArray[np.float32]:
-        states = np.stack([state_of(seen, robot) for seen in observations])
-        examples = [
-            self._example(robot, task, seen, subtask)
-            for task, seen, subtask in zip(tasks, observations, subtasks, strict=True)
-        ]
+        """Chunks of rows that were checked.
+
+        Args:
+            rows: 1 to `batch` of one embodiment, all with a prefix or all without.
+            decode: as in `act`.
+            rngs: one for each row, of which its noise and its sampled tokens are drawn, so that a row's chunk does not depend on
+                the others, but for rounding; None: the player's own.
+
+        Returns:
+            As `act`.
+
+        Raises:
+            InputError: the run was not trained for that.
+        """
+        robot = rows[0].robot
+        states = np.stack([row.state for row in rows])
         represent = robot.representation
         reference = None if represent is None else represent.state(states, np.zeros((len(states), robot_dim(robot))))
-        left = None if prefix is None else self._remaining(robot, prefix, reference, delay)
-        raw = self.predict(examples, robot.embodiment, decode, left)
+        left = None if rows[0].prefix is None else self._remaining(robot, rows, reference)
+        raw = self.predict([self._example(row) for row in rows], robot.embodiment, decode, left, rngs)
         chunks = raw if represent is None or reference is None else represent.restore(raw, reference)
-        for chunk, executed in zip(chunks, prefix or (), strict=False):
-            chunk[:delay] = executed[:delay]  # to the bit, where normalising and back rounds, or guidance comes close
+        for chunk, row in zip(chunks, rows, strict=True):
+            if row.prefix is not None:  # to the bit, where normalising and back rounds, or guidance comes close
+                chunk[: row.delay] = row.prefix[: row.delay]
         return chunks
 
-    def _example(
-        self,
-        robot: Robot,
-        task: str,
-        seen: Observation,
-        subtask: str = "",
-        ask: Literal["Action", "Subtask"] = "Action",
-    ) -> Example:
+    def _seen(self, robot: Robot, task: str, observation: Observation) -> ActingRow:
+        """An instruction and an observation, checked."""
+        state, size, resize = state_of(observation, robot), self.config.image_size, self.batcher.resize
+        images = {slot: decode_image(data, size, resize) for slot, data in images_of(observation, robot).items()}
+        return ActingRow(robot, task, state, images)
+
+    def _example(self, row: ActingRow, ask: Literal["Action", "Subtask"] = "Action") -> Example:
         """What the model reads before it acts, or says a subtask; one that leaves no room for itself loses its last words."""
-        known = state_of(seen, robot)
-        read, state = self.encoder.robot_prefix(robot.embodiment, task, known, subtask, ask)
+        robot, subtask = row.robot, row.subtask if ask == "Action" else ""
+        read, state = self.encoder.robot_prefix(robot.embodiment, row.task, row.state, subtask, ask)
         while subtask and len(read) > self.batcher.length:
             subtask = subtask.rpartition(" ")[0]
-            read, state = self.encoder.robot_prefix(robot.embodiment, task, known, subtask, ask)
-        images: dict[str, bytes | NDArray[np.uint8]] = {**images_of(seen, robot)}
+            read, state = self.encoder.robot_prefix(robot.embodiment, row.task, row.state, subtask, ask)
         return Example(
-            images, read, [], ask == "Action", horizon=robot.horizon, dim=robot.action_dim, state=state
+            {**row.images}, read, [], ask == "Action", horizon=robot.horizon, dim=robot.action_dim, state=state
         )  # fmt: skip
+
+    def check_decode(self, decode: Decoding) -> None:
+        """Whether the run can act in a way.
+
+        Raises:
+            InputError: it was not trained for it, or there is no such way.
+        """
+        if decode not in get_args(Decoding):
+            raise unknown_name("way to decode", decode, get_args(Decoding))
+        if decode == "flow" and not self.config.flow:
+            raise InputError(
+                "this run has no action expert (model.flow is False); act by tokens (--decode tokens), or train with --preset ki"
+            )
+        if decode == "tokens" and (self.encoder.data.discrete == "none" or "robot" not in self.encoder.data.kinds):
+            raise InputError(
+                "this run predicts no action tokens; act by flow (--decode flow), or train with --preset ki"
+            )
 
     def _told(self, subtasks: Sequence[str] | None, rows: int) -> Sequence[str]:
         """A subtask for each row, "" for none.
@@ -235,11 +294,18 @@ class Player:
             return [""] * rows
         if isinstance(subtasks, str) or len(subtasks) != rows or not all(isinstance(text, str) for text in subtasks):
             raise InputError(f"act takes a subtask for each of {rows} instructions, got {_count(subtasks)}")
-        if any(subtasks) and not (self._has_subtasks and self.encoder.data.subtasks < 1):
-            raise InputError(
-                f"this run was not trained to act on a subtask: {self._why_none}; leave subtasks out"
-            )  # fmt: skip
+        if any(subtasks):
+            self.check_follows()
         return subtasks
+
+    def check_follows(self) -> None:
+        """Whether the run can act on a subtask.
+
+        Raises:
+            InputError: it never did in training.
+        """
+        if not (self._has_subtasks and self.encoder.data.subtasks < 1):
+            raise InputError(f"this run was not trained to act on a subtask: {self._why_none}; leave subtasks out")
 
     def say(self, embodiment: str, tasks: Sequence[str], observations: Sequence[Observation]) -> list[str]:
         """Subtasks that the run would do next; `act(..., subtasks=...)` acts on them, for one chunk or several.
@@ -261,15 +327,35 @@ class Player:
         """
         robot = self.robot(embodiment)
         _check_lists("say", tasks, observations)
-        if not (self._has_subtasks and self.encoder.data.subtasks > 0):
+        self.check_says()
+        calls = [slice(i, i + self.batch) for i in range(0, len(tasks), self.batch)]
+        return [
+            text
+            for rows in calls
+            for text in self.say_rows(
+                [self._seen(robot, task, seen) for task, seen in zip(tasks[rows], observations[rows], strict=True)]
+            )
+        ]
+
+    def say_rows(self, rows: Sequence[ActingRow]) -> list[str]:
+        """The likeliest subtask for each of 1 to `batch` rows, as `say`."""
+        return self._generated([self._example(row, "Subtask") for row in rows], SUBTASK_TOKENS)
+
+    @property
+    def says(self) -> bool:
+        """Whether the run was trained on rows that predict a subtask."""
+        return self._has_subtasks and self.encoder.data.subtasks > 0
+
+    def check_says(self) -> None:
+        """Whether the run can say what it would do next.
+
+        Raises:
+            InputError: it was not trained on rows that predict a subtask.
+        """
+        if not self.says:
             raise InputError(
                 f"this run was not trained to say a subtask: {self._why_none}; train on shards of a mixture with `subtask: true`"
             )
-        examples = [
-            self._example(robot, task, seen, ask="Subtask") for task, seen in zip(tasks, observations, strict=True)
-        ]
-        calls = [examples[i : i + self.batch] for i in range(0, len(examples), self.batch)]
-        return [text for rows in calls for text in self._generated(rows, SUBTASK_TOKENS)]
 
     @property
     def _has_subtasks(self) -> bool:
@@ -307,19 +393,27 @@ class Player:
         return rtc.checked_prefix(prefix, rows, delay, robot.horizon, robot_dim(robot))
 
     def _remaining(
-        self, robot: Robot, prefix: list[NDArray[np.float32]], reference: NDArray[np.float64] | None, delay: int
+        self, robot: Robot, rows: Sequence[ActingRow], reference: NDArray[np.float64] | None
     ) -> rtc.Remaining:
         """What is left of the chunks being executed, as the model has actions: represented anew from `reference`, normalised."""
-        last = np.zeros((len(prefix), self.config.horizon, self.config.action_dim), np.float32)
-        for row, actions in enumerate(prefix):
+        last = np.zeros((len(rows), self.config.horizon, self.config.action_dim), np.float32)
+        length = np.zeros(len(rows), np.int32)
+        for i, row in enumerate(rows):
+            actions: NDArray[np.floating[Any]] = row.prefix if row.prefix is not None else last[i, :0]
+            length[i] = len(actions)
             if robot.representation is not None and reference is not None:
-                actions = robot.representation(actions[None], reference[row : row + 1])[0]
-            last[row, : len(actions), : robot.action_dim] = self.encoder.tok.stats[robot.embodiment].normalize(actions)
-        length = np.array([len(actions) for actions in prefix], np.int32)
-        return rtc.Remaining(jnp.asarray(last), jnp.asarray(length), jnp.int32(delay))
+                actions = robot.representation(actions[None], reference[i : i + 1])[0]
+            last[i, : len(actions), : robot.action_dim] = self.encoder.tok.stats[robot.embodiment].normalize(actions)
+        delay = np.array([row.delay for row in rows], np.int32)
+        return rtc.Remaining(jnp.asarray(last), jnp.asarray(length), jnp.asarray(delay))
 
     def predict(
-        self, examples: list[Example], embodiment: str, decode: Decoding = "flow", left: rtc.Remaining | None = None
+        self,
+        examples: list[Example],
+        embodiment: str,
+        decode: Decoding = "flow",
+        left: rtc.Remaining | None = None,
+        rngs: Sequence[np.random.Generator] | None = None,
     ) -> NDArray[np.float32]:
         """Chunks in the units of the shards.
 
@@ -328,6 +422,7 @@ class Player:
             embodiment: of all of them.
             decode: as in `act`.
             left: what is left of chunks that are being executed, which these continue; only by flow.
+            rngs: as in `act_rows`.
 
         Returns:
             (n, horizon, D).
@@ -335,17 +430,27 @@ class Player:
         Raises:
             InputError: the run was not trained for that.
         """
-        return self._flow(examples, embodiment, left) if decode == "flow" else self._tokens(examples, embodiment)
+        self.check_decode(decode)
+        if decode == "flow":
+            return self._flow(examples, embodiment, left, rngs)
+        return self._tokens(examples, embodiment, rngs)
 
-    def _flow(self, examples: list[Example], embodiment: str, left: rtc.Remaining | None) -> NDArray[np.float32]:
-        if not self.config.flow:
-            raise InputError(
-                "this run has no action expert (model.flow is False); act by tokens (--decode tokens), or train with --preset ki"
-            )
-        self.key, key = jax.random.split(self.key)
-        rows = self._batch(examples)
+    def _flow(
+        self,
+        examples: list[Example],
+        embodiment: str,
+        left: rtc.Remaining | None,
+        rngs: Sequence[np.random.Generator] | None,
+    ) -> NDArray[np.float32]:
+        rows, noise, key = self._batch(examples), None, self.key
+        if rngs is None:
+            self.key, key = jax.random.split(self.key)
+        else:
+            shape = (self.config.horizon, self.config.action_dim)
+            own = [rng.standard_normal(shape, np.float32) for rng in rngs]
+            noise = jnp.asarray(np.stack(own + own[-1:] * (self.batch - len(own))))
         if left is None:
-            sampled = policy.sample_actions(self.params, self.config, rows, key, self.flow_steps)
+            sampled = policy.sample_actions(self.params, self.config, rows, key, self.flow_steps, noise)
         else:
             full, trained = left.filled(len(rows["tokens"])), self.rtc_delay > 0
             sampled = rtc.continue_actions(
@@ -356,16 +461,15 @@ class Player:
                 full,
                 steps=self.flow_steps,
                 trained=trained,
+                noise=noise,
             )
         chunks = np.asarray(sampled)[: len(examples), : examples[0].horizon, : examples[0].dim]
         return self.encoder.tok.stats[embodiment].unnormalize(chunks)
 
-    def _tokens(self, examples: list[Example], embodiment: str) -> NDArray[np.float32]:
+    def _tokens(
+        self, examples: list[Example], embodiment: str, rngs: Sequence[np.random.Generator] | None
+    ) -> NDArray[np.float32]:
         encoder, horizon, dim = self.encoder, examples[0].horizon, examples[0].dim
-        if encoder.data.discrete == "none" or "robot" not in encoder.data.kinds:
-            raise InputError(
-                "this run predicts no action tokens; act by flow (--decode flow), or train with --preset ki"
-            )
         count = encoder.action_count(horizon, dim)
         every = encoder.placement.place(np.arange(encoder.placement.action_vocab))
 
@@ -376,8 +480,11 @@ class Player:
             return np.sort(encoder.placement.place(encoder.tok.allowed_next(ids, horizon=horizon, action_dim=dim)))
 
         most = count if count is not None else horizon * dim
+        draws: np.random.Generator | Sequence[np.random.Generator] = self.rng
+        if rngs is not None:  # rows that fill the batch must not draw from the others' generators
+            draws = [*rngs, *[np.random.default_rng(0) for _ in range(self.batch - len(rngs))]]
         rows = policy.generate(
-            self.params, self.config, self._batch(examples), most, encoder.text.eos, allowed, self.temperature, self.rng
+            self.params, self.config, self._batch(examples), most, encoder.text.eos, allowed, self.temperature, draws
         )
         return np.stack([encoder.chunk(ids, embodiment, horizon, dim)[0] for ids in rows[: len(examples)]])
 

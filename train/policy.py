@@ -1,6 +1,6 @@
 """Acting and answering: Euler flow sampling and autoregressive decoding, both over cached backbone keys and values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,9 @@ from train.recipe import recipe_of
 
 
 @partial(jax.jit, static_argnames=("config", "steps"))
-def sample_actions(params: Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10) -> Array:
+def sample_actions(
+    params: Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10, noise: Array | None = None
+) -> Array:
     """Action chunks, as the recipe makes them: by Euler integration of the learned flow from t = 1 (noise) to t = 0.
 
     The backbone runs once. Steps and dimensions that an embodiment does not have were never trained and `action_in` mixes
@@ -30,12 +32,14 @@ def sample_actions(params: Params, config: ModelConfig, batch: Batch, key: Array
         batch: prefix only or with suffix (the expert does not see it); `embodiment_mask` (B, H, D) bool.
         key: draws the noise.
         steps: of Euler.
+        noise: (B, H, D) to begin with, where each row has its own source of it; None: `key` draws it.
 
     Returns:
         (B, H, D) float32, normalised; 0 where the embodiment has none.
     """
     context = model.run_backbone(params, batch, config)
-    noise = jax.random.normal(key, (batch["tokens"].shape[0], config.horizon, config.action_dim))
+    if noise is None:
+        noise = jax.random.normal(key, (batch["tokens"].shape[0], config.horizon, config.action_dim))
     return recipe_of(config).act(params, context, noise, batch["embodiment_mask"], config, steps)
 
 
@@ -113,7 +117,7 @@ def generate(
     eos_id: int,
     allowed: Callable[[int, list[int]], NDArray[np.int64]] | None = None,
     temperature: float = 0.0,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | Sequence[np.random.Generator] | None = None,
 ) -> list[list[int]]:
     """Answers or FAST tokens after each row's prefix.
 
@@ -125,7 +129,7 @@ def generate(
         eos_id: ends a row; not returned.
         allowed: (row, ids so far) -> sorted ids that may come next; an empty array ends the row. None allows all.
         temperature: 0 takes the likeliest token, 1 samples from the model's distribution (over what is allowed) and needs `rng`.
-        rng: draws the samples.
+        rng: draws the samples; or one for each row, so that no row's samples depend on the others.
 
     Returns:
         One list of token ids per row, at most `max_tokens` long.
@@ -145,7 +149,8 @@ def generate(
             candidates = table[row] if choices is None else table[row][choices]
             if temperature:  # the largest of scores with Gumbel noise is a sample of their softmax
                 assert rng is not None, "sampling needs rng"
-                candidates = candidates / temperature + rng.gumbel(size=candidates.shape)
+                draws = rng if isinstance(rng, np.random.Generator) else rng[row]
+                candidates = candidates / temperature + draws.gumbel(size=candidates.shape)
             best = candidates.argmax() if choices is None else choices[candidates.argmax()]
             if best == eos_id:
                 open_rows.discard(row)

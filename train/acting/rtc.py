@@ -40,7 +40,7 @@ class Remaining(NamedTuple):
     Attributes:
         last: (B, H, D) float32 normalised, from the next chunk's first step on; 0 after its end.
         length: (B,) int32, how many steps that are.
-        delay: () int, how many of them will surely be executed.
+        delay: (B,) int32, how many of them will surely be executed.
     """
 
     last: Array
@@ -50,7 +50,7 @@ class Remaining(NamedTuple):
     def filled(self, rows: int) -> "Remaining":
         """The same with the last row repeated."""
         row = jnp.minimum(jnp.arange(rows), len(self.length) - 1)
-        return Remaining(self.last[row], self.length[row], self.delay)
+        return Remaining(self.last[row], self.length[row], self.delay[row])
 
 
 def check(config: TrainConfig, robots: "Robots") -> None:
@@ -115,9 +115,9 @@ def soft_mask(horizon: int, length: Array, delay: Array) -> Array:
     Args:
         horizon: H.
         length: (B,) int, steps that are left of the last chunk (L; the paper's H - s).
-        delay: () int, of which so many will surely be executed (d).
+        delay: (B,) int, of which so many will surely be executed (d).
     """
-    step, left = jnp.arange(horizon), length[:, None]
+    step, left, delay = jnp.arange(horizon), length[:, None], delay[..., None]
     c = (left - step) / (left - delay + 1)
     fading = c * jnp.expm1(c) / (jnp.e - 1)
     return jnp.where(step < left, jnp.where(step < delay, 1.0, fading), 0.0)
@@ -171,6 +171,7 @@ def continue_actions(
     *,
     steps: int = 10,
     trained: bool = False,
+    noise: Array | None = None,
 ) -> Array:
     """Chunks as `policy.sample_actions` makes them, which continue another one.
 
@@ -182,6 +183,7 @@ def continue_actions(
         left: what is left of the last chunks.
         steps: of Euler.
         trained: with `--rtc-delay`, which gives these actions to the model; else it is guided.
+        noise: as in `policy.sample_actions`.
 
     Returns:
         (B, H, D) float32, normalised; 0 where the embodiment has none. If it is trained, its first `delay` steps are those of
@@ -189,8 +191,9 @@ def continue_actions(
     """
     context, (last, length, delay) = model.run_backbone(params, batch, config), left
     real = batch["embodiment_mask"]
-    noise = jax.random.normal(key, real.shape)
-    given = (jnp.arange(config.horizon) < jnp.minimum(length[:, None], delay))[..., None]
+    if noise is None:
+        noise = jax.random.normal(key, real.shape)
+    given = (jnp.arange(config.horizon) < jnp.minimum(length[:, None], delay[..., None]))[..., None]
     weight = jnp.where(real, soft_mask(config.horizon, length, delay)[..., None], 0.0)
 
     def velocity(params: Params, context: Context, x: Array, time: Array, config: ModelConfig) -> Array:

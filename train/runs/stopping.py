@@ -69,10 +69,10 @@ class Stopping:
         if self.signal is None:
             self.signal, self.since = number, time.monotonic()
             if not self.begun and jax.process_count() == 1:  # several end together, after the first step
-                _end("interrupted: no new step was done, so there is nothing to save", number)
+                end_at_once("interrupted: no new step was done, so there is nothing to save", number)
             logger.info("stopping after this step, with a checkpoint; once more stops at once, without")
         elif time.monotonic() - self.since > ONE_SIGNAL:
-            _end("interrupted: what was not saved is lost", number)
+            end_at_once("interrupted: what was not saved is lost", number)
 
     def after_step(self) -> bool:
         """Whether the step that has just been started is the last; all processes say the same.
@@ -105,7 +105,12 @@ class Stopping:
         raise SystemExit(128 + signal.SIGTERM)
 
 
-def _end(why: str, number: int) -> NoReturn:
-    """Ends the process from any thread, whatever the others are at."""
+def end_at_once(why: str, number: int) -> NoReturn:
+    """Ends the process from any thread, whatever the others are at.
+
+    Args:
+        why: a line to say.
+        number: of the signal, which makes the status.
+    """
     os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else b"") + f"{why}\n".encode())
     os._exit(128 + number)
