@@ -1,0 +1,64 @@
+"""What a layout is: checks before anything is read, files beside the weights, and the tensors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from numpy.typing import ArrayLike
+
+from fasttok.errors import InputError
+from train.exports.source import ExportSource
+from train.exports.tensor_file import TensorToWrite
+from train.recipe import recipe_of
+from train.weights.matching import WeightsReport
+
+Flat = Mapping[str, ArrayLike]
+"""Our arrays by path."""
+
+
+@dataclass(frozen=True)
+class LayoutFiles:
+    """What a layout writes beside the weights, and what it cannot hold.
+
+    Attributes:
+        files: bytes by path in DIR.
+        limits: sentences on what the layout cannot hold of this run, and what that means.
+        hint: how to load it; "" if there is nothing to say.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a project stores a policy.
+
+    Attributes:
+        check: raises InputError if the layout cannot hold the run; called before the parameters are read.
+        files: what is written beside the weights; raises InputError as `check`.
+        tensors: what the file of weights holds, and the report on it.
+    """
+
+    check: Callable[[ExportSource], None]
+    files: Callable[[ExportSource], LayoutFiles]
+    tensors: Callable[[Flat, ExportSource], tuple[list[TensorToWrite], WeightsReport]]
+
+
+def check_pi05(source: ExportSource, layout: str) -> None:
+    """Refuses a run that does not compute what pi0.5 does.
+
+    Args:
+        source: the run.
+        layout: its name, for messages.
+
+    Raises:
+        InputError: it has no action expert, or another recipe.
+    """
+    model, instead = source.config.model, "use --layout fasttok"
+    if not model.flow:
+        raise InputError(f"{source.where} has no action expert (flow off), which {layout} needs; {instead}")
+    if not recipe_of(model).pi05:
+        raise InputError(
+            f"{source.where} was trained with recipe {model.recipe}, which {layout} does not run: it computes pi0.5; {instead}"
+        )
