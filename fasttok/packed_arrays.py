@@ -1,0 +1,307 @@
+"""Messages with numpy arrays, as openpi's websocket protocol has them: msgpack, in which an array is a map with byte keys.
+
+The bytes are those that openpi-client 0.1.2 packs (its `msgpack_numpy.py`, after the package msgpack-numpy). Frames come from a
+network, so `unpack` trusts nothing: it knows no types but numbers, texts, bytes, lists, maps and arrays of numbers, and it checks
+every length, dtype and shape before it takes memory. Arrays are views of the frame; they are not copied.
+"""
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.errors import InputError, require
+
+MEGABYTE = 2**20
+MOST_BYTES = 64 * MEGABYTE  # of a frame
+MOST_VALUES = 100_000  # of a frame: entries of lists and maps at all depths
+DEEPEST = 16  # lists and maps inside each other
+MOST_DIMENSIONS = 8  # of an array
+SHOWN = 60  # characters of a key or a value that a message shows
+
+Packed: TypeAlias = (
+    "bool | int | float | str | bytes | NDArray[Any] | np.generic | Sequence[Packed] | Mapping[str, Packed] | None"
+)
+"""What a frame can hold."""
+
+SCALARS = ("bool", *(f"{kind}{size}" for kind in "ui" for size in (1, 2, 4, 8)), "f2", "f4", "f8")
+
+
+def _dtypes() -> dict[str, np.dtype[Any]]:
+    """Name -> dtype: `<f4`, `>f4`, `|u1`, and the names of numpy, such as `uint8`. Nothing else is a dtype."""
+    found: dict[str, np.dtype[Any]] = {}
+    for scalar in SCALARS:
+        dtype: np.dtype[Any] = np.dtype(scalar)
+        code = f"{dtype.kind}{dtype.itemsize}"
+        found |= {dtype.name: dtype, code: dtype}
+        found |= {order + code: np.dtype(order + code) for order in ("<>=" if dtype.itemsize > 1 else "|")}
+    return found
+
+
+DTYPES = _dtypes()
+ALLOWED = "bool, int8 to int64, uint8 to uint64, float16 to float64"
+
+ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"  # the key that says what the map is
+FIELDS = {ARRAY: {ARRAY, b"data", b"dtype", b"shape"}, SCALAR: {SCALAR, b"data", b"dtype"}}
+
+CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
+NUMBERS = {0xCA: ">f", 0xCB: ">d"} | {0xCC + place: f">{code}" for place, code in enumerate("BHIQbhiq")}
+NUMBERS_READ = {tag: struct.Struct(form) for tag, form in NUMBERS.items()}
+# First byte -> (kind, bytes of the length that follow)
+SIZED = {
+    0xC4: ("bytes", 1), 0xC5: ("bytes", 2), 0xC6: ("bytes", 4),
+    0xD9: ("text", 1), 0xDA: ("text", 2), 0xDB: ("text", 4),
+    0xDC: ("list", 2), 0xDD: ("list", 4), 0xDE: ("map", 2), 0xDF: ("map", 4),
+}  # fmt: skip
+
+
+def pack(value: Packed) -> bytes:
+    """A frame.
+
+    Args:
+        value: numbers, texts, bytes, lists, maps from texts, numpy's arrays and scalars of numbers.
+
+    Raises:
+        InputError: something in it is of another type; the message names its place. Or msgpack is not installed.
+
+    >>> unpack(pack({"state": np.arange(3.0), "prompt": "push"}))["state"]
+    array([0., 1., 2.])
+    """
+    msgpack = require("msgpack", "client", "fasttok.packed_arrays")
+    plain = _plain(value, (), DEEPEST)
+    try:
+        return bytes(msgpack.packb(plain))
+    except (OverflowError, UnicodeEncodeError, ValueError) as error:
+        raise InputError(f"a message cannot be packed: {error}; expected integers of 64 bits, and valid text") from None
+
+
+def unpack(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES) -> Packed:
+    r"""What a frame holds (`Packed`).
+
+    Args:
+        frame: the bytes. Arrays are read-only views of them; those that lie at an odd place for their dtype are copied.
+        max_bytes: the longest frame to read.
+
+    Raises:
+        InputError: it is no frame, is cut or damaged, is too long or too deep, or has a dtype or a type that is not allowed.
+
+    >>> unpack(b"\x81\xa1k\x93\x01\x02\x03")
+    {'k': [1, 2, 3]}
+    """
+    if len(frame) > max_bytes:
+        raise InputError(f"the message has {len(frame)} bytes; expected at most {max_bytes}")
+    reader = _FrameReader(memoryview(frame).toreadonly())
+    value = reader.value((), DEEPEST)
+    if reader.at < len(frame):
+        raise InputError(
+            f"the message ends after {reader.at} bytes, but {len(frame)} came; expected one message per frame"
+        )
+    return value
+
+
+def unpack_map(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES) -> dict[str, Packed]:
+    """What a frame holds, which must be a map with text keys, as all messages of the protocol are.
+
+    Raises:
+        InputError: as `unpack`, or it holds something else.
+    """
+    value = unpack(frame, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise InputError(f"the message is {_kind(value)}; expected a map from names to values")
+    return value
+
+
+Where: TypeAlias = tuple[str | int, ...]  # keys and places that lead to a value
+
+
+def _plain(value: object, where: Where, deeper: int) -> object:
+    """The value with arrays as maps, as msgpack packs it."""
+    if value is None or isinstance(value, bool | int | float | str | bytes | bytearray | memoryview):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.str not in DTYPES:
+            _refuse(where, f"an array of dtype {value.dtype}", f"{ALLOWED}; send text as str")
+        if isinstance(value, np.generic):
+            return {SCALAR: True, b"data": value.item(), b"dtype": value.dtype.str}
+        array = np.asarray(value)
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b""
+        return {ARRAY: True, b"data": data, b"dtype": array.dtype.str, b"shape": array.shape}
+    if not isinstance(value, list | tuple | Mapping):
+        _refuse(where, f"of type {type(value).__name__}", "numbers, texts, bytes, lists, maps and numpy arrays")
+    if not deeper:
+        _refuse(where, "nested too deep", f"at most {DEEPEST} lists and maps inside each other")
+    if not isinstance(value, Mapping):
+        return [_plain(one, (*where, place), deeper - 1) for place, one in enumerate(value)]
+    for key in value:
+        if not isinstance(key, str):
+            _refuse(where, f"a map with the key {_short(key)}", "keys that are texts")
+    return {key: _plain(one, (*where, key), deeper - 1) for key, one in value.items()}
+
+
+class _FrameReader:
+    """Reads a frame from its begin to its end.
+
+    Attributes:
+        frame: its bytes.
+        at: where the next value begins.
+        left: how many more values the frame may hold.
+    """
+
+    def __init__(self, frame: memoryview) -> None:
+        self.frame = frame
+        self.at = 0
+        self.left = MOST_VALUES
+
+    def value(self, where: Where, deeper: int) -> Packed:
+        """The next value."""
+        tag = self._take(1, where)[0]
+        if tag < 0x80 or tag >= 0xE0:  # small integers
+            return tag if tag < 0x80 else tag - 0x100
+        if tag in CONSTANTS:
+            return CONSTANTS[tag]
+        if tag in NUMBERS_READ:
+            form = NUMBERS_READ[tag]
+            number: int | float = form.unpack(self._take(form.size, where))[0]
+            return number
+        kind, size = self._head(tag, where)
+        if kind == "bytes":
+            return bytes(self._take(size, where))
+        if kind == "text":
+            return self._text(size, where)
+        if not deeper:
+            _refuse(where, "nested too deep", f"at most {DEEPEST} lists and maps inside each other")
+        self._count(size, where)
+        if kind == "list":
+            return [self.value((*where, place), deeper - 1) for place in range(size)]
+        if size and self._next_is_bytes():
+            return self._special(size, where)
+        return self._map(size, where, deeper - 1)
+
+    def _map(self, size: int, where: Where, deeper: int) -> dict[str, Packed]:
+        """A map with text keys."""
+        found: dict[str, Packed] = {}
+        for _ in range(size):
+            key = self.value(where, 0)
+            if not isinstance(key, str):
+                _refuse(where, f"a map with the key {_short(key)}", "keys that are texts")
+            if key in found:
+                _refuse(where, f"a map with the key {_short(key)} twice", "each key once")
+            found[key] = self.value((*where, key), deeper)
+        return found
+
+    def _special(self, size: int, where: Where) -> NDArray[Any] | np.generic:
+        """A map with byte keys: an array or a scalar of numpy."""
+        found: dict[bytes, Any] = {}
+        for _ in range(size):
+            key = self.value(where, 0) if self._next_is_bytes() else None
+            if not isinstance(key, bytes) or key in found or len(found) == len(FIELDS[ARRAY]):
+                _refuse(where, "a map with byte keys that is no array", _fields(ARRAY))
+            if key == b"data" and self._next_is_bytes():
+                _, length = self._head(self._take(1, where)[0], where)
+                found[key] = self._take(length, where)
+            else:
+                found[key] = self.value(where, 1)
+        mark = ARRAY if ARRAY in found else SCALAR
+        if found.keys() != FIELDS[mark] or found[mark] is not True:
+            _refuse(where, f"a map with the byte keys {_short(sorted(found))}", _fields(mark))
+        name = found[b"dtype"]
+        dtype = DTYPES.get(name) if isinstance(name, str) else None
+        if dtype is None:
+            _refuse(where, f"an array of dtype {_short(name)}", ALLOWED)
+        return (self._array if mark == ARRAY else self._scalar)(found, dtype, where)
+
+    def _array(self, found: Mapping[bytes, Any], dtype: np.dtype[Any], where: Where) -> NDArray[Any]:
+        """An array: a view of the frame."""
+        data, shape = found[b"data"], found[b"shape"]
+        if not isinstance(data, memoryview):
+            _refuse(where, f"an array whose data is {_kind(data)}", "bytes")
+        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+            _refuse(where, f"an array of shape {_short(shape)}", "a list of integers of 0 or more")
+        if len(shape) > MOST_DIMENSIONS:
+            _refuse(where, f"an array of {len(shape)} dimensions", f"at most {MOST_DIMENSIONS}")
+        if math.prod(size or 1 for size in shape) > MOST_BYTES:  # an empty array, too, may have no huge sides
+            _refuse(where, f"an array of shape {_short(shape)}", f"at most {MOST_BYTES} elements")
+        needed = math.prod(shape) * dtype.itemsize
+        if needed != len(data):
+            _refuse(where, f"{len(data)} bytes", f"{needed} for the shape {tuple(shape)} of {dtype}")
+        array: NDArray[Any] = np.ndarray(shape, dtype, data)
+        if not array.flags.aligned:
+            array = array.copy()
+            array.flags.writeable = False
+        return array
+
+    def _scalar(self, found: Mapping[bytes, Any], dtype: np.dtype[Any], where: Where) -> np.generic:
+        """A scalar."""
+        data = found[b"data"]
+        right = {"b": (bool,), "f": (float, int)}.get(dtype.kind, (int,))
+        if type(data) not in right:
+            _refuse(where, f"a {dtype} whose data is {_kind(data)}", " or ".join(one.__name__ for one in right))
+        if dtype.kind in "ui" and not np.iinfo(dtype).min <= data <= np.iinfo(dtype).max:
+            _refuse(where, f"{data} as {dtype}", f"{np.iinfo(dtype).min} to {np.iinfo(dtype).max}")
+        with np.errstate(over="ignore"):
+            scalar: np.generic = dtype.type(data)
+        return scalar
+
+    def _next_is_bytes(self) -> bool:
+        """Whether the next value is bytes."""
+        return self.at < len(self.frame) and self.frame[self.at] in (0xC4, 0xC5, 0xC6)
+
+    def _head(self, tag: int, where: Where) -> tuple[str, int]:
+        """Kind and size of what begins with a byte."""
+        if tag < 0xC0:
+            return ("map", tag & 15) if tag < 0x90 else ("list", tag & 15) if tag < 0xA0 else ("text", tag & 31)
+        if tag not in SIZED:
+            _refuse(where, f"a value of the type 0x{tag:02x}", "no extension types of msgpack (timestamps are one)")
+        kind, width = SIZED[tag]
+        return kind, int.from_bytes(self._take(width, where), "big")
+
+    def _count(self, size: int, where: Where) -> None:
+        """Refuses a list or a map of more values than can be there, before it is read."""
+        self.left -= size
+        if size > len(self.frame) - self.at:
+            self._cut(where)
+        if self.left < 0:
+            _refuse(where, f"{size} values", f"at most {MOST_VALUES} in a message; send numbers as an array")
+
+    def _text(self, size: int, where: Where) -> str:
+        """A text."""
+        try:
+            return str(self._take(size, where), "utf-8")
+        except UnicodeDecodeError as error:
+            _refuse(where, f"text that is not UTF-8 ({error.reason})", "UTF-8; send bytes as msgpack's bin")
+
+    def _take(self, size: int, where: Where) -> memoryview:
+        """The next bytes."""
+        begin, self.at = self.at, self.at + size
+        if self.at > len(self.frame):
+            self._cut(where)
+        return self.frame[begin : self.at]
+
+    def _cut(self, where: Where) -> NoReturn:
+        _refuse(where, f"cut: the message has only {len(self.frame)} bytes", "the whole message in one binary frame")
+
+
+def _refuse(where: Where, got: str, expected: str) -> NoReturn:
+    """Raises InputError with the place of what is wrong."""
+    place = "message" + "".join(f"[{_short(key)}]" for key in where)
+    raise InputError(f"{place} is {got}; expected {expected}")
+
+
+def _fields(mark: bytes) -> str:
+    names = ", ".join(repr(name) for name in sorted(FIELDS[mark]))
+    return f"an array as openpi-client packs it, a map of {names}"
+
+
+def _short(value: object) -> str:
+    """A value for a message: not too long."""
+    text = repr(value[:SHOWN] if isinstance(value, str | bytes | list) else value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def _kind(value: object) -> str:
+    """What a value is, for a message."""
+    names = {dict: "a map", list: "a list", str: "a text", bytes: "bytes", memoryview: "bytes", type(None): "nothing"}
+    return names.get(type(value), f"a value of type {type(value).__name__}")
