@@ -114,6 +114,7 @@ def unpack_map(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_B
     return value
 
 
+Field: TypeAlias = "Packed | memoryview"  # of a map with byte keys
 Where: TypeAlias = tuple[str | int, ...]  # keys and places that lead to a value
 
 
@@ -194,7 +195,7 @@ class _FrameReader:
 
     def _special(self, size: int, where: Where) -> NDArray[Any] | np.generic:
         """A map with byte keys: an array or a scalar of numpy."""
-        found: dict[bytes, Any] = {}
+        found: dict[bytes, Field] = {}
         for _ in range(size):
             key = self.value(where, 0) if self._next_is_bytes() else None
             if not isinstance(key, bytes) or key in found or len(found) == len(FIELDS[ARRAY]):
@@ -213,7 +214,7 @@ class _FrameReader:
             _refuse(where, f"an array of dtype {_short(name)}", ALLOWED)
         return (self._array if mark == ARRAY else self._scalar)(found, dtype, where)
 
-    def _array(self, found: Mapping[bytes, Any], dtype: np.dtype[Any], where: Where) -> NDArray[Any]:
+    def _array(self, found: Mapping[bytes, Field], dtype: np.dtype[Any], where: Where) -> NDArray[Any]:
         """An array: a view of the frame."""
         data, shape = found[b"data"], found[b"shape"]
         if not isinstance(data, memoryview):
@@ -233,13 +234,13 @@ class _FrameReader:
             array.flags.writeable = False
         return array
 
-    def _scalar(self, found: Mapping[bytes, Any], dtype: np.dtype[Any], where: Where) -> np.generic:
+    def _scalar(self, found: Mapping[bytes, Field], dtype: np.dtype[Any], where: Where) -> np.generic:
         """A scalar."""
         data = found[b"data"]
         right = {"b": (bool,), "f": (float, int)}.get(dtype.kind, (int,))
         if type(data) not in right:
             _refuse(where, f"a {dtype} whose data is {_kind(data)}", " or ".join(one.__name__ for one in right))
-        if dtype.kind in "ui" and not np.iinfo(dtype).min <= data <= np.iinfo(dtype).max:
+        if isinstance(data, int) and dtype.kind in "ui" and not np.iinfo(dtype).min <= data <= np.iinfo(dtype).max:
             _refuse(where, f"{data} as {dtype}", f"{np.iinfo(dtype).min} to {np.iinfo(dtype).max}")
         with np.errstate(over="ignore"):
             scalar: np.generic = dtype.type(data)

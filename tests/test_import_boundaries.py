@@ -16,6 +16,8 @@ SLOW = (
 )  # a console script begins without any, see fasttok.common.start
 WITHOUT = {
     "fasttok": (*HEAVY, "numba"),
+    "fasttok.client": (*HEAVY, "numba", "scipy", "pyarrow", "rich"),
+    "fasttok.packed_arrays": (*HEAVY, "numba", "scipy", "pyarrow", "rich"),
     "fasttok.tokenizer": HEAVY,
     "fasttok.episodes": HEAVY,
     "fasttok.episodes.rlds": HEAVY,

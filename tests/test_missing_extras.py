@@ -57,3 +57,12 @@ def test_help_works_without_the_extras(module: str) -> None:
     assert result.returncode == 0, result.stderr
     # a line that can be pasted
     assert re.search(r"example: fasttok[a-z-]* \S", " ".join(result.stdout.split()), re.IGNORECASE)
+
+
+@pytest.mark.parametrize("missing", ["websockets", "msgpack"])
+def test_the_client_without_its_extra_names_the_pip_line(missing: str) -> None:
+    code = BLOCK.format(blocked=[missing], argv=[""]).partition("import runpy")[0]
+    code += "from fasttok.client import Client\nClient('ws://127.0.0.1:1')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"needs the package '{missing}'" in result.stderr
+    assert "pip install 'fasttok-vla[client]'" in result.stderr
