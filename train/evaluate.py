@@ -22,6 +22,7 @@ from train.devices.jax_setup import set_up_jax
 from train.judging.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.rollouts import Film, RolloutOptions, load_factory, play
 from train.runs.run_folder import RUN
+from train.worlds.world_file import check_splits
 
 SHOWN_SUBTASKS = 8
 
@@ -38,7 +39,7 @@ class EvaluateConfig:
     shards: Path | None = None
     """Shards that it was trained on; only for runs written before runs kept a robots.json, if these were moved."""
     env: str = ""
-    """module:factory of the environment (train/rollouts.py); one that takes `n` steps all episodes at once."""
+    """module:factory of the environment (train/rollouts.py), or a YAML file: a world and its settings (docs/worlds.md)."""
     embodiments: tuple[str, ...] = ()
     """Embodiments to evaluate; all that the run knows by default."""
     splits: tuple[str, ...] = ("seen", "held_out")
@@ -130,14 +131,16 @@ def main(config: EvaluateConfig) -> EvaluationResult:
         raise InputError(
             f"--delay is {config.delay}; expected the steps that pass while a chunk is computed, with an --env"
         )
+    factory = load_factory(config.env) if config.env else None
+    if factory is not None:
+        check_splits(factory, config.splits, config.env)
     player = Player.load(
         config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
     )
     world: list[WorldResult] = []
     filmed: dict[str, list[Film]] = {}
     seeds = range(config.seed, config.seed + config.episodes)
-    if config.env:
-        factory = load_factory(config.env)
+    if factory is not None:
         options = RolloutOptions(
             config.decode,
             config.execute,

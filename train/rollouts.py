@@ -3,8 +3,10 @@
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ from fasttok.errors import InputError
 from train.acting.subtasks import Act, Conversation, InRealTime, SayThenAct, Seen
 from train.judging.measurements import Decoding, Share, WorldResult
 from train.user_modules import load_attribute
+from train.worlds.world_file import is_world_file, load_world
 
 Observation = Seen
 EnvFactory = Callable[..., Any]
@@ -25,8 +28,9 @@ FRAME_EVERY = 3  # steps between the frames of a film
 class Env(Protocol):
     """What an environment is to the evaluation; a factory is `make(embodiment=..., split=...) -> Env`.
 
-    Two more methods are used where they are there: `followed() -> bool`, whether the behaviour concerned the object that the
-    instruction names, and `info() -> dict`, of which "shortcut" (bool) and "task" (str) are reported.
+    Three more methods are used where they are there: `followed() -> bool`, whether the behaviour concerned the object that the
+    instruction names; `info() -> dict`, of which "shortcut" (bool) and "task" (str) are reported; and `close()`, which is called
+    when its episodes are done. A factory may have an attribute `splits`, the names of those that it knows.
     """
 
     max_steps: int
@@ -160,6 +164,12 @@ class SteppedEnvs:
             out["followed"] = np.array(followed)
         return out
 
+    def close(self) -> None:
+        """Frees what the environments hold, where they hold something."""
+        for env in self.envs:
+            if hasattr(env, "close"):
+                env.close()
+
     def _stacked(self) -> dict[str, NDArray[Any]]:
         return {name: np.stack([o[name] for o in self.seen]) for name in self.seen[0]}
 
@@ -256,13 +266,15 @@ def load_factory(name: str) -> EnvFactory:
     """The factory of environments that the user names.
 
     Args:
-        name: module:attribute.
+        name: module:attribute, or a YAML file of settings (`train.worlds.world_file`).
 
     Raises:
-        InputError: it cannot be imported.
+        InputError: it cannot be imported, or the file cannot be used.
     """
     try:
-        factory: EnvFactory = load_attribute(name)
+        factory: EnvFactory = load_world(Path(name)) if is_world_file(name) else load_attribute(name)
+    except InputError:
+        raise
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make_vector"
@@ -313,10 +325,11 @@ def closed_loop(
         ValueError: the environment's, of an action that it refuses.
     """
     out, filmed = EpisodeOutcomes(), []
-    with progress(f"{embodiment}, {split}", len(seeds), "episodes") as advance:
+    with progress(f"{embodiment}, {split}", len(seeds), "episodes") as advance, ExitStack() as held:
         for first in range(0, len(seeds), batch):
             chosen = seeds[first : first + batch]
             envs = open_envs(factory, embodiment, split, len(chosen))
+            held.callback(getattr(envs, "close", lambda: None))
             seen, tasks = envs.reset(chosen), list(envs.instructions)
             talk = Conversation.of(act, len(chosen))
             recorder = FilmRecorder(min(len(chosen), max(0, films - first)))
@@ -342,6 +355,7 @@ def closed_loop(
             out.said += talk.said
             for name in ("followed", "shortcut", "task"):
                 getattr(out, name).extend(np.asarray(info[name]).tolist() if name in info else [])
+            held.close()
             filmed += recorder.finished(tasks, success, chosen)
             advance(len(chosen))
     return out, filmed

@@ -1,0 +1,49 @@
+"""`--env WORLD.yaml`: worlds and their settings as data."""
+
+from pathlib import Path
+
+import pytest
+
+from fasttok.errors import InputError
+from train.rollouts import load_factory
+from train.worlds.world_file import check_splits
+
+
+def my_world(**settings: object) -> object:
+    return lambda embodiment, split: (embodiment, split, settings)
+
+
+def test_a_function_of_ones_own_gets_the_other_keys(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text("world: tests.train.worlds.test_world_file:my_world\nsize: 3\nnames: [a, b]\n")
+    factory = load_factory(str(file))
+    assert factory("arm", "seen") == ("arm", "seen", {"size": 3, "names": ["a", "b"]})
+    check_splits(factory, ["whatever"], str(file))  # it has no list of splits
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "expected a mapping with `world: NAME`"),
+        ("id: a\n", "expected a mapping with `world: NAME`"),
+        ("world: [a]\n", "expected a mapping with `world: NAME`"),
+        ("world: gymnasium\n1: 2\n", "expected a mapping with `world: NAME`"),
+        ("world: gym\n", "unknown world 'gym'.* Known: gymnasium.* Or module"),
+        ("world: gymnasium\nid: a\n", "instruction"),
+        ("world: gymnasium\nid: a\ninstruction: b\nstate: [x]\nimage: {}\n", "unknown key .*image"),
+        ("world: gymnasium\nid: a\ninstruction: b\nstate: x\n", "state"),
+        ("world: no_such_module:make\n", "expected module:factory"),
+        ("world: math:no_such_name\n", "expected module:factory"),
+        ("world: {\n", "is not YAML"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "world.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_factory(str(file))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none.yaml: No such file"):
+        load_factory(str(tmp_path / "none.yaml"))

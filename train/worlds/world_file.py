@@ -1,0 +1,80 @@
+"""`fasttok-evaluate --env WORLD.yaml`: a world and its settings as data, so that no code is needed for an environment of others.
+
+    world: gymnasium
+    id: gym_pusht/PushT-v0
+    images: {primary: pixels}
+    state: [agent_pos]
+    instruction: push the T onto its mark
+
+`world` is one of WORLDS, or module:function of your own, which is called with the other keys and returns a factory. The file is
+code as much as --env is: it says what is imported and run. So read one that you were given before you use it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fasttok.common import json_files
+from fasttok.errors import InputError, refused, unknown_name
+from train.user_modules import load_attribute
+
+ENDINGS = (".yaml", ".yml")
+WORLDS = {"gymnasium": "train.worlds.gymnasium:GymnasiumWorld"}
+"""The world's name in a file -> its settings, a frozen dataclass that is the factory."""
+
+
+def is_world_file(name: str) -> bool:
+    """Whether `--env` names a file of settings, not a module:factory."""
+    return name.endswith(ENDINGS)
+
+
+def load_world(path: Path) -> Callable[..., Any]:
+    """The factory that a file describes.
+
+    Args:
+        path: YAML file.
+
+    Raises:
+        InputError: it cannot be read, names no world, or has settings that the world does not have.
+        ImportError: `world` is a module:function that is not there, as are AttributeError and ValueError.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise refused(error) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not YAML: {error}") from None
+    named = values.get("world") if isinstance(values, Mapping) else None
+    if not isinstance(values, Mapping) or not isinstance(named, str) or not all(isinstance(key, str) for key in values):
+        raise InputError(
+            f"{path}: expected a mapping with `world: NAME` and the settings of that world; worlds are {', '.join(WORLDS)}, or "
+            "module:function of your own"
+        )
+    settings = {key: value for key, value in values.items() if key != "world"}
+    if ":" not in named and named not in WORLDS:
+        raise InputError(f"{path}: {unknown_name('world', named, WORLDS, 'Or module:function of your own')}")
+    if named in WORLDS:
+        factory: Callable[..., Any] = json_files.decode(load_attribute(WORLDS[named]), settings, str(path))
+        return factory
+    made: Callable[..., Any] = load_attribute(named)(**settings)
+    return made
+
+
+def check_splits(factory: Callable[..., Any], splits: Sequence[str], env: str) -> None:
+    """Refuses a split that a factory does not have, before the first episode is played.
+
+    Args:
+        factory: makes environments; if it has an attribute `splits`, those are all.
+        splits: that were asked for.
+        env: the factory as the user named it, for the message.
+
+    Raises:
+        InputError: there is no such split.
+    """
+    known: Sequence[str] | None = getattr(factory, "splits", None)
+    for split in splits:
+        if known is not None and split not in known:
+            hint = f"Pass --splits {known[0]}, or others" if known else ""
+            raise InputError(f"--env {env}: {unknown_name('split', split, known, hint)}")
