@@ -337,7 +337,7 @@ def closed_loop(
             recorder.record(0, seen, active, ~active)
             while taken < envs.max_steps and active.any():
                 rows, began = np.flatnonzero(active), time.monotonic()
-                views: list[Observation] = [{name: seen[name][i] for name in seen} for i in rows]
+                views: list[Observation] = [{name: np.asarray(seen[name][i]) for name in seen} for i in rows]
                 left = None if rest is None else [rest[i] for i in rows]
                 chunks = talk.act(rows.tolist(), [tasks[i] for i in rows], views, left)
                 out.seconds, out.predictions = out.seconds + time.monotonic() - began, out.predictions + 1

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from fasttok.errors import InputError
 
-Seen = Mapping[str, NDArray[Any]]
+Seen = Mapping[str, NDArray[Any] | bytes]
+"""What a robot sees: "image/<slot>" (h, w, 3) uint8, or the bytes of an encoded image, and "state" (S,) in raw units."""
 Act = Callable[[list[str], list[Seen]], NDArray[Any]]
 """A policy: instructions and observations -> chunks (n, horizon, D) in raw units."""
 

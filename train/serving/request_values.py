@@ -1,0 +1,141 @@
+"""Values of a robot's request, checked: pictures and numbers of whatever layout and type robots send. Imports no JAX.
+
+They come from outside, so nothing is believed: an error names the key, what it holds and what was expected.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.images import MAX_PIXELS
+from fasttok.errors import InputError
+
+PICTURE = "an RGB image (h, w, 3) or (3, h, w), uint8 or float in [0, 1], or the bytes of a JPEG or PNG"
+OVERSHOOT = 1e-3  # of float images beyond [0, 1], which resizing with a cubic filter leaves
+DEEPEST = 8  # mappings in mappings
+
+
+def found(request: Mapping[str, Any], key: str) -> Any:
+    """What a request has under a key, None if it has nothing there.
+
+    A key with slashes is looked up as it is, as openpi's DROID and LIBERO clients send them, and as a path through mappings, as
+    its ALOHA clients do.
+
+    >>> found({"observation/image": 1}, "observation/image"), found({"images": {"cam_high": 2}}, "images/cam_high")
+    (1, 2)
+    >>> found({"images": 3}, "images/cam_high") is None
+    True
+    """
+    if key in request:
+        return request[key]
+    at = key.find("/")
+    while at > 0:
+        inner = request.get(key[:at])
+        if isinstance(inner, Mapping):
+            value = found(inner, key[at + 1 :])
+            if value is not None:
+                return value
+        at = key.find("/", at + 1)
+    return None
+
+
+def leaves(request: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Every value of a request that is not a mapping, with its path.
+
+    >>> list(leaves({"images": {"cam_high": 2}, "prompt": "go"}))
+    [('images/cam_high', 2), ('prompt', 'go')]
+    """
+    for key, value in request.items():
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            yield from leaves(value, f"{before}{key}/", depth + 1)
+        else:
+            yield f"{before}{key}", value
+
+
+def is_picture(value: object) -> bool:
+    """Whether a value is likely meant as an image."""
+    if isinstance(value, bytes):
+        return value.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF"))
+    return isinstance(value, np.ndarray) and value.ndim == 3
+
+
+def picture(value: object, key: str) -> NDArray[np.uint8] | bytes:
+    """An image of a request as pixels (h, w, 3) uint8; an encoded image stays what it is.
+
+    Float images become 255 times their values, cut to whole numbers, as openpi-client's `convert_to_uint8` does it. That gives
+    back exactly the pixels of an image that was divided by 255.
+
+    Args:
+        value: (h, w, 3) or (3, h, w), uint8 or float in [0, 1]; or bytes.
+        key: whose value it is, for messages.
+
+    Raises:
+        InputError: it is something else.
+
+    >>> picture(np.ones((3, 4, 5), np.float32), "image").shape
+    (4, 5, 3)
+    """
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, np.ndarray):
+        raise InputError(f"{key} is {_shown(value)}; expected {PICTURE}")
+    if value.ndim != 3 or not value.size or 3 not in (value.shape[0], value.shape[2]):
+        hint = ""
+        if value.ndim == 4 and value.shape[0] == 1:
+            hint = ". Send one image, without an axis for a batch"
+        elif value.ndim == 3 and 4 in (value.shape[0], value.shape[2]):
+            hint = ". Leave out the alpha channel"
+        raise InputError(f"{key} is {_shown(value)}; expected {PICTURE}{hint}")
+    if value.shape[2] != 3:
+        value = value.transpose(1, 2, 0)
+    if value.shape[0] * value.shape[1] > MAX_PIXELS:
+        raise InputError(f"{key} is {_shown(value)}; expected at most {MAX_PIXELS:,} pixels")
+    if value.dtype == np.uint8:
+        return np.ascontiguousarray(value)
+    if value.dtype.kind != "f":
+        raise InputError(f"{key} is {_shown(value)}; expected {PICTURE}")
+    low, high = float(value.min()), float(value.max())
+    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+        raise InputError(
+            f"{key} has floats from {low:g} to {high:g}; expected floats in [0, 1], or uint8 for values from 0 to 255"
+        )
+    return np.ascontiguousarray((255 * value.clip(0, 1)).astype(np.uint8))
+
+
+def numbers(value: object, key: str, length: int | None) -> NDArray[Any]:
+    """A part of a state, (n,); a single number is one of length 1.
+
+    Args:
+        value: numbers: an array or a list of one dimension, or one number.
+        key: whose value it is, for messages.
+        length: how many are expected; None for any number of them.
+
+    Raises:
+        InputError: it is something else, or one of them is not finite.
+
+    >>> numbers(np.float64(0.5), "gripper", 1)
+    array([0.5])
+    """
+    expected = "numbers" if length is None else f"{length} number{'' if length == 1 else 's'}"
+    if not isinstance(value, np.ndarray | np.generic | list | tuple | int | float):
+        raise InputError(f"{key} is {_shown(value)}; expected {expected}")
+    try:
+        array = np.atleast_1d(np.asarray(value))
+    except ValueError:  # lists of different lengths
+        raise InputError(f"{key} is {_shown(value)}; expected {expected}, all in one list") from None
+    if array.ndim != 1 or array.dtype.kind not in "fiub" or (length is not None and len(array) != length):
+        raise InputError(f"{key} is {_shown(array)}; expected {expected}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{key} is {array.tolist()[:20]}; expected finite {expected.removesuffix('s') + 's'}")
+    return array
+
+
+def _shown(value: object) -> str:
+    """What a value is, without its contents, which may be large."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return "missing" if value is None else f"a {type(value).__name__}"
