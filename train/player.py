@@ -148,8 +148,8 @@ class Player:
         Args:
             embodiment: whose robot acts.
             tasks: n instructions.
-            observations: n of them: "image/<slot>" (h, w, 3) uint8 in RGB for each camera that is there, and "state" (S,) in
-                raw units.
+            observations: n of them: "image/<slot>" (h, w, 3) uint8 in RGB, or the bytes of an encoded image, for each camera that
+                is there, and "state" (S,) in raw units.
             decode: "flow" samples the expert, or what the recipe has for it; "tokens" decodes the backbone's action tokens, of
                 which only those that make exactly one chunk are allowed.
             prefix: n arrays (L, D) in raw units: what is left of the chunks being executed, from the moment of the observations.

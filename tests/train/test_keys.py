@@ -117,7 +117,8 @@ def test_the_simulated_aloha_sends_one_camera_of_four() -> None:
 def test_our_own_keys() -> None:
     request = {"image/primary": image(), "state": [1, 2, 3], "prompt": "go", "image/wrist": None}
     seen, prompt = KeyMap.load("ours").observation(request, robot(state=3))
-    assert (list(seen), prompt, seen["state"].dtype) == (["image/primary", "state"], "go", np.float32)
+    assert (list(seen), prompt) == (["image/primary", "state"], "go")
+    assert np.asarray(seen["state"]).dtype == np.float32
 
 
 def test_cameras_and_a_state_that_the_run_lacks_are_not_looked_at() -> None:
@@ -226,7 +227,7 @@ def test_a_map_of_ones_own(tmp_path: Path) -> None:
     who = robot(("primary",), 3)
     keys.check(who)
     seen, prompt = keys.observation({"cam": {"front": image()}, "pose": [1, 2, 3], "hand": 0.02}, who)
-    np.testing.assert_allclose(seen["state"], [3, 1, 0.25])
+    np.testing.assert_array_equal(seen["state"], np.array([3, 1, 0.25], np.float32))
     assert prompt == "pick it up"
     assert keys.expected(who)["task"] == "the instruction, a text; without it: 'pick it up'"
 

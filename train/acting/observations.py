@@ -2,7 +2,6 @@
 
 import io
 import logging
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -10,28 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fasttok.common.images import inner_size, resized
+from fasttok.common.images import UndecodableError, decoded, inner_size, opened, resized
 from fasttok.errors import InputError
+from mixtures.spec import Resize
 from train.acting.robots import Robot
+from train.acting.subtasks import Seen
 
 logger = logging.getLogger(__name__)
 JPEG_QUALITY = 95  # training images were JPEGs; TFDS writes quality 95
 IMAGE = "image/"
 
 
-def images_of(seen: Mapping[str, NDArray[Any]], robot: Robot) -> dict[str, bytes]:
-    """The images of an observation by slot, encoded as the training images were; a camera that is not there is left out.
+def images_of(seen: Seen, robot: Robot) -> dict[str, bytes | NDArray[np.uint8]]:
+    """The images of an observation by slot, as the training images were; a camera that is not there is left out.
 
     The model is then told that it is not there, as in training on rows without it. Images that the robot has no camera for are
     not used.
 
     Args:
-        seen: "image/<slot>" (h, w, 3) uint8, RGB.
+        seen: "image/<slot>" (h, w, 3) uint8, RGB; or the bytes of an encoded image, which go through what a build does with
+            images that a dataset has encoded.
         robot: who acts; its cameras are those that the model sees.
 
     Raises:
         InputError: none of its cameras is there, one is missing while there is an image that it has no camera for (another name
-            is likely), or an image is of another shape or type.
+            is likely), or an image is of another shape or type, damaged, or too large.
     """
     given = [name.removeprefix(IMAGE) for name in seen if name.startswith(IMAGE)]
     missing = [slot for slot in robot.cameras if slot not in given]
@@ -47,10 +49,10 @@ def images_of(seen: Mapping[str, NDArray[Any]], robot: Robot) -> dict[str, bytes
             f"{robot.embodiment} acts without {', '.join(missing)}: the model is told that there is no such image"
         )
     there = [slot for slot in robot.cameras if slot in given]
-    return {slot: encoded(_frame(seen[IMAGE + slot], IMAGE + slot, robot), robot) for slot in there}
+    return {slot: _as_trained(seen[IMAGE + slot], IMAGE + slot, robot) for slot in there}
 
 
-def state_of(seen: Mapping[str, NDArray[Any]], robot: Robot) -> NDArray[np.float32]:
+def state_of(seen: Seen, robot: Robot) -> NDArray[np.float32]:
     """The state of an observation, (S,) in raw units; (0,) of a robot that records none.
 
     Args:
@@ -78,12 +80,49 @@ def encoded(frame: NDArray[np.uint8], robot: Robot) -> bytes:
     """A frame with what the training images went through: the size that a build gave them, and their encoding."""
     picture, size, form = Image.fromarray(frame), robot.resize, robot.encode
     if size is not None:
-        to = (size.width, size.height)
-        picture = resized(picture, inner_size(picture.size, to, size.fit), "bicubic", to if size.fit == "pad" else None)
+        picture = _fitted(picture, picture.size, size)
     quality = form.quality if form is not None else size.quality if size is not None else JPEG_QUALITY
-    kind = form.format if form is not None else "jpeg"
+    return _written(picture, form.format if form is not None else "jpeg", quality)
+
+
+def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes | NDArray[np.uint8]:
+    """An image as training had it: pixels are encoded, and what is encoded goes through what a build does with it.
+
+    A build keeps encoded images (JPEG, PNG or WebP) that have the size which the mixture asks for, and writes others as JPEG.
+
+    Raises:
+        InputError: it is of another shape, type or format, damaged or too large; what its header says decides before it is read.
+    """
+    if not isinstance(given, bytes):
+        return encoded(_frame(given, name, robot), robot)
+    try:
+        picture, to = opened(given), robot.resize
+        if to is None or picture.size == _target(picture.size, to):
+            return np.asarray(decoded(picture), np.uint8)
+        size = picture.size
+        return _written(_fitted(decoded(picture, near=(2 * to.width, 2 * to.height)), size, to), "jpeg", to.quality)
+    except UndecodableError as error:
+        raise InputError(
+            f"{name} of {robot.embodiment} is {len(given):,} bytes that cannot be decoded: {error}; expected a whole JPEG, PNG "
+            "or WebP image, or (h, w, 3) uint8 in RGB"
+        ) from None
+
+
+def _target(size: tuple[int, int], to: Resize) -> tuple[int, int]:
+    """(width, height) that a build gives an image of this size."""
+    return inner_size(size, (to.width, to.height), to.fit) if to.fit == "inside" else (to.width, to.height)
+
+
+def _fitted(picture: Image.Image, size: tuple[int, int], to: Resize) -> Image.Image:
+    """A picture of the size that the build gave the training images; `size` is the one that it was recorded with."""
+    frame = (to.width, to.height)
+    return resized(picture, inner_size(size, frame, to.fit), "bicubic", frame if to.fit == "pad" else None)
+
+
+def _written(picture: Image.Image, form: str, quality: int) -> bytes:
+    """A picture in a format."""
     buffer = io.BytesIO()
-    picture.save(buffer, kind.upper(), **({} if kind == "png" else {"quality": quality}))
+    picture.save(buffer, form.upper(), **({} if form == "png" else {"quality": quality}))
     return buffer.getvalue()
 
 

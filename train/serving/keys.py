@@ -58,7 +58,8 @@ class Gripper:
         array([0.25, 0.75], dtype=float32)
         """
         share = (values.astype(np.float32) - np.float32(self.closed)) / np.float32(self.open - self.closed)
-        return np.clip(share, 0, 1).astype(np.float32)
+        opened: NDArray[np.float32] = np.clip(share, 0, 1).astype(np.float32)
+        return opened
 
 
 @dataclass(frozen=True)
