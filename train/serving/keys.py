@@ -14,7 +14,6 @@ default_prompt: pick it up     # optional: for requests without one
 A key with slashes is a name as it is, or a path through mappings: `cam/front` finds {"cam/front": x} and {"cam": {"front": x}}.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
@@ -30,7 +29,7 @@ from mixtures.yaml_lines import Keys, load, loads
 from mixtures.yaml_values import CheckedValues
 from train.acting.robots import Robot
 from train.acting.subtasks import Seen
-from train.serving.request_values import PICTURE, found, is_picture, leaves, numbers, picture
+from train.serving.request_values import PICTURE, Request, found, is_picture, leaves, numbers, picture
 
 OURS = "fasttok/"  # how the server's own keys begin
 MOST_BYTES = 1 << 20  # of a file
@@ -84,7 +83,7 @@ class StatePart:
         """Columns of the state that it fills, None if that is not said."""
         return len(self.columns) or self.length
 
-    def of(self, request: Mapping[str, Any]) -> NDArray[Any]:
+    def of(self, request: Request) -> NDArray[Any]:
         """This part of a request, (n,).
 
         Raises:
@@ -183,14 +182,14 @@ class KeyMap:
         default = "" if self.default_prompt is None else f"; without it: {self.default_prompt!r}"
         return said | {self.prompt: f"the instruction, a text{default}"}
 
-    def observation(self, request: Mapping[str, Any], robot: Robot) -> tuple[Seen, str]:
+    def observation(self, request: Request, robot: Robot) -> tuple[Seen, str]:
         """What `Player.act` takes of a request.
 
         A camera that is not there is left out, and the model is told so, as in training. Keys that the map does not know are not
         looked at, unless a camera is missing and they hold an image: then another name is likely.
 
         Args:
-            request: what the robot sent, keys to arrays, texts and mappings of them.
+            request: what the robot sent: arrays, texts and numbers by key, and mappings of them.
             robot: who acts; its cameras and its state are what the model sees.
 
         Returns:
@@ -211,7 +210,7 @@ class KeyMap:
                 f"{error}.\nA request for {robot.embodiment} by key map {self.name} has: {listed}"
             ) from None
 
-    def _images(self, request: Mapping[str, Any], robot: Robot) -> dict[str, NDArray[np.uint8] | bytes]:
+    def _images(self, request: Request, robot: Robot) -> dict[str, NDArray[np.uint8] | bytes]:
         mine = {key: slot for key, slot in self.cameras.items() if slot in robot.cameras}
         there = {key: value for key in mine if (value := found(request, key)) is not None}
         absent = ", ".join(key for key in mine if key not in there)
@@ -232,7 +231,7 @@ class KeyMap:
         known = key in self.cameras or key == self.prompt or any(key == part.key for part in self.state)
         return not known and not key.startswith(OURS)
 
-    def _state(self, request: Mapping[str, Any], robot: Robot) -> NDArray[np.float32]:
+    def _state(self, request: Request, robot: Robot) -> NDArray[np.float32]:
         if not self.state:
             raise InputError(
                 f"the key map has no state, and {robot.embodiment} was trained with one; add `state:` to it"
@@ -247,7 +246,7 @@ class KeyMap:
             raise InputError(f"the state is {state.tolist()[:20]}, expected numbers that float32 can hold")
         return state
 
-    def _prompt(self, request: Mapping[str, Any]) -> str:
+    def _prompt(self, request: Request) -> str:
         said = found(request, self.prompt)
         if said is None and self.default_prompt is not None:
             return self.default_prompt

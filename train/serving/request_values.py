@@ -3,8 +3,8 @@
 They come from outside, so nothing is believed: an error names the key, what it holds and what was expected.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from fasttok.common.images import MAX_PIXELS
 from fasttok.errors import InputError
 
+Value: TypeAlias = "NDArray[Any] | np.generic | str | bytes | float | Sequence[Value] | Mapping[str, Value] | None"
+Request = Mapping[str, Value]
+"""What a robot sent: arrays, texts and numbers by key, and mappings of them."""
 PICTURE = "an RGB image (h, w, 3) or (3, h, w), uint8 or float in [0, 1], or the bytes of a JPEG or PNG"
 OVERSHOOT = 1e-3  # of float images beyond [0, 1], which resizing with a cubic filter leaves
 DEEPEST = 8  # mappings in mappings
 
 
-def found(request: Mapping[str, Any], key: str) -> Any:
+def found(request: Request, key: str) -> Value:
     """What a request has under a key, None if it has nothing there.
 
     A key with slashes is looked up as it is, as openpi's DROID and LIBERO clients send them, and as a path through mappings, as
@@ -41,7 +44,7 @@ def found(request: Mapping[str, Any], key: str) -> Any:
     return None
 
 
-def leaves(request: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def leaves(request: Request, before: str = "", depth: int = 0) -> Iterator[tuple[str, Value]]:
     """Every value of a request that is not a mapping, with its path.
 
     >>> list(leaves({"images": {"cam_high": 2}, "prompt": "go"}))
