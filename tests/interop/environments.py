@@ -78,6 +78,12 @@ PACKAGE_SETS = {
             ("lerobot[dataset,transformers-dep,scipy-dep]==0.6.1", "transformers==5.5.4", "scipy==1.15.3"),
             ("lerobot", "torch", "transformers", "datasets"),
         ),
+        # It forgets to ask for typing_extensions.
+        PackageSet(
+            "openpi-client",
+            ("openpi-client==0.1.2", "numpy==1.26.4", "typing_extensions==4.15.0"),
+            ("openpi_client.websocket_client_policy", "openpi_client.action_chunk_broker"),
+        ),
     )
 }
 
