@@ -24,7 +24,7 @@ from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ManifestSource
-from train.judging import rollout_videos
+from train.judging import rollout_videos, wilson
 from train.tokens import TextTokenizer, robot_prompt, state_text
 
 LOSSES = {"ce_vlm": "L_VLM", "ce_fast": "L_FAST", "loss_flow": "L_FLOW"}  # each per token or element of its own
@@ -215,15 +215,12 @@ def numbers_section(results: dict[str, Any]) -> list[Markup]:
 
 
 def percent(share: float, n: int) -> str:
-    """A share of n trials with its 95 % Wilson interval.
+    """A share of n trials with its 95 % interval.
 
     >>> percent(0.5, 40)
     '50 % [35, 65]'
     """
-    z = 1.96
-    middle, half = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    low, high = (100 * (middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    return f"{100 * share:.0f} % [{low:.0f}, {high:.0f}]"
+    return wilson.percent(round(share * n), n)
 
 
 def steps_section(steps: list[dict[str, Any]]) -> list[Markup]:

@@ -6,8 +6,10 @@ Success and language following are counted apart: an episode can concern the nam
 """
 
 import dataclasses
+import shlex
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +17,18 @@ import tyro
 
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.common.start import start
 from fasttok.errors import InputError, require
 from train.devices.jax_setup import set_up_jax
+from train.judging.chosen_films import SmallFilms
+from train.judging.companions import CompanionResult, offered, play_companion
+from train.judging.film_recorder import Film
 from train.judging.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
-from train.rollouts import Film, RolloutOptions, load_factory, play
+from train.judging.played_world import Played, PlayedWorld, by_seed
+from train.judging.wilson import percent
+from train.rollouts import ChunkPolicy, EnvFactory, RolloutOptions, load_factory, play
 from train.runs.run_folder import RUN
 from train.worlds.world_file import check_splits
 
@@ -76,10 +84,14 @@ class EvaluateConfig:
     """JSON file for the results."""
     rollouts: Path | None = None
     """npz file for the frames of a few episodes."""
+    films_page: Path | None = None
+    """HTML file for films of the first failures and successes, beside an expert and one that acts blindly, if the environment
+    offers them. Use it to see what goes wrong; the page needs no network."""
     films: int = 2
-    """Episodes per embodiment and split to film."""
+    """Episodes per embodiment and split to film: the first ones for --rollouts; for --films-page so many failures, and as many
+    successes."""
     overwrite: bool = False
-    """Replace the files --out and --rollouts."""
+    """Replace the files --out, --rollouts and --films-page."""
     json: bool = False
     """Print JSON on stdout."""
 
@@ -94,6 +106,7 @@ class EvaluationResult:
         world: one entry per embodiment and split; empty without --env.
         vqa: None without --vqa.
         actions: one entry per embodiment; empty without --held-out.
+        companions: whom the policy was compared with in the same episodes; None without --films-page.
     """
 
     run: str
@@ -101,28 +114,29 @@ class EvaluationResult:
     world: tuple[WorldResult, ...]
     vqa: VqaResult | None
     actions: tuple[ActionErrors, ...]
+    companions: tuple[CompanionResult, ...] | None = field(default=None, metadata=LEFT_OUT)
 
 
-def main(config: EvaluateConfig) -> EvaluationResult:
+def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
     """Runs what was asked for and prints a table.
+
+    Args:
+        config: what is asked for.
+        typed: the command line, for the page of films.
 
     Raises:
         InputError: no such run, environment or dataset, or nothing asked for.
     """
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
-    from train.judging import rollout_videos
+    from train.judging import films_page, rollout_videos
     from train.judging.open_loop import action_errors
     from train.judging.vqa_accuracy import answer_questions
     from train.player import Player
 
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
-    for flag, file in (("--out", config.out), ("--rollouts", config.rollouts)):
-        if file is not None:
-            other = [config.out] if flag != "--out" and config.out is not None else []
-            check_output_file(file, other, overwrite=config.overwrite, flag=flag)
-            _check_not_read(config, file, flag)
+    _check_files(config)
     if config.subtasks < 0 or (config.subtasks and not config.env):
         raise InputError(
             f"--subtasks is {config.subtasks}; expected the number of chunks that a subtask is kept for, with an --env to act in"
@@ -137,35 +151,73 @@ def main(config: EvaluateConfig) -> EvaluationResult:
     player = Player.load(
         config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
     )
-    world: list[WorldResult] = []
-    filmed: dict[str, list[Film]] = {}
-    seeds = range(config.seed, config.seed + config.episodes)
+    watched = Watched([], {}, [], [])
     if factory is not None:
-        options = RolloutOptions(
-            config.decode,
-            config.execute,
-            config.batch,
-            config.films if config.rollouts else 0,
-            config.subtasks,
-            config.delay,
-        )
-        for embodiment in config.embodiments or player.embodiments:
-            for split in config.splits:
-                result, filmed[f"{embodiment}/{split}"] = play(player, factory, embodiment, split, seeds, options)
-                world.append(dataclasses.replace(result, batch=config.batch, delay=config.delay))
+        watched = _watch(config, player, factory, config.embodiments or player.embodiments)
     vqa, actions = None, []
     if config.vqa is not None:
         vqa = answer_questions(player, config.vqa, config.vqa_questions)
     if config.held_out is not None:
         actions = action_errors(player, config.held_out, config.held_out_rows, config.decode)
-    results = EvaluationResult(str(config.run), player.step, tuple(world), vqa, tuple(actions))
+    companions = tuple(watched.companions) if config.films_page else None
+    results = EvaluationResult(str(config.run), player.step, tuple(watched.results), vqa, tuple(actions), companions)
     show(results, config.json)
     if config.rollouts is not None:
         make_folder(config.rollouts)
-        rollout_videos.save(config.rollouts, filmed)
+        rollout_videos.save(config.rollouts, watched.films)
+    if config.films_page is not None:
+        about = films_page.PageFacts(str(config.run), player.step, config.env, typed)
+        write_text(config.films_page, films_page.document(watched.played, about))
+        log(f"films -> {config.films_page}")
     if config.out is not None:
         write_text(config.out, json_files.write(results))
     return results
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What came of all episodes in a world.
+
+    Attributes:
+        results: one per embodiment and split.
+        films: for --rollouts, by "EMBODIMENT/SPLIT".
+        played: for --films-page.
+        companions: those of the same episodes.
+    """
+
+    results: list[WorldResult]
+    films: dict[str, list[Film]]
+    played: list[PlayedWorld]
+    companions: list[CompanionResult]
+
+
+def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, embodiments: Sequence[str]) -> Watched:
+    """Plays the run in the environment, and whoever it is compared with."""
+    out = Watched([], {}, [], [])
+    seeds = range(config.seed, config.seed + config.episodes)
+    options = RolloutOptions(
+        config.decode,
+        config.execute,
+        config.batch,
+        config.films if config.rollouts else 0,
+        config.subtasks,
+        config.delay,
+    )
+    for embodiment in embodiments:
+        for split in config.splits:
+            chosen = SmallFilms(each=config.films) if config.films_page else None
+            result, films = play(player, factory, embodiment, split, seeds, options, chosen)
+            out.films[f"{embodiment}/{split}"] = films
+            out.results.append(dataclasses.replace(result, batch=config.batch, delay=config.delay))
+            if chosen is not None:
+                played = [Played("policy", result.each["success"], by_seed(chosen.films))]
+                for who in offered(factory, embodiment, split):
+                    beside = SmallFilms([film.seed for film in chosen.films])
+                    done = play_companion(who, factory, embodiment, split, seeds, config.batch, beside)
+                    out.companions.append(done)
+                    played.append(Played(who, done.success, by_seed(beside.films)))
+                out.played.append(PlayedWorld(embodiment, split, tuple(played)))
+    return out
 
 
 def show(results: EvaluationResult, as_json: bool) -> None:
@@ -181,6 +233,9 @@ def show(results: EvaluationResult, as_json: bool) -> None:
             cells = ["-" if (share := shares[name]) is None else f"{100 * share:.0f} %" for name in told]
             rows.append([w.embodiment, w.split, w.episodes, *cells, w.ms_per_prediction])
         table("closed loop", ["embodiment", "split", "episodes", *told, "ms per prediction"], rows)
+    if results.companions:
+        beside = [[c.who, c.embodiment, c.split, percent(sum(c.success), len(c.success))] for c in results.companions]
+        table("in the same episodes", ["who", "embodiment", "split", "success, 95 % interval"], beside)
     for w in results.world:
         if w.said is not None:
             counts = Counter(text for episode in w.said for text in episode).most_common(SHOWN_SUBTASKS)
@@ -194,6 +249,25 @@ def show(results: EvaluationResult, as_json: bool) -> None:
         lines = zip(errors.names, errors.rmse, errors.mae, errors.spread, strict=True)
         table(f"{errors.embodiment}: held-out actions by {errors.decode}, {errors.rows} chunks", columns, lines)
     log(f"evaluated step {results.step} of {results.run}")
+
+
+def _check_files(config: EvaluateConfig) -> None:
+    """Refuses files that may not be written, before the work.
+
+    Raises:
+        InputError: one is there already, is one that the command reads, or is named twice; or there is nothing to film.
+    """
+    if config.films_page is not None and not config.env:
+        raise InputError(
+            "--films-page shows episodes in a world, and there is no --env; expected module:factory, such as "
+            "--env examples.tabletop.env:make_vector"
+        )
+    before: list[Path] = []
+    for flag, file in (("--out", config.out), ("--rollouts", config.rollouts), ("--films-page", config.films_page)):
+        if file is not None:
+            check_output_file(file, before, overwrite=config.overwrite, flag=flag)
+            _check_not_read(config, file, flag)
+            before.append(file)
 
 
 def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
@@ -216,7 +290,7 @@ def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
 def command(argv: list[str]) -> None:
     """The words of the command line, carried out."""
     set_up_jax()
-    main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv))
+    main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv), shlex.join(["fasttok-evaluate", *argv]))
 
 
 def script() -> None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from fasttok.common.console import progress
 from fasttok.errors import InputError
 from train.acting.subtasks import Act, Conversation, InRealTime, SayThenAct, Seen
+from train.judging.chosen_films import BothFilms, EpisodeFilms, FirstFilms
+from train.judging.film_recorder import Film as Film
 from train.judging.measurements import Decoding, Share, WorldResult
 from train.user_modules import load_attribute
 from train.worlds.world_file import is_world_file, load_world
@@ -22,15 +24,15 @@ from train.worlds.world_file import is_world_file, load_world
 Observation = Seen
 EnvFactory = Callable[..., Any]
 """`make(embodiment=, split=) -> Env`, or `make(embodiment=, split=, n=) -> ManyEnvs`."""
-FRAME_EVERY = 3  # steps between the frames of a film
 
 
 class Env(Protocol):
     """What an environment is to the evaluation; a factory is `make(embodiment=..., split=...) -> Env`.
 
-    Three more methods are used where they are there: `followed() -> bool`, whether the behaviour concerned the object that the
-    instruction names; `info() -> dict`, of which "shortcut" (bool) and "task" (str) are reported; and `close()`, which is called
-    when its episodes are done. A factory may have an attribute `splits`, the names of those that it knows.
+    Five more methods are used where they are there: `followed() -> bool`, whether the behaviour concerned the object that the
+    instruction names; `info() -> dict`, of which "shortcut" (bool) and "task" (str) are reported; `expert()` and `blind()`, what
+    the policy is compared with (`train.judging.companions`); and `close()`, which is called when its episodes are done. A factory
+    may have an attribute `splits`, the names of those that it knows.
     """
 
     max_steps: int
@@ -219,49 +221,6 @@ class EpisodeOutcomes:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Film:
-    """One episode to look at.
-
-    Attributes:
-        instruction: what was asked.
-        success: whether it was fulfilled.
-        seed: of the episode.
-        frames: (n, h, w, 3) of the first camera.
-        steps: (n,) at which step each frame was taken.
-    """
-
-    instruction: str
-    success: bool
-    seed: int
-    frames: NDArray[np.uint8]
-    steps: NDArray[np.int64]
-
-
-class FilmRecorder:
-    """Takes the frames of some episodes while they are played: every third step, and the end."""
-
-    def __init__(self, count: int) -> None:
-        self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(count)]
-        self.steps: list[list[int]] = [[] for _ in range(count)]
-
-    def record(self, step: int, seen: Observation, active: NDArray[np.bool_], ended: NDArray[np.bool_]) -> None:
-        """Takes a frame of episodes that act, when it is time, and of those that ended with this step."""
-        rows = [i for i in range(len(self.frames)) if (active[i] and step % FRAME_EVERY == 0) or ended[i]]
-        if rows:
-            pictures = seen[next(name for name in seen if name.startswith("image/"))]
-            for i in rows:
-                self.frames[i].append(np.asarray(pictures[i]))
-                self.steps[i].append(step)
-
-    def finished(self, tasks: Sequence[str], success: NDArray[np.bool_], seeds: range) -> list[Film]:
-        """What was taken, as one film per episode."""
-        return [
-            Film(tasks[i], bool(success[i]), seeds[i], np.stack(frames), np.array(self.steps[i]))
-            for i, frames in enumerate(self.frames)
-        ]
-
-
 def load_factory(name: str) -> EnvFactory:
     """The factory of environments that the user names.
 
@@ -303,7 +262,7 @@ def closed_loop(
     *,
     execute: int,
     batch: int = 20,
-    films: int = 0,
+    films: int | EpisodeFilms = 0,
 ) -> tuple[EpisodeOutcomes, list[Film]]:
     """One episode per seed, `batch` of them side by side. An episode ends with its success, or with its time.
 
@@ -316,7 +275,7 @@ def closed_loop(
         seeds: of the episodes.
         execute: steps of each predicted chunk that are taken before the next prediction.
         batch: episodes side by side.
-        films: how many of the first episodes to film.
+        films: how many of the first episodes to film, or what watches them.
 
     Returns:
         What came of them, in the order of the seeds, and the films.
@@ -324,7 +283,7 @@ def closed_loop(
     Raises:
         ValueError: the environment's, of an action that it refuses.
     """
-    out, filmed = EpisodeOutcomes(), []
+    out, filmed = EpisodeOutcomes(), FirstFilms(films) if isinstance(films, int) else films
     with progress(f"{embodiment}, {split}", len(seeds), "episodes") as advance, ExitStack() as held:
         for first in range(0, len(seeds), batch):
             chosen = seeds[first : first + batch]
@@ -332,13 +291,13 @@ def closed_loop(
             held.callback(getattr(envs, "close", lambda: None))
             seen, tasks = envs.reset(chosen), list(envs.instructions)
             talk = Conversation.of(act, len(chosen))
-            recorder = FilmRecorder(min(len(chosen), max(0, films - first)))
+            filmed.begin(chosen)
             active, taken, rest = np.ones(len(chosen), bool), 0, None
-            recorder.record(0, seen, active, ~active)
+            filmed.record(0, seen, active, ~active)
             while taken < envs.max_steps and active.any():
                 rows, began = np.flatnonzero(active), time.monotonic()
                 views: list[Observation] = [{name: np.asarray(seen[name][i]) for name in seen} for i in rows]
-                left = None if rest is None else [rest[i] for i in rows]
+                left: list[NDArray[Any]] | None = None if rest is None else [rest[i] for i in rows]
                 chunks = talk.act(rows.tolist(), [tasks[i] for i in rows], views, left)
                 out.seconds, out.predictions = out.seconds + time.monotonic() - began, out.predictions + 1
                 actions = np.zeros((len(chosen), *chunks.shape[1:]), chunks.dtype)
@@ -347,7 +306,7 @@ def closed_loop(
                 for k in range(min(execute, envs.max_steps - taken)):
                     seen, before, taken = envs.step(actions[:, k], active), active, taken + 1
                     active = before & ~np.asarray(envs.success()) & (taken < envs.max_steps)
-                    recorder.record(taken, seen, active, before & ~active)
+                    filmed.record(taken, seen, active, before & ~active)
                     if not active.any():
                         break
             info, success = envs.info(), np.asarray(envs.success())
@@ -356,13 +315,19 @@ def closed_loop(
             for name in ("followed", "shortcut", "task"):
                 getattr(out, name).extend(np.asarray(info[name]).tolist() if name in info else [])
             held.close()
-            filmed += recorder.finished(tasks, success, chosen)
+            filmed.end(tasks, success)
             advance(len(chosen))
-    return out, filmed
+    return out, filmed.films
 
 
 def play(
-    player: ChunkPolicy, factory: EnvFactory, embodiment: str, split: str, seeds: range, options: RolloutOptions
+    player: ChunkPolicy,
+    factory: EnvFactory,
+    embodiment: str,
+    split: str,
+    seeds: range,
+    options: RolloutOptions,
+    also: EpisodeFilms | None = None,
 ) -> tuple[WorldResult, list[Film]]:
     """`closed_loop` of a loaded run.
 
@@ -373,9 +338,10 @@ def play(
         split: of the environment.
         seeds: of the episodes.
         options: how it is done.
+        also: what watches the episodes besides.
 
     Returns:
-        What came of the episodes, and the films.
+        What came of the episodes, and the films of the first.
 
     Raises:
         InputError: a chunk has no steps left for the delay.
@@ -401,7 +367,7 @@ def play(
             return player.act(embodiment, tasks, seen, options.decode, subtasks=subtasks)
 
         act = SayThenAct(partial(player.say, embodiment), on, options.subtasks)
-    done, filmed = closed_loop(
-        act, factory, embodiment, split, seeds, execute=steps, batch=options.batch, films=options.films
-    )
+    first = FirstFilms(options.films)
+    films = first if also is None else BothFilms(first, also)
+    done, filmed = closed_loop(act, factory, embodiment, split, seeds, execute=steps, batch=options.batch, films=films)
     return done.result(embodiment, split), filmed

@@ -9,8 +9,7 @@ blind     replays demonstrations of other scenes, one after the other, until the
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,17 +17,17 @@ import tyro
 from numpy.typing import NDArray
 
 from examples.tabletop.embodiments import EMBODIMENTS
-from examples.tabletop.env import make, make_vector
-from examples.tabletop.expert import Expert
+from examples.tabletop.env import make_vector
+from examples.tabletop.players import POLICIES, Policy
 from examples.tabletop.tasks import kinds_named
 from examples.tabletop.vector import VectorEnv
 from fasttok.common.console import emit_json, progress, run, table
 from fasttok.errors import unknown_name
 
-OTHER_SCENES = 1 << 24  # seeds that no evaluation uses
+__all__ = ["POLICIES", "measure", "play"]
+
 TABLES = 100  # side by side
 FIRST_SEED = 1_000_000
-Policy = Callable[[VectorEnv, int, int], Iterator[NDArray]]  # environment, row, seed -> actions (D,)
 
 
 @dataclass(frozen=True)
@@ -56,37 +55,6 @@ class BaselineConfig:
     """Seed of the first episode: by default those of `fasttok-evaluate`."""
     json: bool = False
     """Print JSON on stdout."""
-
-
-def expert(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
-    """What the expert does in this scene."""
-    return _acts(Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng(seed)))
-
-
-def nearest(env: VectorEnv, row: int, seed: int) -> Iterator[NDArray]:
-    """What the expert would do if the nearest block had been named."""
-    task, near = env.tasks[row], int(env.info()["nearest"][row])
-    goal = task.target if task.goal == near else task.goal  # a block cannot be brought to itself
-    return _acts(Expert(env.world(row), replace(task, target=near, goal=goal), env.robot, np.random.default_rng(seed)))
-
-
-def blind(env: VectorEnv, _row: int, seed: int) -> Iterator[NDArray]:
-    """What the expert does in other scenes."""
-    other, number = make(env.embodiment, task=env.kind), OTHER_SCENES + 100 * seed
-    while True:
-        other.reset(number)
-        for action in expert(other.vector, 0, number):
-            other.step(action)
-            yield action
-        number += 1
-
-
-def _acts(acting: Expert) -> Iterator[NDArray]:
-    while (action := acting.act()) is not None:
-        yield action
-
-
-POLICIES: dict[str, Policy] = {"expert": expert, "nearest": nearest, "blind": blind}
 
 
 def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:

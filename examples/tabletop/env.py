@@ -49,6 +49,18 @@ class Env:
         """{"image/<slot>": (64, 64, 3) uint8 per camera, "state": (S,) float32}, drawn when looked at."""
         return self.vector.observe().row(0)
 
+    def expert(self) -> NDArray | None:
+        """What the expert does next, (D,); None: there is nothing more to do."""
+        return self._one(self.vector.expert(np.ones(1, bool)))
+
+    def blind(self) -> NDArray | None:
+        """What one does next that replays demonstrations of other scenes, (D,)."""
+        return self._one(self.vector.blind(np.ones(1, bool)))
+
+    @staticmethod
+    def _one(actions: NDArray) -> NDArray | None:
+        return actions[0] if np.isfinite(actions[0]).all() else None
+
     @property
     def world(self) -> World:
         """The state of the table."""

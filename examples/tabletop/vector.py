@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.tabletop.embodiments import EMBODIMENTS, Embodiment
+from examples.tabletop.players import POLICIES
 from examples.tabletop.render import CAMERAS
 from examples.tabletop.scenes import Split, sample, split_named
 from examples.tabletop.tasks import KINDS, NEAR, Asked, Task, kinds_named
@@ -90,6 +91,8 @@ class VectorEnv:
         self._spot, self._beside = np.zeros((n, 2)), np.zeros(n, np.int64)
         self._rested, self._held_for, self._steps, self._nearest = (np.zeros(n, np.int64) for _ in range(4))
         self._touched = np.full(n, -1)
+        self._seeds = [0] * n
+        self._playing: dict[tuple[str, int], Iterator[NDArray]] = {}
 
     def __len__(self) -> int:
         return len(self.tables)
@@ -108,6 +111,8 @@ class VectorEnv:
             self.tables.put(row, world.blocks, world.positions, world.hand)
             self.tables.height[row] = self.robot.cruise
             self._asked.put(row, self.tasks[row])
+            self._seeds[row] = seed
+        self._playing = {(who, row): acts for (who, row), acts in self._playing.items() if row not in rows}
         self._start[rows] = self.tables.positions[rows]
         self._nearest[rows] = self._beside[rows] = self.tables.distances[rows].argmin(1)
         self._spot[rows] = self.tables.hand[rows]
@@ -161,6 +166,28 @@ class VectorEnv:
     def observe(self) -> Seen:
         """What all robots see and feel now."""
         return Seen(self.tables, self.robot)
+
+    def expert(self, active: NDArray) -> NDArray[np.float64]:
+        """What the expert does next on the tables that are active (N,): (N, D), rows of NaN where there is nothing more to do."""
+        return self._played("expert", active)
+
+    def blind(self, active: NDArray) -> NDArray[np.float64]:
+        """What one does next that replays demonstrations of other scenes: (N, D), rows of NaN on tables that are not active."""
+        return self._played("blind", active)
+
+    def _played(self, who: str, active: NDArray) -> NDArray[np.float64]:
+        actions = np.full((len(self), self.action_dim), np.nan)
+        for row in np.flatnonzero(active).tolist():
+            if (who, row) not in self._playing:
+                self._playing[who, row] = POLICIES[who](self, row, self._seeds[row])
+            action = next(self._playing[who, row], None)
+            if action is not None:
+                actions[row] = action
+        return actions
+
+    def demonstration(self) -> "VectorEnv":
+        """A table of its own for this robot and kind of task, with scenes as demonstrations have them."""
+        return VectorEnv(self.robot, split_named("seen", None), 1, self.kind)
 
     def world(self, row: int) -> World:
         """The window on one table."""

@@ -1,6 +1,7 @@
 """Training on real shards: learns, logs, resumes to the bit, refuses what does not fit; a trained run acts and answers."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -110,9 +111,9 @@ def test_evaluation_counts_and_questions(
     monkeypatch.setattr(evaluate, "load_factory", lambda name: make_fake)
     asked = evaluate.EvaluateConfig(
         trained, env="fake:make", embodiments=("planar",), episodes=6, batch=4, seed=10, vqa=chain.data / "tabletop_vqa",
-        out=tmp_path / "out.json", rollouts=tmp_path / "films.npz",
+        out=tmp_path / "out.json", rollouts=tmp_path / "films.npz", films_page=tmp_path / "films.html",
     )  # fmt: skip
-    results = evaluate.main(asked)
+    results = evaluate.main(asked, "fasttok-evaluate --run 'my run'")
     seen, held = results.world
     assert (seen.episodes, seen.success, seen.followed) == (6, 0.5, 1.0)
     assert (held.split, held.success, held.followed) == ("held_out", 0.5, 0.0)
@@ -124,6 +125,13 @@ def test_evaluation_counts_and_questions(
         assert films["planar/seen/0/steps"].tolist() == [0, 3]  # success at the third step
         assert films["planar/seen/1/steps"].tolist() == [0, 3, 6]
         assert films["planar/seen/1"].shape == (3, 64, 64, 3)
+    page = (tmp_path / "films.html").read_text()
+    assert "3 of 6: 50 %" in page
+    assert "fasttok-evaluate --run &#x27;my run&#x27;" in page
+    assert re.findall(r'aria-label="policy: [^"]*, seed (\d+), (\w+) after', page) == 2 * [
+        ("11", "failure"), ("13", "failure"), ("10", "success"), ("12", "success"),
+    ]  # fmt: skip
+    assert results.companions == ()  # this environment offers none
 
 
 def test_a_run_of_before_whose_shards_are_elsewhere_says_so(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
-from train.rollouts import Film
+from train.judging.film_recorder import Film
 
 
 def save(path: Path, films: dict[str, list[Film]]) -> None:

@@ -35,12 +35,17 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     return Markup(f"<{name}{attrs}>{''.join(map(text, children))}</{name}>")
 
 
-def page(title: str, *sections: object) -> str:
+def page(title: str, *sections: object, css: str = "") -> str:
     """A whole document.
+
+    Args:
+        title: of the window.
+        sections: one after the other.
+        css: rules that only this page needs, after those of all pages.
 
     >>> page("t", tag("p", "x")).splitlines()[-2]
     '<p>x</p>'
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{text(title)}</title>'
     body = "\n".join(map(text, sections))
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head>\n<body>\n{body}\n</body></html>\n'
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}{css}</style></head>\n<body>\n{body}\n</body></html>\n'

@@ -1,0 +1,47 @@
+"""Who acts at a table of the world besides a trained robot: each gives the actions of an episode, one after the other."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.tabletop.expert import Expert
+
+if TYPE_CHECKING:
+    from examples.tabletop.vector import VectorEnv
+
+OTHER_SCENES = 1 << 24  # seeds that no evaluation uses
+Policy = Callable[["VectorEnv", int, int], Iterator[NDArray]]  # environment, row, seed -> actions (D,)
+
+
+def expert(env: "VectorEnv", row: int, seed: int) -> Iterator[NDArray]:
+    """What the expert does in this scene."""
+    return _acts(Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng(seed)))
+
+
+def nearest(env: "VectorEnv", row: int, seed: int) -> Iterator[NDArray]:
+    """What the expert would do if the nearest block had been named."""
+    task, near = env.tasks[row], int(env.info()["nearest"][row])
+    goal = task.target if task.goal == near else task.goal  # a block cannot be brought to itself
+    return _acts(Expert(env.world(row), replace(task, target=near, goal=goal), env.robot, np.random.default_rng(seed)))
+
+
+def blind(env: "VectorEnv", _row: int, seed: int) -> Iterator[NDArray]:
+    """What the expert does in other scenes."""
+    other, number = env.demonstration(), OTHER_SCENES + 100 * seed
+    while True:
+        other.reset([number])
+        for action in expert(other, 0, number):
+            other.step(action[None])
+            yield action
+        number += 1
+
+
+def _acts(acting: Expert) -> Iterator[NDArray]:
+    while (action := acting.act()) is not None:
+        yield action
+
+
+POLICIES: dict[str, Policy] = {"expert": expert, "nearest": nearest, "blind": blind}
