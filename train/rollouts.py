@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -129,6 +129,29 @@ class ManyEnvs(Protocol):
         ...
 
 
+class SeenTogether(Mapping[str, NDArray[Any]]):
+    """Observations of several environments as one, (N, ...) per name; each is stacked when it is first looked at.
+
+    So an environment whose observation is a mapping that draws when it is looked at draws only what the policy sees, and nothing
+    at the steps between two predictions.
+    """
+
+    def __init__(self, seen: Sequence[Observation]) -> None:
+        self._seen = list(seen)
+        self._made: dict[str, NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._made:
+            self._made[name] = np.stack([one[name] for one in self._seen])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._seen[0])
+
+    def __len__(self) -> int:
+        return len(self._seen[0])
+
+
 class SteppedEnvs:
     """Single environments as one vector, stepped one after the other."""
 
@@ -142,16 +165,16 @@ class SteppedEnvs:
         """What is asked of each."""
         return [env.instruction for env in self.envs]
 
-    def reset(self, seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
+    def reset(self, seeds: Sequence[int]) -> "SeenTogether":
         """New episodes; what all see, (N, ...) each."""
         self.seen = [env.reset(seed) for env, seed in zip(self.envs, seeds, strict=True)]
-        return self._stacked()
+        return SeenTogether(self.seen)
 
-    def step(self, actions: NDArray[Any], active: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    def step(self, actions: NDArray[Any], active: NDArray[np.bool_]) -> "SeenTogether":
         """A step of those that are active."""
         for i in np.flatnonzero(active):
             self.seen[i] = self.envs[i].step(actions[i])
-        return self._stacked()
+        return SeenTogether(self.seen)
 
     def success(self) -> NDArray[np.bool_]:
         """Whether the instruction of each is fulfilled, (N,)."""
@@ -171,9 +194,6 @@ class SteppedEnvs:
         for env in self.envs:
             if hasattr(env, "close"):
                 env.close()
-
-    def _stacked(self) -> dict[str, NDArray[Any]]:
-        return {name: np.stack([o[name] for o in self.seen]) for name in self.seen[0]}
 
 
 @dataclass

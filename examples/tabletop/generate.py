@@ -3,8 +3,6 @@
 python -m examples.tabletop.generate --out data
 """
 
-import io
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,42 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from PIL import Image
+from numpy.typing import NDArray
 
+from examples.rlds_writer import Demonstration
 from examples.tabletop import questions, rlds
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.render import primary
 from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
+from examples.web_data import WEB_FILES, web_entry, write_web
 from fasttok.common.console import emit_json, log, progress, run, table
 from fasttok.common.output_folder import Mark, OutputFolder, OutputKind, check_output
 from fasttok.errors import InputError, unknown_name
 
-JPEG_QUALITY = 95  # what TFDS writes
 VAL_SHARE = 0.1
 CAPTION_PROMPT = "describe the table"
-VQA_ENTRY = """name: tabletop_vqa
-kind: vqa
-splits: {train: train.jsonl, val: val.jsonl}
-images: images
-image: image
-prompt: question
-target: answer
-id: id
-license: Apache-2.0
-"""
-CAPTION_ENTRY = f"""name: tabletop_captions
-kind: caption
-splits: {{train: train.jsonl, val: val.jsonl}}
-images: images
-image: image
-fixed_prompt: {CAPTION_PROMPT}
-target: caption
-id: id
-license: Apache-2.0
-"""
+VQA_ENTRY = web_entry("tabletop_vqa", "Apache-2.0")
+CAPTION_ENTRY = web_entry("tabletop_captions", "Apache-2.0", CAPTION_PROMPT)
 ROBOT_FILES = ("1.0.0/*.tfrecord-*", "1.0.0/features.json", "1.0.0/dataset_info.json", "1.0.0/dataset.yaml")
-WEB_FILES = ("dataset.yaml", "*.jsonl", "images/*/*/*.jpg")
 KIND = "dataset of the tabletop world"
 DATASETS = {
     f"tabletop_{name}": OutputKind(KIND, (Mark("1.0.0/dataset.yaml", text=rlds.entry(embodiment)),), ROBOT_FILES)
@@ -157,7 +137,7 @@ def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, C
 
 def demonstrations(
     config: GenerateConfig, name: str, number: int, total: int, count: Count, advance: Callable[..., None]
-) -> Iterator[rlds.Demonstration]:
+) -> Iterator[Demonstration]:
     """`total` successful demonstrations. Seeds of a split are its own: no scene of train is in val."""
     seed = (config.seed * 10 + number) * 1_000_000
     while count.written < total:
@@ -173,38 +153,23 @@ def demonstrations(
 
 def web(config: GenerateConfig, name: str, total: int, number: int, place: OutputFolder) -> dict[str, int]:
     """A JSON-lines dataset with its images, in place when it is complete."""
-    hidden = config.out / f".tabletop_{name}.part"
-    shutil.rmtree(hidden, ignore_errors=True)
-    (hidden / "images").mkdir(parents=True)
-    with progress(name, sum(splits(total).values()), "images") as advance:
-        for which, (split, count) in enumerate(splits(total).items()):
-            rng = np.random.default_rng([config.seed, number, which])
-            with (hidden / f"{split}.jsonl").open("w", encoding="utf-8") as lines:
-                for i in range(count):
-                    image = f"{split}/{i // 1000:03d}/{i:06d}.jpg"
-                    lines.write(
-                        json.dumps({"id": f"{split}-{i}", "image": image, **record(name, rng, hidden, image)}) + "\n"
-                    )
-                    advance()
-    (hidden / "dataset.yaml").write_text(VQA_ENTRY if name == "vqa" else CAPTION_ENTRY, encoding="utf-8")
-    place.install(hidden, last="dataset.yaml")
+    makers = {
+        split: partial(record, name, np.random.default_rng([config.seed, number, which]))
+        for which, split in enumerate(splits(total))
+    }
+    write_web(place, name, VQA_ENTRY if name == "vqa" else CAPTION_ENTRY, splits(total), makers)
     return splits(total)
 
 
-def record(name: str, rng: np.random.Generator, folder: Path, image: str) -> dict[str, str]:
-    """One question or caption; its picture is saved."""
+def record(name: str, rng: np.random.Generator) -> tuple[NDArray, dict[str, str]]:
+    """One question or caption: its picture, and the fields of its line."""
     if name == "vqa":
         world, question = questions.ask(rng)
         fields = {"kind": question.kind, "question": question.prompt, "answer": question.target}
     else:
         world = questions.scene(rng)
         fields = {"caption": questions.caption(world)}
-    path = folder / "images" / image
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    Image.fromarray(primary(world.tables)[world.row]).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    path.write_bytes(buffer.getvalue())
-    return fields
+    return primary(world.tables)[world.row], fields
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """Demonstrations as RLDS datasets, written by TFDS itself: nested steps, JPEG images, several shard files."""
 
-import contextlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from examples.rlds_writer import DatasetKind, Demonstration, step_fields, write_rlds
 from examples.tabletop.embodiments import Embodiment
 from examples.tabletop.env import make
 from examples.tabletop.expert import Expert
@@ -15,10 +13,7 @@ from examples.tabletop.vector import Seen
 from examples.tabletop.world import Tables
 from fasttok.episodes.tfds import tfds as tensorflow_datasets
 
-VERSION = "1.0.0"
-MOST_SHARDS = 4
 EXPERT_SEED = 1 << 32  # the expert's hand does not tremble in step with the scene's dice
-Demonstration = dict[str, Any]
 FEATURES = {
     "image/primary": "image",
     "image/wrist": "wrist_image",
@@ -58,11 +53,7 @@ def demonstrate(
             "observation": {FEATURES[name]: film[name][t] for name in film},
             "action": action,
             "language_instruction": env.instruction,
-            "is_first": t == 0,
-            "is_last": t == last,
-            "is_terminal": t == last,
-            "reward": np.float32(t == last),
-            "discount": np.float32(t != last),
+            **step_fields(t, last),
         }
         for t, action in enumerate(actions)
     ]
@@ -94,59 +85,24 @@ def write(
     Raises:
         InputError: TFDS is not installed.
     """
-    tfds = tensorflow_datasets()
-    f = tfds.features
+    f = tensorflow_datasets().features
     images = {
         FEATURES[f"image/{slot}"]: f.Image(shape=(64, 64, 3), encoding_format="jpeg") for slot in embodiment.cameras
     }
-    features = f.FeaturesDict(
-        {
-            "steps": f.Dataset(
-                {
-                    "observation": {
-                        **images,
-                        "state": f.Tensor(shape=(len(embodiment.state_names),), dtype=np.float32),
-                    },
-                    "action": f.Tensor(shape=(embodiment.action_dim,), dtype=np.float32),
-                    "language_instruction": f.Text(),
-                    "is_first": f.Scalar(dtype=np.bool_),
-                    "is_last": f.Scalar(dtype=np.bool_),
-                    "is_terminal": f.Scalar(dtype=np.bool_),
-                    "reward": f.Scalar(dtype=np.float32),
-                    "discount": f.Scalar(dtype=np.float32),
-                }
-            ),
-            "episode_metadata": {
-                "episode_id": f.Text(),
-                "seed": f.Scalar(dtype=np.int64),
-                "task": f.Text(),
-                "success": f.Scalar(dtype=np.bool_),
-                "named_is_nearest": f.Scalar(dtype=np.bool_),
-            },
-        }
+    kind = DatasetKind(
+        name=f"tabletop_{embodiment.name}",
+        description="Demonstrations of the tabletop world's scripted expert.",
+        observation={**images, "state": f.Tensor(shape=(len(embodiment.state_names),), dtype=np.float32)},
+        action_dim=embodiment.action_dim,
+        metadata={
+            "episode_id": f.Text(),
+            "seed": f.Scalar(dtype=np.int64),
+            "task": f.Text(),
+            "success": f.Scalar(dtype=np.bool_),
+            "named_is_nearest": f.Scalar(dtype=np.bool_),
+        },
     )
-
-    class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
-        """Demonstrations of the tabletop world's scripted expert."""
-
-        name = f"tabletop_{embodiment.name}"
-        VERSION = tfds.core.Version(VERSION)
-
-        def _info(self) -> Any:
-            return tfds.core.DatasetInfo(builder=self, features=features, description=self.__doc__)
-
-        def _split_generators(self, _dl_manager: Any) -> dict[str, Any]:
-            return {split: self._generate_examples(split) for split in episodes}
-
-        def _generate_examples(self, split: str) -> Iterator[tuple[str, Demonstration]]:
-            for demonstration in episodes[split]():
-                yield demonstration["episode_metadata"]["episode_id"], demonstration
-
-    builder = Builder(data_dir=str(folder))
-    config = tfds.download.DownloadConfig(num_shards=min(MOST_SHARDS, smallest))
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces a download, of which there is none
-        builder.download_and_prepare(download_config=config)
-    return Path(builder.data_dir)
+    return write_rlds(folder, kind, episodes, smallest)
 
 
 def entry(embodiment: Embodiment) -> str:

@@ -1,0 +1,122 @@
+"""Questions, answers and captions about moments of MetaWorld, made from what the simulator knows. No simulator is needed here.
+
+Answers are clear: no question turns on a pixel, and yes and no are asked for alike.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from examples.metaworld.scene import Place, Scene, SeenThing, cell
+from examples.metaworld.tasks import TASKS
+from examples.tabletop.questions import Question
+
+CLEAR = 0.06  # share of the picture's width between two things that are said to lie left and right of each other
+OPEN, CLOSED = 0.75, 0.55  # shares of the gripper's opening above, below which it is called so
+CAPTION_PROMPT = "describe the picture"
+Asker = Callable[[Scene, np.random.Generator], Question | None]
+
+
+def ask(scene: Scene, rng: np.random.Generator) -> Question:
+    """A question of a kind drawn at random that the scene answers clearly."""
+    while True:
+        question = ASKERS[rng.integers(len(ASKERS))](scene, rng)
+        if question is not None:
+            return question
+
+
+def colour(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """What colour is the drawer?"""
+    thing = _one_of(scene.things, rng)
+    return None if thing is None else Question("colour", f"what colour is the {thing.noun}?", thing.colour)
+
+
+def exists(scene: Scene, rng: np.random.Generator) -> Question:
+    """Is there a drawer? Of absent things, those of other tasks are asked for."""
+    nouns = [thing.noun for thing in scene.things]
+    absent = sorted({thing.noun for task in TASKS.values() for thing in task.things} - set(nouns))
+    present = bool(rng.integers(2))
+    among = nouns if present else absent
+    return Question("exists", f"is there a {among[rng.integers(len(among))]}?", "yes" if present else "no")
+
+
+def point(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Point to the drawer: column and row of a grid of 10 x 10."""
+    thing = _one_of(scene.things, rng)
+    return (
+        None
+        if thing is None or thing.place is None
+        else Question("point", f"point to the {thing.noun}", cell(thing.place))
+    )
+
+
+def hand(scene: Scene, _rng: np.random.Generator) -> Question | None:
+    """Point to the gripper."""
+    return None if scene.hand is None else Question("hand", "point to the gripper", cell(scene.hand))
+
+
+def opening(scene: Scene, _rng: np.random.Generator) -> Question | None:
+    """Is the gripper open or closed?"""
+    if CLOSED <= scene.opening <= OPEN:
+        return None
+    return Question("opening", "is the gripper open or closed?", "open" if scene.opening > OPEN else "closed")
+
+
+def side(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Is the drawer left of the gripper? In the picture."""
+    thing = _one_of(scene.things, rng)
+    if thing is None or thing.place is None or scene.hand is None or _near(thing.place, scene.hand):
+        return None
+    left = thing.place[0] < scene.hand[0]
+    word = ("left", "right")[rng.integers(2)]
+    return Question("side", f"is the {thing.noun} {word} of the gripper?", "yes" if left == (word == "left") else "no")
+
+
+def destination(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Task: open the drawer; where? The answer is the cell of what the task is about."""
+    place = scene.things[0].place
+    if place is None:
+        return None
+    phrases = TASKS[scene.task].phrases
+    return Question("destination", f"Task: {phrases[rng.integers(len(phrases))]}; where?", cell(place))
+
+
+def which_task(scene: Scene, rng: np.random.Generator) -> Question:
+    """Can the robot open the drawer here? Of tasks that cannot be done, those about things that are not there are asked for."""
+    here = {thing.noun for thing in scene.things}
+    others = sorted(name for name, task in TASKS.items() if not here & {thing.noun for thing in task.things})
+    possible = bool(rng.integers(2)) or not others
+    phrases = TASKS[scene.task if possible else others[rng.integers(len(others))]].phrases
+    return Question(
+        "possible", f"can the robot {phrases[rng.integers(len(phrases))]} here?", "yes" if possible else "no"
+    )
+
+
+ASKERS: tuple[Asker, ...] = (
+    colour, exists, point, point, hand, opening, side, destination, destination, which_task,
+)  # fmt: skip
+
+
+def caption(scene: Scene) -> str:
+    """All things from left to right, each with its cell, and the gripper's.
+
+    >>> caption(Scene("drawer-open", (SeenThing("drawer", "green", (0.7, 0.5)),), (0.5, 0.4), 1.0))
+    'a green drawer at 7 5; the open gripper at 5 4'
+    """
+    seen = sorted((t for t in scene.things if t.place is not None), key=lambda t: t.place or (0.0, 0.0))
+    parts = [f"{'an' if str(t)[0] in 'aeiou' else 'a'} {t} at {cell(t.place)}" for t in seen if t.place is not None]
+    things = " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "an empty table"
+    if scene.hand is None:
+        return things
+    state = "open " if scene.opening > OPEN else "closed " if scene.opening < CLOSED else ""
+    return f"{things}; the {state}gripper at {cell(scene.hand)}"
+
+
+def _one_of(things: tuple[SeenThing, ...], rng: np.random.Generator) -> SeenThing | None:
+    """One whose noun only it has."""
+    thing = things[rng.integers(len(things))]
+    return thing if sum(other.noun == thing.noun for other in things) == 1 else None
+
+
+def _near(a: Place, b: Place) -> bool:
+    return abs(a[0] - b[0]) < CLEAR

@@ -1,0 +1,147 @@
+"""Pictures by MuJoCo without a screen: tried in a child process first, and a failure says what to install.
+
+A missing graphics library can end a process, so no other way of asking is safe. Shadows and reflections are off: in software they
+cost ten times as much as all the rest.
+"""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.metaworld.robot import SIZE
+from fasttok.errors import InputError
+
+VARIABLE = "MUJOCO_GL"  # MuJoCo reads it when it is imported
+WAYS = ("egl", "osmesa")
+TRIED = (
+    "FASTTOK_METAWORLD_RENDERS"  # set once rendering has worked, so that children of this process need not try again
+)
+INSTALL = "apt-get install libegl1 libgl1-mesa-dri, or apt-get install libosmesa6 (Debian's and Ubuntu's names)"
+TRIAL = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+renderer = mujoco.Renderer(model, 16, 16)
+renderer.update_scene(data)
+print("drawn", renderer.render().shape)
+renderer.close()
+"""
+CLOSER = {"corner2": (0.75, 0.075, 0.7)}  # metres; the package's own camera stands so far away that marks are a pixel
+TURNED = ("corner", "corner2", "corner3", "corner4")  # cameras that hang upside down
+
+
+def check_rendering() -> None:
+    """Chooses a way of drawing that works, and sets MUJOCO_GL to it; call it before mujoco is imported.
+
+    MUJOCO_GL is respected where it is set. The result is remembered for this process and its children.
+
+    Raises:
+        InputError: metaworld is not installed, or nothing can be drawn here: why not, and what to install.
+    """
+    given = os.environ.get(VARIABLE)
+    if given and os.environ.get(TRIED) == given:
+        return
+    failed = []
+    for way in (given,) if given else WAYS:
+        why = _trial(way)
+        if why is None:
+            os.environ[VARIABLE] = os.environ[TRIED] = way
+            return
+        failed.append(f"{VARIABLE}={way}: {why}")
+    raise InputError(
+        f"MuJoCo cannot draw here without a screen ({'; '.join(failed)}); expected a graphics library: {INSTALL}"
+    )
+
+
+def _trial(way: str) -> str | None:
+    """None if a child process could draw; else the last line of what it said."""
+    environment = {**os.environ, VARIABLE: way}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", TRIAL], env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        return "it took more than 120 s"
+    if done.returncode == 0 and "drawn (16, 16, 3)" in done.stdout:
+        return None
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"it ended with status {done.returncode}"
+
+
+def place_cameras(model: Any) -> None:
+    """Moves the cameras that stand too far away; `mj_forward`, or a reset, makes it count."""
+    for name, position in CLOSER.items():
+        model.camera(name).pos[:] = position
+
+
+def image_position(model: Any, data: Any, camera: str, point: NDArray) -> tuple[float, float] | None:
+    """Where a point of the world is in a picture.
+
+    Args:
+        model: the simulator's model.
+        data: its state.
+        camera: name.
+        point: (3,) metres.
+
+    Returns:
+        Column from the left and row from the top, as shares of the picture; None outside of it.
+    """
+    seen = data.camera(camera)
+    across, up, back = seen.xmat.reshape(3, 3).T @ (np.asarray(point) - seen.xpos)
+    if back >= 0:
+        return None
+    half = np.tan(np.deg2rad(model.camera(camera).fovy[0]) / 2) * -back
+    column, row = (1 + across / half) / 2, (1 - up / half) / 2
+    if camera in TURNED:
+        column, row = 1 - column, 1 - row
+    inside = 0 <= column < 1 and 0 <= row < 1
+    return (float(column), float(row)) if inside else None
+
+
+class Painter:
+    """Draws worlds of one model; the worlds may differ in where things are. It holds about 60 MB."""
+
+    def __init__(self, model: Any, size: int = SIZE) -> None:
+        import mujoco
+
+        self._mujoco, self.size = mujoco, size
+        model.vis.quality.offsamples = 0  # no smoothing of edges
+        self._window = mujoco.gl_context.GLContext(size, size)
+        self._window.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=2000)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._scene.flags[flag] = 0
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+
+    def paint(self, model: Any, data: Any, camera: str) -> NDArray[np.uint8]:
+        """(size, size, 3) RGB as a camera sees a state of the model, upright.
+
+        Args:
+            model: of the world to draw: the one it was made with, or one with the same meshes.
+            data: its state.
+            camera: name.
+        """
+        mujoco = self._mujoco
+        self._camera.fixedcamid = model.camera(camera).id
+        self._window.make_current()
+        mujoco.mjv_updateScene(model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene)
+        picture = np.empty((self.size, self.size, 3), np.uint8)
+        area = mujoco.MjrRect(0, 0, self.size, self.size)
+        mujoco.mjr_render(area, self._scene, self._context)
+        mujoco.mjr_readPixels(picture, None, area, self._context)
+        # OpenGL's first row is the lowest; cameras that hang upside down need their columns turned instead.
+        return np.ascontiguousarray(picture[:, ::-1] if camera in TURNED else picture[::-1])
+
+    def close(self) -> None:
+        """Gives its memory back."""
+        self._window.make_current()
+        self._context.free()
+        self._window.free()

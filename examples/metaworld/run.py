@@ -1,0 +1,187 @@
+"""The whole chain on MetaWorld: demonstrations, index, tokenizer, shards, a `ki` run, and what it does in the world.
+
+    python -m examples.metaworld.run --out metaworld
+
+Every step is a public command; the same command again goes on where it stopped.
+"""
+
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from examples.commands import call
+from examples.metaworld.generate import DATASETS
+from examples.metaworld.simulator import check_package
+from examples.metaworld.tasks import DEFAULT_TASKS, task_names
+from examples.report import percent
+from fasttok.common.console import err, log, run, table, write_text
+from fasttok.common.output_folder import Mark, OutputKind, check_output
+from fasttok.errors import InputError
+from fasttok.storage.folder import TOKENIZER
+from pipelines.builder.output_kind import SHARDS
+from pipelines.index.output_kind import INDEX
+from train.runs.run_folder import RUN
+
+MARKER = "metaworld.json"
+CHAIN = OutputKind(
+    "chain of MetaWorld",
+    marks=(Mark(MARKER, ("settings", "steps")),),
+    files=(MARKER, "eval.json", "baselines.json", "rollouts.npz"),
+    inner={"index": INDEX, "tokenizer": TOKENIZER, "shards": SHARDS, "ki": RUN}
+    | {f"data/{name}": kind for name, kind in DATASETS.items()},
+)
+
+
+@dataclass(frozen=True)
+class MetaWorldRun:
+    """Generates MetaWorld's data, trains with knowledge insulation, and judges the run beside the expert and a blind robot.
+
+    Example: python -m examples.metaworld.run --out metaworld --tasks reach drawer-open --episodes 20 --steps 200
+    """
+
+    out: Path = Path("metaworld")
+    """Folder for everything. An unfinished chain in it goes on, if the settings are the same."""
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    """Tasks, by the package's names with or without -v3; `all` is every one of the fifty."""
+    episodes: int = 50
+    """Demonstrations of each task."""
+    samples: int = 12_000
+    """Samples in the shards, a fifth of them questions and captions."""
+    steps: int = 1500
+    """Training steps."""
+    batch_size: int = 32
+    """Rows of a training step."""
+    eval_episodes: int = 20
+    """Closed-loop episodes of each task: of the run, of the expert, and of the blind robot."""
+    seed: int = 0
+    """Seed of the data, the plan and the training."""
+    overwrite: bool = False
+    """Begin anew: replace what is in OUT."""
+
+
+@dataclass(frozen=True)
+class ChainStep:
+    """One command of the chain.
+
+    Attributes:
+        title: what it is for.
+        command: as a user would type it.
+        output: what it leaves in OUT.
+        again: flag with which the command goes on, or begins anew, where an interrupted one has left something.
+    """
+
+    title: str
+    command: str
+    output: str
+    again: str
+
+
+def steps(config: MetaWorldRun) -> list[ChainStep]:
+    """The chain in order.
+
+    >>> steps(MetaWorldRun())[2].command
+    'fasttok fit metaworld/index --out metaworld/tokenizer --seconds 0.25 --vocab-size 256'
+    """
+
+    def at(name: str) -> str:
+        return shlex.quote(str(config.out / name))
+
+    tasks, seed = " ".join(task_names(config.tasks)), f"--seed {config.seed}"
+    datasets = f"{at('data/metaworld/1.0.0')} {at('data/metaworld_vqa')} {at('data/metaworld_captions')}"
+    plan = [
+        ("demonstrations, questions and captions",
+         f"python -m examples.metaworld.generate --out {at('data')} --tasks {tasks} --episodes {config.episodes} {seed}",
+         "data", "--resume"),
+        ("index: one row per episode, standardised actions",
+         f"fasttok-pipelines index {datasets} --out {at('index')}", "index", "--overwrite"),
+        ("fit the FAST tokenizer on the indexed actions",
+         f"fasttok fit {at('index')} --out {at('tokenizer')} --seconds 0.25 --vocab-size 256", "tokenizer", "--overwrite"),
+        ("build interleaved shards",
+         f"fasttok-pipelines build metaworld --index {at('index')} --tokenizer {at('tokenizer')} --out {at('shards')} "
+         f"--samples {config.samples} {seed}", "shards", "--resume"),
+        ("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
+         f"fasttok-train --preset ki --shards {at('shards')} --out {at('ki')} --steps {config.steps} "
+         f"--batch-size {config.batch_size} --model.image-size 96 --checkpoint-every 200 {seed}", "ki", "--resume"),
+        ("the run in the world, and its answers to questions",
+         f"fasttok-evaluate --run {at('ki')} --env examples.metaworld.env:make --splits {tasks} "
+         f"--episodes {config.eval_episodes} --vqa {at('data/metaworld_vqa')} --out {at('eval.json')} "
+         f"--rollouts {at('rollouts.npz')}", "eval.json", "--overwrite"),
+        ("the expert and a blind robot, on the same episodes",
+         f"python -m examples.metaworld.baselines --tasks {tasks} --episodes {config.eval_episodes} "
+         f"--out {at('baselines.json')}", "baselines.json", "--overwrite"),
+    ]  # fmt: skip
+    return [ChainStep(*words) for words in plan]
+
+
+def main(config: MetaWorldRun) -> list[dict[str, Any]]:
+    """Runs what is not done yet; stops at the first command that fails. Returns the table's rows.
+
+    Raises:
+        InputError: MetaWorld is missing or cannot draw, OUT is in the way or was begun with other settings, or a step failed (its
+            own message stands above).
+    """
+    plan = steps(config)
+    check_package()
+    settings = {
+        key: value for key, value in json.loads(json.dumps(asdict(config), default=str)).items() if key != "overwrite"
+    }
+    marker = config.out / MARKER
+    done: list[dict[str, Any]] = []
+    if marker.is_file() and not config.overwrite:
+        kept = json.loads(marker.read_text(encoding="utf-8"))
+        differing = [key for key in settings if kept["settings"].get(key) != settings[key]]
+        if differing:
+            raise InputError(
+                f"{config.out} was begun with other settings of {', '.join('--' + key.replace('_', '-') for key in differing)}; "
+                "give the same ones to go on, another --out, or --overwrite"
+            )
+        done = kept["steps"]
+        log(f"{config.out}: {len(done)} of {len(plan)} steps are done")
+    else:
+        check_output(config.out, CHAIN, overwrite=config.overwrite).begin()
+        _save(marker, settings, done)
+    for number, step in enumerate(plan[len(done) :], len(done) + 1):
+        command = f"{step.command} {step.again}" if (config.out / step.output).exists() else step.command
+        err.rule(f"[bold]{number}/{len(plan)} {step.title}", align="left")
+        log(f"$ {command}")
+        began = time.monotonic()
+        try:
+            call(command)
+        except InputError as error:
+            raise InputError(f"step {number} {error}") from None
+        done.append({"title": step.title, "command": step.command, "seconds": round(time.monotonic() - began, 1)})
+        _save(marker, settings, done)
+    rows = results(config.out)
+    columns = ["task", "policy", "episodes", "success [95 % interval]"]
+    table("MetaWorld", columns, [[row[name] for name in ("task", "policy", "episodes", "success")] for row in rows])
+    log(f"films of the run: {config.out / 'rollouts.npz'}")
+    return rows
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    """What a finished chain found: a row for each task and policy, with 95 % Wilson intervals."""
+    found = {
+        (row["task"], row["policy"]): row["success"] for row in json.loads((out / "baselines.json").read_text("utf-8"))
+    }
+    judged = json.loads((out / "eval.json").read_text("utf-8"))
+    rows = []
+    for world in judged["world"]:
+        n = world["episodes"]
+        shares = {"ki": world["success"], **{who: found[world["split"], who] for who in ("expert", "blind")}}
+        for who in ("expert", "blind", "ki"):
+            rows.append({"task": world["split"], "policy": who, "episodes": n, "success": percent(shares[who], n)})
+    return rows
+
+
+def _save(marker: Path, settings: dict[str, Any], done: list[dict[str, Any]]) -> None:
+    write_text(marker, json.dumps({"settings": settings, "steps": done}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: main(tyro.cli(MetaWorldRun, prog="python -m examples.metaworld.run"))))
