@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from examples.metaworld.blind import mean_demonstration
 from examples.metaworld.robot import (
     ACTION_DIM,
     CAMERAS,
@@ -17,6 +18,7 @@ from examples.metaworld.robot import (
     EMBODIMENT,
     MAX_STEPS,
     known_to_robot,
+    to_index,
     to_simulator,
 )
 from examples.metaworld.simulator import Simulation, check_package
@@ -103,6 +105,15 @@ class Env:
     def info(self) -> dict[str, Any]:
         """Of the current episode: its task, and the steps taken."""
         return {"task": self.simulation.task, "steps": self.simulation.steps}
+
+    def expert(self) -> NDArray[np.float32]:
+        """What the package's scripted expert does next, (4,) as an INDEX has it; it reads the simulator's state, the goal too."""
+        return to_index(self.simulation.expert())
+
+    def blind(self) -> NDArray[np.float32] | None:
+        """What the mean demonstration of the task does at this step, (4,) as an INDEX has it; None after its end."""
+        actions = mean_demonstration(self.simulation.task)
+        return actions[self.simulation.steps] if self.simulation.steps < len(actions) else None
 
     def _of(self, task: str) -> Simulation:
         if task not in self._simulations:

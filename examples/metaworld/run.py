@@ -16,23 +16,24 @@ from typing import Any
 import tyro
 
 from examples.commands import call
+from examples.metaworld.baselines import POLICIES
 from examples.metaworld.generate import DATASETS
 from examples.metaworld.simulator import check_package
 from examples.metaworld.tasks import DEFAULT_TASKS, task_names
-from examples.report import percent
 from fasttok.common.console import err, log, run, table, write_text
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
 from fasttok.storage.folder import TOKENIZER
 from pipelines.builder.output_kind import SHARDS
 from pipelines.index.output_kind import INDEX
+from train.judging.wilson import percent
 from train.runs.run_folder import RUN
 
 MARKER = "metaworld.json"
 CHAIN = OutputKind(
     "chain of MetaWorld",
     marks=(Mark(MARKER, ("settings", "steps")),),
-    files=(MARKER, "eval.json", "baselines.json", "rollouts.npz"),
+    files=(MARKER, "eval.json", "baselines.json", "films.html"),
     inner={"index": INDEX, "tokenizer": TOKENIZER, "shards": SHARDS, "ki": RUN}
     | {f"data/{name}": kind for name, kind in DATASETS.items()},
 )
@@ -111,7 +112,7 @@ def steps(config: MetaWorldRun) -> list[ChainStep]:
         ("the run in the world, and its answers to questions",
          f"fasttok-evaluate --run {at('ki')} --env examples.metaworld.env:make --splits {tasks} "
          f"--episodes {config.eval_episodes} --vqa {at('data/metaworld_vqa')} --out {at('eval.json')} "
-         f"--rollouts {at('rollouts.npz')}", "eval.json", "--overwrite"),
+         f"--films-page {at('films.html')}", "eval.json", "--overwrite"),
         ("the expert and a blind robot, on the same episodes",
          f"python -m examples.metaworld.baselines --tasks {tasks} --episodes {config.eval_episodes} "
          f"--out {at('baselines.json')}", "baselines.json", "--overwrite"),
@@ -160,22 +161,23 @@ def main(config: MetaWorldRun) -> list[dict[str, Any]]:
     rows = results(config.out)
     columns = ["task", "policy", "episodes", "success [95 % interval]"]
     table("MetaWorld", columns, [[row[name] for name in ("task", "policy", "episodes", "success")] for row in rows])
-    log(f"films of the run: {config.out / 'rollouts.npz'}")
+    log(f"the first failures and successes as films: {config.out / 'films.html'}")
     return rows
 
 
 def results(out: Path) -> list[dict[str, Any]]:
     """What a finished chain found: a row for each task and policy, with 95 % Wilson intervals."""
-    found = {
-        (row["task"], row["policy"]): row["success"] for row in json.loads((out / "baselines.json").read_text("utf-8"))
-    }
-    judged = json.loads((out / "eval.json").read_text("utf-8"))
+    found = {(row["task"], row["policy"]): row for row in json.loads((out / "baselines.json").read_text("utf-8"))}
     rows = []
-    for world in judged["world"]:
-        n = world["episodes"]
-        shares = {"ki": world["success"], **{who: found[world["split"], who] for who in ("expert", "blind")}}
-        for who in ("expert", "blind", "ki"):
-            rows.append({"task": world["split"], "policy": who, "episodes": n, "success": percent(shares[who], n)})
+    for world in json.loads((out / "eval.json").read_text("utf-8"))["world"]:
+        task, successes = world["split"], sum(world["each"]["success"])
+        for who in (*POLICIES, "ki"):
+            n, done = (
+                (world["episodes"], successes)
+                if who == "ki"
+                else (found[task, who][k] for k in ("episodes", "success"))
+            )
+            rows.append({"task": task, "policy": who, "episodes": n, "successes": done, "success": percent(done, n)})
     return rows
 
 
