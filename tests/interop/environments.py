@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from filelock import FileLock
 from fasttok.common.console import log
 
 VERSIONS = "versions.json"  # {package: version} of a finished environment
+ROOT = Path(__file__).resolve().parents[2]
+CONSTRAINTS = ROOT / "constraints.txt"
 INSIDE = Path(__file__).parent / "inside"  # scripts that run in an environment
 
 
@@ -32,17 +35,20 @@ class PackageSet:
         requirements: for pip, with versions.
         imports: modules that must import before it counts as built.
         python: version of the interpreter.
+        ours: it holds our own dependencies, too, in the versions of constraints.txt; all of its packages keep to these.
     """
 
     name: str
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
     python: str = "3.12"
+    ours: bool = False
 
     @property
     def folder(self) -> Path:
         """Where it lies, built or not."""
-        digest = hashlib.sha256(json.dumps([self.python, self.requirements]).encode()).hexdigest()[:10]
+        made_of = [self.python, self.requirements] + ([CONSTRAINTS.read_text()] if self.ours else [])
+        digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:10]
         return cache() / f"{self.name}-{digest}"
 
     @property
@@ -66,6 +72,13 @@ def _transformers(version: str) -> PackageSet:
     )
 
 
+def dependencies(*extras: str) -> tuple[str, ...]:
+    """What an installation of ours with some extras asks for, but for other extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    return tuple(one for one in named if not one.startswith(f"{project['name']}["))
+
+
 PACKAGE_SETS = {
     one.name: one
     for one in (
@@ -83,6 +96,13 @@ PACKAGE_SETS = {
             "openpi-client",
             ("openpi-client==0.1.2", "numpy==1.26.4", "typing_extensions==4.15.0"),
             ("openpi_client.websocket_client_policy", "openpi_client.action_chunk_broker"),
+        ),
+        # Beside our own pins: one process trains and another plays, from one environment.
+        PackageSet(
+            "metaworld",
+            ("metaworld==3.1.1", *dependencies("pipelines", "train")),
+            ("metaworld", "mujoco", "jax", "tensorflow_datasets", "apache_beam"),
+            ours=True,
         ),
     )
 }
@@ -109,7 +129,19 @@ def build(wanted: PackageSet) -> None:
         try:
             _call([python, "-m", "venv", str(aside)])
             inside = str(aside / "bin" / "python")
-            _call([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted.requirements])
+            pinned = ["-c", str(CONSTRAINTS)] if wanted.ours else []
+            _call(
+                [
+                    inside,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    *pinned,
+                    *wanted.requirements,
+                ]
+            )
             _call([inside, "-c", "".join(f"import {module}\n" for module in wanted.imports)])
             listed = _call([inside, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])
             versions = {package["name"].lower(): package["version"] for package in json.loads(listed)}
