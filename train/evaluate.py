@@ -1,11 +1,13 @@
 """What a trained run can do: closed loop in an environment, questions, and action error on held-out shards.
 
     fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --episodes 40
+    fasttok-evaluate --policy ws://127.0.0.1:8000 --env my_world:make    # beside fasttok-serve, in an environment without JAX
 
 Success and language following are counted apart: an episode can concern the named object and still fail.
 """
 
 import dataclasses
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -42,8 +44,11 @@ class EvaluateConfig:
     Example: fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
     """
 
-    run: Path
-    """Folder of `fasttok-train`."""
+    run: Path | None = None
+    """Folder of `fasttok-train`; or --policy."""
+    policy: str = ""
+    """Address of `fasttok-serve --keys ours`, ws://HOST:PORT, instead of --run: for a world whose Python environment has no JAX.
+    The API key, if the server wants one, is read from the variable FASTTOK_API_KEY."""
     shards: Path | None = None
     """Shards that it was trained on; only for runs written before runs kept a robots.json, if these were moved."""
     env: str = ""
@@ -101,12 +106,13 @@ class EvaluationResult:
     """What `fasttok-evaluate` writes to --out and prints with --json.
 
     Attributes:
-        run: the run's folder.
+        run: the run's folder; of a server, what it calls its run.
         step: of the checkpoint.
         world: one entry per embodiment and split; empty without --env.
         vqa: None without --vqa.
         actions: one entry per embodiment; empty without --held-out.
         companions: whom the policy was compared with in the same episodes; None without --films-page.
+        policy: address of the server that was asked; None with --run.
     """
 
     run: str
@@ -115,6 +121,7 @@ class EvaluationResult:
     vqa: VqaResult | None
     actions: tuple[ActionErrors, ...]
     companions: tuple[CompanionResult, ...] | None = field(default=None, metadata=LEFT_OUT)
+    policy: str | None = field(default=None, metadata=LEFT_OUT)
 
 
 def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
@@ -127,12 +134,12 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
     Raises:
         InputError: no such run, environment or dataset, or nothing asked for.
     """
-    for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
+    _check_who_acts(config)
+    for package in () if config.policy else ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
-    from train.judging import films_page, rollout_videos
-    from train.judging.open_loop import action_errors
-    from train.judging.vqa_accuracy import answer_questions
-    from train.player import Player
+    if config.films_page is not None:
+        require("PIL.Image", "train", "--films-page")
+    from train.judging import rollout_videos
 
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
@@ -148,25 +155,15 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
     factory = load_factory(config.env) if config.env else None
     if factory is not None:
         check_splits(factory, config.splits, config.env)
-    player = Player.load(
-        config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
-    )
-    watched = Watched([], {}, [], [])
-    if factory is not None:
-        watched = _watch(config, player, factory, config.embodiments or player.embodiments)
-    vqa, actions = None, []
-    if config.vqa is not None:
-        vqa = answer_questions(player, config.vqa, config.vqa_questions)
-    if config.held_out is not None:
-        actions = action_errors(player, config.held_out, config.held_out_rows, config.decode)
-    companions = tuple(watched.companions) if config.films_page else None
-    results = EvaluationResult(str(config.run), player.step, tuple(watched.results), vqa, tuple(actions), companions)
+    results, watched = _ask_server(config, factory) if config.policy else _ask_run(config, factory)
     show(results, config.json)
     if config.rollouts is not None:
         make_folder(config.rollouts)
         rollout_videos.save(config.rollouts, watched.films)
     if config.films_page is not None:
-        about = films_page.PageFacts(str(config.run), player.step, config.env, typed)
+        from train.judging import films_page
+
+        about = films_page.PageFacts(results.run, results.step, config.env, typed)
         write_text(config.films_page, films_page.document(watched.played, about))
         log(f"films -> {config.films_page}")
     if config.out is not None:
@@ -189,6 +186,66 @@ class Watched:
     films: dict[str, list[Film]]
     played: list[PlayedWorld]
     companions: list[CompanionResult]
+
+
+def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[EvaluationResult, Watched]:
+    """What a run's folder can do."""
+    from train.judging.open_loop import action_errors
+    from train.judging.vqa_accuracy import answer_questions
+    from train.player import Player
+
+    assert config.run is not None
+    player = Player.load(
+        config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
+    )
+    watched = Watched([], {}, [], [])
+    if factory is not None:
+        watched = _watch(config, player, factory, config.embodiments or player.embodiments)
+    vqa, actions = None, []
+    if config.vqa is not None:
+        vqa = answer_questions(player, config.vqa, config.vqa_questions)
+    if config.held_out is not None:
+        actions = action_errors(player, config.held_out, config.held_out_rows, config.decode)
+    companions = tuple(watched.companions) if config.films_page else None
+    told = EvaluationResult(str(config.run), player.step, tuple(watched.results), vqa, tuple(actions), companions)
+    return told, watched
+
+
+def _ask_server(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[EvaluationResult, Watched]:
+    """What a server's run does in a world."""
+    from train.judging.served_policy import API_KEY, ServedPolicy
+
+    assert factory is not None
+    with ServedPolicy(config.policy, api_key=os.environ.get(API_KEY) or None, most=config.batch) as policy:
+        log(f"{policy.served.run}, step {policy.served.step}, acts at {config.policy}")
+        watched = _watch(config, policy, factory, config.embodiments or policy.embodiments)
+    companions = tuple(watched.companions) if config.films_page else None
+    run, step = policy.served.run, policy.served.step
+    return EvaluationResult(run, step, tuple(watched.results), None, (), companions, config.policy), watched
+
+
+def _check_who_acts(config: EvaluateConfig) -> None:
+    """Refuses flags that do not go together.
+
+    Raises:
+        InputError: neither a run nor a server, both, or a flag that a server cannot follow.
+    """
+    if bool(config.policy) == (config.run is not None):
+        raise InputError(
+            f"{'both --run and --policy' if config.policy else 'neither --run nor --policy'}; expected one: the folder of a run, "
+            "or the address of fasttok-serve, ws://HOST:PORT"
+        )
+    if not config.policy:
+        return
+    if not config.env:
+        raise InputError("--policy acts in a world; pass --env module:factory")
+    theirs = ("vqa", "held_out", "shards", "checkpoint", "flow_steps", "temperature")
+    changed = [f"--{one.name.replace('_', '-')}" for one in dataclasses.fields(config)
+               if one.name in theirs and getattr(config, one.name) != one.default]  # fmt: skip
+    if changed:
+        raise InputError(
+            f"{', '.join(changed)} with --policy: that is the server's; give it to fasttok-serve, or evaluate a folder with --run"
+        )
 
 
 def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, embodiments: Sequence[str]) -> Watched:
@@ -248,7 +305,7 @@ def show(results: EvaluationResult, as_json: bool) -> None:
         columns = ["dimension", "rmse", "mean absolute error", "spread (rmse of the mean)"]
         lines = zip(errors.names, errors.rmse, errors.mae, errors.spread, strict=True)
         table(f"{errors.embodiment}: held-out actions by {errors.decode}, {errors.rows} chunks", columns, lines)
-    log(f"evaluated step {results.step} of {results.run}")
+    log(f"evaluated step {results.step} of {results.run}" + (f", served at {results.policy}" if results.policy else ""))
 
 
 def _check_files(config: EvaluateConfig) -> None:

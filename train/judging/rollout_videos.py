@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
@@ -73,6 +72,8 @@ def strip(film: Film, about: str, frames: int, colours: int | None = None) -> li
 
 def png(frame: NDArray[np.uint8], colours: int | None = None) -> bytes:
     """A frame (h, w, 3) as PNG bytes."""
+    from PIL import Image  # films are kept without it
+
     buffer = io.BytesIO()
     image = Image.fromarray(frame)
     (image if colours is None else image.quantize(colours)).save(buffer, "PNG")

@@ -23,6 +23,7 @@ from train.judging.measurements import Decoding
 from train.rollouts import Observation
 
 SERVER, PROTOCOL = "fasttok", 1
+API_KEY = "FASTTOK_API_KEY"  # variable of the environment
 NAMES = ("state", "prompt")  # what a world tells, beside "image/<slot>"
 WAIT = 600.0  # seconds: a server that is still compiling comes
 
