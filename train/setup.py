@@ -96,7 +96,7 @@ def prepare(config: TrainConfig) -> Setup:
         raise InputError(f"{config.shards} holds no rows of kind {', '.join(kinds)}; choose others with --data.kinds")
     text = text_tokenizer(config, reader)
     tok = action_tokenizer(reader, config.data.tokenizer)
-    encoder = Encoder(Robots.of(reader.manifest, kinds), text, config.model, config.data, tok)
+    encoder = Encoder(Robots.of(reader.manifest, kinds).with_formats(reader), text, config.model, config.data, tok)
     rtc.check(config, encoder.robots)
     length = text_length(config.data.text_length, reader, encoder, kinds)
     needed = {

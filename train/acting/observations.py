@@ -11,7 +11,7 @@ from PIL import Image
 
 from fasttok.common.images import UndecodableError, decoded, inner_size, opened, resized
 from fasttok.errors import InputError
-from mixtures.spec import Resize
+from mixtures.spec import ImageFormat, Resize
 from train.acting.robots import Robot
 from train.acting.subtasks import Seen
 
@@ -82,13 +82,19 @@ def encoded(frame: NDArray[np.uint8], robot: Robot) -> bytes:
     if size is not None:
         picture = _fitted(picture, picture.size, size)
     quality = form.quality if form is not None else size.quality if size is not None else JPEG_QUALITY
-    return _written(picture, form.format if form is not None else "jpeg", quality)
+    return _written(picture, _form(robot), quality)
+
+
+def _form(robot: Robot) -> ImageFormat:
+    """What the training images were."""
+    return robot.image_format if robot.encode is None else robot.encode.format
 
 
 def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes | NDArray[np.uint8]:
     """An image as training had it: pixels are encoded, and what is encoded goes through what a build does with it.
 
-    A build keeps encoded images (JPEG, PNG or WebP) that have the size which the mixture asks for, and writes others as JPEG.
+    A build keeps encoded images that have the size which the mixture asks for, and writes others as JPEG. An image without losses
+    (PNG), where the training images had some, gets them.
 
     Raises:
         InputError: it is of another shape, type or format, damaged or too large; what its header says decides before it is read.
@@ -98,7 +104,8 @@ def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes |
     try:
         picture, to = opened(given), robot.resize
         if to is None or picture.size == _target(picture.size, to):
-            return np.asarray(decoded(picture), np.uint8)
+            pixels = np.asarray(decoded(picture), np.uint8)
+            return encoded(pixels, robot) if picture.format == "PNG" != _form(robot).upper() else pixels
         size = picture.size
         return _written(_fitted(decoded(picture, near=(2 * to.width, 2 * to.height)), size, to), "jpeg", to.quality)
     except UndecodableError as error:

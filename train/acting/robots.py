@@ -4,11 +4,14 @@ So RUN alone is enough, on another machine and when the shards are gone. The fil
 is checked, and none names a place to read from.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from fasttok import ActionTokenizer
 from fasttok.actions.representation import Representation
@@ -17,7 +20,7 @@ from fasttok.common import json_files
 from fasttok.common.console import write_text
 from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.errors import InputError, refused, unknown_name
-from mixtures.spec import ImageEncoding, Resize
+from mixtures.spec import ImageEncoding, ImageFormat, Resize
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import Manifest
 from train.config import ModelConfig
@@ -46,6 +49,7 @@ class Robot:
         encode: how frames of videos and arrays were written, None for JPEG.
         representation: how actions are represented, None for as the robot takes them.
         subtask: whether rows of it say what it is doing.
+        image_format: what its images are in the shards.
     """
 
     dataset: str
@@ -62,6 +66,7 @@ class Robot:
     encode: ImageEncoding | None
     representation: Representation | None
     subtask: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
+    image_format: ImageFormat = field(default="jpeg", metadata=json_files.IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +120,16 @@ class Robots:
             bgr={name: source.bgr for name, source in sources.items() if source.bgr},
             tokenizer=manifest.tokenizer.fingerprint if manifest.tokenizer else None,
         )
+
+    def with_formats(self, reader: ShardReader) -> "Robots":
+        """The same, with the format of each robot's images, as its first row in the shards has them.
+
+        Args:
+            reader: of the shards.
+        """
+        formats = {name: _image_format(reader, name, robot.cameras) for name, robot in self.robots.items()}
+        robots = {name: dataclasses.replace(robot, image_format=formats[name]) for name, robot in self.robots.items()}
+        return dataclasses.replace(self, robots=robots)
 
     @classmethod
     def load(cls, file: Path, model: ModelConfig) -> "Robots":
@@ -190,6 +205,17 @@ def check_statistics(robots: Robots, tok: ActionTokenizer) -> None:
                     f"the tokenizer's statistics of {what} of {robot.embodiment!r} are of {known.dim} dims, source {name} has "
                     f"{dim}; fit it on the INDEX that the shards were built from"
                 )
+
+
+def _image_format(reader: ShardReader, source: str, cameras: tuple[str, ...]) -> ImageFormat:
+    """What the images of a source's first row are; JPEG if it has none."""
+    number = reader.sources.index(source)
+    if not cameras or not reader.layout.source_rows[number]:
+        return "jpeg"
+    shard, row = reader.layout.locate(np.array([number]), np.array([0]))
+    seen = next(reader.take(shard, row, [f"image/{slot}" for slot in cameras]).rows())
+    starts = [bytes(seen[f"image/{slot}"][:4]) for slot in cameras if seen[f"image/{slot}"]]
+    return "png" if b"\x89PNG" in starts else "webp" if b"RIFF" in starts else "jpeg"
 
 
 def _check(robot: Robot, model: ModelConfig, where: str) -> None:
