@@ -23,6 +23,7 @@ from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
 from fasttok.codec import bpe, dct, learn
 from fasttok.codec.bpe import Bpe, Mode
+from fasttok.codec.completions import Completions
 from fasttok.codec.corpus import Corpus
 from fasttok.codec.grammar import Grammar
 from fasttok.errors import InputError, unknown_name
@@ -390,9 +391,27 @@ class ActionTokenizer:
         Raises:
             InputError: the prefix itself can no longer be completed.
         """
+        return self._grammar.allowed(prefix_ids, self._size(horizon, action_dim, embodiment))
+
+    def completions(self, horizon: int, action_dim: int, embodiment: str | None = None) -> Completions:
+        """Tables of how sequences of ids become a chunk of (horizon, action_dim); for decoders with a limit on tokens.
+
+        Args:
+            horizon: steps per chunk.
+            action_dim: dims per step.
+            embodiment: as in `allowed_next`.
+
+        Raises:
+            InputError: no sequence of ids is such a chunk.
+        """
+        top = None if self.max_token is None else self.max_token - self.min_token
+        return Completions.of(self.bpe, top, self._size(horizon, action_dim, embodiment))
+
+    def _size(self, horizon: int, action_dim: int, embodiment: str | None) -> int:
+        """Coefficients of a chunk."""
         if embodiment is None and all(what.gripper != "omit" for what in self.embodiments.values()):
-            return self._grammar.allowed(prefix_ids, horizon * action_dim)
-        return self._grammar.allowed(prefix_ids, horizon * self.channels(embodiment).count(action_dim))
+            return horizon * action_dim
+        return horizon * self.channels(embodiment).count(action_dim)
 
     @cached_property
     def fingerprint(self) -> str:
