@@ -214,9 +214,7 @@ def test_the_universal_tokenizer_in_paligemma(shared_data: Path) -> None:
 
 
 def test_dims_that_are_left_out_have_no_tokens() -> None:
-    what = {
-        "arm": Embodiment(10, 3, names=("x", "y", "grip"), encoding=("absolute", "absolute", "gripper"), gripper="omit")
-    }
+    what = {"arm": Embodiment(10, 3, action_encoding=("absolute", "absolute", "gripper"), gripper="omit")}
     stats = NormStats.fit(SMOOTH.reshape(-1, 3))
     tok = ActionTokenizer.fit({"arm": SMOOTH}, vocab_size=300, stats={"arm": stats}, embodiments=what)
     mask = LogitsMask.of(tok, form(tok), horizon=10, action_dim=3, embodiment="arm", prompt_length=0)
