@@ -62,7 +62,7 @@ class ActionFormat:
         return self.eos_id if self.pad_id is None else self.pad_id
 
 
-class _Written(NamedTuple):
+class _RowSoFar(NamedTuple):
     """What a row has generated.
 
     Attributes:
@@ -108,7 +108,7 @@ class LogitsMask:
     max_new_tokens: int
     prompt_length: int | None = None
     embodiment: str | None = None
-    _seen: dict[bytes, _Written] = field(default_factory=dict, init=False, repr=False)
+    _seen: dict[bytes, _RowSoFar] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -217,7 +217,7 @@ class LogitsMask:
         Raises:
             InputError: a row has no opening.
         """
-        seen: dict[bytes, _Written] = {}
+        seen: dict[bytes, _RowSoFar] = {}
         allowed = np.zeros((len(rows), self.tok.vocab_size), bool)
         forced = np.full(len(rows), -1, np.int64)
         for number, row in enumerate(np.asarray(rows, np.int64)):
@@ -317,17 +317,17 @@ class LogitsMask:
             raise InputError(f"row {number} has no opening {opening.tolist()} in its prompt, so actions begin nowhere")
         return int(found[-1])
 
-    def _read(self, own: NDArray[np.int64]) -> _Written:
+    def _read(self, own: NDArray[np.int64]) -> _RowSoFar:
         """State of what a row generated, from that of all but its last token if the step before saw it."""
         before = self._seen.get(own[:-1].tobytes()) if len(own) else None
         if before is not None:
             return self._next(before, int(own[-1]))
-        written = _Written(0, 0, self.completions.size, 0, False)
+        written = _RowSoFar(0, 0, self.completions.size, 0, False)
         for token in own.tolist():
             written = self._next(written, token)
         return written
 
-    def _forced(self, written: _Written) -> int | None:
+    def _forced(self, written: _RowSoFar) -> int | None:
         """The token that has to come; None where a FAST id has."""
         if written.tokens < len(self._opening):
             return self._opening[written.tokens]
@@ -335,24 +335,24 @@ class LogitsMask:
             return None
         return self.form.ending[written.ended] if written.ended < len(self.form.ending) else self.form.padding
 
-    def _next(self, written: _Written, token: int) -> _Written:
+    def _next(self, written: _RowSoFar, token: int) -> _RowSoFar:
         tokens, pending, left, ended, broken = written
         forced = self._forced(written)
         if forced is None:
             number = int(self.form.placement.ids_of([token], check=False)[0])
             if broken or not 0 <= number < self.tok.vocab_size:
-                return _Written(tokens + 1, pending, left, ended, True)
+                return _RowSoFar(tokens + 1, pending, left, ended, True)
             rest = left - int(self.completions.whole[pending, number])
             after = int(self.completions.after[pending, number])
             broken = rest < 0 or not self.completions.possible(after, rest)
             return (
-                _Written(tokens + 1, pending, left, ended, True)
+                _RowSoFar(tokens + 1, pending, left, ended, True)
                 if broken
-                else _Written(tokens + 1, after, rest, 0, False)
+                else _RowSoFar(tokens + 1, after, rest, 0, False)
             )
         over = not left and ended >= len(self.form.ending)  # after its end anything may fill the row
         broken = broken or (token != forced and not over)
-        return _Written(tokens + 1, pending, left, ended + (not left), broken)
+        return _RowSoFar(tokens + 1, pending, left, ended + (not left), broken)
 
 
 def _masked_array(
