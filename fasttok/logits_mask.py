@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,22 @@ class ActionFormat:
     def padding(self) -> int:
         """What follows the end."""
         return self.eos_id if self.pad_id is None else self.pad_id
+
+
+class GenerateArguments(TypedDict):
+    """Arguments of transformers' `generate`.
+
+    Attributes:
+        logits_processor: list with the mask.
+        max_new_tokens: room for every chunk.
+        eos_token_id: ends a row.
+        pad_token_id: fills it then.
+    """
+
+    logits_processor: Sequence["LogitsMask"]
+    max_new_tokens: int
+    eos_token_id: int
+    pad_token_id: int
 
 
 class _RowSoFar(NamedTuple):
@@ -171,7 +187,7 @@ class LogitsMask:
             )
         return replace(self, prompt_length=prompt_length)
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> GenerateArguments:
         """For `model.generate(**inputs, **mask.arguments())`: the mask, room for every chunk, and how rows end."""
         from transformers import LogitsProcessorList
 
