@@ -15,6 +15,7 @@ MODULES = {
     "fasttok-train": "train",
     "fasttok-evaluate": "train.evaluate",
     "fasttok-export": "train.export",
+    "fasttok-serve": "train.serving.command",
     "fasttok-study": "train.study",
 }
 

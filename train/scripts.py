@@ -11,3 +11,8 @@ def evaluate() -> None:
 def export() -> None:
     """The console script fasttok-export."""
     start("fasttok-export", "train.export")
+
+
+def serve() -> None:
+    """The console script fasttok-serve."""
+    start("fasttok-serve", "train.serving.command", "command")

@@ -186,6 +186,28 @@ def test_without_anything_left_a_chunk_is_the_usual_one() -> None:
         assert np.allclose(rtc.continue_actions(params, SMALL, batch, key, left, trained=trained), usual, atol=1e-5)
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_rows_of_a_batch_can_have_delays_and_noise_of_their_own(trained: bool) -> None:
+    """Each row's chunk depends on what it is given itself, and not on what the others are given."""
+    params, batch, key = params_of(SMALL), batch_of(SMALL), jax.random.key(3)
+    last, noise, other_last, other_noise = jax.random.normal(jax.random.key(4), (4, 6, 4, 3))
+    left = rtc.Remaining(last, jnp.array([3, 1, 4, 2, 3, 3]), jnp.array([2, 0, 3, 1, 1, 2]))
+    other = rtc.Remaining(other_last, jnp.array([1, 4, 2, 2, 4, 1]), jnp.array([0, 3, 0, 2, 4, 1]))
+    chunks = rtc.continue_actions(params, SMALL, batch, key, left, trained=trained, noise=noise)
+    for row in (0, 3):
+        mine = jnp.arange(6) == row
+        rows = mine[:, None, None]
+        beside = rtc.Remaining(
+            jnp.where(rows, last, other_last),
+            jnp.where(mine, left.length, other.length),
+            jnp.where(mine, left.delay, other.delay),
+        )
+        drawn = jnp.where(rows, noise, other_noise)
+        among = rtc.continue_actions(params, SMALL, batch, key, beside, trained=trained, noise=drawn)
+        assert np.allclose(among[row], chunks[row], atol=1e-5)
+        assert not np.allclose(among[row - 1], chunks[row - 1], atol=1e-2)
+
+
 SEEN: dict[str, Any] = {"image/primary": np.full((64, 64, 3), 80, np.uint8), "state": np.zeros(3, np.float32)}
 
 

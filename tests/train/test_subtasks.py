@@ -202,3 +202,21 @@ def test_evaluate_says_what_was_said(
     for wrong in (replace(asked, subtasks=-1), replace(asked, env="", held_out=tmp_path)):
         with pytest.raises(InputError, match=f"--subtasks is {wrong.subtasks}; expected"):
             evaluate.main(replace(wrong, out=None))
+
+
+def test_a_server_acts_on_what_the_run_says(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row of a batch on its own subtask, as if it had been asked for by its name."""
+    from train.serving.asking import Answer, Ask
+    from train.serving.keys import KeyMap
+    from train.serving.run_policy import RunPolicy
+
+    served = RunPolicy(player, KeyMap.load("ours"), "arm", ("flow",), 2, False)
+    monkeypatch.setattr(Player, "say_rows", lambda self, rows: [f"lift it {row.task[-1]}" for row in rows])
+    asks = [Ask("arm", "flow", {**SEEN, "prompt": f"clear table {n}"}, number=n, says=True) for n in (1, 2)]
+    said = served.act(asks, [served.prepare(ask) for ask in asks])
+    told = [replace(ask, says=False, subtask=f"lift it {n}") for n, ask in enumerate(asks, 1)]
+    for one, other in zip(said, served.act(told, [served.prepare(ask) for ask in told]), strict=True):
+        assert isinstance(one, Answer)
+        assert isinstance(other, Answer)
+        assert one.subtask == other.subtask != ""
+        assert np.array_equal(one.actions, other.actions)

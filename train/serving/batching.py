@@ -1,0 +1,128 @@
+"""Requests of several connections, answered together and in turn.
+
+    waiting    a1  b1  c2  d1          letters: kinds of requests, which cannot be computed together
+    next       ^first: what came first is always among the next, and with it all of its kind, `most` at most
+
+A connection has one request here at a time, so whoever sends fast stands behind everybody else after each answer: of two
+connections the slower one waits for the inference that is in work and for its own, never for more.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from fasttok.errors import InputError
+
+logger = logging.getLogger(__name__)
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Finished(Generic[Result]):
+    """What came of a work.
+
+    Attributes:
+        result: of it.
+        queued: seconds that it waited for its turn.
+        computed: seconds that it took, with those beside it.
+        together: works that were computed at once, this one among them.
+    """
+
+    result: Result
+    queued: float
+    computed: float
+    together: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting(Generic[Work, Result]):
+    work: Work
+    since: float
+    done: "asyncio.Future[Finished[Result] | Exception]"
+
+
+class FairBatcher(Generic[Work, Result]):
+    """Computes works in one thread, in the order in which they came, and those of a kind together.
+
+    Args:
+        compute: works of one kind -> for each a result, or an exception.
+        most: works that it takes at once.
+        kind: what works have in common that can be computed together.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[Work]], Sequence[Result | Exception]],
+        most: int,
+        kind: Callable[[Work], Hashable],
+    ) -> None:
+        self.compute, self.most, self.kind = compute, most, kind
+        self.waiting: deque[_Waiting[Work, Result]] = deque()
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self.running: asyncio.Task[None] | None = None
+
+    async def submit(self, work: Work) -> Finished[Result]:
+        """The result of a work. Cancelling this takes the work out, unless it is being computed already.
+
+        Raises:
+            Exception: what `compute` gave or raised instead of a result.
+        """
+        waiting: _Waiting[Work, Result] = _Waiting(work, time.monotonic(), asyncio.get_running_loop().create_future())
+        self.waiting.append(waiting)
+        if self.running is None:
+            self.running = asyncio.create_task(self._run())
+        try:
+            came = await waiting.done
+        finally:
+            if waiting in self.waiting:  # this was cancelled
+                self.waiting.remove(waiting)
+        if isinstance(came, Exception):
+            raise came
+        return came
+
+    def close(self) -> None:
+        """Ends the thread, after what it is computing."""
+        self.thread.shutdown(wait=True, cancel_futures=True)
+
+    def _next(self) -> "list[_Waiting[Work, Result]]":
+        """What came first, and others of its kind in the order in which they came."""
+        kind = self.kind(self.waiting[0].work)
+        chosen = [one for one in self.waiting if self.kind(one.work) == kind][: self.most]
+        for one in chosen:
+            self.waiting.remove(one)
+        return chosen
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            chosen = self._next()
+            began = time.monotonic()
+            results = await loop.run_in_executor(self.thread, self._computed, [one.work for one in chosen])
+            seconds = time.monotonic() - began
+            for one, result in zip(chosen, results, strict=True):
+                if one.done.done():  # its connection is gone
+                    continue
+                if isinstance(result, Exception):
+                    one.done.set_result(result)
+                else:
+                    one.done.set_result(Finished(result, began - one.since, seconds, len(chosen)))
+        self.running = None
+
+    def _computed(self, works: list[Work]) -> Sequence[Result | Exception]:
+        """Results or exceptions, as many as works, whatever `compute` does."""
+        try:
+            results = self.compute(works)
+            if len(results) != len(works):
+                raise RuntimeError(f"{len(works)} works gave {len(results)} results")
+            return results
+        except InputError as error:
+            return [error] * len(works)
+        except Exception as error:
+            logger.exception(f"an inference failed for {len(works)} requests")
+            return [RuntimeError(f"{type(error).__name__}")] * len(works)

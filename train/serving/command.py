@@ -1,0 +1,153 @@
+"""Serves a run: fasttok-serve --run RUN."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from fasttok.common import json_files
+from fasttok.common.start import start
+from fasttok.errors import InputError, require
+from train.devices.jax_setup import set_up_jax
+from train.judging.measurements import Decoding
+from train.serving import access
+
+logger = logging.getLogger(__name__)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Serves a run to robots: openpi's websocket protocol, so that openpi-client and fasttok.client drive it.
+
+    Example: fasttok-serve --run RUN --embodiment planar --keys ours
+    """
+
+    run: Path
+    """Folder of `fasttok-train`."""
+    host: str = "127.0.0.1"
+    """Address to listen at: by default only this machine reaches it; 0.0.0.0 is all of them, and then set an API key."""
+    port: int = 8000
+    """Port to listen at; 0 takes a free one, which is printed."""
+    embodiment: str = ""
+    """Who acts where a request does not say; needed if the run knows several."""
+    keys: str = "ours"
+    """Under which names a robot sends what it sees: a preset (ours, droid, libero, aloha), or a YAML file (docs/robot.md)."""
+    batch: int = 4
+    """Requests that are computed at once, of different connections; 1 for one robot. Each size 1, 2, 4 ... is compiled."""
+    decode: tuple[Decoding, ...] = ()
+    """Ways to act that requests can ask for, the usual one first; by default flow, or tokens for a run without an expert."""
+    flow_steps: int = 10
+    """Euler steps: fewer are faster and coarser."""
+    temperature: float = 0.0
+    """Of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
+    real_time: bool = True
+    """Get ready for chunks that go on with the last one (fasttok/executed), too; without, it is ready sooner."""
+    checkpoint: int | Literal["best"] | None = None
+    """Step of the checkpoint to serve, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
+    api_key_file: Path | None = None
+    """File with a line that clients must send; without it the variable FASTTOK_API_KEY, if that is set."""
+    seed: int = 0
+    """Of the noise of each connection, unless its requests ask for another: the same requests get the same chunks."""
+    max_frame_mb: int = 64
+    """Largest request in MiB."""
+
+
+def main(config: ServeConfig) -> None:
+    """Loads and compiles, then serves until it is told to stop.
+
+    Raises:
+        InputError: not a run, a flag that does not fit it, or an address that cannot be listened at.
+        KeyboardInterrupt: Ctrl-C, after what was in work.
+        SystemExit: SIGTERM, after what was in work.
+    """
+    for package, extra in (("jax", "train"), ("orbax.checkpoint", "train"), ("PIL", "train"), ("websockets", "serve")):
+        require(package, extra, "fasttok-serve")
+    require("msgpack", "serve", "fasttok-serve")
+    if config.max_frame_mb < 1:
+        raise InputError(f"--max-frame-mb is {config.max_frame_mb}; expected at least 1")
+    if config.seed < 0:
+        raise InputError(f"--seed is {config.seed}; expected at least 0")
+    key = access.read_key(config.api_key_file)
+    with access.bound(config.host, config.port) as sock:
+        number = asyncio.run(_serve(config, key, sock))
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+async def _serve(config: ServeConfig, key: str | None, sock: socket.socket) -> int:
+    """Until a signal comes, whose number it returns."""
+    from train.serving.ready import ready_policy
+    from train.serving.server import PolicyServer, ServerOptions
+
+    heard = HeardSignals()
+    began = time.monotonic()
+    loading = asyncio.get_running_loop().run_in_executor(None, ready_policy, config)
+    policy, metadata = await loading
+    options = ServerOptions(key, config.max_frame_mb << 20, config.seed)
+    async with PolicyServer(policy, json_files.encode(metadata), options).listening(sock) as server:
+        heard.serving = True
+        access.warn_if_open(config.host, key)
+        logger.info(f"ready after {time.monotonic() - began:.0f} s, with {'an' if key else 'no'} API key")
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        logger.info(f"serving {config.run} (step {metadata.step}, {metadata.embodiment}) at ws://{host}:{server.port}")
+        number = await heard.first
+        logger.info("stopping: requests in work are answered; once more stops at once")
+        await server.stop()
+        if line := server.traffic.line():
+            logger.info(f"since the last line: {line}")
+    logger.info(f"stopped after {server.traffic.answered} answers")
+    return number
+
+
+class HeardSignals:
+    """Ctrl-C and SIGTERM: the first is a future, the second ends the process at once; so does the first before it serves.
+
+    What the shell has switched off (`nohup`) stays off.
+
+    Attributes:
+        first: the number of the first signal.
+        serving: whether there is anything to finish.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.first: asyncio.Future[int] = loop.create_future()
+        self.serving = False
+        self._since = 0.0
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._hear, number)
+
+    def _hear(self, number: int) -> None:
+        from train.runs.stopping import ONE_SIGNAL, end_at_once
+
+        if not self.serving:
+            end_at_once("interrupted: it did not serve yet", number)
+        if not self.first.done():
+            self._since = time.monotonic()
+            self.first.set_result(number)
+        elif time.monotonic() - self._since > ONE_SIGNAL:
+            end_at_once("interrupted: requests in work get no answer", number)
+
+
+def command(argv: list[str]) -> None:
+    """The words of the command line, carried out."""
+    set_up_jax()
+    main(tyro.cli(ServeConfig, prog="fasttok-serve", args=argv))
+
+
+def script() -> None:
+    """The console script."""
+    start("fasttok-serve", "train.serving.command", "command")
+
+
+if __name__ == "__main__":
+    script()

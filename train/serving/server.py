@@ -1,0 +1,262 @@
+"""The server: openpi's websocket protocol in front of a policy (its `websocket_policy_server.py`; client: openpi-client 0.1.2).
+
+    connect     -> binary frame: metadata
+    binary frame: a request's keys and values  -> binary frame: {"actions": (H, D) float32, "server_timing": ..., "subtask": ...}
+                                               -> or a text frame: what is wrong; the connection stays usable
+    GET /healthz -> 200 and a line of JSON
+
+The client's ActionChunkBroker takes element i of every array of a reply, so that only chunks may be arrays. Computing goes on in
+one thread and reading requests in some others, so that the event loop always answers pings. Imports no JAX.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from fasttok._version import __version__
+from fasttok.errors import InputError
+from fasttok.packed_arrays import MEGABYTE, Packed, pack, unpack_map
+from train.serving import access
+from train.serving.asking import Answer, Ask, BatchPolicy
+from train.serving.batching import FairBatcher, Finished
+from train.serving.connection import ConnectionState
+from train.serving.traffic import Traffic
+
+logger = logging.getLogger(__name__)
+quiet = logging.getLogger("fasttok-serve.websockets")  # says of each cut connection what went wrong, with a traceback
+quiet.addHandler(logging.NullHandler())
+quiet.propagate = False
+READERS = 4  # threads that read requests: most of that is decoding images, which leaves the interpreter free
+MINUTE = 60.0
+GOING_AWAY = 1001
+CLOSE_SECONDS = 5.0  # that a client gets to say goodbye
+HEALTH = "/healthz"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a server serves.
+
+    Attributes:
+        api_key: that clients must have; None: they need none.
+        max_frame: bytes of the largest request.
+        seed: of the noise of every connection that does not ask for another.
+    """
+
+    api_key: str | None = None
+    max_frame: int = 64 * MEGABYTE
+    seed: int = 0
+
+
+class PolicyServer:
+    """Answers requests of any number of connections.
+
+        async with PolicyServer(policy, metadata, ServerOptions()).listening(access.bound("127.0.0.1", 0)) as server:
+            print(server.port)
+            await server.stop()
+
+    Args:
+        policy: that acts.
+        metadata: the first message of each connection.
+        options: how it is done.
+
+    Attributes:
+        traffic: what was asked so far.
+        port: where it listens.
+    """
+
+    def __init__(self, policy: BatchPolicy, metadata: Packed, options: ServerOptions) -> None:
+        self.policy, self.options = policy, options
+        self.hello = pack(metadata)
+        self.traffic = Traffic()
+        self.port = 0
+        self._batcher: FairBatcher[tuple[Ask, Any], Answer] = FairBatcher(
+            self._act, policy.most, lambda work: work[0].kind
+        )
+        self._readers = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), thread_name_prefix="requests")
+        self._open: set[ServerConnection] = set()
+        self._busy: set[ServerConnection] = set()
+        self._stopping = False
+        self._server: Server | None = None
+
+    @contextlib.asynccontextmanager
+    async def listening(self, sock: socket.socket) -> AsyncIterator["PolicyServer"]:
+        """Listens while it is entered, and stops at the end.
+
+        Args:
+            sock: bound to an address.
+
+        Raises:
+            InputError: somebody else began to listen there.
+        """
+        host, self.port = sock.getsockname()[:2]
+        try:
+            self._server = await serve(
+                self._connection,
+                sock=sock,
+                origins=[None],  # no page of a browser, wherever it is from: it would pass for one of this machine
+                compression=None,
+                process_request=self._before,
+                server_header=f"fasttok/{__version__}",
+                # A client that sends ahead has its pongs behind that, so a late one means nothing; see access.keep_alive.
+                ping_timeout=None,
+                close_timeout=CLOSE_SECONDS,
+                max_size=self.options.max_frame,
+                max_queue=1,
+                logger=quiet,
+            )
+        except OSError as error:
+            raise access.not_listening(host, self.port, error) from None
+        minute = asyncio.create_task(self._every_minute())
+        try:
+            yield self
+        finally:
+            minute.cancel()
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Takes no more requests, answers those that are in work, and closes all connections with 1001."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._stopping = True
+        server.close(close_connections=False)
+        await asyncio.gather(*[self._goodbye(ws) for ws in self._open - self._busy])
+        await server.wait_closed()
+        self._batcher.close()
+        self._readers.shutdown()
+
+    def _before(self, ws: ServerConnection, request: Request) -> Response | None:
+        """Answers what is no websocket, and who has no key."""
+        if request.path.partition("?")[0] == HEALTH:
+            return self._health(ws)
+        key = self.options.api_key
+        if key is None:
+            return None
+        given = request.headers.get_all("Authorization")
+        if len(given) == 1 and access.is_right(key, given[0]):
+            return None
+        response = ws.respond(HTTPStatus.UNAUTHORIZED, "this server wants `Authorization: Api-Key KEY`\n")
+        response.headers["WWW-Authenticate"] = access.SCHEME.strip()
+        return response
+
+    def _health(self, ws: ServerConnection) -> Response:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if self._stopping else HTTPStatus.OK
+        about = {
+            "status": "stopping" if self._stopping else "ok",
+            "server": "fasttok",
+            "version": __version__,
+            "connections": len(self._open),
+            "requests": self.traffic.answered,
+        }
+        response = ws.respond(status, json.dumps(about) + "\n")
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+    async def _connection(self, ws: ServerConnection) -> None:
+        state, peer, answered = ConnectionState(self.options.seed), _name(ws), 0
+        self._open.add(ws)
+        logger.info(f"{peer} connected ({len(self._open)} open)")
+        closed = asyncio.create_task(ws.wait_closed())
+        try:
+            access.keep_alive(ws.transport.get_extra_info("socket"))
+            await ws.send(self.hello)
+            while not self._stopping:
+                message = await ws.recv()
+                self._busy.add(ws)
+                answered += await self._answer(ws, closed, state, message)
+                self._busy.discard(ws)
+            await self._goodbye(ws)
+        except (ConnectionClosed, OSError):
+            pass
+        finally:
+            closed.cancel()
+            self._busy.discard(ws)
+            self._open.discard(ws)
+            logger.info(f"{peer} left after {answered} answers ({len(self._open)} open)")
+
+    async def _goodbye(self, ws: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await ws.close(GOING_AWAY, "the server stops")
+
+    async def _answer(
+        self, ws: ServerConnection, closed: "asyncio.Task[None]", state: ConnectionState, message: str | bytes
+    ) -> bool:
+        """Answers a request, or says why not; whether it has an answer."""
+        began = time.monotonic()
+        work = asyncio.create_task(self._computed(state, message))
+        await asyncio.wait((work, closed), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():  # nobody is there to be answered
+            work.cancel()
+            await asyncio.wait((work,))
+            return False
+        try:
+            ask, finished = work.result()
+        except InputError as error:
+            self.traffic.refuse()
+            await ws.send(str(error))
+            return False
+        except Exception as error:
+            self.traffic.refuse()
+            logger.warning(f"{_name(ws)}: no answer: {error}")
+            await ws.send(f"the server failed at this request ({error}); its log says more. The connection can be used")
+            return False
+        state.answered(ask, finished.result)
+        total = time.monotonic() - began
+        self.traffic.answer(total, finished.together)
+        await ws.send(_reply(finished, total))
+        return True
+
+    async def _computed(self, state: ConnectionState, message: str | bytes) -> tuple[Ask, Finished[Answer]]:
+        if isinstance(message, str):
+            raise InputError(
+                "a text frame came; expected a binary one: the request as msgpack, as openpi-client and fasttok.client pack it"
+            )
+        ask, ready = await asyncio.get_running_loop().run_in_executor(self._readers, self._read, state, message)
+        return ask, await self._batcher.submit((ask, ready))
+
+    def _read(self, state: ConnectionState, message: bytes) -> tuple[Ask, Any]:
+        """What a frame asks for, checked."""
+        ask = state.ask(unpack_map(message, max_bytes=self.options.max_frame), self.policy)
+        return ask, self.policy.prepare(ask)
+
+    def _act(self, works: Sequence[tuple[Ask, Any]]) -> Sequence[Answer | Exception]:
+        return self.policy.act([ask for ask, _ in works], [ready for _, ready in works])
+
+    async def _every_minute(self) -> None:
+        while True:
+            await asyncio.sleep(MINUTE)
+            if line := self.traffic.line():
+                logger.info(f"last minute: {line}")
+
+
+def _reply(finished: Finished[Answer], total: float) -> bytes:
+    """The message of an answer. Nothing but the chunk is an array."""
+    answer = finished.result
+    timing = {
+        "queue_ms": 1000 * finished.queued,
+        "infer_ms": 1000 * finished.computed,
+        "total_ms": 1000 * total,
+    }
+    reply: dict[str, Packed] = {"actions": answer.actions, "server_timing": timing}
+    return pack(reply | ({"subtask": answer.subtask} if answer.subtask else {}))
+
+
+def _name(ws: ServerConnection) -> str:
+    """A peer, for the log."""
+    address = ws.remote_address
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"
