@@ -15,7 +15,7 @@ from train.serving.access import bound
 from train.serving.asking import Answer, Ask
 from train.serving.server import PolicyServer, ServerOptions
 
-PATIENCE = 120.0  # seconds after which a test that hangs fails; nothing waits for them
+PATIENCE = 60.0  # seconds after which a test that hangs fails; nothing waits for them
 
 
 class CountingPolicy:

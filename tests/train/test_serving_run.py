@@ -22,10 +22,10 @@ from fasttok.packed_arrays import pack
 from tests.train.serving import PATIENCE, RobotClient, served
 from train.player import Player
 from train.serving.asking import Answer, Ask
-from train.serving.command import ServeConfig
 from train.serving.keys import KeyMap
 from train.serving.ready import ready_policy
 from train.serving.run_policy import RunPolicy, batch_sizes, chosen_decodes, chosen_embodiment
+from train.serving.serve_config import ServeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -176,7 +176,7 @@ def test_after_warming_nothing_compiles(trained: Path) -> None:
     [chunk] = answers(policy, [Ask("planar", "flow", {**request(), "state": np.zeros(3)})])
     compiled: list[str] = []
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event.endswith("backend_compile_duration"):
             compiled.append(event)
 
@@ -296,7 +296,11 @@ def test_a_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path) -> 
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=rf"port {port} of 127\.0\.0\.1 is in use"):
             main(ServeConfig(tmp_path / "no run", port=port))
-    for change, told in (({"max_frame_mb": 0}, "--max-frame-mb is 0"), ({"seed": -1}, "--seed is -1")):
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"max_frame_mb": 0}, "--max-frame-mb is 0"),
+        ({"seed": -1}, "--seed is -1"),
+    ]
+    for change, told in wrong:
         with pytest.raises(InputError, match=told):
             main(dataclasses.replace(ServeConfig(tmp_path / "no run", port=0), **change))
     with pytest.raises(InputError, match="is not a run"):

@@ -1,18 +1,14 @@
 """A run, loaded and compiled for the server."""
 
-from typing import TYPE_CHECKING
-
 from train.player import Player
 from train.serving.connection import OPTIONS
 from train.serving.keys import KeyMap
 from train.serving.metadata import ServedRobot, ServerMetadata
 from train.serving.run_policy import RunPolicy, chosen_decodes, chosen_embodiment
-
-if TYPE_CHECKING:
-    from train.serving.command import ServeConfig
+from train.serving.serve_config import ServeConfig
 
 
-def ready_policy(config: "ServeConfig") -> tuple[RunPolicy, ServerMetadata]:
+def ready_policy(config: ServeConfig) -> tuple[RunPolicy, ServerMetadata]:
     """The policy that a command asks for, warm, and what clients are told of it.
 
     Args:
