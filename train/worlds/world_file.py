@@ -21,7 +21,7 @@ from fasttok.errors import InputError, refused, unknown_name
 from train.user_modules import load_attribute
 
 ENDINGS = (".yaml", ".yml")
-WORLDS = {"gymnasium": "train.worlds.gymnasium:GymnasiumWorld"}
+WORLDS = {"gymnasium": "train.worlds.gymnasium:GymnasiumWorld", "libero": "train.worlds.libero:LiberoWorld"}
 """The world's name in a file -> its settings, a frozen dataclass that is the factory."""
 
 
