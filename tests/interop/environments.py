@@ -127,7 +127,9 @@ PACKAGE_SETS = {
             ("libero.libero", "mujoco", "robosuite", "numba"),
             "3.11",
         ),
-        PackageSet("vla-eval", ("vla-eval==0.8.0", "numpy==2.2.6", *LIGHT), ("vla_eval.api", "vla_eval.model_servers.predict")),
+        PackageSet(
+            "vla-eval", ("vla-eval==0.8.0", "numpy==2.2.6", *LIGHT), ("vla_eval.api", "vla_eval.model_servers.predict")
+        ),
     )
 }
 
