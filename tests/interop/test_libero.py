@@ -5,9 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from websockets.sync.server import ServerConnection
 
+from fasttok.packed_arrays import pack, unpack_map
 from tests.interop.environments import PackageSet, run_inside
+from tests.policy_servers import running
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -54,4 +58,44 @@ def test_tables_are_played_as_published(
         "checked",
         f"an episode of libero_object by a scripted policy: success after {found['predictions']} steps; initial states, pictures "
         "and state of libero_spatial; the instruction of libero_goal_task is the environment's",
+    )
+
+
+def test_a_served_policy_is_judged_in_its_environment(
+    built: Built, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """`fasttok-evaluate --policy` beside LIBERO, without JAX: the server gets the environment's instruction and its pictures."""
+    environment = built("libero")
+    about = {
+        "server": "fasttok", "protocol": 1, "run": "random", "step": 1, "decodes": ["flow"],
+        "embodiments": {"libero_goal_no_noops": {"horizon": 4, "action_dim": 7}},
+        "keys": {"image/primary": "camera", "image/wrist": "camera", "state": "8 numbers", "prompt": "a text"},
+    }  # fmt: skip
+    requests: list[dict[str, Any]] = []
+
+    def random_policy(ws: ServerConnection) -> None:
+        ws.send(pack(about))
+        for message in ws:
+            assert isinstance(message, bytes)
+            requests.append({**unpack_map(message)})
+            noise = np.random.default_rng(requests[-1]["fasttok/seed"])
+            ws.send(pack({"actions": noise.uniform(-1, 1, (4, 7)).astype(np.float32)}))
+
+    world = tmp_path / "libero.yaml"
+    world.write_text("world: libero\nsize: 64\nwaiting: 1\nmax_steps: 4\ntasks: [0, 4]\n")
+    out = tmp_path / "results.json"
+    with running(random_policy) as url:
+        run_inside(
+            environment, "evaluate_here.py", ROOT, "--policy", url, "--env", world, "--splits", "libero_goal_lan",
+            "--seed", "0", "--episodes", "2", "--batch", "2", "--out", out,
+        )  # fmt: skip
+    result = json.loads(out.read_text())["world"][0]
+    assert (result["split"], result["episodes"], result["success"]) == ("libero_goal_lan", 2, 0.0)
+    assert result["task"] == ["open_the_middle_drawer_of_the_cabinet", "put_the_bowl_on_top_of_the_cabinet"]
+    assert {request["prompt"] for request in requests} >= {"open the cabinet\u2019s middle drawer"}
+    assert len(requests) == 4  # two episodes of four steps, by chunks of which half is executed
+    assert {request["image/wrist"].shape for request in requests} == {(64, 64, 3)}
+    assert {request["state"].shape for request in requests} == {(8,)}
+    record_property(
+        "checked", "fasttok-evaluate --policy in its environment: two tasks of libero_goal_lan by a random policy"
     )
