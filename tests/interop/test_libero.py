@@ -66,7 +66,7 @@ def test_a_served_policy_is_judged_in_its_environment(
 ) -> None:
     """`fasttok-evaluate --policy` beside LIBERO, without JAX: the server gets the environment's instruction and its pictures."""
     environment = built("libero")
-    about = {
+    about: Any = {
         "server": "fasttok", "protocol": 1, "run": "random", "step": 1, "decodes": ["flow"],
         "embodiments": {"libero_goal_no_noops": {"horizon": 4, "action_dim": 7}},
         "keys": {"image/primary": "camera", "image/wrist": "camera", "state": "8 numbers", "prompt": "a text"},
