@@ -13,6 +13,7 @@ has the gripper as each benchmark wants it: columns of ours that are grippers, 1
 
 import asyncio
 import json
+import os
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.common.start import start
 from fasttok.errors import InputError, unknown_name
 from fasttok.packed_arrays import Packed
-from train.judging.served_policy import WAIT, ServedRun
+from train.judging.served_policy import API_KEY, WAIT, ServedRun
 
 PACKAGE = "vla-eval==0.8.0"
 GripperForm = Literal["close_positive", "open_positive", "closing", "opening"]
@@ -51,7 +52,8 @@ class HubConfig:
     """
 
     policy: str
-    """Address of `fasttok-serve`, with its keys `ours`."""
+    """Address of `fasttok-serve --keys ours`, ws://HOST:PORT. The API key, if it wants one, is read from the variable
+    FASTTOK_API_KEY."""
     host: str = "127.0.0.1"
     """Where it listens; 0.0.0.0 for benchmarks in containers or on other machines."""
     port: int = 8001
@@ -69,8 +71,6 @@ class HubConfig:
     the rotation vectors that the published sets were recorded with."""
     batch: int = 1
     """Sessions that are answered together; as many as benchmarks run side by side."""
-    api_key: str | None = None
-    """Key that the policy's server wants."""
 
 
 class Bridge:
@@ -98,7 +98,7 @@ class Bridge:
             raise InputError(
                 f"--execute is {config.execute} and --batch {config.batch}; expected a share above 0, and 1 or more"
             )
-        self._connect = connect or (lambda: Client(config.policy, api_key=config.api_key, wait=WAIT))
+        self._connect = connect or (lambda: Client(config.policy, api_key=os.environ.get(API_KEY) or None, wait=WAIT))
         with self._connect() as first:
             served = ServedRun.of(first)
             robots = first.metadata.get("embodiments")
