@@ -42,7 +42,6 @@ CLOSED, OPEN = 1.0, -1.0  # the simulator's commands of the gripper
 WAITING = np.array([0, 0, 0, 0, 0, 0, OPEN])
 MOST_STEPS = {"libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
 """Steps of an episode; LIBERO-PRO's suites, whose names begin with these, have as many."""
-KEPT = 20  # simulators that wait for another episode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,15 +299,16 @@ _waiting: list[_Simulator] = []
 
 
 def _simulator(file: str, cameras: tuple[str, ...], size: int, steps: int) -> _Simulator:
-    """One of a task's file that waits, or a new one."""
+    """One of a task's file that waits, or a new one, in the place of the one that has waited longest."""
     for waiting in _waiting:
         if waiting.made_of == (file, cameras, size, steps):
             _waiting.remove(waiting)
             return waiting
+    if _waiting:  # one makes place: each holds 0.7 GB
+        _waiting.pop(0).env.close()
     check_rendering()
     from libero.libero.envs import OffScreenRenderEnv
 
-    _close_at_exit()
     env = OffScreenRenderEnv(
         bddl_file_name=file,
         camera_names=[CAMERAS[slot] for slot in cameras],
@@ -317,19 +317,18 @@ def _simulator(file: str, cameras: tuple[str, ...], size: int, steps: int) -> _S
         use_camera_obs=bool(cameras),
         horizon=steps + 1,  # robosuite's own end of an episode, which never comes first
     )
+    _close_at_exit()
     return _Simulator(env, (file, cameras, size, steps))
 
 
 def _leave(simulator: _Simulator) -> None:
-    """Keeps a simulator for another episode; those that waited longest are closed."""
+    """Keeps a simulator for another episode."""
     _waiting.append(simulator)
-    while len(_waiting) > KEPT:
-        _waiting.pop(0).env.close()
 
 
 @cache
 def _close_at_exit() -> None:
-    """Has the simulators closed before robosuite ends what they draw with; so to be called after robosuite is imported."""
+    """Has the simulators closed before robosuite ends what they draw with; so to be called when one has been made."""
 
     def close() -> None:
         while _waiting:
