@@ -1,11 +1,13 @@
 """`--env WORLD.yaml`: worlds and their settings as data."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from fasttok.errors import InputError
 from train.rollouts import load_factory
+from train.worlds.gymnasium import GymnasiumWorld
 from train.worlds.world_file import check_splits
 
 
@@ -47,3 +49,12 @@ def test_what_is_wrong_in_a_file_is_said(text: str, message: str, tmp_path: Path
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none.yaml: No such file"):
         load_factory(str(tmp_path / "none.yaml"))
+
+
+def test_a_missing_gymnasium_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = GymnasiumWorld(id="Any-v0", images={"primary": "pixels"}, instruction="go")
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(
+        InputError, match=r"Any-v0 needs the package 'gymnasium'.*pip install 'fasttok-vla\[gymnasium\]'"
+    ):
+        world("arm", "seen")
