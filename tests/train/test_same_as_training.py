@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fasttok.client import Client
 from fasttok.common.images import decoded, opened
 from fasttok.packed_arrays import pack, unpack_map
 from mixtures.spec import ImageEncoding
 from pipelines.shards import ShardReader
 from tests.chain import Chain
+from tests.train.serving import served
 from tests.train.tiny_runs import config
 from train import policy
 from train.acting.observations import encoded, images_of
@@ -23,6 +25,7 @@ from train.config import StateForm
 from train.examples import Encoder
 from train.player import Player
 from train.serving.keys import KeyMap, StatePart
+from train.serving.run_policy import RunPolicy
 from train.setup import Setup, prepare
 
 Row = dict[str, Any]
@@ -45,15 +48,21 @@ def rows_of(setup: Setup, source: str, count: int = 3) -> list[Row]:
 
 
 @pytest.fixture
-def send(monkeypatch: pytest.MonkeyPatch) -> Send:
-    """Sends a request through a packed frame and a key map; what the model would read."""
-    given: list[dict[str, Any]] = []
+def given(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the model would have read, batch by batch."""
+    read: list[dict[str, Any]] = []
 
     def sampled(params: Any, model: Any, rows: dict[str, Any], *rest: Any) -> Any:
-        given.append(rows)
+        read.append(rows)
         return np.zeros((1, model.horizon, model.action_dim), np.float32)
 
     monkeypatch.setattr(policy, "sample_actions", sampled)
+    return read
+
+
+@pytest.fixture
+def send(given: list[dict[str, Any]]) -> Send:
+    """Sends a request through a packed frame and a key map; what the model would read."""
 
     def through(player: Player, row: Row, keys: KeyMap, request: Row) -> dict[str, Any]:
         robot = player.robot(player.encoder.robots.robots[row["source"]].embodiment)
@@ -118,6 +127,17 @@ def test_encoded_images_of_a_row_are_those_of_training(setup: Setup, send: Send,
     player, keys = player_of(setup), KeyMap.load("ours")
     for row in rows_of(setup, source):
         same(send(player, row, keys, request(keys, row)), trained(setup.encoder, player, row))
+
+
+def test_a_row_through_the_server(setup: Setup, given: list[dict[str, Any]]) -> None:
+    player, keys = player_of(setup), KeyMap.load("ours")
+    with (
+        served(RunPolicy(player, keys, "arm", ("flow",), 1, False)) as server,
+        Client(f"ws://127.0.0.1:{server.address[1]}") as client,
+    ):
+        for row in rows_of(setup, "tabletop_arm"):
+            assert client.act(request(keys, row)).shape == (20, 7)
+            same(given[-1], trained(setup.encoder, player, row))
 
 
 @pytest.mark.parametrize("name", ["droid", "droid_joint_velocity", "libero", "aloha", "ours"])
