@@ -26,10 +26,10 @@ VERSIONS = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Of what is installed."""
+def versions(more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Of what is installed; `more` packages are named where a benchmark uses them."""
     found = {}
-    for name in VERSIONS:
+    for name in (*VERSIONS, *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -38,20 +38,29 @@ def versions() -> dict[str, str]:
 
 
 def write(
-    out: Path, name: str, title: str, command: str, tables: dict[str, list[dict[str, Any]]], quiet: bool = False
+    out: Path,
+    name: str,
+    title: str,
+    command: str,
+    tables: dict[str, list[dict[str, Any]]],
+    quiet: bool = False,
+    note: str = "",
+    more: tuple[str, ...] = (),
 ) -> None:
-    """OUT/name.json and OUT/name.md; `quiet` says nothing of it."""
+    """OUT/name.json and OUT/name.md; `quiet` says nothing of it, a note stands below the facts, `more` are packages to name."""
     facts = {
         "command": command,
         "date": date.today().isoformat(),
         "hardware": hardware(),
         "system": f"{platform.system()}, Python {platform.python_version()}",
-        "versions": versions(),
+        "versions": versions(more),
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps({**facts, "tables": tables}, indent=2) + "\n")
     text = [f"# {title}", "", f"`{command}`, {facts['date']}, {facts['hardware']}, {facts['system']}.  "]
-    text.append(", ".join(f"{k} {v}" for k, v in versions().items()))
+    text.append(", ".join(f"{k} {v}" for k, v in versions(more).items()))
+    if note:
+        text += ["", note]
     for heading, rows in tables.items():
         text += ["", f"## {heading}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
         text += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in rows]

@@ -60,7 +60,7 @@ def recorder(workers: int) -> Iterator[Recorder]:
     """Workers for as long as the context lasts.
 
     Args:
-        workers: processes, each with some 300 MB.
+        workers: processes, each with some 300 MB and 100 MB more for each task.
     """
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield Recorder(pool, workers)

@@ -52,6 +52,10 @@ class MetaWorldRun:
     """Tasks, by the package's names with or without -v3; `all` is every one of the fifty."""
     episodes: int = 50
     """Demonstrations of each task."""
+    vqa: int = 2000
+    """Questions about pictures."""
+    captions: int = 500
+    """Captions of pictures."""
     samples: int = 12_000
     """Samples in the shards, a fifth of them questions and captions."""
     steps: int = 1500
@@ -97,8 +101,8 @@ def steps(config: MetaWorldRun) -> list[ChainStep]:
     datasets = f"{at('data/metaworld/1.0.0')} {at('data/metaworld_vqa')} {at('data/metaworld_captions')}"
     plan = [
         ("demonstrations, questions and captions",
-         f"python -m examples.metaworld.generate --out {at('data')} --tasks {tasks} --episodes {config.episodes} {seed}",
-         "data", "--resume"),
+         f"python -m examples.metaworld.generate --out {at('data')} --tasks {tasks} --episodes {config.episodes} "
+         f"--vqa {config.vqa} --captions {config.captions} {seed}", "data", "--resume"),
         ("index: one row per episode, standardised actions",
          f"fasttok-pipelines index {datasets} --out {at('index')}", "index", "--overwrite"),
         ("fit the FAST tokenizer on the indexed actions",
