@@ -40,6 +40,10 @@ class MetaWorldBenchmark:
 
     chain: Path = Path("metaworld")
     """Folder of `python -m examples.metaworld.run`; an unfinished chain in it goes on."""
+    steps: int = MetaWorldRun.steps
+    """Training steps."""
+    eval_episodes: int = MetaWorldRun.eval_episodes
+    """Closed-loop episodes of each task and policy."""
     out: Path = Path("benchmarks/results")
     """Folder of the results."""
 
@@ -75,7 +79,7 @@ def main(config: MetaWorldBenchmark) -> None:
     Raises:
         InputError: MetaWorld is missing or cannot draw, or a step of the chain failed.
     """
-    settings = MetaWorldRun(config.chain)
+    settings = MetaWorldRun(config.chain, steps=config.steps, eval_episodes=config.eval_episodes)
     rows = run_chain(settings)
     chain = json.loads((config.chain / MARKER).read_text("utf-8"))
     answers = json.loads((config.chain / "eval.json").read_text("utf-8"))["vqa"]
@@ -85,7 +89,7 @@ def main(config: MetaWorldBenchmark) -> None:
         config.out,
         "metaworld",
         "MetaWorld: expert, blind, and one small run",
-        "python -m benchmarks.metaworld",
+        f"python -m benchmarks.metaworld --steps {config.steps} --eval-episodes {config.eval_episodes}",
         {
             "Success": [{key: row[key] for key in ("task", "policy", "episodes", "success")} for row in rows],
             "Questions about pictures of other layouts": [

@@ -60,7 +60,7 @@ class MetaWorldRun:
     """Samples in the shards, a fifth of them questions and captions."""
     steps: int = 1500
     """Training steps."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Rows of a training step."""
     eval_episodes: int = 20
     """Closed-loop episodes of each task: of the run, of the expert, and of the blind robot."""
@@ -112,7 +112,7 @@ def steps(config: MetaWorldRun) -> list[ChainStep]:
          f"--samples {config.samples} {seed}", "shards", "--resume"),
         ("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
          f"fasttok-train --preset ki --shards {at('shards')} --out {at('ki')} --steps {config.steps} "
-         f"--batch-size {config.batch_size} --model.image-size 96 --checkpoint-every 200 {seed}", "ki", "--resume"),
+         f"--batch-size {config.batch_size} --checkpoint-every 200 {seed}", "ki", "--resume"),
         ("the run in the world, and its answers to questions",
          f"fasttok-evaluate --run {at('ki')} --env examples.metaworld.env:make --splits {tasks} "
          f"--episodes {config.eval_episodes} --vqa {at('data/metaworld_vqa')} --out {at('eval.json')} "
