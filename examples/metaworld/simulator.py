@@ -57,16 +57,17 @@ class Simulation:
             InputError: the package is missing, or cannot draw.
         """
         check_package()
+        import mujoco
         from metaworld import ALL_V3_ENVIRONMENTS
         from metaworld.policies import ENV_POLICY_MAP
 
-        self.task = task
+        self.task, self._mujoco = task, mujoco
         self._world: Any = ALL_V3_ENVIRONMENTS[f"{task}-v3"]()
         self._expert = ENV_POLICY_MAP[f"{task}-v3"]()
         # What the package's own benchmarks set by way of a pickled task: the goal is observed, layouts are drawn from the seed.
         self._world._partially_observable = False
         del self._world.sawyer_observation_space
-        self._world._set_task_called, self._world._freeze_rand_vec, self._world.seeded_rand_vec = True, False, True
+        self._world._set_task_called, self._world.seeded_rand_vec = True, True
         place_cameras(self._world.model)
         self.observation, self.success, self.moment = np.zeros(39), False, 0
         self.steps = 0
@@ -76,7 +77,11 @@ class Simulation:
         world = self._world
         world.model.body_pos[:], world.model.site_pos[:] = self._still(world.model)
         world.seed(seed)
-        self.observation, _ = world.reset()
+        world._freeze_rand_vec = False
+        world.reset()  # draws the layout
+        world._freeze_rand_vec = True
+        self.observation, _ = world.reset()  # takes it: the package shows what it has just moved only after another reset
+        self._mujoco.mj_kinematics(world.model, world.data)  # marks, too
         self.success, self.steps, self.moment = False, 0, self.moment + 1
 
     def step(self, action: NDArray) -> None:
