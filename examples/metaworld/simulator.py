@@ -68,19 +68,23 @@ class Simulation:
         self._world._partially_observable = False
         del self._world.sawyer_observation_space
         self._world._set_task_called, self._world.seeded_rand_vec = True, True
-        place_cameras(self._world.model)
+        model = self._world.model
+        place_cameras(model)
+        self._unmoved = model.body_pos.copy(), model.site_pos.copy()  # before any reset moves them
         self.observation, self.success, self.moment = np.zeros(39), False, 0
         self.steps = 0
 
     def reset(self, seed: int) -> None:
         """A new table."""
         world = self._world
-        world.model.body_pos[:], world.model.site_pos[:] = self._still(world.model)
+        world.model.body_pos[:], world.model.site_pos[:] = self._unmoved
         world.seed(seed)
         world._freeze_rand_vec = False
         world.reset()  # draws the layout
         world._freeze_rand_vec = True
-        self.observation, _ = world.reset()  # takes it: the package shows what it has just moved only after another reset
+        self.observation, _ = (
+            world.reset()
+        )  # takes it: the package shows what it has just moved only after another reset
         self._mujoco.mj_kinematics(world.model, world.data)  # marks, too
         self.success, self.steps, self.moment = False, 0, self.moment + 1
 
@@ -154,12 +158,6 @@ class Simulation:
 
     def _place(self, point: NDArray) -> Place | None:
         return image_position(self._world.model, self._world.data, CAMERAS["primary"], point)
-
-    def _still(self, model: Any) -> tuple[NDArray, NDArray]:
-        """Where bodies and sites were before any reset moved them."""
-        if not hasattr(self, "_places"):
-            self._places = model.body_pos.copy(), model.site_pos.copy()
-        return self._places
 
 
 @cache
