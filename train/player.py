@@ -395,7 +395,10 @@ class Player:
     def _remaining(
         self, robot: Robot, rows: Sequence[ActingRow], reference: NDArray[np.float64] | None
     ) -> rtc.Remaining:
-        """What is left of the chunks being executed, as the model has actions: represented anew from `reference`, normalised."""
+        """What is left of the chunks being executed, as the model has actions: represented anew from `reference`, normalised.
+
+        The last row fills the batch, before JAX sees any: it would compile the filling for each number of rows.
+        """
         last = np.zeros((len(rows), self.config.horizon, self.config.action_dim), np.float32)
         length = np.zeros(len(rows), np.int32)
         for i, row in enumerate(rows):
@@ -405,7 +408,8 @@ class Player:
                 actions = robot.representation(actions[None], reference[i : i + 1])[0]
             last[i, : len(actions), : robot.action_dim] = self.encoder.tok.stats[robot.embodiment].normalize(actions)
         delay = np.array([row.delay for row in rows], np.int32)
-        return rtc.Remaining(jnp.asarray(last), jnp.asarray(length), jnp.asarray(delay))
+        every = np.minimum(np.arange(self.batch), len(rows) - 1)
+        return rtc.Remaining(jnp.asarray(last[every]), jnp.asarray(length[every]), jnp.asarray(delay[every]))
 
     def predict(
         self,
@@ -421,7 +425,7 @@ class Player:
             examples: n without a suffix, `batch` at most.
             embodiment: of all of them.
             decode: as in `act`.
-            left: what is left of chunks that are being executed, which these continue; only by flow.
+            left: what is left of chunks that are being executed, which these continue, for `batch` rows; only by flow.
             rngs: as in `act_rows`.
 
         Returns:
@@ -452,13 +456,13 @@ class Player:
         if left is None:
             sampled = policy.sample_actions(self.params, self.config, rows, key, self.flow_steps, noise)
         else:
-            full, trained = left.filled(len(rows["tokens"])), self.rtc_delay > 0
+            trained = self.rtc_delay > 0
             sampled = rtc.continue_actions(
                 self.params,
                 self.config,
                 rows,
                 key,
-                full,
+                left,
                 steps=self.flow_steps,
                 trained=trained,
                 noise=noise,

@@ -186,6 +186,7 @@ def test_without_anything_left_a_chunk_is_the_usual_one() -> None:
         assert np.allclose(rtc.continue_actions(params, SMALL, batch, key, left, trained=trained), usual, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [True, False])
 def test_rows_of_a_batch_can_have_delays_and_noise_of_their_own(trained: bool) -> None:
     """Each row's chunk depends on what it is given itself, and not on what the others are given."""

@@ -280,6 +280,26 @@ def test_halves_of_requests_hold_nobody_up() -> None:
         cut.ws.socket.shutdown(socket.SHUT_RDWR)
 
 
+def test_who_reads_nothing_is_cut_off_and_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    from train.serving import server as module
+
+    monkeypatch.setattr(module, "SEND_SECONDS", 0.2)
+    frame = pack({"state": 1.0})
+    with served(CountingPolicy(horizon=4_000_000)) as server:  # 32 MB: more than any socket buffers
+        deaf = socket.create_connection(server.address)
+        deaf.sendall(
+            b"GET / HTTP/1.1\r\nHost: robot\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        deaf.sendall(b"\x82" + bytes([0x80 | len(frame)]) + bytes(4) + frame)
+        for _ in range(int(PATIENCE / 0.01)):
+            if server.server.traffic.answered and not server.on_loop(lambda: server.server._open):
+                break
+            threading.Event().wait(0.01)
+        assert server.on_loop(lambda: len(server.server._open)) == 0
+        deaf.close()
+
+
 def test_a_stop_answers_what_is_in_work_and_says_goodbye() -> None:
     policy = CountingPolicy(open_gate=False)
     with served(policy) as server, server.client() as busy, server.client() as idle, server.client() as queued:

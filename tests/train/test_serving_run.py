@@ -52,6 +52,7 @@ def answers(policy: RunPolicy, asks: list[Ask]) -> list[np.ndarray]:
     return [one.actions for one in came if isinstance(one, Answer)]
 
 
+@pytest.mark.slow
 def test_a_chunk_is_the_same_whoever_asks_beside_it(policy: RunPolicy) -> None:
     """By flow and by sampled tokens, alone and in a batch, first in it and last; another request number is another chunk."""
     ways: list[dict[str, Any]] = [{"decode": "flow"}, {"decode": "tokens"}]

@@ -204,6 +204,7 @@ def test_evaluate_says_what_was_said(
             evaluate.main(replace(wrong, out=None))
 
 
+@pytest.mark.slow
 def test_a_server_acts_on_what_the_run_says(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row of a batch on its own subtask, as if it had been asked for by its name."""
     from train.serving.asking import Answer, Ask

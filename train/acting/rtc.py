@@ -47,11 +47,6 @@ class Remaining(NamedTuple):
     length: Array
     delay: Array
 
-    def filled(self, rows: int) -> "Remaining":
-        """The same with the last row repeated."""
-        row = jnp.minimum(jnp.arange(rows), len(self.length) - 1)
-        return Remaining(self.last[row], self.length[row], self.delay[row])
-
 
 def check(config: TrainConfig, robots: "Robots") -> None:
     """Refuses a `--rtc-delay` that a run cannot be trained with.

@@ -43,6 +43,7 @@ READERS = 4  # threads that read requests: most of that is decoding images, whic
 MINUTE = 60.0
 GOING_AWAY = 1001
 CLOSE_SECONDS = 5.0  # that a client gets to say goodbye
+SEND_SECONDS = 30.0  # in which a client has to read what it gets; one that does not must not hold up a stop
 HEALTH = "/healthz"
 
 
@@ -174,7 +175,7 @@ class PolicyServer:
         closed = asyncio.create_task(ws.wait_closed())
         try:
             access.keep_alive(ws.transport.get_extra_info("socket"))
-            await ws.send(self.hello)
+            await _send(ws, self.hello)
             while not self._stopping:
                 message = await ws.recv()
                 self._busy.add(ws)
@@ -208,17 +209,19 @@ class PolicyServer:
             ask, finished = work.result()
         except InputError as error:
             self.traffic.refuse()
-            await ws.send(str(error))
+            await _send(ws, str(error))
             return False
         except Exception as error:
             self.traffic.refuse()
             logger.warning(f"{_name(ws)}: no answer: {error}")
-            await ws.send(f"the server failed at this request ({error}); its log says more. The connection can be used")
+            await _send(
+                ws, f"the server failed at this request ({error}); its log says more. The connection can be used"
+            )
             return False
         state.answered(ask, finished.result)
         total = time.monotonic() - began
         self.traffic.answer(total, finished.together)
-        await ws.send(_reply(finished, total))
+        await _send(ws, _reply(finished, total))
         return True
 
     async def _computed(self, state: ConnectionState, message: str | bytes) -> tuple[Ask, Finished[Answer]]:
@@ -242,6 +245,22 @@ class PolicyServer:
             await asyncio.sleep(MINUTE)
             if line := self.traffic.line():
                 logger.info(f"last minute: {line}")
+
+
+async def _send(ws: ServerConnection, message: bytes | str) -> None:
+    """Sends, or cuts the connection of a client that reads nothing.
+
+    Raises:
+        ConnectionClosed: the connection is gone.
+        TimeoutError: the client did not read, and was cut off.
+    """
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await ws.send(message)
+    except TimeoutError:
+        logger.warning(f"{_name(ws)} reads nothing, so it is cut off")
+        ws.transport.abort()
+        raise
 
 
 def _reply(finished: Finished[Answer], total: float) -> bytes:
