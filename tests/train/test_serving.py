@@ -156,6 +156,35 @@ def test_what_waits_is_computed_together_in_turn_and_by_kind() -> None:
             robot.ws.close()
 
 
+def test_who_asks_again_at_once_is_computed_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three clients alike, of which one began alone: from then on they are computed together, while there is time to wait."""
+    from train.serving import batching
+
+    monkeypatch.setattr(batching, "LONGEST_WAIT", PATIENCE)
+    monkeypatch.setattr(batching, "WAIT_SHARE", 1e9)
+    policy = CountingPolicy(most=8, open_gate=False)
+    with served(policy) as server:
+        robots = [server.client() for _ in range(3)]
+        robots[0].send(state=1.0)
+        assert policy.begun.acquire(timeout=PATIENCE)
+        for i, robot in enumerate(robots[1:], 1):
+            robot.send(state=1.0)
+            waiting(server, i)
+        policy.gate.set()
+        robots[0].receive()
+        for _ in range(5):
+            robots[0].send(state=1.0)
+            for robot in robots:
+                robot.receive()
+            for robot in robots[1:]:
+                robot.send(state=1.0)
+        robots[0].send(state=1.0)
+        for robot in robots:
+            robot.receive()
+            robot.ws.close()
+        assert [len(batch) for batch in policy.batches] == [1, 3, 3, 3, 3, 3, 3]
+
+
 class SteppedPolicy(CountingPolicy):
     """Each inference ends when the test says so."""
 
