@@ -41,6 +41,8 @@ WITHOUT = {
     "pipelines.look.stats_page": HEAVY,
     "train.__main__": SLOW,
     "train.scripts": SLOW,
+    "train.serving.command": HEAVY,
+    "train.serving.server": HEAVY,
     "train.study.__main__": SLOW,
     "train.config": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
     "train.batches": ("tensorflow", "tensorflow_datasets", "apache_beam", "rlds"),
