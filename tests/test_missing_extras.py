@@ -39,6 +39,10 @@ runpy.run_module(sys.argv[0], run_name='__main__')
             ["train.evaluate", "--run", "nowhere", "--env", "a:b"],
             "pip install 'fasttok-vla[train]'",
         ),
+        *[
+            ([missing], ["train.serving.command", "--run", "nowhere"], "pip install 'fasttok-vla[serve]'")
+            for missing in ("jax", "websockets", "msgpack")
+        ],
     ],
 )
 def test_missing_extra_names_the_pip_line(blocked: list[str], argv: list[str], pip_line: str) -> None:
@@ -49,7 +53,9 @@ def test_missing_extra_names_the_pip_line(blocked: list[str], argv: list[str], p
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("module", ["fasttok.cli", "mixtures", "pipelines", "train", "train.evaluate"])
+@pytest.mark.parametrize(
+    "module", ["fasttok.cli", "mixtures", "pipelines", "train", "train.evaluate", "train.serving.command"]
+)
 def test_help_works_without_the_extras(module: str) -> None:
     blocked = ["tensorflow", "tensorflow_datasets", "apache_beam", "jax", "optax", "orbax", "rlds", "PIL"]
     code = BLOCK.format(blocked=blocked, argv=[module, "--help"])

@@ -27,9 +27,8 @@ def main(config: ServeConfig) -> None:
         KeyboardInterrupt: Ctrl-C, after what was in work.
         SystemExit: SIGTERM, after what was in work.
     """
-    for package, extra in (("jax", "train"), ("orbax.checkpoint", "train"), ("PIL", "train"), ("websockets", "serve")):
-        require(package, extra, "fasttok-serve")
-    require("msgpack", "serve", "fasttok-serve")
+    for package in ("jax", "orbax.checkpoint", "PIL", "websockets", "msgpack"):
+        require(package, "serve", "fasttok-serve")
     if config.max_frame_mb < 1:
         raise InputError(f"--max-frame-mb is {config.max_frame_mb}; expected at least 1")
     if config.seed < 0:
