@@ -27,7 +27,7 @@ def main(config: ServeConfig) -> None:
         KeyboardInterrupt: Ctrl-C, after what was in work.
         SystemExit: SIGTERM, after what was in work.
     """
-    for package in ("jax", "orbax.checkpoint", "PIL", "websockets", "msgpack"):
+    for package in ("websockets", "msgpack", "jax", "orbax.checkpoint", "PIL"):  # orbax imports msgpack, too
         require(package, "serve", "fasttok-serve")
     if config.max_frame_mb < 1:
         raise InputError(f"--max-frame-mb is {config.max_frame_mb}; expected at least 1")
