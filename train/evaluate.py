@@ -41,6 +41,8 @@ SHOWN_SUBTASKS = 8
 class EvaluateConfig:
     """Evaluates a run: success and language following in a world, VQA accuracy, action error on held-out shards.
 
+    `fasttok-evaluate replay --help`: predicted against recorded actions of an episode, as a page.
+
     Example: fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
     """
 
@@ -356,7 +358,12 @@ def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
 
 
 def command(argv: list[str]) -> None:
-    """The words of the command line, carried out."""
+    """The words of the command line, carried out; `replay` is a command of its own."""
+    if argv[:1] == ["replay"]:
+        from train.replay.command import command as replay
+
+        replay(argv[1:])
+        return
     set_up_jax()
     main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv), shlex.join(["fasttok-evaluate", *argv]))
 

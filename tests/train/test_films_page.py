@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from examples.tabletop.baselines import POLICIES
 from examples.tabletop.baselines import play as play_baseline
 from examples.tabletop.env import make, make_vector
 from fasttok.errors import InputError
+from tests.parsed_page import ParsedPage
 from train.judging import sprite
 from train.judging.chosen_films import MOST_FRAMES, MOST_PIXELS, SmallFilms
 from train.judging.companions import next_actions, offered, play_companion
@@ -201,28 +201,6 @@ def test_actions_of_another_shape_are_refused() -> None:
         next_actions(many, "expert", np.ones(2, bool))
 
 
-class Parsed(HTMLParser):
-    """Tags and text of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "input", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
 def film(seed: int, success: bool, steps: list[int], instruction: str = "reach") -> Film:
     frames = np.random.default_rng(seed).integers(0, 255, (len(steps), 12, 16, 3), np.uint8)
     return Film(instruction, success, seed, frames, np.array(steps))
@@ -240,7 +218,7 @@ def page(instruction: str = "reach", command: str = "fasttok-evaluate --run RUN"
 
 def test_the_page_holds_what_it_must() -> None:
     text = page()
-    parsed = Parsed(text)
+    parsed = ParsedPage(text)
     assert parsed.open == []
     read = " ".join(parsed.text)
     for part in (
@@ -280,7 +258,7 @@ def test_the_page_asks_for_nothing_from_a_network() -> None:
 
 def test_text_of_the_data_is_never_markup() -> None:
     text = page(HOSTILE, f"fasttok-evaluate --run '{HOSTILE}'")
-    parsed = Parsed(text)
+    parsed = ParsedPage(text)
     assert {tag for tag, _ in parsed.tags}.isdisjoint({"script", "img", "iframe", "a"})
     assert not any(name.startswith("on") for _, attrs in parsed.tags for name in attrs)
     assert HOSTILE in "".join(parsed.text)

@@ -1,0 +1,234 @@
+"""One robot episode of a dataset or an INDEX, as a build would take it: standardised columns, instruction, images.
+
+`train` reads episodes through this module alone, to replay them. It imports no TensorFlow and no Beam.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fasttok.common import stores
+from fasttok.common.console import track
+from fasttok.common.kinds import Encoding
+from fasttok.episodes import BadRecord, Episode, Where, rlds
+from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
+from fasttok.episodes.formats import format_of
+from fasttok.episodes.frames import Frames
+from fasttok.episodes.index_file import IndexedDataset, is_index, open_index
+from fasttok.errors import InputError, unknown_name
+from pipelines.common.files import filesystem
+from pipelines.datasets.filters import RejectedError
+from pipelines.datasets.find_entry import find_entry, own_entry
+from pipelines.datasets.keep_ranges import with_ranges
+from pipelines.datasets.standardize import dim_names, encodings, standardize
+from pipelines.recordings import Recordings, Section, open_recordings
+from pipelines.recordings.dataset_name import dataset_name
+
+
+@dataclass(frozen=True)
+class EpisodePlace:
+    """Which episode.
+
+    Attributes:
+        data: folder or URL of an INDEX, or of a dataset (RLDS, LeRobot, HDF5, tables).
+        split: of the dataset.
+        number: of the episode, from 0: among the indexed ones of a split, or among its records in the order of their files.
+        dataset: its name, of an INDEX of several; "" for the only one.
+        entries: YAML files or folders of dataset entries, for a dataset that is not indexed.
+    """
+
+    data: str
+    split: str = "train"
+    number: int = 0
+    dataset: str = ""
+    entries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredEpisode:
+    """An episode. T is its number of steps.
+
+    Attributes:
+        dataset: its name.
+        split: of the dataset.
+        number: as it was asked for.
+        where: its record.
+        embodiment: whose statistics it shares.
+        control_hz: steps per second; None if nothing says it.
+        prompt: the instruction; "" if there is none.
+        action: (T, D) float32 in raw units.
+        action_names: of the D columns, with their units.
+        action_encoding: of the D columns.
+        state: (T, S) float32 in raw units.
+        state_names: of the S columns, with their units.
+        cameras: slot -> T images, which are read when they are asked for.
+        bgr: slots whose images are stored with their channels reversed.
+    """
+
+    dataset: str
+    split: str
+    number: int
+    where: Where
+    embodiment: str
+    control_hz: float | None
+    prompt: str
+    action: NDArray[np.float32]
+    action_names: tuple[str, ...]
+    action_encoding: tuple[Encoding, ...]
+    state: NDArray[np.float32]
+    state_names: tuple[str, ...]
+    cameras: dict[str, Frames]
+    bgr: tuple[str, ...]
+
+
+def stored_episode(place: EpisodePlace) -> StoredEpisode:
+    """Reads an episode.
+
+    Args:
+        place: which.
+
+    Raises:
+        InputError: no such dataset, split or episode; no entry says what its features mean; or the episode cannot be used.
+    """
+    if place.number < 0:
+        raise InputError(f"--episode is {place.number}; episodes are counted from 0")
+    path = place.data.rstrip("/")
+    if is_index(path):
+        name, entry, record = _of_index(path, place)
+    else:
+        if place.dataset:
+            raise InputError(f"{path} is no INDEX, so it has one dataset; leave --dataset {place.dataset} out")
+        name, entry, record = _of_dataset(path, place)
+    asked = f"episode {place.number} of {name}, split {place.split}"
+    if isinstance(record, BadRecord):
+        raise InputError(f"{asked} ({record.where.file}) cannot be used: {record.reason}: {record.detail}")
+    try:
+        standard = standardize(entry, record)
+    except RejectedError as error:
+        raise InputError(f"{asked} ({record.where.file}) cannot be used: {error.reason}: {error}") from None
+    action, state = standard.widths
+    rate = entry.control_hz or record.metadata.get("control_hz")
+    return StoredEpisode(
+        dataset=name,
+        split=place.split,
+        number=place.number,
+        where=record.where,
+        embodiment=entry.embodiment or name,
+        control_hz=float(rate) if rate else None,
+        prompt=standard.language,
+        action=standard.action,
+        action_names=tuple(dim_names(entry.action, action)),
+        action_encoding=tuple(encodings(entry.action, action)),
+        state=standard.proprio,
+        state_names=tuple(dim_names(entry.proprio, state)),
+        cameras=standard.cameras,
+        bgr=entry.bgr,
+    )
+
+
+def _of_index(path: str, place: EpisodePlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
+    """The record that an INDEX has of it, and the entry as it was then."""
+    every = {name: d for name, d in open_index(path).datasets.items() if d.entry.kind == "robot"}
+    if place.dataset and place.dataset not in every:
+        raise unknown_name("robot dataset", place.dataset, every, f"of {path}")
+    if not place.dataset and len(every) != 1:
+        raise InputError(f"{path} has {len(every)} robot datasets; choose one: --dataset {' or '.join(every)}")
+    name = place.dataset or next(iter(every))
+    found = every[name]
+    if place.split not in found.splits:
+        raise unknown_name("split", place.split, found.splits, f"of {name} in {path}")
+    where = _indexed(path, name, found, place)
+    record = open_recordings(found.directory, found.entry, found.through).read_at(where)
+    known = -1 not in (where.checksum, record.where.checksum)
+    if isinstance(record, Episode) and known and record.where.checksum != where.checksum:
+        raise InputError(
+            f"{where.file} has another episode at that place than when it was indexed; run `fasttok-pipelines index` again"
+        )
+    return name, found.entry, record
+
+
+def _indexed(path: str, name: str, found: IndexedDataset, place: EpisodePlace) -> Where:
+    """The place of an indexed episode: of the tables before it, only their lengths are read."""
+    counts, before = found.splits[place.split], 0
+    if place.number >= counts.indexed:
+        raise InputError(
+            f"--episode {place.number}: {name} has {counts.indexed} indexed episodes in split {place.split}; expected 0 to "
+            f"{counts.indexed - 1}"
+        )
+    columns = ["file", "offset", "length", "episode", "checksum"]
+    for stem in counts.files:
+        url = f"{path}/{name}/{place.split}/{stem}.episodes.parquet"
+        fs, inner = filesystem(url)
+        with fs.open(inner, "rb") as file:
+            reader = pq.ParquetFile(file)
+            if place.number < before + reader.metadata.num_rows:
+                table = reader.read(columns=[column for column in columns if column in reader.schema_arrow.names])
+                row = table.slice(place.number - before, 1).to_pylist()[0]
+                return Where(row["file"], row["offset"], row["length"], row["episode"], row.get("checksum", -1))
+            before += reader.metadata.num_rows
+    raise InputError(f"{path}: the tables of {name} hold {before} episodes; run the index job again")
+
+
+def _of_dataset(path: str, place: EpisodePlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
+    """A record of a dataset that is not indexed."""
+    if not stores.kind_at(*stores.fresh(path)):
+        raise InputError(
+            f"{path}: no such folder or file; expected an INDEX, or a dataset: RLDS, LeRobot, HDF5 or tables"
+        )
+    through, found = "", format_of(path)
+    if found == "rlds":
+        directory = rlds.open_directory(path)
+        through, entry = directory.through, find_entry(path, directory.name, place.entries)
+    elif found is None:
+        raise InputError(
+            f"{path} is no INDEX and no dataset of robot episodes; expected the folder of one: RLDS (a version folder with "
+            "features.json), LeRobot, HDF5 or tables"
+        )
+    else:
+        entry = own_entry(path, dataset_name(path), place.entries) or _drafted(path, found)
+        entry = replace(entry, format=found) if entry.kind == "robot" else entry
+    if entry.kind != "robot":
+        raise InputError(f"{path} holds questions or captions; expected robot episodes")
+    entry = with_ranges(entry, ())
+    recordings = open_recordings(path, entry, through)
+    sections = recordings.sections()
+    if place.split not in sections:
+        raise unknown_name("split", place.split, sections, f"of {path}")
+    return entry.name, entry, _numbered(recordings, sections[place.split], place)
+
+
+def _drafted(path: str, found: RecordingFormat) -> DatasetEntry:
+    from pipelines.drafts import drafted  # it is seldom needed, and looks at many files
+
+    return drafted(path, found)
+
+
+def _numbered(recordings: Recordings, sections: Sequence[Section], place: EpisodePlace) -> Episode | BadRecord:
+    """The record of this number; sections whose lengths are known are passed over."""
+    left, first = place.number, 0
+    for i, section in enumerate(sections):
+        if section.stop is None or left < section.stop - section.start:
+            first = i
+            break
+        left -= section.stop - section.start
+    else:
+        raise _beyond(place, place.number - left)
+    records: Iterator[Episode | BadRecord] = (
+        record for section in sections[first:] for record in recordings.read(section, True)
+    )
+    read = 0
+    for record in track(islice(records, left + 1), f"looking for episode {place.number}", left + 1, "records"):
+        if read == left:
+            return record
+        read += 1
+    raise _beyond(place, place.number - left + read)
+
+
+def _beyond(place: EpisodePlace, count: int) -> InputError:
+    return InputError(
+        f"--episode {place.number}: split {place.split} of {place.data} has {count}; expected 0 to {count - 1}"
+    )

@@ -1,0 +1,90 @@
+"""One episode out of a dataset of any format, or out of an INDEX, is the one that a build would take."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fasttok.episodes import open_episodes
+from fasttok.errors import InputError
+from pipelines.index.run import run_index
+from pipelines.stored_episode import EpisodePlace, stored_episode
+from tests.chain import Chain
+from tests.pipelines.recordings.every_format import index_config, write_all
+
+
+@pytest.mark.slow
+def test_every_format_and_its_index_give_the_same_episode(tmp_path: Path) -> None:
+    datasets = write_all(tmp_path)
+    run_index(index_config(datasets, tmp_path / "index"), [])
+    indexed: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for episode in open_episodes(str(tmp_path / "index")):
+        action = np.asarray(episode.steps["action"])
+        columns = action, np.asarray(episode.steps.get("proprio", np.zeros((len(action), 0))))
+        indexed.setdefault(episode.metadata["dataset"], []).append(columns)
+    assert sorted(indexed) == sorted(Path(path).name for path in datasets)
+    for path in datasets:
+        name = Path(path).name
+        for number in {0, 1, len(indexed[name]) - 1}:
+            alone = stored_episode(EpisodePlace(path, number=number))
+            placed = stored_episode(EpisodePlace(str(tmp_path / "index"), number=number, dataset=name))
+            for found in (alone, placed):
+                assert np.array_equal(found.action, indexed[name][number][0]), (name, number)
+                assert np.array_equal(found.state, indexed[name][number][1])
+                assert (found.dataset, found.embodiment, found.number) == (name, name, number)
+                assert len(found.action_names) == found.action.shape[1]
+            assert set(alone.cameras) == set(placed.cameras)
+            for slot, frames in alone.cameras.items():
+                step = np.array([len(alone.action) // 2])
+                [one], [other] = (list(f.take(step).read()) for f in (frames, placed.cameras[slot]))
+                assert np.array_equal(np.asarray(one), np.asarray(other))
+        with pytest.raises(
+            InputError, match=rf"--episode 999: split train of .* has {len(indexed[name])}; expected 0 to"
+        ):
+            stored_episode(EpisodePlace(path, number=999))
+
+
+def test_an_episode_of_rlds(chain: Chain) -> None:
+    arm = str(chain.data / "tabletop_arm/1.0.0")
+    found = stored_episode(EpisodePlace(arm, "val", 1))
+    placed = stored_episode(EpisodePlace(str(chain.index), "val", 1, "tabletop_arm"))
+    assert np.array_equal(found.action, placed.action)
+    assert (found.prompt, found.where) == (placed.prompt, placed.where)
+    assert (found.embodiment, found.control_hz) == ("arm", 20.0)
+    assert found.action_names[:1] == ("x (m)",)
+    assert found.action_encoding[-1] == "gripper"
+    [frame] = found.cameras["wrist"].take(np.array([3])).read()
+    assert isinstance(frame, bytes)
+
+
+def test_what_is_not_there_says_so(chain: Chain, tmp_path: Path) -> None:
+    arm, index = str(chain.data / "tabletop_arm/1.0.0"), str(chain.index)
+    for place, said in (
+        (EpisodePlace(str(tmp_path / "none")), "no such folder"),
+        (EpisodePlace(str(tmp_path)), "no INDEX and no dataset"),
+        (EpisodePlace(index), "has 2 robot datasets; choose one: --dataset"),
+        (EpisodePlace(index, dataset="arm"), "robot dataset"),
+        (EpisodePlace(index, "test", dataset="tabletop_arm"), "split"),
+        (EpisodePlace(index, "train", 12, "tabletop_arm"), "has 12 indexed episodes in split train; expected 0 to 11"),
+        (EpisodePlace(index, "train", -1, "tabletop_arm"), "counted from 0"),
+        (EpisodePlace(arm, dataset="tabletop_arm"), "is no INDEX"),
+        (EpisodePlace(arm, "test"), "split"),
+        (EpisodePlace(arm, "val", 4), "has 4; expected 0 to 3"),
+        (EpisodePlace(str(chain.data / "tabletop_vqa")), "questions or captions|no INDEX and no dataset"),
+    ):
+        with pytest.raises(InputError, match=said):
+            stored_episode(place)
+
+
+def test_an_episode_that_changed_since_it_was_indexed(chain: Chain, own_data: Path, tmp_path: Path) -> None:
+    from pipelines.index.config import IndexConfig
+
+    folder = own_data / "tabletop_planar/1.0.0"
+    run_index(IndexConfig((str(folder),), str(tmp_path / "index")), [])
+    before = stored_episode(EpisodePlace(str(tmp_path / "index")))
+    file = Path(before.where.file)
+    data = bytearray(file.read_bytes())
+    data[before.where.offset + before.where.length // 2] ^= 0xFF
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=r"episode 0 of tabletop_planar, split train .* cannot be used: crc"):
+        stored_episode(EpisodePlace(str(tmp_path / "index")))

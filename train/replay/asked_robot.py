@@ -1,0 +1,170 @@
+"""What a policy expects of a robot's episodes, told by a run or by a server, and whether an episode is such a one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.actions.normalize import NormStats
+from fasttok.errors import InputError, unknown_name
+from pipelines.stored_episode import StoredEpisode
+
+FAR = 10.0  # times the largest value of the training range: recorded values beyond are in other units
+OFTEN = 0.5  # share of an episode's steps for which that must be so
+
+
+@dataclass(frozen=True)
+class TrainedRange:
+    """Where training had its values, in raw units.
+
+    Attributes:
+        low: (D,) first percentile.
+        high: (D,) 99th percentile.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @classmethod
+    def of(cls, stats: NormStats | None) -> "TrainedRange | None":
+        """Of a tokenizer's statistics, if it has any."""
+        return None if stats is None else cls(tuple(map(float, stats.q01)), tuple(map(float, stats.q99)))
+
+    def beyond(self, values: NDArray[np.float32]) -> list[int]:
+        """Columns of (T, D) that are far outside for most steps."""
+        largest = np.maximum(np.abs(self.low), np.abs(self.high))
+        far = (np.abs(values) > FAR * np.maximum(largest, 1e-6)).mean(0) > OFTEN
+        return np.flatnonzero(far & (largest > 0)).tolist()
+
+
+@dataclass(frozen=True)
+class AskedRobot:
+    """A robot, as the policy knows it.
+
+    Attributes:
+        embodiment: its name.
+        horizon: steps of a chunk.
+        action_dim: columns of the chunks that the policy gives.
+        action_names: of its columns, with their units; () if the policy gives others than it was trained on, such as absolute
+            actions from relative ones.
+        control_hz: steps per second; None if that is not known.
+        cameras: slots of the images that it sees.
+        state_names: of the columns of the state, with their units.
+        actions: where training had its actions; None if that is not known.
+        states: where training had its states; None if that is not known.
+    """
+
+    embodiment: str
+    horizon: int
+    action_dim: int
+    action_names: tuple[str, ...]
+    control_hz: float | None
+    cameras: tuple[str, ...]
+    state_names: tuple[str, ...]
+    actions: TrainedRange | None = None
+    states: TrainedRange | None = None
+
+
+def check_episode(robot: AskedRobot, episode: StoredEpisode) -> None:
+    """Refuses an episode of which a replay would mean nothing.
+
+    Raises:
+        InputError: it has other columns, other units, another rate, or none of the policy's cameras.
+    """
+    asked = f"episode {episode.number} of {episode.dataset}, split {episode.split}"
+    if episode.action.shape[1] != robot.action_dim:
+        raise InputError(
+            f"{asked} has actions of {episode.action.shape[1]} columns: {', '.join(episode.action_names)}; expected those of "
+            f"{robot.embodiment}: {_columns(robot.action_names, robot.action_dim)}"
+        )
+    for what, named, known in (
+        ("actions", episode.action_names, robot.action_names),
+        ("states", episode.state_names, robot.state_names),
+    ):
+        if known and named != known:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(named, known, strict=False)) if a != b), min(len(named), len(known))
+            )
+            raise InputError(
+                f"{asked} has other {what} than {robot.embodiment}: column {at} is {_at(named, at)}, expected {_at(known, at)}. "
+                f"Expected in all: {', '.join(known)}; got: {', '.join(named) or 'none'}. A unit or name is what the dataset's "
+                "entry says; --entries names another one"
+            )
+    for what, values, names, within in (
+        ("actions", episode.action, episode.action_names, robot.actions),
+        ("states", episode.state, episode.state_names, robot.states),
+    ):
+        if within is not None and len(within.low) == values.shape[1] and (far := within.beyond(values)):
+            i = far[0]
+            raise InputError(
+                f"{asked} has {what} in other units: {names[i]} is {np.median(values[:, i]):.4g} at the median, and training had "
+                f"{within.low[i]:.4g} to {within.high[i]:.4g} (1 % to 99 %). Expected raw units as in training; "
+                "`scale` in the dataset's entry changes them (docs/datasets.md)"
+            )
+    if robot.control_hz and episode.control_hz and abs(robot.control_hz - episode.control_hz) > 1e-3 * robot.control_hz:
+        raise InputError(
+            f"{asked} was recorded at {episode.control_hz:g} Hz; the policy's {robot.embodiment} acts at {robot.control_hz:g} "
+            "Hz, so their steps cannot be compared"
+        )
+    if robot.cameras and not set(robot.cameras) & set(episode.cameras):
+        raise InputError(
+            f"{asked} has the cameras {', '.join(episode.cameras) or 'none'}; expected some of {', '.join(robot.cameras)}, which "
+            f"the policy sees of {robot.embodiment}"
+        )
+
+
+def chosen_embodiment(wanted: str, episode: StoredEpisode, known: Sequence[str]) -> str:
+    """Whom to ask: the embodiment that is asked for, or the episode's own.
+
+    Raises:
+        InputError: the policy does not know it.
+    """
+    if wanted:
+        if wanted not in known:
+            raise unknown_name("embodiment", wanted, known, "of the policy")
+        return wanted
+    if episode.embodiment not in known:
+        raise InputError(
+            f"the episode is of {episode.embodiment}, which the policy was not trained on; it knows {', '.join(known)}. If it "
+            "is one of these under another name, say so: --embodiment NAME"
+        )
+    return episode.embodiment
+
+
+def from_metadata(embodiment: str, said: Mapping[str, object], where: str) -> AskedRobot:
+    """What a server says of an embodiment (docs/robot.md).
+
+    Raises:
+        InputError: it does not say enough.
+    """
+    horizon, dim, hz = said.get("horizon"), said.get("action_dim"), said.get("control_hz")
+    if not isinstance(horizon, int) or not isinstance(dim, int):
+        raise InputError(f"{where} does not say the horizon and the action_dim of {embodiment}; expected fasttok-serve")
+    low, high = _numbers(said.get("action_low")), _numbers(said.get("action_high"))
+    return AskedRobot(
+        embodiment,
+        horizon,
+        dim,
+        names if len(names := _texts(said.get("action_names"))) == dim else (),
+        float(hz) if isinstance(hz, int | float) else None,
+        _texts(said.get("cameras")),
+        _texts(said.get("state_names")),
+        TrainedRange(low, high) if low and len(low) == len(high) == dim else None,
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, list | tuple) else ()
+
+
+def _columns(names: tuple[str, ...], dim: int) -> str:
+    return f"{dim} columns: {', '.join(names)}" if names else f"{dim} columns"
+
+
+def _at(names: tuple[str, ...], place: int) -> str:
+    return repr(names[place]) if place < len(names) else "none"

@@ -1,0 +1,203 @@
+"""The command fasttok-evaluate replay --run RUN --data DATASET_OR_INDEX --episode N --out PAGE."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.output_file import check_output_file
+from fasttok.common.urls import is_url
+from fasttok.errors import InputError, require
+from pipelines.stored_episode import EpisodePlace, StoredEpisode, stored_episode
+from train.devices.jax_setup import set_up_jax
+from train.judging.measurements import Decoding
+from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
+from train.replay.compared import errors, grippers
+from train.replay.predicted import Ask, predict
+from train.rollouts import ChunkPolicy
+
+NAME = "replay"
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Draws what a policy predicts along a recorded episode against what was recorded, as a page that needs no network.
+
+    Example: fasttok-evaluate replay --run RUN --data INDEX --split val --episode 0 --out replay.html
+    """
+
+    data: str
+    """Folder or URL of an INDEX, or of a dataset: RLDS, LeRobot, HDF5 or tables. An INDEX finds an episode at once."""
+    run: Path | None = None
+    """Folder of `fasttok-train`. Use it, or --policy."""
+    policy: str = ""
+    """Address of a policy server, such as ws://127.0.0.1:8000. Use it to replay what a robot would get."""
+    api_key_file: Path | None = None
+    """File with the key that the server --policy wants."""
+    dataset: str = ""
+    """Name of the dataset, for an INDEX of several."""
+    split: str = "train"
+    """Split of the dataset. Use one that the policy was not trained on, if there is one."""
+    episode: int = 0
+    """Number of the episode, from 0: of the indexed ones, or of the records of a dataset that is not indexed."""
+    entries: tuple[str, ...] = ()
+    """YAML files or folders of dataset entries. Use them for a dataset that is not indexed and has no entry of its own."""
+    embodiment: str = ""
+    """Whose robot to ask; the episode's own by default."""
+    prompt: str = ""
+    """Another instruction than the recorded one, or one for an episode without."""
+    every: int = 0
+    """Steps between two predictions; 0: half a chunk, as `fasttok-evaluate` executes it."""
+    batch: int = 8
+    """Predictions at once. Fewer take less memory."""
+    decode: Decoding = "flow"
+    """Act by sampling the expert's flow (what the recipe has for it, such as a regression), or by the backbone's tokens."""
+    flow_steps: int = 10
+    """Euler steps; only with --run."""
+    checkpoint: int | Literal["best"] | None = None
+    """Step of the checkpoint, or best; the newest by default; only with --run."""
+    seed: int = 0
+    """Seed of the noise; only with --run."""
+    out: Path = Path("replay.html")
+    """HTML file of the page."""
+    overwrite: bool = False
+    """Replace the file --out."""
+    json: bool = False
+    """Print the errors as JSON on stdout."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A policy that is ready: who it is, whom it knows, and how to ask."""
+
+    name: str
+    step: int | None
+    robot: AskedRobot
+    policy: ChunkPolicy
+
+
+def replay(config: ReplayConfig, typed: str = "") -> Path:
+    """Writes the page, and prints a table of errors.
+
+    Args:
+        config: what is asked for.
+        typed: the command line, for the page.
+
+    Raises:
+        InputError: no such episode or policy, the episode is not of the policy's robot, or the page is in the way.
+    """
+    from train.replay.replay_page import ReplayFacts, document
+
+    if (config.run is None) == (not config.policy):
+        raise InputError("replay asks one policy: pass --run RUN, or --policy ws://HOST:PORT, and not both")
+    if config.batch < 1 or config.every < 0:
+        raise InputError(f"--batch is {config.batch} and --every {config.every}; expected at least 1, and at least 0")
+    check_output_file(config.out, overwrite=config.overwrite)
+    _check_not_read(config)
+    place = EpisodePlace(config.data, config.split, config.episode, config.dataset, config.entries)
+    episode = stored_episode(place)
+    prompt = config.prompt or episode.prompt
+    if not prompt:
+        raise InputError(f"episode {config.episode} of {episode.dataset} has no instruction; give one: --prompt TEXT")
+    with _open(config, episode) as opened:
+        robot = opened.robot
+        check_episode(robot, episode)
+        every = config.every or max(1, robot.horizon // 2)
+        if every > robot.horizon:
+            raise InputError(f"--every is {every}; a chunk has {robot.horizon} steps, so expected at most that many")
+        ask: Ask = partial(opened.policy.act, robot.embodiment, decode=config.decode)
+        predicted = predict(ask, episode, robot.cameras, prompt, every, config.batch)
+    off, traces = errors(episode, predicted), grippers(episode, predicted, every)
+    masked = tuple(slot for slot in robot.cameras if slot not in episode.cameras)
+    about = ReplayFacts(opened.name, opened.step, robot.embodiment, config.decode, every, prompt, masked, typed)
+    write_text(config.out, document(episode, predicted, off, traces, about))
+    if config.json:
+        emit_json({"names": episode.action_names, "rmse": off.rmse, "spread": off.spread, "total": off.total})
+    else:
+        rows = zip(episode.action_names, off.rmse.tolist(), off.spread.tolist(), strict=True)
+        table(f"{episode.dataset}, {config.split}, episode {config.episode}", ["column", "rmse", "spread"], rows)
+    log(f"error against the spread {off.total:.2f} (1: always the mean) -> {config.out}")
+    return config.out
+
+
+def _check_not_read(config: ReplayConfig) -> None:
+    """Refuses to replace a file of what is read.
+
+    Raises:
+        InputError: the page is to be one.
+    """
+    for read in (config.run, None if is_url(config.data) else Path(config.data)):
+        if read is not None and config.out.exists() and config.out.resolve().is_relative_to(read.resolve()):
+            raise InputError(
+                f"--out {config.out} lies in {read}, which the command reads, so it is left alone; choose another"
+            )
+
+
+@contextmanager
+def _open(config: ReplayConfig, episode: StoredEpisode) -> Iterator[_Opened]:
+    """The run, or the connection to the server."""
+    if config.run is not None:
+        yield _loaded(config, config.run, episode)
+        return
+    from fasttok.client import Client
+    from train.judging.served_policy import ServedPolicy
+
+    key = _key(config.api_key_file)
+    with Client(config.policy, api_key=key) as client:
+        said = client.metadata
+    known = said.get("embodiments")
+    if not isinstance(known, dict):
+        raise InputError(f"{config.policy} does not say which embodiments it knows; expected fasttok-serve")
+    embodiment = chosen_embodiment(config.embodiment, episode, list(known))
+    about = known[embodiment]
+    if not isinstance(about, dict):
+        raise InputError(f"{config.policy} says nothing of {embodiment}; expected fasttok-serve")
+    with ServedPolicy(config.policy, api_key=key, most=config.batch) as served:
+        robot = from_metadata(embodiment, about, config.policy)
+        yield _Opened(config.policy, served.served.step, robot, served)
+
+
+def _loaded(config: ReplayConfig, run: Path, episode: StoredEpisode) -> _Opened:
+    for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
+        require(package, "train", "replaying a run")
+    from train.player import Player, robot_dim
+
+    player = Player.load(run, config.flow_steps, config.batch, config.seed, config.checkpoint)
+    embodiment = chosen_embodiment(config.embodiment, episode, player.embodiments)
+    robot, tok = player.robot(embodiment), player.encoder.tok
+    as_trained = robot.representation is None
+    asked = AskedRobot(
+        embodiment,
+        robot.horizon,
+        robot_dim(robot),
+        robot.action_names if as_trained else (),
+        None if robot.control_hz is None else float(robot.control_hz),
+        robot.cameras,
+        robot.state_names,
+        TrainedRange.of(tok.stats.get(embodiment)) if as_trained else None,
+        TrainedRange.of(tok.state_stats.get(embodiment)),
+    )
+    return _Opened(str(run), player.step, asked, player)
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--api-key-file {file}: {error}; expected a text file that holds the key") from None
+
+
+def command(words: Sequence[str]) -> None:
+    """The words after `replay`, carried out."""
+    config = tyro.cli(ReplayConfig, prog=f"fasttok-evaluate {NAME}", args=list(words))
+    if config.run is not None:
+        set_up_jax()
+    replay(config, shlex.join(["fasttok-evaluate", NAME, *words]))

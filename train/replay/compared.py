@@ -1,0 +1,156 @@
+"""Predicted against recorded: errors per column, along the episode and along a chunk; and what grippers do when."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.stored_episode import StoredEpisode
+from train.judging.measurements import normalized_rmse
+from train.replay.predicted import Predicted
+
+SOON = 1.0  # seconds within which a predicted opening or closing is the recorded one
+SOON_STEPS = 10  # the same where the rate is not known
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Errors of all predicted steps that lie in the episode. D columns, T steps, H steps of a chunk.
+
+    Attributes:
+        rmse: (D,) in raw units.
+        mae: (D,) mean absolute error.
+        bias: (D,) mean of predicted minus recorded.
+        spread: (D,) standard deviation of what was recorded, which is the rmse of always predicting its mean.
+        total: root of the mean over columns of (rmse / spread)^2, over those that move; 1 is always predicting the mean.
+        along_episode: (T,) the same of each step; NaN where nothing was predicted.
+        along_chunk: (H,) the same by place in the chunk.
+    """
+
+    rmse: NDArray[np.float64]
+    mae: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    total: float
+    along_episode: NDArray[np.float64]
+    along_chunk: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GripperEvent:
+    """A gripper that opens or closes.
+
+    Attributes:
+        opens: whether it opens, or closes.
+        recorded: step at which it did; None: it did not.
+        predicted: step at which it would have; None: it would not.
+    """
+
+    opens: bool
+    recorded: int | None
+    predicted: int | None
+
+
+@dataclass(frozen=True)
+class GripperTrace:
+    """One gripper.
+
+    Attributes:
+        name: of its column.
+        agrees: share of the steps at which the chunk being executed has it open or closed as recorded.
+        events: in the order of time.
+    """
+
+    name: str
+    agrees: float
+    events: tuple[GripperEvent, ...]
+
+
+def errors(episode: StoredEpisode, predicted: Predicted) -> Errors:
+    """What the predictions are off by."""
+    recorded = episode.action.astype(np.float64)
+    length, horizon = len(recorded), predicted.chunks.shape[1]
+    at = predicted.steps[:, None] + np.arange(horizon)
+    inside = at < length
+    wrong = predicted.chunks[inside] - recorded[at[inside]]
+    spread = recorded.std(0)
+    rmse = np.sqrt((wrong**2).mean(0))
+    moving = spread > 1e-9
+    relative = (wrong[:, moving] / spread[moving]) ** 2 if moving.any() else np.zeros((len(wrong), 1))
+    each = relative.mean(1)
+    places = np.broadcast_to(np.arange(horizon), at.shape)[inside]
+    return Errors(
+        rmse,
+        np.abs(wrong).mean(0),
+        wrong.mean(0),
+        spread,
+        normalized_rmse(rmse, spread),
+        _root_mean(each, at[inside], length),
+        _root_mean(each, places, horizon),
+    )
+
+
+def executed(predicted: Predicted, length: int, every: int) -> NDArray[np.float64]:
+    """(T, D) what would be carried out if each chunk were executed until the next one; NaN where there is none."""
+    out = np.full((length, predicted.chunks.shape[2]), np.nan)
+    for step, chunk in zip(predicted.steps.tolist(), predicted.chunks, strict=True):
+        part = chunk[: min(every, length - step)]
+        out[step : step + len(part)] = part
+    return out
+
+
+def grippers(episode: StoredEpisode, predicted: Predicted, every: int) -> list[GripperTrace]:
+    """Each gripper of the action; 1 is open, as the index standardises it."""
+    done = executed(predicted, len(episode.action), every)
+    soon = SOON_STEPS if not episode.control_hz else max(1, round(SOON * episode.control_hz))
+    traces = []
+    for column, encoding in enumerate(episode.action_encoding):
+        if encoding == "gripper":
+            recorded, would = episode.action[:, column] > 0.5, done[:, column] > 0.5
+            there = np.isfinite(done[:, column])
+            agrees = float((recorded == would)[there].mean())
+            events = matched(changes(recorded), changes(would), soon)
+            traces.append(GripperTrace(episode.action_names[column], agrees, tuple(events)))
+    return traces
+
+
+def changes(is_open: NDArray[np.bool_]) -> list[tuple[int, bool]]:
+    """Step and whether it opens then, for each change.
+
+    >>> changes(np.array([True, True, False, True]))
+    [(2, False), (3, True)]
+    """
+    return [(int(i) + 1, bool(is_open[i + 1])) for i in np.flatnonzero(is_open[1:] != is_open[:-1])]
+
+
+def matched(recorded: list[tuple[int, bool]], predicted: list[tuple[int, bool]], soon: int) -> list[GripperEvent]:
+    """Recorded changes with the nearest predicted one of their kind, each used once, and what is left of both.
+
+    >>> matched([(5, False)], [(7, False), (9, True)], soon=4)
+    [GripperEvent(opens=False, recorded=5, predicted=7), GripperEvent(opens=True, recorded=None, predicted=9)]
+    """
+    pairs = sorted(
+        (abs(step - other), i, j)
+        for i, (step, opens) in enumerate(recorded)
+        for j, (other, others) in enumerate(predicted)
+        if opens == others and abs(step - other) <= soon
+    )
+    mine: dict[int, int] = {}
+    for _, i, j in pairs:
+        if i not in mine and j not in mine.values():
+            mine[i] = j
+    found = [
+        GripperEvent(opens, step, predicted[mine[i]][0] if i in mine else None)
+        for i, (step, opens) in enumerate(recorded)
+    ]
+    found += [GripperEvent(opens, None, step) for j, (step, opens) in enumerate(predicted) if j not in mine.values()]
+    return sorted(found, key=lambda event: event.recorded if event.recorded is not None else event.predicted or 0)
+
+
+def _root_mean(squares: NDArray[np.float64], places: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Root of the mean of the squares at each place; NaN where there are none."""
+    sums, counts = np.bincount(places, squares, count), np.bincount(places, minlength=count)
+    means = np.full(count, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    out: NDArray[np.float64] = np.sqrt(means)
+    return out
