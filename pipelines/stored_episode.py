@@ -30,7 +30,7 @@ from pipelines.recordings.dataset_name import dataset_name
 
 
 @dataclass(frozen=True)
-class EpisodePlace:
+class StoredPlace:
     """Which episode.
 
     Attributes:
@@ -85,7 +85,7 @@ class StoredEpisode:
     bgr: tuple[str, ...]
 
 
-def stored_episode(place: EpisodePlace) -> StoredEpisode:
+def stored_episode(place: StoredPlace) -> StoredEpisode:
     """Reads an episode.
 
     Args:
@@ -130,7 +130,7 @@ def stored_episode(place: EpisodePlace) -> StoredEpisode:
     )
 
 
-def _of_index(path: str, place: EpisodePlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
+def _of_index(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
     """The record that an INDEX has of it, and the entry as it was then."""
     every = {name: d for name, d in open_index(path).datasets.items() if d.entry.kind == "robot"}
     if place.dataset and place.dataset not in every:
@@ -151,7 +151,7 @@ def _of_index(path: str, place: EpisodePlace) -> tuple[str, DatasetEntry, Episod
     return name, found.entry, record
 
 
-def _indexed(path: str, name: str, found: IndexedDataset, place: EpisodePlace) -> Where:
+def _indexed(path: str, name: str, found: IndexedDataset, place: StoredPlace) -> Where:
     """The place of an indexed episode: of the tables before it, only their lengths are read."""
     counts, before = found.splits[place.split], 0
     if place.number >= counts.indexed:
@@ -173,7 +173,7 @@ def _indexed(path: str, name: str, found: IndexedDataset, place: EpisodePlace) -
     raise InputError(f"{path}: the tables of {name} hold {before} episodes; run the index job again")
 
 
-def _of_dataset(path: str, place: EpisodePlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
+def _of_dataset(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
     """A record of a dataset that is not indexed."""
     if not stores.kind_at(*stores.fresh(path)):
         raise InputError(
@@ -207,7 +207,7 @@ def _drafted(path: str, found: RecordingFormat) -> DatasetEntry:
     return drafted(path, found)
 
 
-def _numbered(recordings: Recordings, sections: Sequence[Section], place: EpisodePlace) -> Episode | BadRecord:
+def _numbered(recordings: Recordings, sections: Sequence[Section], place: StoredPlace) -> Episode | BadRecord:
     """The record of this number; sections whose lengths are known are passed over."""
     left, first = place.number, 0
     for i, section in enumerate(sections):
@@ -228,7 +228,7 @@ def _numbered(recordings: Recordings, sections: Sequence[Section], place: Episod
     raise _beyond(place, place.number - left + read)
 
 
-def _beyond(place: EpisodePlace, count: int) -> InputError:
+def _beyond(place: StoredPlace, count: int) -> InputError:
     return InputError(
         f"--episode {place.number}: split {place.split} of {place.data} has {count}; expected 0 to {count - 1}"
     )

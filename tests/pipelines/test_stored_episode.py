@@ -8,7 +8,7 @@ import pytest
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from pipelines.index.run import run_index
-from pipelines.stored_episode import EpisodePlace, stored_episode
+from pipelines.stored_episode import StoredPlace, stored_episode
 from tests.chain import Chain
 from tests.pipelines.recordings.every_format import index_config, write_all
 
@@ -26,8 +26,8 @@ def test_every_format_and_its_index_give_the_same_episode(tmp_path: Path) -> Non
     for path in datasets:
         name = Path(path).name
         for number in {0, 1, len(indexed[name]) - 1}:
-            alone = stored_episode(EpisodePlace(path, number=number))
-            placed = stored_episode(EpisodePlace(str(tmp_path / "index"), number=number, dataset=name))
+            alone = stored_episode(StoredPlace(path, number=number))
+            placed = stored_episode(StoredPlace(str(tmp_path / "index"), number=number, dataset=name))
             for found in (alone, placed):
                 assert np.array_equal(found.action, indexed[name][number][0]), (name, number)
                 assert np.array_equal(found.state, indexed[name][number][1])
@@ -41,13 +41,13 @@ def test_every_format_and_its_index_give_the_same_episode(tmp_path: Path) -> Non
         with pytest.raises(
             InputError, match=rf"--episode 999: split train of .* has {len(indexed[name])}; expected 0 to"
         ):
-            stored_episode(EpisodePlace(path, number=999))
+            stored_episode(StoredPlace(path, number=999))
 
 
 def test_an_episode_of_rlds(chain: Chain) -> None:
     arm = str(chain.data / "tabletop_arm/1.0.0")
-    found = stored_episode(EpisodePlace(arm, "val", 1))
-    placed = stored_episode(EpisodePlace(str(chain.index), "val", 1, "tabletop_arm"))
+    found = stored_episode(StoredPlace(arm, "val", 1))
+    placed = stored_episode(StoredPlace(str(chain.index), "val", 1, "tabletop_arm"))
     assert np.array_equal(found.action, placed.action)
     assert (found.prompt, found.where) == (placed.prompt, placed.where)
     assert (found.embodiment, found.control_hz) == ("arm", 20.0)
@@ -60,17 +60,17 @@ def test_an_episode_of_rlds(chain: Chain) -> None:
 def test_what_is_not_there_says_so(chain: Chain, tmp_path: Path) -> None:
     arm, index = str(chain.data / "tabletop_arm/1.0.0"), str(chain.index)
     for place, said in (
-        (EpisodePlace(str(tmp_path / "none")), "no such folder"),
-        (EpisodePlace(str(tmp_path)), "no INDEX and no dataset"),
-        (EpisodePlace(index), "has 2 robot datasets; choose one: --dataset"),
-        (EpisodePlace(index, dataset="arm"), "robot dataset"),
-        (EpisodePlace(index, "test", dataset="tabletop_arm"), "split"),
-        (EpisodePlace(index, "train", 12, "tabletop_arm"), "has 12 indexed episodes in split train; expected 0 to 11"),
-        (EpisodePlace(index, "train", -1, "tabletop_arm"), "counted from 0"),
-        (EpisodePlace(arm, dataset="tabletop_arm"), "is no INDEX"),
-        (EpisodePlace(arm, "test"), "split"),
-        (EpisodePlace(arm, "val", 4), "has 4; expected 0 to 3"),
-        (EpisodePlace(str(chain.data / "tabletop_vqa")), "questions or captions|no INDEX and no dataset"),
+        (StoredPlace(str(tmp_path / "none")), "no such folder"),
+        (StoredPlace(str(tmp_path)), "no INDEX and no dataset"),
+        (StoredPlace(index), "has 2 robot datasets; choose one: --dataset"),
+        (StoredPlace(index, dataset="arm"), "robot dataset"),
+        (StoredPlace(index, "test", dataset="tabletop_arm"), "split"),
+        (StoredPlace(index, "train", 12, "tabletop_arm"), "has 12 indexed episodes in split train; expected 0 to 11"),
+        (StoredPlace(index, "train", -1, "tabletop_arm"), "counted from 0"),
+        (StoredPlace(arm, dataset="tabletop_arm"), "is no INDEX"),
+        (StoredPlace(arm, "test"), "split"),
+        (StoredPlace(arm, "val", 4), "has 4; expected 0 to 3"),
+        (StoredPlace(str(chain.data / "tabletop_vqa")), "questions or captions|no INDEX and no dataset"),
     ):
         with pytest.raises(InputError, match=said):
             stored_episode(place)
@@ -81,10 +81,10 @@ def test_an_episode_that_changed_since_it_was_indexed(chain: Chain, own_data: Pa
 
     folder = own_data / "tabletop_planar/1.0.0"
     run_index(IndexConfig((str(folder),), str(tmp_path / "index")), [])
-    before = stored_episode(EpisodePlace(str(tmp_path / "index")))
+    before = stored_episode(StoredPlace(str(tmp_path / "index")))
     file = Path(before.where.file)
     data = bytearray(file.read_bytes())
     data[before.where.offset + before.where.length // 2] ^= 0xFF
     file.write_bytes(data)
     with pytest.raises(InputError, match=r"episode 0 of tabletop_planar, split train .* cannot be used: crc"):
-        stored_episode(EpisodePlace(str(tmp_path / "index")))
+        stored_episode(StoredPlace(str(tmp_path / "index")))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fasttok.episodes import Where
 from fasttok.episodes.frames import BadFrame, Frame
 from fasttok.errors import InputError
-from pipelines.stored_episode import EpisodePlace, StoredEpisode, stored_episode
+from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
 from tests.chain import Chain
 from tests.parsed_page import ParsedPage
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
@@ -294,7 +294,7 @@ def test_a_run_is_replayed(chain: Chain, trained: Path, tmp_path: Path, capsys: 
     told = json.loads(capsys.readouterr().out)
     assert told["names"] == ["dx (m)", "dy (m)", "gripper"]
     assert np.isfinite(told["total"])
-    one = stored_episode(EpisodePlace(str(chain.index), "val", 1, "tabletop_planar"))
+    one = stored_episode(StoredPlace(str(chain.index), "val", 1, "tabletop_planar"))
     read = " ".join(ParsedPage(out.read_text()).text)
     assert one.prompt in read
     assert "dx (m), delta" in read

@@ -1,5 +1,6 @@
 """The command fasttok-evaluate replay --run RUN --data DATASET_OR_INDEX --episode N --out PAGE."""
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError, require
-from pipelines.stored_episode import EpisodePlace, StoredEpisode, stored_episode
+from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
 from train.devices.jax_setup import set_up_jax
 from train.judging.measurements import Decoding
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
@@ -37,9 +38,8 @@ class ReplayConfig:
     run: Path | None = None
     """Folder of `fasttok-train`. Use it, or --policy."""
     policy: str = ""
-    """Address of a policy server, such as ws://127.0.0.1:8000. Use it to replay what a robot would get."""
-    api_key_file: Path | None = None
-    """File with the key that the server --policy wants."""
+    """Address of a policy server, such as ws://127.0.0.1:8000. Use it to replay what a robot would get. The variable
+    FASTTOK_API_KEY has the key that the server wants."""
     dataset: str = ""
     """Name of the dataset, for an INDEX of several."""
     split: str = "train"
@@ -100,7 +100,7 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
         raise InputError(f"--batch is {config.batch} and --every {config.every}; expected at least 1, and at least 0")
     check_output_file(config.out, overwrite=config.overwrite)
     _check_not_read(config)
-    place = EpisodePlace(config.data, config.split, config.episode, config.dataset, config.entries)
+    place = StoredPlace(config.data, config.split, config.episode, config.dataset, config.entries)
     episode = stored_episode(place)
     prompt = config.prompt or episode.prompt
     if not prompt:
@@ -146,9 +146,9 @@ def _open(config: ReplayConfig, episode: StoredEpisode) -> Iterator[_Opened]:
         yield _loaded(config, config.run, episode)
         return
     from fasttok.client import Client
-    from train.judging.served_policy import ServedPolicy
+    from train.judging.served_policy import API_KEY, ServedPolicy
 
-    key = _key(config.api_key_file)
+    key = os.environ.get(API_KEY) or None
     with Client(config.policy, api_key=key) as client:
         said = client.metadata
     known = said.get("embodiments")
@@ -184,15 +184,6 @@ def _loaded(config: ReplayConfig, run: Path, episode: StoredEpisode) -> _Opened:
         TrainedRange.of(tok.state_stats.get(embodiment)),
     )
     return _Opened(str(run), player.step, asked, player)
-
-
-def _key(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--api-key-file {file}: {error}; expected a text file that holds the key") from None
 
 
 def command(words: Sequence[str]) -> None:
