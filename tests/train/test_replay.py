@@ -214,7 +214,7 @@ def test_the_embodiment_is_the_episodes_own() -> None:
 
 
 def test_a_server_says_what_it_expects() -> None:
-    said: dict[str, object] = {
+    said: dict[str, Any] = {
         "horizon": 6, "action_dim": 3, "action_names": ["a", "b", "c"], "control_hz": 10, "cameras": ["primary"],
         "state_names": ["s"], "action_low": [0, 0, 0], "action_high": [1, 1, 1], "other": 3,
     }  # fmt: skip

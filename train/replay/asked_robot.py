@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fasttok.actions.normalize import NormStats
 from fasttok.errors import InputError, unknown_name
+from fasttok.packed_arrays import Packed
 from pipelines.stored_episode import StoredEpisode
 
 FAR = 10.0  # times the largest value of the training range: recorded values beyond are in other units
@@ -132,7 +133,7 @@ def chosen_embodiment(wanted: str, episode: StoredEpisode, known: Sequence[str])
     return episode.embodiment
 
 
-def from_metadata(embodiment: str, said: Mapping[str, object], where: str) -> AskedRobot:
+def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> AskedRobot:
     """What a server says of an embodiment (docs/robot.md).
 
     Raises:

@@ -1,6 +1,6 @@
 """Asks a policy along an episode: every few steps, with the images and the state that were recorded then."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,8 +14,9 @@ from fasttok.common.images import UndecodableError, decoded, opened
 from fasttok.episodes.frames import BadFrame, Frame
 from fasttok.errors import InputError
 from pipelines.stored_episode import StoredEpisode
+from train.acting.subtasks import Seen
 
-Ask = Callable[[list[str], list[Mapping[str, Any]]], NDArray[Any]]
+Ask = Callable[[list[str], list[Seen]], NDArray[Any]]
 """Instructions and observations -> chunks (n, horizon, D) in raw units."""
 MOST_PICTURES = 48  # moments of an episode of which the page has pictures
 MOST_PIXELS = 160  # of the longer side of such a picture
@@ -60,7 +61,7 @@ def predict(
     with progress("asking the policy", len(steps), "times") as advance:
         asked = _observations(episode, there, steps)
         while group := list(islice(asked, batch)):
-            seen: list[Mapping[str, Any]] = []
+            seen: list[Seen] = []
             for step, observation in group:
                 seen.append(observation)
                 if step in shown:
@@ -81,13 +82,11 @@ def predict(
     return Predicted(steps, np.concatenate(chunks), pictures)
 
 
-def _observations(
-    episode: StoredEpisode, slots: list[str], steps: NDArray[np.int64]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _observations(episode: StoredEpisode, slots: list[str], steps: NDArray[np.int64]) -> Iterator[tuple[int, Seen]]:
     """Step and observation, one after the other; videos are decoded forwards."""
     readers = [episode.cameras[slot].take(steps).read() for slot in slots]
     for step in steps.tolist():
-        seen: dict[str, Any] = {"state": episode.state[step]}
+        seen: dict[str, NDArray[Any] | bytes] = {"state": episode.state[step]}
         for slot, reader in zip(slots, readers, strict=True):
             frame = next(reader, BadFrame("there are fewer images than steps"))
             seen[f"image/{slot}"] = _usable(
