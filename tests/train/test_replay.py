@@ -216,6 +216,7 @@ def test_the_embodiment_is_the_episodes_own() -> None:
 def test_a_server_says_what_it_expects() -> None:
     said: dict[str, Any] = {
         "horizon": 6, "action_dim": 3, "action_names": ["a", "b", "c"], "control_hz": 10, "cameras": ["primary"],
+        "action_encoding": ["absolute", "delta", "gripper"],
         "state_names": ["s"], "action_low": [0, 0, 0], "action_high": [1, 1, 1], "other": 3,
     }  # fmt: skip
     robot = from_metadata("arm", said, "ws://there")
@@ -223,6 +224,7 @@ def test_a_server_says_what_it_expects() -> None:
         "arm", 6, 3, ("a", "b", "c"), 10.0, ("primary",), ("s",), TrainedRange((0, 0, 0), (1, 1, 1))
     )
     assert from_metadata("arm", {**said, "action_low": None}, "ws://there").actions is None
+    assert from_metadata("arm", {**said, "action_encoding": []}, "ws://there").action_names == ()
     with pytest.raises(InputError, match="ws://there does not say the horizon"):
         from_metadata("arm", {}, "ws://there")
 

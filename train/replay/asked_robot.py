@@ -142,12 +142,15 @@ def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> As
     horizon, dim, hz = said.get("horizon"), said.get("action_dim"), said.get("control_hz")
     if not isinstance(horizon, int) or not isinstance(dim, int):
         raise InputError(f"{where} does not say the horizon and the action_dim of {embodiment}; expected fasttok-serve")
+    raw = bool(
+        _texts(said.get("action_encoding"))
+    )  # a run of relative actions has no names of the absolute ones that it gives
     low, high = _numbers(said.get("action_low")), _numbers(said.get("action_high"))
     return AskedRobot(
         embodiment,
         horizon,
         dim,
-        names if len(names := _texts(said.get("action_names"))) == dim else (),
+        names if raw and len(names := _texts(said.get("action_names"))) == dim else (),
         float(hz) if isinstance(hz, int | float) else None,
         _texts(said.get("cameras")),
         _texts(said.get("state_names")),

@@ -171,7 +171,7 @@ def _loaded(config: ReplayConfig, run: Path, episode: StoredEpisode) -> _Opened:
     player = Player.load(run, config.flow_steps, config.batch, config.seed, config.checkpoint)
     embodiment = chosen_embodiment(config.embodiment, episode, player.embodiments)
     robot, tok = player.robot(embodiment), player.encoder.tok
-    as_trained = robot.representation is None
+    as_trained = robot.representation is None or robot.representation.stored
     asked = AskedRobot(
         embodiment,
         robot.horizon,
