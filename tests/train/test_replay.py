@@ -17,6 +17,7 @@ from fasttok.errors import InputError
 from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
 from tests.chain import Chain
 from tests.parsed_page import ParsedPage
+from tests.policy_servers import answering, running
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
 from train.replay.command import ReplayConfig, replay
 from train.replay.compared import GripperEvent, errors, executed, grippers
@@ -277,6 +278,39 @@ def test_text_of_the_data_is_never_markup() -> None:
     assert HOSTILE in "".join(parsed.text)
     assert not re.findall(r'(?:src|href)="(?!data:image/)', text)
     assert not re.search(r"fetch\(|XMLHttpRequest|import\(|eval\(", text)
+
+
+def test_a_server_is_replayed(chain: Chain, tmp_path: Path) -> None:
+    place = StoredPlace(str(chain.data / "tabletop_planar/1.0.0"), "val", 1)
+    one = stored_episode(place)
+    at = {tuple(state): step for step, state in enumerate(one.state.tolist())}
+    asked_for: list[dict[str, Any]] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        asked_for.append(request)
+        steps = np.minimum(at[tuple(request["state"].tolist())] + np.arange(10), len(one.action) - 1)
+        return {"actions": one.action[steps] + np.float32(0.5)}
+
+    robot = {
+        "horizon": 10, "action_dim": 3, "action_names": list(one.action_names), "action_encoding": list(one.action_encoding),
+        "control_hz": 10, "cameras": ["primary"], "state_names": list(one.state_names), "action_low": None, "action_high": None,
+    }  # fmt: skip
+    said = {
+        "server": "fasttok", "protocol": 1, "run": "ki", "step": 7, "decodes": ["flow"], "embodiments": {"planar": robot},
+        "keys": {"image/primary": "", "state": "", "prompt": ""},
+    }  # fmt: skip
+    with running(answering(answer, said)) as url:
+        config = ReplayConfig(place.data, policy=url, split="val", episode=1, out=tmp_path / "page.html")
+        read = " ".join(ParsedPage(replay(config).read_text()).text)
+        with pytest.raises(InputError, match="is of arm, which the policy was not trained on; it knows planar"):
+            replay(dataclasses.replace(config, data=str(chain.data / "tabletop_arm/1.0.0"), overwrite=True))
+        robot["action_names"] = ["dx (mm)", "dy (mm)", "gripper"]
+        with pytest.raises(InputError, match=r"column 0 is 'dx \(m\)', expected 'dx \(mm\)'"):
+            replay(dataclasses.replace(config, overwrite=True))
+    assert len(asked_for) == -(-len(one.action) // 5)
+    assert all(request["prompt"] == one.prompt and isinstance(request["image/primary"], bytes) for request in asked_for)
+    assert f"{url}, step 7" in read
+    assert "0.5" in read  # everything is off by it
 
 
 def test_a_run_is_replayed(chain: Chain, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,10 +146,10 @@ def _open(config: ReplayConfig, episode: StoredEpisode) -> Iterator[_Opened]:
         yield _loaded(config, config.run, episode)
         return
     from fasttok.client import Client
-    from train.judging.served_policy import API_KEY, ServedPolicy
+    from train.judging.served_policy import API_KEY, WAIT, ServedPolicy
 
     key = os.environ.get(API_KEY) or None
-    with Client(config.policy, api_key=key) as client:
+    with Client(config.policy, api_key=key, wait=WAIT) as client:
         said = client.metadata
     known = said.get("embodiments")
     if not isinstance(known, dict):
