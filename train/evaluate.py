@@ -269,7 +269,7 @@ def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, emb
             out.films[f"{embodiment}/{split}"] = films
             out.results.append(dataclasses.replace(result, batch=config.batch, delay=config.delay))
             if chosen is not None:
-                played = [Played("policy", result.each["success"], by_seed(chosen.films))]
+                played = [Played("policy", result.each.get("success", ()), by_seed(chosen.films))]
                 for who in offered(factory, embodiment, split):
                     beside = SmallFilms([film.seed for film in chosen.films])
                     done = play_companion(who, factory, embodiment, split, seeds, config.batch, beside)
@@ -331,6 +331,10 @@ def _check_files(config: EvaluateConfig) -> None:
         raise InputError(
             "--films-page shows episodes in a world, and there is no --env; expected module:factory, such as "
             "--env examples.tabletop.env:make_vector"
+        )
+    if config.films_page is not None and config.films < 1:
+        raise InputError(
+            f"--films is {config.films}; --films-page shows so many failures and successes, so expected 1 or more"
         )
     before: list[Path] = []
     for flag, file in (("--out", config.out), ("--rollouts", config.rollouts), ("--films-page", config.films_page)):

@@ -295,6 +295,8 @@ def test_a_page_of_films_is_refused_before_the_work(tmp_path: Path) -> None:
     there.write_text("mine")
     with pytest.raises(InputError, match="there is no --env"):
         main(EvaluateConfig(tmp_path / "run", vqa=tmp_path, films_page=tmp_path / "new.html"))
+    with pytest.raises(InputError, match="--films is 0"):
+        main(EvaluateConfig(tmp_path / "run", env="m:f", films_page=tmp_path / "new.html", films=0))
     with pytest.raises(InputError, match="--films-page"):
         main(EvaluateConfig(tmp_path / "run", env="m:f", films_page=there))
     with pytest.raises(InputError, match="--films-page"):
