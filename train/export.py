@@ -10,6 +10,7 @@ Tensors are written one by one, so that memory stays at the parameters plus one 
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,14 +25,17 @@ from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.devices.jax_setup import set_up_jax
 from train.exports import lerobot, openpi, ours
-from train.exports.layout import Layout
+from train.exports.layout import Layout, LayoutFiles
+from train.exports.lerobot_processors import POST, PRE
+from train.exports.openpi import ASSETS
 from train.exports.source import ExportedRun, ExportSource
 from train.exports.tensor_file import ExportDtype, TensorToWrite, metadata, write
 from train.exports.tensors import ExportLayout, tensors
+from train.exports.transformers_tokenizer import TOKENIZER_FOLDER
 from train.runs.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config, load_robots
 from train.tokens import TextTokenizer
 from train.weights.layouts import flatten
-from train.weights.matching import WeightsReport
+from train.weights.matching import TRAINED_ROWS, WeightsReport
 from train.weights.sources import SINGLE
 
 __all__ = [
@@ -45,7 +49,17 @@ OURS = "fasttok.json"
 EXPORT = OutputKind(
     "export",
     marks=(Mark(CONFIG, ("fasttok/model", "fasttok/step")), Mark(OURS, ("model", "step"))),
-    files=(CONFIG, OURS, SINGLE, TEXT_TOKENIZER, f"{TOKENIZER}/*", f"{TOKENIZER}/{SUBFOLDER}/*"),
+    files=(
+        CONFIG,
+        OURS,
+        SINGLE,
+        TEXT_TOKENIZER,
+        f"{TOKENIZER}/*",
+        f"{TOKENIZER}/{SUBFOLDER}/*",
+        f"{TOKENIZER_FOLDER}/*",
+        *(f"{name}{ending}" for name in (PRE, POST) for ending in (".json", "_step_*.safetensors")),
+        f"{ASSETS}/*/norm_stats.json",
+    ),
 )
 LAYOUTS: dict[ExportLayout, Layout] = {"fasttok": ours.LAYOUT, "openpi": openpi.LAYOUT, "lerobot": lerobot.LAYOUT}
 
@@ -66,7 +80,8 @@ class ExportConfig:
     dtype: ExportDtype = "float32"
     """Stored dtype; float32 loses nothing."""
     vocab_size: int = 0
-    """Rows of the embedding in the file, cut or filled with zeros; 0: as trained. openpi and lerobot build 257152."""
+    """Rows of the embedding in the file, cut or filled with zeros; 0: as trained, and the 257152 that openpi and lerobot build in
+    their layouts."""
     checkpoint: int | Literal["best"] | None = None
     """Step of the checkpoint to export, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
     overwrite: bool = False
@@ -91,8 +106,10 @@ def export(config: ExportConfig) -> WeightsReport:
     layout.check(source)
     out = check_output(config.out, EXPORT, overwrite=config.overwrite, reads=[config.run])
     beside = layout.files(source)
+    if beside.limits:
+        log(f"what --layout {config.layout} cannot hold of {config.run}:")
     for limit in beside.limits:
-        log(f"{config.layout} cannot hold: {limit}")
+        log(f"  - {limit}")
     _, params, step = load_params(config.run, config.checkpoint)
     described = json_files.encode(
         ExportedRun(source.config.model, source.tok.fingerprint, source.text.size, step, config.run.resolve().name)
@@ -101,12 +118,11 @@ def export(config: ExportConfig) -> WeightsReport:
     aside = out.aside()
     try:
         with (aside / SINGLE).open("wb") as stream, progress("writing weights", len(listed), "tensors") as advance:
-            write(stream, listed, config.dtype, metadata(config.layout, described), advance)
+            more = {} if config.layout == "fasttok" else {TRAINED_ROWS: source.config.model.vocab_size}
+            write(stream, listed, config.dtype, metadata(config.layout, {**described, **more}), advance)
             stream.flush()
             os.fsync(stream.fileno())
-        named = {"fasttok": described} if config.layout == "fasttok" else described
-        note = CONFIG if config.layout == "fasttok" else OURS
-        for path, content in {**beside.files, note: (json.dumps(named, indent=2) + "\n").encode()}.items():
+        for path, content in {**beside.files, **_note(config.layout, described, beside)}.items():
             (aside / path).parent.mkdir(parents=True, exist_ok=True)
             (aside / path).write_bytes(content)
         # What was read is written: a copy would take along whatever else lies in a foreign RUN.
@@ -115,7 +131,20 @@ def export(config: ExportConfig) -> WeightsReport:
         out.install(aside, last=CONFIG)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    if beside.hint:
+        log(beside.hint)
     return report
+
+
+def _note(layout: ExportLayout, described: Mapping[str, object], beside: LayoutFiles) -> dict[str, bytes]:
+    """The file that says where the weights come from, by its name."""
+    if layout == "fasttok":
+        return {CONFIG: _json({"fasttok": described})}
+    return {OURS: _json({**described, "layout": layout, "cannot_hold": beside.limits})}
+
+
+def _json(said: Mapping[str, object]) -> bytes:
+    return (json.dumps(said, indent=2) + "\n").encode()
 
 
 def _source(config: ExportConfig) -> ExportSource:
@@ -130,6 +159,7 @@ def _source(config: ExportConfig) -> ExportSource:
         config.embodiment,
         config.dtype,
         config.vocab_size,
+        str(config.out.resolve()),
     )
 
 

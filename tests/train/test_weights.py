@@ -618,12 +618,13 @@ def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.Cap
     trained = flatten(load_params(small.out)[1])
     for layout in get_args(export.ExportLayout):
         out = tmp_path / layout
-        export.main(["--run", str(small.out), "--out", str(out), "--layout", layout])
+        robot = ["--embodiment", "arm"] if layout == "lerobot" else []
+        export.main(["--run", str(small.out), "--out", str(out), "--layout", layout, *robot])
         assert "left out" not in capsys.readouterr().out
         again = dataclasses.replace(small, out=tmp_path / "new", weights=out, weights_strict=True)
         same(flatten(jax.tree.map(np.asarray, initial_params(prepare(again)))), trained)
         with pytest.raises(InputError, match="--overwrite"):
-            export.main(["--run", str(small.out), "--out", str(out), "--layout", layout])
+            export.main(["--run", str(small.out), "--out", str(out), "--layout", layout, *robot])
     described = json.loads((tmp_path / "lerobot" / "config.json").read_text())
     assert (described["type"], described["max_action_dim"]) == ("pi05", config.action_dim)
     from_weights = dataclasses.replace(small, out=tmp_path / "new", weights=tmp_path / "lerobot", steps=1)

@@ -46,14 +46,14 @@ class Layout:
 
 
 def check_pi05(source: ExportSource, layout: str) -> None:
-    """Refuses a run that does not compute what pi0.5 does.
+    """Refuses a run that does not compute what pi0.5 does, or reads the state otherwise.
 
     Args:
         source: the run.
         layout: its name, for messages.
 
     Raises:
-        InputError: it has no action expert, or another recipe.
+        InputError: it has no action expert, another recipe, or another form of the state.
     """
     model, instead = source.config.model, "use --layout fasttok"
     if not model.flow:
@@ -61,4 +61,9 @@ def check_pi05(source: ExportSource, layout: str) -> None:
     if not recipe_of(model).pi05:
         raise InputError(
             f"{source.where} was trained with recipe {model.recipe}, which {layout} does not run: it computes pi0.5; {instead}"
+        )
+    if model.state != "text":
+        raise InputError(
+            f"{source.where} reads the state as {model.state} (--model.state), {layout}'s pi0.5 as text of the prompt, so it "
+            f"would act without a state; {instead}, or train with --model.state text"
         )

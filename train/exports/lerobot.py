@@ -1,53 +1,148 @@
-"""lerobot's layout: what its PI05Policy reads."""
+r"""lerobot's layout: what its PI05Policy and its factory of processors load, without a network.
+
+    config.json                       PI05Config (`train.exports.lerobot_config`)
+    model.safetensors                 openpi's names under "model."
+    policy_preprocessor.json, .safetensors   our statistics, the prompt, the tokenizer (`train.exports.lerobot_processors`)
+    policy_postprocessor.json, .safetensors  actions back to raw units
+    text_tokenizer/                   the run's text tokenizer, in transformers' form
+
+Source: lerobot 0.6.1, policies/pi05. Its prompt is `<bos>Task: {task}, State: {state};\nAction: `, with the state in 256 bins.
+Where ours differs, the exported tokenizer changes it into ours (`prompt_rewrite`).
+"""
 
 import json
-from dataclasses import dataclass
 
 from fasttok.common import json_files
-from train.exports.layout import Layout, LayoutFiles, check_pi05
+from fasttok.errors import InputError
+from train.acting.robots import Robot
+from train.exports.layout import Flat, Layout, LayoutFiles, check_pi05
+from train.exports.lerobot_config import TOKENIZER_LENGTH, LerobotConfig
+from train.exports.lerobot_limits import limits, reads_state
+from train.exports.lerobot_processors import (
+    ACTION,
+    BATCH,
+    DEVICE,
+    IMAGES,
+    POST,
+    PRE,
+    RENAME,
+    STATE,
+    STATE_PROMPT,
+    LerobotFeature,
+    LerobotStep,
+    normalizer,
+    processor_files,
+    tokenizer,
+)
+from train.exports.lerobot_stats import action_quantiles, state_quantiles
+from train.exports.relative_actions import RelativeDims, relative_dims
+from train.exports.robot_columns import own_columns
 from train.exports.source import ExportSource
-from train.exports.tensor_file import ExportDtype
-from train.exports.tensors import tensors
+from train.exports.tensor_file import TensorToWrite
+from train.exports.tensors import THEIR_VOCAB, tensors
+from train.exports.transformers_tokenizer import TOKENIZER_FOLDER, Rewrite, tokenizer_files
+from train.weights.matching import WeightsReport
+
+BEFORE_STATE, WHOLE_STATE = r", State: (?=[-0-9 ]*;\nAction: \z)", r", State: [-0-9 ]*;\nAction: \z"
+"""Parts of lerobot's prompt, whatever the task says."""
 
 
-@dataclass(frozen=True)
-class LerobotConfig:
-    """config.json as lerobot's pi0.5 writes it, but for the fields that weights do not depend on.
+def check(source: ExportSource) -> None:
+    """Refuses what lerobot would not act on as the run does.
 
-    Attributes:
-        type: of the policy.
-        chunk_size: steps of a chunk.
-        n_action_steps: steps of a chunk that are carried out.
-        max_action_dim: dimensions of an action.
-        paligemma_variant: size of the backbone.
-        action_expert_variant: size of the expert.
-        image_resolution: height and width in pixels.
-        dtype: of the weights.
+    Raises:
+        InputError: another recipe or form of the state than pi0.5's, several robots and none chosen, or actions in a form that
+            lerobot cannot bring back.
     """
+    check_pi05(source, "lerobot")
+    robot = source.robot()
+    if not robot.cameras:
+        raise InputError(
+            f"{robot.embodiment} has no camera in {source.where}, and lerobot's pi0.5 does not run without one; serve the run "
+            "with fasttok-serve"
+        )
+    relative_dims(robot, source.where)
 
-    type: str
-    chunk_size: int
-    n_action_steps: int
-    max_action_dim: int
-    paligemma_variant: str
-    action_expert_variant: str
-    image_resolution: tuple[int, int]
-    dtype: ExportDtype
+
+def prompt_rewrite(source: ExportSource, robot: Robot) -> Rewrite | None:
+    """What makes our prompt of lerobot's; None if they are the same."""
+    control = source.encoder.control.get(robot.embodiment, "")
+    before = f", Control: {control}" if control else ""
+    if not reads_state(source, robot):
+        return Rewrite(WHOLE_STATE, f"{before}, State: ;\nAction: ")
+    return Rewrite(BEFORE_STATE, f"{before}, State: ") if control else None
 
 
 def files(source: ExportSource) -> LayoutFiles:
-    """config.json."""
+    """All files but the weights, and what they cannot hold."""
+    robot = source.robot()
+    relative = relative_dims(robot, source.where)
+    length = max(TOKENIZER_LENGTH, source.config.data.text_length)
+    folder = f"{source.folder}/{TOKENIZER_FOLDER}"
+    config = lerobot_config(source, robot, relative, length)
+    quantiles = {ACTION: action_quantiles(source.tok.stats[robot.embodiment])}
+    if reads_state(source, robot):
+        quantiles[STATE] = state_quantiles(source.tok.state_stats[robot.embodiment])
+    told = {"exclude_joints": list(config.relative_exclude_joints), "action_names": list(config.action_feature_names)}
+    into = [
+        RENAME,
+        BATCH,
+        LerobotStep("relative_actions_processor", {"enabled": config.use_relative_actions, **told}),
+        normalizer("normalizer_processor", config.input_features | config.output_features, quantiles),
+        STATE_PROMPT,
+        tokenizer(folder, length),
+        DEVICE,
+    ]
+    back = [
+        normalizer("unnormalizer_processor", config.output_features, quantiles),
+        LerobotStep("absolute_actions_processor", {"enabled": config.use_relative_actions}),
+        DEVICE,
+    ]
+    text = json.dumps(json_files.encode(config), indent=2) + "\n"
+    return LayoutFiles(
+        {"config.json": text.encode()}
+        | processor_files(PRE, into)
+        | processor_files(POST, back)
+        | tokenizer_files(source.encoder.text, length, prompt_rewrite(source, robot)),
+        tuple(limits(source, robot, relative is not None, length)),
+        f"lerobot finds the tokenizer at {folder}, from any folder. If DIR moves, give make_pre_post_processors:\n"
+        f'  preprocessor_overrides={{"tokenizer_processor": {{"tokenizer_name": "NEW_DIR/{TOKENIZER_FOLDER}"}}}}',
+    )
+
+
+def lerobot_config(source: ExportSource, robot: Robot, relative: RelativeDims | None, length: int) -> LerobotConfig:
+    """config.json of one robot.
+
+    Args:
+        source: what is exported.
+        robot: who acts.
+        relative: how its actions are relative, None if they are not.
+        length: tokens of a prompt.
+    """
     model = source.config.model
     size = (model.image_size, model.image_size)
-    config = LerobotConfig(
-        "pi05", model.horizon, model.horizon, model.action_dim, "gemma_2b", "gemma_300m", size, source.dtype
+    inputs = {IMAGES + slot: LerobotFeature("VISUAL", (3, *size)) for slot in robot.cameras}
+    return LerobotConfig(
+        input_features=inputs | {STATE: LerobotFeature("STATE", (robot.state_dim,))},
+        output_features={ACTION: LerobotFeature("ACTION", (robot.action_dim,))},
+        dtype=source.dtype,
+        chunk_size=robot.horizon,
+        n_action_steps=robot.horizon if relative is None else 1,
+        max_action_dim=model.action_dim,
+        use_relative_actions=relative is not None,
+        relative_exclude_joints=relative.kept if relative else (),
+        action_feature_names=relative.names if relative else robot.action_names,
+        image_resolution=size,
+        tokenizer_max_length=length,
     )
-    text = json.dumps(json_files.encode(config), indent=2) + "\n"
-    return LayoutFiles({"config.json": text.encode()})
 
 
-LAYOUT = Layout(
-    check=lambda source: check_pi05(source, "lerobot"),
-    files=files,
-    tensors=lambda flat, source: tensors(flat, source.config.model, "lerobot", source.vocab_size),
-)
+def robot_tensors(flat: Flat, source: ExportSource) -> tuple[list[TensorToWrite], WeightsReport]:
+    """The tensors for one robot."""
+    model = source.config.model
+    own, rows = own_columns(flat, model, source.robot())
+    listed, report = tensors(own, model, "lerobot", source.rows(THEIR_VOCAB))
+    return listed, WeightsReport(report.title, (*report.rows, *rows))
+
+
+LAYOUT = Layout(check=check, files=files, tensors=robot_tensors)

@@ -1,17 +1,34 @@
-"""openpi's layout: what its PI0Pytorch reads (pi0.5).
+"""openpi's layout: what its PI0Pytorch and its `create_trained_policy` read (pi0.5).
 
-Source: Physical-Intelligence/openpi@15a9616a, src/openpi/models_pytorch/pi0_pytorch.py,
-examples/convert_jax_model_to_pytorch.py.
+    config.json                          as its converter writes it; nothing reads it
+    model.safetensors                    the weights
+    assets/<embodiment>/norm_stats.json  our statistics; the asset id of openpi's data configuration is the embodiment's name
+
+Source: Physical-Intelligence/openpi@15a9616a, src/openpi/models_pytorch/pi0_pytorch.py, policies/policy_config.py,
+shared/normalize.py, transforms.py (Normalize), examples/convert_jax_model_to_pytorch.py.
 """
 
 import json
+import re
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok import NormStats
 from fasttok.common import json_files
-from train.exports.layout import Layout, LayoutFiles, check_pi05
+from fasttok.errors import InputError
+from train.exports.layout import Flat, Layout, LayoutFiles, check_pi05
+from train.exports.lerobot_stats import WIDE
+from train.exports.robot_columns import own_columns
 from train.exports.source import ExportSource
-from train.exports.tensor_file import ExportDtype
-from train.exports.tensors import tensors
+from train.exports.tensor_file import ExportDtype, TensorToWrite
+from train.exports.tensors import THEIR_VOCAB, differences, tensors
+from train.weights.matching import WeightsReport
+
+ASSETS = "assets"
+EPSILON = 1e-6
+"""openpi adds it to the range, so our upper end is written that much lower."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +50,140 @@ class OpenpiConfig:
     precision: ExportDtype
 
 
+@dataclass(frozen=True)
+class OpenpiStats:
+    """Statistics in openpi's norm_stats.json; lists of one number per dimension, in raw units.
+
+    Attributes:
+        mean: mean.
+        std: standard deviation.
+        q01: what becomes -1.
+        q99: what becomes 1, less what openpi adds to the range.
+    """
+
+    mean: list[float]
+    std: list[float]
+    q01: list[float]
+    q99: list[float]
+
+
+def openpi_stats(stats: NormStats, acts: bool) -> OpenpiStats:
+    """Statistics with which openpi's quantile normalisation does as we do, in float64.
+
+    Args:
+        stats: ours.
+        acts: whether of actions, whose constant dims come back as their value; of a state they become 0 (or -1).
+    """
+    low, high = (end.copy() for end in stats.bounds)
+    still = stats.unnormalize(np.zeros(stats.dim))
+    for dim, by in enumerate(stats.normalized_by):
+        if not by.startswith("constant"):
+            continue
+        if acts:
+            low[dim] = high[dim] = still[dim]
+        else:
+            low[dim], high[dim] = (-WIDE, WIDE) if by == "constant" else (0.0, WIDE)
+    return OpenpiStats(*(_list(one) for one in (stats.mean, stats.std, low, high - EPSILON)))
+
+
+def asset_id(embodiment: str) -> str:
+    """The folder of an embodiment's statistics: its name, without what no folder of its own can have.
+
+    >>> asset_id("franka"), asset_id("../ur5/left")
+    ('franka', '_ur5_left')
+    """
+    return re.sub(r"[^\w.-]", "_", embodiment).strip(".") or "_"
+
+
+def check(source: ExportSource) -> None:
+    """Refuses what pi0.5 does not compute, and embodiments whose folders would be the same.
+
+    Raises:
+        InputError: as it says.
+    """
+    check_pi05(source, "openpi")
+    names = source.embodiments
+    if len({asset_id(name) for name in names}) < len(names):
+        raise InputError(
+            f"two embodiments of {source.where} would share a folder of {ASSETS}/: {', '.join(names)}; export one of them with "
+            "--embodiment"
+        )
+
+
 def files(source: ExportSource) -> LayoutFiles:
-    """config.json."""
-    model = source.config.model
+    """config.json and the statistics of each embodiment."""
+    model, tok = source.config.model, source.tok
     config = OpenpiConfig(model.action_dim, model.horizon, "gemma_2b", "gemma_300m", source.dtype)
-    text = json.dumps(json_files.encode(config), indent=2) + "\n"
-    return LayoutFiles({"config.json": text.encode()})
+    written = {"config.json": _json(json_files.encode(config))}
+    for name in source.embodiments:
+        both = {"actions": openpi_stats(tok.stats[name], acts=True)}
+        if name in tok.state_stats:
+            both["state"] = openpi_stats(tok.state_stats[name], acts=False)
+        plain = {key: json_files.encode(stats) for key, stats in both.items()}
+        written[f"{ASSETS}/{asset_id(name)}/norm_stats.json"] = _json({"norm_stats": plain})
+    ids = ", ".join(asset_id(name) for name in source.embodiments)
+    return LayoutFiles(
+        written, tuple(limits(source)), f"openpi finds the statistics by the asset id of its data configuration: {ids}"
+    )
 
 
-LAYOUT = Layout(
-    check=lambda source: check_pi05(source, "openpi"),
-    files=files,
-    tensors=lambda flat, source: tensors(flat, source.config.model, "openpi", source.vocab_size),
-)
+def limits(source: ExportSource) -> list[str]:
+    """What openpi's files cannot say of the run, and what follows."""
+    model, said = source.config.model, []
+    wrong = differences(model, source.rows(THEIR_VOCAB))
+    if wrong:
+        sizes = "; ".join(f"{name} {note}" for name, note in wrong.items())
+        said.append(f"a model of other sizes than PaliGemma's ({sizes}). openpi refuses to load these weights")
+    if source.encoder.text.size != THEIR_VOCAB:
+        said.append(
+            "the text tokenizer: openpi always fetches PaliGemma's, whose ids mean other words than this run's; give the policy "
+            "tokens of text_tokenizer.json"
+        )
+    said.append(
+        f"cameras, and names of the action's columns: the configuration in openpi's code says them. It needs pi05=True, "
+        f"action_dim={model.action_dim}, action_horizon={model.horizon}, quantile normalisation, and the cameras in the order "
+        f"{', '.join(source.encoder.slots) or '(none)'}"
+    )
+    for name in source.embodiments:
+        robot = source.robot(name)
+        if robot.horizon < model.horizon or robot.action_dim < model.action_dim:
+            alone = len(source.embodiments) == 1
+            said.append(
+                f"that chunks of {name} have {robot.horizon} of {model.horizon} steps and {robot.action_dim} of "
+                f"{model.action_dim} columns: openpi computes all of them, so its chunks differ from ours"
+                + ("" if alone else "; --embodiment at least takes the other columns out of action_in_proj")
+            )
+        if robot.representation is not None and not robot.representation.stored:
+            said.append(
+                f"the form of {name}'s actions ({robot.representation.name}): openpi returns them so; its DeltaActions and "
+                "AbsoluteActions are for joints that are relative to the state"
+            )
+        if name not in source.tok.state_stats or not robot.state_dim:
+            said.append(f"that {name} acts without a state: openpi writes one into the prompt")
+        elif source.tok.state_stats[name].clip:
+            said.append(f"that states of {name} beyond their range are cut to it")
+        if source.encoder.control.get(name):
+            said.append(f'the control mode in the prompt of {name} ("Control: {source.encoder.control[name]}")')
+    return said
+
+
+def policy_tensors(flat: Flat, source: ExportSource) -> tuple[list[TensorToWrite], WeightsReport]:
+    """The tensors; for one robot, if only one is exported."""
+    model, rows = source.config.model, source.rows(THEIR_VOCAB)
+    if len(source.embodiments) > 1:
+        return tensors(flat, model, "openpi", rows)
+    own, more = own_columns(flat, model, source.robot(source.embodiments[0]))
+    listed, report = tensors(own, model, "openpi", rows)
+    return listed, WeightsReport(report.title, (*report.rows, *more))
+
+
+def _list(array: NDArray[np.float64]) -> list[float]:
+    plain: list[float] = array.tolist()
+    return plain
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+LAYOUT = Layout(check=check, files=files, tensors=policy_tensors)

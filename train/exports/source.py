@@ -1,11 +1,13 @@
 """What is exported: a run but for its parameters, one of its robots, and how to store it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
 from train.acting.robots import Robot, Robots
 from train.config import ModelConfig, TrainConfig
+from train.examples import Encoder
 from train.exports.tensor_file import ExportDtype
 from train.tokens import TextTokenizer
 from train.weights.matching import EMBEDDING, our_shapes
@@ -42,7 +44,8 @@ class ExportSource:
         robots: what its shards say of the robots; None for our own layout, which does not ask.
         asked: the embodiment that was asked for; "" if none was.
         dtype: of the stored tensors.
-        vocab_size: rows of the embedding in the file; 0: as trained.
+        vocab_size: rows of the embedding in the file; 0: what the layout takes.
+        folder: absolute path of DIR, where the files will lie.
     """
 
     where: str
@@ -53,11 +56,21 @@ class ExportSource:
     asked: str = ""
     dtype: ExportDtype = "float32"
     vocab_size: int = 0
+    folder: str = ""
 
-    @property
-    def rows(self) -> int:
-        """Rows of the embedding in the file."""
-        return self.vocab_size or our_shapes(self.config.model)[EMBEDDING][0]
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Makes the prompts that the run was trained on.
+
+        Raises:
+            InputError: the run has no robots.
+        """
+        assert self.robots is not None
+        return Encoder(self.robots, self.text, self.config.model, self.config.data, self.tok)
+
+    def rows(self, theirs: int) -> int:
+        """Rows of the embedding in a file of a project that builds `theirs`: those, unless others were asked for, or are more."""
+        return self.vocab_size or max(theirs, our_shapes(self.config.model)[EMBEDDING][0])
 
     @property
     def embodiments(self) -> tuple[str, ...]:

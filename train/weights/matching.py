@@ -32,6 +32,8 @@ from train.weights.layouts import (
 )
 from train.weights.sources import FLOATS, StoredWeights, open_weights
 
+TRAINED_ROWS = "trained_rows"
+"""Key of an export's metadata: rows of its embedding before it was filled with zeros to what another project builds."""
 EMBEDDING, POSITION = "backbone/embedding", "vision/position"
 SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257152 to 257216 rows
 SHOWN = 4  # names in a message
@@ -244,6 +246,8 @@ def _rows(
         return 0
     ours = shapes[EMBEDDING][0]
     theirs = stored.headers[names[matched[EMBEDDING][0].name]].shape[0]
+    trained = stored.metadata.get(TRAINED_ROWS, "")
+    theirs = min(theirs, int(trained)) if trained.isdigit() else theirs  # the rest is zeros of our own export
     text = ours if text_rows is None else text_rows
     known = stored.metadata if stored.family == "fasttok" else {}
     if theirs == ours and (tokenizer is None or known.get("tokenizer", tokenizer) == tokenizer):

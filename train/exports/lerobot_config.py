@@ -1,0 +1,121 @@
+"""config.json of lerobot's pi0.5: exactly its fields, as it refuses any other.
+
+Source: lerobot 0.6.1, configs/policies.py (PreTrainedConfig), policies/pi05/configuration_pi05.py (PI05Config). What a run does
+not decide has lerobot's default.
+"""
+
+from dataclasses import dataclass, field
+
+from train.exports.lerobot_processors import NORM_MAP, LerobotFeature
+from train.exports.tensor_file import ExportDtype
+
+GRIPPER = ("gripper",)
+TOKENIZER_LENGTH = 200
+"""Tokens of a prompt in lerobot, unless the run has longer ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LerobotConfig:
+    """config.json.
+
+    Attributes:
+        type: of the policy.
+        n_obs_steps: observations that it sees.
+        input_features: cameras and the state by name.
+        output_features: the action by name.
+        device: to compute on.
+        use_amp: whether in mixed precision.
+        use_peft: whether adapters were trained.
+        push_to_hub: whether lerobot's training uploads the policy.
+        repo_id: where to.
+        private: whether for its owner alone.
+        tags: of the upload.
+        license: of the upload.
+        pretrained_path: what lerobot's training starts from.
+        pretrained_revision: which version of it.
+        paligemma_variant: size of the backbone.
+        action_expert_variant: size of the expert.
+        dtype: of the weights.
+        chunk_size: steps of a chunk.
+        n_action_steps: steps of a chunk that are carried out before the next one.
+        max_state_dim: dimensions of a state, of which its code makes no use.
+        max_action_dim: dimensions of an action in the model; others than the robot's are cut off.
+        num_inference_steps: Euler steps of the flow.
+        time_sampling_beta_alpha: of flow times in training, as the next three.
+        time_sampling_beta_beta: see above.
+        time_sampling_scale: see above.
+        time_sampling_offset: see above.
+        min_period: of the flow time's embedding.
+        max_period: of the flow time's embedding.
+        use_relative_actions: whether actions are relative to the state at the chunk's start.
+        relative_exclude_joints: names of the action dims that are not.
+        action_feature_names: of all action dims.
+        rtc_config: lerobot's real-time chunking.
+        image_resolution: height and width in pixels.
+        empty_cameras: cameras that are always missing.
+        tokenizer_max_length: tokens of a prompt.
+        normalization_mapping: how each kind of feature is normalised.
+        gradient_checkpointing: of lerobot's training, as what follows.
+        compile_model: see above.
+        compile_mode: see above.
+        freeze_vision_encoder: see above.
+        train_expert_only: see above.
+        optimizer_lr: see above.
+        optimizer_betas: see above.
+        optimizer_eps: see above.
+        optimizer_weight_decay: see above.
+        optimizer_grad_clip_norm: see above.
+        scheduler_warmup_steps: see above.
+        scheduler_decay_steps: see above.
+        scheduler_decay_lr: see above.
+    """
+
+    type: str = "pi05"
+    n_obs_steps: int = 1
+    input_features: dict[str, LerobotFeature]
+    output_features: dict[str, LerobotFeature]
+    device: str = "cpu"
+    use_amp: bool = False
+    use_peft: bool = False
+    push_to_hub: bool = False
+    repo_id: str | None = None
+    private: bool | None = None
+    tags: list[str] | None = None
+    license: str | None = None
+    pretrained_path: str | None = None
+    pretrained_revision: str | None = None
+    paligemma_variant: str = "gemma_2b"
+    action_expert_variant: str = "gemma_300m"
+    dtype: ExportDtype
+    chunk_size: int
+    n_action_steps: int
+    max_state_dim: int = 32
+    max_action_dim: int
+    num_inference_steps: int = 10
+    time_sampling_beta_alpha: float = 1.5
+    time_sampling_beta_beta: float = 1.0
+    time_sampling_scale: float = 0.999
+    time_sampling_offset: float = 0.001
+    min_period: float = 4e-3
+    max_period: float = 4.0
+    use_relative_actions: bool = False
+    relative_exclude_joints: tuple[str, ...] = GRIPPER
+    action_feature_names: tuple[str, ...]
+    rtc_config: None = None
+    image_resolution: tuple[int, int]
+    empty_cameras: int = 0
+    tokenizer_max_length: int = TOKENIZER_LENGTH
+    normalization_mapping: dict[str, str] = field(default_factory=lambda: dict(NORM_MAP))
+    gradient_checkpointing: bool = False
+    compile_model: bool = False
+    compile_mode: str = "max-autotune"
+    freeze_vision_encoder: bool = False
+    train_expert_only: bool = False
+    optimizer_lr: float = 2.5e-5
+    optimizer_betas: tuple[float, float] = (0.9, 0.95)
+    optimizer_eps: float = 1e-8
+    optimizer_weight_decay: float = 0.01
+    optimizer_grad_clip_norm: float = 1.0
+    scheduler_warmup_steps: int = 1_000
+    scheduler_decay_steps: int = 30_000
+    scheduler_decay_lr: float = 2.5e-6

@@ -1,0 +1,129 @@
+"""What lerobot's files cannot say of a run, and what follows from it: sentences that complete "lerobot cannot hold ..."."""
+
+from train.acting.observations import JPEG_QUALITY
+from train.acting.robots import Robot
+from train.exports.lerobot_stats import rounded_actions, rounded_states
+from train.exports.source import ExportSource
+from train.exports.tensors import THEIR_SIZES, THEIR_VOCAB, differences
+
+
+def reads_state(source: ExportSource, robot: Robot) -> bool:
+    """Whether the prompts of a robot have its state."""
+    return robot.state_dim > 0 and robot.embodiment in source.tok.state_stats
+
+
+def limits(source: ExportSource, robot: Robot, relative: bool, length: int) -> list[str]:
+    """All that lerobot cannot hold.
+
+    Args:
+        source: what is exported.
+        robot: who acts.
+        relative: whether its actions are relative to the state.
+        length: most tokens of a prompt.
+    """
+    return [
+        *_of_sizes(source),
+        *_of_shapes(source, robot),
+        *_of_numbers(source, robot),
+        *_of_acting(source, robot, relative),
+        *_of_images(source, robot),
+        f"prompts of more than {length} tokens: lerobot cuts them at their end, and says nothing",
+    ]
+
+
+def size_differences(source: ExportSource) -> dict[str, str]:
+    """Sizes that lerobot does not build, by name; it takes any number of patches of 14 pixels."""
+    model = source.config.model
+    wrong = differences(model, source.rows(THEIR_VOCAB))
+    if model.patch == THEIR_SIZES["patch"]:
+        wrong.pop("image_size", None)
+    return wrong
+
+
+def _of_sizes(source: ExportSource) -> list[str]:
+    wrong = size_differences(source)
+    if not wrong:
+        return []
+    sizes = ", ".join(f"{name} {note.replace(', their classes build', ', not')}" for name, note in wrong.items())
+    return [
+        f"a model of other sizes than PaliGemma's with an expert of 300M ({sizes}). lerobot loads config.json and both "
+        "processors, but PI05Policy.from_pretrained cannot take the weights: it prints a warning and goes on with random ones. "
+        "Run the policy with fasttok-serve, or in a lerobot whose table of sizes is changed"
+    ]
+
+
+def _of_shapes(source: ExportSource, robot: Robot) -> list[str]:
+    model, said = source.config.model, []
+    if robot.horizon < model.horizon:
+        said.append(
+            f"the noise that was behind {robot.embodiment}'s chunks in training: they have {robot.horizon} steps, the longest of "
+            f"the run {model.horizon}. lerobot computes {robot.horizon} steps alone, so its chunks differ somewhat from ours"
+        )
+    if robot.action_dim < model.action_dim:
+        said.append(
+            f"the noise in columns {robot.action_dim} to {model.action_dim - 1} of an action, which {robot.embodiment} does not "
+            "have. Their part of action_in_proj is written as zeros, so that nothing reads what lerobot computes there; chunks "
+            "differ from ours as if that noise were 0"
+        )
+    return said
+
+
+def _of_numbers(source: ExportSource, robot: Robot) -> list[str]:
+    stats, state, said = source.tok.stats[robot.embodiment], source.tok.state_stats.get(robot.embodiment), []
+    if not reads_state(source, robot) or state is None:
+        said.append(
+            "a policy without a state: lerobot asks for observation.state all the same, and the exported tokenizer takes it out "
+            "of the prompt, whatever it is"
+        )
+    else:
+        if state.clip:
+            said.append("a state that is cut to its range: below it, lerobot's prompt says -1 and ours 0")
+        rounded = rounded_states(state)
+        if rounded:
+            said.append(
+                f"states whose range is that small beside their values: {_named(robot.state_names, rounded)}. lerobot normalises "
+                "in float32, which moves them by half a bin of the prompt or more"
+            )
+    rounded = rounded_actions(stats)
+    if rounded:
+        said.append(
+            f"actions whose range is that small beside their values: {_named(robot.action_names, rounded)}. lerobot computes in "
+            "float32, which moves them by more than a thousandth of their range"
+        )
+    return said
+
+
+def _of_acting(source: ExportSource, robot: Robot, relative: bool) -> list[str]:
+    said = []
+    if relative:
+        said.append(
+            "a queue of relative actions: lerobot adds the newest state to each, not the one that their chunk began with. So "
+            "n_action_steps is 1, and lerobot's rollout takes the policy with --inference.type=rtc only"
+        )
+    if source.config.rtc_delay:
+        said.append(
+            f"real-time chunking as it was trained (--rtc-delay {source.config.rtc_delay}): lerobot steers chunks by guidance "
+            "instead"
+        )
+    if robot.subtask and source.config.data.subtasks < 1:
+        said.append("subtasks in the prompt: lerobot's policy neither says nor takes them, and acts on the task alone")
+    return said
+
+
+def _of_images(source: ExportSource, robot: Robot) -> list[str]:
+    """How the training images were made."""
+    side, resize, encode = source.config.model.image_size, robot.resize, robot.encode
+    quality = encode.quality if encode is not None else resize.quality if resize is not None else JPEG_QUALITY
+    kind = encode.format if encode is not None else "jpeg"
+    steps = [f"resized to {resize.width} x {resize.height}"] if resize is not None else []
+    steps.append(f"{kind.upper()}" if kind == "png" else f"{kind.upper()} of quality {quality}")
+    how = "stretched" if source.config.data.resize == "stretch" else "with black edges if they are not square"
+    return [
+        f"what the training images went through: {', '.join(steps)}, then {side} x {side} by Pillow's bilinear filter, {how}. "
+        "lerobot takes frames as they come, and resizes them by torch's filter, which does not smooth, with black edges. Frames "
+        f"of {side} x {side} stay as they are"
+    ]
+
+
+def _named(names: tuple[str, ...], dims: list[int]) -> str:
+    return ", ".join(names[dim] for dim in dims)

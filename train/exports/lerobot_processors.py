@@ -1,0 +1,104 @@
+"""lerobot's two processors as the files that it loads: policy_preprocessor.json, policy_postprocessor.json and their states.
+
+Source: lerobot 0.6.1, processor/pipeline.py (`DataProcessorPipeline.save_pretrained`), policies/pi05/processor_pi05.py. A step is
+its registered name and the arguments that it is made with.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.exports.lerobot_stats import stats_file
+
+PRE, POST = "policy_preprocessor", "policy_postprocessor"
+STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
+NORM_MAP = {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILES"}
+"""How each kind of feature is normalised."""
+
+
+@dataclass(frozen=True)
+class LerobotFeature:
+    """A feature, as lerobot's configuration and its processors have it.
+
+    Attributes:
+        type: "VISUAL", "STATE" or "ACTION".
+        shape: of a value without its batch.
+    """
+
+    type: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LerobotStep:
+    """A step of a processor.
+
+    Attributes:
+        name: under which lerobot has registered it.
+        config: the arguments that it is made with.
+        state: bytes of its safetensors file; b"" if it has none.
+    """
+
+    name: str
+    config: Mapping[str, object]
+    state: bytes = b""
+
+
+def processor_files(name: str, steps: Sequence[LerobotStep]) -> dict[str, bytes]:
+    """A processor's JSON file and the states of its steps, by name of the file.
+
+    Args:
+        name: `PRE` or `POST`.
+        steps: in order.
+    """
+    files, listed = {}, []
+    for number, step in enumerate(steps):
+        entry: dict[str, object] = {"registry_name": step.name, "config": dict(step.config)}
+        if step.state:
+            entry["state_file"] = f"{name}_step_{number}_{step.name}.safetensors"
+            files[f"{name}_step_{number}_{step.name}.safetensors"] = step.state
+        listed.append(entry)
+    text = json.dumps({"name": name, "steps": listed}, indent=2) + "\n"
+    return files | {f"{name}.json": text.encode()}
+
+
+def normalizer(
+    name: str, features: Mapping[str, LerobotFeature], quantiles: Mapping[str, Sequence[NDArray[np.float32]]]
+) -> LerobotStep:
+    """The step that normalises, or brings actions back.
+
+    Args:
+        name: "normalizer_processor" or "unnormalizer_processor".
+        features: by name.
+        quantiles: (q01, q99) of the features that are normalised; the others stay as they are.
+    """
+    listed = {key: {"type": one.type, "shape": list(one.shape)} for key, one in features.items()}
+    return LerobotStep(name, {"eps": 1e-8, "features": listed, "norm_map": NORM_MAP}, stats_file(quantiles))
+
+
+def tokenizer(folder: str, length: int) -> LerobotStep:
+    """The step that makes tokens of the prompt.
+
+    Args:
+        folder: of a tokenizer of transformers; absolute, as it is looked for from where the robot's program was started.
+        length: tokens of a prompt; longer ones are cut.
+    """
+    said = {
+        "max_length": length,
+        "task_key": "task",
+        "padding_side": "right",
+        "padding": "max_length",
+        "truncation": True,
+    }
+    return LerobotStep("tokenizer_processor", {**said, "tokenizer_name": folder})
+
+
+RENAME = LerobotStep("rename_observations_processor", {"rename_map": {}})
+BATCH = LerobotStep("to_batch_processor", {})
+DEVICE = LerobotStep("device_processor", {"device": "cpu", "float_dtype": None})
+"""On the CPU, as config.json says; lerobot's commands move both with --policy.device."""
+STATE_PROMPT = LerobotStep("pi05_prepare_state_tokenizer_processor_step", {})
+"""Writes the prompt of pi0.5, with the state in it."""
