@@ -25,7 +25,7 @@ from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.devices.jax_setup import set_up_jax
 from train.exports import lerobot, openpi, ours
-from train.exports.layout import Layout, LayoutFiles
+from train.exports.layout import Json, Layout, LayoutFiles
 from train.exports.lerobot_processors import POST, PRE
 from train.exports.openpi import ASSETS
 from train.exports.source import ExportedRun, ExportSource
@@ -136,14 +136,14 @@ def export(config: ExportConfig) -> WeightsReport:
     return report
 
 
-def _note(layout: ExportLayout, described: Mapping[str, object], beside: LayoutFiles) -> dict[str, bytes]:
+def _note(layout: ExportLayout, described: Mapping[str, Json], beside: LayoutFiles) -> dict[str, bytes]:
     """The file that says where the weights come from, by its name."""
     if layout == "fasttok":
         return {CONFIG: _json({"fasttok": described})}
     return {OURS: _json({**described, "layout": layout, "cannot_hold": beside.limits})}
 
 
-def _json(said: Mapping[str, object]) -> bytes:
+def _json(said: Json) -> bytes:
     return (json.dumps(said, indent=2) + "\n").encode()
 
 

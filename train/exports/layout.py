@@ -1,7 +1,8 @@
 """What a layout is: checks before anything is read, files beside the weights, and the tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -11,6 +12,8 @@ from train.exports.tensor_file import TensorToWrite
 from train.recipe import recipe_of
 from train.weights.matching import WeightsReport
 
+Json: TypeAlias = "str | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+"""A value of a JSON file."""
 Flat = Mapping[str, ArrayLike]
 """Our arrays by path."""
 

@@ -28,7 +28,7 @@ from train.exports.lerobot_processors import (
     RENAME,
     STATE,
     STATE_PROMPT,
-    LerobotFeature,
+    LerobotPolicyFeature,
     LerobotStep,
     normalizer,
     processor_files,
@@ -121,10 +121,10 @@ def lerobot_config(source: ExportSource, robot: Robot, relative: RelativeDims | 
     """
     model = source.config.model
     size = (model.image_size, model.image_size)
-    inputs = {IMAGES + slot: LerobotFeature("VISUAL", (3, *size)) for slot in robot.cameras}
+    inputs = {IMAGES + slot: LerobotPolicyFeature("VISUAL", (3, *size)) for slot in robot.cameras}
     return LerobotConfig(
-        input_features=inputs | {STATE: LerobotFeature("STATE", (robot.state_dim,))},
-        output_features={ACTION: LerobotFeature("ACTION", (robot.action_dim,))},
+        input_features=inputs | {STATE: LerobotPolicyFeature("STATE", (robot.state_dim,))},
+        output_features={ACTION: LerobotPolicyFeature("ACTION", (robot.action_dim,))},
         dtype=source.dtype,
         chunk_size=robot.horizon,
         n_action_steps=robot.horizon if relative is None else 1,

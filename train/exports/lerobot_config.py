@@ -6,7 +6,7 @@ not decide has lerobot's default.
 
 from dataclasses import dataclass, field
 
-from train.exports.lerobot_processors import NORM_MAP, LerobotFeature
+from train.exports.lerobot_processors import NORM_MAP, LerobotPolicyFeature
 from train.exports.tensor_file import ExportDtype
 
 GRIPPER = ("gripper",)
@@ -72,8 +72,8 @@ class LerobotConfig:
 
     type: str = "pi05"
     n_obs_steps: int = 1
-    input_features: dict[str, LerobotFeature]
-    output_features: dict[str, LerobotFeature]
+    input_features: dict[str, LerobotPolicyFeature]
+    output_features: dict[str, LerobotPolicyFeature]
     device: str = "cpu"
     use_amp: bool = False
     use_peft: bool = False

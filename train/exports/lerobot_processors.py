@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from train.exports.layout import Json
 from train.exports.lerobot_stats import stats_file
 
 PRE, POST = "policy_preprocessor", "policy_postprocessor"
@@ -20,7 +21,7 @@ NORM_MAP = {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILES"}
 
 
 @dataclass(frozen=True)
-class LerobotFeature:
+class LerobotPolicyFeature:
     """A feature, as lerobot's configuration and its processors have it.
 
     Attributes:
@@ -43,7 +44,7 @@ class LerobotStep:
     """
 
     name: str
-    config: Mapping[str, object]
+    config: Mapping[str, Json]
     state: bytes = b""
 
 
@@ -56,7 +57,7 @@ def processor_files(name: str, steps: Sequence[LerobotStep]) -> dict[str, bytes]
     """
     files, listed = {}, []
     for number, step in enumerate(steps):
-        entry: dict[str, object] = {"registry_name": step.name, "config": dict(step.config)}
+        entry: dict[str, Json] = {"registry_name": step.name, "config": dict(step.config)}
         if step.state:
             entry["state_file"] = f"{name}_step_{number}_{step.name}.safetensors"
             files[f"{name}_step_{number}_{step.name}.safetensors"] = step.state
@@ -66,7 +67,7 @@ def processor_files(name: str, steps: Sequence[LerobotStep]) -> dict[str, bytes]
 
 
 def normalizer(
-    name: str, features: Mapping[str, LerobotFeature], quantiles: Mapping[str, Sequence[NDArray[np.float32]]]
+    name: str, features: Mapping[str, LerobotPolicyFeature], quantiles: Mapping[str, Sequence[NDArray[np.float32]]]
 ) -> LerobotStep:
     """The step that normalises, or brings actions back.
 
@@ -75,7 +76,7 @@ def normalizer(
         features: by name.
         quantiles: (q01, q99) of the features that are normalised; the others stay as they are.
     """
-    listed = {key: {"type": one.type, "shape": list(one.shape)} for key, one in features.items()}
+    listed: dict[str, Json] = {key: {"type": one.type, "shape": list(one.shape)} for key, one in features.items()}
     return LerobotStep(name, {"eps": 1e-8, "features": listed, "norm_map": NORM_MAP}, stats_file(quantiles))
 
 
@@ -86,7 +87,7 @@ def tokenizer(folder: str, length: int) -> LerobotStep:
         folder: of a tokenizer of transformers; absolute, as it is looked for from where the robot's program was started.
         length: tokens of a prompt; longer ones are cut.
     """
-    said = {
+    said: dict[str, Json] = {
         "max_length": length,
         "task_key": "task",
         "padding_side": "right",
