@@ -1,28 +1,25 @@
 """A world played by a server: the same episodes as with the run itself, in an environment without JAX."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
 from fasttok.client import ServerError
+from fasttok.common import json_files
 from fasttok.errors import InputError
 from fasttok.packed_arrays import pack, unpack_map
 from tests.policy_servers import answering, running
+from tests.train.serving import served
 from tests.train.tiny_runs import FakeEnv, FakePlayer
-from train.evaluate import EvaluateConfig, main
 from train.judging.served_policy import ServedPolicy
 from train.rollouts import RolloutOptions, play
+from train.serving.ready import ready_policy
+from train.serving.serve_config import ServeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 HORIZON = 4
@@ -160,89 +157,28 @@ def test_a_server_that_no_world_can_ask_is_refused(change: dict[str, Any], says:
             policy.act("planar", ["push"], SEEN[:1])
 
 
-# A world's own environment: the light install and the client, with nothing of the trainer.
-LIGHT = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        absent = ("jax", "jaxlib", "optax", "orbax", "tensorflow", "tensorflow_datasets", "apache_beam", "rlds", "PIL")
-        if name.split(".")[0] in absent:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent())
-from train.scripts import evaluate
-sys.argv = ["fasttok-evaluate", *sys.argv[1:]]
-evaluate()
-"""
-
-
-def test_the_command_needs_no_jax(server: CountingServer, tmp_path: Path) -> None:
-    (tmp_path / "my_world.py").write_text(WORLD)
-    with running(server, process_request=needs_key) as url:
-        flags = [
-            "--policy",
-            url,
-            "--env",
-            "my_world:make",
-            "--splits",
-            "seen",
-            "--embodiments",
-            "planar",
-            "--episodes=6",
-        ]
-        words = [
-            sys.executable,
-            "-c",
-            LIGHT,
-            *flags,
-            "--batch=2",
-            f"--out={tmp_path}/out.json",
-            f"--rollouts={tmp_path}/f.npz",
-        ]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "FASTTOK_API_KEY": "secret"}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"evaluated step 7 of ki_run, served at {url}" in done.stderr
-    results = json.loads((tmp_path / "out.json").read_text())
-    assert (results["run"], results["step"], results["policy"]) == ("ki_run", 7, url)
-    assert results["world"][0]["each"]["success"] == [1, 0, 1, 0, 1, 0]
-    assert (tmp_path / "f.npz").is_file()
-
-
-WORLD = """
-import numpy as np
-
-class World:
-    max_steps, instruction = 6, "reach the red circle"
-    def reset(self, seed):
-        self.seed, self.steps = seed, 0
-        return {"image/primary": np.zeros((8, 8, 3), np.uint8), "state": np.zeros(3)}
-    def step(self, action):
-        self.steps += 1
-        return {"image/primary": np.zeros((8, 8, 3), np.uint8), "state": np.zeros(3)}
-    def success(self):
-        return self.seed % 2 == 0 and self.steps >= 3
-
-def make(embodiment, split):
-    return World()
-"""
-
-
-def needs_key(ws: ServerConnection, request: Request) -> Response | None:
-    """Refuses who has another key."""
-    right = request.headers.get("Authorization") == "Api-Key secret"
-    return None if right else ws.respond(HTTPStatus.UNAUTHORIZED, "no")
-
-
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        ({}, "neither --run nor --policy"),
-        ({"run": Path("RUN"), "policy": "ws://here:1", "env": "a:b"}, "both --run and --policy"),
-        ({"policy": "ws://here:1"}, "--policy acts in a world; pass --env"),
-        ({"policy": "ws://here:1", "env": "a:b", "vqa": Path("vqa"), "temperature": 1.0}, "--temperature, --vqa with --policy"),
-        ({"policy": "ws://here:1", "env": "a:b", "checkpoint": "best"}, "--checkpoint with --policy"),
-    ],
-)  # fmt: skip
-def test_flags_that_do_not_go_together_are_refused(flags: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        main(EvaluateConfig(**flags))
+@pytest.mark.slow
+def test_a_served_run_acts_as_the_run_itself(trained: Path) -> None:
+    """Through the real server: action tokens are the player's, real-time chunks go on, and a world is played."""
+    ready, metadata = ready_policy(ServeConfig(trained, embodiment="arm", batch=2, decode=("flow", "tokens")))
+    player, world = ready.player, FakeEnv("seen")
+    seen = [{**world.reset(i), "state": np.full(3, i / 10, np.float32)} for i in range(3)]
+    with (
+        served(ready, json_files.encode(metadata)) as server,
+        ServedPolicy(f"ws://127.0.0.1:{server.address[1]}", most=3) as policy,
+    ):
+        assert (policy.served.run, policy.served.step) == (trained.name, player.step)
+        assert {name: policy.horizon(name) for name in policy.embodiments} == {
+            name: player.horizon(name) for name in player.embodiments
+        }
+        tokens = policy.act("planar", ["push"] * 3, seen, "tokens")
+        assert np.allclose(tokens, player.act("planar", ["push"] * 3, seen, "tokens"), atol=1e-5)
+        chunks = policy.act("planar", ["push"] * 3, seen)
+        assert not np.allclose(chunks[0], chunks[1])
+        left = [chunk[4:] for chunk in chunks[1:]]
+        on = policy.act("planar", ["push"] * 2, seen[1:], prefix=left, delay=2)
+        assert [chunk[:2].tolist() for chunk in on] == [rest[:2].tolist() for rest in left]
+        result, _ = play(policy, make, "planar", "seen", SEEDS, RolloutOptions(batch=3, delay=1))
+        assert result.episodes == len(SEEDS)
+        with pytest.raises(ServerError, match="not trained to say a subtask"):
+            policy.say("planar", ["push"], seen[:1])
