@@ -3,7 +3,7 @@
 Layouts (a module of `train.exports` each; docs/export.md):
     fasttok  our arrays under their paths, with the model's configuration and the tokenizer's fingerprint as metadata
     openpi   what openpi's PI0Pytorch reads (pi0.5)
-    lerobot  what lerobot's PI05Policy reads
+    lerobot  what lerobot's PI05Policy reads; of a run that only writes FAST tokens, what its PI0FastPolicy does
 Tensors are written one by one, so that memory stays at the parameters plus one tensor.
 """
 
@@ -24,7 +24,7 @@ from fasttok.common.start import start
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.devices.jax_setup import set_up_jax
-from train.exports import lerobot, openpi, ours
+from train.exports import lerobot, openpi, ours, pi0_fast
 from train.exports.layout import Json, Layout, LayoutFiles
 from train.exports.lerobot_processors import POST, PRE
 from train.exports.openpi import ASSETS
@@ -57,6 +57,8 @@ EXPORT = OutputKind(
         f"{TOKENIZER}/*",
         f"{TOKENIZER}/{SUBFOLDER}/*",
         f"{TOKENIZER_FOLDER}/*",
+        f"{pi0_fast.ACTION_FOLDER}/*",
+        f"{pi0_fast.ACTION_FOLDER}/{SUBFOLDER}/*",
         *(f"{name}{ending}" for name in (PRE, POST) for ending in (".json", "_step_*.safetensors")),
         f"{ASSETS}/*/norm_stats.json",
     ),
@@ -76,7 +78,7 @@ class ExportConfig:
     out: Path
     """Folder to write: model.safetensors, config.json, the run's tokenizers, and what else the layout has."""
     layout: ExportLayout = "fasttok"
-    """Names of the tensors: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5."""
+    """Names of the tensors: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5; of a run of preset pi0_fast, lerobot's pi0-FAST."""
     dtype: ExportDtype = "float32"
     """Stored dtype; float32 loses nothing."""
     vocab_size: int = 0
@@ -102,7 +104,10 @@ def export(config: ExportConfig) -> WeightsReport:
     """
     from train.runs.checkpoint import load_params  # after the command line's errors
 
-    layout, source = LAYOUTS[config.layout], _source(config)
+    source = _source(config)
+    layout = LAYOUTS[config.layout]
+    if config.layout == "lerobot" and pi0_fast.is_pi0_fast(source):
+        layout = pi0_fast.LAYOUT
     layout.check(source)
     out = check_output(config.out, EXPORT, overwrite=config.overwrite, reads=[config.run])
     beside = layout.files(source)

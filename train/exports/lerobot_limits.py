@@ -24,9 +24,9 @@ def limits(source: ExportSource, robot: Robot, relative: bool, length: int) -> l
     return [
         *_of_sizes(source),
         *_of_shapes(source, robot),
-        *_of_numbers(source, robot),
+        *of_numbers(source, robot),
         *_of_acting(source, robot, relative),
-        *_of_images(source, robot),
+        *of_images(source, robot),
         f"prompts of more than {length} tokens: lerobot cuts them at their end, and says nothing",
     ]
 
@@ -68,7 +68,8 @@ def _of_shapes(source: ExportSource, robot: Robot) -> list[str]:
     return said
 
 
-def _of_numbers(source: ExportSource, robot: Robot) -> list[str]:
+def of_numbers(source: ExportSource, robot: Robot) -> list[str]:
+    """How states and actions are rounded."""
     stats, state, said = source.tok.stats[robot.embodiment], source.tok.state_stats.get(robot.embodiment), []
     if not reads_state(source, robot) or state is None:
         said.append(
@@ -110,7 +111,7 @@ def _of_acting(source: ExportSource, robot: Robot, relative: bool) -> list[str]:
     return said
 
 
-def _of_images(source: ExportSource, robot: Robot) -> list[str]:
+def of_images(source: ExportSource, robot: Robot) -> list[str]:
     """How the training images were made."""
     side, resize, encode = source.config.model.image_size, robot.resize, robot.encode
     quality = encode.quality if encode is not None else resize.quality if resize is not None else JPEG_QUALITY

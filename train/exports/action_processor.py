@@ -1,0 +1,59 @@
+"""A FAST processor for a folder of fasttok: chunks to ids and back, for programs that load one by AutoProcessor.
+
+`fasttok-export` writes this file as it stands beside the tokenizer, so it needs nothing of fasttok: numpy, scipy and transformers
+do. It has the attributes that programs read of physical-intelligence/fast: `bpe_tokenizer`, `scale`, `min_token`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class ActionProcessor:
+    """Normalised action chunks to FAST ids, and back.
+
+    Attributes:
+        bpe_tokenizer: transformers' tokenizer of the folder: a character is a coefficient minus `min_token`.
+        scale: factor before rounding.
+        min_token: smallest coefficient.
+        vocab_size: number of ids.
+    """
+
+    def __init__(self, bpe_tokenizer: Any, scale: float, min_token: int, vocab_size: int) -> None:
+        """What a folder holds."""
+        self.bpe_tokenizer, self.scale, self.min_token, self.vocab_size = bpe_tokenizer, scale, min_token, vocab_size
+
+    @classmethod
+    def from_pretrained(cls, folder: str, **_: Any) -> "ActionProcessor":
+        """Reads a folder on this machine."""
+        from transformers import AutoTokenizer
+
+        said = json.loads((Path(folder) / "processor_config.json").read_text(encoding="utf-8"))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return cls(tokenizer, said["scale"], said["min_token"], said["vocab_size"])
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoProcessor") -> None:
+        """AutoProcessor calls it; the folder says already what it has to."""
+
+    def __call__(self, chunks: Any) -> list[list[int]]:
+        """(B, H, D) normalised chunks to B lists of ids; coefficients below the smallest are moved to it."""
+        import numpy as np
+        from scipy import fft
+
+        coefs = np.around(fft.dct(np.asarray(chunks, np.float64), axis=1, norm="ortho") * self.scale)
+        codes = np.maximum(coefs - self.min_token, 0).astype(int).reshape(len(coefs), -1)
+        return [list(self.bpe_tokenizer("".join(map(chr, row)))["input_ids"]) for row in codes.tolist()]
+
+    def decode(self, ids: Any, *, time_horizon: int, action_dim: int) -> Any:
+        """Lists of ids to (B, H, D) normalised chunks.
+
+        Raises:
+            ValueError: a row has another number of coefficients.
+        """
+        import numpy as np
+        from scipy import fft
+
+        codes = [[ord(char) for char in self.bpe_tokenizer.decode(row)] for row in ids]
+        coefs = np.array(codes).reshape(-1, time_horizon, action_dim) + self.min_token
+        return fft.idct(coefs / self.scale, axis=1, norm="ortho")
