@@ -13,7 +13,7 @@ import pytest
 
 from fasttok.actions.representation import ActionColumns, Representation
 from tests.interop.environments import PackageSet, run_inside
-from tests.train.handmade_run import ARM, PLANAR, TASKS, handmade, numbers, with_params
+from tests.train.handmade_run import ARM, PLANAR, TASKS, GivenNoise, handmade, numbers, with_params
 from train.config import DataConfig, ModelConfig
 from train.export import ExportConfig, export
 from train.exports import lerobot
@@ -27,17 +27,6 @@ from train.runs.run_folder import SavedRun
 pytestmark = pytest.mark.slow
 Record = Callable[[str, object], None]
 RNG = np.random.default_rng(3)
-
-
-class Given:
-    """Noise that is already there, where a policy draws it."""
-
-    def __init__(self, noise: np.ndarray) -> None:
-        self.noise = noise
-
-    def standard_normal(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
-        assert (self.noise.shape, self.noise.dtype) == (shape, dtype)
-        return self.noise
 
 
 def source(run: SavedRun, folder: Path, asked: str = "") -> ExportSource:
@@ -93,7 +82,7 @@ def test_lerobot_acts_as_we_do(
         assert found[f"tokens{i}"].tolist() == prefix
         for noise, theirs in ((cases[f"noise{i}"], found[f"chunk{i}"]), (found[f"drawn{i}"], found[f"actions{i}"])):
             with jax.default_matmul_precision("highest"):
-                [ours] = player.act_rows([row], rngs=cast(Any, [Given(noise)]))
+                [ours] = player.act_rows([row], rngs=cast(Any, [GivenNoise(noise)]))
             assert ours.shape == theirs.shape == (6, 5)
             assert np.ptp(ours[:, :3] / half[:3]) > 0.1  # the flow does something
             worst = max(worst, float((np.abs(ours - theirs) / half).max()))
@@ -204,7 +193,7 @@ def test_one_of_several_robots(
     )
     own = noise * np.array([1, 1, 1, 0, 0], np.float32)
     with jax.default_matmul_precision("highest"):
-        [ours] = alone.act_rows([row], rngs=cast(Any, [Given(own)]))
+        [ours] = alone.act_rows([row], rngs=cast(Any, [GivenNoise(own)]))
     assert found["chunk0"].shape == (4, 3)
     np.testing.assert_allclose(found["chunk0"], ours, atol=1e-4)
     record_property(

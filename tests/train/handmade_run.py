@@ -51,6 +51,18 @@ PLANAR = dataclasses.replace(
 )
 
 
+class GivenNoise:
+    """Noise that is already there, where a policy draws it."""
+
+    def __init__(self, noise: np.ndarray) -> None:
+        self.noise = noise
+
+    def standard_normal(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
+        """The noise."""
+        assert (self.noise.shape, self.noise.dtype) == (shape, dtype)
+        return self.noise
+
+
 def numbers(robot: Robot, dim: int, rows: int = 2000) -> np.ndarray:
     """Values of a robot's dims: of very different ranges; the fourth never moves."""
     rng = np.random.default_rng(dim)
