@@ -64,6 +64,9 @@ class HubConfig:
     """The benchmark's name of a camera, and its slot; these are LIBERO's."""
     gripper: GripperForm = "close_positive"
     """What the benchmark takes: close_positive and open_positive are in [-1, 1], closing and opening in [0, 1]."""
+    gripper_columns: tuple[int, ...] = ()
+    """Which columns of an action are grippers, from 0, or -1 for the last; for runs that learned another form of their actions,
+    whose server does not say."""
     execute: float = 0.5
     """Share of each predicted chunk that is executed before the next prediction."""
     ask: tuple[str, ...] = ("send_wrist_image", "send_state", "quat_no_antipodal")
@@ -110,9 +113,13 @@ class Bridge:
         self.steps = max(1, round(config.execute * served.horizons[self.embodiment]))
         robot = robots.get(self.embodiment) if isinstance(robots, Mapping) else None
         encoding = robot.get("action_encoding") if isinstance(robot, Mapping) else None
-        self._grippers = [
-            i for i, kind in enumerate(encoding if isinstance(encoding, list) else []) if kind == "gripper"
-        ]
+        if not encoding and not config.gripper_columns and config.gripper != "opening":
+            raise InputError(
+                f"{config.policy} does not say which columns of {self.embodiment} are grippers, and the benchmark is to get "
+                f"{config.gripper}; name them, such as --gripper-columns -1, or pass --gripper opening to change none"
+            )
+        said = encoding if isinstance(encoding, Sequence) else ()
+        self._grippers = list(config.gripper_columns) or [i for i, kind in enumerate(said) if kind == "gripper"]
         self._clients: dict[str, Client] = {}
         self._seeds: dict[str, int] = {}
         self._lock = threading.Lock()

@@ -83,6 +83,14 @@ def test_grippers_get_the_form_of_the_benchmark(form: GripperForm, expected: lis
     assert joints[:, 1].tolist() == [1, 0.25]  # it has no gripper
 
 
+def test_a_server_that_does_not_say_which_columns_are_grippers() -> None:
+    silent = METADATA | {"embodiments": {"franka": {"horizon": 10, "action_encoding": []}}}
+    with pytest.raises(InputError, match=r"does not say which columns of franka are grippers.*--gripper-columns -1"):
+        bridge(silent)
+    assert bridge(silent, gripper="opening")[0].answer(seen(), "s")[:, 1].tolist() == [1, 0.25]
+    assert bridge(silent, gripper_columns=(-1,))[0].answer(seen(), "s")[:, 1].tolist() == [-1, 0.5]
+
+
 def test_an_episode_has_a_connection_and_noise_of_its_own() -> None:
     one, made = bridge()
     assert one.steps == 5
