@@ -39,9 +39,11 @@ class FastDecodingBenchmark:
     """Shards whose robot rows are the prompts."""
     lerobot: Path
     """Python of an environment with lerobot, such as that of `make interop`."""
+    embodiment: str = ""
+    """Robot whose rows are the prompts; all by default."""
     prompts: int = 500
-    """Prompts, evenly over the robots; rows are taken again where a robot has fewer."""
-    batch: int = 25
+    """Prompts, evenly over the robots; rows are taken again, with other draws, where a robot has fewer."""
+    batch: int = 50
     """Prompts at a time."""
     out: Path = Path("benchmarks/results")
     """Folder of the results."""
@@ -80,7 +82,8 @@ def measure(config: FastDecodingBenchmark) -> dict[str, list[dict[str, Any]]]:
     """Both tables."""
     player = Player.load(config.run)
     malformed, times = [], []
-    for embodiment in player.embodiments:
+    chosen = [config.embodiment] if config.embodiment else player.embodiments
+    for embodiment in chosen:
         with tempfile.TemporaryDirectory() as folder:
             rows = (
                 player.encoder.placement.size + SKIP
@@ -88,7 +91,7 @@ def measure(config: FastDecodingBenchmark) -> dict[str, list[dict[str, Any]]]:
             export(ExportConfig(config.run, Path(folder) / "out", "lerobot", vocab_size=rows, embodiment=embodiment))
             np.savez(
                 Path(folder) / "cases.npz",
-                **cases(config, player, embodiment, config.prompts // len(player.embodiments)),
+                **cases(config, player, embodiment, config.prompts // len(chosen)),
             )
             clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
             script = Path(__file__).with_name("lerobot_writes_fast.py")
@@ -128,7 +131,9 @@ def main() -> None:
     tables = measure(config)
     for title, rows in tables.items():
         table(title, list(rows[0]), [list(map(about.cell, line.values())) for line in rows])
-    command = f"python -m benchmarks.fast_decoding RUN SHARDS --lerobot PYTHON --prompts {config.prompts} --batch {config.batch}"
+    only = f" --embodiment {config.embodiment}" if config.embodiment else ""
+    flags = f"--prompts {config.prompts} --batch {config.batch}{only}"
+    command = f"python -m benchmarks.fast_decoding RUN SHARDS --lerobot PYTHON {flags}"
     about.write(
         config.out, "fast_decoding", "FAST tokens in lerobot's pi0-FAST, with and without the mask", command, tables
     )
