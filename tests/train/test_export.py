@@ -94,7 +94,7 @@ def test_what_would_act_wrongly_is_refused(tmp_path: Path, layout: Any, monkeypa
     sizes: Any = {"state": "continuous", "state_dim": 5}
     for more, why in (
         ({"sizes": sizes}, "reads the state as continuous"),
-        ({"sizes": {"flow": False}}, "no action expert"),
+        ({"data": DataConfig(text_length=96, discrete="bins"), "sizes": {"flow": False}}, "no action expert"),
     ):
         run = tmp_path / why.split()[0]
         with_params(handmade(**more), run, monkeypatch)
