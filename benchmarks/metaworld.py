@@ -16,12 +16,12 @@ import numpy as np
 import tyro
 
 from benchmarks import about
-from examples.metaworld.rendering import VARIABLE
 from examples.metaworld.run import MARKER, MetaWorldRun
 from examples.metaworld.run import main as run_chain
 from examples.metaworld.simulator import Simulation
 from fasttok.common.console import run
 from train.judging.wilson import percent
+from train.worlds.rendering import VARIABLE
 
 REPEATS, INSIDE = 5, 10  # the median of so many means over so many calls
 NOTE = (

@@ -1,76 +1,14 @@
-"""Pictures by MuJoCo without a screen: tried in a child process first, and a failure says what to install.
+"""Pictures by MuJoCo without a screen. Shadows and reflections are off: in software they cost ten times all the rest."""
 
-A missing graphics library can end a process, so no other way of asking is safe. Shadows and reflections are off: in software they
-cost ten times as much as all the rest.
-"""
-
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from examples.metaworld.robot import SIZE
-from fasttok.errors import InputError
 
-VARIABLE = "MUJOCO_GL"  # MuJoCo reads it when it is imported
-WAYS = ("egl", "osmesa")
-TRIED = (
-    "FASTTOK_METAWORLD_RENDERS"  # set once rendering has worked, so that children of this process need not try again
-)
-INSTALL = "apt-get install libegl1 libgl1-mesa-dri, or apt-get install libosmesa6 (Debian's and Ubuntu's names)"
-TRIAL = """
-import mujoco
-model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
-data = mujoco.MjData(model)
-mujoco.mj_forward(model, data)
-renderer = mujoco.Renderer(model, 16, 16)
-renderer.update_scene(data)
-print("drawn", renderer.render().shape)
-renderer.close()
-"""
 CLOSER = {"corner2": (0.75, 0.075, 0.7)}  # metres; the package's own camera stands so far away that marks are a pixel
 TURNED = ("corner", "corner2", "corner3", "corner4")  # cameras that hang upside down
-
-
-def check_rendering() -> None:
-    """Chooses a way of drawing that works, and sets MUJOCO_GL to it; call it before mujoco is imported.
-
-    MUJOCO_GL is respected where it is set. The result is remembered for this process and its children.
-
-    Raises:
-        InputError: metaworld is not installed, or nothing can be drawn here: why not, and what to install.
-    """
-    given = os.environ.get(VARIABLE)
-    if given and os.environ.get(TRIED) == given:
-        return
-    failed = []
-    for way in (given,) if given else WAYS:
-        why = _trial(way)
-        if why is None:
-            os.environ[VARIABLE] = os.environ[TRIED] = way
-            return
-        failed.append(f"{VARIABLE}={way}: {why}")
-    raise InputError(
-        f"MuJoCo cannot draw here without a screen ({'; '.join(failed)}); expected a graphics library: {INSTALL}"
-    )
-
-
-def _trial(way: str) -> str | None:
-    """None if a child process could draw; else the last line of what it said."""
-    environment = {**os.environ, VARIABLE: way}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", TRIAL], env=environment, capture_output=True, text=True, check=False, timeout=120
-        )
-    except subprocess.TimeoutExpired:
-        return "it took more than 120 s"
-    if done.returncode == 0 and "drawn (16, 16, 3)" in done.stdout:
-        return None
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1] if lines else f"it ended with status {done.returncode}"
 
 
 def place_cameras(model: Any) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.metaworld.rendering import Painter, check_rendering, image_position, place_cameras
+from examples.metaworld.rendering import Painter, image_position, place_cameras
 from examples.metaworld.robot import CAMERAS, as_taken
 from examples.metaworld.scene import Place, Scene, SeenThing, colour_word
 from examples.metaworld.tasks import TASKS, Thing
 from fasttok.errors import InputError
+from train.worlds.rendering import check_rendering
 
 PACKAGE, VERSION = "metaworld", "3.1.1"
 INSTALL = f"pip install -c constraints.txt {PACKAGE}=={VERSION}"
