@@ -25,6 +25,8 @@ from examples.web_data import Record
 from fasttok.errors import InputError
 
 LONGEST_LOOK = 120  # steps of an expert that are looked at for questions
+# The simulator draws a table from the stream of its seed alone; any other draw from that stream would tell where things stand.
+STREAM = 1
 T = TypeVar("T")
 
 
@@ -66,6 +68,11 @@ def recorder(workers: int) -> Iterator[Recorder]:
         yield Recorder(pool, workers)
 
 
+def beside_the_table(seed: int) -> np.random.Generator:
+    """Random numbers of an episode that say nothing of its table, which the simulator draws from the same seed."""
+    return np.random.default_rng([STREAM, seed])
+
+
 def demonstrate(seed: int, task: str, scatter: int = 0) -> Demonstration | None:
     """One episode by the expert, up to its first moment of success; None where it has none.
 
@@ -77,7 +84,7 @@ def demonstrate(seed: int, task: str, scatter: int = 0) -> Demonstration | None:
     Returns:
         {"steps": T dicts, "episode_metadata": dict}; actions as the simulator takes them, in [-1, 1].
     """
-    rng, simulation = np.random.default_rng(seed), _simulation(task)
+    rng, simulation = beside_the_table(seed), _simulation(task)
     phrases = TASKS[task].phrases
     sentence = phrases[rng.integers(len(phrases))]
     simulation.reset(seed)
@@ -113,7 +120,7 @@ def look(seed: int, tasks: tuple[str, ...], scatter: int, ask: bool) -> list[Rec
     Returns:
         Pictures of the primary camera, and the fields of their lines.
     """
-    rng = np.random.default_rng(seed)
+    rng = beside_the_table(seed)
     simulation = _simulation(tasks[rng.integers(len(tasks))])
     found: list[Record] = []
     simulation.reset(seed)

@@ -23,6 +23,7 @@ def test_the_chain_from_experts_to_a_judged_run(
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["repeats"] == list(TASKS), "the same seed gives the same table, whatever was played before"
     assert found["expert"] == {"reach": True, "push": True}
+    assert found["told"] < 0.5, "where the hand begins does not tell where the drawer stands"
     assert found["captions"]["drawer-open"].startswith("a green goal mark at")
     assert "a green drawer" in found["captions"]["drawer-open"]
     assert all("gripper at" in caption for caption in found["captions"].values())
