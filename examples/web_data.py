@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,18 +47,21 @@ def write_web(
         makers: split -> a function that makes the next record.
     """
     hidden = place.aside()
-    (hidden / "images").mkdir()
-    with progress(name, sum(counts.values()), "images") as advance:
-        for split, count in counts.items():
-            with (hidden / f"{split}.jsonl").open("w", encoding="utf-8") as lines:
-                for i in range(count):
-                    image = f"{split}/{i // 1000:03d}/{i:06d}.jpg"
-                    picture, fields = makers[split]()
-                    save_jpeg(picture, hidden / "images" / image)
-                    lines.write(json.dumps({"id": f"{split}-{i}", "image": image, **fields}) + "\n")
-                    advance()
-    (hidden / "dataset.yaml").write_text(entry, encoding="utf-8")
-    place.install(hidden, last="dataset.yaml")
+    try:
+        (hidden / "images").mkdir()
+        with progress(name, sum(counts.values()), "images") as advance:
+            for split, count in counts.items():
+                with (hidden / f"{split}.jsonl").open("w", encoding="utf-8") as lines:
+                    for i in range(count):
+                        image = f"{split}/{i // 1000:03d}/{i:06d}.jpg"
+                        picture, fields = makers[split]()
+                        save_jpeg(picture, hidden / "images" / image)
+                        lines.write(json.dumps({"id": f"{split}-{i}", "image": image, **fields}) + "\n")
+                        advance()
+        (hidden / "dataset.yaml").write_text(entry, encoding="utf-8")
+        place.install(hidden, last="dataset.yaml")
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def save_jpeg(picture: NDArray[Any], path: Path) -> None:

@@ -174,12 +174,16 @@ def demonstrations(
     counts = splits(config.episodes)
     tallies = {split: Tally() for split in counts}
     hidden = place.aside()
-    with progress("demonstrations", sum(counts.values()) * len(tasks), "episodes") as advance:
-        makers = {split: partial(_of_all, config, tasks, split, record, tallies[split], advance) for split in counts}
-        written = write_rlds(hidden, kind, makers, counts["val"] * len(tasks))
-    (written / "dataset.yaml").write_text(ENTRY, encoding="utf-8")
-    place.install(written.parent, last="1.0.0/dataset.yaml")
-    shutil.rmtree(hidden)
+    try:
+        with progress("demonstrations", sum(counts.values()) * len(tasks), "episodes") as advance:
+            makers = {
+                split: partial(_of_all, config, tasks, split, record, tallies[split], advance) for split in counts
+            }
+            written = write_rlds(hidden, kind, makers, counts["val"] * len(tasks))
+        (written / "dataset.yaml").write_text(ENTRY, encoding="utf-8")
+        place.install(written.parent, last="1.0.0/dataset.yaml")
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
     return tallies
 
 

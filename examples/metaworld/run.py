@@ -30,6 +30,7 @@ from train.judging.wilson import percent
 from train.runs.run_folder import RUN
 
 MARKER = "metaworld.json"
+COUNTS = ("episodes", "vqa", "captions", "samples", "steps", "batch_size", "eval_episodes")
 CHAIN = OutputKind(
     "chain of MetaWorld",
     marks=(Mark(MARKER, ("settings", "steps")),),
@@ -77,13 +78,13 @@ class ChainStep:
     Attributes:
         title: what it is for.
         command: as a user would type it.
-        output: what it leaves in OUT.
+        outputs: what it leaves in OUT.
         again: flag with which the command goes on, or begins anew, where an interrupted one has left something.
     """
 
     title: str
     command: str
-    output: str
+    outputs: tuple[str, ...]
     again: str
 
 
@@ -102,24 +103,24 @@ def steps(config: MetaWorldRun) -> list[ChainStep]:
     plan = [
         ("demonstrations, questions and captions",
          f"python -m examples.metaworld.generate --out {at('data')} --tasks {tasks} --episodes {config.episodes} "
-         f"--vqa {config.vqa} --captions {config.captions} {seed}", "data", "--resume"),
+         f"--vqa {config.vqa} --captions {config.captions} {seed}", ("data",), "--resume"),
         ("index: one row per episode, standardised actions",
-         f"fasttok-pipelines index {datasets} --out {at('index')}", "index", "--overwrite"),
+         f"fasttok-pipelines index {datasets} --out {at('index')}", ("index",), "--overwrite"),
         ("fit the FAST tokenizer on the indexed actions",
-         f"fasttok fit {at('index')} --out {at('tokenizer')} --seconds 0.25 --vocab-size 256", "tokenizer", "--overwrite"),
+         f"fasttok fit {at('index')} --out {at('tokenizer')} --seconds 0.25 --vocab-size 256", ("tokenizer",), "--overwrite"),
         ("build interleaved shards",
          f"fasttok-pipelines build metaworld --index {at('index')} --tokenizer {at('tokenizer')} --out {at('shards')} "
-         f"--samples {config.samples} {seed}", "shards", "--resume"),
+         f"--samples {config.samples} {seed}", ("shards",), "--resume"),
         ("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
          f"fasttok-train --preset ki --shards {at('shards')} --out {at('ki')} --steps {config.steps} "
-         f"--batch-size {config.batch_size} --checkpoint-every 200 {seed}", "ki", "--resume"),
+         f"--batch-size {config.batch_size} --checkpoint-every 200 {seed}", ("ki",), "--resume"),
         ("the run in the world, and its answers to questions",
          f"fasttok-evaluate --run {at('ki')} --env examples.metaworld.env:make --splits {tasks} "
          f"--episodes {config.eval_episodes} --vqa {at('data/metaworld_vqa')} --out {at('eval.json')} "
-         f"--films-page {at('films.html')}", "eval.json", "--overwrite"),
+         f"--films-page {at('films.html')}", ("eval.json", "films.html"), "--overwrite"),
         ("the expert and a blind robot, on the same episodes",
          f"python -m examples.metaworld.baselines --tasks {tasks} --episodes {config.eval_episodes} "
-         f"--out {at('baselines.json')}", "baselines.json", "--overwrite"),
+         f"--out {at('baselines.json')}", ("baselines.json",), "--overwrite"),
     ]  # fmt: skip
     return [ChainStep(*words) for words in plan]
 
@@ -128,13 +129,20 @@ def main(config: MetaWorldRun) -> list[dict[str, Any]]:
     """Runs what is not done yet; stops at the first command that fails. Returns the table's rows.
 
     Raises:
-        InputError: MetaWorld is missing or cannot draw, OUT is in the way or was begun with other settings, or a step failed (its
-            own message stands above).
+        InputError: a number is too small, MetaWorld is missing or cannot draw, OUT is in the way or was begun with other
+            settings, or a step failed (its own message stands above).
     """
+    for name in COUNTS:
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}, expected at least 1")
+    if config.seed < 0:
+        raise InputError(f"--seed is {config.seed}, expected none below 0")
     plan = steps(config)
     check_package()
     settings = {
-        key: value for key, value in json.loads(json.dumps(asdict(config), default=str)).items() if key != "overwrite"
+        key: value
+        for key, value in json.loads(json.dumps(asdict(config), default=str)).items()
+        if key not in ("out", "overwrite")  # where it lies changes nothing
     }
     marker = config.out / MARKER
     done: list[dict[str, Any]] = []
@@ -152,7 +160,8 @@ def main(config: MetaWorldRun) -> list[dict[str, Any]]:
         check_output(config.out, CHAIN, overwrite=config.overwrite).begin()
         _save(marker, settings, done)
     for number, step in enumerate(plan[len(done) :], len(done) + 1):
-        command = f"{step.command} {step.again}" if (config.out / step.output).exists() else step.command
+        begun = any((config.out / output).exists() for output in step.outputs)
+        command = f"{step.command} {step.again}" if begun else step.command
         err.rule(f"[bold]{number}/{len(plan)} {step.title}", align="left")
         log(f"$ {command}")
         began = time.monotonic()

@@ -5,19 +5,29 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
-from examples.metaworld import questions, rendering, run
+from examples.metaworld import generate, questions, rendering, run
 from examples.metaworld.baselines import FIRST_SEED
 from examples.metaworld.blind import DEMONSTRATIONS, OTHER_TABLES
 from examples.metaworld.env import View, make
-from examples.metaworld.generate import CAPTION_ENTRY, VQA_ENTRY, MetaWorldData, first_seed, main
+from examples.metaworld.generate import (
+    CAPTION_ENTRY,
+    DATASETS,
+    VQA_ENTRY,
+    MetaWorldData,
+    first_seed,
+    main,
+)
 from examples.metaworld.recorder import beside_the_table
-from examples.metaworld.robot import ENTRY, known_to_robot, to_index, to_simulator
+from examples.metaworld.robot import DATASET, ENTRY, known_to_robot, to_index, to_simulator
 from examples.metaworld.scene import Scene, SeenThing, cell, colour_word
 from examples.metaworld.tasks import DEFAULT_TASKS, TASKS, Split, task_names
+from examples.web_data import write_web
+from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from mixtures.registry import load_mixture
 from pipelines.datasets.entry_parser import parse_entry
@@ -94,6 +104,22 @@ def test_where_the_hand_begins_does_not_tell_the_table() -> None:
     for seed in range(first_seed(0, 0), first_seed(0, 0) + 20):
         table = np.random.default_rng(seed).random(50)
         assert not np.isin(beside_the_table(seed).random(50), table).any()
+
+
+def test_an_interrupted_dataset_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    name = f"{DATASET}_vqa"
+    place = check_output(tmp_path / name, DATASETS[name])
+    with pytest.raises(KeyboardInterrupt):
+        write_web(place, name, VQA_ENTRY, {"train": 1}, {"train": stopped})
+    monkeypatch.setattr(generate, "tensorflow_datasets", MagicMock())  # which takes seconds to import
+    monkeypatch.setattr(generate, "write_rlds", stopped)
+    place = check_output(tmp_path / DATASET, DATASETS[DATASET])
+    with pytest.raises(KeyboardInterrupt):
+        generate.demonstrations(MetaWorldData(tmp_path), ("reach",), cast(Any, None), place)
+    assert not list(tmp_path.iterdir())
 
 
 def test_answers_are_what_the_simulator_knows() -> None:
@@ -279,6 +305,39 @@ def test_the_chain_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.
     called.clear()
     run.main(config)
     assert called == []
+
+
+def test_the_chain_replaces_films_whose_results_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fasttok-evaluate` writes its page of films before its results, and may be killed between them."""
+    monkeypatch.setattr(run, "check_package", lambda: None)
+    monkeypatch.setattr(run, "results", lambda out: [])
+    killed = ["fasttok-evaluate"]
+    called: list[str] = []
+
+    def call(command: str) -> None:
+        called.append(command)
+        if command.split()[0] in killed:
+            (tmp_path / "all" / "films.html").touch()
+            raise InputError("killed")
+
+    monkeypatch.setattr(run, "call", call)
+    with pytest.raises(InputError, match="killed"):
+        run.main(run.MetaWorldRun(tmp_path / "all"))
+    killed.clear()
+    called.clear()
+    monkeypatch.chdir(tmp_path)  # the same folder by another name
+    run.main(run.MetaWorldRun(Path("all")))
+    assert called[0].startswith("fasttok-evaluate")
+    assert called[0].endswith("--overwrite")
+
+
+def test_the_chain_refuses_numbers_before_hours_of_work(tmp_path: Path) -> None:
+    for name in run.COUNTS:
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is 0, expected at least 1"):
+            run.main(run.MetaWorldRun(tmp_path / "all", **{name: 0}))
+    with pytest.raises(InputError, match="--seed is -1"):
+        run.main(run.MetaWorldRun(tmp_path / "all", seed=-1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_commands_are_those_of_the_readme() -> None:

@@ -40,7 +40,7 @@ def tables() -> dict[str, Any]:
 
 
 def told_by_scatter(tables: int = 60) -> float:
-    """Largest correlation of how the hand is scattered with where the drawer stands, over training layouts: near 0 says nothing."""
+    """Largest correlation of how the hand is scattered with where the drawer stands, over layouts of training."""
     from examples.metaworld.generate import first_seed
     from examples.metaworld.recorder import beside_the_table, scattered
     from examples.metaworld.simulator import Simulation
