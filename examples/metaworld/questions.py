@@ -1,8 +1,10 @@
 """Questions, answers and captions about moments of MetaWorld, made from what the simulator knows. No simulator is needed here.
 
-Answers are clear: no question turns on a pixel, and yes and no are asked for alike.
+Answers are clear: no yes or no turns on a pixel or on what a thing is called, and both are asked for alike. A button box is a
+box, too, so where one stands nobody asks for a box.
 """
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +15,7 @@ from examples.tabletop.questions import Question
 
 CLEAR = 0.06  # share of the picture's width between two things that are said to lie left and right of each other
 OPEN, CLOSED = 0.75, 0.55  # shares of the gripper's opening above, below which it is called so
+PARTS = ("handle",)  # what doors, windows, drawers and mugs have, too: it is never said to be absent
 CAPTION_PROMPT = "describe the picture"
 Asker = Callable[[Scene, np.random.Generator], Question | None]
 
@@ -31,12 +34,16 @@ def colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     return None if thing is None else Question("colour", f"what colour is the {thing.noun}?", thing.colour)
 
 
-def exists(scene: Scene, rng: np.random.Generator) -> Question:
-    """Is there a drawer? Of absent things, those of other tasks are asked for."""
-    nouns = [thing.noun for thing in scene.things]
-    absent = sorted({thing.noun for task in TASKS.values() for thing in task.things} - set(nouns))
+def exists(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Is there a drawer? Of absent things, those of other tasks are asked for; of present ones, those in the picture."""
     present = bool(rng.integers(2))
-    among = nouns if present else absent
+    seen = [thing.noun for thing in scene.things if thing.place is not None]
+    others = sorted(
+        {thing.noun for task in TASKS.values() for thing in task.things if not _spoken_of(thing.noun, scene)}
+    )
+    among = seen if present else others
+    if not among:
+        return None
     return Question("exists", f"is there a {among[rng.integers(len(among))]}?", "yes" if present else "no")
 
 
@@ -83,8 +90,9 @@ def destination(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def which_task(scene: Scene, rng: np.random.Generator) -> Question:
     """Can the robot open the drawer here? Of tasks that cannot be done, those about things that are not there are asked for."""
-    here = {thing.noun for thing in scene.things}
-    others = sorted(name for name, task in TASKS.items() if not here & {thing.noun for thing in task.things})
+    others = sorted(
+        name for name, task in TASKS.items() if not any(_spoken_of(thing.noun, scene) for thing in task.things)
+    )
     possible = bool(rng.integers(2)) or not others
     phrases = TASKS[scene.task if possible else others[rng.integers(len(others))]].phrases
     return Question(
@@ -110,6 +118,12 @@ def caption(scene: Scene) -> str:
         return things
     state = "open " if scene.opening > OPEN else "closed " if scene.opening < CLOSED else ""
     return f"{things}; the {state}gripper at {cell(scene.hand)}"
+
+
+def _spoken_of(noun: str, scene: Scene) -> bool:
+    """Whether a thing may be there: it is a part of many, or the scene's things or its task's sentences have a word of it."""
+    said = " ".join([*(thing.noun for thing in scene.things), *TASKS[scene.task].phrases])
+    return noun in PARTS or not {*noun.split()}.isdisjoint(re.findall("[a-z]+", said))
 
 
 def _one_of(things: tuple[SeenThing, ...], rng: np.random.Generator) -> SeenThing | None:

@@ -231,7 +231,7 @@ TASKS: dict[str, Task] = {
             "pick up the peg and insert it",
         ),
         "bring the peg into the side of the box",
-        (Thing("peg", "peg"), Thing("box", "box", "peg_block_red"), GOAL),
+        (Thing("peg", "peg"), Thing("box", "box", "peg_block_red")),  # its mark is inside of the box, where nobody sees it
     ),
     "peg-unplug-side": Task(
         ("unplug it from the wall", "pull the plug out from the side", "take the plug out of the wall"),

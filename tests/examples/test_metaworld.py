@@ -150,6 +150,27 @@ def test_answers_are_what_the_simulator_knows() -> None:
     assert not any("close the drawer" in prompt for _, prompt in found)
 
 
+def test_what_has_two_names_is_not_said_to_be_absent() -> None:
+    """A coffee button is a button, a wooden box is a box, and a door has a handle that its task speaks of."""
+    rng = np.random.default_rng(0)
+    clear = {
+        "coffee-button": ("button", "button box", "press the button", "push the button in"),
+        "hammer": ("box", "button box", "close the box"),
+        "door-open": ("handle", "drawer handle", "faucet handle", "press the handle down"),
+        "peg-unplug-side": ("brick wall", "press what is behind the wall"),
+    }
+    for task, words in clear.items():
+        scene = Scene(task, tuple(SeenThing(t.noun, "red", (0.5, 0.5)) for t in TASKS[task].things), (0.2, 0.2), 1.0)
+        said = [questions.ask(scene, rng) for _ in range(2000)]
+        denied = {question.prompt for question in said if question.target == "no"}
+        assert len(denied) > 20, "much is asked for all the same"
+        here = {thing.noun for thing in scene.things}
+        for word in set(words) - here:
+            assert not any(prompt in denied for prompt in (f"is there a {word}?", f"can the robot {word} here?")), word
+    hidden = Scene("reach", tuple(SeenThing(t.noun, "red", None) for t in TASKS["reach"].things), None, 1.0)
+    assert not any(q.target == "yes" and q.kind == "exists" for q in (questions.ask(hidden, rng) for _ in range(300)))
+
+
 def test_captions_say_what_is_where() -> None:
     assert (
         questions.caption(DRAWER) == "a white drawer handle at 6 5 and a green drawer at 7 4; the open gripper at 3 9"
