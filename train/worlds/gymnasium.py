@@ -28,7 +28,7 @@ Setting = bool | int | float | str | list[Any] | dict[str, Any] | None
 TOLD = ("success", "is_success")
 WHOLE = "."  # the observation itself, where it is no Dict
 RENDERED = "render()"
-LOOKED_UP = re.compile(r"(info|observation|attribute):([\w./-]+)")
+LOOKED_UP = re.compile(r"(info|observation|attribute):(\S.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +153,12 @@ class GymnasiumEnv:
         """
         self._shown, self._info = self.env.reset(seed=seed, options=dict(self.settings.reset_options) or None)
         self._done, self._over, self._steps = None, False, 0
-        self.instruction = str(self._looked_up(self.settings.instruction)).strip()
+        self.instruction = self._text("instruction", self.settings.instruction).strip()
         if not self.instruction:
             raise InputError(
                 f"{self.settings.id}: the instruction of seed {seed} is empty ({self.settings.instruction})"
             )
-        self._task = str(self._looked_up(self.settings.task or self.settings.id))
+        self._task = self._text("task", self.settings.task or self.settings.id)
         self._seen = self._observed()
         return self._seen
 
@@ -221,6 +221,15 @@ class GymnasiumEnv:
             )
         return seen
 
+    def _text(self, what: str, where: str) -> str:
+        """A text itself, or the one that stands where it points; a number is one, too."""
+        value = self._looked_up(where)
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+        if not isinstance(value, str | int | float | np.number):
+            raise InputError(f"{self.settings.id}: the {what} at {where} is {value!r}; expected a text")
+        return str(value)
+
     def _looked_up(self, text: str) -> Any:
         """A text itself, or what stands where it points."""
         found = LOOKED_UP.fullmatch(text)
@@ -231,11 +240,13 @@ class GymnasiumEnv:
             return self._part(name)
         if kind == "info":
             return _inside(self._info, name, f"{self.settings.id}: info")
-        for holder in (self.env, self.env.unwrapped):
-            if hasattr(holder, name):
-                value = getattr(holder, name)
-                return value() if callable(value) else value
-        raise InputError(f"{self.settings.id}: the environment {self.env.unwrapped} has no attribute {name}")
+        try:
+            value = self.env.get_wrapper_attr(name)  # of the environment, or of a wrapper around it
+        except AttributeError:
+            raise InputError(
+                f"{self.settings.id}: the environment {self.env.unwrapped} has no attribute {name}"
+            ) from None
+        return value() if callable(value) else value
 
     def _part(self, where: str) -> Any:
         return self._shown if where == WHOLE else _inside(self._shown, where, f"{self.settings.id}: the observation")

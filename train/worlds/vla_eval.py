@@ -119,6 +119,13 @@ class Bridge:
                 f"{config.gripper}; name them, such as --gripper-columns -1, or pass --gripper opening to change none"
             )
         said = encoding if isinstance(encoding, Sequence) else ()
+        width = robot.get("action_dim") if isinstance(robot, Mapping) else None
+        for column in config.gripper_columns:
+            if isinstance(width, int) and not -width <= column < width:
+                raise InputError(
+                    f"--gripper-columns has {column}; {self.embodiment} has {width} columns, expected 0 to {width - 1}, or -1 "
+                    "for the last"
+                )
         self._grippers = list(config.gripper_columns) or [i for i, kind in enumerate(said) if kind == "gripper"]
         self._clients: dict[str, Client] = {}
         self._seeds: dict[str, int] = {}

@@ -10,6 +10,7 @@
 code as much as --env is: it says what is imported and run. So read one that you were given before you use it.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,12 @@ def load_world(path: Path) -> Callable[..., Any]:
     if named in WORLDS:
         factory: Callable[..., Any] = json_files.decode(load_attribute(WORLDS[named]), settings, str(path))
         return factory
-    made: Callable[..., Any] = load_attribute(named)(**settings)
+    function = load_attribute(named)
+    try:
+        inspect.signature(function).bind(**settings)
+    except TypeError as error:
+        raise InputError(f"{path}: {named} does not take these settings: {error}") from None
+    made: Callable[..., Any] = function(**settings)
     return made
 
 

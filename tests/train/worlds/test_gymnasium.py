@@ -94,6 +94,7 @@ def test_the_state_is_its_parts_in_order() -> None:
         ("observation:robot/name", "arm"),
         ("attribute:prompt", "go right"),
         ("attribute:text", "go on"),
+        ("info:language/a text", "reach it"),
         ("info: put it there", "info: put it there"),
     ],
 )
@@ -101,6 +102,12 @@ def test_the_instruction_comes_from_where_it_stands(where: str, text: str) -> No
     envs = open_envs(world(instruction=where), "arm", "seen", 2)
     envs.reset([0, 1])
     assert list(envs.instructions) == [text, text]
+
+
+def test_an_instruction_of_a_wrapper_is_found() -> None:
+    env = env_of(id=f"{HERE}:Told-v0", instruction="attribute:said")
+    env.reset(0)
+    assert env.instruction == "go far"
 
 
 def test_splits_and_kinds_of_tasks() -> None:
@@ -183,6 +190,8 @@ def test_environments_that_cannot_be_used(settings: dict, message: str) -> None:
         ({"state": ("flat/q",)}, "has no flat/q: it is no mapping"),
         ({"state": ("robot/name",)}, "expected numbers"),
         ({"instruction": "info:task"}, "unknown key of .*info 'task'.* Known: language"),
+        ({"instruction": "info:language/words"}, r"instruction at info:language/words is \['reach'\]; expected a text"),
+        ({"instruction": "observation:robot"}, "instruction at observation:robot is .*; expected a text"),
         ({"instruction": "attribute:goals"}, "has no attribute goals"),
     ],
 )

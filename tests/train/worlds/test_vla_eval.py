@@ -14,7 +14,7 @@ METADATA = {
     "decodes": ["flow"],
     "keys": ["image/primary", "image/wrist", "state", "prompt"],
     "embodiments": {
-        "franka": {"horizon": 10, "action_encoding": ["delta", "gripper"]},
+        "franka": {"horizon": 10, "action_dim": 2, "action_encoding": ["delta", "gripper"]},
         "widow": {"horizon": 5, "action_encoding": ["absolute", "absolute"]},
     },
 }
@@ -135,6 +135,7 @@ def test_observations_that_cannot_be_used(observation: dict, message: str) -> No
         ({"embodiment": "frank"}, "unknown embodiment 'frank'; did you mean 'franka'"),
         ({"cameras": {"agentview": "front"}}, "unknown camera slot of --cameras 'front'"),
         ({"execute": 0.0}, "--execute is 0.0"),
+        ({"gripper_columns": (2,)}, "--gripper-columns has 2; franka has 2 columns, expected 0 to 1"),
         ({"metadata": {"server": "other"}}, "does not say that it is fasttok-serve"),
         ({"metadata": METADATA | {"keys": ["observation/image", "prompt"]}}, "start the server with --keys ours"),
     ],

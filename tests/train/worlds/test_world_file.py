@@ -11,13 +11,17 @@ from train.worlds.gymnasium import GymnasiumWorld
 from train.worlds.world_file import check_splits
 
 
+def sized(size: int) -> object:
+    return lambda embodiment, split: size
+
+
 def my_world(**settings: object) -> object:
     return lambda embodiment, split: (embodiment, split, settings)
 
 
 def test_a_function_of_ones_own_gets_the_other_keys(tmp_path: Path) -> None:
     file = tmp_path / "mine.yml"
-    file.write_text("world: tests.train.worlds.test_world_file:my_world\nsize: 3\nnames: [a, b]\n")
+    file.write_text(f"world: {__name__}:my_world\nsize: 3\nnames: [a, b]\n")
     factory = load_factory(str(file))
     assert factory("arm", "seen") == ("arm", "seen", {"size": 3, "names": ["a", "b"]})
     check_splits(factory, ["whatever"], str(file))  # it has no list of splits
@@ -37,6 +41,8 @@ def test_a_function_of_ones_own_gets_the_other_keys(tmp_path: Path) -> None:
         ("world: no_such_module:make\n", "expected module:factory"),
         ("world: math:no_such_name\n", "expected module:factory"),
         ("world: {\n", "is not YAML"),
+        (f"world: {__name__}:sized\nsizes: 3\n", "sized does not take these settings: .*size"),
+        (f"world: {__name__}:sized\n", "sized does not take these settings: missing .*'size'"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_said(text: str, message: str, tmp_path: Path) -> None:

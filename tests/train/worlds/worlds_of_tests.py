@@ -23,7 +23,7 @@ class Reach(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.options, self.x, self.at = options, self.np_random.uniform(-0.1, 0.1), 0
-        return self.shown(), {"language": {"text": f"reach {self.goal}"}}
+        return self.shown(), {"language": {"text": f"reach {self.goal}", "a text": "reach it", "words": ["reach"]}}
 
     def step(self, action):
         self.taken.append(np.asarray(action))
@@ -57,6 +57,15 @@ class Reach(gymnasium.Env):
         return {"camera": made[self.image], "robot": robot, "flat": np.array([self.x, 1.0])}
 
 
+class Told(gymnasium.Wrapper):
+    """A wrapper that knows the instruction, inside of the package's own wrappers."""
+
+    said = "go far"
+
+    def __init__(self, **options) -> None:
+        super().__init__(Reach(**options))
+
+
 class Turn(Reach):
     """Its observation is one array."""
 
@@ -73,5 +82,6 @@ class Choice(Reach):
 
 
 gymnasium.register("Reach-v0", Reach, max_episode_steps=12, disable_env_checker=True)
+gymnasium.register("Told-v0", Told, max_episode_steps=12, disable_env_checker=True)
 gymnasium.register("Turn-v0", Turn, disable_env_checker=True)
 gymnasium.register("Choice-v0", Choice, disable_env_checker=True)
