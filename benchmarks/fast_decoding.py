@@ -18,6 +18,7 @@ import tyro
 
 from benchmarks import about
 from fasttok.common.console import log, run, table
+from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.export import ExportConfig, export
 from train.exports.pi0_fast import SKIP
@@ -56,6 +57,8 @@ def cases(config: FastDecodingBenchmark, player: Player, embodiment: str, count:
     robot, reader = player.robot(embodiment), ShardReader(str(config.shards))
     sources = {name for name, one in player.encoder.robots.robots.items() if one.embodiment == embodiment}
     rows = [row for row in map(reader.row, range(reader.num_rows)) if row["source"] in sources]
+    if not rows:
+        raise InputError(f"{config.shards} has no rows of {embodiment}; pass the run's own shards, or another --embodiment")
     log(f"{embodiment}: {len(rows)} rows")
     side = player.config.image_size
     chosen = [rows[i % len(rows)] for i in range(count)]
@@ -78,10 +81,11 @@ def cases(config: FastDecodingBenchmark, player: Player, embodiment: str, count:
     }
 
 
-def measure(config: FastDecodingBenchmark) -> dict[str, list[dict[str, Any]]]:
-    """Both tables."""
+def measure(config: FastDecodingBenchmark) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Both tables, and the versions of lerobot's environment."""
     player = Player.load(config.run)
     malformed, times = [], []
+    versions: dict[str, str] = {}
     chosen = [config.embodiment] if config.embodiment else player.embodiments
     for embodiment in chosen:
         with tempfile.TemporaryDirectory() as folder:
@@ -100,6 +104,7 @@ def measure(config: FastDecodingBenchmark) -> dict[str, list[dict[str, Any]]]:
                 env=clean | {"HF_HUB_OFFLINE": "1"}, check=True, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
         found = json.loads(done.stdout.splitlines()[-1])
+        versions = found["versions"]
         chunk = f"{embodiment}, {player.horizon(embodiment)} x {player.robot(embodiment).action_dim}"
         for how in ("without", "with"):
             one = found[how]
@@ -122,21 +127,21 @@ def measure(config: FastDecodingBenchmark) -> dict[str, list[dict[str, Any]]]:
                     "CPU ratio": masked_cpu / cpu,
                 }
             )  # fmt: skip
-    return {"Malformed chunks, sampled at temperature 1": malformed, "Time per chunk, medians": times}
+    tables = {"Malformed chunks, sampled at temperature 1": malformed, "Time per chunk, medians": times}
+    return tables, ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def main() -> None:
     """Runs the benchmark."""
     config = tyro.cli(FastDecodingBenchmark)
-    tables = measure(config)
+    tables, versions = measure(config)
     for title, rows in tables.items():
         table(title, list(rows[0]), [list(map(about.cell, line.values())) for line in rows])
     only = f" --embodiment {config.embodiment}" if config.embodiment else ""
     flags = f"--prompts {config.prompts} --batch {config.batch}{only}"
     command = f"python -m benchmarks.fast_decoding RUN SHARDS --lerobot PYTHON {flags}"
-    about.write(
-        config.out, "fast_decoding", "FAST tokens in lerobot's pi0-FAST, with and without the mask", command, tables
-    )
+    title, note = "FAST tokens in lerobot's pi0-FAST, with and without the mask", f"The policies ran in {versions}."
+    about.write(config.out, "fast_decoding", title, command, tables, note=note)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lerobot.policies.factory import make_pre_post_processors
 
 
 def main(folder: str, cases: str, checkout: str) -> None:
-    """Prints {"without": {...}, "with": {...}, "alone": {...}}: what came of the tokens, and milliseconds per chunk."""
+    """Prints {"without": {...}, "with": {...}, "steps": ..., "versions": {...}}: what came of the tokens, and times per chunk."""
     sys.path.insert(0, str(Path(checkout) / "tests" / "interop" / "inside"))
     sys.path.insert(1, checkout)
     from pi0_fast_from_export import load, mask_of
@@ -61,7 +62,8 @@ def main(folder: str, cases: str, checkout: str) -> None:
         }
         for how in counts
     }
-    print(json.dumps({**said, "steps": config.max_decoding_steps}))
+    versions = {name: version(name) for name in ("lerobot", "transformers", "torch")}
+    print(json.dumps({**said, "steps": config.max_decoding_steps, "versions": versions}))
 
 
 def seen(given: Any, i: int) -> dict[str, Any]:
