@@ -58,7 +58,9 @@ def cases(config: FastDecodingBenchmark, player: Player, embodiment: str, count:
     sources = {name for name, one in player.encoder.robots.robots.items() if one.embodiment == embodiment}
     rows = [row for row in map(reader.row, range(reader.num_rows)) if row["source"] in sources]
     if not rows:
-        raise InputError(f"{config.shards} has no rows of {embodiment}; pass the run's own shards, or another --embodiment")
+        raise InputError(
+            f"{config.shards} has no rows of {embodiment}; pass the run's own shards, or another --embodiment"
+        )
     log(f"{embodiment}: {len(rows)} rows")
     side = player.config.image_size
     chosen = [rows[i % len(rows)] for i in range(count)]
