@@ -123,7 +123,7 @@ def export(config: ExportConfig) -> WeightsReport:
     aside = out.aside()
     try:
         with (aside / SINGLE).open("wb") as stream, progress("writing weights", len(listed), "tensors") as advance:
-            more = {} if config.layout == "fasttok" else {TRAINED_ROWS: source.config.model.vocab_size}
+            more = {} if config.layout == "fasttok" else {TRAINED_ROWS: layout.trained_rows(source)}
             write(stream, listed, config.dtype, metadata(config.layout, {**described, **more}), advance)
             stream.flush()
             os.fsync(stream.fileno())

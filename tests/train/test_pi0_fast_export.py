@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from fasttok.actions.embodiment import Embodiment
 from fasttok.errors import InputError
-from tests.train.handmade_run import ARM, PLANAR, handmade
+from tests.train.handmade_run import ARM, PLANAR, handmade, with_params
+from train import weights
 from train.config import DataConfig
+from train.export import ExportConfig, export
 from train.exports import pi0_fast
 from train.exports.source import ExportSource
 from train.exports.tensors import THEIR_VOCAB
-from train.tokens import robot_prompt, state_text
-from train.weights.matching import EMBEDDING, our_shapes
+from train.tokens import TextTokenizer, robot_prompt, state_text
+from train.weights.matching import EMBEDDING, our_shapes, plan
 
 FAST = DataConfig(text_length=96, kinds=("robot",))
 
@@ -85,6 +87,34 @@ def test_the_processor_beside_the_tokenizer_is_ours(tmp_path: Path) -> None:
     assert sys.modules.get("processing_fasttok") is None
 
 
+def test_read_back_its_fast_rows_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stand where lerobot looks for them, so --weights must not take the zeros that stand in their old place."""
+    run = handmade(data=FAST, sizes={"flow": False})
+    table = np.asarray(with_params(run, tmp_path / "run", monkeypatch)["backbone"]["embedding"])
+    export(ExportConfig(tmp_path / "run", tmp_path / "out", "lerobot"))
+    text = run.text.size
+    todo = plan(tmp_path / "out", run.config.model, text_rows=text, tokenizer=run.tok.fingerprint)
+    assert f"{len(table) - text} new rows" in " ".join(row.note for row in todo.report.rows if row.state == "initialised")
+    read = weights.read(todo)[EMBEDDING]
+    assert np.array_equal(read[:text], table[:text])
+    np.testing.assert_allclose(read[text:], np.broadcast_to(table[:text].mean(0), read[text:].shape), rtol=1e-4, atol=1e-6)
+
+
+def test_lerobots_code_must_fit_the_text_tokenizer() -> None:
+    """lerobot cuts chunks at the token "|", and takes tokens to their names and back."""
+    made = source()
+    two = TextTokenizer(Tokenizer.from_str(made.text.tokenizer.to_str()))
+    two.tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace("\u0120", prepend_scheme="always"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    with pytest.raises(InputError, match=r"ends a chunk with \[.*the one token '\|'"):
+        pi0_fast.check(dataclasses.replace(made, text=two))
+    pieces = [("<unk>", 0.0), ("<pad>", 0.0), ("<bos>", 0.0), ("<eos>", 0.0), ("|", -1.0), (" ", -1.0)]
+    unigram = TextTokenizer(Tokenizer(models.Unigram(pieces, unk_id=0)))
+    with pytest.raises(InputError, match="is a Unigram"):
+        pi0_fast.check(dataclasses.replace(made, text=unigram))
+
+
 def test_what_lerobot_cannot_hold_is_refused() -> None:
     assert pi0_fast.is_pi0_fast(source())
     assert not pi0_fast.is_pi0_fast(source(data=dataclasses.replace(FAST, discrete="bins")))
@@ -105,3 +135,7 @@ def test_what_lerobot_cannot_hold_is_refused() -> None:
     assert "PI0FastPolicy.from_pretrained cannot take the weights" in said
     assert "fasttok.logits_mask" in said
     assert THEIR_VOCAB == 257_152
+    small = source((dataclasses.replace(ARM, subtask=True),), image_size=28, patch=14)
+    told = " ".join(pi0_fast.files(small).limits)
+    assert "image_size 28, not 224" in told  # its pi0.5 would build it, its pi0-FAST does not
+    assert "acts on the task alone" in told

@@ -41,11 +41,14 @@ class Layout:
         check: raises InputError if the layout cannot hold the run; called before the parameters are read.
         files: what is written beside the weights; raises InputError as `check`.
         tensors: what the file of weights holds, and the report on it.
+        trained_rows: rows of the file's embedding, from the first on, that mean what they meant in training; `--weights` reads no
+            others.
     """
 
     check: Callable[[ExportSource], None]
     files: Callable[[ExportSource], LayoutFiles]
     tensors: Callable[[Flat, ExportSource], tuple[list[TensorToWrite], WeightsReport]]
+    trained_rows: Callable[[ExportSource], int] = lambda source: source.config.model.vocab_size
 
 
 def check_pi05(source: ExportSource, layout: str) -> None:

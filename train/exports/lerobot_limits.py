@@ -106,9 +106,14 @@ def _of_acting(source: ExportSource, robot: Robot, relative: bool) -> list[str]:
             f"real-time chunking as it was trained (--rtc-delay {source.config.rtc_delay}): lerobot steers chunks by guidance "
             "instead"
         )
-    if robot.subtask and source.config.data.subtasks < 1:
-        said.append("subtasks in the prompt: lerobot's policy neither says nor takes them, and acts on the task alone")
-    return said
+    return [*said, *of_subtasks(source, robot)]
+
+
+def of_subtasks(source: ExportSource, robot: Robot) -> list[str]:
+    """What becomes of prompts that name a subtask."""
+    if not robot.subtask or source.config.data.subtasks >= 1:
+        return []
+    return ["subtasks in the prompt: lerobot's policy neither says nor takes them, and acts on the task alone"]
 
 
 def of_images(source: ExportSource, robot: Robot) -> list[str]:

@@ -27,7 +27,7 @@ from train.exports import action_processor
 from train.exports.layout import Flat, Layout, LayoutFiles
 from train.exports.lerobot import prompt_rewrite
 from train.exports.lerobot_config import TOKENIZER_LENGTH
-from train.exports.lerobot_limits import of_images, of_numbers, reads_state, size_differences
+from train.exports.lerobot_limits import of_images, of_numbers, of_subtasks, reads_state
 from train.exports.lerobot_processors import (
     ACTION,
     BATCH,
@@ -47,9 +47,9 @@ from train.exports.lerobot_stats import action_quantiles, state_quantiles
 from train.exports.pi0_fast_config import Pi0FastConfig
 from train.exports.source import ExportSource
 from train.exports.tensor_file import TensorToWrite
-from train.exports.tensors import THEIR_VOCAB, tensors
+from train.exports.tensors import THEIR_VOCAB, differences, tensors
 from train.exports.transformers_tokenizer import TOKENIZER_FOLDER, tokenizer_files
-from train.tokens import robot_prompt
+from train.tokens import END_OF_ACTION, robot_prompt
 from train.weights.layouts import EXPERT_HEAD
 from train.weights.matching import EMBEDDING, ReportRow, WeightsReport
 
@@ -71,7 +71,8 @@ def check(source: ExportSource) -> None:
 
     Raises:
         InputError: another form of the state; several robots and none chosen; no cameras; actions or tokens in a form that
-            lerobot cannot bring back; or a vocabulary that does not fit into PaliGemma's.
+            lerobot cannot bring back; a text tokenizer that lerobot's code does not fit; or a vocabulary that does not fit into
+            PaliGemma's.
     """
     where, instead = source.where, "serve the run with fasttok-serve, or use --layout fasttok"
     if "robot" not in source.config.data.kinds:
@@ -94,11 +95,31 @@ def check(source: ExportSource) -> None:
             f"{where}: the tokenizer of {robot.embodiment} has a gain, a gripper of two values, or relative dims, which "
             f"lerobot's decoding does not know; {instead}"
         )
+    _check_text(source, instead)
     needed = source.encoder.placement.size + (SKIP if source.encoder.placement.skip is None else 0)
     if needed > _size(source):
         raise InputError(
             f"{where}: {source.encoder.text.size} text tokens, {source.tok.vocab_size} FAST ids and {SKIP} rows behind "
             f"them do not fit into {_size(source)} rows (lerobot builds {THEIR_VOCAB}); {instead}"
+        )
+
+
+def _check_text(source: ExportSource, instead: str) -> None:
+    """Refuses text tokenizers that lerobot's code does not fit.
+
+    Raises:
+        InputError: the end of a chunk is not the one token that lerobot looks for, or its vocabulary takes no names.
+    """
+    text = source.encoder.text
+    if [text.tokenizer.token_to_id(END_OF_ACTION)] != text.end_of_action:
+        raise InputError(
+            f"{source.where}: its text tokenizer ends a chunk with {text.end_of_action}, and lerobot looks for the one token "
+            f"{END_OF_ACTION!r} ({text.tokenizer.token_to_id(END_OF_ACTION)}); {instead}"
+        )
+    if not isinstance(json.loads(text.tokenizer.to_str())["model"].get("vocab"), dict):
+        raise InputError(
+            f"{source.where}: its text tokenizer is a {type(text.tokenizer.model).__name__}, whose vocabulary has no place for "
+            f"names of FAST ids, which lerobot needs; {instead}"
         )
 
 
@@ -178,6 +199,11 @@ def robot_tensors(flat: Flat, source: ExportSource) -> tuple[list[TensorToWrite]
     return [one for one in listed if one.name != head], WeightsReport(report.title, tuple(rows))
 
 
+def trained_rows(source: ExportSource) -> int:
+    """Rows that stand where they stood in training: all, but for FAST ids that were rows of their own behind the text."""
+    return source.config.model.vocab_size if source.encoder.placement.skip is not None else source.encoder.text.size
+
+
 def _size(source: ExportSource) -> int:
     """Rows of the embedding in the file."""
     return source.vocab_size or THEIR_VOCAB
@@ -223,8 +249,10 @@ def _text_files(source: ExportSource, robot: Robot, config: Pi0FastConfig) -> di
     steps += [normalizers.Replace(Regex(rewrite.pattern), rewrite.text)] if rewrite is not None else []
     steps.append(normalizers.Replace(Regex(rf"{OUR_END[-1]}\z"), ""))
     own.normalizer = normalizers.Sequence([*steps, *([own.normalizer] if own.normalizer is not None else [])])
+    read = Tokenizer.from_str(own.to_str())
+    read.add_special_tokens([ours.tokenizer.id_to_token(last)])  # as transformers does with what it is told to be <bos>
     for task, state in (("x", "0"), ("put the cup on the plate", "-1 128 255")):
-        theirs = own.encode(f"Task: {task}, State: {state};\n").ids
+        theirs = read.encode(f"Task: {task}, State: {state};\n").ids
         control = source.encoder.control.get(robot.embodiment, "")
         prompt = robot_prompt(task, state if reads_state(source, robot) else "", control=control)
         if [*theirs, last] != [ours.bos, *ours.encode([prompt])[0]]:
@@ -261,7 +289,8 @@ def _action_files(source: ExportSource) -> dict[str, bytes]:
 
 def _limits(source: ExportSource, robot: Robot, length: int) -> tuple[str, ...]:
     """All that lerobot cannot hold."""
-    wrong = {name: note for name, note in size_differences(source).items() if not name.startswith("expert_")}
+    model = source.config.model  # lerobot's pi0.5 builds any number of patches, its pi0-FAST only those of 224 x 224
+    wrong = {name: note for name, note in differences(model, _size(source)).items() if not name.startswith("expert_")}
     said = []
     if wrong:
         sizes = ", ".join(f"{name} {note.replace(', their classes build', ', not')}" for name, note in wrong.items())
@@ -275,7 +304,7 @@ def _limits(source: ExportSource, robot: Robot, length: int) -> tuple[str, ...]:
             "a vocabulary that is not PaliGemma's: rows of no token are zeros, which a sampling policy may draw; under "
             "fasttok.logits_mask none is"
         )
-    said += [*of_numbers(source, robot), *of_images(source, robot)]
+    said += [*of_numbers(source, robot), *of_subtasks(source, robot), *of_images(source, robot)]
     return (
         *said,
         "chunks that are whole whatever the model writes: lerobot fills up, cuts or zeroes others. fasttok.logits_mask keeps "
@@ -286,4 +315,4 @@ def _limits(source: ExportSource, robot: Robot, length: int) -> tuple[str, ...]:
     )
 
 
-LAYOUT = Layout(check=check, files=files, tensors=robot_tensors)
+LAYOUT = Layout(check=check, files=files, tensors=robot_tensors, trained_rows=trained_rows)

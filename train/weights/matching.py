@@ -33,7 +33,8 @@ from train.weights.layouts import (
 from train.weights.sources import FLOATS, StoredWeights, open_weights
 
 TRAINED_ROWS = "trained_rows"
-"""Key of an export's metadata: rows of its embedding before it was filled with zeros to what another project builds."""
+"""Key of an export's metadata, in layouts of others: rows of its embedding that mean what they did in training; the rest is zeros, or
+stands elsewhere."""
 EMBEDDING, POSITION = "backbone/embedding", "vision/position"
 SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257152 to 257216 rows
 SHOWN = 4  # names in a message
@@ -247,9 +248,9 @@ def _rows(
     ours = shapes[EMBEDDING][0]
     theirs = stored.headers[names[matched[EMBEDDING][0].name]].shape[0]
     trained = stored.metadata.get(TRAINED_ROWS, "")
-    theirs = min(theirs, int(trained)) if trained.isdigit() else theirs  # the rest is zeros of our own export
+    theirs = min(theirs, int(trained)) if trained.isdigit() else theirs
     text = ours if text_rows is None else text_rows
-    known = stored.metadata if stored.family == "fasttok" else {}
+    known = stored.metadata if stored.family == "fasttok" or trained else {}  # a file that we wrote
     if theirs == ours and (tokenizer is None or known.get("tokenizer", tokenizer) == tokenizer):
         return ours
     theirs = min(theirs, int(known["text_rows"])) if known.get("text_rows", "").isdigit() else theirs
