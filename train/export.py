@@ -21,6 +21,7 @@ from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.common.start import start
+from fasttok.errors import InputError
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.devices.jax_setup import set_up_jax
@@ -94,6 +95,16 @@ class ExportConfig:
     """The robot to export for, in a layout that holds one; only needed if the run was trained on several."""
     shards: Path | None = None
     """Shards that the run was trained on; only needed for runs without robots.json whose shards have moved."""
+
+    def __post_init__(self) -> None:
+        if self.vocab_size < 0:
+            raise InputError(
+                f"--vocab-size is {self.vocab_size}, expected a number of rows, or 0 for those of the layout"
+            )
+        if self.embodiment and self.layout == "fasttok":
+            raise InputError(
+                f"--embodiment {self.embodiment} says nothing to --layout fasttok, which holds all robots of a run; leave it out"
+            )
 
 
 def export(config: ExportConfig) -> WeightsReport:

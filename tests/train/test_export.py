@@ -13,6 +13,7 @@ from safetensors.numpy import load, load_file
 
 from fasttok import NormStats
 from fasttok.actions.representation import ActionColumns, Representation
+from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.errors import InputError
 from tests.train.handmade_run import ARM, PLANAR, handmade, numbers, with_params
 from train import export
@@ -25,6 +26,7 @@ from train.exports.source import ExportSource
 from train.exports.tensors import THEIR_SIZES
 from train.runs.run_folder import SavedRun
 from train.tokens import bins
+from train.weights.matching import plan
 
 
 def source(run: SavedRun, asked: str = "") -> ExportSource:
@@ -224,6 +226,34 @@ def test_openpi_gets_the_statistics_of_every_robot() -> None:
         "assets/_.._x/norm_stats.json", "config.json",
     ]  # fmt: skip
     assert "fetches PaliGemma's" in "\n".join(openpi.files(source(handmade((PLANAR, ARM)))).limits)
+
+
+def test_what_openpi_cannot_hold_is_said() -> None:
+    run = handmade((dataclasses.replace(ARM, subtask=True),), data=DataConfig(text_length=300))
+    run = dataclasses.replace(run, robots=dataclasses.replace(run.robots, slots=CAMERA_SLOTS))
+    told = "\n".join(openpi.files(source(run)).limits)
+    assert "4 cameras: openpi's model reads 3" in told
+    assert "max_token_len=300" in told
+    assert "subtasks in the prompts of arm" in told
+    assert "JPEG of quality 95" in told
+
+
+def test_options_that_say_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="--vocab-size is -1, expected a number of rows"):
+        ExportConfig(Path("run"), Path("out"), "openpi", vocab_size=-1)
+    with pytest.raises(InputError, match="--embodiment arm says nothing to --layout fasttok"):
+        ExportConfig(Path("run"), Path("out"), embodiment="arm")
+
+
+def test_action_rows_of_another_tokenizer_are_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a file of ours in a layout of others, too: its rows of FAST ids mean other actions."""
+    run = handmade()
+    with_params(run, tmp_path / "run", monkeypatch)
+    export.export(ExportConfig(tmp_path / "run", tmp_path / "out", "openpi"))
+    model, text = run.config.model, run.text.size
+    same = plan(tmp_path / "out", model, text_rows=text, tokenizer=run.tok.fingerprint)
+    other = plan(tmp_path / "out", model, text_rows=text, tokenizer="0" * 16)
+    assert (same.rows, other.rows) == (model.vocab_size, text)
 
 
 def test_prompts_are_rewritten_only_where_they_differ() -> None:

@@ -94,10 +94,14 @@ def test_read_back_its_fast_rows_begin_anew(tmp_path: Path, monkeypatch: pytest.
     export(ExportConfig(tmp_path / "run", tmp_path / "out", "lerobot"))
     text = run.text.size
     todo = plan(tmp_path / "out", run.config.model, text_rows=text, tokenizer=run.tok.fingerprint)
-    assert f"{len(table) - text} new rows" in " ".join(row.note for row in todo.report.rows if row.state == "initialised")
+    assert f"{len(table) - text} new rows" in " ".join(
+        row.note for row in todo.report.rows if row.state == "initialised"
+    )
     read = weights.read(todo)[EMBEDDING]
     assert np.array_equal(read[:text], table[:text])
-    np.testing.assert_allclose(read[text:], np.broadcast_to(table[:text].mean(0), read[text:].shape), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        read[text:], np.broadcast_to(table[:text].mean(0), read[text:].shape), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_lerobots_code_must_fit_the_text_tokenizer() -> None:

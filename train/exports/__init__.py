@@ -7,4 +7,5 @@ tensor_file  safetensors, written a tensor at a time
 ours         our own layout
 openpi       what openpi's PI0Pytorch reads (pi0.5)
 lerobot      what lerobot's PI05Policy reads (pi0.5)
+pi0_fast     what lerobot's PI0FastPolicy reads, of a run that only writes FAST tokens
 """

@@ -7,6 +7,8 @@ from typing import TypeAlias
 from numpy.typing import ArrayLike
 
 from fasttok.errors import InputError
+from train.acting.observations import JPEG_QUALITY
+from train.acting.robots import Robot
 from train.exports.source import ExportSource
 from train.exports.tensor_file import TensorToWrite
 from train.recipe import recipe_of
@@ -73,3 +75,14 @@ def check_pi05(source: ExportSource, layout: str) -> None:
             f"{source.where} reads the state as {model.state} (--model.state), {layout}'s pi0.5 as text of the prompt, so it "
             f"would act without a state; {instead}, or train with --model.state text"
         )
+
+
+def image_steps(source: ExportSource, robot: Robot) -> str:
+    """How the training images of a robot were made: the beginning of a sentence on what a layout cannot hold."""
+    side, resize, encode = source.config.model.image_size, robot.resize, robot.encode
+    quality = encode.quality if encode is not None else resize.quality if resize is not None else JPEG_QUALITY
+    kind = encode.format if encode is not None else "jpeg"
+    steps = [f"resized to {resize.width} x {resize.height}"] if resize is not None else []
+    steps.append(f"{kind.upper()}" if kind == "png" else f"{kind.upper()} of quality {quality}")
+    how = "stretched" if source.config.data.resize == "stretch" else "with black edges if they are not square"
+    return f"what the training images went through: {', '.join(steps)}, then {side} x {side} by Pillow's bilinear filter, {how}"

@@ -1,7 +1,7 @@
 """What lerobot's files cannot say of a run, and what follows from it: sentences that complete "lerobot cannot hold ..."."""
 
-from train.acting.observations import JPEG_QUALITY
 from train.acting.robots import Robot
+from train.exports.layout import image_steps
 from train.exports.lerobot_stats import rounded_actions, rounded_states
 from train.exports.source import ExportSource
 from train.exports.tensors import THEIR_SIZES, THEIR_VOCAB, differences
@@ -118,16 +118,10 @@ def of_subtasks(source: ExportSource, robot: Robot) -> list[str]:
 
 def of_images(source: ExportSource, robot: Robot) -> list[str]:
     """How the training images were made."""
-    side, resize, encode = source.config.model.image_size, robot.resize, robot.encode
-    quality = encode.quality if encode is not None else resize.quality if resize is not None else JPEG_QUALITY
-    kind = encode.format if encode is not None else "jpeg"
-    steps = [f"resized to {resize.width} x {resize.height}"] if resize is not None else []
-    steps.append(f"{kind.upper()}" if kind == "png" else f"{kind.upper()} of quality {quality}")
-    how = "stretched" if source.config.data.resize == "stretch" else "with black edges if they are not square"
+    side = source.config.model.image_size
     return [
-        f"what the training images went through: {', '.join(steps)}, then {side} x {side} by Pillow's bilinear filter, {how}. "
-        "lerobot takes frames as they come, and resizes them by torch's filter, which does not smooth, with black edges. Frames "
-        f"of {side} x {side} stay as they are"
+        f"{image_steps(source, robot)}. lerobot takes frames as they come, and resizes them by torch's filter, which does not "
+        f"smooth, with black edges. Frames of {side} x {side} stay as they are"
     ]
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fasttok import NormStats
 from fasttok.common import json_files
 from fasttok.errors import InputError
-from train.exports.layout import Flat, Layout, LayoutFiles, check_pi05
+from train.exports.layout import Flat, Layout, LayoutFiles, check_pi05, image_steps
 from train.exports.lerobot_stats import WIDE
 from train.exports.robot_columns import own_columns
 from train.exports.source import ExportSource
@@ -27,6 +27,10 @@ from train.exports.tensors import THEIR_VOCAB, differences, tensors
 from train.weights.matching import WeightsReport
 
 ASSETS = "assets"
+CAMERAS = 3
+"""base_0_rgb, left_wrist_0_rgb and right_wrist_0_rgb (models_pytorch/preprocessing_pytorch.py)."""
+TOKENS = 200
+"""Of a prompt of pi0.5, unless its configuration says another number (models/pi0_config.py)."""
 EPSILON = 1e-6
 """openpi adds it to the range, so our upper end is written that much lower."""
 
@@ -144,26 +148,50 @@ def limits(source: ExportSource) -> list[str]:
         f"action_dim={model.action_dim}, action_horizon={model.horizon}, quantile normalisation, and the cameras in the order "
         f"{', '.join(source.encoder.slots) or '(none)'}"
     )
+    if len(source.encoder.slots) > CAMERAS:
+        said.append(
+            f"{len(source.encoder.slots)} cameras: openpi's model reads {CAMERAS}, so it acts without the others, as if they "
+            "were missing"
+        )
+    if source.config.data.text_length > TOKENS:
+        said.append(
+            f"rows of up to {source.config.data.text_length} tokens: openpi cuts prompts of more than {TOKENS}, unless its "
+            f"configuration says max_token_len={source.config.data.text_length}"
+        )
+    if source.config.rtc_delay:
+        said.append(f"real-time chunking as it was trained (--rtc-delay {source.config.rtc_delay})")
     for name in source.embodiments:
-        robot = source.robot(name)
-        if robot.horizon < model.horizon or robot.action_dim < model.action_dim:
-            alone = len(source.embodiments) == 1
-            said.append(
-                f"that chunks of {name} have {robot.horizon} of {model.horizon} steps and {robot.action_dim} of "
-                f"{model.action_dim} columns: openpi computes all of them, so its chunks differ from ours"
-                + ("" if alone else "; --embodiment at least takes the other columns out of action_in_proj")
-            )
-        if robot.representation is not None and not robot.representation.stored:
-            said.append(
-                f"the form of {name}'s actions ({robot.representation.name}): openpi returns them so; its DeltaActions and "
-                "AbsoluteActions are for joints that are relative to the state"
-            )
-        if name not in source.tok.state_stats or not robot.state_dim:
-            said.append(f"that {name} acts without a state: openpi writes one into the prompt")
-        elif source.tok.state_stats[name].clip:
-            said.append(f"that states of {name} beyond their range are cut to it")
-        if source.encoder.control.get(name):
-            said.append(f'the control mode in the prompt of {name} ("Control: {source.encoder.control[name]}")')
+        said += _of_robot(source, name)
+    return said
+
+
+def _of_robot(source: ExportSource, name: str) -> list[str]:
+    """What openpi cannot hold of one robot."""
+    model, robot, said = source.config.model, source.robot(name), []
+    if robot.horizon < model.horizon or robot.action_dim < model.action_dim:
+        alone = len(source.embodiments) == 1
+        said.append(
+            f"that chunks of {name} have {robot.horizon} of {model.horizon} steps and {robot.action_dim} of "
+            f"{model.action_dim} columns: openpi computes all of them, so its chunks differ from ours"
+            + ("" if alone else "; --embodiment at least takes the other columns out of action_in_proj")
+        )
+    if robot.representation is not None and not robot.representation.stored:
+        said.append(
+            f"the form of {name}'s actions ({robot.representation.name}): openpi returns them so; its DeltaActions and "
+            "AbsoluteActions are for joints that are relative to the state"
+        )
+    if name not in source.tok.state_stats or not robot.state_dim:
+        said.append(f"that {name} acts without a state: openpi writes one into the prompt")
+    elif source.tok.state_stats[name].clip:
+        said.append(f"that states of {name} beyond their range are cut to it")
+    if source.encoder.control.get(name):
+        said.append(f'the control mode in the prompt of {name} ("Control: {source.encoder.control[name]}")')
+    if robot.subtask and source.config.data.subtasks < 1:
+        said.append(f"subtasks in the prompts of {name}: openpi's policy acts on the task alone")
+    if robot.cameras:
+        said.append(
+            f"{image_steps(source, robot)} ({name}). openpi resizes what its client sends to 224 x 224 with black edges"
+        )
     return said
 
 

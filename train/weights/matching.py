@@ -33,8 +33,8 @@ from train.weights.layouts import (
 from train.weights.sources import FLOATS, StoredWeights, open_weights
 
 TRAINED_ROWS = "trained_rows"
-"""Key of an export's metadata, in layouts of others: rows of its embedding that mean what they did in training; the rest is zeros, or
-stands elsewhere."""
+"""Key of an export's metadata, in layouts of others: rows of its embedding that mean what they did in training. The rest
+is zeros, or stands elsewhere."""
 EMBEDDING, POSITION = "backbone/embedding", "vision/position"
 SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257152 to 257216 rows
 SHOWN = 4  # names in a message
