@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import index
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -35,6 +36,9 @@ class ActionFormat:
         opening: tokens before the FAST tokens; () if nothing stands between the prompt and them.
         closing: tokens after them; () if the end follows at once.
         pad_id: fills a row that has ended while others go on; None: `eos_id`.
+
+    Raises:
+        InputError: what should be a token is none, or stands for an action.
     """
 
     placement: Placement
@@ -44,11 +48,22 @@ class ActionFormat:
     pad_id: int | None = None
 
     def __post_init__(self) -> None:
-        text = np.array([*self.opening, *self.ending, self.padding])
-        wrong = text[self.placement.is_action(text)]
-        if len(wrong):
+        try:  # `index` also takes numpy's and torch's whole numbers
+            for name in ("opening", "closing"):
+                object.__setattr__(self, name, tuple(map(index, getattr(self, name))))
+            wrong = min(index(token) for token in (*self.opening, *self.ending, self.padding)) < 0
+        except TypeError:
+            wrong = True
+        if wrong:
             raise InputError(
-                f"token {wrong[0]} of the opening, closing or end stands for an action; check the placement"
+                f"opening {self.opening!r}, closing {self.closing!r}, eos_id {self.eos_id!r} and pad_id {self.pad_id!r}: "
+                "expected tokens, which are whole numbers from 0 on (text.encode(..., add_special_tokens=False) gives them)"
+            )
+        text = np.array([*self.opening, *self.ending, self.padding])
+        actions = text[self.placement.is_action(text)]
+        if len(actions):
+            raise InputError(
+                f"token {actions[0]} of the opening, closing or end stands for an action; check the placement"
             )
 
     @property
@@ -209,12 +224,13 @@ class LogitsMask:
             As `scores`. Where all tokens that may stand have minus infinity or NaN, each of them gets 0.
 
         Raises:
-            InputError: a row has no opening, or the vocabulary is smaller than the placement.
+            InputError: a row has no opening, or the vocabulary is smaller than the format.
         """
-        if scores.shape[-1] <= self._columns.max():
+        around = max(*self.form.opening, *self.form.ending, self.form.padding)
+        if scores.shape[-1] <= max(self._columns.max(), around):
             raise InputError(
-                f"the model gives {scores.shape[-1]} logits a token, but FAST ids stand up to {self._columns.max()}; "
-                "check the placement"
+                f"the model gives {scores.shape[-1]} logits per token, but FAST ids stand up to {self._columns.max()}, and what "
+                f"is written around them up to {around}; check the placement"
             )
         allowed, forced = self.allowed(input_ids if isinstance(input_ids, np.ndarray) else input_ids.cpu().numpy())
         masked = _masked_array if isinstance(scores, np.ndarray) else _masked_tensor

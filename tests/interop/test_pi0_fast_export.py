@@ -46,7 +46,8 @@ def test_lerobots_pi0_fast_writes_what_we_do(
         [ids] = encoder.tok.encode(numbers(ARM, 5, 60).reshape(10, 6, 5)[i], embodiment="arm")
         prefix, _ = encoder.robot_prefix("arm", TASKS[i], state)
         example = dataclasses.replace(player._example(row), suffix=encoder.placement.place(ids).tolist())
-        batches.append((prefix, ids, player.batcher([example])))
+        decoded = encoder.tok.decode([ids], horizon=6, action_dim=5, embodiment="arm").actions[0]
+        batches.append((prefix, ids, player.batcher([example]), decoded))
         cases |= {f"state{i}": state, f"task{i}": np.array(TASKS[i]), f"given{i}": rows[ids]}
         cases |= {f"image{i}/{slot}": pixels for slot, pixels in row.images.items()}
     np.savez(tmp_path / "cases.npz", **cases)
@@ -54,7 +55,7 @@ def test_lerobots_pi0_fast_writes_what_we_do(
         environment, "pi0_fast_from_export.py", tmp_path / "out", tmp_path / "cases.npz", tmp_path / "found.npz", ROOT
     )
     found, worst, compared = np.load(tmp_path / "found.npz"), 0.0, 0
-    for i, (prefix, ids, batch) in enumerate(batches):
+    for i, (prefix, ids, batch, decoded) in enumerate(batches):
         assert [*found[f"tokens{i}"].tolist(), prefix[-1]] == prefix
         with jax.default_matmul_precision("highest"):
             context = model.run_backbone(params, cast(Any, batch), run.config.model)
@@ -69,5 +70,9 @@ def test_lerobots_pi0_fast_writes_what_we_do(
             compared += len(ids)
         assert found[f"chunk{i}"].shape == found[f"masked{i}"].shape == (6, 5)
         assert np.isfinite(found[f"masked{i}"]).all()
+        np.testing.assert_allclose(found[f"decoded{i}"], decoded, rtol=1e-5, atol=1e-4)
     assert worst < 1e-4
-    record_property("checked", f"3 prompts, the logits of {compared} tokens within {worst:.0e} of ours, float32")
+    record_property(
+        "checked",
+        f"3 prompts, the logits of {compared} tokens within {worst:.0e} of ours, float32; lerobot decodes them to our actions",
+    )

@@ -2,7 +2,7 @@
 
 Usage: pi0_fast_from_export.py DIR CASES.npz OUT.npz CHECKOUT. Only lerobot's tables of sizes are changed, to those in
 DIR/fasttok.json. CASES.npz holds for each case i: `state{i}` (S,), `image{i}/<slot>` (h, w, 3) uint8, `task{i}`, and `given{i}`
-(n,) tokens of lerobot's that follow. CHECKOUT holds fasttok, for the mask.
+(n,) tokens of lerobot's that follow: a chunk. CHECKOUT holds fasttok, for the mask.
 """
 
 import json
@@ -91,6 +91,9 @@ def main(folder: str, cases: Path, out: Path, checkout: str) -> None:
                 getattr(policy.model, how)(images, masks, tokens, real, max_decoding_steps=len(chosen), temperature=0.0)
                 found[f"{how}{i}"] = np.stack(logits)
         hook.remove()
+        whole = torch.tensor([[*chosen, policy._paligemma_tokenizer.convert_tokens_to_ids("|")]])
+        size = (config.n_action_steps, config.output_features["action"].shape[0])
+        found[f"decoded{i}"] = post(policy.detokenize_actions(whole, *size))[0].numpy()
         found[f"chunk{i}"] = post(policy.predict_action_chunk(seen))[0].numpy()
         with mask.inside(paligemma.lm_head, paligemma.model.language_model.embed_tokens):
             policy.reset()
@@ -116,7 +119,7 @@ def mask_of(policy: PI0FastPolicy, folder: str) -> Any:
     form = ActionFormat(place, text.eos_token_id, closing=[text.convert_tokens_to_ids("|")])
     return LogitsMask.of(
         tok, form, horizon=config.n_action_steps, action_dim=config.output_features["action"].shape[0],
-        prompt_length=0, max_new_tokens=config.max_decoding_steps,
+        prompt_length=0, max_new_tokens=config.max_decoding_steps + 1,  # lerobot stops at "|": the end needs no step
     )  # fmt: skip
 
 
