@@ -175,6 +175,8 @@ class LogitsMask:
             )
         if min(horizon, action_dim) < 1:
             raise InputError(f"a chunk of {horizon} steps x {action_dim} dims has no coefficients")
+        if prompt_length is not None and prompt_length < 0:
+            raise InputError(f"prompt_length is {prompt_length}, expected the columns of the prompt, 0 or more")
         if prompt_length is None and not form.opening:
             raise InputError(
                 "without an opening the mask cannot see where actions begin; give prompt_length, the columns of the prompt"
@@ -224,7 +226,7 @@ class LogitsMask:
             As `scores`. Where all tokens that may stand have minus infinity or NaN, each of them gets 0.
 
         Raises:
-            InputError: a row has no opening, or the vocabulary is smaller than the format.
+            InputError: as `allowed`, or the vocabulary is smaller than the format.
         """
         around = max(*self.form.opening, *self.form.ending, self.form.padding)
         if scores.shape[-1] <= max(self._columns.max(), around):
@@ -247,7 +249,7 @@ class LogitsMask:
             chunk has neither.
 
         Raises:
-            InputError: a row has no opening.
+            InputError: a row has no opening or is shorter than the prompt, or no row is the beginning of a chunk.
         """
         seen: dict[bytes, _RowSoFar] = {}
         allowed = np.zeros((len(rows), self.tok.vocab_size), bool)
@@ -263,8 +265,13 @@ class LogitsMask:
             else:
                 budget = self.max_new_tokens - written.tokens - len(self.form.ending)
                 allowed[number] = self.completions.allowed(written.pending, written.left, budget)
-        self._seen.clear()
-        self._seen.update(seen)
+        if seen and not self._seen and all(row.broken for row in seen.values()):  # later, beams may be
+            where = "after its opening" if self.prompt_length is None else f"from column {self.prompt_length} on"
+            raise InputError(
+                f"no row is the beginning of a chunk {where}; prompt_length must be the columns of the prompt, padding included, "
+                "or the opening the end of it"
+            )
+        object.__setattr__(self, "_seen", seen)  # at once, as threads may share it
         return allowed, forced
 
     def decode(self, sequences: Any, *, on_error: OnError = "raise") -> Decoded:
@@ -339,6 +346,11 @@ class LogitsMask:
     def _start(self, row: NDArray[np.int64], number: int) -> int:
         """Where the generated part of a row begins."""
         if self.prompt_length is not None:
+            if len(row) < self.prompt_length:
+                raise InputError(
+                    f"row {number} has {len(row)} columns, fewer than its prompt_length {self.prompt_length}; give the columns "
+                    "of the prompt, 0 for embeddings"
+                )
             return self.prompt_length
         opening = np.asarray(self.form.opening)
         windows = np.lib.stride_tricks.sliding_window_view(

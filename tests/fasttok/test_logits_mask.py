@@ -213,6 +213,21 @@ def test_the_universal_tokenizer_in_paligemma(shared_data: Path) -> None:
         assert published_decode(tok, ids, 10, 7).shape == (10, 7)
 
 
+def test_a_wrong_prompt_length_is_an_error() -> None:
+    """Otherwise every token would be forbidden, and greedy search would write token 0 to its end."""
+    tok = fitted("native")
+    scores, prompt = np.zeros((2, form(tok).placement.size)), np.array([[BOS, 20, 21, 22], [PAD, BOS, 20, 21]])
+    make = functools.partial(LogitsMask.of, tok, form(tok), horizon=4, action_dim=3)
+    with pytest.raises(InputError, match="no row is the beginning of a chunk from column 3 on; prompt_length"):
+        make(prompt_length=3)(prompt, scores)
+    with pytest.raises(InputError, match="row 0 has 4 columns, fewer than its prompt_length 5"):
+        make(prompt_length=5)(prompt, scores)
+    with pytest.raises(InputError, match="prompt_length is -1"):
+        make(prompt_length=-1)
+    with pytest.raises(InputError, match="no row is the beginning of a chunk after its opening"):
+        make()(np.array([[*OPENING, 20], [*OPENING, 20]]), scores)
+
+
 def test_dims_that_are_left_out_have_no_tokens() -> None:
     what = {"arm": Embodiment(10, 3, action_encoding=("absolute", "absolute", "gripper"), gripper="omit")}
     stats = NormStats.fit(SMOOTH.reshape(-1, 3))

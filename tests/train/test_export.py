@@ -97,8 +97,9 @@ def test_what_would_act_wrongly_is_refused(tmp_path: Path, layout: Any, monkeypa
     for more, why in (
         ({"sizes": sizes}, "reads the state as continuous"),
         ({"data": DataConfig(text_length=96, discrete="bins"), "sizes": {"flow": False}}, "no action expert"),
+        ({"data": DataConfig(text_length=96, kinds=("vqa",))}, "without robot rows"),
     ):
-        run = tmp_path / why.split()[0]
+        run = tmp_path / why
         with_params(handmade(**more), run, monkeypatch)
         with pytest.raises(InputError, match=rf"{why}.*--layout fasttok"):
             export.export(ExportConfig(run, tmp_path / "out", layout))

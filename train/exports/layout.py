@@ -53,6 +53,16 @@ class Layout:
     trained_rows: Callable[[ExportSource], int] = lambda source: source.config.model.vocab_size
 
 
+def check_acts(source: ExportSource) -> None:
+    """Refuses a run without a policy.
+
+    Raises:
+        InputError: it was trained without robot rows.
+    """
+    if "robot" not in source.config.data.kinds:
+        raise InputError(f"{source.where} was trained without robot rows, so it has no policy; use --layout fasttok")
+
+
 def check_pi05(source: ExportSource, layout: str) -> None:
     """Refuses a run that does not compute what pi0.5 does, or reads the state otherwise.
 
@@ -61,8 +71,9 @@ def check_pi05(source: ExportSource, layout: str) -> None:
         layout: its name, for messages.
 
     Raises:
-        InputError: it has no action expert, another recipe, or another form of the state.
+        InputError: it was trained without robot rows, or has no action expert, another recipe, or another form of the state.
     """
+    check_acts(source)
     model, instead = source.config.model, "use --layout fasttok"
     if not model.flow:
         raise InputError(f"{source.where} has no action expert (flow off), which {layout} needs; {instead}")

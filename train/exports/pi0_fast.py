@@ -24,7 +24,7 @@ from fasttok.common import json_files
 from fasttok.errors import InputError
 from train.acting.robots import Robot
 from train.exports import action_processor
-from train.exports.layout import Flat, Layout, LayoutFiles
+from train.exports.layout import Flat, Layout, LayoutFiles, check_acts
 from train.exports.lerobot import prompt_rewrite
 from train.exports.lerobot_config import TOKENIZER_LENGTH
 from train.exports.lerobot_limits import of_images, of_numbers, of_subtasks, reads_state
@@ -75,8 +75,7 @@ def check(source: ExportSource) -> None:
             PaliGemma's.
     """
     where, instead = source.where, "serve the run with fasttok-serve, or use --layout fasttok"
-    if "robot" not in source.config.data.kinds:
-        raise InputError(f"{where} was trained without robot rows, so it has no policy; use --layout fasttok")
+    check_acts(source)
     if source.config.model.state != "text":
         raise InputError(
             f"{where} reads the state as {source.config.model.state} (--model.state), lerobot's pi0-FAST as text; {instead}"
