@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,10 +259,12 @@ def test_what_does_not_fit_together_is_refused() -> None:
     far = LogitsMask.of(tok, dataclasses.replace(whole, eos_id=440), horizon=4, action_dim=3, prompt_length=0)
     with pytest.raises(InputError, match=r"gives 440 logits .* around them up to 440"):
         far(np.zeros((1, 0), np.int64), np.zeros((1, 440)))
-    for wrong in ({"eos_id": None}, {"pad_id": -1}, {"closing": "|"}, {"opening": [7.0]}):
+    wrongs: list[dict[str, Any]] = [{"eos_id": None}, {"pad_id": -1}, {"closing": "|"}, {"opening": [7.0]}]
+    for wrong in wrongs:
         with pytest.raises(InputError, match="expected tokens, which are whole numbers"):
             dataclasses.replace(whole, **wrong)
-    assert dataclasses.replace(whole, opening=np.array(OPENING)) == whole
+    arrays: Any = np.array(OPENING)
+    assert dataclasses.replace(whole, opening=arrays) == whole
     with pytest.raises(InputError, match="row 0"):
         mask.decode(np.array([[*OPENING, 100, *CLOSING, EOS]]))
 
