@@ -221,7 +221,7 @@ class ChunkPlan:
         Raises:
             InputError: it is not (H, D) of finite numbers with the dimensions of the last one, or is older than the last one.
         """
-        actions = np.array(chunk, np.float64)
+        actions = _floats(chunk, "a chunk", "(H, D) of finite numbers")
         with self._lock:
             dim = self._chunks[-1][1].shape[1] if self._chunks else None
             right = actions.ndim == 2 and actions.size > 0 and (dim is None or actions.shape[1] == dim)
@@ -307,16 +307,21 @@ def _ends(given: Any, dim: int, unknown: float) -> Vector:
 
 def _spread(given: ArrayLike, dim: int) -> Vector:
     """One number for every dimension, or one for each."""
-    values = np.asarray(given, np.float64)
+    values = _floats(given, "largest_step", f"a number above 0, or {dim} of them")
     return np.full(dim, float(values)) if values.ndim == 0 else values
 
 
 def _vector(given: ArrayLike, dim: int, what: str) -> Vector:
     """Numbers of one action, checked."""
-    try:
-        values = np.array(given, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{what} is {type(given).__name__}; expected {dim} finite numbers") from None
+    values = _floats(given, what, f"{dim} finite numbers")
     if values.shape != (dim,) or not np.isfinite(values).all():
         raise InputError(f"{what} is {values.tolist()} of shape {values.shape}; expected {dim} finite numbers")
     return values
+
+
+def _floats(given: ArrayLike, what: str, expected: str) -> Vector:
+    """A copy of numbers of any shape."""
+    try:
+        return np.array(given, np.float64)
+    except (TypeError, ValueError):  # texts, or lists of different lengths
+        raise InputError(f"{what} is a {type(given).__name__} that holds something else; expected {expected}") from None
