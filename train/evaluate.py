@@ -145,6 +145,7 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
 
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
+    _check_numbers(config)
     _check_files(config)
     if config.subtasks < 0 or (config.subtasks and not config.env):
         raise InputError(
@@ -321,27 +322,47 @@ def _by_task(result: WorldResult) -> list[list[object]]:
     return [[task, len(done), percent(sum(done), len(done))] for task, done in each.items()]
 
 
+def _check_numbers(config: EvaluateConfig) -> None:
+    """Refuses numbers of which no evaluation comes, before the work.
+
+    Raises:
+        InputError: no episodes, none side by side, none of a chunk or more than all of it executed, or no split.
+    """
+    for name, value in (("episodes", config.episodes), ("batch", config.batch)):
+        if value < 1:
+            raise InputError(f"--{name} is {value}; expected at least 1")
+    if not 0 < config.execute <= 1:
+        raise InputError(
+            f"--execute is {config.execute:g}; expected a share of each chunk, above 0 and at most 1, such as 0.5"
+        )
+    if config.env and not config.splits:
+        raise InputError("--splits names none; expected at least one split of the environment, such as --splits seen")
+
+
 def _check_files(config: EvaluateConfig) -> None:
     """Refuses files that may not be written, before the work.
 
     Raises:
         InputError: one is there already, is one that the command reads, or is named twice; or there is nothing to film.
     """
-    if config.films_page is not None and not config.env:
-        raise InputError(
-            "--films-page shows episodes in a world, and there is no --env; expected module:factory, such as "
-            "--env examples.tabletop.env:make_vector"
-        )
+    for flag, file in (("--films-page", config.films_page), ("--rollouts", config.rollouts)):
+        if file is not None and not config.env:
+            raise InputError(
+                f"{flag} shows episodes in a world, and there is no --env; expected module:factory, such as "
+                "--env examples.tabletop.env:make_vector"
+            )
     if config.films_page is not None and config.films < 1:
         raise InputError(
             f"--films is {config.films}; --films-page shows so many failures and successes, so expected 1 or more"
         )
-    before: list[Path] = []
+    before: dict[Path, str] = {}
     for flag, file in (("--out", config.out), ("--rollouts", config.rollouts), ("--films-page", config.films_page)):
         if file is not None:
+            if other := before.get(file.absolute()):
+                raise InputError(f"{flag} {file} is also {other}; give each a file of its own")
             check_output_file(file, before, overwrite=config.overwrite, flag=flag)
             _check_not_read(config, file, flag)
-            before.append(file)
+            before[file.absolute()] = flag
 
 
 def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:

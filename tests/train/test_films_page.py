@@ -18,7 +18,8 @@ from examples.tabletop.baselines import play as play_baseline
 from examples.tabletop.env import make, make_vector
 from fasttok.errors import InputError
 from tests.parsed_page import ParsedPage
-from train.judging import sprite
+from train.evaluate import EvaluateConfig, main
+from train.judging import rollout_videos, sprite
 from train.judging.chosen_films import MOST_FRAMES, MOST_PIXELS, SmallFilms
 from train.judging.companions import next_actions, offered, play_companion
 from train.judging.film_recorder import Film
@@ -289,8 +290,6 @@ def test_an_interval_holds_its_share() -> None:
 
 
 def test_a_page_of_films_is_refused_before_the_work(tmp_path: Path) -> None:
-    from train.evaluate import EvaluateConfig, main
-
     there = tmp_path / "page.html"
     there.write_text("mine")
     with pytest.raises(InputError, match="there is no --env"):
@@ -302,3 +301,39 @@ def test_a_page_of_films_is_refused_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--films-page"):
         main(EvaluateConfig(tmp_path / "run", env="m:f", out=tmp_path / "a", films_page=tmp_path / "a"))
     assert there.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"rollouts": "a", "env": "", "vqa": "."}, "--rollouts shows episodes in a world, and there is no --env"),
+        ({"out": "a", "films_page": "a"}, "--films-page .*a is also --out; give each"),
+        ({"episodes": 0}, "--episodes is 0; expected at least 1"),
+        ({"batch": 0}, "--batch is 0; expected at least 1"),
+        ({"execute": 0.0}, "--execute is 0; expected a share"),
+        ({"execute": 1.5}, "--execute is 1.5; expected a share"),
+        ({"execute": float("nan")}, "--execute is nan; expected a share"),
+        ({"splits": ()}, "--splits names none"),
+    ],
+)
+def test_flags_of_which_no_evaluation_comes_are_refused(flags: dict[str, Any], says: str, tmp_path: Path) -> None:
+    files = {name: tmp_path / flags[name] for name in ("rollouts", "out", "films_page", "vqa") if name in flags}
+    with pytest.raises(InputError, match=says):
+        main(EvaluateConfig(**{"run": tmp_path / "run", "env": "m:f"} | flags | files))
+
+
+def test_a_world_without_images_cannot_be_filmed() -> None:
+    class Blind(Counting):
+        def _seen(self) -> dict[str, NDArray[Any]]:
+            return {"state": np.zeros(1, np.float32)}
+
+    with pytest.raises(InputError, match="nothing to film: the environment shows state"):
+        play(Still(), Blind, "e", "s", range(2), RolloutOptions(films=1))
+
+
+def test_films_are_kept_under_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    film = Film("red | blue", True, 3, np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1, np.int64))
+    rollout_videos.save(tmp_path / "films", {"arm/seen": [film]})
+    assert [path.name for path in tmp_path.iterdir()] == ["films"]
+    [found] = rollout_videos.load(tmp_path / "films")["arm/seen"]
+    assert (found.instruction, found.success, found.seed) == ("red | blue", True, 3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.errors import InputError
 from train.acting.subtasks import Seen
 
 FRAME_EVERY = 3  # steps between the frames of a film
@@ -59,5 +60,14 @@ def first_camera(seen: Seen) -> str:
 
     >>> first_camera({"state": np.zeros(3), "image/primary": np.zeros((4, 4, 3)), "image/wrist": np.zeros((4, 4, 3))})
     'image/primary'
+
+    Raises:
+        InputError: the environment shows no images.
     """
-    return next(name for name in seen if name.startswith("image/"))
+    camera = next((name for name in seen if name.startswith("image/")), None)
+    if camera is None:
+        raise InputError(
+            f"there is nothing to film: the environment shows {', '.join(seen) or 'nothing'}; expected image/<camera>. Leave out "
+            "--films-page and --rollouts"
+        )
+    return camera

@@ -26,7 +26,8 @@ def save(path: Path, films: dict[str, list[Film]]) -> None:
             arrays[name], arrays[f"{name}/steps"] = film.frames, film.steps
             outcome = "success" if film.success else "failure"
             arrays[f"{name}/text"] = np.array(f"{film.instruction}|{outcome}|{film.seed}")
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    with path.open("wb") as file:  # of a path numpy would add .npz to a name without it
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> dict[str, list[Film]]:
@@ -36,7 +37,7 @@ def load(path: Path) -> dict[str, list[Film]]:
         for name in archive.files:
             if name.endswith(("/text", "/steps")):
                 continue
-            instruction, outcome, seed = str(archive[f"{name}/text"]).split("|")
+            instruction, outcome, seed = str(archive[f"{name}/text"]).rsplit("|", 2)
             film = Film(instruction, outcome == "success", int(seed), archive[name], archive[f"{name}/steps"])
             out.setdefault(name.rsplit("/", 1)[0], []).append(film)
     return out
