@@ -108,6 +108,11 @@ class Representation:
             columns += [moved] * self._width(piece)
         return tuple(columns)
 
+    @property
+    def stored_encoding(self) -> tuple[Encoding, ...]:
+        """Per column of the stored actions, which are what a robot takes, "absolute", "delta" or "gripper"."""
+        return tuple(piece.encoding for piece in self.pieces for _ in range(piece.width))
+
     def names(self, stored: Sequence[str]) -> tuple[str, ...]:
         """Names of the columns out of those of the stored ones."""
         columns: list[str] = []

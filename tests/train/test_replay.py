@@ -225,7 +225,8 @@ def test_a_server_says_what_it_expects() -> None:
         "arm", 6, 3, ("a", "b", "c"), 10.0, ("primary",), ("s",), TrainedRange((0, 0, 0), (1, 1, 1))
     )
     assert from_metadata("arm", {**said, "action_low": None}, "ws://there").actions is None
-    assert from_metadata("arm", {**said, "action_encoding": []}, "ws://there").action_names == ()
+    unnamed = ["action 0", "action 1", "action 2"]  # as of a run of relative actions
+    assert from_metadata("arm", {**said, "action_names": unnamed}, "ws://there").action_names == ()
     with pytest.raises(InputError, match="ws://there does not say the horizon"):
         from_metadata("arm", {}, "ws://there")
 

@@ -10,6 +10,7 @@ from fasttok.actions.normalize import NormStats
 from fasttok.errors import InputError, unknown_name
 from fasttok.packed_arrays import Packed
 from pipelines.stored_episode import StoredEpisode
+from train.serving.metadata import numbered
 
 FAR = 10.0  # times the largest value of the training range: recorded values beyond are in other units
 OFTEN = 0.5  # share of an episode's steps for which that must be so
@@ -19,9 +20,11 @@ OFTEN = 0.5  # share of an episode's steps for which that must be so
 class TrainedRange:
     """Where training had its values, in raw units.
 
+    A run's own statistics give the 1st and the 99th percentile, and a server's metadata the least and the greatest value.
+
     Attributes:
-        low: (D,) first percentile.
-        high: (D,) 99th percentile.
+        low: (D,) the lower end.
+        high: (D,) the upper end.
     """
 
     low: tuple[float, ...]
@@ -100,7 +103,7 @@ def check_episode(robot: AskedRobot, episode: StoredEpisode) -> None:
             i = far[0]
             raise InputError(
                 f"{asked} has {what} in other units: {names[i]} is {np.median(values[:, i]):.4g} at the median, and training had "
-                f"{within.low[i]:.4g} to {within.high[i]:.4g} (1 % to 99 %). Expected raw units as in training; "
+                f"{within.low[i]:.4g} to {within.high[i]:.4g}. Expected raw units as in training; "
                 "`scale` in the dataset's entry changes them (docs/datasets.md)"
             )
     if robot.control_hz and episode.control_hz and abs(robot.control_hz - episode.control_hz) > 1e-3 * robot.control_hz:
@@ -142,15 +145,14 @@ def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> As
     horizon, dim, hz = said.get("horizon"), said.get("action_dim"), said.get("control_hz")
     if not isinstance(horizon, int) or not isinstance(dim, int):
         raise InputError(f"{where} does not say the horizon and the action_dim of {embodiment}; expected fasttok-serve")
-    raw = bool(
-        _texts(said.get("action_encoding"))
-    )  # a run of relative actions has no names of the absolute ones that it gives
+    names = _texts(said.get("action_names"))
+    known = len(names) == dim and names != numbered(dim)  # a run of relative actions knows none of the absolute ones
     low, high = _numbers(said.get("action_low")), _numbers(said.get("action_high"))
     return AskedRobot(
         embodiment,
         horizon,
         dim,
-        names if raw and len(names := _texts(said.get("action_names"))) == dim else (),
+        names if known else (),
         float(hz) if isinstance(hz, int | float) else None,
         _texts(said.get("cameras")),
         _texts(said.get("state_names")),

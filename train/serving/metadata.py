@@ -22,7 +22,7 @@ class ServedRobot:
         action_dim: D.
         action_names: D names with units; where the run learned another form of actions than the robot takes, only numbers are
             known.
-        action_encoding: of D columns "absolute", "delta" or "gripper"; [] where it learned another form.
+        action_encoding: of D columns "absolute", "delta" or "gripper", as the robot takes them.
         control_hz: steps per second; None if that is not known.
         cameras: slots.
         image_size: (height, width) of the training images; those of another size are brought to it.
@@ -62,8 +62,8 @@ class ServedRobot:
         return cls(
             horizon=robot.horizon,
             action_dim=dim,
-            action_names=robot.action_names if raw else tuple(f"action {i}" for i in range(dim)),
-            action_encoding=robot.action_encoding if raw else (),
+            action_names=robot.action_names if raw else numbered(dim),
+            action_encoding=robot.action_encoding if form is None or raw else form.stored_encoding,
             control_hz=robot.control_hz,
             cameras=robot.cameras,
             image_size=(model_size, model_size) if size is None else (size.height, size.width),
@@ -110,6 +110,15 @@ class ServerMetadata:
     real_time: bool
     rtc_delay: int
     says_subtasks: bool
+
+
+def numbered(dim: int) -> tuple[str, ...]:
+    """What the columns of actions are called of which the names are not known.
+
+    >>> numbered(2)
+    ('action 0', 'action 1')
+    """
+    return tuple(f"action {i}" for i in range(dim))
 
 
 def normaliser_digest(tok: ActionTokenizer, embodiment: str) -> str:
