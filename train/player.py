@@ -251,10 +251,10 @@ class Player:
         return chunks
 
     def _seen(self, robot: Robot, task: str, observation: Observation) -> ActingRow:
-        """An instruction and an observation, checked."""
+        """An instruction and an observation, checked; the instruction has its spaces as a build leaves them."""
         state, size, resize = state_of(observation, robot), self.config.image_size, self.batcher.resize
         images = {slot: decode_image(data, size, resize) for slot, data in images_of(observation, robot).items()}
-        return ActingRow(robot, task, state, images)
+        return ActingRow(robot, " ".join(task.split()), state, images)
 
     def _example(self, row: ActingRow, ask: Literal["Action", "Subtask"] = "Action") -> Example:
         """What the model reads before it acts, or says a subtask; one that leaves no room for itself loses its last words."""

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fasttok import NormStats
+from fasttok.actions.representation import ActionColumns, Representation
 from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.errors import InputError
 from train.acting.robots import Robot
 from train.serving.keys import KeyMap, presets
+from train.serving.metadata import ServedRobot
 
 RNG = np.random.default_rng(0)
 
@@ -105,6 +109,26 @@ def test_aloha_as_openpi_sends_it() -> None:
         ("left_wrist", "wrist_secondary"),
     ):
         np.testing.assert_array_equal(seen[f"image/{slot}"], request["images"][f"cam_{name}"].transpose(1, 2, 0))
+
+
+def test_openpis_aloha_clients_send_no_instruction() -> None:
+    """Their environments return a state and images alone (examples/aloha_real/env.py, examples/aloha_sim/env.py)."""
+    request, keys = aloha(), KeyMap.load("aloha")
+    del request["prompt"]
+    assert "prompt is missing" in refused(keys, request, robot(CAMERA_SLOTS, 14))
+    assert keys.with_prompt("pick up the cube").observation(request, robot(CAMERA_SLOTS, 14))[1] == "pick up the cube"
+    assert keys.with_prompt("") is keys
+
+
+def test_a_gripper_that_may_be_the_wrong_way_round_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    turned = replace(robot(), state_names=(*(f"joint {i} (rad)" for i in range(7)), "gripper"))
+    for name, warned in (("droid_joint_velocity", 0), ("droid", 1)):
+        KeyMap.load(name).check(turned)
+        assert len(caplog.records) == warned
+    assert "key map droid takes observation/gripper_position as it is sent" in caplog.text
+    KeyMap.load("libero").check(turned)
+    KeyMap.load("droid").check(robot())  # whose columns say nothing of a gripper
+    assert len(caplog.records) == 1
 
 
 def test_the_simulated_aloha_sends_one_camera_of_four() -> None:
@@ -212,7 +236,7 @@ def test_a_state_of_another_length_is_refused_with_its_parts(tmp_path: Path) -> 
     assert "the state has 3 numbers (s 2 + t 1), expected 8" in said
 
 
-@pytest.mark.parametrize("prompt", [None, 3, np.zeros(3), "x" * 20_000])
+@pytest.mark.parametrize("prompt", [None, 3, np.zeros(3), "x" * 20_000, b"caf\xe9"])
 def test_an_instruction_is_a_text(prompt: Any) -> None:
     assert "prompt" in refused(KeyMap.load("libero"), libero() | {"prompt": prompt}, robot()).splitlines()[0]
 
@@ -290,3 +314,18 @@ def test_a_map_that_cannot_serve_a_robot_is_refused_before_anybody_asks() -> Non
         KeyMap.load("libero").check(robot(("secondary",)))
     with pytest.raises(InputError, match="is none, 0 numbers"):
         replace(KeyMap.load("ours"), state=()).check(robot())
+
+
+def test_metadata_name_the_columns_that_a_robot_takes() -> None:
+    """Of a run of relative actions, too: a client must know which columns are grippers."""
+    pieces = (ActionColumns(0, 2, "absolute", state=(0, 1)), ActionColumns(2, 1, "gripper"))
+    form = Representation(form="relative", pieces=pieces)
+    stats = NormStats.fit(np.random.default_rng(0).normal(size=(50, 3)))
+    tok: Any = SimpleNamespace(stats={"arm": stats}, state_stats={})
+    arm = replace(
+        robot(), action_dim=3, action_names=("x", "y", "gripper"), action_encoding=form.encoding, representation=form
+    )
+    said = ServedRobot.of(arm, tok, 224)
+    assert said.action_encoding == ("absolute", "absolute", "gripper")
+    assert said.action_names == ("action 0", "action 1", "action 2")
+    assert said.action_low is None

@@ -161,8 +161,8 @@ def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path)
     for read in (trained / "config.json", vqa / "dataset.yaml"):
         with pytest.raises(InputError, match=f"--out {read} is a file of"):
             main(EvaluateConfig(trained, vqa=vqa, out=read, overwrite=True))
-    with pytest.raises(InputError, match="is also what the command reads"):
-        main(EvaluateConfig(trained, vqa=vqa, out=tmp_path / "a", rollouts=tmp_path / "a"))
+    with pytest.raises(InputError, match="is also --out"):
+        main(EvaluateConfig(trained, env="examples.tabletop.env:make", out=tmp_path / "a", rollouts=tmp_path / "a"))
     with pytest.raises(InputError, match="module:factory"):
         load_factory("examples.tabletop.env")
     with pytest.raises(InputError, match="not a run"):

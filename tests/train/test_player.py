@@ -133,6 +133,10 @@ def test_one_camera_less_is_masked_and_the_others_count(player: Player) -> None:
     assert not np.array_equal(chunks[1], chunks[2])
 
 
+def test_an_instruction_has_its_spaces_as_a_build_leaves_them(player: Player) -> None:
+    assert player.row("arm", " push\tthe  red\ncircle\n", SEEN).task == "push the red circle"
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -14,7 +14,8 @@ default_prompt: pick it up     # optional: for requests without one
 A key with slashes is a name as it is, or a path through mappings: `cam/front` finds {"cam/front": x} and {"cam": {"front": x}}.
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,7 @@ from train.acting.robots import Robot
 from train.acting.subtasks import Seen
 from train.serving.request_values import PICTURE, Request, found, is_picture, leaves, numbers, picture
 
+logger = logging.getLogger(__name__)
 OURS = "fasttok/"  # how the server's own keys begin
 MOST_BYTES = 1 << 20  # of a file
 MOST_VALUES = 10_000  # in a file, aliases counted as often as they are used
@@ -141,8 +143,12 @@ class KeyMap:
             raise InputError(f"{path}: a key map has at most {MOST_BYTES:,} bytes, and this file has more")
         return _KeyMapReader(name).read(load(path))
 
+    def with_prompt(self, prompt: str) -> "KeyMap":
+        """The same with another instruction for requests without one; "" changes nothing."""
+        return replace(self, default_prompt=prompt) if prompt.strip() else self
+
     def check(self, robot: Robot) -> None:
-        """Refuses a robot whose requests could never be right; a server asks before it listens.
+        """Refuses a robot whose requests could never be right, and warns of grippers; a server asks before it listens.
 
         Raises:
             InputError: no key stands for one of its cameras, or the state has another length.
@@ -159,6 +165,21 @@ class KeyMap:
                 f"the state of key map {self.name} is {self._state_text()}, {known} numbers in all; {robot.embodiment} was "
                 f"trained with {robot.state_dim}: {', '.join(robot.state_names)}. Write a key map of your own (docs/robot.md)"
             )
+        if robot.state_dim:
+            self._warn_of_grippers(robot)
+
+    def _warn_of_grippers(self, robot: Robot) -> None:
+        """Says so if the state has a gripper as the robot sends it: 1 may be closed there, and is open in the shards."""
+        at = 0
+        for part in self.state:
+            width = part.width or robot.state_dim - at
+            columns, at = robot.state_names[at : at + width], at + width
+            if part.gripper is None and "gripper" in part.key and "gripper" in columns:
+                logger.warning(
+                    f"key map {self.name} takes {part.key} as it is sent. The catalogue's entries make a gripper's state 1 for "
+                    f"open and 0 for closed; if {robot.embodiment} was trained on such shards and the robot sends anything else, "
+                    "say `gripper: {closed: 1, open: 0}` in a key map, as the preset droid_joint_velocity does"
+                )
 
     def expected(self, robot: Robot) -> dict[str, str]:
         """What a request for a robot has: key -> what stands under it.
@@ -251,7 +272,10 @@ class KeyMap:
         if said is None and self.default_prompt is not None:
             return self.default_prompt
         if isinstance(said, bytes):
-            said = said.decode("utf-8", errors="replace")
+            try:
+                said = said.decode()
+            except UnicodeDecodeError:
+                raise InputError(f"{self.prompt} is bytes that are not UTF-8, expected a text") from None
         if not isinstance(said, str):
             raise InputError(
                 f"{self.prompt} is {'missing' if said is None else f'a {type(said).__name__}'}, expected a text"

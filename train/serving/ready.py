@@ -17,7 +17,7 @@ def ready_policy(config: ServeConfig) -> tuple[RunPolicy, ServerMetadata]:
     Raises:
         InputError: not a run, or a flag that does not fit it.
     """
-    keys = KeyMap.load(config.keys)
+    keys = KeyMap.load(config.keys).with_prompt(config.prompt)
     player = Player.load(
         config.run, config.flow_steps, 1, config.seed, config.checkpoint, config.temperature
     )  # fmt: skip

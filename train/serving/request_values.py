@@ -15,7 +15,7 @@ from fasttok.errors import InputError
 Value: TypeAlias = "NDArray[Any] | np.generic | str | bytes | float | Sequence[Value] | Mapping[str, Value] | None"
 Request = Mapping[str, Value]
 """What a robot sent: arrays, texts and numbers by key, and mappings of them."""
-PICTURE = "an RGB image (h, w, 3) or (3, h, w), uint8 or float in [0, 1], or the bytes of a JPEG or PNG"
+PICTURE = "an RGB image (h, w, 3) or (3, h, w), uint8 or float in [0, 1], or the bytes of a JPEG, PNG or WebP"
 OVERSHOOT = 1e-3  # of float images beyond [0, 1], which resizing with a cubic filter leaves
 DEEPEST = 8  # mappings in mappings
 

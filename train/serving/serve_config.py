@@ -23,7 +23,10 @@ class ServeConfig:
     embodiment: str = ""
     """Who acts where a request does not say; needed if the run knows several."""
     keys: str = "ours"
-    """Under which names a robot sends what it sees: a preset (ours, droid, libero, aloha), or a YAML file (docs/robot.md)."""
+    """Under which names a robot sends what it sees: a preset (ours, droid, droid_joint_velocity, libero, aloha), or a YAML file
+    (docs/robot.md)."""
+    prompt: str = ""
+    """Instruction for requests without one. openpi's ALOHA clients send none."""
     batch: int = 4
     """Requests that are computed at once, of different connections; 1 for one robot. Each size 1, 2, 4 ... is compiled."""
     decode: tuple[Decoding, ...] = ()
