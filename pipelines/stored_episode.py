@@ -98,6 +98,8 @@ def stored_episode(place: StoredPlace) -> StoredEpisode:
         raise InputError(f"--episode is {place.number}; episodes are counted from 0")
     path = place.data.rstrip("/")
     if is_index(path):
+        if place.entries:
+            raise InputError(f"{path} is an INDEX, which has the entries of its datasets; leave --entries out")
         name, entry, record = _of_index(path, place)
     else:
         if place.dataset:
@@ -156,8 +158,8 @@ def _indexed(path: str, name: str, found: IndexedDataset, place: StoredPlace) ->
     counts, before = found.splits[place.split], 0
     if place.number >= counts.indexed:
         raise InputError(
-            f"--episode {place.number}: {name} has {counts.indexed} indexed episodes in split {place.split}; expected 0 to "
-            f"{counts.indexed - 1}"
+            f"--episode {place.number}: {name} has {counts.indexed} indexed episodes in split {place.split}; "
+            f"{_expected(counts.indexed)}"
         )
     columns = ["file", "offset", "length", "episode", "checksum"]
     for stem in counts.files:
@@ -229,6 +231,8 @@ def _numbered(recordings: Recordings, sections: Sequence[Section], place: Stored
 
 
 def _beyond(place: StoredPlace, count: int) -> InputError:
-    return InputError(
-        f"--episode {place.number}: split {place.split} of {place.data} has {count}; expected 0 to {count - 1}"
-    )
+    return InputError(f"--episode {place.number}: split {place.split} of {place.data} has {count}; {_expected(count)}")
+
+
+def _expected(count: int) -> str:
+    return f"expected 0 to {count - 1}" if count else "choose another --split"

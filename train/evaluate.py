@@ -29,6 +29,7 @@ from train.judging.companions import CompanionResult, offered, play_companion
 from train.judging.film_recorder import Film
 from train.judging.measurements import SHARES, ActionErrors, Decoding, VqaResult, WorldResult
 from train.judging.played_world import Played, PlayedWorld, by_seed
+from train.judging.server_flags import check_server_flags
 from train.judging.wilson import percent
 from train.rollouts import ChunkPolicy, EnvFactory, RolloutOptions, load_factory, play
 from train.runs.run_folder import RUN
@@ -242,13 +243,10 @@ def _check_who_acts(config: EvaluateConfig) -> None:
         return
     if not config.env:
         raise InputError("--policy acts in a world; pass --env module:factory")
-    theirs = ("vqa", "held_out", "shards", "checkpoint", "flow_steps", "temperature")
-    changed = [f"--{one.name.replace('_', '-')}" for one in dataclasses.fields(config)
-               if one.name in theirs and getattr(config, one.name) != one.default]  # fmt: skip
-    if changed:
-        raise InputError(
-            f"{', '.join(changed)} with --policy: that is the server's; give it to fasttok-serve, or evaluate a folder with --run"
-        )
+    for flag, value in (("--vqa", config.vqa), ("--held-out", config.held_out)):
+        if value is not None:
+            raise InputError(f"{flag} with --policy: a server acts, and answers no such questions; pass it with --run")
+    check_server_flags(config, ("shards", "checkpoint", "flow_steps", "temperature"))
 
 
 def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, embodiments: Sequence[str]) -> Watched:

@@ -68,6 +68,7 @@ def test_what_is_not_there_says_so(chain: Chain, tmp_path: Path) -> None:
         (StoredPlace(index, "train", 12, "tabletop_arm"), "has 12 indexed episodes in split train; expected 0 to 11"),
         (StoredPlace(index, "train", -1, "tabletop_arm"), "counted from 0"),
         (StoredPlace(arm, dataset="tabletop_arm"), "is no INDEX"),
+        (StoredPlace(index, dataset="tabletop_arm", entries=("mine.yaml",)), "leave --entries out"),
         (StoredPlace(arm, "test"), "split"),
         (StoredPlace(arm, "val", 4), "has 4; expected 0 to 3"),
         (StoredPlace(str(chain.data / "tabletop_vqa")), "questions or captions|no INDEX and no dataset"),

@@ -247,7 +247,7 @@ def test_the_page_holds_what_it_must() -> None:
     read = " ".join(parsed.text)
     for part in (
         "push set", "RUN set, step 1,200", "fasttok-evaluate replay set", "episode 3", "10 Hz", "6 steps",
-        "14 times, every 3 steps",
+        "at 14 steps, 3 apart",
         "x (m) set, absolute", "y (m), delta", "rmse / spread", "1 step late", "lacks the cameras wrist", "recorded", "3.90 s",
         "closes", "opens", "Drawn on 2", "set.h5, number 3",
     ):  # fmt: skip
@@ -266,6 +266,25 @@ def test_an_episode_without_a_rate_or_pictures_is_drawn_in_steps() -> None:
     assert "not known" in " ".join(parsed.text)
     assert not any(tag == "img" for tag, _ in parsed.tags)
     assert "step 10" in " ".join(parsed.text)
+
+
+@pytest.mark.parametrize("length", [1, 30])
+def test_an_episode_in_which_nothing_moves_is_not_called_perfect(length: int) -> None:
+    one = dataclasses.replace(episode(length), action=np.ones((length, 3), np.float32))
+    made = predict(Recorded(one, above=0.25), one, (), "push", 3, 8)
+    off = errors(one, made)
+    assert off.rmse.tolist() == [0.25] * 3
+    assert np.isnan(off.total)
+    assert np.isnan(off.along_episode).all()
+    about = ReplayFacts("RUN", None, "arm", "flow", 3, "push", (), "")
+    read = " ".join(ParsedPage(document(one, made, off, grippers(one, made, 3), about)).text)
+    assert "nothing moves" in read
+    assert "0.00" not in read.split("Actions, recorded")[0]
+
+
+def test_flags_that_a_server_does_not_follow_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--flow-steps, --checkpoint, --seed with --policy: that is the server's"):
+        replay(ReplayConfig("d", policy="ws://x", flow_steps=3, seed=1, checkpoint="best", out=tmp_path / "page.html"))
 
 
 def test_text_of_the_data_is_never_markup() -> None:

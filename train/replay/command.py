@@ -1,5 +1,6 @@
 """The command fasttok-evaluate replay --run RUN --data DATASET_OR_INDEX --episode N --out PAGE."""
 
+import math
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from fasttok.errors import InputError, require
 from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
 from train.devices.jax_setup import set_up_jax
 from train.judging.measurements import Decoding
+from train.judging.server_flags import check_server_flags
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
 from train.replay.compared import errors, grippers
 from train.replay.predicted import Ask, predict
@@ -96,6 +98,8 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
 
     if (config.run is None) == (not config.policy):
         raise InputError("replay asks one policy: pass --run RUN, or --policy ws://HOST:PORT, and not both")
+    if config.policy:
+        check_server_flags(config, ("flow_steps", "checkpoint", "seed"))
     if config.batch < 1 or config.every < 0:
         raise InputError(f"--batch is {config.batch} and --every {config.every}; expected at least 1, and at least 0")
     check_output_file(config.out, overwrite=config.overwrite)
@@ -118,11 +122,14 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
     about = ReplayFacts(opened.name, opened.step, robot.embodiment, config.decode, every, prompt, masked, typed)
     write_text(config.out, document(episode, predicted, off, traces, about))
     if config.json:
-        emit_json({"names": episode.action_names, "rmse": off.rmse, "spread": off.spread, "total": off.total})
+        total = off.total if math.isfinite(off.total) else None
+        emit_json({"names": episode.action_names, "rmse": off.rmse, "spread": off.spread, "total": total})
     else:
         rows = zip(episode.action_names, off.rmse.tolist(), off.spread.tolist(), strict=True)
         table(f"{episode.dataset}, {config.split}, episode {config.episode}", ["column", "rmse", "spread"], rows)
-    log(f"error against the spread {off.total:.2f} (1: always the mean) -> {config.out}")
+    still = math.isnan(off.total)
+    said = "nothing moves" if still else f"error against the spread {off.total:.2f} (1: always the mean)"
+    log(f"{said} -> {config.out}")
     return config.out
 
 

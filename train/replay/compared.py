@@ -1,5 +1,6 @@
 """Predicted against recorded: errors per column, along the episode and along a chunk; and what grippers do when."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,8 @@ class Errors:
         mae: (D,) mean absolute error.
         bias: (D,) mean of predicted minus recorded.
         spread: (D,) standard deviation of what was recorded, which is the rmse of always predicting its mean.
-        total: root of the mean over columns of (rmse / spread)^2, over those that move; 1 is always predicting the mean.
+        total: root of the mean over columns of (rmse / spread)^2, over those that move; 1 is always predicting the mean; NaN if
+            none moves.
         along_episode: (T,) the same of each step; NaN where nothing was predicted.
         along_chunk: (H,) the same by place in the chunk.
     """
@@ -76,7 +78,7 @@ def errors(episode: StoredEpisode, predicted: Predicted) -> Errors:
     spread = recorded.std(0)
     rmse = np.sqrt((wrong**2).mean(0))
     moving = spread > 1e-9
-    relative = (wrong[:, moving] / spread[moving]) ** 2 if moving.any() else np.zeros((len(wrong), 1))
+    relative = (wrong[:, moving] / spread[moving]) ** 2 if moving.any() else np.full((len(wrong), 1), np.nan)
     each = relative.mean(1)
     places = np.broadcast_to(np.arange(horizon), at.shape)[inside]
     return Errors(
@@ -84,7 +86,7 @@ def errors(episode: StoredEpisode, predicted: Predicted) -> Errors:
         np.abs(wrong).mean(0),
         wrong.mean(0),
         spread,
-        normalized_rmse(rmse, spread),
+        normalized_rmse(rmse, spread) if moving.any() else math.nan,
         _root_mean(each, at[inside], length),
         _root_mean(each, places, horizon),
     )

@@ -3,6 +3,7 @@
 A small script moves the cursor; without it, and on paper, the page shows every picture.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,7 +113,8 @@ def _at(time: float, unit: str) -> str:
 
 
 def _tiles(episode: StoredEpisode, off: Errors, traces: Sequence[GripperTrace]) -> Markup:
-    values: dict[str, CellValue] = {"error against the spread; 1: always the mean": f"{off.total:.2f}"}
+    total = "nothing moves" if math.isnan(off.total) else f"{off.total:.2f}"
+    values: dict[str, CellValue] = {"error against the spread; 1: always the mean": total}
     for trace in traces:
         values[f"{trace.name} open or closed as recorded"] = f"{100 * trace.agrees:.0f} %"
     values["steps"] = len(episode.action)
@@ -128,7 +130,7 @@ def _facts(episode: StoredEpisode, predicted: Predicted, about: ReplayFacts) -> 
             "embodiment": about.embodiment,
             "rate": f"{rate:g} Hz" if rate else "not known",
             "acts by": about.decode,
-            "asked": f"{len(predicted.steps)} times, every {about.every} steps",
+            "asked": f"at {len(predicted.steps)} steps, {about.every} apart",
             "a chunk": f"{predicted.chunks.shape[1]} steps",
             "record": f"{episode.where.file}, number {episode.where.number}",
         }
@@ -216,7 +218,7 @@ def _errors(episode: StoredEpisode, off: Errors, times: NDArray[np.float64], uni
     along = html.plot(
         [Series("", times, off.along_episode, FIRST)], Axes(unit, zero=True), title=f"{label}, along the episode"
     )
-    place = np.arange(len(off.along_chunk)) * (float(times[1]) if unit == "s" and len(times) > 1 else 1.0)
+    place = np.arange(len(off.along_chunk)) / (episode.control_hz or 1.0)
     within = "s into the chunk" if unit == "s" else "step of the chunk"
     chunk = html.plot(
         [Series("", place, off.along_chunk, FIRST)], Axes(within, zero=True), title=f"{label}, along a chunk"
