@@ -28,11 +28,17 @@ def opened(data: bytes | memoryview, formats: tuple[str, ...] | None = FORMATS) 
 
     Raises:
         UndecodableError: it is of none of the formats, damaged, or too large.
+
+    >>> opened(b"GIF89a")
+    Traceback (most recent call last):
+    fasttok.common.images.UndecodableError: it cannot be recognised as JPEG, PNG, WEBP
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:  # whose text names an object in memory
+        raise UndecodableError(f"it cannot be recognised as {', '.join(formats or ('an image',))}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UndecodableError(str(error)) from None
     width, height = image.size
