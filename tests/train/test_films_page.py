@@ -317,9 +317,17 @@ def test_a_page_of_films_is_refused_before_the_work(tmp_path: Path) -> None:
     ],
 )
 def test_flags_of_which_no_evaluation_comes_are_refused(flags: dict[str, Any], says: str, tmp_path: Path) -> None:
-    files = {name: tmp_path / flags[name] for name in ("rollouts", "out", "films_page", "vqa") if name in flags}
+    asked: dict[str, Any] = {"run": tmp_path / "run", "env": "m:f", **flags}
+    asked |= {name: tmp_path / flags[name] for name in ("rollouts", "out", "films_page", "vqa") if name in flags}
     with pytest.raises(InputError, match=says):
-        main(EvaluateConfig(**{"run": tmp_path / "run", "env": "m:f"} | flags | files))
+        main(EvaluateConfig(**asked))
+
+
+def test_what_only_a_run_can_answer_is_not_asked_of_a_server(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--vqa with --policy: a server acts"):
+        main(EvaluateConfig(policy="ws://x", env="m:f", vqa=tmp_path))
+    with pytest.raises(InputError, match="--temperature, --checkpoint with --policy: that is the server's"):
+        main(EvaluateConfig(policy="ws://x", env="m:f", checkpoint="best", temperature=0.5))
 
 
 def test_a_world_without_images_cannot_be_filmed() -> None:
