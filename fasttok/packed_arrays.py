@@ -20,6 +20,7 @@ MOST_BYTES = 64 * MEGABYTE  # of a frame
 MOST_VALUES = 100_000  # of a frame: entries of lists and maps at all depths
 DEEPEST = 16  # lists and maps inside each other
 MOST_DIMENSIONS = 8  # of an array
+LONGEST_KEY = 1000  # characters; messages show keys, so that they must not be huge
 SHOWN = 60  # characters of a key or a value that a message shows
 
 Packed: TypeAlias = (
@@ -188,6 +189,8 @@ class _FrameReader:
             key = self.value(where, 0)
             if not isinstance(key, str):
                 _refuse(where, f"a map with the key {_short(key)}", "keys that are texts")
+            if len(key) > LONGEST_KEY:
+                _refuse(where, f"a map with a key of {len(key):,} characters", f"at most {LONGEST_KEY:,}")
             if key in found:
                 _refuse(where, f"a map with the key {_short(key)} twice", "each key once")
             found[key] = self.value((*where, key), deeper)

@@ -1,5 +1,6 @@
 """Key maps: what robots send becomes what the model sees, and what it cannot see is said."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from fasttok.errors import InputError
 from train.acting.robots import Robot
 from train.serving.keys import KeyMap, presets
 from train.serving.metadata import ServedRobot
+from train.serving.request_values import numbers
 
 RNG = np.random.default_rng(0)
 
@@ -218,16 +220,30 @@ def test_an_image_under_another_name_is_not_taken_for_a_missing_camera() -> None
         (np.zeros(7), "float64 of shape (7,)"),
         (np.zeros((1, 8)), "shape (1, 8)"),
         (np.array(["a"] * 8), "expected 8 numbers"),
-        (np.array([0.0] * 7 + [np.inf]), "expected finite 8 numbers"),
+        (np.array([0.0] * 7 + [np.inf]), "expected 8 finite numbers"),
         ([1, [2], 3], "all in one list"),
         (np.array([1e300] * 8), "that float32 can hold"),
         ("0 0 0", "a str"),
+        ([1.0, None, 2.0], "a list with None in it"),
+        ([1.0, "2"], "a list with a str in it; expected 8 numbers, all in one list"),
+        ([2**70] * 8, "object of shape (8,)"),
     ],
 )
 def test_a_state_that_is_not_the_robots_is_refused(given: Any, says: str) -> None:
     said = refused(KeyMap.load("libero"), libero() | {"observation/state": given}, robot())
     assert says in said
     assert "joint 7 [rad]" in said
+
+
+def test_a_list_of_texts_takes_no_memory() -> None:
+    """An array of texts makes each as long as the longest: a frame of 300 kB would become 1.2 GB."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="a list with a str in it"):
+            numbers(["x" * 300_000, *["a"] * 1000], "state", None)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_state_of_another_length_is_refused_with_its_parts(tmp_path: Path) -> None:

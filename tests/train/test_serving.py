@@ -44,6 +44,8 @@ def test_metadata_come_first_and_chunks_are_the_only_arrays() -> None:
         ({"state": 1.0, "fasttok/seed": True}, "fasttok/seed is a bool"),
         ({"state": 1.0, "fasttok/seed": 1.5}, "fasttok/seed is a float"),
         ({"state": 1.0, "fasttok/subtask": ["push"]}, "fasttok/subtask is a list"),
+        ({"state": 1.0, "fasttok/subtask": "a " * 500_000}, "fasttok/subtask has 1,000,000 characters; expected at most 1,000"),
+        ({"state": 1.0, "fasttok/embodiment": "a" * 1_000_000}, "fasttok/embodiment has 1,000,000 characters"),
         ({"state": 1.0, "fasttok/executed": 2}, "has no chunk yet"),
         ({"state": 1.0, "fasttok/delay": 2}, "without fasttok/executed"),
         ({"state": 13.0}, "thirteen is not finite"),

@@ -25,6 +25,7 @@ OPTIONS = {
 }
 """Keys of a request that are not the robot's."""
 SAY = "say"
+MOST_TEXT = 1000  # characters of a value
 LARGEST_SEED = 2**63 - 1
 
 
@@ -121,11 +122,13 @@ def _text(options: Mapping[str, Packed], key: str, otherwise: str) -> str:
     """A text, or `otherwise` where the key is not there.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is something else, or too long.
     """
     value = options.get(key, otherwise)
     if not isinstance(value, str):
         raise InputError(f"{key} is a {type(value).__name__}; expected {OPTIONS[key]}")
+    if len(value) > MOST_TEXT:
+        raise InputError(f"{key} has {len(value):,} characters; expected at most {MOST_TEXT:,}. {OPTIONS[key]}")
     return value
 
 

@@ -121,17 +121,20 @@ def numbers(value: object, key: str, length: int | None) -> NDArray[Any]:
     >>> numbers(np.float64(0.5), "gripper", 1)
     array([0.5])
     """
-    expected = "numbers" if length is None else f"{length} number{'' if length == 1 else 's'}"
+    count, many = ("", "s") if length is None else (f"{length} ", "" if length == 1 else "s")
+    expected = f"{count}number{many}"
     if not isinstance(value, np.ndarray | np.generic | list | tuple | int | float):
         raise InputError(f"{key} is {_shown(value)}; expected {expected}")
-    try:
-        array = np.atleast_1d(np.asarray(value))
-    except ValueError:  # lists of different lengths
-        raise InputError(f"{key} is {_shown(value)}; expected {expected}, all in one list") from None
+    if isinstance(value, list | tuple):
+        for one in value:  # before they are an array: of texts, numpy would make each as long as the longest
+            if not (isinstance(one, int | float | np.generic) or (isinstance(one, np.ndarray) and one.ndim == 0)):
+                inner = "None" if one is None else _shown(one)
+                raise InputError(f"{key} is a list with {inner} in it; expected {expected}, all in one list")
+    array = np.atleast_1d(np.asarray(value))
     if array.ndim != 1 or array.dtype.kind not in "fiub" or (length is not None and len(array) != length):
         raise InputError(f"{key} is {_shown(array)}; expected {expected}")
     if not np.isfinite(array).all():
-        raise InputError(f"{key} is {array.tolist()[:20]}; expected finite {expected.removesuffix('s') + 's'}")
+        raise InputError(f"{key} is {array[:20].tolist()}; expected {count}finite number{many}")
     return array
 
 
