@@ -18,12 +18,14 @@ docs/robot.md has the whole way to a moving arm: rates, chunks that overlap, lim
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ OPTIONS = "fasttok/"  # keys of a request that the server reads, not the robot's
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to connect
 HANDSHAKE = 10.0  # seconds that a server has to answer an attempt
 CLOSE = 2.0  # seconds that a server has to say goodbye
+LONGEST = 1e6  # seconds, eleven days: the system's clocks take no infinity
 NOT_YET = (
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -86,7 +89,7 @@ class Client:
                 )
         require("websockets.sync.client", "client", "fasttok.client")
         require("msgpack", "client", "fasttok.client")
-        self._api_key, self._wait, self._timeout = api_key, wait, timeout
+        self._api_key, self._wait, self._timeout = api_key, wait, min(timeout, LONGEST)
         self._lock = threading.Lock()
         self._ws: ClientConnection | None = None
         self._metadata: dict[str, Packed] = {}
@@ -239,6 +242,11 @@ class Client:
             raise ServerError(
                 f"{self.url}: {error.strerror}; expected a name or address of a server, such as 127.0.0.1"
             ) from None
+        except ssl.SSLCertVerificationError as error:  # waiting does not change it
+            raise ServerError(
+                f"{self.url}: its certificate is not trusted here ({error}); use the name that it was made for, and "
+                "a certificate that this computer trusts (the variable SSL_CERT_FILE names a file of more)"
+            ) from None
         except InvalidURI as error:
             raise InputError(f"{self.url} is no address of a server: {error}") from None
         except (OSError, InvalidHandshake, EOFError) as error:
@@ -259,6 +267,9 @@ class Client:
                 f"its first message cannot be read: {error}" if isinstance(error, InputError) else "it sent no metadata"
             )
             raise ServerError(f"{self.url} is no policy server of openpi's protocol: {why}") from None
+        except BaseException:  # Ctrl-C, or a signal's own exception
+            self._give_up(ws)
+            raise
 
     def _refused(self, status: int) -> NoReturn:
         """Raises what an answer by HTTP instead of a websocket means."""
@@ -280,16 +291,22 @@ def checked_url(url: str) -> str:
     """A URL with its scheme.
 
     Raises:
-        InputError: it is of another scheme, or has no host.
+        InputError: it is of another scheme, has no host, or a port that is none.
 
     >>> checked_url("robot-lab:8000"), checked_url("wss://policy.example/arm")
     ('ws://robot-lab:8000', 'wss://policy.example/arm')
     """
     scheme, mark, rest = url.strip().rpartition("://")
     scheme = scheme if mark else "ws"
-    if scheme not in ("ws", "wss") or not rest.strip("/") or any(sign.isspace() for sign in rest):
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        there = parts.hostname is not None and parts.port != 0
+    except ValueError:  # a port that is none, or half of an IPv6 address
+        there = False
+    if scheme not in ("ws", "wss") or not there or any(sign.isspace() for sign in rest):
         raise InputError(
-            f"{url!r} is no address of a policy server; expected ws://HOST:PORT, or wss://... if it is encrypted"
+            f"{url!r} is no address of a policy server; expected ws://HOST:PORT, or wss://... if it is encrypted; the HOST of IPv6 "
+            "stands in brackets, as in ws://[::1]:8000"
         )
     return f"{scheme}://{rest}"
 

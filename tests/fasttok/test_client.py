@@ -1,5 +1,6 @@
 """The client: it waits for a server, no reply is taken for another request's, and what a server says is an error, not a crash."""
 
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.sync.client import ClientConnection
 from websockets.sync.server import ServerConnection
 
 from fasttok.client import Client, ServerError, checked_url
@@ -203,7 +206,10 @@ def test_a_reply_that_no_robot_should_execute_is_refused(actions: Any) -> None:
 
 
 def test_what_is_no_address_or_no_key_is_refused() -> None:
-    for url in ("http://here:80", "ws://", "", "here there", "file:///etc/passwd"):
+    for url in (
+        "http://here:80", "ws://", "", "here there", "file:///etc/passwd", "ws://here:abc", "ws://here:99999", "here:0", "::1",
+        "ws://[::1", "ws://:8000",
+    ):  # fmt: skip
         with pytest.raises(InputError, match="ws://HOST:PORT"):
             checked_url(url)
     with pytest.raises(ServerError, match="expected a name or address"):
@@ -214,6 +220,34 @@ def test_what_is_no_address_or_no_key_is_refused() -> None:
     for wait, timeout in ((-1.0, 1.0), (1.0, 0.0), (float("nan"), 1.0)):
         with pytest.raises(InputError, match="expected seconds"):
             Client("ws://127.0.0.1:1", wait=wait, timeout=timeout)
+
+
+def test_a_certificate_that_is_not_trusted_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, **more: Any) -> None:
+        raise ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate")
+
+    monkeypatch.setattr("websockets.sync.client.connect", refuse)
+    with pytest.raises(ServerError, match="certificate is not trusted here .*self-signed"):
+        Client("wss://127.0.0.1:1", wait=float("inf"))
+
+
+def test_who_has_time_waits_for_ever() -> None:
+    with running(answering(chunk, METADATA)) as url, Client(url, wait=float("inf"), timeout=float("inf")) as policy:
+        assert policy.act(SEEN).shape == (4, 2)
+
+
+def test_what_ends_a_wait_for_metadata_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[ClientConnection] = []
+
+    def interrupted(self: ClientConnection, timeout: float | None = None) -> bytes:
+        opened.append(self)
+        raise KeyboardInterrupt
+
+    with running(answering(chunk, METADATA)) as url:
+        monkeypatch.setattr(ClientConnection, "recv", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Client(url)
+        assert [ws.state for ws in opened] == [State.CLOSED]
 
 
 def test_a_robots_computer_needs_neither_jax_nor_numba_nor_scipy() -> None:
