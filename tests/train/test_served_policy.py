@@ -88,7 +88,6 @@ def test_a_world_gets_the_chunks_of_the_server(server: CountingServer, policy: S
         )  # a row's noise is that of its place, whatever comes first
         assert (request["fasttok/decode"], request["fasttok/embodiment"]) == ("tokens", "planar")
         assert (request["prompt"], request["image/primary"].dtype) == ("push", np.uint8)
-    assert "fasttok/subtask" not in server.requests[0]
     again = policy.act("planar", ["push"], SEEN[:1])
     assert server.requests[-1]["fasttok/seed"] == 5
     assert np.array_equal(again[0], chunks[0])
@@ -109,6 +108,7 @@ def test_a_world_is_played_as_with_the_run_itself(
         assert served.said is not None
         assert {text for episode in served.said for text in episode} == {"reach reach the red circle"}
         acted = [r["fasttok/subtask"] for r in server.requests if r["fasttok/subtask"] != "say"]
+        assert "" not in acted
         assert set(acted) == {"reach reach the red circle"}
     else:
         assert served.said is None
@@ -124,6 +124,16 @@ def test_in_real_time_each_row_goes_on_with_its_own_chunk(server: CountingServer
     assert [r["fasttok/delay"] for r in server.requests[3:]] == [1, 1]
     with pytest.raises(InputError, match="not of one that the server gave"):
         policy.act("planar", ["push"], SEEN[:1], prefix=[left[0] + 100], delay=1)
+
+
+def test_what_was_said_holds_for_no_other_request(server: CountingServer, policy: ServedPolicy) -> None:
+    """A connection remembers its subtask and its last chunk, and that of `say` is one that nobody executes."""
+    [chunk] = policy.act("planar", ["push"], SEEN[:1])
+    assert policy.say("planar", ["push"], SEEN[1:2]) == ["reach push"]
+    with pytest.raises(InputError, match="not of one that the server gave"):
+        policy.act("planar", ["push"], SEEN[:1], prefix=[chunk[2:]], delay=1)
+    policy.act("planar", ["push"], SEEN[:1])
+    assert [request["fasttok/subtask"] for request in server.requests] == ["", "say", ""]
 
 
 def test_what_cannot_be_asked_is_refused(policy: ServedPolicy) -> None:

@@ -164,13 +164,16 @@ class ServedPolicy:
                 f"--decode {decode}: the server is ready for {', '.join(self.served.decodes)}; start it with --decode {decode}"
             )
         horizon = self.horizon(embodiment)
+        told = [""] * len(tasks) if subtasks is None else subtasks  # "" ends one that the connection remembers
         requests: list[dict[str, Packed]] = [
-            {**_request(task, seen), "fasttok/embodiment": embodiment, "fasttok/decode": decode}
-            for task, seen in zip(tasks, observations, strict=True)
+            {
+                **_request(task, seen),
+                "fasttok/embodiment": embodiment,
+                "fasttok/decode": decode,
+                "fasttok/subtask": subtask,
+            }
+            for task, seen, subtask in zip(tasks, observations, told, strict=True)
         ]
-        if subtasks is not None:
-            for request, subtask in zip(requests, subtasks, strict=True):
-                request["fasttok/subtask"] = subtask
         places = self._places(len(requests))
         if prefix is not None:
             places = self._found_again(prefix)
@@ -193,7 +196,11 @@ class ServedPolicy:
             {**_request(task, seen), "fasttok/embodiment": embodiment, "fasttok/subtask": "say"}
             for task, seen in zip(tasks, observations, strict=True)
         ]
-        return [str(reply.get("subtask", "")) for reply in self._ask(self._places(len(requests)), requests)]
+        places = self._places(len(requests))
+        replies = self._ask(places, requests)
+        for place in places:  # its last chunk is one that nobody asked for
+            self._last[place] = None
+        return [str(reply.get("subtask", "")) for reply in replies]
 
     def close(self) -> None:
         """Ends all connections."""
