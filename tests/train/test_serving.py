@@ -17,6 +17,7 @@ from fasttok.errors import InputError
 from fasttok.packed_arrays import pack
 from tests.train.serving import PATIENCE, CountingPolicy, served
 from train.serving import access
+from train.serving.asking import Answer
 from train.serving.batching import FairBatcher
 
 
@@ -352,6 +353,42 @@ def test_a_stop_answers_what_is_in_work_and_says_goodbye() -> None:
                 robot.receive()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1001
+
+
+def test_a_stop_hears_more_while_it_computes_for_who_is_gone() -> None:
+    """The event loop stays free, so that a second signal ends a server whose inference hangs."""
+    policy = CountingPolicy(open_gate=False)
+    with served(policy) as server:
+        with server.client() as robot:
+            robot.send(state=1.0)
+            assert policy.begun.acquire(timeout=PATIENCE)
+        server.stop()
+        for _ in range(int(PATIENCE / 0.01)):
+            if server.server._batcher.thread._shutdown:
+                break
+            threading.Event().wait(0.01)
+        assert server.server._batcher.thread._shutdown
+        assert server.on_loop(lambda: not policy.gate.is_set())
+
+
+def test_what_fails_in_the_server_is_in_its_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a request is read, the connection goes on; while a reply is made, it is cut off."""
+    policy = CountingPolicy()
+    with served(policy) as server, server.client() as robot:
+        monkeypatch.setattr(policy, "prepare", lambda ask: 1 / 0)
+        assert "failed at this request (ZeroDivisionError); its log says more" in robot.ask(state=1.0)
+        assert "ZeroDivisionError: division by zero" in caplog.text
+        monkeypatch.undo()
+        assert robot.chunk(state=1.0)[0, 0] == 1.0
+        monkeypatch.setattr(policy, "answer", lambda ask, state: Answer(np.array([[None]])))
+        with pytest.raises(ConnectionClosed) as closed:
+            robot.ask(state=1.0)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1011
+    assert "is cut off: the server failed" in caplog.text
+    assert "dtype object" in caplog.text
 
 
 async def _submitted(batcher: FairBatcher[Any, Any], works: list[Any]) -> list[Any]:

@@ -137,8 +137,9 @@ class PolicyServer:
         server.close(close_connections=False)
         await asyncio.gather(*[self._goodbye(ws) for ws in self._open - self._busy])
         await server.wait_closed()
-        self._batcher.close()
-        self._readers.shutdown()
+        # Not in this thread, which hears signals: it may be computing for somebody who is gone, for long.
+        await asyncio.to_thread(self._batcher.close)
+        await asyncio.to_thread(self._readers.shutdown)
 
     def _before(self, ws: ServerConnection, request: Request) -> Response | None:
         """Answers what is no websocket, and who has no key."""
@@ -184,6 +185,9 @@ class PolicyServer:
             await self._goodbye(ws)
         except (ConnectionClosed, OSError):
             pass
+        except Exception:
+            logger.exception(f"{peer} is cut off: the server failed")
+            raise
         finally:
             closed.cancel()
             self._busy.discard(ws)
@@ -191,7 +195,7 @@ class PolicyServer:
             logger.info(f"{peer} left after {answered} answers ({len(self._open)} open)")
 
     async def _goodbye(self, ws: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosed):
+        with contextlib.suppress(ConnectionClosed, OSError):
             await ws.close(GOING_AWAY, "the server stops")
 
     async def _answer(
@@ -234,8 +238,14 @@ class PolicyServer:
 
     def _read(self, state: ConnectionState, message: bytes) -> tuple[Ask, Any]:
         """What a frame asks for, checked."""
-        ask = state.ask(unpack_map(message, max_bytes=self.options.max_frame), self.policy)
-        return ask, self.policy.prepare(ask)
+        try:
+            ask = state.ask(unpack_map(message, max_bytes=self.options.max_frame), self.policy)
+            return ask, self.policy.prepare(ask)
+        except InputError:
+            raise
+        except Exception as error:
+            logger.exception("a request could not be read")
+            raise RuntimeError(f"{type(error).__name__}") from None
 
     def _act(self, works: Sequence[tuple[Ask, Any]]) -> Sequence[Answer | Exception]:
         return self.policy.act([ask for ask, _ in works], [ready for _, ready in works])
