@@ -95,8 +95,15 @@ class Player:
             shards: that a run without robots.json was trained on; None: where its config.json says. Other runs need none.
 
         Raises:
-            InputError: not a run, no checkpoint, or a file in it is damaged.
+            InputError: not a run, no checkpoint, a file in it is damaged, or a number that nothing can be computed with.
         """
+        for name, number in (("flow_steps", flow_steps), ("batch", batch)):
+            if number < 1:
+                raise InputError(f"{name} is {number}; expected at least 1")
+        if not 0 <= temperature < float("inf"):
+            raise InputError(
+                f"temperature is {temperature}; expected 0 (the likeliest tokens), 1 (as trained) or near it"
+            )
         config, params, step = load_params(run, step)
         saved = SavedRun.load(run, shards)
         encoder = Encoder(saved.robots, saved.text, config.model, config.data, saved.tok)
@@ -218,8 +225,20 @@ class Player:
             prefix=None if known is None else known[0],
             delay=delay,
         )
-        self.batcher.check_length(self._example(row))
+        self.check_room(row)
         return row
+
+    def check_room(self, row: ActingRow, ask: Literal["Action", "Subtask"] = "Action") -> None:
+        """Whether the model can read a row.
+
+        Args:
+            row: what it reads.
+            ask: what it does next: act, or say a subtask.
+
+        Raises:
+            InputError: the row has more tokens than this run's rows.
+        """
+        self.batcher.check_length(self._example(row, ask))
 
     def act_rows(
         self, rows: Sequence[ActingRow], decode: Decoding = "flow", rngs: Sequence[np.random.Generator] | None = None

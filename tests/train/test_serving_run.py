@@ -300,6 +300,10 @@ def test_a_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path) -> 
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"max_frame_mb": 0}, "--max-frame-mb is 0"),
         ({"seed": -1}, "--seed is -1"),
+        ({"seed": 2**63}, "--seed is 9223372036854775808; expected 0 to"),
+        ({"flow_steps": 0}, "flow_steps is 0; expected at least 1"),
+        ({"temperature": -1.0}, "temperature is -1.0; expected 0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
     ]
     for change, told in wrong:
         with pytest.raises(InputError, match=told):

@@ -19,8 +19,13 @@ from tests.train.tiny_runs import FakeEnv, FakePlayer, config
 from train import evaluate, policy
 from train.acting.robots import FILE, Robots
 from train.acting.subtasks import Conversation, SayThenAct
+from train.batches import Batcher
+from train.examples import Example
 from train.player import SUBTASK_TOKENS, Player
 from train.rollouts import RolloutOptions, closed_loop, play
+from train.serving.asking import Ask
+from train.serving.keys import KeyMap
+from train.serving.run_policy import RunPolicy
 
 SEEN: dict[str, np.ndarray] = {
     "image/primary": np.zeros((64, 64, 3), np.uint8),
@@ -124,6 +129,22 @@ def test_a_text_comes_out_of_the_real_model(player: Player) -> None:
     assert said[0] == said[1]
     assert player.say("arm", [], []) == []
     assert player.act("arm", ["push"], [SEEN], subtasks=said[:1]).shape == (1, player.horizon("arm"), 7)
+
+
+def test_a_served_request_to_say_has_room_for_that(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompt that asks for a subtask may be longer than the one that asks for actions; found before it is in a batch."""
+    served = RunPolicy(player, KeyMap.load("ours"), "arm", ("flow",), 1, False)
+    whole = Batcher.check_length
+
+    def one_too_long(self: Batcher, example: Example) -> int:
+        if player.encoder.text.decode(example.prefix).endswith(";\nSubtask: "):
+            raise InputError("a row has one token more")
+        return whole(self, example)
+
+    monkeypatch.setattr(Batcher, "check_length", one_too_long)
+    assert served.prepare(Ask("arm", "flow", {**SEEN, "prompt": "push"})).task == "push"
+    with pytest.raises(InputError, match="one token more"):
+        served.prepare(Ask("arm", "flow", {**SEEN, "prompt": "push"}, says=True))
 
 
 def test_runs_that_cannot_say_so(trained: Path, player: Player, monkeypatch: pytest.MonkeyPatch) -> None:

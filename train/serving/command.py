@@ -13,6 +13,7 @@ from fasttok.common.start import start
 from fasttok.errors import InputError, require
 from train.devices.jax_setup import set_up_jax
 from train.serving import access
+from train.serving.connection import LARGEST_SEED
 from train.serving.serve_config import ServeConfig
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ def main(config: ServeConfig) -> None:
         require(package, "serve", "fasttok-serve")
     if config.max_frame_mb < 1:
         raise InputError(f"--max-frame-mb is {config.max_frame_mb}; expected at least 1")
-    if config.seed < 0:
-        raise InputError(f"--seed is {config.seed}; expected at least 0")
+    if not 0 <= config.seed <= LARGEST_SEED:
+        raise InputError(f"--seed is {config.seed}; expected 0 to {LARGEST_SEED}")
     key = access.read_key(config.api_key_file)
     with access.bound(config.host, config.port) as sock:
         number = asyncio.run(_serve(config, key, sock))

@@ -112,7 +112,10 @@ class RunPolicy:
             self.player.check_says()
             self.player.check_follows()
         seen, task = self.keys.observation(ask.request, self.robots[ask.embodiment])
-        return self.player.row(ask.embodiment, task, seen, ask.decode, ask.prefix, ask.delay, ask.subtask)
+        row = self.player.row(ask.embodiment, task, seen, ask.decode, ask.prefix, ask.delay, ask.subtask)
+        if ask.says:
+            self.player.check_room(row, "Subtask")
+        return row
 
     def act(self, asks: Sequence[Ask], ready: Sequence[ActingRow]) -> list[Answer | Exception]:
         """Chunks of requests of one kind; one whose chunk holds numbers that are not finite gets none."""
