@@ -227,7 +227,7 @@ def test_a_certificate_that_is_not_trusted_is_an_error_at_once(monkeypatch: pyte
         raise ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate")
 
     monkeypatch.setattr("websockets.sync.client.connect", refuse)
-    with pytest.raises(ServerError, match="certificate is not trusted here .*self-signed"):
+    with pytest.raises(ServerError, match=r"certificate is not trusted here .*self-signed"):
         Client("wss://127.0.0.1:1", wait=float("inf"))
 
 

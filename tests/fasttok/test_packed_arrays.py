@@ -162,7 +162,10 @@ def test_what_holds_itself_is_too_deep() -> None:
         (msgpack.packb({"x": {b"__npgeneric__": True, b"data": "a", b"dtype": "f4"}}), "whose data is a text"),
         (msgpack.packb({"x": {b"__npgeneric__": True, b"data": b"\0\0\0\0", b"dtype": "f4"}}), "whose data is bytes"),
         (b"\x82\xa1a\x01\xa1a\x02", "'a' twice"),
-        (msgpack.packb({"a": {"b" * 1001: 1}}), r"message\['a'\] is a map with a key of 1,001 characters; expected at most"),
+        (
+            msgpack.packb({"a": {"b" * 1001: 1}}),
+            r"message\['a'\] is a map with a key of 1,001 characters; expected at most",
+        ),
         (pack({"a": 1}) + b"\x00", "ends after 4 bytes, but 5 came"),
         (b"", "cut"),
         (b"\xc1", "type 0xc1"),
