@@ -305,8 +305,8 @@ def checked_url(url: str) -> str:
         there = False
     if scheme not in ("ws", "wss") or not there or any(sign.isspace() for sign in rest):
         raise InputError(
-            f"{url!r} is no address of a policy server; expected ws://HOST:PORT, or wss://... if it is encrypted. An IPv6 address "
-            "stands in brackets, as in ws://[::1]:8000"
+            f"{url!r} is no address of a policy server; expected ws://HOST:PORT, or wss://... if it is encrypted. An IPv6 "
+            "address stands in brackets, as in ws://[::1]:8000"
         )
     return f"{scheme}://{rest}"
 
