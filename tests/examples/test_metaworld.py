@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -354,8 +355,9 @@ def test_the_chain_replaces_films_whose_results_are_missing(tmp_path: Path, monk
 
 def test_the_chain_refuses_numbers_before_hours_of_work(tmp_path: Path) -> None:
     for name in run.COUNTS:
+        zero: Any = {name: 0}
         with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is 0, expected at least 1"):
-            run.main(run.MetaWorldRun(tmp_path / "all", **{name: 0}))
+            run.main(replace(run.MetaWorldRun(tmp_path / "all"), **zero))
     with pytest.raises(InputError, match="--seed is -1"):
         run.main(run.MetaWorldRun(tmp_path / "all", seed=-1))
     assert not list(tmp_path.iterdir())
