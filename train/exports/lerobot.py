@@ -10,31 +10,25 @@ Source: lerobot 0.6.1, policies/pi05. Its prompt is `<bos>Task: {task}, State: {
 Where ours differs, the exported tokenizer changes it into ours (`prompt_rewrite`).
 """
 
-import json
-
-from fasttok.common import json_files
 from fasttok.errors import InputError
 from train.acting.robots import Robot
 from train.exports.layout import Flat, Layout, LayoutFiles, check_pi05
-from train.exports.lerobot_config import TOKENIZER_LENGTH, LerobotConfig
-from train.exports.lerobot_limits import limits, reads_state
+from train.exports.lerobot_config import TOKENIZER_LENGTH, LerobotConfig, inputs, outputs
+from train.exports.lerobot_limits import limits
 from train.exports.lerobot_processors import (
-    ACTION,
     BATCH,
     DEVICE,
-    IMAGES,
     POST,
     PRE,
     RENAME,
-    STATE,
     STATE_PROMPT,
-    LerobotPolicyFeature,
     LerobotStep,
     normalizer,
     processor_files,
+    robot_quantiles,
     tokenizer,
 )
-from train.exports.lerobot_stats import action_quantiles, state_quantiles
+from train.exports.lerobot_stats import reads_state
 from train.exports.relative_actions import RelativeDims, relative_dims
 from train.exports.robot_columns import own_columns
 from train.exports.source import ExportSource
@@ -80,9 +74,7 @@ def files(source: ExportSource) -> LayoutFiles:
     length = max(TOKENIZER_LENGTH, source.config.data.text_length)
     folder = f"{source.folder}/{TOKENIZER_FOLDER}"
     config = lerobot_config(source, robot, relative, length)
-    quantiles = {ACTION: action_quantiles(source.tok.stats[robot.embodiment])}
-    if reads_state(source, robot):
-        quantiles[STATE] = state_quantiles(source.tok.state_stats[robot.embodiment])
+    quantiles = robot_quantiles(source, robot)
     told = {"exclude_joints": list(config.relative_exclude_joints), "action_names": list(config.action_feature_names)}
     into = [
         RENAME,
@@ -98,9 +90,8 @@ def files(source: ExportSource) -> LayoutFiles:
         LerobotStep("absolute_actions_processor", {"enabled": config.use_relative_actions}),
         DEVICE,
     ]
-    text = json.dumps(json_files.encode(config), indent=2) + "\n"
     return LayoutFiles(
-        {"config.json": text.encode()}
+        {"config.json": config.text()}
         | processor_files(PRE, into)
         | processor_files(POST, back)
         | tokenizer_files(source.encoder.text, length, prompt_rewrite(source, robot)),
@@ -120,11 +111,9 @@ def lerobot_config(source: ExportSource, robot: Robot, relative: RelativeDims | 
         length: tokens of a prompt.
     """
     model = source.config.model
-    size = (model.image_size, model.image_size)
-    inputs = {IMAGES + slot: LerobotPolicyFeature("VISUAL", (3, *size)) for slot in robot.cameras}
     return LerobotConfig(
-        input_features=inputs | {STATE: LerobotPolicyFeature("STATE", (robot.state_dim,))},
-        output_features={ACTION: LerobotPolicyFeature("ACTION", (robot.action_dim,))},
+        input_features=inputs(robot, model),
+        output_features=outputs(robot),
         dtype=source.dtype,
         chunk_size=robot.horizon,
         n_action_steps=robot.horizon if relative is None else 1,
@@ -132,7 +121,7 @@ def lerobot_config(source: ExportSource, robot: Robot, relative: RelativeDims | 
         use_relative_actions=relative is not None,
         relative_exclude_joints=relative.kept if relative else (),
         action_feature_names=relative.names if relative else robot.action_names,
-        image_resolution=size,
+        image_resolution=(model.image_size, model.image_size),
         tokenizer_max_length=length,
     )
 

@@ -1,12 +1,16 @@
-"""config.json of lerobot's pi0.5: exactly its fields, as it refuses any other.
+"""config.json of lerobot's policies: exactly their fields, as lerobot refuses any other.
 
 Source: lerobot 0.6.1, configs/policies.py (PreTrainedConfig), policies/pi05/configuration_pi05.py (PI05Config). What a run does
 not decide has lerobot's default.
 """
 
+import json
 from dataclasses import dataclass, field
 
-from train.exports.lerobot_processors import NORM_MAP, LerobotPolicyFeature
+from fasttok.common import json_files
+from train.acting.robots import Robot
+from train.config import ModelConfig
+from train.exports.lerobot_processors import ACTION, IMAGES, NORM_MAP, STATE, LerobotPolicyFeature
 from train.exports.tensor_file import ExportDtype
 
 GRIPPER = ("gripper",)
@@ -15,11 +19,10 @@ TOKENIZER_LENGTH = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class LerobotConfig:
-    """config.json.
+class LerobotPolicyConfig:
+    """What the configurations of both policies have.
 
     Attributes:
-        type: of the policy.
         n_obs_steps: observations that it sees.
         input_features: cameras and the state by name.
         output_features: the action by name.
@@ -34,19 +37,12 @@ class LerobotConfig:
         pretrained_path: what lerobot's training starts from.
         pretrained_revision: which version of it.
         paligemma_variant: size of the backbone.
-        action_expert_variant: size of the expert.
+        action_expert_variant: size of the expert; pi0-FAST makes no use of it.
         dtype: of the weights.
         chunk_size: steps of a chunk.
         n_action_steps: steps of a chunk that are carried out before the next one.
         max_state_dim: dimensions of a state, of which its code makes no use.
         max_action_dim: dimensions of an action in the model; others than the robot's are cut off.
-        num_inference_steps: Euler steps of the flow.
-        time_sampling_beta_alpha: of flow times in training, as the next three.
-        time_sampling_beta_beta: see above.
-        time_sampling_scale: see above.
-        time_sampling_offset: see above.
-        min_period: of the flow time's embedding.
-        max_period: of the flow time's embedding.
         use_relative_actions: whether actions are relative to the state at the chunk's start.
         relative_exclude_joints: names of the action dims that are not.
         action_feature_names: of all action dims.
@@ -58,8 +54,6 @@ class LerobotConfig:
         gradient_checkpointing: of lerobot's training, as what follows.
         compile_model: see above.
         compile_mode: see above.
-        freeze_vision_encoder: see above.
-        train_expert_only: see above.
         optimizer_lr: see above.
         optimizer_betas: see above.
         optimizer_eps: see above.
@@ -70,7 +64,6 @@ class LerobotConfig:
         scheduler_decay_lr: see above.
     """
 
-    type: str = "pi05"
     n_obs_steps: int = 1
     input_features: dict[str, LerobotPolicyFeature]
     output_features: dict[str, LerobotPolicyFeature]
@@ -91,26 +84,17 @@ class LerobotConfig:
     n_action_steps: int
     max_state_dim: int = 32
     max_action_dim: int
-    num_inference_steps: int = 10
-    time_sampling_beta_alpha: float = 1.5
-    time_sampling_beta_beta: float = 1.0
-    time_sampling_scale: float = 0.999
-    time_sampling_offset: float = 0.001
-    min_period: float = 4e-3
-    max_period: float = 4.0
     use_relative_actions: bool = False
     relative_exclude_joints: tuple[str, ...] = GRIPPER
     action_feature_names: tuple[str, ...]
     rtc_config: None = None
     image_resolution: tuple[int, int]
     empty_cameras: int = 0
-    tokenizer_max_length: int = TOKENIZER_LENGTH
+    tokenizer_max_length: int
     normalization_mapping: dict[str, str] = field(default_factory=lambda: dict(NORM_MAP))
     gradient_checkpointing: bool = False
     compile_model: bool = False
     compile_mode: str = "max-autotune"
-    freeze_vision_encoder: bool = False
-    train_expert_only: bool = False
     optimizer_lr: float = 2.5e-5
     optimizer_betas: tuple[float, float] = (0.9, 0.95)
     optimizer_eps: float = 1e-8
@@ -119,3 +103,48 @@ class LerobotConfig:
     scheduler_warmup_steps: int = 1_000
     scheduler_decay_steps: int = 30_000
     scheduler_decay_lr: float = 2.5e-6
+
+    def text(self) -> bytes:
+        """The file's content."""
+        return (json.dumps(json_files.encode(self), indent=2) + "\n").encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LerobotConfig(LerobotPolicyConfig):
+    """config.json of pi0.5.
+
+    Attributes:
+        type: of the policy.
+        num_inference_steps: Euler steps of the flow.
+        time_sampling_beta_alpha: of flow times in training, as the next three.
+        time_sampling_beta_beta: see above.
+        time_sampling_scale: see above.
+        time_sampling_offset: see above.
+        min_period: of the flow time's embedding.
+        max_period: of the flow time's embedding.
+        freeze_vision_encoder: of lerobot's training, as the next one.
+        train_expert_only: see above.
+    """
+
+    type: str = "pi05"
+    num_inference_steps: int = 10
+    time_sampling_beta_alpha: float = 1.5
+    time_sampling_beta_beta: float = 1.0
+    time_sampling_scale: float = 0.999
+    time_sampling_offset: float = 0.001
+    min_period: float = 4e-3
+    max_period: float = 4.0
+    freeze_vision_encoder: bool = False
+    train_expert_only: bool = False
+
+
+def inputs(robot: Robot, model: ModelConfig) -> dict[str, LerobotPolicyFeature]:
+    """What a policy sees of a robot: its cameras in the model's size, and its state."""
+    size = (3, model.image_size, model.image_size)
+    seen = {IMAGES + slot: LerobotPolicyFeature("VISUAL", size) for slot in robot.cameras}
+    return seen | {STATE: LerobotPolicyFeature("STATE", (robot.state_dim,))}
+
+
+def outputs(robot: Robot) -> dict[str, LerobotPolicyFeature]:
+    """What a policy gives a robot: its action."""
+    return {ACTION: LerobotPolicyFeature("ACTION", (robot.action_dim,))}

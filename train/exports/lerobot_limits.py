@@ -2,14 +2,9 @@
 
 from train.acting.robots import Robot
 from train.exports.layout import image_steps
-from train.exports.lerobot_stats import rounded_actions, rounded_states
+from train.exports.lerobot_stats import reads_state, rounded_actions, rounded_states
 from train.exports.source import ExportSource
 from train.exports.tensors import THEIR_SIZES, THEIR_VOCAB, differences
-
-
-def reads_state(source: ExportSource, robot: Robot) -> bool:
-    """Whether the prompts of a robot have its state."""
-    return robot.state_dim > 0 and robot.embodiment in source.tok.state_stats
 
 
 def limits(source: ExportSource, robot: Robot, relative: bool, length: int) -> list[str]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from train.acting.robots import Robot
 from train.exports.layout import Json
-from train.exports.lerobot_stats import stats_file
+from train.exports.lerobot_stats import action_quantiles, reads_state, state_quantiles, stats_file
+from train.exports.source import ExportSource
 
 PRE, POST = "policy_preprocessor", "policy_postprocessor"
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
@@ -64,6 +66,14 @@ def processor_files(name: str, steps: Sequence[LerobotStep]) -> dict[str, bytes]
         listed.append(entry)
     text = json.dumps({"name": name, "steps": listed}, indent=2) + "\n"
     return files | {f"{name}.json": text.encode()}
+
+
+def robot_quantiles(source: ExportSource, robot: Robot) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """(q01, q99) by name of what is normalised of a robot: its action, and its state where the prompts have one."""
+    found = {ACTION: action_quantiles(source.tok.stats[robot.embodiment])}
+    if reads_state(source, robot):
+        found[STATE] = state_quantiles(source.tok.state_stats[robot.embodiment])
+    return found
 
 
 def normalizer(

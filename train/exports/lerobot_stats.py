@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import NormStats
+from train.acting.robots import Robot
+from train.exports.source import ExportSource
 from train.exports.tensor_file import TensorToWrite, write
 
 WIDE = 2.0**100
@@ -21,6 +23,11 @@ STATE_ERROR = 1 / 256
 """Half a bin of the state in the prompt, in normalised units."""
 ACTION_ERROR = 1e-3
 """Share of half an action's range."""
+
+
+def reads_state(source: ExportSource, robot: Robot) -> bool:
+    """Whether the prompts of a robot have its state."""
+    return robot.state_dim > 0 and robot.embodiment in source.tok.state_stats
 
 
 def state_quantiles(stats: NormStats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

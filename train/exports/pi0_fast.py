@@ -20,30 +20,26 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, normalizers
 
-from fasttok.common import json_files
 from fasttok.errors import InputError
 from train.acting.robots import Robot
 from train.exports import action_processor
 from train.exports.layout import Flat, Layout, LayoutFiles, check_acts
 from train.exports.lerobot import prompt_rewrite
-from train.exports.lerobot_config import TOKENIZER_LENGTH
-from train.exports.lerobot_limits import of_images, of_numbers, of_subtasks, reads_state
+from train.exports.lerobot_config import TOKENIZER_LENGTH, inputs, outputs
+from train.exports.lerobot_limits import of_images, of_numbers, of_subtasks
 from train.exports.lerobot_processors import (
-    ACTION,
     BATCH,
     DEVICE,
-    IMAGES,
     POST,
     PRE,
     RENAME,
-    STATE,
-    LerobotPolicyFeature,
     LerobotStep,
     normalizer,
     processor_files,
+    robot_quantiles,
     tokenizer,
 )
-from train.exports.lerobot_stats import action_quantiles, state_quantiles
+from train.exports.lerobot_stats import reads_state
 from train.exports.pi0_fast_config import Pi0FastConfig
 from train.exports.source import ExportSource
 from train.exports.tensor_file import TensorToWrite
@@ -126,9 +122,7 @@ def files(source: ExportSource) -> LayoutFiles:
     """All files but the weights, and what they cannot hold."""
     robot = source.robot()
     config = pi0_fast_config(source, robot)
-    quantiles = {ACTION: action_quantiles(source.tok.stats[robot.embodiment])}
-    if reads_state(source, robot):
-        quantiles[STATE] = state_quantiles(source.tok.state_stats[robot.embodiment])
+    quantiles = robot_quantiles(source, robot)
     into = [
         RENAME,
         BATCH,
@@ -138,9 +132,8 @@ def files(source: ExportSource) -> LayoutFiles:
         DEVICE,
     ]
     back = [normalizer("unnormalizer_processor", config.output_features, quantiles), DEVICE]
-    text = json.dumps(json_files.encode(config), indent=2) + "\n"
     return LayoutFiles(
-        {"config.json": text.encode()}
+        {"config.json": config.text()}
         | processor_files(PRE, into)
         | processor_files(POST, back)
         | _text_files(source, robot, config)
@@ -155,14 +148,12 @@ def files(source: ExportSource) -> LayoutFiles:
 def pi0_fast_config(source: ExportSource, robot: Robot) -> Pi0FastConfig:
     """config.json of one robot."""
     model = source.config.model
-    size = (model.image_size, model.image_size)
-    inputs = {IMAGES + slot: LerobotPolicyFeature("VISUAL", (3, *size)) for slot in robot.cameras}
     longest = source.tok.completions(
         robot.horizon, robot.action_dim, source.tok.embodiment_argument(robot.embodiment)
     ).most
     return Pi0FastConfig(
-        input_features=inputs | {STATE: LerobotPolicyFeature("STATE", (robot.state_dim,))},
-        output_features={ACTION: LerobotPolicyFeature("ACTION", (robot.action_dim,))},
+        input_features=inputs(robot, model),
+        output_features=outputs(robot),
         dtype=source.dtype,
         chunk_size=robot.horizon,
         n_action_steps=robot.horizon,
@@ -170,7 +161,7 @@ def pi0_fast_config(source: ExportSource, robot: Robot) -> Pi0FastConfig:
         max_action_tokens=longest + 1,
         max_decoding_steps=longest + 1,
         action_feature_names=robot.action_names,
-        image_resolution=size,
+        image_resolution=(model.image_size, model.image_size),
         tokenizer_max_length=max(TOKENIZER_LENGTH, source.config.data.text_length),
         text_tokenizer_name=f"{source.folder}/{TOKENIZER_FOLDER}",
         action_tokenizer_name=f"{source.folder}/{ACTION_FOLDER}",
