@@ -16,7 +16,6 @@ A key with slashes is a name as it is, or a path through mappings: `cam/front` f
 
 import logging
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common.kinds import CAMERA_SLOTS, CameraSlot
+from fasttok.common.packaged import yaml_texts
 from fasttok.errors import InputError, unknown_name
 from mixtures.yaml_lines import Keys, load, loads
 from mixtures.yaml_values import CheckedValues
@@ -290,12 +290,7 @@ class KeyMap:
 
 def presets() -> dict[str, str]:
     """The key maps that come with the package: name -> YAML text."""
-    folder = files("train.serving").joinpath("key_maps")
-    return {
-        f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8")
-        for f in folder.iterdir()
-        if f.name.endswith(".yaml")
-    }
+    return yaml_texts("train.serving", "key_maps")
 
 
 class _KeyMapReader(CheckedValues):
