@@ -36,6 +36,14 @@ class DatasetKind:
     metadata: Mapping[str, Any]
 
 
+@dataclass
+class DemonstrationCount:
+    """Demonstrations that were written, and those that failed and were left out."""
+
+    written: int = 0
+    failed: int = 0
+
+
 def step_fields(t: int, last: int) -> dict[str, Any]:
     """RLDS's own fields of step t of 0 ... last, of an episode that ends with success."""
     return {

@@ -28,7 +28,7 @@ from examples.metaworld.robot import (
 )
 from examples.metaworld.simulator import check_package
 from examples.metaworld.tasks import DEFAULT_TASKS, task_names
-from examples.rlds_writer import DatasetKind, Demonstration, write_rlds
+from examples.rlds_writer import DatasetKind, Demonstration, DemonstrationCount, write_rlds
 from examples.web_data import WEB_FILES, web_entry, write_web
 from fasttok.common.console import emit_json, log, progress, run, table
 from fasttok.common.output_folder import Mark, OutputFolder, OutputKind, check_output
@@ -80,14 +80,6 @@ class MetaWorldData:
     """Replace the datasets in OUT."""
     json: bool = False
     """Print the counts as JSON on stdout."""
-
-
-@dataclass
-class DemonstrationCount:
-    """Demonstrations of a task: those written, and those that failed and were left out."""
-
-    written: int = 0
-    failed: int = 0
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from examples.rlds_writer import Demonstration
+from examples.rlds_writer import Demonstration, DemonstrationCount
 from examples.tabletop import questions, rlds
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.render import primary
@@ -69,14 +69,6 @@ class GenerateConfig:
     """Print the counts as JSON on stdout."""
 
 
-@dataclass
-class Count:
-    """Demonstrations made and left out."""
-
-    written: int = 0
-    failed: int = 0
-
-
 def main(config: GenerateConfig) -> None:
     """Writes everything.
 
@@ -118,9 +110,9 @@ def splits(total: int) -> dict[str, int]:
     return {"train": total, "val": max(4, round(VAL_SHARE * total))}
 
 
-def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, Count]:
+def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, DemonstrationCount]:
     """One embodiment's RLDS dataset, in place when it is complete."""
-    counts = {split: Count() for split in splits(config.episodes)}
+    counts = {split: DemonstrationCount() for split in splits(config.episodes)}
     hidden = config.out / f".tabletop_{name}.part"
     shutil.rmtree(hidden, ignore_errors=True)
     with progress(f"demonstrations of {name}", sum(splits(config.episodes).values()), "episodes") as advance:
@@ -136,7 +128,7 @@ def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, C
 
 
 def demonstrations(
-    config: GenerateConfig, name: str, number: int, total: int, count: Count, advance: Callable[..., None]
+    config: GenerateConfig, name: str, number: int, total: int, count: DemonstrationCount, advance: Callable[..., None]
 ) -> Iterator[Demonstration]:
     """`total` successful demonstrations. Seeds of a split are its own: no scene of train is in val."""
     seed = (config.seed * 10 + number) * 1_000_000
