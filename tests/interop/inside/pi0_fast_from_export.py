@@ -16,43 +16,16 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.policies.pi0_fast import modeling_pi0_fast
 from lerobot.policies.pi0_fast.modeling_pi0_fast import PI0FastPolicy
+from lerobot_policies import HEAD, loaded_whole, observations, patch_sizes, sizes_of
 from safetensors.torch import load_file
-
-
-def patch_sizes(sizes: dict[str, Any], rows: int) -> None:
-    """lerobot's two tables of sizes: get_gemma_config, and the configuration of vision encoder and vocabulary."""
-    gemma, paligemma = modeling_pi0_fast.GemmaConfig, modeling_pi0_fast.PaliGemmaForConditionalGenerationWithPiGemma
-
-    def get_gemma_config(variant: str) -> Any:
-        return gemma(sizes["width"], sizes["depth"], sizes["mlp"], sizes["heads"], 1, sizes["head_dim"])
-
-    def build(config: Any) -> Any:
-        vision = config.vision_config
-        vision.hidden_size, vision.intermediate_size = sizes["vision_width"], sizes["vision_mlp"]
-        vision.num_hidden_layers, vision.num_attention_heads = sizes["vision_depth"], sizes["vision_heads"]
-        vision.patch_size, vision.projection_dim, vision.image_size = (
-            sizes["patch"],
-            sizes["width"],
-            sizes["image_size"],
-        )
-        config.text_config.vocab_size = rows
-        return paligemma(config)
-
-    modeling_pi0_fast.get_gemma_config = get_gemma_config
-    modeling_pi0_fast.PaliGemmaForConditionalGenerationWithPiGemma = build
 
 
 def load(folder: str) -> PI0FastPolicy:
     """The policy, with every tensor of the file."""
-    stored = load_file(Path(folder) / "model.safetensors")
-    rows = len(stored["model.paligemma_with_expert.paligemma.lm_head.weight"])
-    patch_sizes(json.loads((Path(folder) / "fasttok.json").read_text())["model"], rows)
+    rows = len(load_file(Path(folder) / "model.safetensors")[HEAD])
+    patch_sizes(modeling_pi0_fast, sizes_of(folder), rows)
     policy = PI0FastPolicy.from_pretrained(folder)
-    held = policy.state_dict()
-    for name, tensor in stored.items():  # its loader goes on with random weights where something does not fit
-        assert torch.equal(held[name], tensor), name
-    rest = sorted(set(held) - set(stored))
-    assert rest == ["model.paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"], rest
+    loaded_whole(policy, folder)
     return policy
 
 
@@ -65,12 +38,7 @@ def main(folder: str, cases: Path, out: Path, checkout: str) -> None:
     sys.path.insert(0, checkout)
     mask = mask_of(policy, folder)
     given, found = np.load(cases), {}
-    for i in range(sum(name.startswith("task") for name in given.files)):
-        batch: dict[str, Any] = {"observation.state": torch.tensor(given[f"state{i}"]), "task": str(given[f"task{i}"])}
-        for name in given.files:
-            if name.startswith(f"image{i}/"):
-                pixels = torch.tensor(given[name]).permute(2, 0, 1).to(torch.float32) / 255
-                batch[f"observation.images.{name.split('/')[1]}"] = pixels
+    for i, batch in enumerate(observations(given)):
         seen = pre(batch)
         tokens, real = seen["observation.language.tokens"], seen["observation.language.attention_mask"]
         found[f"tokens{i}"] = tokens[0][real[0].bool()].numpy()
