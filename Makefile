@@ -8,8 +8,9 @@ READY := $(VENV)/.installed
 # Two processes; a file's tests stay together, so that what a module's tests share is made once.
 RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 QUICK := -m "not slow and not gpu"
+REST := -m "slow or gpu"
 
-.PHONY: help demo test test-all coverage interop lint bench clean
+.PHONY: help demo test test-slow test-all coverage interop lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -30,8 +31,10 @@ demo: $(READY)  ## the whole chain on generated data; writes demo/report.html
 test: $(READY)  ## the tests, without the slow ones
 	$(RUN_TESTS) $(QUICK)
 
-test-all: $(READY)  ## every test, the slow ones too
-	$(RUN_TESTS)
+test-slow: $(READY)  ## the slow tests alone
+	$(RUN_TESTS) $(REST)
+
+test-all: test test-slow  ## every test, the slow ones too
 
 coverage: $(READY)  ## lines that `make test` reaches, of those that `make test-all` reaches; fails below 95 %
 	$(RUN_TESTS) --cov --cov-report=xml:build/coverage/quick.xml $(QUICK)

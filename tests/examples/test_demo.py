@@ -79,11 +79,15 @@ def test_the_demo_prints_commands_that_run_from_where_it_was_started() -> None:
 
 
 def test_commands_are_our_console_scripts() -> None:
-    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    scripts = re.findall(r'^(fasttok[\w-]*) = "([\w.]+):(\w+)"', text, re.MULTILINE)
-    found = {name: module.removesuffix(".__main__") for name, module, _ in scripts}
-    found |= {name: f"train.{function}" for name, module, function in scripts if module == "train.scripts"}
-    assert found == MODULES
+    root = Path(__file__).resolve().parents[2]
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    scripts = re.findall(r'^(fasttok[\w-]*) = "([\w.]+):\w+"', text, re.MULTILINE)
+    found = {name: module.removesuffix(".__main__") for name, module in scripts}
+    started = re.findall(
+        r'start\("(fasttok[\w-]*)", "([\w.]+)"', (root / "train/scripts.py").read_text(encoding="utf-8")
+    )
+    assert {name for name, module in found.items() if module == "train.scripts"} == set(dict(started))
+    assert found | dict(started) == MODULES
 
 
 def test_make_demo_ends_by_telling_how_to_enter_the_environment() -> None:

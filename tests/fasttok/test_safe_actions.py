@@ -236,14 +236,17 @@ def test_a_chunk_of_another_robot_or_of_the_past_is_refused() -> None:
 def test_a_thread_may_add_while_another_plays() -> None:
     plan = ChunkPlan(how="blend")
     plan.add(chunk(0, 64), 0)
+    at = 0  # the tick that is played: an observation is never of a later one
 
     def adds() -> None:
-        for tick in range(50):
-            plan.add(chunk(1, 64), tick)
+        for _ in range(200):
+            plan.add(chunk(1, 64), at)
 
     adder = threading.Thread(target=adds)
     adder.start()
-    played = values(plan, range(60))
+    played = []
+    for at in range(60):
+        played += values(plan, range(at, at + 1))
     adder.join()
     assert all(value is not None and 0 <= value <= 1 for value in played)
 
