@@ -59,7 +59,7 @@ class Decoded:
 
     Attributes:
         actions: (batch, horizon, action_dim) float64, raw units when statistics are held.
-        ok: (batch,) bool: the tokens meant exactly this chunk.
+        ok: (batch,) bool: the tokens meant exactly this chunk; with `partial`, they are its tokens or the first of them.
         errors: one message a row, "" where ok.
     """
 
@@ -319,8 +319,13 @@ class ActionTokenizer:
         on_error: OnError = "raise",
         hold: NDArray[Any] | None = None,
         reference: NDArray[Any] | None = None,
+        partial: bool = False,
     ) -> Decoded:
         """FAST ids to action chunks. Every row that does not decode to exactly the chunk's coefficients is an error.
+
+        With `partial`, the first k ids of a chunk decode too, for any k from 0 on: to the chunk that they stand for. Tokens code
+        low frequencies first, so the motion as a whole comes first, and details later. Coefficients that no id has named yet are
+        0; with no id at all, every step is the middle of each dim's range. `fasttok eval` prints the error by share of tokens.
 
         Args:
             ids: one sequence of ids per chunk, or a single sequence.
@@ -331,6 +336,8 @@ class ActionTokenizer:
                 become 0, surplus values are dropped), ok False; "hold": the action `hold` repeated, ok False.
             hold: (action_dim,) or (B, action_dim) raw units, for on_error="hold".
             reference: (B, D) or (D,) raw units, for embodiments with relative dims.
+            partial: take rows that end early, for a model whose tokens are cut to save time. Rows that no further ids could make
+                a chunk are errors still: they have too many coefficients, one out of range, or an unknown id.
 
         Returns:
             Decoded. Nothing is remembered between calls.
@@ -350,7 +357,10 @@ class ActionTokenizer:
         width = channels.count(action_dim)
         rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else list(ids)
         flat, lengths = bpe.join(rows)
-        coefs, errors = self.bpe.decode(flat, lengths, horizon * width, self.min_token, self.max_token)
+        size = horizon * width
+        coefs, errors = self.bpe.decode(flat, lengths, size, self.min_token, self.max_token, partial)
+        if partial:  # a published id may end inside a character
+            errors = {row: why for row, why in errors.items() if not self._grammar.begins(rows[row], size)}
         if errors and on_error == "raise":
             row = min(errors)
             shape = f"{horizon} steps x {width} dims"

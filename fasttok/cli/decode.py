@@ -46,6 +46,9 @@ class Decode:
     """For a tokenizer with relative dims, the column of the state; by default `reference`, which `encode` writes, or `state`."""
     on_error: OnErrorInFiles = "raise"
     """What to do with ids that are no chunk: raise, mask (NaN), pad."""
+    partial: bool = False
+    """Accept rows that end early, for a model whose tokens were cut to save time: they decode to the chunk that their ids stand
+    for, low frequencies first. Ids that cannot begin a chunk are still errors."""
     overwrite: bool = False
     """Replace the file --out."""
 
@@ -65,13 +68,19 @@ class Decode:
                 reference = None if states is None else states.take(len(rows))
                 policy: OnErrorInFiles = "mask" if self.on_error == "raise" else self.on_error
                 out = tok.decode(
-                    rows, horizon=horizon, action_dim=dim, embodiment=name, on_error=policy, reference=reference
+                    rows,
+                    horizon=horizon,
+                    action_dim=dim,
+                    embodiment=name,
+                    on_error=policy,
+                    reference=reference,
+                    partial=self.partial,
                 )
                 if self.on_error == "raise" and not out.ok.all():
                     row = int(np.argmin(out.ok))
                     raise InputError(
                         f"{self.data}: row {done + row} ({horizon} steps x {dim} dims): {out.errors[row]}; --on-error has other "
-                        "policies"
+                        "policies" + (", and --partial takes rows that end early" if not self.partial else "")
                     )
                 done, failed = done + len(rows), failed + int((~out.ok).sum())
                 writer.write(actions=out.actions, ok=out.ok, error=out.errors)

@@ -259,7 +259,13 @@ class Bpe:
         )
 
     def decode(
-        self, ids: NDArray[np.int64], lengths: NDArray[np.int64], size: int, min_token: int, max_token: int | None
+        self,
+        ids: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        size: int,
+        min_token: int,
+        max_token: int | None,
+        partial: bool = False,
     ) -> tuple[NDArray[np.float64], dict[int, str]]:
         """Ids to coefficients.
 
@@ -269,6 +275,7 @@ class Bpe:
             size: number of coefficients of a whole row.
             min_token: coefficient of code 0.
             max_token: largest coefficient allowed, None for no limit.
+            partial: whether a row of fewer coefficients is fine.
 
         Returns:
             ((batch, size) float64: the longest readable beginning of each row, then 0; row -> what is wrong with it).
@@ -289,8 +296,8 @@ class Bpe:
             expand.TOO_HIGH: f"the coefficient at place {{}} exceeds {max_token}",
         }
         wrong = {row: says[int(faults[row, 0])].format(faults[row, 1]) for row in np.flatnonzero(faults[:, 0]).tolist()}
-        for row in np.flatnonzero(counts != size).tolist():
-            wrong.setdefault(row, f"{counts[row]} coefficients, expected {size}")
+        for row in np.flatnonzero(counts > size if partial else counts != size).tolist():
+            wrong.setdefault(row, f"{counts[row]} coefficients, expected {'at most ' * partial}{size}")
         return out, wrong
 
     @cached_property

@@ -41,6 +41,14 @@ class Grammar:
             )
         return np.flatnonzero(self._need(pending) <= left).astype(np.int32)
 
+    def begins(self, prefix: Sequence[int] | NDArray[Any], size: int) -> bool:
+        """Whether ids, complete or not, may begin a sequence of `size` codes."""
+        try:
+            done, pending = self._read(np.asarray(prefix, np.int64).reshape(-1))
+        except InputError:
+            return False
+        return done + bool(pending) <= size
+
     def _read(self, prefix: NDArray[np.int64]) -> tuple[int, bytes]:
         """(whole codes, bytes of an unfinished one)."""
         bad = np.flatnonzero((prefix < 0) | (prefix >= self.bpe.size))
