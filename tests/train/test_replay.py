@@ -225,6 +225,9 @@ def test_a_server_says_what_it_expects() -> None:
         "arm", 6, 3, ("a", "b", "c"), 10.0, ("primary",), ("s",), TrainedRange((0, 0, 0), (1, 1, 1))
     )
     assert from_metadata("arm", {**said, "action_low": None}, "ws://there").actions is None
+    ranged = from_metadata("arm", {**said, "state_low": [-1.0], "state_high": [2.0]}, "ws://there")
+    assert ranged.states == TrainedRange((-1.0,), (2.0,))
+    assert from_metadata("arm", {**said, "state_low": [-1.0], "state_high": []}, "ws://there").states is None
     unnamed = ["action 0", "action 1", "action 2"]  # as of a run of relative actions
     assert from_metadata("arm", {**said, "action_names": unnamed}, "ws://there").action_names == ()
     with pytest.raises(InputError, match="ws://there does not say the horizon"):
@@ -326,6 +329,13 @@ def test_a_server_is_replayed(chain: Chain, tmp_path: Path) -> None:
             replay(dataclasses.replace(config, data=str(chain.data / "tabletop_arm/1.0.0"), overwrite=True))
         robot["action_names"] = ["dx (mm)", "dy (mm)", "gripper"]
         with pytest.raises(InputError, match=r"column 0 is 'dx \(m\)', expected 'dx \(mm\)'"):
+            replay(dataclasses.replace(config, overwrite=True))
+        robot["action_names"] = list(one.action_names)
+        robot |= {
+            "state_low": [0.001 * v for v in one.state.min(0).tolist()],
+            "state_high": [0.001 * v for v in one.state.max(0).tolist()],
+        }
+        with pytest.raises(InputError, match="has states in other units"):
             replay(dataclasses.replace(config, overwrite=True))
     assert len(asked_for) == -(-len(one.action) // 5)
     assert all(request["prompt"] == one.prompt and isinstance(request["image/primary"], bytes) for request in asked_for)

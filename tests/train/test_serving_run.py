@@ -202,6 +202,8 @@ def test_after_warming_nothing_compiles(trained: Path) -> None:
     assert arm["action_names"][0] == "x (m)"
     assert len(arm["action_low"]) == len(arm["action_high"]) == 7
     assert all(low < high for low, high in zip(arm["action_low"], arm["action_high"], strict=True))
+    assert len(arm["state_low"]) == len(arm["state_high"]) == arm["state_dim"] == len(arm["state_names"])
+    assert all(low <= high for low, high in zip(arm["state_low"], arm["state_high"], strict=True))
     assert (told["decode"], told["decodes"], told["real_time"], told["rtc_delay"]) == (
         "flow",
         ["flow", "tokens"],

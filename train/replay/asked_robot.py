@@ -147,7 +147,7 @@ def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> As
         raise InputError(f"{where} does not say the horizon and the action_dim of {embodiment}; expected fasttok-serve")
     names = _texts(said.get("action_names"))
     known = len(names) == dim and names != numbered(dim)  # a run of relative actions knows none of the absolute ones
-    low, high = _numbers(said.get("action_low")), _numbers(said.get("action_high"))
+    states = _texts(said.get("state_names"))
     return AskedRobot(
         embodiment,
         horizon,
@@ -155,9 +155,16 @@ def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> As
         names if known else (),
         float(hz) if isinstance(hz, int | float) else None,
         _texts(said.get("cameras")),
-        _texts(said.get("state_names")),
-        TrainedRange(low, high) if low and len(low) == len(high) == dim else None,
+        states,
+        _range(said, "action", dim),
+        _range(said, "state", len(states)),
     )
+
+
+def _range(said: Mapping[str, Packed], what: str, dim: int) -> TrainedRange | None:
+    """Where training had its actions or states; None if the server does not say it of every column."""
+    low, high = _numbers(said.get(f"{what}_low")), _numbers(said.get(f"{what}_high"))
+    return TrainedRange(low, high) if low and len(low) == len(high) == dim else None
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class ServedRobot:
         state_names: S names with units.
         action_low: D, the smallest value of each column in training; None where it learned another form.
         action_high: D, the largest.
+        state_low: S, the smallest value of each column in training; None if the run has no statistics of the state.
+        state_high: S, the largest.
         normaliser: digest of the statistics of actions and states; 16 hex digits.
     """
 
@@ -44,6 +46,8 @@ class ServedRobot:
     state_names: tuple[str, ...]
     action_low: tuple[float, ...] | None
     action_high: tuple[float, ...] | None
+    state_low: tuple[float, ...] | None
+    state_high: tuple[float, ...] | None
     normaliser: str
 
     @classmethod
@@ -55,7 +59,7 @@ class ServedRobot:
             tok: with its statistics.
             model_size: pixels of a side of what the model sees, where the shards kept the datasets' own sizes.
         """
-        form, stats = robot.representation, tok.stats[robot.embodiment]
+        form, stats, state = robot.representation, tok.stats[robot.embodiment], tok.state_stats.get(robot.embodiment)
         raw = form is None or form.stored
         dim = robot.action_dim if form is None else sum(piece.width for piece in form.pieces)
         size = robot.resize
@@ -71,6 +75,8 @@ class ServedRobot:
             state_names=robot.state_names,
             action_low=tuple(stats.min.tolist()) if raw else None,
             action_high=tuple(stats.max.tolist()) if raw else None,
+            state_low=None if state is None else tuple(state.min.tolist()),
+            state_high=None if state is None else tuple(state.max.tolist()),
             normaliser=normaliser_digest(tok, robot.embodiment),
         )
 
