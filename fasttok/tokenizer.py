@@ -22,16 +22,16 @@ from fasttok.actions.chunks import stacks
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
 from fasttok.codec import bpe, dct, learn
-from fasttok.codec.bpe import Bpe, Mode
+from fasttok.codec.bpe import Bpe
 from fasttok.codec.completions import Completions
 from fasttok.codec.corpus import Corpus
 from fasttok.codec.grammar import Grammar
+from fasttok.common.choices import Mode, OnRange
 from fasttok.errors import InputError, unknown_name
 from fasttok.storage import folder
 from fasttok.storage.folder import TokenizerFolder
 
 OnError = Literal["raise", "mask", "pad", "hold"]
-OnRange = Literal["clamp", "raise"]
 ON_RANGE, ON_ERROR = get_args(OnRange), get_args(OnError)
 TILE = 1 << 17  # values encoded at a time: few enough for a core's cache, enough for threads not to meet often
 

@@ -23,7 +23,7 @@ WITHOUT = {
     "fasttok.episodes.rlds": HEAVY,
     "fasttok.fitting.fit": HEAVY,
     "fasttok.cli": SLOW,
-    "fasttok.cli.commands": (*HEAVY, "numba"),
+    "fasttok.cli.commands": (*HEAVY, "numpy", "scipy", "numba", "pyarrow", "fsspec", "tokenizers"),
     "fasttok.common.html": HEAVY,
     "mixtures": HEAVY,
     "mixtures.spec": HEAVY,

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.actions.chunks import horizon_steps, run_ends
-from fasttok.actions.embodiment import Embodiment, Gripper
+from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.embodiment_actions import EmbodimentActions, EpisodePlace, Subset
 from fasttok.actions.left_out import LeftOut
 from fasttok.actions.recordings import (
     ADVICE,
-    Embodiments,
     Recording,
     frequencies_differ,
     shape_difference,
@@ -30,6 +29,7 @@ from fasttok.actions.recordings import (
 )
 from fasttok.actions.state_map import SideColumns, named, pairs_found, pairs_given, pairs_of
 from fasttok.actions.step_values import action_of, state_of
+from fasttok.common.choices import Embodiments, Gripper
 from fasttok.episodes import BadEpisodeError, Episode, episode_of
 from fasttok.episodes.index import NUMBERED
 from fasttok.errors import InputError, unknown_name

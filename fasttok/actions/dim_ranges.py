@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-NormMode = Literal["quantile", "mean_std", "min_max", "none"]
+from fasttok.common.choices import Constants, NormMode
+
 NormalizedBy = Literal["quantile", "min_max", "mean_std", "constant", "constant_low", "none"]
-Constants = Literal["zero", "low"]
 NAMES: dict[NormalizedBy, str] = {
     "quantile": "q01..q99",
     "min_max": "min..max",

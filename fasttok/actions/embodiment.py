@@ -1,15 +1,15 @@
 """What a robot's actions are, and what of them is tokenised."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.choices import Gripper
 from fasttok.common.json_files import IF_NOT_DEFAULT
 from fasttok.errors import InputError
 
-Gripper = Literal["keep", "binarize", "omit"]
 GRIPPERS: tuple[str, ...] = get_args(Gripper)
 
 

@@ -6,15 +6,12 @@ metres, and percent 100 times a fraction.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes import Episode
 
-Embodiments = Literal["check", "apart", "together"]
-"""Recordings of one robot: one embodiment if they fit together, one for each dataset, or one whatever their ranges are."""
 FACTOR = 20.0  # between sizes of a dim, from which on units differ
 ADVICE = (
     "one embodiment has one frequency, one order of dims and one set of units. Use --embodiments apart to give each dataset "

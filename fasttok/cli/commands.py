@@ -1,4 +1,7 @@
-"""The words after `fasttok`, parsed and run."""
+"""The words after `fasttok`, parsed and run.
+
+A command's flags import nothing of numpy: what it runs with is imported by its `run`, so that --help answers at once.
+"""
 
 from typing import Annotated
 

@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
 from tyro.conf import Positional
 
-from fasttok.cli.states_beside import beside
 from fasttok.common.console import log, track
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
-from fasttok.storage.ids_origin import Decoder
-from fasttok.storage.streams import RowWriter, kind_of, read_encoded
-from fasttok.tokenizer import ActionTokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+
+    from fasttok.tokenizer import ActionTokenizer
 
 OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
 
@@ -54,6 +54,12 @@ class Decode:
 
     def run(self) -> None:
         """Writes the actions."""
+        import numpy as np
+
+        from fasttok.cli.states_beside import beside
+        from fasttok.storage.streams import RowWriter, kind_of
+        from fasttok.tokenizer import ActionTokenizer
+
         kind_of(self.out)
         check_output_file(self.out, [self.data], overwrite=self.overwrite)
         tok = ActionTokenizer.load(self.tokenizer)
@@ -89,13 +95,16 @@ class Decode:
         log(f"{done:,} chunks, {failed:,} failed -> {self.out}")
 
     def _batches(
-        self, tok: ActionTokenizer, name: str | None, path: str
-    ) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
+        self, tok: "ActionTokenizer", name: str | None, path: str
+    ) -> Iterator[tuple[int, int, list["NDArray[np.int64]"]]]:
         """(horizon, dims, rows of ids) of one batch after another.
 
         Raises:
             InputError: something else made them, or nobody says how long a chunk is.
         """
+        from fasttok.storage.ids_origin import Decoder
+        from fasttok.storage.streams import kind_of, read_encoded
+
         own = tok.embodiments.get(name) if name is not None else None
         decoder = Decoder(self.tokenizer, tok.fingerprint, name, self.horizon, self.action_dim)
         done, assumed = 0, False

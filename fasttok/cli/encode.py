@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import DTypeLike
 from tyro.conf import Positional
 
-from fasttok.cli.states_beside import beside
+from fasttok.common.choices import OnRange
 from fasttok.common.console import log, track
 from fasttok.common.output_file import check_output_file
-from fasttok.storage.ids_origin import FORMAT_VERSION, IdsOrigin
-from fasttok.storage.streams import RowWriter, kind_of, read_chunks
-from fasttok.tokenizer import ActionTokenizer, OnRange
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,13 @@ class Encode:
 
     def run(self) -> None:
         """Writes the ids."""
+        import numpy as np
+
+        from fasttok.cli.states_beside import beside
+        from fasttok.storage.ids_origin import FORMAT_VERSION, IdsOrigin
+        from fasttok.storage.streams import RowWriter, kind_of, read_chunks
+        from fasttok.tokenizer import ActionTokenizer
+
         kind_of(self.out)
         check_output_file(self.out, [self.data], overwrite=self.overwrite)
         tok = ActionTokenizer.load(self.tokenizer)

@@ -2,20 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from fasttok.actions.dataset import ChunkConfig, Dataset
-from fasttok.cli.error_table import print_errors
-from fasttok.cli.read_data import dataset_for
 from fasttok.common.console import emit_json, log, table, track, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
-from fasttok.evaluation.eval_page import Measured, eval_page
-from fasttok.evaluation.metrics import Cell
-from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
-from fasttok.fitting.fit import far_lines, measure_group
-from fasttok.tokenizer import ActionTokenizer
+
+if TYPE_CHECKING:
+    from fasttok.actions.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,15 @@ class Eval:
 
     def run(self) -> None:
         """Prints the tables, writes the page."""
+        from fasttok.actions.dataset import ChunkConfig
+        from fasttok.cli.error_table import print_errors
+        from fasttok.cli.read_data import dataset_for
+        from fasttok.evaluation.eval_page import Measured, eval_page
+        from fasttok.evaluation.metrics import Cell
+        from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
+        from fasttok.fitting.fit import far_lines, measure_group
+        from fasttok.tokenizer import ActionTokenizer
+
         if self.html is not None:
             check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         if self.all and self.sweep:
@@ -123,7 +128,7 @@ class Eval:
             log(note)
 
 
-def _measured_on(data: Dataset) -> str:
+def _measured_on(data: "Dataset") -> str:
     """In words; whether the tokenizer's fit saw this data is not known here."""
     total = sum(data.total.values())
     count = sum(data.held_out[name] or data.total[name] for name in data.groups)

@@ -2,32 +2,16 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from fasttok.actions.dim_ranges import Constants, NormMode
-from fasttok.actions.embodiment import Gripper
-from fasttok.actions.left_out import LeftOut
-from fasttok.actions.recordings import Embodiments
-from fasttok.cli.error_table import print_errors
-from fasttok.cli.read_data import read
-from fasttok.codec.bpe import Mode
+from fasttok.common.choices import Constants, Embodiments, Gripper, Mode, NormMode
 from fasttok.common.console import emit_json, log, table, track
-from fasttok.common.output_folder import check_output
-from fasttok.episodes.index_file import is_index
-from fasttok.fitting import card
-from fasttok.fitting.fit import (
-    FitConfig,
-    FitReport,
-    exceptions,
-    fit_tokenizer,
-    measured_on,
-    relative_lines,
-    relative_pairs,
-    report_rows,
-)
-from fasttok.storage.folder import TOKENIZER
-from fasttok.tokenizer import ActionTokenizer
+
+if TYPE_CHECKING:
+    from fasttok.fitting.fit import FitReport
+    from fasttok.tokenizer import ActionTokenizer
 
 
 @dataclass(frozen=True)
@@ -97,6 +81,13 @@ class Fit:
 
     def run(self) -> None:
         """Fits, prints the report, saves."""
+        from fasttok.actions.left_out import LeftOut
+        from fasttok.cli.read_data import read
+        from fasttok.common.output_folder import check_output
+        from fasttok.fitting import card
+        from fasttok.fitting.fit import FitConfig, fit_tokenizer
+        from fasttok.storage.folder import TOKENIZER
+
         if not self.dry_run:
             check_output(self.out, TOKENIZER, overwrite=self.overwrite, reads=self.data)
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
@@ -116,13 +107,18 @@ class Fit:
 
     def next_command(self) -> str:
         """What to do with the tokenizer: build shards from an INDEX, or else measure it."""
+        from fasttok.episodes.index_file import is_index
+
         if len(self.data) == 1 and is_index(self.data[0]) and not self.relative and not self.relative_to:
             return f"fasttok-pipelines build all --index {self.data[0]} --tokenizer {self.out} --out SHARDS --samples 20000"
         return f"fasttok eval {self.out} {' '.join(self.data)} --html eval.html"
 
 
-def print_report(tok: ActionTokenizer, report: FitReport, as_json: bool) -> None:
+def print_report(tok: "ActionTokenizer", report: "FitReport", as_json: bool) -> None:
     """The summary of a fit."""
+    from fasttok.cli.error_table import print_errors
+    from fasttok.fitting.fit import exceptions, measured_on, relative_lines, relative_pairs, report_rows
+
     if as_json:
         emit_json(
             {

@@ -3,14 +3,12 @@
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from fasttok._version import DISTRIBUTION, __version__
 from fasttok.common.console import emit_json, log, table
-from fasttok.tokenizer import ActionTokenizer
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,10 @@ class Info:
 
     def run(self) -> None:
         """Prints versions and tokenizers."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        if self.tokenizer:
+            from fasttok.tokenizer import ActionTokenizer
         values = {
             DISTRIBUTION: __version__,
             "python": sys.version.split()[0],
@@ -59,6 +61,8 @@ class Info:
 
 def foreign_package() -> str | None:
     """What is wrong if another package named `fasttok` is installed: both write `fasttok/__init__.py`, and the last one wins."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         other = distribution("fasttok")
     except PackageNotFoundError:

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from fasttok.actions.dataset import ChunkConfig
-from fasttok.cli.read_data import dataset_for
 from fasttok.common.console import log, table, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
-from fasttok.evaluation.inspect_page import ShownChunk, inspect_page
-from fasttok.tokenizer import ActionTokenizer
+
+if TYPE_CHECKING:
+    from fasttok.evaluation.inspect_page import ShownChunk
+    from fasttok.tokenizer import ActionTokenizer
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Inspect:
 
     def run(self) -> None:
         """Prints the tables, or writes the page."""
+        from fasttok.actions.dataset import ChunkConfig
+        from fasttok.cli.read_data import dataset_for
+        from fasttok.evaluation.inspect_page import ShownChunk, inspect_page
+        from fasttok.tokenizer import ActionTokenizer
+
         if self.chunks < 1:
             raise InputError(f"--chunks is {self.chunks}, expected at least 1")
         if self.html is not None:
@@ -66,7 +72,7 @@ class Inspect:
             show_chunk(tok, one)
 
 
-def show_chunk(tok: ActionTokenizer, shown: ShownChunk) -> None:
+def show_chunk(tok: "ActionTokenizer", shown: "ShownChunk") -> None:
     """One chunk as text: ids with their coefficients, then raw and decoded actions."""
     chunk, (ids, values, back) = shown.chunk, shown.through(tok)
     rows = []

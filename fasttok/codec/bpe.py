@@ -15,19 +15,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.codec.tables import EncodeTables
+from fasttok.common.choices import Mode
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
     from fasttok.codec.expand import Pieces
 
-Mode = Literal["native", "published"]
 MODES: tuple[str, ...] = get_args(Mode)
 MAX_CODE = 0xD7FF  # the codes above are surrogates, which no string can hold
 FIRST_AFTER_SURROGATES, MAX_UNICODE = 0xE000, 0x10FFFF

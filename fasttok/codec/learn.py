@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from fasttok.codec.bpe import MAX_CODE, Bpe, Mode
+from fasttok.codec.bpe import MAX_CODE, Bpe
 from fasttok.codec.corpus import CodeRangeError, Corpus
+from fasttok.common.choices import Mode
 from fasttok.errors import InputError
 
 MAX_TOKEN_LENGTH = 10_000

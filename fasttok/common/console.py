@@ -7,25 +7,18 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral, Real  # numpy's scalars are registered as such
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Column, Table
 
 from fasttok._version import __version__
@@ -159,6 +152,15 @@ def progress(
     ...         advance()
     """
     if err.is_terminal:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)]
         columns += [
             TimeElapsedColumn(),
@@ -234,7 +236,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fil
     fixed: list[tuple[Column, int]] = []  # the columns of numbers, and their widest cells
     for i, name in enumerate(columns):
         column = [row[i] for row in values]
-        right = all(isinstance(value, int | float | np.number) or value is None for value in column)
+        right = all(isinstance(value, Real) or value is None for value in column)
         grid.add_column(name, justify="right" if right else "left", overflow="fold")
         if all(NUMBERS.fullmatch(_cell(value)) for value in column):
             fixed.append((grid.columns[-1], max((len(_cell(value)) for value in column), default=1)))
@@ -255,14 +257,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fil
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float | np.floating):
-        real = float(value)
-        if np.isnan(real):
-            return "-"
-        return f"{real:.4g}" if abs(real) < 1000 else f"{real:,.0f}"
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value)
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    real = float(value)
+    if math.isnan(real):
+        return "-"
+    return f"{real:.4g}" if abs(real) < 1000 else f"{real:,.0f}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -276,6 +278,7 @@ def write_text(path: Path, text: str) -> None:
 def emit_json(value: Any) -> None:
     """Writes one JSON document to stdout; numpy scalars and arrays become plain numbers and lists.
 
+    >>> import numpy as np
     >>> emit_json({"rows": np.int64(3)})
     {
       "rows": 3
@@ -286,7 +289,7 @@ def emit_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
+    if hasattr(value, "tolist"):  # an array or a scalar of numpy, which nothing here imports
         return value.tolist()
     if hasattr(value, "__fspath__"):
         return str(value)

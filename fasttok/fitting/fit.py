@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fasttok.actions.dataset import ChunkConfig, Dataset
-from fasttok.actions.dim_ranges import FAR, NAMES, Constants, NormMode
+from fasttok.actions.dim_ranges import FAR, NAMES
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.embodiment_actions import SUBSETS, EmbodimentActions, Subset
 from fasttok.actions.left_out import LeftOut
 from fasttok.actions.normalize import NormStats
-from fasttok.codec.bpe import Mode
 from fasttok.codec.corpus import CodeRangeError
 from fasttok.codec.learn import Track
+from fasttok.common.choices import Constants, Mode, NormMode
 from fasttok.episodes import Episode
 from fasttok.errors import InputError
 from fasttok.evaluation.metrics import Cell, Metrics, measure

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats, NormStatsEntry
-from fasttok.codec.bpe import Bpe, Mode
+from fasttok.codec.bpe import Bpe
 from fasttok.common import json_files
+from fasttok.common.choices import Mode
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError

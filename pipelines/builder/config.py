@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from fasttok.actions.dim_ranges import Constants
+from fasttok.common.choices import Constants
 
 
 @dataclass(frozen=True)

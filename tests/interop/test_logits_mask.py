@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from fasttok import ActionTokenizer
-from fasttok.codec.bpe import Mode
+from fasttok.common.choices import Mode
 from fasttok.placement import Placement
 from tests.interop.environments import PackageSet, run_inside
 

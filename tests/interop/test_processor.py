@@ -12,7 +12,7 @@ import pytest
 
 from fasttok import ActionTokenizer, NormStats
 from fasttok.actions.embodiment import Embodiment
-from fasttok.codec.bpe import Mode
+from fasttok.common.choices import Mode
 from fasttok.errors import InputError
 from tests.interop.environments import INSIDE, PACKAGE_SETS, PackageSet, run_inside
 
