@@ -8,19 +8,10 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.dim_ranges import (
-    NAMES,
-    STD_NOISE,
-    Constants,
-    Moments,
-    NormalizedBy,
-    NormMode,
-    bounds,
-    choose,
-    middle,
-)
+from fasttok.actions.dim_ranges import NAMES, STD_NOISE, Moments, NormalizedBy, bounds, choose, middle
 from fasttok.actions.quantiles import Batches, summarize
 from fasttok.common import json_files
+from fasttok.common.choices import Constants, NormMode
 from fasttok.errors import InputError
 
 NORM_MODES: tuple[str, ...] = get_args(NormMode)
