@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -54,18 +54,31 @@ class Outcomes:
 
 
 def main() -> int:
-    """Builds, tests, writes; returns pytest's exit status."""
+    """Builds, tests, writes; returns pytest's exit status, or 1 if an environment could not be built.
+
+    One that cannot be built does not keep the others from being tested: its tests skip, and the page says so.
+    """
+    missing: dict[str, str] = {}
     for one in PACKAGE_SETS.values():
-        build(one)
+        try:
+            build(one)
+        except RuntimeError as error:
+            missing[one.name] = str(error).splitlines()[0]
+            log(f"{one.name}: not built: {error}")
     outcomes = Outcomes()
     status = int(pytest.main([str(ROOT / "tests" / "interop"), "-rs", "-p", "no:cacheprovider"], plugins=[outcomes]))
-    RESULTS.write_text("\n".join(text(outcomes.rows)) + "\n", encoding="utf-8")
+    RESULTS.write_text("\n".join(text(outcomes.rows, missing)) + "\n", encoding="utf-8")
     log(f"wrote {RESULTS.relative_to(ROOT)}")
-    return status
+    return status or int(bool(missing))
 
 
-def text(rows: Iterable[tuple[str, str, str]]) -> Iterable[str]:
-    """Lines of the page."""
+def text(rows: Iterable[tuple[str, str, str]], missing: Mapping[str, str]) -> Iterable[str]:
+    """Lines of the page.
+
+    Args:
+        rows: (environment, what was checked, outcome).
+        missing: environments that could not be built, and why.
+    """
     yield "# Interop: against other projects' released packages"
     yield ""
     yield f"`make interop`, {date.today().isoformat()}, {platform.system()}. Each environment is built from the package index."
@@ -73,6 +86,9 @@ def text(rows: Iterable[tuple[str, str, str]]) -> Iterable[str]:
     yield "| environment | Python | packages |"
     yield "|---|---|---|"
     for one in PACKAGE_SETS.values():
+        if one.name in missing:
+            yield f"| {one.name} | {one.python} | not built: {missing[one.name]} |"
+            continue
         versions = [f"{name} {one.versions[name]}" for name in SHOWN if name in one.versions]
         yield f"| {one.name} | {one.python} | {', '.join(versions)} |"
     yield ""
