@@ -50,7 +50,7 @@ def write_shards(folder: Path, rows: int, shards: int, pool: list[bytes]) -> Non
     """SHARDS of three sources."""
     from mixtures.quota import interleave, quotas
     from pipelines.shards import shard_name
-    from pipelines.shards.manifest import Manifest, ManifestSource, RowCounts, Shard
+    from pipelines.shards.manifest import Shard
     from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 
     folder.mkdir()
@@ -78,7 +78,14 @@ def write_shards(folder: Path, rows: int, shards: int, pool: list[bytes]) -> Non
         data = path.read_bytes()
         found.append(Shard(path.name, per, tuple(counts.tolist()), len(data), hashlib.sha256(data).hexdigest()))
     total = np.sum([shard.rows_per_source for shard in found], axis=0).tolist()
-    sources_of = {
+    manifest(dict(zip(names, total, strict=True)), tuple(found)).save(str(folder))
+
+
+def manifest(totals: dict[str, int], shards: tuple[Any, ...]) -> Any:
+    """The manifest of shards of robot sources, given the rows of each."""
+    from pipelines.shards.manifest import Manifest, ManifestSource, RowCounts
+
+    sources = {
         name: ManifestSource(
             kind="robot", dataset=name, split="train", embodiment=name, control_hz=None, horizon=0, action_dim=0,
             action_encoding=(), action_names=(), state_dim=0, state_names=(), cameras=("primary",), bgr=(), license="",
@@ -86,10 +93,10 @@ def write_shards(folder: Path, rows: int, shards: int, pool: list[bytes]) -> Non
             written=count, rejected=0, steps_held=count, left_out={}, capped=False, images_resized=0, clamped_chunks=0,
             mean_action_tokens=None,
         )
-        for name, count in zip(names, total, strict=True)
+        for name, count in totals.items()
     }  # fmt: skip
-    amounts = RowCounts(planned=rows, written=rows, rejected=0)
-    Manifest(sources_of, {}, 0, "", "", None, tuple(found), amounts).save(str(folder))
+    rows = sum(totals.values())
+    return Manifest(sources, {}, 0, "", "", None, shards, RowCounts(planned=rows, written=rows, rejected=0))
 
 
 def absent(field: pa.Field, count: int) -> list[Any]:

@@ -36,6 +36,7 @@ class PackageSet:
         imports: modules that must import before it counts as built.
         python: version of the interpreter.
         ours: it holds our own dependencies, too, in the versions of constraints.txt; all of its packages keep to these.
+        over: another set whose packages it sees where it has none of its own, so that torch lies on the disk once.
     """
 
     name: str
@@ -43,11 +44,13 @@ class PackageSet:
     imports: tuple[str, ...]
     python: str = "3.12"
     ours: bool = False
+    over: "PackageSet | None" = None
 
     @property
     def folder(self) -> Path:
         """Where it lies, built or not."""
         made_of = [self.python, self.requirements] + ([CONSTRAINTS.read_text()] if self.ours else [])
+        made_of += [self.over.folder.name] if self.over else []
         digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:10]
         return cache() / f"{self.name}-{digest}"
 
@@ -183,6 +186,8 @@ def build(wanted: PackageSet) -> None:
         RuntimeError: no such Python, or pip or an import fails.
     """
     cache().mkdir(parents=True, exist_ok=True)
+    if wanted.over is not None:
+        build(wanted.over)
     with FileLock(cache() / f".{wanted.name}.lock"):
         if wanted.interpreter is not None:
             log(f"{wanted.name}: there ({wanted.folder})")
@@ -192,6 +197,9 @@ def build(wanted: PackageSet) -> None:
         try:
             _call([python, "-m", "venv", str(aside)])
             inside = str(aside / "bin" / "python")
+            if wanted.over is not None:
+                below = packages_of(wanted.over.folder, wanted.python)
+                (packages_of(aside, wanted.python) / "over.pth").write_text(f"{below}\n", encoding="utf-8")
             pinned = ["-c", str(CONSTRAINTS)] if wanted.ours else []
             _call(
                 [
@@ -213,6 +221,11 @@ def build(wanted: PackageSet) -> None:
             aside.rename(wanted.folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def packages_of(folder: Path, python: str) -> Path:
+    """Where an environment's packages lie."""
+    return folder / "lib" / f"python{python}" / "site-packages"
 
 
 def find_python(version: str) -> str:
