@@ -138,7 +138,7 @@ def test_a_sample_with_another_ones_picture_state_or_chunk_is_wrong(place: Path)
     channels_first = stage.stacked([(i, image.transpose(2, 0, 1), *more) for i, image, *more in rows])
     assert stage.wrong(channels_first, source, 2) == 0
     for column, number in itertools.product((1, 2, 3), (0, 2)):
-        mixed = [list(row) for row in rows]
+        mixed: list[Any] = [list(row) for row in rows]
         mixed[number][column] = rows[1][column]
         assert stage.wrong(stage.stacked(mixed), source, 2) == 1
 

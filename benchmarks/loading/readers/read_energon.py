@@ -36,7 +36,6 @@ class Step(Sample):
     chunk: Any
 
 
-@stateless
 def cook(sample: CrudeSample) -> Step:
     """A sample's arrays; the chunk is as wide as the state."""
     state = np.frombuffer(sample["state"], np.float32)
@@ -50,16 +49,17 @@ def cook(sample: CrudeSample) -> Step:
     )
 
 
+def batched(_encoder: Any, samples: list[Step]) -> Any:
+    """Stacked."""
+    return stacked([(one.number, one.image, one.state_values, one.chunk) for one in samples])
+
+
 class Encoder(DefaultTaskEncoder[Any, Any, Any, Any]):
     """Batches of arrays."""
 
     decoder = None  # bytes as they are
-    cookers = (Cooker(cook),)
-
-    @stateless
-    def batch(self, samples: list[Step]) -> Any:
-        """Stacked."""
-        return stacked([(one.number, one.image, one.state_values, one.chunk) for one in samples])
+    cookers = (Cooker(stateless(cook)),)
+    batch = stateless(batched)
 
     def encode_batch(self, batch: Any) -> Any:
         """As it is."""

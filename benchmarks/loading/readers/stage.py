@@ -123,7 +123,8 @@ def stacked(rows: Sequence[tuple[int, Any, Any, Any]]) -> Samples:
 
 def processor_seconds() -> float:
     """Of this process, the ones it started, and those of them that ended."""
-    ticks, children = 0, {}
+    ticks = 0
+    children: dict[int, list[tuple[int, int]]] = {}
     for place in Path("/proc").glob("[0-9]*/stat"):
         try:
             words = place.read_text().rpartition(")")[2].split()
@@ -188,16 +189,20 @@ def interrupted(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
     """Reads an epoch in shuffled order; keeps the state at 90 % of it, and the ids that followed."""
     loader = reader.open([Path(options["folders"][0])], "shuffled", [1.0])
     total = len(Source(Path(options["sources"][0])))
-    at, ids, before = int(SHARE * total / BATCH), [], []
+    at = int(SHARE * total / BATCH)
+    ids: list[list[int]] = []
+    read = 0
     for number, batch in enumerate(loader, 1):
-        (ids if number > at else before).append(np.asarray(batch.ids).tolist())
+        read += len(batch.ids)
+        if number > at:
+            ids.append(np.asarray(batch.ids).tolist())
         if number == at:
             state = loader.state()
             Path(options["state"]).write_bytes(pickle.dumps((state, at)))
-        if number * BATCH >= total:
+        if read >= total:
             break
     Path(options["state"]).with_suffix(".ids").write_text(json.dumps(ids))
-    return {"kept": state is not None, "batches": len(before) + len(ids)}
+    return {"kept": state is not None, "samples": read}
 
 
 def resumed(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
