@@ -19,7 +19,7 @@ from benchmarks import about
 from benchmarks.loading import tables
 from benchmarks.loading.apart import ReaderError, task
 from benchmarks.loading.contenders import CONTENDERS, Contender
-from benchmarks.loading.readers.stage import BATCH
+from benchmarks.loading.readers.stage import BATCH, Source
 from benchmarks.loading.source import BOTTLE, TABLETOP, write_sources
 from fasttok.common.console import log, run, table
 from tests.interop.environments import build
@@ -164,8 +164,9 @@ def main(config: LoadingConfig) -> None:
         sections = {}
         for name in names:
             rates = bench.rates(name)
-            title = f"{tables.DATASETS[name]}; batches of {BATCH}"
-            sections[title] = tables.rates(bench.contenders, rates)
+            sections[f"{tables.title(name, Source(bench.sources[name]))}; batches of {BATCH}"] = tables.rates(
+                bench.contenders, rates
+            )
         sections["An epoch of the first table's episodes, gone on with after 90 % of it in another process"] = (
             tables.resumes(bench.resumes(TABLETOP[0]))
         )

@@ -115,7 +115,12 @@ IN_ORDER = list(range(STEPS))
 def test_what_follows_an_interruption_is_compared_sample_by_sample(
     place: Path, tmp_path: Path, second: list[int], keeps: bool, said: str
 ) -> None:
-    options = {"folders": [""], "sources": [place / "source" / "planar"], "state": str(tmp_path / "state")}
+    options = {
+        "folders": [""],
+        "sources": [place / "source" / "planar"],
+        "state": str(tmp_path / "state"),
+        "started": 0.0,
+    }
     reader = StandIn([IN_ORDER, second], keeps)
     stage.interrupted(reader, options)
     found = stage.resumed(reader, options)

@@ -174,9 +174,10 @@ def wrong(batch: Samples, source: Source, tolerance: float) -> int:
         step = int(i) % PER_DATASET
         image = np.asarray(image)
         image = image.transpose(1, 2, 0) if image.shape[0] == 3 else image
-        apart = np.abs(cells(image) - cells(pixels(source.jpeg(step)))).max() if image.dtype == np.uint8 else np.inf
+        whole = image.shape == (SIDE, SIDE, 3) and image.dtype == np.uint8
+        near = whole and np.abs(cells(image) - cells(pixels(source.jpeg(step)))).max() <= tolerance
         same = np.allclose(state, source.state[step], atol=1e-6) and np.allclose(chunk, source.chunk[step], atol=1e-6)
-        count += not (same and image.shape == (SIDE, SIDE, 3) and apart <= tolerance)
+        count += not (near and same)
     return count
 
 
@@ -209,7 +210,6 @@ def resumed(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
     """Goes on after the state of `interrupted`; without one, reads the same order again up to there."""
     state, at = pickle.loads(Path(options["state"]).read_bytes())  # written by this script's other task
     followed = json.loads(Path(options["state"]).with_suffix(".ids").read_text())
-    began = time.perf_counter()
     loader = reader.open([Path(options["folders"][0])], "shuffled", [1.0])
     if state is not None:
         loader.restore(state)
@@ -217,7 +217,7 @@ def resumed(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
     for _ in range(0 if state is not None else at):
         next(batches)
     ids = [np.asarray(next(batches).ids).tolist()]
-    seconds = time.perf_counter() - began
+    seconds = time.time() - float(options["started"])
     while len(ids) < len(followed):
         batch = next(batches, None)
         if batch is None:
