@@ -154,6 +154,11 @@ class EmbodimentActions:
             subset: [lot for lot, now in zip(lots, subsets, strict=True) if now == subset] for subset in SUBSETS
         }
 
+    @property
+    def learned_apart(self) -> bool:
+        """Whether chunks to learn from and held-out ones are of different episodes."""
+        return all(self.actions[subset].lengths for subset in SUBSETS)
+
     def count(self, subset: Subset) -> int:
         """Chunks there are: one begins at each step that has a reference, if it needs one."""
         actions = self.actions[self._or_other(subset)]
@@ -163,7 +168,7 @@ class EmbodimentActions:
         """Batches of (chunks (n, T, D), reference (n, D) or None), at most `most` chunks, evenly spread over all."""
         waiting: list[NDArray[Any]] = []
         near: list[NDArray[Any]] = []
-        for _, _, chunks, reference in self._stored_chunks(subset, most):
+        for _, _, chunks, reference in self._stored_chunks(subset, self._spread(subset, most)):
             waiting.append(chunks)
             if reference is not None:
                 near.append(reference)
@@ -175,21 +180,52 @@ class EmbodimentActions:
 
     def located(self, subset: Subset, most: int) -> "Iterator[LocatedChunks]":
         """As `relative_chunks`, by episode."""
-        for episode, steps, stored, near in self._stored_chunks(subset, most):
+        for episode, steps, stored, near in self._stored_chunks(subset, self._spread(subset, most)):
             chunks, reference = self._batch([stored], [] if near is None else [near])
             stops = np.full(len(steps), episode.steps) if episode.ends is None else episode.ends[steps]
             yield LocatedChunks(episode.name, steps, stops, self._moved(chunks, reference))
 
+    def neighbours(self, subset: Subset, most: int) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """Chunks and the chunks that begin one step later in the same episode, at most `most` of each, evenly spread over all.
+
+        Returns:
+            Two of (chunks (n, T, D), reference (n, D) or None), pair by pair; [] if there are no such pairs.
+        """
+        subset = self._or_other(subset)
+        candidates, start = [np.zeros(0, np.int64)], 0
+        for place in self.places[subset]:
+            steps = np.arange(place.steps - 1)
+            if place.ends is not None:  # steps between two runs are left out, so they are no neighbours
+                steps = steps[place.ends[steps] == place.ends[steps + 1]]
+            candidates.append(start + steps)
+            start += place.steps
+        first = np.concatenate(candidates)
+        if self.firsts or not len(first):
+            return []
+        first = first[_evenly(len(first), most)]
+        pairs = []
+        for wanted in (first, first + 1):
+            _, _, chunks, references = zip(*self._stored_chunks(subset, wanted), strict=True)
+            pairs.append(self._batch([*chunks], [near for near in references if near is not None]))
+        return pairs
+
+    def _spread(self, subset: Subset, most: int) -> NDArray[np.int64]:
+        """At most so many steps at which chunks begin, evenly spread over all episodes joined."""
+        wanted = _evenly(self.count(subset), most)
+        lengths = self.actions[self._or_other(subset)].lengths
+        return np.cumsum([0, *lengths])[wanted] if self.firsts else wanted
+
     def _stored_chunks(
-        self, subset: Subset, most: int
+        self, subset: Subset, wanted: NDArray[np.int64]
     ) -> Iterator[tuple["EpisodePlace", NDArray[np.int64], NDArray[Any], NDArray[Any] | None]]:
-        """Of each episode: its place, the first steps of its chunks, the chunks as stored, and what they refer to."""
+        """Of each episode: its place, the first steps of its chunks, the chunks as stored, and what they refer to.
+
+        Args:
+            subset: of the episodes.
+            wanted: rising steps at which chunks begin, counted over all episodes joined.
+        """
         subset = self._or_other(subset)
         actions, what = self.actions[subset], self.embodiment
-        total = self.count(subset)
-        wanted = np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
-        if self.firsts:
-            wanted = np.cumsum([0, *actions.lengths])[wanted]
         encoding = what.action_encoding or ("absolute",) * what.action_dim
         if self.represent is not None:
             encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
@@ -231,6 +267,15 @@ class EmbodimentActions:
         """A single episode is learned from and measured on, and where `every` one is held out, none is left to learn from."""
         other: Subset = "held_out" if subset == "train" else "train"
         return subset if self.actions[subset].lengths else other
+
+
+def _evenly(total: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the numbers below `total`, evenly spread.
+
+    >>> _evenly(10, 4)
+    array([0, 3, 6, 9])
+    """
+    return np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
 
 
 def _dealt(spools: "dict[Subset, Spool]", subsets: "list[Subset]") -> "dict[Subset, Spool]":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from fasttok.common.console import emit_json, log, table, track, write_text
+from fasttok.common.console import emit_json, log, track, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Eval:
-    """Measures a tokenizer: the paper's table (naive tokens, FAST tokens, ratio), error per dimension, rate against distortion.
+    """Measures a tokenizer: the paper's table (naive tokens, FAST tokens, ratio), errors, entropy floor, rate against distortion.
 
     Example: fasttok eval TOKENIZER INDEX --html eval.html
 
@@ -55,12 +55,13 @@ class Eval:
     def run(self) -> None:
         """Prints the tables, writes the page."""
         from fasttok.actions.dataset import ChunkConfig
-        from fasttok.cli.error_table import print_errors
+        from fasttok.cli.eval_tables import print_eval
         from fasttok.cli.read_data import dataset_for
-        from fasttok.evaluation.eval_page import Measured, eval_page
+        from fasttok.evaluation.eval_page import Curves, eval_page
+        from fasttok.evaluation.measured import Measured
         from fasttok.evaluation.metrics import Cell
-        from fasttok.evaluation.rate_distortion import MEASURED, Point, Spectrum, samples, scale_for, sweep
-        from fasttok.fitting.fit import far_lines, measure_group
+        from fasttok.evaluation.rate_distortion import MEASURED, own_points, samples, scale_for, sweep
+        from fasttok.fitting.fit import far_lines
         from fasttok.tokenizer import ActionTokenizer
 
         if self.html is not None:
@@ -77,10 +78,9 @@ class Eval:
             measured: dict[str, Measured] = {}
             rows: list[dict[str, Cell]] = []
             held_out = samples(data, "held_out", MEASURED)
-            for name, group in data.groups.items():
-                metrics = measure_group(tok, group, tok.embodiment_argument(name), self.max_chunks)
-                spectrum = Spectrum.of(tok, held_out[name], name)
-                measured[name] = Measured(metrics, *spectrum.by_frequency(tok.scale))
+            for name, group in track(data.groups.items(), "measuring", unit="embodiments"):
+                measured[name] = Measured.of(tok, group, name, self.max_chunks)
+                metrics = measured[name].metrics
                 what = group.embodiment
                 row: dict[str, Cell] = {
                     "embodiment": name,
@@ -92,15 +92,16 @@ class Eval:
                     "chunks": metrics.chunks,
                 }
                 rows.append(row | metrics.row())
-            points: list[Point] = []
+            curves = Curves()
             if self.sweep or (self.html and not self.all):
-                points = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
+                fits = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
+                curves = Curves(fits, own_points(tok, held_out))
             scale = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
         note = "" if scale is None else (
             f"Scale {scale:.3g} has an error of at most {self.target_error:g}: fasttok fit DATA --scale {scale:.3g} --out OUT"
         )  # fmt: skip
         if self.html is not None:
-            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, points, note, what_is_measured))
+            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, curves, note, what_is_measured))
             log(f"wrote {self.html}")
         if self.json:
             emit_json(
@@ -108,24 +109,14 @@ class Eval:
                     "tokenizer": str(self.tokenizer),
                     "fingerprint": tok.fingerprint,
                     "measured_on": what_is_measured,
-                    "embodiments": {name: m.metrics.to_json() for name, m in measured.items()},
-                    "sweep": [vars(point) for point in points],
+                    "embodiments": {name: m.to_json() for name, m in measured.items()},
+                    "sweep": [vars(point) for point in curves.fits],
+                    "this_tokenizer": [vars(point) for point in curves.own],
                     "scale_for_target": scale,
                 }
             )
             return
-        table(f"tokens per chunk, {what_is_measured}", list(rows[0]), [list(row.values()) for row in rows])
-        print_errors({name: m.metrics for name, m in measured.items()})
-        for name, m in measured.items():
-            if m.metrics.clamped:
-                log(
-                    f"{name}: {100 * m.metrics.clamped:.3g} % of the coefficients lie outside the tokenizer's range; clamped"
-                )
-        if points:
-            columns = ["embodiment", "scale", "vocabulary", "tokens per chunk", "rms error (normalised)"]
-            table("rate against distortion", columns, [list(vars(p).values()) for p in points])
-        if note:
-            log(note)
+        print_eval(rows, measured, curves, note, what_is_measured)
 
 
 def _measured_on(data: "Dataset") -> str:

@@ -1,6 +1,6 @@
 """The page of `fasttok eval --html`: one self-contained file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,37 +9,31 @@ from numpy.typing import NDArray
 
 from fasttok.common import html
 from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, table, tag, tiles
-from fasttok.evaluation.metrics import Cell, Metrics, error_rows
-from fasttok.evaluation.rate_distortion import Point
+from fasttok.evaluation.eval_tables import TABLES
+from fasttok.evaluation.measured import Measured
+from fasttok.evaluation.metrics import Cell, error_rows
+from fasttok.evaluation.rate_distortion import Point, tokens_at
 from fasttok.tokenizer import ActionTokenizer
 
+MARK = "var(--ink)"  # of the tokenizer itself, unlike every line's colour
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What `fasttok eval` measured on one embodiment.
+
+@dataclass(frozen=True)
+class Curves:
+    """Fits with other scales and sizes, and where the tokenizer itself is among them.
 
     Attributes:
-        metrics: tokens and errors.
-        signal: (T,) root mean square coefficient of each frequency, in normalised units.
-        error: (T,) root mean square rounding error of each frequency, in normalised units.
+        fits: the fits, one point per embodiment, scale and vocabulary size.
+        own: the tokenizer, one point per embodiment.
     """
 
-    metrics: Metrics
-    signal: NDArray[np.float64]
-    error: NDArray[np.float64]
+    fits: Sequence[Point] = ()
+    own: Sequence[Point] = ()
 
 
-def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], measured: dict[str, Measured],
-              points: Sequence[Point], note: str = "", measured_on: str = "held-out episodes") -> str:  # fmt: skip
-    """The report of one tokenizer on one data set.
-
-    >>> from fasttok.evaluation.metrics import measure
-    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
-    >>> tok = ActionTokenizer.fit(chunks, 256)
-    >>> measured = Measured(measure(tok, chunks), np.ones(15), np.ones(15))
-    >>> "Tokens per chunk" in eval_page(tok, "mine", [{"embodiment": "arm"}], {"arm": measured}, [])
-    True
-    """
+def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], measured: Mapping[str, Measured],
+              curves: Curves, note: str = "", measured_on: str = "held-out episodes") -> str:  # fmt: skip
+    """The report of one tokenizer on one data set."""
     mean = float(np.mean([m.metrics.fast_tokens for m in measured.values()]))
     ratio = float(np.mean([m.metrics.ratio for m in measured.values()]))
     sections: list[Any] = [
@@ -47,6 +41,8 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
         tag("p", f"{tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token}, "
             f"fingerprint {tok.fingerprint}. Measured on {measured_on}."),
         tiles({"tokens per chunk": f"{mean:.1f}", "naive tokens per FAST token": f"{ratio:.1f}",
+               "ids at best, by entropy": f"{np.mean([m.floor.fewest_ids for m in measured.values()]):.1f}",
+               "longest chunk, tokens": max(m.metrics.fast_tokens_max for m in measured.values()),
                "root mean square error, normalised": f"{np.mean([m.metrics.rms_normalized for m in measured.values()]):.3g}"}),
         tag("h2", "Tokens per chunk"),
         tag("p", "Naive: one of 256 bins for each step and dimension (arXiv 2501.09747, table I has these columns). Without BPE: "
@@ -55,16 +51,27 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
     ]  # fmt: skip
     if note:
         sections.append(tag("p", note))
+    sections.append(tag("div", *_cards(measured), class_="cards"))
+    for shown in TABLES:
+        found = shown.rows(measured)
+        if found:
+            sections += [tag("h2", shown.title), tag("p", shown.says, class_="soft"), table(list(shown.columns), found)]
+    cards = [tag("div", _partial_plot(name, m), class_="card") for name, m in measured.items()]
+    sections += [tag("div", *cards, class_="cards"), tag("h2", "Error per dimension, raw units")]
+    dims = error_rows({name: m.metrics for name, m in measured.items()})
+    sections.append(table(["embodiment", "dim", "root mean square", "largest", "normalised by"], dims))
+    if curves.fits:
+        sections += [tag("h2", "Rate and distortion"), *rate_section(curves)]
+    return html.page(f"FAST tokenizer {name}", *sections)
+
+
+def _cards(measured: Mapping[str, Measured]) -> list[Markup]:
+    """How long chunks are, and what each frequency holds and loses."""
     cards = []
     for i, (embodiment, result) in enumerate(measured.items()):
         values, counts = np.unique(result.metrics.lengths, return_counts=True)
-        cards.append(
-            tag(
-                "div",
-                histogram(values, counts, f"{embodiment}: tokens per chunk", PALETTE[i % len(PALETTE)]),
-                class_="card",
-            )
-        )
+        bars = histogram(values, counts, f"{embodiment}: tokens per chunk", PALETTE[i % len(PALETTE)])
+        cards.append(tag("div", bars, class_="card"))
         frequencies = np.arange(len(result.signal))
         lines = [
             Series("signal", frequencies, result.signal, PALETTE[0]),
@@ -74,44 +81,65 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
             tag("div", plot(lines, Axes("frequency (0 is the chunk's mean)", log_y=True),
                             title=f"{embodiment}: root mean square by frequency, normalised"), class_="card")
         )  # fmt: skip
-    sections += [tag("div", *cards, class_="cards"), tag("h2", "Error per dimension, raw units")]
-    dims = error_rows({name: m.metrics for name, m in measured.items()})
-    sections.append(table(["embodiment", "dim", "root mean square", "largest", "normalised by"], dims))
-    if points:
-        what = "Native fits on the training part with other scales and vocabulary sizes; the error depends on the scale alone."
-        sections += [tag("h2", "Rate and distortion"), tag("p", what, class_="soft"), rate_plots(points)]
-    return html.page(f"FAST tokenizer {name}", *sections)
+    return cards
 
 
-def rate_plots(points: Sequence[Point]) -> Markup:
-    """Tokens against error for each embodiment, one line a vocabulary size, and all points as a table.
+def _partial_plot(embodiment: str, result: Measured) -> Markup:
+    line = Series("", [p.tokens for p in result.partial], [p.rms for p in result.partial], PALETTE[0])
+    axes = Axes("tokens that are read, mean per chunk", log_y=True)
+    return plot([line], axes, title=f"{embodiment}: error after the first tokens, normalised", legend=False)
 
-    >>> rate_plots([Point("arm", 10.0, 256, 30.0, 0.01)]).count("<svg")
-    1
+
+def standing(own: Point, fits: Sequence[Point]) -> str:
+    """Where a tokenizer is among fits of its size, in words.
+
+    >>> fits = [Point("arm", 10.0, 256, 30.0, 0.01), Point("arm", 20.0, 256, 50.0, 0.005)]
+    >>> standing(Point("arm", 10.0, 256, 33.0, 0.01), fits)
+    'arm: 33.0 tokens at an error of 0.01. A native fit of 256 ids on this data needs 30.0 there (this tokenizer: +10.0 %).'
+    """
+    here = f"{own.embodiment}: {own.tokens:.1f} tokens at an error of {own.rms:.3g}."
+    there = tokens_at(fits, own)
+    if there is None:
+        return f"{here} No fit that was tried is near this error with {own.vocab_size} ids."
+    more = f"{100 * (own.tokens / there - 1):+.1f} %" if there else "more"
+    return f"{here} A native fit of {own.vocab_size} ids on this data needs {there:.1f} there (this tokenizer: {more})."
+
+
+def rate_section(curves: Curves) -> list[Markup]:
+    """Tokens against error for each embodiment, one line per vocabulary size, the tokenizer itself as a dot; all as a table.
+
+    >>> fits = [Point("arm", 10.0, 256, 30.0, 0.01), Point("arm", 20.0, 256, 50.0, 0.005)]
+    >>> drawn = "".join(rate_section(Curves(fits, [Point("arm", 10.0, 256, 33.0, 0.01)])))
+    >>> drawn.count("<svg"), drawn.count("<circle")
+    (1, 1)
     """
     cards = []
-    for embodiment in dict.fromkeys(p.embodiment for p in points):
-        sizes = sorted({p.vocab_size for p in points if p.embodiment == embodiment})
+    for embodiment in dict.fromkeys(p.embodiment for p in curves.fits):
         lines = []
+        sizes = sorted({p.vocab_size for p in curves.fits if p.embodiment == embodiment})
         for i, size in enumerate(sizes):
-            chosen = sorted(
-                (p for p in points if (p.embodiment, p.vocab_size) == (embodiment, size)), key=lambda p: p.tokens
-            )
-            lines.append(
-                Series(f"{size} ids", [p.tokens for p in chosen], [p.rms for p in chosen], PALETTE[i % len(PALETTE)])
-            )
-        cards.append(
-            tag(
-                "div",
-                plot(lines, Axes("tokens per chunk", log_y=True), title=f"{embodiment}: error, normalised"),
-                class_="card",
-            )
-        )
-    rows = [[p.embodiment, p.scale, p.vocab_size, p.tokens, p.rms] for p in points]
-    return Markup(
-        tag("div", *cards, class_="cards")
-        + table(["embodiment", "scale", "vocabulary", "tokens per chunk", "error"], rows)
+            fits = [p for p in curves.fits if (p.embodiment, p.vocab_size) == (embodiment, size)]
+            fits = sorted(fits, key=lambda p: p.tokens)
+            colour = PALETTE[i % len(PALETTE)]
+            lines.append(Series(f"{size} ids", [p.tokens for p in fits], [p.rms for p in fits], colour))
+        own = [p for p in curves.own if p.embodiment == embodiment]
+        lines.append(Series("this tokenizer", [p.tokens for p in own], [p.rms for p in own], MARK, dots=True))
+        drawing = plot(lines, Axes("tokens per chunk", log_y=True), title=f"{embodiment}: error, normalised")
+        cards.append(tag("div", drawing, class_="card"))
+    rows = [
+        [p.embodiment, what, p.scale, p.vocab_size, p.tokens, p.rms]
+        for what, points in (("this tokenizer", curves.own), ("native fit", curves.fits))
+        for p in points
+    ]
+    says = (
+        "Native fits on the training part with other scales and vocabulary sizes; the error depends on the scale alone."
     )
+    return [
+        tag("p", says, class_="soft"),
+        *(tag("p", standing(own, curves.fits)) for own in curves.own),
+        tag("div", *cards, class_="cards"),
+        table(["embodiment", "what", "scale", "vocabulary", "tokens per chunk", "error"], rows),
+    ]
 
 
 def histogram(values: NDArray[Any], counts: NDArray[Any], title: str, colour: str) -> Markup:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.actions.channels import Channels
 from fasttok.actions.dim_ranges import NAMES, NormalizedBy
 from fasttok.tokenizer import ActionTokenizer
 
@@ -22,7 +23,9 @@ class Metrics:
         naive_tokens: T * D, one token per step and dim (256 bins).
         dct_tokens: mean number of non-zero coefficients, what sparse coding without BPE would need at least.
         fast_tokens: mean number of ids per chunk.
+        fast_tokens_p50: its median.
         fast_tokens_p99: its 99th percentile.
+        fast_tokens_max: its maximum.
         rms: (D,) root mean square error in raw units.
         max_error: (D,) largest error in raw units.
         rms_normalized: root mean square error over all dims, in normalised units.
@@ -37,7 +40,9 @@ class Metrics:
     naive_tokens: int
     dct_tokens: float
     fast_tokens: float
+    fast_tokens_p50: float
     fast_tokens_p99: float
+    fast_tokens_max: int
     rms: NDArray[np.float64]
     max_error: NDArray[np.float64]
     rms_normalized: float
@@ -86,6 +91,17 @@ def error_rows(metrics: Mapping[str, Metrics]) -> list[list[Cell]]:
     ]
 
 
+def normalized_error(
+    channels: Channels, chunks: NDArray[Any], back: NDArray[np.float64], reference: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """What decoded chunks (n, T, D) differ by, in normalised units; NaN in dims that the embodiment leaves out."""
+    if channels.stats is None:
+        return np.asarray(back - chunks)
+    offset = channels.offset(reference, chunks)
+    wanted = (chunks - offset).astype(np.float64)
+    return np.asarray(channels.stats.normalize(back - offset) - channels.stats.normalize(wanted))
+
+
 def measure(
     tok: ActionTokenizer, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
 ) -> Metrics:
@@ -104,13 +120,15 @@ def measure(
     lengths = np.array([len(row) for row in report.ids])
     channels = tok.channels(embodiment)
     stats = channels.stats
-    normalized = error if stats is None else stats.normalize(back) - stats.normalize(chunks.astype(np.float64))
+    normalized = normalized_error(channels, chunks, back, reference)
     return Metrics(
         chunks=n,
         naive_tokens=horizon * dim,
         dct_tokens=float((coefs != 0).sum() / n),
         fast_tokens=float(lengths.mean()),
+        fast_tokens_p50=float(np.median(lengths)),
         fast_tokens_p99=float(np.quantile(lengths, 0.99)),
+        fast_tokens_max=int(lengths.max()),
         rms=np.sqrt((error**2).mean((0, 1))),
         max_error=np.abs(error).max((0, 1)),
         rms_normalized=float(np.sqrt(np.nanmean(normalized**2))),

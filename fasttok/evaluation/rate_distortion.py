@@ -1,6 +1,6 @@
 """Tokens against error: over scale and vocabulary size, per dimension and frequency, and the scale for a wanted error."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.actions.dataset import Dataset
+from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.embodiment_actions import Subset
 from fasttok.codec import dct
 from fasttok.errors import InputError
@@ -85,14 +86,17 @@ def rms(values: NDArray[Any], axis: tuple[int, ...] | None = None) -> NDArray[An
 def sweep(
     tok: ActionTokenizer, data: Dataset, held_out: Mapping[str, NDArray[Any]], scales: Sequence[float] = SCALES
 ) -> Iterator[Point]:
-    """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest."""
+    """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest.
+
+    The scale and the size of `tok` itself are among them, so that it can be compared at its own.
+    """
     train = samples(data, "train", LEARNED)
     spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}
-    plain = {name: replace(e, relative=(), relative_to=()) for name, e in tok.embodiments.items()}
-    for scale in scales:
+    plain = _without_references(tok)
+    for scale in sorted({*scales, tok.scale}):
         errors = {name: float(rms(spectrum.rounding(scale))) for name, spectrum in spectra.items()}
         largest = None
-        for size in reversed(VOCABULARIES):
+        for size in sorted({*VOCABULARIES, tok.vocab_size}, reverse=True):
             try:
                 if largest is None:
                     largest = ActionTokenizer.fit(train, size, scale, "native", tok.stats, plain)
@@ -100,8 +104,49 @@ def sweep(
             except InputError:  # fewer ids than coefficients of this scale
                 continue
             for name, chunks in held_out.items():
-                ids = candidate.encode_report(chunks, embodiment=candidate.embodiment_argument(name)).ids
-                yield Point(name, scale, size, float(np.mean([len(row) for row in ids])), errors[name])
+                yield Point(name, scale, size, _tokens(candidate, chunks, name), errors[name])
+
+
+def own_points(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]]) -> list[Point]:
+    """The tokenizer itself, as `sweep` measures its fits: one point per embodiment.
+
+    >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
+    >>> tok = ActionTokenizer.fit(chunks, 256)
+    >>> [(point.embodiment, point.vocab_size) == ("arm", tok.vocab_size) for point in own_points(tok, {"arm": chunks})]
+    [True]
+    """
+    plain = replace(tok, embodiments=_without_references(tok))
+    points = []
+    for name, chunks in held_out.items():
+        error = float(rms(Spectrum.of(tok, chunks, name).rounding(tok.scale)))
+        points.append(Point(name, tok.scale, tok.vocab_size, _tokens(plain, chunks, name), error))
+    return points
+
+
+def _without_references(tok: ActionTokenizer) -> dict[str, Embodiment]:
+    """Its embodiments, for chunks whose references are taken off."""
+    return {name: replace(what, relative=(), relative_to=()) for name, what in tok.embodiments.items()}
+
+
+def _tokens(tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> float:
+    ids = tok.encode_report(chunks, embodiment=tok.embodiment_argument(name)).ids
+    return float(np.mean([len(row) for row in ids]))
+
+
+def tokens_at(points: Iterable[Point], own: Point) -> float | None:
+    """Tokens that fits of `own`'s size need at its error, between their two nearest scales; None outside all of them.
+
+    >>> curve = [Point("arm", 10.0, 256, 30.0, 0.01), Point("arm", 20.0, 256, 50.0, 0.005)]
+    >>> tokens_at(curve, Point("arm", 10.0, 256, 33.0, 0.01)), tokens_at(curve, Point("arm", 1.0, 256, 9.0, 0.1))
+    (30.0, None)
+    """
+    curve = sorted(
+        (p.rms, p.tokens) for p in points if (p.embodiment, p.vocab_size) == (own.embodiment, own.vocab_size)
+    )
+    errors, tokens = np.array([c for c in curve if c[0] > 0]).reshape(-1, 2).T
+    if not len(errors) or not errors[0] * 0.999 <= own.rms <= errors[-1] * 1.001:
+        return None
+    return float(np.interp(np.log(own.rms), np.log(errors), tokens))
 
 
 def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]], target: float) -> float:

@@ -25,6 +25,7 @@ class Series:
         colour: of the line.
         dashed: for what is reconstructed or smoothed away.
         faint: drawn behind, and not in the legend.
+        dots: drawn as dots, not as a line.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Series:
     colour: str
     dashed: bool = False
     faint: bool = False
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,13 @@ def plot(
         around = path([*band.x, *band.x[::-1]], [*band.low, *band.high[::-1]])
         parts.append(f'<path d="{around}Z" fill="{band.colour}" opacity=".13"/>')
     for s, (x, y) in zip(series, points, strict=True):
+        if s.dots:
+            parts += [
+                f'<circle class="mark" cx="{x_scale.at(a):.1f}" cy="{y_scale.at(b):.1f}" r="4.5" fill="{s.colour}"/>'
+                for a, b in zip(x.tolist(), y.tolist(), strict=True)
+                if math.isfinite(a) and math.isfinite(b)
+            ]
+            continue
         style = (
             f'stroke="{s.colour}"'
             + (' stroke-dasharray="4 3"' if s.dashed else "")
@@ -161,12 +170,15 @@ def plot(
 
 def _legend(series: Sequence[Series]) -> Markup:
     """The names of the lines beside a piece of each; nothing if none has a name."""
-    keys = [
-        tag("span", tag("i", style=f"border-top:3px {'dashed' if s.dashed else 'solid'} {s.colour}"), s.name)
-        for s in series
-        if s.name and not s.faint
-    ]
+    keys = [tag("span", _key(s), s.name) for s in series if s.name and not s.faint]
     return tag("div", *keys, class_="legend") if keys else Markup("")
+
+
+def _key(s: Series) -> Markup:
+    """How a line, or its dots, look."""
+    if s.dots:
+        return tag("i", class_="dot", style=f"background:{s.colour}")
+    return tag("i", style=f"border-top:3px {'dashed' if s.dashed else 'solid'} {s.colour}")
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

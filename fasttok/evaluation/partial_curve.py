@@ -1,0 +1,59 @@
+"""How close a chunk is when only the first of its tokens are read: the error curve of `decode(..., partial=True)`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.evaluation.metrics import normalized_error
+from fasttok.tokenizer import ActionTokenizer
+
+SHARES = tuple(round(0.1 * i, 1) for i in range(11))
+MEASURED = 2_000  # most chunks per embodiment
+
+
+@dataclass(frozen=True)
+class PartialPoint:
+    """What the first tokens of chunks are worth.
+
+    Attributes:
+        share: of each chunk's tokens, rounded up to whole ones.
+        tokens: mean number of tokens per chunk that this is.
+        rms: root mean square error over all dims, in normalised units.
+    """
+
+    share: float
+    tokens: float
+    rms: float
+
+
+def partial_curve(
+    tok: ActionTokenizer, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
+) -> list[PartialPoint]:
+    """The error after 0, 10, ..., 100 % of the tokens of chunks (n, T, D), raw units; at most `MEASURED` of them, evenly spread.
+
+    >>> chunks = np.cumsum(np.random.default_rng(0).normal(0, 0.1, (50, 10, 2)), axis=1)
+    >>> curve = partial_curve(ActionTokenizer.fit(chunks, 300), chunks)
+    >>> curve[0].tokens, bool(curve[0].rms > curve[5].rms > curve[10].rms)
+    (0.0, True)
+    """
+    rows = np.unique(np.linspace(0, len(chunks) - 1, min(MEASURED, len(chunks))).astype(np.int64))
+    chunks, reference = chunks[rows], None if reference is None else reference[rows]
+    channels = tok.channels(embodiment)
+    ids = tok.encode_report(chunks, embodiment=embodiment, reference=reference).ids
+    points = []
+    for share in SHARES:
+        first = [row[: int(np.ceil(share * len(row)))] for row in ids]
+        back = tok.decode(
+            first,
+            horizon=chunks.shape[1],
+            action_dim=chunks.shape[2],
+            embodiment=embodiment,
+            reference=reference,
+            partial=True,
+        ).actions
+        error = normalized_error(channels, chunks, back, reference)
+        tokens = float(np.mean([len(row) for row in first]))
+        points.append(PartialPoint(share, tokens, float(np.sqrt(np.nanmean(error**2)))))
+    return points
