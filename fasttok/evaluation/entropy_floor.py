@@ -98,14 +98,15 @@ class EntropyFloor:
 
     def to_json(self) -> dict[str, float | str]:
         """Plain values."""
-        return {
+        plain: dict[str, float | str] = {
             "says": SAYS,
             "model": MODELS[self.model],
             "bits": self.bits,
             "fewest_ids": self.fewest_ids,
             "tokens_above_share": self.above,
             "bits_per_id": self.id_bits,
-        } | {f"bits_{name}": float(getattr(self, name)) for name in MODELS}
+        }
+        return plain | {f"bits_{name}": float(getattr(self, name)) for name in MODELS}
 
 
 @dataclass(frozen=True, eq=False)
