@@ -2,14 +2,14 @@
 
 from fasttok.cli.error_table import print_errors
 from fasttok.common.console import log, table
-from fasttok.evaluation.eval_page import Curves, standing
+from fasttok.evaluation.eval_page import RateCurves, standing
 from fasttok.evaluation.eval_tables import TABLES, summary
 from fasttok.evaluation.measured import Measured
 from fasttok.evaluation.metrics import Cell
 
 
 def print_eval(
-    rows: list[dict[str, Cell]], measured: dict[str, Measured], curves: Curves, note: str, measured_on: str
+    rows: list[dict[str, Cell]], measured: dict[str, Measured], curves: RateCurves, note: str, measured_on: str
 ) -> None:
     """All that was measured: tables on stdout, what they mean in sentences on stderr."""
     table(f"tokens per chunk, {measured_on}", list(rows[0]), [list(row.values()) for row in rows])

@@ -57,7 +57,7 @@ class Eval:
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.eval_tables import print_eval
         from fasttok.cli.read_data import dataset_for
-        from fasttok.evaluation.eval_page import Curves, eval_page
+        from fasttok.evaluation.eval_page import RateCurves, eval_page
         from fasttok.evaluation.measured import Measured
         from fasttok.evaluation.metrics import Cell
         from fasttok.evaluation.rate_distortion import MEASURED, own_points, samples, scale_for, sweep
@@ -92,10 +92,10 @@ class Eval:
                     "chunks": metrics.chunks,
                 }
                 rows.append(row | metrics.row())
-            curves = Curves()
+            curves = RateCurves()
             if self.sweep or (self.html and not self.all):
                 fits = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
-                curves = Curves(fits, own_points(tok, held_out))
+                curves = RateCurves(fits, own_points(tok, held_out))
             scale = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
         note = "" if scale is None else (
             f"Scale {scale:.3g} has an error of at most {self.target_error:g}: fasttok fit DATA --scale {scale:.3g} --out OUT"

@@ -19,7 +19,7 @@ MARK = "var(--ink)"  # of the tokenizer itself, unlike every line's colour
 
 
 @dataclass(frozen=True)
-class Curves:
+class RateCurves:
     """Fits with other scales and sizes, and where the tokenizer itself is among them.
 
     Attributes:
@@ -32,7 +32,7 @@ class Curves:
 
 
 def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], measured: Mapping[str, Measured],
-              curves: Curves, note: str = "", measured_on: str = "held-out episodes") -> str:  # fmt: skip
+              curves: RateCurves, note: str = "", measured_on: str = "held-out episodes") -> str:  # fmt: skip
     """The report of one tokenizer on one data set."""
     mean = float(np.mean([m.metrics.fast_tokens for m in measured.values()]))
     ratio = float(np.mean([m.metrics.ratio for m in measured.values()]))
@@ -105,11 +105,11 @@ def standing(own: Point, fits: Sequence[Point]) -> str:
     return f"{here} A native fit of {own.vocab_size} ids on this data needs {there:.1f} there (this tokenizer: {more})."
 
 
-def rate_section(curves: Curves) -> list[Markup]:
+def rate_section(curves: RateCurves) -> list[Markup]:
     """Tokens against error for each embodiment, one line per vocabulary size, the tokenizer itself as a dot; all as a table.
 
     >>> fits = [Point("arm", 10.0, 256, 30.0, 0.01), Point("arm", 20.0, 256, 50.0, 0.005)]
-    >>> drawn = "".join(rate_section(Curves(fits, [Point("arm", 10.0, 256, 33.0, 0.01)])))
+    >>> drawn = "".join(rate_section(RateCurves(fits, [Point("arm", 10.0, 256, 33.0, 0.01)])))
     >>> drawn.count("<svg"), drawn.count("<circle")
     (1, 1)
     """
