@@ -1,5 +1,6 @@
 """All that `fasttok eval` measures on one embodiment."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from fasttok.evaluation.partial_curve import PartialPoint, partial_curve
 from fasttok.evaluation.rate_distortion import MEASURED, Spectrum
 from fasttok.evaluation.shared_tokens import SharedTokens, shared_tokens
 from fasttok.tokenizer import ActionTokenizer
+
+Numbers = Mapping[str, float] | Mapping[str, float | str]
+Plain = float | Sequence[float | None] | Sequence[str] | Sequence[Numbers] | Numbers | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,7 @@ class Measured:
             shared_tokens(tok, group, own),
         )
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Plain]:
         """Plain values of all but the spectrum."""
         return {
             **self.metrics.to_json(),
