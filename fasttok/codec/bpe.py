@@ -237,24 +237,21 @@ class Bpe:
 
     def _build(self, count: int, zero: int) -> EncodeTables:
         from fasttok.codec import merge
-        from fasttok.codec.shortcuts import Atom, Shortcuts, character_classes
+        from fasttok.codec.shortcuts import Shortcuts, character_classes, one_word
 
         codes: list[list[int]] = [
             [] if MAX_CODE < code < FIRST_AFTER_SURROGATES or code > MAX_UNICODE else self.symbols(code) or []
             for code in range(count)
         ]
         shortcuts = Shortcuts(self.merges, self.pieces, codes[zero] if 0 <= zero < count else [])
-        contexts = (merge.AFTER_OTHER, merge.AFTER_ZEROS, merge.AFTER_ZERO)
-        atoms = [[shortcuts.atom(symbols, after) if symbols else Atom([]) for after in contexts] for symbols in codes]
-        flat = [atom.symbols for row in atoms for atom in row]
+        classes = character_classes(count) if self.words else np.zeros(0, np.uint8)
         return EncodeTables(
-            character_classes(count) if self.words else np.zeros(0, np.uint8),
-            np.cumsum([0, *map(len, flat)]).astype(np.int32),
-            np.array([*itertools.chain.from_iterable(flat)], np.int32),
-            np.array([row[merge.AFTER_ZERO].absorb for row in atoms], np.int32),
-            max(1, *map(len, flat)),
-            np.array(shortcuts.ladder, np.int32),
-            *merge.pair_table(self.merges, self.size),
+            classes,
+            one_word(classes, zero),
+            *shortcuts.atom_table(codes),
+            shortcuts.zero_runs(),
+            self.size,
+            merge.pair_table(self.merges, self.size),
             np.ascontiguousarray(self.merges[:, 2]),
         )
 

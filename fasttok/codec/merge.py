@@ -10,7 +10,7 @@ exact (`fasttok.codec.shortcuts` has the conditions of the first two, for each v
   begins there, blocks of 64 places hold their minimum (one vector scan), and a merge changes at most three blocks.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -24,8 +24,13 @@ from fasttok.common.jit import compiled, inlined
 
 BLOCK_BITS = 6
 BLOCK = 1 << BLOCK_BITS
+HIGHEST_CODE = np.int32(2**31 - 1)
 NONE = np.int32(2**31 - 1)  # no pair here
 EMPTY = np.int64(-1)
+# Columns of atoms and of runs of coefficients 0: how many symbols, how many symbols before an atom it replaces, or what comes
+# after a run, and the symbols.
+COUNT, BACK, FIRST = range(3)
+CONTEXT = BACK
 DONE, NOT_FINITE, NO_TABLE, NO_SYMBOL = range(4)
 LIMIT = 2.0**30  # of a coefficient: codes are 32 bits
 # What comes before a code: no coefficient 0, several, one that stays alone.
@@ -34,8 +39,8 @@ AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO = range(3)
 LETTER, NUMBER, OTHER, SPACE, BLANK, UNKNOWN = range(6)
 
 
-def pair_table(merges: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(base, pairs): the rank of (left, right) is in `pairs[base[left] + right]`, as `left << 32 | rank`, if `left` is its own.
+def pair_table(merges: NDArray[np.int32], size: int) -> NDArray[np.int64]:
+    """The rank of (left, right) is in `pairs[pairs[left] + right]`, as `left << 32 | rank`, if `left` is its own.
 
     One look-up without a search: rows of a sparse (left, right) matrix are shifted until they do not collide.
 
@@ -43,8 +48,8 @@ def pair_table(merges: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64],
         merges: (m, 3) of left, right and new symbol, in order of rank.
         size: number of symbols; `size` itself may be looked up and has no pair.
 
-    >>> base, pairs = pair_table(np.array([[0, 1, 2]], np.int32), 3)
-    >>> int(pairs[base[0] + 1]) == 0 << 32 | 0
+    >>> pairs = pair_table(np.array([[0, 1, 2]], np.int32), 3)
+    >>> int(pairs[pairs[0] + 1]) == 0 << 32 | 0
     True
     """
     rank = {(left, right): r for r, (left, right) in enumerate(merges[:, :2].tolist())}
@@ -52,7 +57,7 @@ def pair_table(merges: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64],
     counts = np.bincount(rows[:, 0], minlength=size)
     starts = np.concatenate([[0], np.cumsum(counts)])
     base, pairs = _shift(rows, starts, np.argsort(-counts, kind="stable"), size)
-    return base, pairs
+    return np.concatenate([base + len(base), pairs])
 
 
 @compiled
@@ -85,9 +90,9 @@ def _shift(
 
 
 @inlined
-def key_at(place: int, left: int, right: int, base: NDArray[np.int64], pairs: NDArray[np.int64]) -> np.int32:
+def key_at(place: int, left: int, right: int, pairs: NDArray[np.int64]) -> np.int32:
     """What a place holds: rank and place of the pair that begins there."""
-    entry = pairs[base[left] + right]
+    entry = pairs[pairs[left] + right]
     key = np.int32(entry << BLOCK_BITS | place & (BLOCK - 1))
     return NONE if entry >> 32 != left else key
 
@@ -112,34 +117,34 @@ def block_minimum(keys: NDArray[np.int32], block: int) -> np.int32:
     return least_of_block(keys, block << BLOCK_BITS)  # type: ignore[call-arg]  # the first argument is the compiler's
 
 
-class Scratch(NamedTuple):
-    """Memory of one row while it is merged; a symbol's place is where it began.
-
-    Attributes:
-        symbols: symbols of the row, and one after them that no merge has.
-        before: the place of the symbol before each, -1 for none.
-        after: the place of the symbol after each.
-        keys: rank and place of the pair that begins at each place, see `key_at`.
-        minima: the least key of each block of places.
-    """
-
-    symbols: NDArray[np.int32]
-    before: NDArray[np.int32]
-    after: NDArray[np.int32]
-    keys: NDArray[np.int32]
-    minima: NDArray[np.int32]
-
-
 @inlined
-def merge_all(scratch: Scratch, count: int, tables: EncodeTables) -> None:
-    """Merges `symbols[:count]` in place; the chain 0, after[0], ... remains. `symbols[count]` must have no pair."""
-    symbols, before, after, keys, minima = scratch
-    base, pairs, made = tables.base, tables.pairs, tables.made
+def merge_all(
+    symbols: NDArray[np.int32],
+    before: NDArray[np.int32],
+    after: NDArray[np.int32],
+    keys: NDArray[np.int32],
+    minima: NDArray[np.int32],
+    count: int,
+    pairs: NDArray[np.int64],
+    made: NDArray[np.int32],
+) -> None:
+    """Merges `symbols[:count]` in place; the chain 0, after[0], ... remains. A symbol's place is where it began.
+
+    Args:
+        symbols: symbols of the row, and one after them that no merge has.
+        before: memory for the place of the symbol before each, -1 for none.
+        after: memory for the place of the symbol after each.
+        keys: memory for rank and place of the pair that begins at each place, see `key_at`.
+        minima: memory for the least key of each block of places.
+        count: how many symbols there are.
+        pairs: see `pair_table`.
+        made: (merges,) the new symbol of each rank.
+    """
     blocks = (count + BLOCK - 1) >> BLOCK_BITS
     for i in range(count):
         before[i] = i - 1
         after[i] = i + 1
-        keys[i] = key_at(i, symbols[i], symbols[i + 1], base, pairs)
+        keys[i] = key_at(i, symbols[i], symbols[i + 1], pairs)
     keys[count : blocks << BLOCK_BITS] = NONE
     for block in range(blocks):
         minima[block] = block_minimum(keys, block)
@@ -159,9 +164,9 @@ def merge_all(scratch: Scratch, count: int, tables: EncodeTables) -> None:
         after[i] = k
         before[k] = i
         keys[j] = NONE
-        keys[i] = key_at(i, new, symbols[k], base, pairs)
+        keys[i] = key_at(i, new, symbols[k], pairs)
         if h >= 0:
-            keys[h] = key_at(h, symbols[h], new, base, pairs)
+            keys[h] = key_at(h, symbols[h], new, pairs)
             if h >> BLOCK_BITS != at:
                 minima[h >> BLOCK_BITS] = block_minimum(keys, h >> BLOCK_BITS)
         minima[at] = block_minimum(keys, at)
@@ -217,61 +222,115 @@ def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> in
     return end if end == n or end - i == 1 else end - 1
 
 
+@intrinsic
+def other_codes(_typingctx: Any, codes: Any, _first: Any, _zero: Any) -> Any:
+    """Which of codes[first:first + BLOCK] are not `zero`, a bit each, the first one the lowest."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(32), BLOCK)
+        data = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+        values = builder.load(builder.bitcast(data, ir.PointerType(vector)), align=4)
+        place = ir.Constant(ir.IntType(32), 0)
+        single = builder.insert_element(ir.Constant(vector, ir.Undefined), args[2], place)
+        zeros = builder.shuffle_vector(single, single, ir.Constant(vector, [0] * BLOCK))
+        return builder.bitcast(builder.icmp_signed("!=", values, zeros), ir.IntType(BLOCK))
+
+    return types.uint64(codes, types.int64, types.int32), codegen
+
+
+@intrinsic
+def lowest_bit(_typingctx: Any, _bits: Any) -> Any:
+    """The place of the lowest bit that is set; one is."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
 @inlined
-def codes_of(coefs: NDArray[np.float64], low: int, high: int, codes: NDArray[np.int32]) -> tuple[int, int]:
-    """Codes of one row of coefficients, (how many were moved into [low, high], the place of one that is not finite or -1)."""
-    outside = 0
-    for i in range(len(codes)):
+def codes_of(
+    coefs: NDArray[np.float64], low: int, high: int, codes: NDArray[np.int32]
+) -> tuple[int, np.int32, np.int32]:
+    """Codes of one row of coefficients: (how many were moved into [low, high], the least code, the highest).
+
+    If the least is -1, a coefficient is not finite or far out of any range. All of it is one vector loop.
+    """
+    lowest, highest, least, most = np.float64(low), np.float64(high), HIGHEST_CODE, np.int32(0)
+    moved, strange = 0, 0
+    for i in range(len(coefs)):
         value = coefs[i]
-        if not abs(value) < LIMIT:
-            return outside, i
-        inside: int = min(max(int(value), low), high)
-        outside += inside != value
-        codes[i] = inside - low
-    return outside, -1
+        fine = abs(value) < LIMIT
+        strange += not fine
+        inside = value if fine else lowest
+        inside = lowest if inside < lowest else inside
+        inside = highest if inside > highest else inside
+        moved += inside != value
+        code = np.int32(np.int32(inside) - np.int32(low))
+        codes[i] = code
+        least, most = min(least, code), max(most, code)
+    return moved, np.int32(-1) if strange else least, most
 
 
 @inlined
-def put_zeros(run: int, symbols: NDArray[np.int32], count: int, ladder: NDArray[np.int32]) -> tuple[int, int]:
+def put_zeros(run: int, symbols: NDArray[np.int32], count: int, zero_runs: NDArray[np.int32]) -> tuple[int, int]:
     """Puts a run of coefficients 0 behind `symbols[:count]`; (the new count, what comes before the next code)."""
-    level = len(ladder) - 1
-    while run:
-        while run >> level == 0:
-            level -= 1
-        symbols[count] = ladder[level]
-        count += 1
-        run -= 1 << level
-    return count, AFTER_ZEROS if level else AFTER_ZERO
+    longest = len(zero_runs) >> 1
+    while run > 2 * longest - 1:
+        symbols[count] = zero_runs[longest, FIRST]
+        count, run = count + 1, run - longest
+    for column in range(FIRST, zero_runs.shape[1]):
+        symbols[count + column - FIRST] = zero_runs[run, column]
+    return count + zero_runs[run, COUNT], zero_runs[run, CONTEXT]
 
 
 @inlined
 def put_codes(
-    codes: NDArray[np.int32], i: int, stop: int, zero: int, symbols: NDArray[np.int32], count: int, tables: EncodeTables
+    codes: NDArray[np.int32],
+    i: int,
+    stop: int,
+    zero: int,
+    symbols: NDArray[np.int32],
+    count: int,
+    atoms: NDArray[np.int32],
+    zero_runs: NDArray[np.int32],
 ) -> tuple[int, int, int]:
-    """Puts the atoms of the codes [i, stop) behind `symbols[:count]`; (DONE or what is wrong, the new count, place)."""
-    context = AFTER_OTHER
-    while i < stop:
-        code = codes[i]
-        if code == zero:
-            run = i + 1
-            while run < stop and codes[run] == zero:
-                run += 1
-            count, context = put_zeros(run - i, symbols, count, tables.ladder)
-            i = run
-            continue
-        if code >= len(tables.absorbed):
-            return NO_TABLE, count, i
-        first, last = tables.atom_starts[3 * code + context], tables.atom_starts[3 * code + context + 1]
-        if context == AFTER_ZERO and tables.absorbed[code] >= 0:
-            symbols[count - 1] = tables.absorbed[code]
-        elif first == last:
-            return NO_SYMBOL, count, i
-        context = AFTER_OTHER
-        for place in range(first, last):
-            symbols[count] = tables.atoms[place]
-            count += 1
-        i += 1
-    return DONE, count, i
+    """Puts the atoms of the codes [i, stop) behind `symbols[:count]`; (DONE or what is wrong, the new count, place).
+
+    Coefficients 0, which most are, are passed over 64 at a time. `codes` goes on for a block behind its end. Whole rows of
+    the tables are copied, whose first symbols count: that takes no branch.
+    """
+    began = i  # of a run of coefficients 0
+    for first in range(i, stop, BLOCK):
+        bits = other_codes(codes, first, np.int32(zero))  # type: ignore[call-arg]
+        if stop - first < BLOCK:
+            bits &= (np.uint64(1) << np.uint64(stop - first)) - np.uint64(1)
+        while bits:
+            place = first + lowest_bit(bits)  # type: ignore[call-arg]
+            bits &= bits - np.uint64(1)
+            count, context = put_zeros(place - began, symbols, count, zero_runs)
+            began = place + 1
+            atom = 3 * np.int64(codes[place]) + context
+            if atom >= len(atoms):
+                return NO_TABLE, count, place
+            if atoms[atom, COUNT] == 0:
+                return NO_SYMBOL, count, place
+            count -= atoms[atom, BACK]
+            for column in range(FIRST, atoms.shape[1]):
+                symbols[count + column - FIRST] = atoms[atom, column]
+            count += atoms[atom, COUNT]
+    if stop > began:
+        count, _ = put_zeros(stop - began, symbols, count, zero_runs)
+    return DONE, count, stop
+
+
+@inlined
+def strange_place(coefs: NDArray[np.float64]) -> int:
+    """The place of the first coefficient that is not finite or far out of any range; there is one."""
+    place = 0
+    while abs(coefs[place]) < LIMIT:
+        place += 1
+    return place
 
 
 @compiled
@@ -291,7 +350,7 @@ def encode_rows(
         low: smallest coefficient that has a code; smaller ones are moved to it.
         high: largest coefficient that has a code; larger ones are moved to it.
         tables: what the vocabulary says.
-        out: (batch * n * longest_atom,) gets the ids of all rows, joined.
+        out: (batch * n * tables.longest_atom,) gets the ids of all rows, joined.
         lengths: (batch,) gets how many ids each row has.
         clamped: (batch,) gets how many coefficients of each row were moved.
 
@@ -299,34 +358,37 @@ def encode_rows(
         (DONE, how many ids, how many coefficients were moved), or what is wrong (NOT_FINITE, NO_TABLE: the code is beyond
         the tables, NO_SYMBOL), and at which row and place.
     """
-    separator = len(tables.base) - 1  # ends a word: no merge has it
-    width = coefs.shape[1]
-    zero = -low if len(tables.ladder) else -1
-    room = width * (tables.longest_atom + 1) + BLOCK + 1
-    symbols, after = np.empty(room, np.int32), np.empty(room, np.int32)
-    keys, minima = np.empty(room, np.int32), np.empty(room >> BLOCK_BITS, np.int32)
-    scratch = Scratch(symbols, np.empty(room, np.int32), after, keys, minima)
-    codes = np.empty(width, np.int32)
+    # What rows look things up in, taken out once: each time counts references.
+    classes, one_word, atoms, zero_runs = tables.classes, tables.one_word, tables.atoms, tables.zero_runs
+    pairs, made = tables.pairs, tables.made
+    separator, width = tables.symbols, coefs.shape[1]  # it ends a word: no merge has it
+    zero = -low if len(zero_runs) > 1 else -1
+    room = width * (tables.longest_atom + 1) + atoms.shape[1] + zero_runs.shape[1] + BLOCK + 1
+    symbols, keys, minima = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room >> BLOCK_BITS, np.int32)
+    before, after = np.empty(room, np.int32), np.empty(room, np.int32)
+    padded = np.empty(width + BLOCK, np.int32)
+    codes = padded[:width]
     total, moved = 0, 0
     for row in range(len(coefs)):
-        clamped[row], wrong = codes_of(coefs[row], low, high, codes)
-        if wrong >= 0:
-            return NOT_FINITE, row, wrong
+        clamped[row], least, most = codes_of(coefs[row], low, high, codes)
+        if least < 0:
+            return NOT_FINITE, row, strange_place(coefs[row])
         moved += clamped[row]
+        words = len(classes) > 0 and not (one_word[0] <= least and most < one_word[1])
         count, i, stop = 0, 0, width
         while i < width:
-            if len(tables.classes):
-                if codes[i] >= len(tables.classes):
+            if words:
+                if codes[i] >= len(classes):
                     return NO_TABLE, row, i
-                stop = word_end(codes, i, tables.classes)
+                stop = word_end(codes, i, classes)
                 if i:
                     symbols[count] = separator
                     count += 1
-            what, count, i = put_codes(codes, i, stop, zero, symbols, count, tables)
+            what, count, i = put_codes(padded, i, stop, zero, symbols, count, atoms, zero_runs)
             if what != DONE:
                 return what, row, i
         symbols[count] = separator
-        merge_all(scratch, count, tables)
+        merge_all(symbols, before, after, keys, minima, count, pairs, made)
         place, began = 0, total
         while place < count:
             if symbols[place] != separator:

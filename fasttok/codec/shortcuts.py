@@ -15,9 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, normalizers
 
-from fasttok.codec.merge import AFTER_OTHER, AFTER_ZERO, AFTER_ZEROS, BLANK, LETTER, NUMBER, OTHER, SPACE
+from fasttok.codec.merge import (
+    AFTER_OTHER,
+    AFTER_ZERO,
+    AFTER_ZEROS,
+    BACK,
+    BLANK,
+    CONTEXT,
+    COUNT,
+    FIRST,
+    LETTER,
+    NUMBER,
+    OTHER,
+    SPACE,
+)
 
 NEVER = 2**31 - 1
+LONGEST_LADDER = 8  # runs of coefficients 0 below 2**8 are looked up whole
 
 
 @dataclass(frozen=True)
@@ -68,16 +82,38 @@ class Shortcuts:
             for table, symbol in tables:
                 table[symbol] = min(table[symbol], rank)
         self.ladder = self._ladder(zero) if zero else []
+        self.before_zero = self._before(self.ladder[0]) if self.ladder else NEVER
 
     def atom(self, symbols: Sequence[int], after: int) -> Atom:
         """What a code of these symbols begins as, given what comes before it: AFTER_OTHER, AFTER_ZEROS or AFTER_ZERO."""
         symbols = list(symbols)
         if after == AFTER_ZERO and len(self.ladder) > 1:
             rank = self.rank.get((self.ladder[0], symbols[0]), NEVER)
-            if rank < min(self._before(self.ladder[0]), self._within(symbols), self._due(rank)):
+            if rank != NEVER and rank < min(self.before_zero, self._within(symbols), self._due(rank)):
                 return Atom(symbols[1:], self.new[rank])
         before = {AFTER_OTHER: self.after_other, AFTER_ZEROS: self.after_zeros, AFTER_ZERO: self.as_right}[after]
         return Atom(self._safe(symbols, before)[0])
+
+    def atom_table(self, codes: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], int]:
+        """`EncodeTables.atoms` and `longest_atom` of codes that begin as these symbols; no symbols: it has no atom."""
+        contexts = (AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO)
+        atoms = [self.atom(symbols, after) if symbols else Atom([]) for symbols in codes for after in contexts]
+        longest = max((len(atom.symbols) for atom in atoms), default=1)
+        table = np.zeros((len(atoms), FIRST + 1 + longest), np.int32)
+        for row, atom in zip(table, atoms, strict=True):
+            put = [atom.absorb] * (atom.absorb >= 0) + atom.symbols
+            row[COUNT], row[BACK], row[FIRST : FIRST + len(put)] = len(put), atom.absorb >= 0, put
+        return table, max(1, longest)
+
+    def zero_runs(self) -> NDArray[np.int32]:
+        """`EncodeTables.zero_runs`: a run begins as the powers of two that it is made of, the largest first."""
+        levels = range(len(self.ladder))
+        table = np.zeros((1 << len(levels), FIRST + len(levels)), np.int32)
+        for run, row in enumerate(table):
+            put = [self.ladder[level] for level in reversed(levels) if run >> level & 1]
+            row[COUNT], row[FIRST : FIRST + len(put)] = len(put), put
+            row[CONTEXT] = AFTER_OTHER if not run else AFTER_ZERO if run & 1 else AFTER_ZEROS
+        return table
 
     def _due(self, rank: int) -> int:
         """Lowest rank of a merge of what the merge of this rank makes."""
@@ -120,7 +156,7 @@ class Shortcuts:
         steps, others = [first], self.with_other[first]
         while True:
             rank = self.rank.get((steps[-1], steps[-1]), NEVER)
-            if rank == NEVER or not highest < rank < min(others, self._due(rank)):
+            if len(steps) == LONGEST_LADDER or rank == NEVER or not highest < rank < min(others, self._due(rank)):
                 return steps
             steps.append(self.new[rank])
             highest, others = rank, min(others, self.with_other[steps[-1]])
@@ -141,3 +177,16 @@ def character_classes(count: int) -> NDArray[np.uint8]:
         classes[hit] = kind
     classes[ord(" ") : ord(" ") + 1] = BLANK
     return classes
+
+
+def one_word(classes: NDArray[np.uint8], code: int) -> tuple[int, int]:
+    """The codes around `code` that make one word in any order, as the first and the one after the last; (0, 0) for none.
+
+    >>> one_word(character_classes(128), ord("c")), one_word(character_classes(128), ord("'"))
+    ((97, 123), (0, 0))
+    """
+    if not 0 <= code < len(classes) or classes[code] not in (LETTER, NUMBER):
+        return 0, 0
+    others = np.flatnonzero(classes != classes[code])
+    at = int(np.searchsorted(others, code))
+    return int(others[at - 1]) + 1 if at else 0, int(others[at]) if at < len(others) else len(classes)
