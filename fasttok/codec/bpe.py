@@ -263,6 +263,7 @@ class Bpe:
         min_token: int,
         max_token: int | None,
         partial: bool = False,
+        scale: float = 1.0,
     ) -> tuple[NDArray[np.float64], dict[int, str]]:
         """Ids to coefficients.
 
@@ -273,20 +274,24 @@ class Bpe:
             min_token: coefficient of code 0.
             max_token: largest coefficient allowed, None for no limit.
             partial: whether a row of fewer coefficients is fine.
+            scale: what coefficients are divided by.
 
         Returns:
             ((batch, size) float64: the longest readable beginning of each row, then 0; row -> what is wrong with it).
         """
         from fasttok.codec import expand
 
-        out = np.empty((len(lengths), size))
-        counts, faults = np.empty(len(lengths), np.int64), np.empty((len(lengths), 2), np.int64)
+        memory, ends = np.empty(len(lengths) * size + expand.SLACK), np.cumsum(lengths)
+        out = memory[: len(lengths) * size].reshape(len(lengths), size)
         top = MAX_UNICODE if max_token is None else max_token - min_token
-        whole = expand.expand_rows(
-            ids, np.cumsum(lengths), self._expansions, top, min_token, out, counts, faults
-        )  # fmt: skip
-        if whole:
+        values = self._values.get((min_token, scale))
+        if values is None:
+            values = self._values[min_token, scale] = self._expansions.values(min_token, scale)
+        if expand.expand_rows(ids, ends, self._expansions, top, values, min_token, scale, memory):
             return out, {}
+        found = np.empty((len(lengths), 3), np.int64)
+        expand.find_faults(ids, ends, self._expansions, top, min_token, scale, out, found)
+        counts, faults = found[:, 0], found[:, 1:]
         says = {
             expand.OUTSIDE: f"the id at position {{}} is outside the vocabulary of {self.size}",
             expand.NOT_UTF8: "the tokens' bytes are not UTF-8 at id {}",
@@ -302,6 +307,11 @@ class Bpe:
         from fasttok.codec.expand import pieces_of
 
         return pieces_of(self.pieces)
+
+    @cached_property
+    def _values(self) -> dict[tuple[int, float], NDArray[np.float64]]:
+        """(coefficient of code 0, scale) -> `Pieces.values`."""
+        return {}
 
     def spans(self, ids: NDArray[Any]) -> list[tuple[int, int]]:
         """For each id of a row, the places of the first coefficient it takes part in, and of the first after it."""

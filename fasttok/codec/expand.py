@@ -2,12 +2,18 @@
 
 A native id stands for whole codes. A published id stands for UTF-8 bytes: the end of a character that an earlier id began,
 whole characters, the beginning of one. `Pieces` says all three of each id.
+
+Nearly all ids are whole codes, and few: these are copied eight at a time, without a look at what they are. Only rows with
+another id, or with a fault, are read code by code.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fasttok.common.jit import compiled, inlined
@@ -15,6 +21,7 @@ from fasttok.common.jit import compiled, inlined
 WHOLE, OUTSIDE, NOT_UTF8, TOO_HIGH = range(4)  # what is wrong with a row
 # Columns of Pieces.ids
 START, STOP, HIGHEST, HEAD, HEAD_BITS, TAIL_NEED, TAIL_BITS, TAIL_LEAST = range(8)
+SLACK = 8  # values that are copied at once, so that arrays go on for as many behind their end
 NEVER = -1  # in HEAD: bytes that occur in no UTF-8 text
 NO_LEAD = 9  # longer than any piece's end, so that such a byte never makes a character
 
@@ -28,10 +35,17 @@ class Pieces(NamedTuple):
             many continuation bytes come first (HEAD), and their bits (HEAD_BITS); how many bytes the character that it begins
             last still needs (TAIL_NEED), its bits so far (TAIL_BITS), and the least code that a character of that many bytes
             may have (TAIL_LEAST).
+        plain: (V,) where the codes of an id start, shifted left by 32, and how many they are; -1 for ids of which a character is
+            begun or ended elsewhere.
     """
 
     codes: NDArray[np.int64]
     ids: NDArray[np.int64]
+    plain: NDArray[np.int64]
+
+    def values(self, offset: int, scale: float) -> NDArray[np.float64]:
+        """(codes + SLACK,) coefficients of `codes`, divided by `scale`."""
+        return np.append(self.codes + offset, np.zeros(SLACK)) / scale
 
 
 def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
@@ -53,7 +67,10 @@ def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
             whole = _split(piece, columns)
         codes += map(ord, whole)
         columns[STOP], columns[HIGHEST] = len(codes), max(map(ord, whole), default=0)
-    return Pieces(np.array(codes, np.int64), ids)
+    plain = np.where(
+        (ids[:, HEAD] == 0) & (ids[:, TAIL_NEED] == 0), ids[:, START] << 32 | ids[:, STOP] - ids[:, START], -1
+    )
+    return Pieces(np.array(codes, np.int64), ids, plain)
 
 
 def _split(piece: bytes, columns: NDArray[np.int64]) -> str:
@@ -109,9 +126,20 @@ def is_character(code: int, least: int) -> bool:
 
 @inlined
 def expand_row(
+    ids: NDArray[np.int64], pieces: Pieces, top: int, offset: int, scale: float, out: NDArray[np.float64]
+) -> tuple[int, int, int]:
+    """Coefficients of a row of ids into `out`, up to its first fault, then zeros; (how many there were, what is wrong, where)."""
+    count, fault, place = expand_codes(ids, pieces, top, offset, out)
+    out[count:] = 0
+    out /= scale
+    return count, fault, place
+
+
+@inlined
+def expand_codes(
     ids: NDArray[np.int64], pieces: Pieces, top: int, offset: int, out: NDArray[np.float64]
 ) -> tuple[int, int, int]:
-    """Coefficients of one row of ids into `out`, up to its first fault; (how many there were, what is wrong, where)."""
+    """As `expand_row`, but leaves what is behind the last coefficient."""
     width = len(out)
     count = 0
     bits, need, least = np.int64(0), np.int64(0), np.int64(0)
@@ -150,18 +178,86 @@ def expand_row(
     return count, WHOLE, 0
 
 
+@intrinsic
+def copy_eight(_typingctx: Any, values: Any, _first: Any, out: Any, _at: Any) -> Any:
+    """Copies values[first:first + SLACK] to out[at:at + SLACK]."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.PointerType(ir.VectorType(ir.DoubleType(), SLACK))
+
+        def place(array: int) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, args[array]).data
+            return builder.bitcast(builder.gep(data, [args[array + 1]]), vector)
+
+        builder.store(builder.load(place(0), align=8), place(2), align=8)
+        return context.get_dummy_value()
+
+    return types.none(values, types.int64, out, types.int64), codegen
+
+
 @compiled
 def expand_rows(
     ids: NDArray[np.int64],
     ends: NDArray[np.int64],
     pieces: Pieces,
     top: int,
+    values: NDArray[np.float64],
     offset: int,
+    scale: float,
     out: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    faults: NDArray[np.int64],
 ) -> bool:
-    """Coefficients of rows of ids.
+    """Coefficients of rows of ids, as far as all rows are whole.
+
+    Args:
+        ids: ids of all rows, joined.
+        ends: (rows,) where each row ends.
+        pieces: what ids stand for.
+        top: the largest code allowed.
+        values: see `Pieces.values`.
+        offset: added to each code.
+        scale: what coefficients are divided by.
+        out: (rows * n + SLACK,) gets the coefficients.
+
+    Returns:
+        Whether every row is whole and has exactly n coefficients; if not, `find_faults` says what is wrong.
+    """
+    plain, known = pieces.plain, pieces.ids
+    check = known[:, HIGHEST].max() > top
+    begin, width = 0, (len(out) - SLACK) // max(len(ends), 1)
+    for row in range(len(ends)):
+        at, end = row * width, (row + 1) * width
+        place = begin
+        while place < ends[row]:
+            number = ids[place]
+            if number < 0 or number >= len(plain):
+                break
+            start, count = plain[number] >> 32, plain[number] & 0xFFFFFFFF
+            if start < 0 or at + count > end or (check and known[number, HIGHEST] > top):
+                break
+            for i in range(0, count, SLACK):
+                copy_eight(values, start + i, out, at + i)
+            at, place = at + count, place + 1
+        if place < ends[row] or at < end:
+            whole = out[row * width : end]
+            count, fault, _ = expand_row(ids[begin : ends[row]], pieces, top, offset, scale, whole)
+            if fault != WHOLE or count != width:
+                return False
+        begin = ends[row]
+    return True
+
+
+@compiled
+def find_faults(
+    ids: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    pieces: Pieces,
+    top: int,
+    offset: int,
+    scale: float,
+    out: NDArray[np.float64],
+    found: NDArray[np.int64],
+) -> None:
+    """Coefficients of rows of ids, some of which have faults.
 
     Args:
         ids: ids of all rows, joined.
@@ -169,20 +265,12 @@ def expand_rows(
         pieces: what ids stand for.
         top: the largest code allowed.
         offset: added to each code.
+        scale: what coefficients are divided by.
         out: (rows, n) gets what each row holds up to its first fault, then zeros.
-        counts: (rows,) gets how many coefficients there were, also those beyond n.
-        faults: (rows, 2) gets what is wrong, and at which id, or coefficient if TOO_HIGH.
-
-    Returns:
-        Whether every row is whole and has exactly n coefficients.
+        found: (rows, 3) gets how many coefficients there were, also those beyond n; what is wrong; and at which id, or
+            coefficient if TOO_HIGH.
     """
-    fine = True
-    begin, width = 0, out.shape[1]
+    begin = 0
     for row in range(len(ends)):
-        count, fault, at = expand_row(ids[begin : ends[row]], pieces, top, offset, out[row])
-        for i in range(count, width):
-            out[row, i] = 0
-        counts[row], faults[row, 0], faults[row, 1] = count, fault, at
-        fine = fine and fault == WHOLE and count == width
+        found[row] = expand_row(ids[begin : ends[row]], pieces, top, offset, scale, out[row])
         begin = ends[row]
-    return fine

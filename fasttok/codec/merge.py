@@ -276,7 +276,7 @@ def codes_of(
 def put_zeros(run: int, symbols: NDArray[np.int32], count: int, zero_runs: NDArray[np.int32]) -> tuple[int, int]:
     """Puts a run of coefficients 0 behind `symbols[:count]`; (the new count, what comes before the next code)."""
     longest = len(zero_runs) >> 1
-    while run > 2 * longest - 1:
+    while run >= len(zero_runs):
         symbols[count] = zero_runs[longest, FIRST]
         count, run = count + 1, run - longest
     for column in range(FIRST, zero_runs.shape[1]):
