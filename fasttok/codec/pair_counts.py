@@ -19,7 +19,7 @@ USED, NODES, SPARE = range(3)  # of `PairTables.state`
 START, LENGTH = 0, 1  # columns of a row
 ROW, NEXT = 0, 1  # columns of a node
 BLOCK = 512  # counts that are looked through at once
-HEAD, SEEN = 0, 1  # columns of a pair's list
+PAIR, HEAD, SEEN = range(3)  # columns of a known pair
 
 
 class PairTables(NamedTuple):
@@ -27,17 +27,15 @@ class PairTables(NamedTuple):
 
     Attributes:
         slots: hash table: pair << 32 | its number, a pair being left << 16 | right; FREE where nothing is.
-        pairs: (n,) the pair of each number.
-        counts: (n,) how often it occurs.
-        lists: (n, 2) the first node of its list of rows (HEAD), and the row entered last (SEEN).
+        counts: (n,) how often each pair occurs, by its number.
+        known: (n, 3) the pair of each number (PAIR), the first node of its list of rows (HEAD), and the row entered last (SEEN).
         nodes: (m, 2) nodes of lists: the row (ROW), and the next node or -1 (NEXT).
         state: (3,) pairs in use (USED), nodes ever used (NODES), the first node of the list of spare ones (SPARE).
     """
 
     slots: NDArray[np.uint64]
-    pairs: NDArray[np.uint32]
     counts: NDArray[np.int64]
-    lists: NDArray[np.int32]
+    known: NDArray[np.int64]
     nodes: NDArray[np.int32]
     state: NDArray[np.int64]
 
@@ -60,9 +58,8 @@ class PairCounts:
         self.step = 4 * int(lengths.max(initial=0)) + 4096  # room for what a row can add, and then some
         self.tables = PairTables(
             slots=np.full(1 << 12, FREE, np.uint64),
-            pairs=np.empty(0, np.uint32),
             counts=np.empty(0, np.int64),
-            lists=np.empty((0, 2), np.int32),
+            known=np.empty((0, 3), np.int64),
             nodes=np.empty((0, 2), np.int32),
             state=np.array([0, 0, -1], np.int64),
         )
@@ -74,10 +71,10 @@ class PairCounts:
 
     def best(self) -> tuple[int, int] | None:
         """The most frequent pair, of these the one of smallest ids; None when no pair is left."""
-        at = most_frequent(self.tables.counts[: self.tables.state[USED]], self.tables.pairs)
+        at = most_frequent(self.tables.counts[: self.tables.state[USED]], self.tables.known)
         if at < 0:
             return None
-        pair = int(self.tables.pairs[at])
+        pair = int(self.tables.known[at, PAIR])
         return pair >> 16, pair & 0xFFFF
 
     def count(self, pair: tuple[int, int]) -> int:
@@ -92,7 +89,7 @@ class PairCounts:
     def merge(self, pair: tuple[int, int], new: int) -> None:
         """Puts `new` in the place of a pair, everywhere."""
         at = int(find(self.tables.slots, pair[0] << 16 | pair[1]))
-        while self.tables.lists[at, HEAD] >= 0:  # the kernel stops if its tables might be too small for the next row
+        while self.tables.known[at, HEAD] >= 0:  # the kernel stops if its tables might be too small for the next row
             self._reserve(self.step, self.step)
             self.live -= merge_pair(self.symbols, self.rows, at, pair[0], pair[1], new, self.tables)
         self.tables.counts[at] = 0
@@ -108,24 +105,21 @@ class PairCounts:
         tables = self.tables
         self.tables = tables._replace(
             slots=np.full(1 << (2 * size).bit_length(), FREE, np.uint64),
-            pairs=tables.pairs[:size],
             counts=tables.counts[:size],
-            lists=tables.lists[:size],
+            known=tables.known[:size],
         )
-        enter(self.tables.slots, self.tables.pairs[: self.kept])
+        enter(self.tables.slots, self.tables.known[: self.kept])
 
     def _reserve(self, pairs: int, nodes: int) -> None:
         """Room for so many more pairs and nodes."""
         tables = self.tables
         need = int(tables.state[USED]) + pairs
-        if need > len(tables.pairs):
-            size = max(need, 2 * len(tables.pairs))
-            tables = tables._replace(
-                pairs=_grown(tables.pairs, size), counts=_grown(tables.counts, size), lists=_grown(tables.lists, size)
-            )
-        if 2 * len(tables.pairs) > len(tables.slots):
-            tables = tables._replace(slots=np.full(1 << (2 * len(tables.pairs)).bit_length(), FREE, np.uint64))
-            enter(tables.slots, tables.pairs[: tables.state[USED]])
+        if need > len(tables.counts):
+            size = max(need, 2 * len(tables.counts))
+            tables = tables._replace(counts=_grown(tables.counts, size), known=_grown(tables.known, size))
+        if 2 * len(tables.counts) > len(tables.slots):
+            tables = tables._replace(slots=np.full(1 << (2 * len(tables.counts)).bit_length(), FREE, np.uint64))
+            enter(tables.slots, tables.known[: tables.state[USED]])
         need = int(tables.state[NODES]) + nodes
         if need > len(tables.nodes):  # most of the memory: grows in small steps
             tables = tables._replace(nodes=_grown(tables.nodes, max(need, len(tables.nodes) * 5 // 4)))
@@ -156,23 +150,40 @@ def find(slots: NDArray[np.uint64], pair: int) -> np.int64:
 
 
 @compiled
-def enter(slots: NDArray[np.uint64], pairs: NDArray[np.uint32]) -> None:
+def enter(slots: NDArray[np.uint64], known: NDArray[np.int64]) -> None:
     """Fills an empty table.
 
     >>> slots = np.full(8, FREE, np.uint64)
-    >>> enter(slots, np.array([5 << 16 | 7], np.uint32))
+    >>> enter(slots, np.array([[5 << 16 | 7, -1, -1]]))
     >>> int(find(slots, 5 << 16 | 7)), int(find(slots, 5))
     (0, -1)
     """
-    for number in range(len(pairs)):
-        slots[slot(slots, pairs[number])] = np.uint64(pairs[number]) << np.uint64(32) | np.uint64(number)
+    for number in range(len(known)):
+        pair = known[number, PAIR]
+        slots[slot(slots, pair)] = np.uint64(pair) << np.uint64(32) | np.uint64(number)
 
 
 @inlined
-def add(left: int, right: int, change: int, row: int, tables: PairTables) -> None:
-    """Changes a pair's count, if it is not forgotten; where it grows, notes that this row holds it."""
-    slots, pairs, counts, lists, nodes, state = tables
-    pair = np.int64(left) << 16 | np.int64(right)
+def both(left: int, right: int) -> np.int64:
+    """A pair as one number."""
+    return np.int64(left) << 16 | np.int64(right)
+
+
+@inlined
+def add(
+    pair: int,
+    change: int,
+    row: int,
+    slots: NDArray[np.uint64],
+    counts: NDArray[np.int64],
+    known: NDArray[np.int64],
+    nodes: NDArray[np.int32],
+    state: NDArray[np.int64],
+) -> None:
+    """Changes a pair's count, if it is not forgotten; where it grows, notes that this row holds it.
+
+    The tables come one by one: each time that they are taken out of `PairTables`, their references are counted.
+    """
     place = slot(slots, pair)
     if slots[place] == FREE:
         if change < 0:
@@ -180,12 +191,12 @@ def add(left: int, right: int, change: int, row: int, tables: PairTables) -> Non
         number = state[USED]
         state[USED] += 1
         slots[place] = np.uint64(pair) << np.uint64(32) | np.uint64(number)
-        pairs[number], counts[number], lists[number, HEAD], lists[number, SEEN] = pair, 0, -1, -1
+        counts[number], known[number, PAIR], known[number, HEAD], known[number, SEEN] = 0, pair, -1, -1
     else:
         number = np.int64(slots[place] & np.uint64(0xFFFFFFFF))
     counts[number] += change
-    if change > 0 and lists[number, SEEN] != row:
-        lists[number, SEEN] = row
+    if change > 0 and known[number, SEEN] != row:
+        known[number, SEEN] = row
         node = state[SPARE]
         if node >= 0:
             state[SPARE] = nodes[node, NEXT]
@@ -193,13 +204,14 @@ def add(left: int, right: int, change: int, row: int, tables: PairTables) -> Non
             node = state[NODES]
             state[NODES] += 1
         nodes[node, ROW] = row
-        nodes[node, NEXT] = lists[number, HEAD]
-        lists[number, HEAD] = node
+        nodes[node, NEXT] = known[number, HEAD]
+        known[number, HEAD] = node
 
 
 @compiled
 def count_rows(symbols: NDArray[np.uint16], rows: NDArray[np.int64], first: int, tables: PairTables) -> None:
     """Counts the pairs of some rows, of which the first has number `first`."""
+    slots, counts, known, nodes, state = tables
     for i in range(len(rows)):
         row = symbols[rows[i, START] : rows[i, START] + rows[i, LENGTH]]
         place = 0
@@ -210,14 +222,14 @@ def count_rows(symbols: NDArray[np.uint16], rows: NDArray[np.int64], first: int,
             while left == right and place + 1 < len(row) and row[place + 1] == right:
                 times += 1
                 place += 1
-            add(left, right, times, first + i, tables)
+            add(both(left, right), times, first + i, slots, counts, known, nodes, state)
 
 
 @compiled
-def most_frequent(counts: NDArray[np.int64], pairs: NDArray[np.uint32]) -> int:
+def most_frequent(counts: NDArray[np.int64], known: NDArray[np.int64]) -> int:
     """The number of the highest count above 0, of these the one of smallest pair; -1 if there is none.
 
-    >>> most_frequent(np.array([1, 4, 4]), np.array([9, 8, 7], np.uint32))
+    >>> most_frequent(np.array([1, 4, 4]), np.array([[9, -1, -1], [8, -1, -1], [7, -1, -1]]))
     2
     """
     best, most = -1, np.int64(1)
@@ -229,7 +241,7 @@ def most_frequent(counts: NDArray[np.int64], pairs: NDArray[np.uint32]) -> int:
         if top < most:
             continue
         for i in range(len(block)):
-            if block[i] > most or (block[i] == most and (best < 0 or pairs[first + i] < pairs[best])):
+            if block[i] > most or (block[i] == most and (best < 0 or known[first + i, PAIR] < known[best, PAIR])):
                 best, most = first + i, block[i]
     return best
 
@@ -250,44 +262,44 @@ def merge_pair(
 
     In x ab ab ab y three merges end (x, a), two (b, a) and (b, y), and begin (x, new), two (new, new) and (new, y).
     """
-    lists, nodes, state = tables.lists, tables.nodes, tables.state
+    slots, counts, known, nodes, state = tables
     shrunk = 0
-    while lists[best, HEAD] >= 0:
-        node = np.int64(lists[best, HEAD])
+    while known[best, HEAD] >= 0:
+        node = np.int64(known[best, HEAD])
         number = nodes[node, ROW]
         most = 2 * rows[number, LENGTH] + 2
-        if state[USED] + most > len(tables.pairs) or state[NODES] + most > len(nodes):
+        if state[USED] + most > len(counts) or state[NODES] + most > len(nodes):
             break
-        lists[best, HEAD] = nodes[node, NEXT]
-        row = symbols[rows[number, START] : rows[number, START] + rows[number, LENGTH]]
-        read, write, inner = 0, 0, 0
-        while read + 1 < len(row) and not (row[read] == a and row[read + 1] == b):
+        known[best, HEAD] = nodes[node, NEXT]
+        start, stop = rows[number, START], rows[number, START] + rows[number, LENGTH]
+        read, inner = start, 0
+        while read + 1 < stop and not (symbols[read] == a and symbols[read + 1] == b):
             read += 1
         write = read
-        while read < len(row):
-            if read + 1 == len(row) or row[read] != a or row[read + 1] != b:
-                row[write] = row[read]
+        while read < stop:
+            if read + 1 == stop or symbols[read] != a or symbols[read + 1] != b:
+                symbols[write] = symbols[read]
                 read, write = read + 1, write + 1
                 continue
-            if write:
-                before = row[write - 1]
-                add(before, a, -1, number, tables)
-                add(before, new, 1, number, tables)
+            if write > start:
+                before = symbols[write - 1]
+                add(both(before, a), -1, number, slots, counts, known, nodes, state)
+                add(both(before, new), 1, number, slots, counts, known, nodes, state)
             while True:
-                row[write] = new
+                symbols[write] = new
                 read, write = read + 2, write + 1
-                if read + 1 >= len(row) or row[read] != a or row[read + 1] != b:
+                if read + 1 >= stop or symbols[read] != a or symbols[read + 1] != b:
                     break
                 inner += 1
-            if read < len(row):
-                after = row[read]
-                add(b, after, -1, number, tables)
-                add(new, after, 1, number, tables)
+            if read < stop:
+                after = symbols[read]
+                add(both(b, after), -1, number, slots, counts, known, nodes, state)
+                add(both(new, after), 1, number, slots, counts, known, nodes, state)
         if inner:
-            add(b, a, -inner, number, tables)
-            add(new, new, inner, number, tables)
-        shrunk += len(row) - write
-        rows[number, LENGTH] = write
+            add(both(b, a), -inner, number, slots, counts, known, nodes, state)
+            add(both(new, new), inner, number, slots, counts, known, nodes, state)
+        shrunk += stop - write
+        rows[number, LENGTH] = write - start
         nodes[node, NEXT] = state[SPARE]
         state[SPARE] = node
     return shrunk
@@ -296,15 +308,15 @@ def merge_pair(
 @compiled
 def forget(used: int, tables: PairTables) -> int:
     """Moves pairs that occur at least twice together, makes the nodes of the others spare; returns how many stay."""
-    _, pairs, counts, lists, nodes, state = tables
+    _, counts, known, nodes, state = tables
     kept = 0
     for number in range(used):
         if counts[number] >= 2:
-            pairs[kept], counts[kept] = pairs[number], counts[number]
-            lists[kept, HEAD], lists[kept, SEEN] = lists[number, HEAD], lists[number, SEEN]
+            counts[kept], known[kept, PAIR] = counts[number], known[number, PAIR]
+            known[kept, HEAD], known[kept, SEEN] = known[number, HEAD], known[number, SEEN]
             kept += 1
             continue
-        node = np.int64(lists[number, HEAD])
+        node = np.int64(known[number, HEAD])
         while node >= 0:
             following = np.int64(nodes[node, NEXT])
             nodes[node, NEXT] = state[SPARE]
