@@ -1,22 +1,21 @@
-"""`fasttok-mixtures list | show NAME | explain FILE`: what is mixed, and what that comes to."""
+"""`fasttok-mixtures list | show NAME | explain FILE`: what is mixed, and what that comes to.
+
+Each verb imports what it needs when it runs, so that --help answers at once.
+"""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import unknown_name
-from mixtures.catalogue import catalogue
-from mixtures.explain_page import COLUMNS, explain_page, row
-from mixtures.registry import find_mixture, load_mixture, preset_names
-from mixtures.shares import phases
-from mixtures.spec import Mixture, with_overrides
-from mixtures.summary import SourceSizes, from_catalogue, from_index, summarise, unknown_sizes
-from mixtures.token_estimates import with_fast_tokens
+
+if TYPE_CHECKING:
+    from mixtures.spec import Mixture
 
 CATALOGUED = ("episodes", "frames", "hz", "action_dim", "gib")
 HELP = """Mixtures: what is mixed and how much.
@@ -81,6 +80,8 @@ class ExplainMixture:
 
 def list_mixtures(config: ListMixtures) -> None:
     """Prints names, sizes and descriptions of the packaged mixtures."""
+    from mixtures.registry import load_mixture, preset_names
+
     mixtures = [load_mixture(name) for name in preset_names()]
     if config.json:
         return emit_json([mixture.to_json() for mixture in mixtures])
@@ -90,6 +91,8 @@ def list_mixtures(config: ListMixtures) -> None:
 
 def show(config: ShowMixture) -> None:
     """Prints a mixture's YAML, or what it resolves to."""
+    from mixtures.registry import find_mixture, load_mixture
+
     mixture = load_mixture(config.mixture)
     if config.json:
         return emit_json(mixture.to_json())
@@ -103,6 +106,13 @@ def explain(config: ExplainMixture) -> None:
     Raises:
         InputError: a mistake in the mixture, or an INDEX that lacks one of its sources.
     """
+    from mixtures.explain_page import COLUMNS, explain_page, row
+    from mixtures.registry import load_mixture
+    from mixtures.shares import phases
+    from mixtures.spec import with_overrides
+    from mixtures.summary import SourceSizes, from_catalogue, from_index, summarise, unknown_sizes
+    from mixtures.token_estimates import with_fast_tokens
+
     if config.html:
         check_output_file(config.html, [config.mixture], overwrite=config.overwrite, flag="--html")
     mixture = with_overrides(load_mixture(config.mixture, config.index), config.index, config.tokenizer)
@@ -144,7 +154,7 @@ def explain(config: ExplainMixture) -> None:
     return None
 
 
-def explain_without_sizes(mixture: Mixture, missing: list[str], config: ExplainMixture) -> None:
+def explain_without_sizes(mixture: "Mixture", missing: list[str], config: ExplainMixture) -> None:
     """Prints what can be said of a mixture whose shares depend on sizes that nobody published.
 
     Args:
@@ -152,6 +162,8 @@ def explain_without_sizes(mixture: Mixture, missing: list[str], config: ExplainM
         missing: sources whose sizes are not known.
         config: what the command line says.
     """
+    from mixtures.catalogue import catalogue
+
     rows = []
     for source in mixture.sources:
         published = catalogue().get(source.dataset)

@@ -31,8 +31,11 @@ except SystemExit as end:
 print("imported:", *[name for name in {names!r} if name in sys.modules], file=sys.stderr)
 sys.exit(status)
 """
-SCRIPTS = {"fasttok": ("fasttok.cli", "main")}
-VERBS = {"fasttok": ("fit", "eval", "encode", "decode", "inspect", "info")}
+SCRIPTS = {"fasttok": ("fasttok.cli", "main"), "fasttok-mixtures": ("mixtures.__main__", "script")}
+VERBS = {
+    "fasttok": ("fit", "eval", "encode", "decode", "inspect", "info"),
+    "fasttok-mixtures": ("list", "show", "explain"),
+}
 HELP = [(name, words) for name, verbs in VERBS.items() for words in ("--help", *(f"{verb} --help" for verb in verbs))]
 
 
