@@ -45,7 +45,8 @@ class Pieces(NamedTuple):
 
     def values(self, offset: int, scale: float) -> NDArray[np.float64]:
         """(codes + SLACK,) coefficients of `codes`, divided by `scale`."""
-        return np.append(self.codes + offset, np.zeros(SLACK)) / scale
+        whole: NDArray[np.float64] = np.append((self.codes + offset).astype(np.float64), np.zeros(SLACK))
+        return whole / scale
 
 
 def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
@@ -178,8 +179,7 @@ def expand_codes(
     return count, WHOLE, 0
 
 
-@intrinsic
-def copy_eight(_typingctx: Any, values: Any, _first: Any, out: Any, _at: Any) -> Any:
+def _copy_eight(_typingctx: Any, values: Any, _first: Any, out: Any, _at: Any) -> Any:
     """Copies values[first:first + SLACK] to out[at:at + SLACK]."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -193,6 +193,9 @@ def copy_eight(_typingctx: Any, values: Any, _first: Any, out: Any, _at: Any) ->
         return context.get_dummy_value()
 
     return types.none(values, types.int64, out, types.int64), codegen
+
+
+copy_eight: Any = intrinsic(_copy_eight)  # whose first argument is the compiler's
 
 
 @compiled

@@ -97,8 +97,7 @@ def key_at(place: int, left: int, right: int, pairs: NDArray[np.int64]) -> np.in
     return NONE if entry >> 32 != left else key
 
 
-@intrinsic
-def least_of_block(_typingctx: Any, keys: Any, _first: Any) -> Any:
+def _least_of_block(_typingctx: Any, keys: Any, _first: Any) -> Any:
     """The least of keys[first:first + BLOCK], as one vector: left to itself, the compiler gathers them one by one."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -111,10 +110,14 @@ def least_of_block(_typingctx: Any, keys: Any, _first: Any) -> Any:
     return types.int32(keys, types.int64), codegen
 
 
+least_of_block: Any = intrinsic(_least_of_block)  # whose first argument is the compiler's
+
+
 @inlined
 def block_minimum(keys: NDArray[np.int32], block: int) -> np.int32:
     """The least key of a block."""
-    return least_of_block(keys, block << BLOCK_BITS)  # type: ignore[call-arg]  # the first argument is the compiler's
+    least: np.int32 = least_of_block(keys, block << BLOCK_BITS)
+    return least
 
 
 @inlined
@@ -222,8 +225,7 @@ def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> in
     return end if end == n or end - i == 1 else end - 1
 
 
-@intrinsic
-def other_codes(_typingctx: Any, codes: Any, _first: Any, _zero: Any) -> Any:
+def _other_codes(_typingctx: Any, codes: Any, _first: Any, _zero: Any) -> Any:
     """Which of codes[first:first + BLOCK] are not `zero`, a bit each, the first one the lowest."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -238,14 +240,19 @@ def other_codes(_typingctx: Any, codes: Any, _first: Any, _zero: Any) -> Any:
     return types.uint64(codes, types.int64, types.int32), codegen
 
 
-@intrinsic
-def lowest_bit(_typingctx: Any, _bits: Any) -> Any:
+other_codes: Any = intrinsic(_other_codes)  # whose first argument is the compiler's
+
+
+def _lowest_bit(_typingctx: Any, _bits: Any) -> Any:
     """The place of the lowest bit that is set; one is."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), codegen
+
+
+lowest_bit: Any = intrinsic(_lowest_bit)  # whose first argument is the compiler's
 
 
 @inlined
@@ -302,11 +309,11 @@ def put_codes(
     """
     began = i  # of a run of coefficients 0
     for first in range(i, stop, BLOCK):
-        bits = other_codes(codes, first, np.int32(zero))  # type: ignore[call-arg]
+        bits: np.uint64 = other_codes(codes, first, np.int32(zero))
         if stop - first < BLOCK:
             bits &= (np.uint64(1) << np.uint64(stop - first)) - np.uint64(1)
         while bits:
-            place = first + lowest_bit(bits)  # type: ignore[call-arg]
+            place = first + lowest_bit(bits)
             bits &= bits - np.uint64(1)
             count, context = put_zeros(place - began, symbols, count, zero_runs)
             began = place + 1
