@@ -1,7 +1,7 @@
 """A scripted demonstrator that moves like a person: minimum-jerk reaches along bent paths, pauses, and a tremor.
 
 Each task is a generator of references: where the hand should be after the next step, and its height, yaw and opening. It
-reads the world as it goes, so it corrects what its tremor and the blocks do.
+reads the world as it goes, so it corrects what its tremor and the blocks do. `manner.Manner` takes the person's part away.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.tabletop.embodiments import Embodiment
+from examples.tabletop.manner import HUMAN, Manner
 from examples.tabletop.scenes import CLEARLY, beside
 from examples.tabletop.tasks import BEHIND, CORNERS, Task
 from examples.tabletop.world import BLOCK, HAND, World, norm
@@ -39,8 +40,10 @@ class Reference:
 class Expert:
     """Acts until it is done; then `act` returns None."""
 
-    def __init__(self, world: World, task: Task, embodiment: Embodiment, rng: np.random.Generator) -> None:
-        self.world, self.task, self.embodiment, self.rng = world, task, embodiment, rng
+    def __init__(
+        self, world: World, task: Task, embodiment: Embodiment, rng: np.random.Generator, manner: Manner = HUMAN
+    ) -> None:
+        self.world, self.task, self.embodiment, self.rng, self.manner = world, task, embodiment, rng, manner
         self.dt = 1.0 / embodiment.control_hz
         self.tremor = np.zeros(2)
         self.yaw = float(rng.normal(0, 0.4)) if embodiment.cruise else 0.0
@@ -51,6 +54,8 @@ class Expert:
         reference = next(self.references, None)
         if reference is None:
             return None
+        if not self.manner.tremor:
+            return self.embodiment.action(self.world, reference.to, reference.height, reference.yaw, reference.opening)
         keep = np.exp(-self.dt / TREMOR_SECONDS)
         self.tremor = keep * self.tremor + np.sqrt(1 - keep**2) * TREMOR * self.rng.normal(size=2)
         to = reference.to + self.tremor
@@ -123,8 +128,11 @@ class Expert:
         start, first_height, first_yaw = world.hand.copy(), world.height, world.yaw
         path = to - start
         length = float(np.hypot(*path))
-        bend = self.rng.uniform(-BEND, BEND) * np.array([-path[1], path[0]])
-        count = max(2, round((0.25 + length / self.rng.uniform(*SPEED)) / self.dt))
+        # Both are drawn in any manner, so that what is kept stays the same.
+        sideways, pace = self.rng.uniform(-BEND, BEND), self.rng.uniform(*SPEED)
+        bend = (sideways if self.manner.bends else 0.0) * np.array([-path[1], path[0]])
+        pace = pace if self.manner.paces else sum(SPEED) / 2
+        count = max(2, round((0.25 + length / pace) / self.dt))
         for step in range(1, count + 1):
             t = step / count
             s = t**3 * (10 - 15 * t + 6 * t**2)  # minimum jerk (Flash and Hogan 1985)
@@ -142,5 +150,8 @@ class Expert:
     def rest(self, opening: float, extra: float = 0.0) -> Iterator[Reference]:
         """Waits on the spot, at the height it has."""
         here, height = self.world.hand.copy(), self.world.height
-        for _ in range(max(1, round((extra + self.rng.uniform(*REST)) / self.dt))):
+        count = max(1, round((extra + self.rng.uniform(*REST)) / self.dt))
+        if not self.manner.pauses:
+            count = round((extra + REST[0]) / self.dt) if extra else 0
+        for _ in range(count):
             yield Reference(here, height, self.world.yaw, opening)

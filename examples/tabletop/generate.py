@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from examples.rlds_writer import Demonstration, DemonstrationCount
 from examples.tabletop import questions, rlds
 from examples.tabletop.embodiments import EMBODIMENTS
+from examples.tabletop.manner import Manner
 from examples.tabletop.render import primary
 from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
@@ -61,12 +62,26 @@ class GenerateConfig:
     """Robots that demonstrate."""
     task: str = ""
     """Kinds of tasks to demonstrate, such as reach or reach+push; all by default."""
+    tremor: bool = True
+    """The expert's hand trembles. --no-tremor makes demonstrations that a small model can predict more easily."""
+    bends: bool = True
+    """Its paths are bent sideways, by a random amount. --no-bends: they are straight."""
+    pauses: bool = True
+    """It waits for a random time before it moves and at the end. --no-pauses: it moves at once, and waits at the end no longer
+    than a task must have been done to count."""
+    constant_pace: bool = False
+    """All reaches have the same mean speed, not each one of its own."""
     seed: int = 0
     """Seed of everything."""
     overwrite: bool = False
     """Replace the datasets in OUT."""
     json: bool = False
     """Print the counts as JSON on stdout."""
+
+    @property
+    def manner(self) -> Manner:
+        """How the expert moves."""
+        return Manner(self.tremor, self.bends, not self.constant_pace, self.pauses)
 
 
 def main(config: GenerateConfig) -> None:
@@ -133,7 +148,9 @@ def demonstrations(
     """`total` successful demonstrations. Seeds of a split are its own: no scene of train is in val."""
     seed = (config.seed * 10 + number) * 1_000_000
     while count.written < total:
-        demonstration = rlds.demonstrate(name, seed, correlation=config.correlation, task=config.task)
+        demonstration = rlds.demonstrate(
+            name, seed, correlation=config.correlation, task=config.task, manner=config.manner
+        )
         seed += 1
         if demonstration is None:
             count.failed += 1

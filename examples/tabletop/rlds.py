@@ -9,6 +9,7 @@ from examples.rlds_writer import DatasetKind, Demonstration, step_fields, write_
 from examples.tabletop.embodiments import Embodiment
 from examples.tabletop.env import make
 from examples.tabletop.expert import Expert
+from examples.tabletop.manner import HUMAN, Manner
 from examples.tabletop.vector import Seen
 from examples.tabletop.world import Tables
 from fasttok.episodes.tfds import tfds as tensorflow_datasets
@@ -22,7 +23,12 @@ FEATURES = {
 
 
 def demonstrate(
-    embodiment: str, seed: int, split: str = "seen", correlation: float | None = None, task: str = ""
+    embodiment: str,
+    seed: int,
+    split: str = "seen",
+    correlation: float | None = None,
+    task: str = "",
+    manner: Manner = HUMAN,
 ) -> Demonstration | None:
     """One episode by the expert, or None where it failed.
 
@@ -32,13 +38,14 @@ def demonstrate(
         split: one of `scenes.SPLITS`.
         correlation: share of seeds whose named block is the nearest one; None: 0.9.
         task: kinds of tasks; all when "".
+        manner: how the expert moves.
 
     Returns:
         {"steps": T dicts, "episode_metadata": dict}, as the dataset's features say.
     """
     env = make(embodiment, split, task, correlation)
     env.reset(seed)
-    expert = Expert(env.world, env.task, env.robot, np.random.default_rng([EXPERT_SEED, seed]))
+    expert = Expert(env.world, env.task, env.robot, np.random.default_rng([EXPERT_SEED, seed]), manner)
     moments, actions = [], []
     while (action := expert.act()) is not None:
         moments.append(env.vector.tables.take(slice(None)))

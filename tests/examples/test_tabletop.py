@@ -1,12 +1,15 @@
 """The tabletop world: deterministic, solvable, honest about what it holds out, and written as true RLDS."""
 
+import hashlib
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 from scipy.stats import binom
 
@@ -14,9 +17,14 @@ from examples.tabletop import questions
 from examples.tabletop.baselines import POLICIES, play
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make, make_vector
+from examples.tabletop.expert import Expert
+from examples.tabletop.generate import GenerateConfig
+from examples.tabletop.generate import main as generate
+from examples.tabletop.manner import HUMAN, PREDICTABLE, Manner
 from examples.tabletop.rlds import demonstrate
 from examples.tabletop.scenes import COUNTS, HELD_OUT_PAIRS, MORE_COUNTS, SPLITS, sample, split_named
 from examples.tabletop.tasks import CORNERS, HELD_OUT_PHRASES, KINDS, PHRASES, Task
+from examples.tabletop.vector import VectorEnv
 from examples.tabletop.world import BLOCK, Block, World
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
@@ -245,3 +253,89 @@ def test_wrong_names_and_actions_are_refused() -> None:
     env.reset(0)
     with pytest.raises(ValueError, match="3 finite numbers"):
         env.step(np.array([0.0, np.nan, 0.0]))
+
+
+ACTIONS = {
+    "planar": "200567f136ecc76a",
+    "arm": "2fd81e669e8dba9b",
+}  # of 12 demonstrations, before the expert had manners
+
+
+@pytest.mark.parametrize("embodiment", EMBODIMENTS)
+def test_demonstrations_without_options_stay_what_they_were(embodiment: str) -> None:
+    digest = hashlib.sha256()
+    for seed in range(12):
+        made = demonstrate(embodiment, seed)
+        assert made is not None
+        digest.update(b"".join(step["action"].tobytes() for step in made["steps"]))
+    assert digest.hexdigest()[:16] == ACTIONS[embodiment]
+
+
+def acted(manner: Manner, dice: int) -> np.ndarray:
+    """The actions of a planar expert of that manner in one scene."""
+    env = make("planar", task="reach")
+    env.reset(4)
+    expert = Expert(env.world, env.task, env.robot, np.random.default_rng(dice), manner)
+    actions = []
+    while (action := expert.act()) is not None:
+        actions.append(action)
+        env.step(action)
+    return np.array(actions)
+
+
+@pytest.mark.parametrize("embodiment", EMBODIMENTS)
+@pytest.mark.parametrize(
+    "manner", [Manner(tremor=False), Manner(bends=False), Manner(paces=False), Manner(pauses=False), PREDICTABLE]
+)
+def test_the_expert_succeeds_in_every_manner(embodiment: str, manner: Manner) -> None:
+    env = make_vector(embodiment, n=40)
+
+    def policy(env: VectorEnv, row: int, seed: int) -> Iterator[np.ndarray]:
+        expert = Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng(seed), manner)
+        while (action := expert.act()) is not None:
+            yield action
+
+    assert play(env, range(40), policy)["success"].mean() >= 0.97
+
+
+def test_each_option_takes_one_thing_away() -> None:
+    still, prompt = acted(Manner(tremor=False), 0), acted(Manner(tremor=False, pauses=False), 0)
+    assert not still[0, :2].any()  # the pause before it moves, without a tremble
+    assert acted(HUMAN, 0)[0, :2].any()
+    assert len(prompt) < len(still)
+    assert prompt[0, :2].any()
+    straight = np.cumsum(acted(Manner(tremor=False, bends=False), 0)[:, :2], 0)
+    bent = np.cumsum(acted(Manner(tremor=False), 0)[:, :2], 0)
+    assert sideways(straight) < 1e-6 < 1e-3 < sideways(bent)
+    assert (
+        len({len(acted(Manner(paces=False, pauses=False), dice)) for dice in range(8)}) <= 2
+    )  # where it stops differs
+    assert len({len(acted(Manner(pauses=False), dice)) for dice in range(8)}) > 2
+
+
+def sideways(path: np.ndarray) -> float:
+    """How far a path (T, 2) goes to the side of a straight line to its end, in metres."""
+    return float(np.abs(path @ np.array([-path[-1, 1], path[-1, 0]])).max() / np.hypot(*path[-1]))
+
+
+def test_generate_demonstrates_in_the_manner_asked_for(tmp_path: Path) -> None:
+    flags = [
+        "--no-tremor",
+        "--no-bends",
+        "--no-pauses",
+        "--constant-pace",
+        "--episodes",
+        "4",
+        "--vqa",
+        "1",
+        "--captions",
+        "1",
+    ]
+    config = tyro.cli(GenerateConfig, args=["--out", str(tmp_path), "--embodiments", "planar", *flags])
+    assert config.manner == PREDICTABLE
+    assert GenerateConfig(tmp_path).manner == HUMAN
+    generate(config)
+    for episode in open_episodes(str(tmp_path / "tabletop_planar" / "1.0.0")):
+        made = demonstrate("planar", int(episode.metadata["episode_metadata/seed"]), manner=PREDICTABLE)
+        assert made is not None
+        assert np.array_equal(episode.steps["action"], np.stack([s["action"] for s in made["steps"]]))
