@@ -5,6 +5,7 @@ take turns, and a ratio compares two of the same round. docs/reading.md says wha
 """
 
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -80,8 +81,12 @@ class Bench:
                 raise RuntimeError("its environment is not built")
             for name, source in self.sources.items():
                 place = self.folder / "formats" / one.folder / name
-                if not place.exists():
+                whole = place.with_name(f"{name}.whole")  # beside what was written to its end
+                if not whole.exists():
+                    for left in place.parent.glob(f"*{name}"):  # by a run that was stopped
+                        shutil.rmtree(left)
                     self.ask(one, "write", [name])
+                    whole.touch()
                     log(f"wrote {one.folder} of {source.name}")
         except (RuntimeError, ReaderError) as error:
             self.missing[one.name] = str(error)

@@ -22,6 +22,7 @@ import numpy as np
 
 BATCH, SIDE, BUFFER = 64, 224, 1000
 WORKERS = 2
+WARM = 4  # batches after the first that are not timed: until then a worker may still be starting
 PER_DATASET = 1_000_000  # ids: number of the dataset * PER_DATASET + number of the step
 NUMBERS = {"planar": 0, "arm": 1, "bottle": 2}  # of the datasets; their folders have these names
 SHARE = 0.9  # of an epoch, after which it is interrupted
@@ -142,21 +143,22 @@ def processor_seconds() -> float:
 
 
 def rate(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
-    """Samples a second from the first batch to the end of the epoch, or until `seconds` are over; what came is checked."""
+    """Samples a second to the end of the epoch, or until `seconds` are over; what came is checked."""
     opened = time.time()
     loader = reader.open([Path(options["folders"][0])], options["order"], [1.0])
     batches = iter(loader)
     first = last = next(batches)
     found = {"first": time.time() - float(options["started"]), "first_after_imports": time.time() - opened}
     ids = [np.asarray(first.ids)]
-    clock, spent = time.perf_counter(), processor_seconds()
+    ids += [np.asarray(batch.ids) for batch in itertools.islice(batches, WARM)]
+    clock, spent, before = time.perf_counter(), processor_seconds(), sum(map(len, ids))
     for last in batches:
         ids.append(np.asarray(last.ids))
         if time.perf_counter() - clock > options["seconds"]:
             break
     clock, spent = time.perf_counter() - clock, processor_seconds() - spent
     read = np.concatenate(ids)
-    count = len(read) - len(ids[0])
+    count = len(read) - before
     source = Source(Path(options["sources"][0]))
     return found | {
         "rate": count / clock,
