@@ -3,7 +3,7 @@
     python -m examples.demo --out demo
 
 Every step is a subprocess of a public command line; its time goes to OUT/steps.json; OUT/report.html shows
-all of it.
+all of it, and OUT/summary.json says in a few numbers what came of it.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tyro
 
+from examples import demo_summary
 from examples.commands import call
 from examples.tabletop.generate import DATASETS
 from fasttok.common.console import err, log, run
@@ -29,7 +30,7 @@ MARKER = "steps.json"
 DEMO = OutputKind(
     "demo",
     marks=(Mark(MARKER, ("title", "command", "seconds")),),
-    files=(MARKER, "eval.json", "rollouts.npz", "report.html"),
+    files=(MARKER, demo_summary.EVALUATED, demo_summary.BASELINES, "rollouts.npz", "report.html", demo_summary.SUMMARY),
     inner={"index": INDEX, "tokenizer": TOKENIZER, "shards": SHARDS, "vlm": RUN, "ki": RUN}
     | {f"data/{name}": kind for name, kind in DATASETS.items()},
 )
@@ -37,7 +38,7 @@ DEMO = OutputKind(
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Generates data, fits a tokenizer, builds shards, trains with knowledge insulation, evaluates, writes report.html.
+    """Generates data, fits a tokenizer, builds shards, trains with knowledge insulation, evaluates, and writes a report.
 
     Example: python -m examples.demo --out demo
     """
@@ -108,6 +109,9 @@ def steps(config: DemoConfig) -> list[Step]:
         Step("evaluate in the world",
              f"fasttok-evaluate --run {at('ki')} --env examples.tabletop.env:make_vector --episodes {config.eval_episodes} "
              f"--vqa {at('data/tabletop_vqa')} --out {at('eval.json')} --rollouts {at('rollouts.npz')}"),
+        Step("play the same episodes with the expert, and blindly",
+             f"python -m examples.tabletop.baselines --policies expert blind --splits {demo_summary.SPLIT} "
+             f"--episodes {config.eval_episodes} --out {at(demo_summary.BASELINES)}"),
         Step("write the report", f"python -m examples.report --demo {shlex.quote(str(config.out))}"),
     ]  # fmt: skip
 
@@ -133,7 +137,14 @@ def main(config: DemoConfig) -> None:
             raise InputError(f"step {number} {error}") from None
         done.append({**asdict(step), "seconds": round(time.monotonic() - began, 1)})
         (config.out / MARKER).write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
-    log(f"\nThe whole chain took {time.monotonic() - start:.0f} s. Open {config.out / 'report.html'}")
+    seconds = time.monotonic() - start
+    found = demo_summary.write(config.out, seconds)
+    log(
+        f"\nIn {found.policy.episodes} episodes like those it learned from the robot succeeded {found.policy.successes} times, "
+        f"blindly {found.blind.successes} of {found.blind.episodes}, the expert {found.expert.successes} of "
+        f"{found.expert.episodes} ({config.out / demo_summary.SUMMARY})."
+    )
+    log(f"The whole chain took {seconds:.0f} s. Open {config.out / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -192,19 +192,30 @@ def films_section(path: Path) -> list[Markup]:
     ]  # fmt: skip
 
 
-def numbers_section(results: dict[str, Any]) -> list[Markup]:
-    """Success, language following and VQA accuracy with 95 % intervals."""
+def numbers_section(results: dict[str, Any], played: list[dict[str, Any]]) -> list[Markup]:
+    """Success, language following and VQA accuracy with 95 % intervals.
+
+    Args:
+        results: of the policy, and its answers.
+        played: of the expert and of one that acts blindly, in the same episodes.
+    """
     rows = [
-        [w["embodiment"], w["split"].replace("_", " "), w["episodes"], *[percent(w[name], w["episodes"]) for name in
-         ("success", "followed")], round(w["ms_per_prediction"], 1)]
+        ["the robot", w["embodiment"], w["split"].replace("_", " "), w["episodes"],
+         *[percent(w[name], w["episodes"]) for name in ("success", "followed")], round(w["ms_per_prediction"], 1)]
         for w in results["world"]
+    ]  # fmt: skip
+    rows += [
+        [w["policy"], w["embodiment"], w["split"], w["episodes"],
+         *[percent(w[name], w["episodes"]) for name in ("success", "followed")], None]
+        for w in played
     ]  # fmt: skip
     out = [
         tag("h2", "Evaluation"),
         tag("p", "Success: the task is done and stays done for 0.3 s. Followed: the first block that the robot "
                  "did something with is the one that the instruction names, done or not. A prediction is one chunk for "
-                 f"{results['world'][0]['batch']} episodes side by side. Brackets: 95 % Wilson intervals.", class_="soft"),
-        html.table(["embodiment", "split", "episodes", "success", "followed", "ms per prediction"], rows),
+                 f"{results['world'][0]['batch']} episodes side by side. The blind one replays demonstrations of other scenes. "
+                 "Brackets: 95 % Wilson intervals.", class_="soft"),
+        html.table(["who", "embodiment", "split", "episodes", "success", "followed", "ms per prediction"], rows),
     ]  # fmt: skip
     vqa = results["vqa"]
     if vqa:
@@ -271,7 +282,7 @@ def main(config: ReportConfig) -> None:
     reader = ShardReader(str(demo / "shards"))
     tok = ActionTokenizer.load(reader.tokenizer_folder)
     text = TextTokenizer.load(demo / "ki" / "text_tokenizer.json")
-    results, steps = read_json(demo / "eval.json"), read_json(demo / "steps.json")
+    results, played, steps = (read_json(demo / f"{name}.json") for name in ("eval", "baselines", "steps"))
     runs = {
         "VLM pretraining": read_log(demo / "vlm" / "metrics.jsonl"),
         "insulated": read_log(demo / "ki" / "metrics.jsonl"),
@@ -284,7 +295,7 @@ def main(config: ReportConfig) -> None:
             class_="soft"),
         headline(reader, results, steps),
         *films_section(demo / "rollouts.npz"),
-        *numbers_section(results),
+        *numbers_section(results, played),
         *loss_section(runs),
         *mixture_section(reader.manifest),
         *samples_section(reader, tok, text),

@@ -8,8 +8,10 @@ nearest   does what is asked, but with the block that is nearest to the hand, wh
 blind     replays demonstrations of other scenes, one after the other, until the time is up
 """
 
+import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ from examples.tabletop.env import make_vector
 from examples.tabletop.players import POLICIES, Policy
 from examples.tabletop.tasks import kinds_named
 from examples.tabletop.vector import VectorEnv
-from fasttok.common.console import emit_json, progress, run, table
+from fasttok.common.console import emit_json, progress, run, table, write_text
+from fasttok.common.output_file import check_output_file
 from fasttok.errors import unknown_name
 
 __all__ = ["POLICIES", "measure", "play"]
@@ -55,6 +58,10 @@ class BaselineConfig:
     """Seed of the first episode: by default those of `fasttok-evaluate`."""
     json: bool = False
     """Print JSON on stdout."""
+    out: Path | None = None
+    """File for the same as JSON."""
+    overwrite: bool = False
+    """Replace it."""
 
 
 def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:
@@ -135,8 +142,10 @@ def main(config: BaselineConfig) -> None:
     """Plays and prints.
 
     Raises:
-        InputError: no such policy or split.
+        InputError: no such policy or split, or a file that may not be written.
     """
+    if config.out is not None:
+        check_output_file(config.out, overwrite=config.overwrite)
     rows = [
         measure(policy, embodiment, split, task, config.episodes, config.seed, config.correlation)
         for policy in config.policies
@@ -144,6 +153,8 @@ def main(config: BaselineConfig) -> None:
         for split in config.splits
         for task in (kinds_named(config.task) if config.by_task else (config.task,))
     ]
+    if config.out is not None:
+        write_text(config.out, json.dumps(rows, indent=2) + "\n")
     if config.json:
         emit_json(rows)
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from examples import demo_summary
 from examples.commands import MODULES
 from examples.demo import DEMO, DemoConfig, steps
 from fasttok.common.output_folder import check_output
@@ -50,7 +51,22 @@ def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
     assert {(w["embodiment"], w["split"]) for w in results["world"]} == {
         (e, s) for e in ("planar", "arm") for s in ("seen", "held_out")
     }
+    summary = json.loads((out / "summary.json").read_text())
+    assert {key: list(value) for key, value in summary.items() if key != "seconds"} == {
+        "policy": ["successes", "episodes"],
+        "blind": ["successes", "episodes"],
+        "expert": ["successes", "episodes"],
+        "vqa": ["correct", "questions", "commonest"],
+    }
+    seen = [w for w in results["world"] if w["split"] == "seen"]
+    assert summary["policy"] == {"successes": sum(sum(w["each"]["success"]) for w in seen), "episodes": 4}
+    assert summary["expert"] == {"successes": 4, "episodes": 4}
+    assert summary["blind"]["episodes"] == 4
+    assert summary["vqa"]["correct"] == sum(results["vqa"]["each"])
+    assert 0 < summary["vqa"]["commonest"] < 1
+    assert isinstance(summary["seconds"], int)
     recorded = json.loads((out / "steps.json").read_text())
+    assert sum(step["seconds"] for step in recorded) <= summary["seconds"] + 2
     assert len(recorded) == len(steps(DemoConfig()))
     for step in recorded:
         assert f"$ {step['command']}" in result.stderr.replace("\n", " ")
@@ -66,6 +82,40 @@ def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
     second = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert second.returncode == 1
     assert "--overwrite" in second.stderr
+
+
+def world(split: str, success: float, **more: object) -> dict[str, object]:
+    """A row of results."""
+    return {"embodiment": "planar", "split": split, "episodes": 24, "success": success} | more
+
+
+def test_the_summary_is_whole_or_not_there(tmp_path: Path) -> None:
+    vqa = {"questions": 400, "accuracy": 0.2925, "baseline": 0.2425}
+    results = {"world": [world("seen", 1 / 24), world("seen", 3 / 24), world("held_out", 1.0)], "vqa": vqa}
+    played = [world("seen", 1.0, policy="expert"), world("seen", 2 / 24, policy="blind")]
+    (tmp_path / "eval.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match=r"baselines.json is missing"):
+        demo_summary.write(tmp_path, 298.4)
+    (tmp_path / "baselines.json").write_text(json.dumps(played[:1]))
+    with pytest.raises(InputError, match="no episode of blind"):
+        demo_summary.write(tmp_path, 298.4)
+    assert not (tmp_path / "summary.json").exists()
+    (tmp_path / "baselines.json").write_text(json.dumps(played))
+    demo_summary.write(tmp_path, 298.4)
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "policy": {"successes": 4, "episodes": 48},
+        "blind": {"successes": 2, "episodes": 24},
+        "expert": {"successes": 24, "episodes": 24},
+        "vqa": {"correct": 117, "questions": 400, "commonest": 0.2425},
+        "seconds": 298,
+    }
+
+
+def test_a_new_demo_takes_away_the_summary_of_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "steps.json").write_text(json.dumps([{"title": "t", "command": "c", "seconds": 1.0}]))
+    (tmp_path / "summary.json").write_text("{}")
+    check_output(tmp_path, DEMO, overwrite=True).begin()
+    assert not (tmp_path / "summary.json").exists()
 
 
 def test_the_demo_prints_commands_that_run_from_where_it_was_started() -> None:
