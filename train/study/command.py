@@ -1,4 +1,4 @@
-"""Carries a study out: fasttok-study train/configs/presets.yaml --env module:factory --data module:function."""
+"""Carries a study out: fasttok-study run train/configs/presets.yaml --env module:factory --data module:function."""
 
 import dataclasses
 import shlex
@@ -16,12 +16,16 @@ from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError, require
 from train.study.study_file import load_study
 
+RUN, FIGURE = "run", "figure"
+
 
 @dataclass(frozen=True)
 class StudyConfig:
     r"""Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
 
-    Example: fasttok-study train/configs/presets.yaml --env examples.tabletop.env:make_vector \
+    The word run may be left out. fasttok-study figure --help: what insulation gains or costs, over all studies.
+
+    Example: fasttok-study run train/configs/presets.yaml --env examples.tabletop.env:make_vector \
         --data examples.tabletop.study:prepare
     """
 
@@ -90,6 +94,12 @@ def main(config: StudyConfig) -> None:
 
 
 def command(argv: list[str]) -> None:
-    """The words of the command line, carried out."""
+    """The words of the command line, carried out: `run`, which may be left out, or `figure`."""
+    verb, *rest = argv or [RUN]
+    if verb == FIGURE:
+        from train.study.figure_command import command as figure
+
+        figure(rest)
+        return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a study that is stopped stops its runs
-    main(tyro.cli(StudyConfig, prog="fasttok-study", args=argv))
+    main(tyro.cli(StudyConfig, prog="fasttok-study run", args=rest if verb == RUN else argv))

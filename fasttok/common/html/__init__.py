@@ -9,6 +9,7 @@ from fasttok.common.html.interval_bars import Bar, bars
 from fasttok.common.html.labels import badge, bar, tokens
 from fasttok.common.html.markup import Markup, page, tag, text
 from fasttok.common.html.scale import tick_label, ticks
+from fasttok.common.html.scatter import Dot, ScatterAxes, scatter, scatter_drawing, svg_file
 from fasttok.common.html.series import Axes, Band, Series, plot
 from fasttok.common.html.tables import CellValue, facts, number, table, tiles
 
@@ -20,7 +21,9 @@ __all__ = [
     "Band",
     "Bar",
     "CellValue",
+    "Dot",
     "Markup",
+    "ScatterAxes",
     "Series",
     "badge",
     "bar",
@@ -31,6 +34,9 @@ __all__ = [
     "number",
     "page",
     "plot",
+    "scatter",
+    "scatter_drawing",
+    "svg_file",
     "table",
     "tag",
     "text",

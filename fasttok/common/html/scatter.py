@@ -1,0 +1,170 @@
+"""Plots of points with their intervals, a straight line through them, and its band."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fasttok.common.html.axes import LEFT, RIGHT, Frame, drawing, figure
+from fasttok.common.html.markup import Markup, tag, text
+from fasttok.common.html.scale import tick_label, ticks
+from fasttok.common.html.series import Band, Series
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One point of a scatter plot.
+
+    Attributes:
+        x: value.
+        y: value.
+        low: lower end of the interval of y.
+        high: upper end of the interval of y.
+        colour: of the point.
+        name: what it is, shown under the pointer.
+    """
+
+    x: float
+    y: float
+    low: float
+    high: float
+    colour: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ScatterAxes:
+    """What the axes of a scatter plot show.
+
+    Attributes:
+        x_label: what the x axis shows.
+        percent: whether y is a share, written in points of a hundred.
+        mark: a value of y to compare with, drawn as a darker line; None for none.
+    """
+
+    x_label: str = ""
+    percent: bool = False
+    mark: float | None = None
+
+
+def scatter(
+    points: Sequence[Dot],
+    axes: ScatterAxes = ScatterAxes(),
+    *,
+    line: Series | None = None,
+    band: Band | None = None,
+    legend: Sequence[tuple[str, str]] = (),
+    title: str = "",
+    width: int = 340,
+    height: int = 250,
+) -> Markup:
+    """Points with the intervals of their heights, over axes with round tick values.
+
+    Args:
+        points: what is drawn; without any, the axes alone.
+        axes: what the axes show.
+        line: through the points.
+        band: around the line.
+        legend: name and colour of each group of points.
+        title: above the plot.
+        width: pixels.
+        height: pixels.
+
+    >>> "<circle" in scatter([Dot(0.0, 0.5, 0.4, 0.6, "red", "a & b")])
+    True
+    """
+    svg = scatter_drawing(points, axes, line=line, band=band, label=title, width=width, height=height)
+    keys = [
+        tag("span", tag("i", class_="box", style=f"width:11px;background:{colour}"), name) for name, colour in legend
+    ]
+    return figure(title, svg, tag("div", *keys, class_="legend") if keys else Markup(""))
+
+
+def scatter_drawing(
+    points: Sequence[Dot],
+    axes: ScatterAxes,
+    *,
+    line: Series | None,
+    band: Band | None,
+    label: str,
+    width: int,
+    height: int,
+) -> Markup:
+    """The drawing of `scatter` alone, without its title and its legend: an SVG element.
+
+    Args:
+        points: as of `scatter`.
+        axes: as of `scatter`.
+        line: as of `scatter`.
+        band: as of `scatter`.
+        label: what is read out to those who do not see it.
+        width: pixels.
+        height: pixels.
+    """
+    xs = [p.x for p in points] or [0.0, 1.0]
+    ys = [v for p in points for v in (p.low, p.high)] + [float(y) for y in (line.y if line else ())]
+    ys += [] if axes.mark is None else [axes.mark]
+    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys or [0.0]), max(ys or [1.0]))
+    frame = Frame(width, height, axes.x_label)
+    x_scale = frame.x_scale(x_ticks[0], x_ticks[-1] - x_ticks[0])
+    y_scale = frame.y_scale(y_ticks[0], y_ticks[-1] - y_ticks[0])
+
+    def path(x: Sequence[float], y: Sequence[float]) -> str:
+        return "L".join(f"{x_scale.at(a):.1f} {y_scale.at(b):.1f}" for a, b in zip(x, y, strict=True))
+
+    parts = []
+    for value in y_ticks:
+        row = y_scale.at(value)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>')
+        said = f"{100 * value:+g}" if axes.percent and value else tick_label(value)
+        parts.append(f'<text x="{LEFT - 6}" y="{row + 4:.1f}" text-anchor="end">{said}</text>')
+    parts += frame.x_axis(x_scale, x_ticks[0], x_ticks[-1])
+    if axes.mark is not None:
+        row = y_scale.at(axes.mark)
+        parts.append(f'<line class="whisker" x1="{LEFT}" x2="{width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>')
+    if band is not None:
+        low, high = _inside(band.low, y_ticks), _inside(band.high, y_ticks)
+        around = path([*band.x, *band.x[::-1]], [*low, *high[::-1]])
+        parts.append(f'<path d="M{around}Z" fill="{band.colour}" opacity=".13"/>')
+    for p in points:
+        x, y = x_scale.at(p.x), y_scale.at(p.y)
+        ends = f'y1="{y_scale.at(p.low):.1f}" y2="{y_scale.at(p.high):.1f}"'
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{p.colour}" opacity=".35"/>')
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="{p.colour}"><title>{text(p.name)}</title></circle>'
+        )
+    if line is not None:
+        parts.append(f'<path class="line" d="M{path(list(line.x), list(line.y))}" stroke="{line.colour}"/>')
+    return drawing(parts, width, height, label)
+
+
+def _inside(values: Sequence[float], y_ticks: Sequence[float]) -> list[float]:
+    """Values cut at the ends of the axis."""
+    return [min(max(value, y_ticks[0]), y_ticks[-1]) for value in values]
+
+
+STYLE = (
+    "text{font:11px system-ui,sans-serif;fill:#5a616b}.h{font-size:13px;font-weight:600;fill:#1d2126}"
+    ".grid{stroke:#e4e5e3}.whisker{stroke:#1d2126;stroke-width:1.2}.line{fill:none;stroke-width:1.8}"
+)
+
+
+def svg_file(panels: Sequence[tuple[str, Markup]], width: int, height: int, columns: int = 2) -> str:
+    """Drawings under their titles as an SVG file that stands alone, on white.
+
+    Args:
+        panels: title and drawing (`scatter_drawing`) of each.
+        width: of each drawing, in pixels.
+        height: of each drawing, in pixels.
+        columns: drawings side by side.
+    """
+    gap, head = 20, 26
+    rows = -(-len(panels) // columns)
+    wide, tall = gap + columns * (width + gap), gap + rows * (head + height + gap)
+    parts = [f'<rect width="{wide}" height="{tall}" fill="#fff"/>']
+    for i, (title, drawn) in enumerate(panels):
+        x, y = gap + i % columns * (width + gap), gap + i // columns * (head + height + gap)
+        parts.append(f'<text class="h" x="{x}" y="{y + 13}">{text(title)}</text>')
+        parts.append(drawn.replace("<svg ", f'<svg x="{x}" y="{y + head}" width="{width}" height="{height}" ', 1))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{tall}" viewBox="0 0 {wide} {tall}">'
+        f"<style>{STYLE}</style>{''.join(parts)}</svg>\n"
+    )

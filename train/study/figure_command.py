@@ -1,0 +1,105 @@
+"""The command fasttok-study figure RESULTS... --out FOLDER. Imports no JAX."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.output_folder import Mark, OutputKind, check_output
+from fasttok.errors import InputError
+from train.study import figure
+from train.study.pairs import find_pairs
+from train.study.study_result import read_result
+from train.study.tables import short
+
+COMMITTED = "benchmarks/results/study_*.json"
+DATA, PAGE, PICTURE, TEXT = "figure.json", "figure.html", "figure.svg", "figure.md"
+FIGURE = OutputKind("figure", marks=(Mark(DATA, ("pairs", "lines", "command")),), files=(DATA, PAGE, PICTURE, TEXT))
+
+
+@dataclass(frozen=True)
+class FigureConfig:
+    """Draws what insulation gains or costs over all studies, against how well the insulated runs' tokens are learnt.
+
+    Example: fasttok-study figure studies/presets/results.json studies/insulation/results.json --out figure
+    """
+
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """results.json of studies, or their folders. By default benchmarks/results/study_*.json, those that come with a checkout."""
+    out: Path = Path("figure")
+    """Folder for figure.html, figure.svg, figure.md (for documentation) and figure.json (the numbers)."""
+    own_values: bool = False
+    """Count arms as a pair, too, to which a study's search gave different values, such as a learning rate each."""
+    overwrite: bool = False
+    """Replace an earlier figure in OUT."""
+    json: bool = False
+    """Print the lines and the pairs as JSON on stdout."""
+
+
+def files(given: Sequence[Path], here: Path = Path()) -> list[Path]:
+    """The files of results.
+
+    Args:
+        given: files and folders; none means those of a checkout.
+        here: folder of the checkout.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not given:
+        found = sorted(here.glob(COMMITTED))
+        if not found:
+            raise InputError(
+                f"no {COMMITTED} here; give results.json of studies: fasttok-study figure OUT/NAME/results.json"
+            )
+        return found
+    return [path / "results.json" if path.is_dir() else path for path in given]
+
+
+def main(config: FigureConfig, command: str) -> None:
+    """Draws the figure.
+
+    Args:
+        config: what to draw.
+        command: that asked for it.
+
+    Raises:
+        InputError: no results, fewer than three pairs, or a folder that may not be written.
+    """
+    found = find_pairs([read_result(path)[1] for path in files(config.results)], config.own_values)
+    shown = figure.panels(found)
+    place = check_output(config.out, FIGURE, overwrite=config.overwrite)
+    place.begin()
+    lines = [
+        {
+            "against": p.against,
+            "split": p.split,
+            "pairs": len(p.pairs),
+            "line": None if p.line is None else asdict(p.line),
+        }
+        for p in shown
+    ]
+    numbers = short({"command": command, "pairs": [asdict(pair) for pair in found.pairs], "lines": lines})
+    write_text(config.out / PICTURE, figure.svg(shown, found))
+    write_text(config.out / TEXT, figure.markdown(shown, found, command, PICTURE))
+    write_text(config.out / PAGE, figure.page(shown, found))
+    write_text(config.out / DATA, json.dumps(numbers, indent=1) + "\n")
+    if config.json:
+        emit_json(numbers)
+        return
+    drawn = figure.lines_table(shown)
+    table(drawn.title, drawn.columns, drawn.rows)
+    for sentence in [*figure.answer(shown, found), *figure.left_out(found)]:
+        log(sentence)
+    log(f"open {config.out / PAGE}; for documentation: {config.out / TEXT} and {config.out / PICTURE}")
+
+
+def command(argv: list[str]) -> None:
+    """The words after `fasttok-study figure`, carried out."""
+    config = tyro.cli(FigureConfig, prog="fasttok-study figure", args=argv)
+    main(config, shlex.join(["fasttok-study", "figure", *argv]))

@@ -1,0 +1,217 @@
+"""Pairs of runs that differ in insulation alone: an insulated run and joint training, of the same condition and seed.
+
+Which arms are a pair follows from their recipes: the same base VLM, shards, budget and flags of `fasttok-train`, but for
+--model.insulation, which is 0 everywhere in one and 1 everywhere in the other. Imports no JAX.
+"""
+
+import json
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from train.config import TrainConfig
+from train.judging.wilson import wilson
+from train.study.arm_config import parse
+from train.study.study_result import ArmResult, StudyResult
+
+TOKENS, SUCCESS = "error/tokens", "success/"
+SAME_BUDGET = 0.01  # by how much budgets may differ that are rounded to whole steps
+
+
+@dataclass(frozen=True)
+class SplitDifference:
+    """Success of the insulated run minus that of joint training, on one split.
+
+    Attributes:
+        difference: of the shares.
+        low: lower end of its 95 % interval.
+        high: upper end.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class InsulationPair:
+    """Two runs.
+
+    Attributes:
+        study: title of the study that has both.
+        insulated: name of the insulated arm.
+        joint: name of the other.
+        condition: digest of all that they have in common, but for the seed.
+        seed: of both.
+        date: of the study's results.
+        token_error: of the insulated run on held-out chunks, decoded from its tokens; 1 is always predicting the mean.
+        base_vqa: share of right answers of the base VLM; None if it was not asked.
+        success: split -> difference.
+    """
+
+    study: str
+    insulated: str
+    joint: str
+    condition: str
+    seed: int
+    date: str
+    token_error: float
+    base_vqa: float | None
+    success: dict[str, SplitDifference]
+
+
+@dataclass(frozen=True)
+class FoundPairs:
+    """What some studies hold.
+
+    Attributes:
+        pairs: one per condition and seed.
+        repeats: pairs of a condition and seed that a later study measured again; they do not count.
+        searched: pairs of arms that are left out because a search gave each a value of its own.
+    """
+
+    pairs: tuple[InsulationPair, ...]
+    repeats: int
+    searched: tuple[str, ...]
+
+
+def newcombe(ours: int, of_ours: int, theirs: int, of_theirs: int) -> SplitDifference:
+    """Difference of two shares with its interval by Newcombe (1998, Statistics in Medicine 17, 873-890, method 10).
+
+    It takes the episodes for independent. Those of a pair are the same scenes, so it is rather too wide.
+
+    Args:
+        ours: successes.
+        of_ours: episodes.
+        theirs: successes that are compared with.
+        of_theirs: episodes of these.
+
+    >>> found = newcombe(56, 70, 48, 80)  # the paper's first example
+    >>> round(found.difference, 4), round(found.low, 4), round(found.high, 4)
+    (0.2, 0.0524, 0.3339)
+    """
+    first, second = ours / of_ours, theirs / of_theirs
+    (low1, high1), (low2, high2) = wilson(ours, of_ours), wilson(theirs, of_theirs)
+    gap = first - second
+    return SplitDifference(
+        gap,
+        gap - ((first - low1) ** 2 + (high2 - second) ** 2) ** 0.5,
+        gap + ((high1 - first) ** 2 + (second - low2) ** 2) ** 0.5,
+    )
+
+
+def recipe(result: StudyResult, arm: ArmResult) -> TrainConfig:
+    """What an arm trains, but for its seed, its name and its own value of a search.
+
+    Raises:
+        InputError: `fasttok-train` does not know its flags (any more).
+    """
+    config = parse((*shlex.split(result.common), *shlex.split(arm.flags)), Path(arm.shards), Path("RUN"))
+    return replace(config, preset="", size="", seed=0)
+
+
+def searched(result: StudyResult, arm: ArmResult) -> str:
+    """The value that the search before the study gave an arm, "" without one."""
+    tried = result.tuned.get(arm.arm)
+    return min(tried, key=lambda value: tried[value]) if tried else ""
+
+
+def common(config: TrainConfig, share: float) -> TrainConfig | None:
+    """The recipe without its insulation, if that is `share` in every layer at every step; None if it is not.
+
+    Args:
+        config: of an arm.
+        share: 0 for insulation, 1 for joint training.
+    """
+    if not config.model.flow or config.insulation_schedule or set(config.model.shares) != {share}:
+        return None
+    return replace(config, model=replace(config.model, insulation=(0.0,)))
+
+
+def pairs_of(result: StudyResult, own_values: bool = False) -> tuple[list[InsulationPair], list[str]]:
+    """The pairs of one study, and those that are left out because a search gave their arms different values.
+
+    Args:
+        result: of the study.
+        own_values: whether arms that a search gave different values are a pair all the same.
+
+    Raises:
+        InputError: as `recipe`.
+    """
+    recipes = {arm.arm: recipe(result, arm) for arm in result.arms if TOKENS in arm.metrics}
+    out: list[InsulationPair] = []
+    left: list[str] = []
+    for ours in result.arms:
+        shared = common(recipes[ours.arm], 0.0) if ours.arm in recipes else None
+        if shared is None:
+            continue
+        for theirs in result.arms:
+            same = theirs.arm in recipes and common(recipes[theirs.arm], 1.0) == shared
+            if not same or not _same_budget(ours, theirs):
+                continue
+            if searched(result, ours) != searched(result, theirs) and not own_values:
+                left.append(f"{ours.arm} and {theirs.arm} of {result.study!r}")
+                continue
+            out += _by_seed(result, ours, theirs, shared)
+    return out, left
+
+
+def _same_budget(ours: ArmResult, theirs: ArmResult) -> bool:
+    return abs(ours.robot_samples - theirs.robot_samples) <= SAME_BUDGET * ours.robot_samples
+
+
+def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: TrainConfig) -> list[InsulationPair]:
+    """A pair for each seed of two arms."""
+    splits = [s for s in result.splits if all(f"{SUCCESS}{s}" in arm.metrics for arm in (ours, theirs))]
+    told = [
+        shared.to_json(),
+        result.base.flags,
+        result.base.shards,
+        round(ours.robot_samples),
+        searched(result, ours),
+    ]
+    out = []
+    for i, seed in enumerate(result.seeds):
+        success = {}
+        for split in splits:
+            n = result.episodes
+            first, second = (round(n * arm.metrics[f"{SUCCESS}{split}"].seeds[i]) for arm in (ours, theirs))
+            success[split] = newcombe(first, n, second, n)
+        vqa = result.base.vqa
+        out.append(
+            InsulationPair(
+                study=result.study,
+                insulated=ours.arm,
+                joint=theirs.arm,
+                condition=json.dumps(told, sort_keys=True),
+                seed=seed,
+                date=result.date,
+                token_error=ours.metrics[TOKENS].seeds[i],
+                base_vqa=None if vqa is None else vqa.accuracy,
+                success=success,
+            )
+        )
+    return out
+
+
+def find_pairs(results: Iterable[StudyResult], own_values: bool = False) -> FoundPairs:
+    """All pairs of some studies; of those of the same condition and seed the newest.
+
+    Args:
+        results: of the studies.
+        own_values: as of `pairs_of`.
+
+    Raises:
+        InputError: as `recipe`.
+    """
+    newest: dict[tuple[str, int], InsulationPair] = {}
+    every: list[InsulationPair] = []
+    left: list[str] = []
+    for result in results:
+        pairs, without = pairs_of(result, own_values)
+        every += pairs
+        left += without
+    for pair in sorted(every, key=lambda pair: pair.date):
+        newest[pair.condition, pair.seed] = pair
+    return FoundPairs(tuple(newest.values()), len(every) - len(newest), tuple(left))
