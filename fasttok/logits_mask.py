@@ -274,19 +274,21 @@ class LogitsMask:
         object.__setattr__(self, "_seen", seen)  # at once, as threads may share it
         return allowed, forced
 
-    def decode(self, sequences: Any, *, on_error: OnError = "raise") -> Decoded:
+    def decode(self, sequences: Any, *, on_error: OnError = "raise", partial: bool = False) -> Decoded:
         """Chunks of generated rows.
 
         Args:
             sequences: (rows, length) as `generate` returns them, a numpy array or a torch tensor; with the prompt, unless
                 prompt_length is 0.
             on_error: as in `ActionTokenizer.decode`.
+            partial: take rows whose generation was stopped before their end, as `ActionTokenizer.decode` does.
 
         Returns:
             As `ActionTokenizer.decode`.
 
         Raises:
-            InputError: a row is no whole chunk and `on_error` is "raise", or it has no opening.
+            InputError: a row is no whole chunk (with `partial`, not the beginning of one) and `on_error` is "raise", or it has no
+                opening.
         """
         rows = np.asarray(sequences if isinstance(sequences, np.ndarray) else sequences.cpu().numpy(), np.int64)
         found = []
@@ -295,7 +297,12 @@ class LogitsMask:
             ends = np.flatnonzero(own == self.form.ending[0])
             found.append(self.form.placement.ids_of(own[: ends[0]] if len(ends) else own, check=False))
         return self.tok.decode(
-            found, horizon=self.horizon, action_dim=self.action_dim, embodiment=self.embodiment, on_error=on_error
+            found,
+            horizon=self.horizon,
+            action_dim=self.action_dim,
+            embodiment=self.embodiment,
+            on_error=on_error,
+            partial=partial,
         )
 
     @contextmanager

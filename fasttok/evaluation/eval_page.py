@@ -101,7 +101,7 @@ def standing(own: Point, fits: Sequence[Point]) -> str:
     there = tokens_at(fits, own)
     if there is None:
         return f"{here} No fit that was tried is near this error with {own.vocab_size} ids."
-    more = f"{100 * (own.tokens / there - 1):+.1f} %" if there else "more"
+    more = f"{round(100 * (own.tokens / there - 1), 1) + 0.0:+.1f} %" if there else "more"
     return f"{here} A native fit of {own.vocab_size} ids on this data needs {there:.1f} there (this tokenizer: {more})."
 
 

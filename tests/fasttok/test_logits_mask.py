@@ -272,3 +272,17 @@ def test_what_does_not_fit_together_is_refused() -> None:
 def test_it_imports_no_framework() -> None:
     code = "import sys, fasttok.logits_mask; print(*{'jax', 'torch', 'transformers', 'tensorflow'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+@pytest.mark.parametrize("what", ["native", "wide"])
+def test_rows_that_were_stopped_early_decode_to_what_they_say_so_far(what: str) -> None:
+    tok = fitted(what)
+    mask = LogitsMask.of(tok, form(tok), horizon=4, action_dim=3, prompt_length=0)
+    rows = generate(mask, np.zeros((4, 0), np.int64), Noise(np.random.default_rng(3), mask.form.placement.size + 3))
+    whole = mask.decode(rows)
+    for length in range(len(OPENING), rows.shape[1]):
+        cut = mask.decode(rows[:, :length], partial=True)
+        assert cut.ok.all(), cut.errors
+    assert np.array_equal(mask.decode(rows, partial=True).actions, whole.actions)
+    with pytest.raises(InputError, match="coefficients, expected"):
+        mask.decode(rows[:, : len(OPENING) + 1])
