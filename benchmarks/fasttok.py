@@ -2,11 +2,13 @@
 
     python -m benchmarks.fasttok --universal path/to/the/published/FAST+/folder
 
-Both run in this process one after the other, so the machine's mood divides out of each ratio; medians over repeats.
+Both run in this process in turn, and CPU time counts, so that the machine's mood divides out of each ratio; medians over repeats,
+with the lowest and the highest.
 """
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,7 +33,8 @@ from fasttok import ActionTokenizer
 from fasttok.common.console import log, run, table
 
 SHAPES = ((1024, 15, 7), (1024, 50, 14), (256, 100, 32))
-FITS = ((50_000, 15, 7), (20_000, 50, 14))
+FITS = ((20_000, 15, 7), (50_000, 15, 7), (20_000, 50, 14))
+FIT_REPEATS = 3  # of each fit, in a process of its own
 SCALE = 10.0
 
 
@@ -44,7 +47,7 @@ class BenchConfig:
 
     universal: Path | None = None
     """Folder of the published FAST+ vocabulary; without it, only vocabularies fitted here are measured."""
-    repeats: int = 7
+    repeats: int = 9
     """Repeats; the median counts."""
     out: Path = Path("benchmarks/results")
     """Folder of the results."""
@@ -72,6 +75,44 @@ def seconds(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(found)
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """Our CPU time against the published algorithm's, measured in turn.
+
+    Attributes:
+        seconds: ours, the median.
+        ratios: theirs / ours, of each repeat.
+    """
+
+    seconds: float
+    ratios: tuple[float, ...]
+
+    @classmethod
+    def of(cls, ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int, times: tuple[int, int]) -> "Ratio":
+        """Measures; each repeat does ours `times[0]` times and theirs `times[1]` times."""
+        ours(), theirs()
+        found = [(cpu_seconds(ours, times[0]), cpu_seconds(theirs, times[1])) for _ in range(repeats)]
+        return cls(statistics.median(a for a, _ in found), tuple(b / a for a, b in found))
+
+    @property
+    def median(self) -> float:
+        """The ratio."""
+        return statistics.median(self.ratios)
+
+    @property
+    def spread(self) -> str:
+        """From the lowest to the highest ratio."""
+        return f"{min(self.ratios):.3g} to {max(self.ratios):.3g}"
+
+
+def cpu_seconds(work: Callable[[], Any], times: int) -> float:
+    """CPU seconds of one of `times` calls."""
+    began = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - began) / times
+
+
 def compare(name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokenizer, repeats: int) -> dict[str, Any]:
     """One row: encode, decode and a single chunk, ours and the published algorithm's.
 
@@ -84,28 +125,39 @@ def compare(name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokeni
     assert [row.tolist() for row in ours] == theirs, "tokens differ"
     back = published.decode(theirs, vocabulary, SCALE, tok.min_token, horizon, dim)
     assert np.array_equal(tok.decode(ours, horizon=horizon, action_dim=dim).actions, back), "actions differ"
-    one = chunks[:1]
-    encode = seconds(lambda: tok.encode(chunks), repeats)
-    decode = seconds(lambda: tok.decode(ours, horizon=horizon, action_dim=dim), repeats)
-    single = seconds(lambda: tok.encode(one), 100 * repeats)
-    old = max(3, repeats // 2)
-    encode_old = seconds(lambda: published.encode(chunks, vocabulary, SCALE, tok.min_token), old)
-    decode_old = seconds(lambda: published.decode(theirs, vocabulary, SCALE, tok.min_token, horizon, dim), old)
-    single_old = seconds(lambda: published.encode(one, vocabulary, SCALE, tok.min_token), 30 * repeats)
+
+    def encoding(first: int, times: tuple[int, int]) -> Ratio:
+        def old() -> None:
+            published.encode(chunks[:first], vocabulary, SCALE, tok.min_token)
+
+        return Ratio.of(lambda: tok.encode(chunks[:first]), old, repeats, times)
+
+    def decoding(first: int, times: tuple[int, int]) -> Ratio:
+        def old() -> None:
+            published.decode(theirs[:first], vocabulary, SCALE, tok.min_token, horizon, dim)
+
+        return Ratio.of(lambda: tok.decode(ours[:first], horizon=horizon, action_dim=dim), old, repeats, times)
+
+    encode, decode = encoding(count, (10, 1)), decoding(count, (10, 1))
+    single, single_decode = encoding(1, (200, 50)), decoding(1, (200, 50))
     return {
         "vocabulary": name,
         "chunks": f"{count} x ({horizon}, {dim})",
         "tokens": statistics.fmean(map(len, ours)),
-        "encode chunks/s": count / encode,
-        "encode": encode_old / encode,
-        "decode chunks/s": count / decode,
-        "decode": decode_old / decode,
-        "single us": 1e6 * single,
-        "single": single_old / single,
+        "encode chunks/s": count / encode.seconds,
+        "encode": encode.median,
+        "encode, range": encode.spread,
+        "decode chunks/s": count / decode.seconds,
+        "decode": decode.median,
+        "decode, range": decode.spread,
+        "one, encode us": 1e6 * single.seconds,
+        "one, encode": single.median,
+        "one, decode us": 1e6 * single_decode.seconds,
+        "one, decode": single_decode.median,
     }
 
 
-def encoding(config: BenchConfig) -> list[dict[str, Any]]:
+def vocabularies_compared(config: BenchConfig) -> list[dict[str, Any]]:
     """All rows of the first table."""
     rows = []
     vocabularies: list[tuple[str, Callable[[NDArray], tuple[ActionTokenizer, Tokenizer]]]] = []
@@ -145,9 +197,9 @@ chunks = np.load({file!r})
 ActionTokenizer.fit(chunks[:50], mode="native")  # compiled, if no cache was there
 open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
 before = memory("VmRSS")
-began = time.perf_counter()
+began = time.process_time()
 {work}
-print(json.dumps({{"seconds": time.perf_counter() - began, "spec": spec, "min_token": low,
+print(json.dumps({{"seconds": time.process_time() - began, "spec": spec, "min_token": low,
                   "extra_mb": memory("VmHWM") - before}}))
 """
 FIT_WORK = {
@@ -157,7 +209,7 @@ FIT_WORK = {
 }
 
 
-def fitting(folder: Path, repeats: int = 3) -> list[dict[str, Any]]:
+def fitting(folder: Path, repeats: int = FIT_REPEATS) -> list[dict[str, Any]]:
     """Each fit in a process of its own, so that peak memory beyond the chunks is its own; medians."""
     rows = []
     for n, t, d in FITS:
@@ -180,6 +232,12 @@ def fitting(folder: Path, repeats: int = 3) -> list[dict[str, Any]]:
                     "fit": what,
                     "seconds": result["seconds"],
                     "speed": found["published"]["seconds"] / result["seconds"],
+                    "speed, range": Ratio(
+                        result["seconds"],
+                        tuple(
+                            a["seconds"] / b["seconds"] for a, b in zip(tries["published"], tries[what], strict=True)
+                        ),
+                    ).spread,
                     "extra MB": result["extra_mb"],
                     "memory": result["extra_mb"] / found["published"]["extra_mb"],
                 }
@@ -215,25 +273,48 @@ def threads(repeats: int) -> list[dict[str, Any]]:
 
 
 START = """
-import json, sys, time
-began = time.perf_counter()
+import json, time
+import numpy, scipy.fft, numba
+theirs = time.process_time()
 from fasttok import ActionTokenizer
 tok = ActionTokenizer.load({folder!r})
-loaded = time.perf_counter() - began
+loaded = time.process_time() - theirs
 {work}
-print(json.dumps({{"import and load": loaded, "first call": time.perf_counter() - began - loaded}}))
+first = time.process_time() - theirs - loaded
+print(json.dumps({{"numpy, scipy.fft, numba": theirs, "import and load": loaded, "first call": first}}))
 """
 
 
-def starting(folder: Path) -> list[dict[str, Any]]:
-    """What a process pays that only decodes, or only encodes, once the kernels are in the cache."""
+def starting(folder: Path, repeats: int) -> list[dict[str, Any]]:
+    """What a process pays that only decodes, or only encodes, once the kernels are in the cache; CPU seconds."""
     rows = []
     for what, work in {
         "decode": "tok.decode([[0]], horizon=1, action_dim=1, on_error='mask')",
-        "encode": "import numpy as np; tok.encode(np.zeros((1, 15, 7)))",
+        "encode": "tok.encode(numpy.zeros((1, 15, 7)))",
     }.items():
-        found = [in_process(START.format(folder=str(folder), work=work)) for _ in range(5)]
-        rows.append({"process": what} | {k: statistics.median(f[k] for f in found) for k in found[0]})
+        code = START.format(folder=str(folder), work=work)
+        in_process(code)
+        found = [in_process(code) for _ in range(repeats)]
+        middle = {key: statistics.median(one[key] for one in found) for key in found[0]}
+        rows.append({"process": what} | middle | {"above those": middle["import and load"] + middle["first call"]})
+    return rows
+
+
+HELP = ("--help", "fit --help", "eval --help", "encode --help", "decode --help", "inspect --help", "info --help")
+
+
+def helping(repeats: int) -> list[dict[str, Any]]:
+    """CPU seconds of help, the interpreter's own start included."""
+    codes = {f"fasttok {words}": f"from fasttok.cli import main; main({words.split()!r})" for words in HELP}
+    rows = []
+    for what, code in {"python -c pass": "pass", "python -c 'import numpy'": "import numpy", **codes}.items():
+        found = []
+        for _ in range(repeats):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            found.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+        rows.append({"command": what, "seconds": statistics.median(found), "lowest": min(found), "highest": max(found)})
     return rows
 
 
@@ -244,10 +325,11 @@ def main(config: BenchConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ActionTokenizer.fit(smooth(200, 15, 7)).save(Path(folder) / "tok")
         tables = {
-            "Encode and decode: ratios to the published algorithm": encoding(config),
-            "Fit": fitting(Path(folder)),
+            "Encode and decode: ratios to the published algorithm, CPU time": vocabularies_compared(config),
+            "Fit: CPU seconds, each in a process of its own": fitting(Path(folder)),
             "Threads: one thread's time / two threads' time for the same work": threads(config.repeats),
-            "Start of a process, seconds": starting(Path(folder) / "tok"),
+            "Start of a process, CPU seconds": starting(config.universal or Path(folder) / "tok", config.repeats),
+            "Help, CPU seconds": helping(config.repeats),
         }
     for title, rows in tables.items():
         table(title, list(rows[0]), [list(row.values()) for row in rows])
