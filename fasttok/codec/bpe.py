@@ -263,7 +263,6 @@ class Bpe:
         min_token: int,
         max_token: int | None,
         partial: bool = False,
-        scale: float = 1.0,
     ) -> tuple[NDArray[np.float64], dict[int, str]]:
         """Ids to coefficients.
 
@@ -274,7 +273,6 @@ class Bpe:
             min_token: coefficient of code 0.
             max_token: largest coefficient allowed, None for no limit.
             partial: whether a row of fewer coefficients is fine.
-            scale: what coefficients are divided by.
 
         Returns:
             ((batch, size) float64: the longest readable beginning of each row, then 0; row -> what is wrong with it).
@@ -284,13 +282,13 @@ class Bpe:
         memory, ends = np.empty(len(lengths) * size + expand.SLACK), np.cumsum(lengths)
         out = memory[: len(lengths) * size].reshape(len(lengths), size)
         top = MAX_UNICODE if max_token is None else max_token - min_token
-        values = self._values.get((min_token, scale))
+        values = self._values.get(min_token)
         if values is None:
-            values = self._values[min_token, scale] = self._expansions.values(min_token, scale)
-        if expand.expand_rows(ids, ends, self._expansions, top, values, min_token, scale, memory):
+            values = self._values[min_token] = self._expansions.values(min_token)
+        if expand.expand_rows(ids, ends, self._expansions, top, values, min_token, memory):
             return out, {}
         found = np.empty((len(lengths), 3), np.int64)
-        expand.find_faults(ids, ends, self._expansions, top, min_token, scale, out, found)
+        expand.find_faults(ids, ends, self._expansions, top, min_token, out, found)
         counts, faults = found[:, 0], found[:, 1:]
         says = {
             expand.OUTSIDE: f"the id at position {{}} is outside the vocabulary of {self.size}",
@@ -309,8 +307,8 @@ class Bpe:
         return pieces_of(self.pieces)
 
     @cached_property
-    def _values(self) -> dict[tuple[int, float], NDArray[np.float64]]:
-        """(coefficient of code 0, scale) -> `Pieces.values`."""
+    def _values(self) -> dict[int, NDArray[np.float64]]:
+        """Coefficient of code 0 -> `Pieces.values`."""
         return {}
 
     def spans(self, ids: NDArray[Any]) -> list[tuple[int, int]]:

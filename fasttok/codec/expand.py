@@ -43,10 +43,9 @@ class Pieces(NamedTuple):
     ids: NDArray[np.int64]
     plain: NDArray[np.int64]
 
-    def values(self, offset: int, scale: float) -> NDArray[np.float64]:
-        """(codes + SLACK,) coefficients of `codes`, divided by `scale`."""
-        whole: NDArray[np.float64] = np.append((self.codes + offset).astype(np.float64), np.zeros(SLACK))
-        return whole / scale
+    def values(self, offset: int) -> NDArray[np.float64]:
+        """(codes + SLACK,) coefficients of `codes`, which are `offset` more."""
+        return np.append((self.codes + offset).astype(np.float64), np.zeros(SLACK))
 
 
 def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
@@ -127,12 +126,11 @@ def is_character(code: int, least: int) -> bool:
 
 @inlined
 def expand_row(
-    ids: NDArray[np.int64], pieces: Pieces, top: int, offset: int, scale: float, out: NDArray[np.float64]
+    ids: NDArray[np.int64], pieces: Pieces, top: int, offset: int, out: NDArray[np.float64]
 ) -> tuple[int, int, int]:
     """Coefficients of a row of ids into `out`, up to its first fault, then zeros; (how many there were, what is wrong, where)."""
     count, fault, place = expand_codes(ids, pieces, top, offset, out)
     out[count:] = 0
-    out /= scale
     return count, fault, place
 
 
@@ -206,7 +204,6 @@ def expand_rows(
     top: int,
     values: NDArray[np.float64],
     offset: int,
-    scale: float,
     out: NDArray[np.float64],
 ) -> bool:
     """Coefficients of rows of ids, as far as all rows are whole.
@@ -218,7 +215,6 @@ def expand_rows(
         top: the largest code allowed.
         values: see `Pieces.values`.
         offset: added to each code.
-        scale: what coefficients are divided by.
         out: (rows * n + SLACK,) gets the coefficients.
 
     Returns:
@@ -242,7 +238,7 @@ def expand_rows(
             at, place = at + count, place + 1
         if place < ends[row] or at < end:
             whole = out[row * width : end]
-            count, fault, _ = expand_row(ids[begin : ends[row]], pieces, top, offset, scale, whole)
+            count, fault, _ = expand_row(ids[begin : ends[row]], pieces, top, offset, whole)
             if fault != WHOLE or count != width:
                 return False
         begin = ends[row]
@@ -256,7 +252,6 @@ def find_faults(
     pieces: Pieces,
     top: int,
     offset: int,
-    scale: float,
     out: NDArray[np.float64],
     found: NDArray[np.int64],
 ) -> None:
@@ -268,12 +263,11 @@ def find_faults(
         pieces: what ids stand for.
         top: the largest code allowed.
         offset: added to each code.
-        scale: what coefficients are divided by.
         out: (rows, n) gets what each row holds up to its first fault, then zeros.
         found: (rows, 3) gets how many coefficients there were, also those beyond n; what is wrong; and at which id, or
             coefficient if TOO_HIGH.
     """
     begin = 0
     for row in range(len(ends)):
-        found[row] = expand_row(ids[begin : ends[row]], pieces, top, offset, scale, out[row])
+        found[row] = expand_row(ids[begin : ends[row]], pieces, top, offset, out[row])
         begin = ends[row]
