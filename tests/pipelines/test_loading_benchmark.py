@@ -110,6 +110,7 @@ IN_ORDER = list(range(STEPS))
         (IN_ORDER, False, "exact"),
         ([*IN_ORDER[:192], *reversed(IN_ORDER[192:])], True, "the same samples in another order"),
         ([*IN_ORDER[:192], *[0] * 8], True, "not exact"),
+        (IN_ORDER[:128], True, "not exact"),  # a state behind which nothing comes
     ],
 )
 def test_what_follows_an_interruption_is_compared_sample_by_sample(

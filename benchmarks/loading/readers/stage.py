@@ -218,13 +218,12 @@ def resumed(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
     batches = iter(loader)
     for _ in range(0 if state is not None else at):
         next(batches)
-    ids = [np.asarray(next(batches).ids).tolist()]
+    batch = next(batches, None)
     seconds = time.time() - float(options["started"])
-    while len(ids) < len(followed):
-        batch = next(batches, None)
-        if batch is None:
-            break
+    ids = []
+    while batch is not None and len(ids) < len(followed):
         ids.append(np.asarray(batch.ids).tolist())
+        batch = next(batches, None) if len(ids) < len(followed) else None
     flat, wanted = [i for one in ids for i in one], [i for one in followed for i in one]
     return {
         "seconds": seconds,
