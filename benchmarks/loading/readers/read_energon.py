@@ -106,8 +106,8 @@ class Energon:
         if order == "sequential":
             return Opened(get_val_dataset(folders[0], split_part="train", **options))
         shuffle = {"shuffle_buffer_size": BUFFER, "max_samples_per_sequence": IN_SEQUENCE}
-        if order == "shuffled":
-            return Opened(get_train_dataset(folders[0], repeat=False, **shuffle, **options))
+        if order != "mixture":  # without repeating, a state near the end of an epoch begins the epoch anew
+            return Opened(get_train_dataset(folders[0], repeat=order == "resumed", **shuffle, **options))
         blend = [{"weight": weight, "path": str(folder)} for folder, weight in zip(folders, weights, strict=True)]
         meta = {"__module__": "megatron.energon", "__class__": "MetadatasetV2", "splits": {"train": {"blend": blend}}}
         path = folders[0].with_name("blend.yaml")

@@ -61,7 +61,7 @@ class Streaming:
         clean_stale_shared_memory()
         options = {"batch_size": BATCH, "num_canonical_nodes": 1}
         if order != "mixture":
-            return Opened(StreamingDataset(local=str(folders[0]), shuffle=order == "shuffled", **options))
+            return Opened(StreamingDataset(local=str(folders[0]), shuffle=order != "sequential", **options))
         streams = [
             Stream(local=str(folder), proportion=weight / sum(weights))
             for folder, weight in zip(folders, weights, strict=True)

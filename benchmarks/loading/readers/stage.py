@@ -64,7 +64,7 @@ class Reader(Protocol):
         """Writes a dataset in the reader's format."""
 
     def open(self, folders: Sequence[Path], order: str, weights: Sequence[float]) -> Loader:
-        """Opens datasets: `order` is "sequential", "shuffled" (of one), or "mixture" (of several, by weights)."""
+        """Opens datasets: `order` is "sequential", "shuffled", "resumed" (shuffled, may go on after an epoch), "mixture" (of several)."""
 
 
 class Source:
@@ -190,7 +190,7 @@ def cells(image: Any) -> Any:
 
 def interrupted(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
     """Reads an epoch in shuffled order; keeps the state at 90 % of it, and the ids that followed."""
-    loader = reader.open([Path(options["folders"][0])], "shuffled", [1.0])
+    loader = reader.open([Path(options["folders"][0])], "resumed", [1.0])
     total = len(Source(Path(options["sources"][0])))
     at = int(SHARE * total / BATCH)
     ids: list[list[int]] = []
@@ -212,7 +212,7 @@ def resumed(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
     """Goes on after the state of `interrupted`; without one, reads the same order again up to there."""
     state, at = pickle.loads(Path(options["state"]).read_bytes())  # written by this script's other task
     followed = json.loads(Path(options["state"]).with_suffix(".ids").read_text())
-    loader = reader.open([Path(options["folders"][0])], "shuffled", [1.0])
+    loader = reader.open([Path(options["folders"][0])], "resumed", [1.0])
     if state is not None:
         loader.restore(state)
     batches = iter(loader)
@@ -220,7 +220,7 @@ def resumed(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
         next(batches)
     batch = next(batches, None)
     seconds = time.time() - float(options["started"])
-    ids = []
+    ids: list[list[int]] = []
     while batch is not None and len(ids) < len(followed):
         ids.append(np.asarray(batch.ids).tolist())
         batch = next(batches, None) if len(ids) < len(followed) else None

@@ -48,7 +48,7 @@ class Opened:
             both = ConcatDataset(data)
         else:
             (both,) = data
-            self._sampler = EpisodeAwareSampler([0], [len(data[0])], shuffle=order == "shuffled", seed=0)
+            self._sampler = EpisodeAwareSampler([0], [len(data[0])], shuffle=order != "sequential", seed=0)
         self._rows = len(data[0])
         self._taken = 0
         self._loader = DataLoader(
