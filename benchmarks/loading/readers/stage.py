@@ -64,7 +64,7 @@ class Reader(Protocol):
         """Writes a dataset in the reader's format."""
 
     def open(self, folders: Sequence[Path], order: str, weights: Sequence[float]) -> Loader:
-        """Opens datasets: `order` is "sequential", "shuffled", "resumed" (shuffled, may go on after an epoch), "mixture" (of several)."""
+        """Opens datasets, `order` is "sequential", "shuffled", "resumed" (shuffled, without end if it likes) or "mixture"."""
 
 
 class Source:
