@@ -25,7 +25,7 @@ from train.study.processes import Pool
 from train.study.run_result import CurvePoint, RunResult, RunSeconds
 from train.study.run_spec import RunSpec
 from train.study.runner import carry_out
-from train.study.spec import Evaluation
+from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Evaluation
 from train.study.study_data import StudyInputs, prepare_data
 from train.study.study_file import load_study
 from train.study.study_result import read_result
@@ -39,8 +39,18 @@ CONFIGS = sorted((ROOT / "train" / "configs").glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_studies_that_come_with_us(path: Path) -> None:
     study = load_study(path)
-    assert len(study.seeds) >= 3
+    if study.purpose == "choose":
+        assert min(study.seeds) >= CHOOSING_SEED
+        assert study.evaluate.seed >= CHOOSING_EPISODES
+    else:
+        assert len(study.seeds) >= 3
+        assert max(study.seeds) < CHOOSING_SEED
+        assert study.tune is None or study.tune.seed >= CHOOSING_SEED
+        assert study.evaluate.seed + study.evaluate.episodes < CHOOSING_EPISODES
     assert study.arm(study.reference)
+    small = study.smoke()
+    assert study.reference in [arm.name for arm in small.arms]
+    assert all(not arm.start or small.arm(arm.start) for arm in small.arms)
     for arm in study.arms:
         found = training(study, arm, Path("DATA"), Path("OUT"), seed=7)
         assert (found.seed, found.shards) == (7, Path("DATA") / arm.shards)
@@ -83,6 +93,13 @@ arms: {ki: --preset ki, joint: --preset joint}
         (("name: s", "name: s\nlike: other.yaml"), "other.yaml is not there"),
         (("seeds: [0]", "seeds: [0"), "not YAML"),
         (("name: s", "name: s\nevaluate: {splits: [seen], episode: 3}"), "episode"),
+        (("name: s", "name: s\npurpose: win"), "purpose is 'win'"),
+        (("name: s", "name: s\npurpose: choose"), "seeds from 1000 on"),
+        (("seeds: [0]", "seeds: [1000]\npurpose: choose"), "episodes begin at 1000000"),
+        (("joint: --preset joint", "joint: {flags: --preset joint, start: kii}"), "kii"),
+        (("joint: --preset joint", "joint: {flags: --preset joint, start: joint}"), "wait for each other: joint"),
+        (("joint: --preset joint", "joint: {flags: --preset joint, robot_samples: 0}"), "robot_samples is 0"),
+        (("joint: --preset joint", "joint: {flags: --preset joint, held_out: ../x}"), "held_out|shards"),
     ],
 )
 def test_bad_studies_are_refused(tmp_path: Path, change: tuple[str, str], says: str) -> None:
@@ -121,6 +138,25 @@ def test_a_study_like_another(tmp_path: Path) -> None:
     one, other = load_study(tmp_path / "s.yaml"), load_study(tmp_path / "t.yaml")
     assert (other.base, other.common, other.world) == (one.base, one.common, one.world)
     assert (other.name, other.reference, other.seeds) == ("t", "a", (5,))
+
+
+def test_arms_that_start_from_others_come_after_them(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    arms = "{c: {flags: --preset ki, start: b}, b: {flags: --preset ki, start: a}, a: --preset joint, d: --preset pi0}"
+    path.write_text(GOOD.replace("{ki: --preset ki, joint: --preset joint}", arms) + "reference: b\n")
+    study = load_study(path)
+    assert [[arm.name for arm in each] for each in study.rounds] == [["a", "d"], ["b"], ["c"]]
+    assert [arm.name for arm in study.with_arms(()).arms] == ["b", "a"]
+    assert [arm.name for arm in study.with_arms(("c",)).arms] == ["c", "b", "a"]
+    matched = path.read_text().replace("a: --preset joint", "a: {flags: --preset joint, match: flops}")
+    path.write_text(matched)
+    with pytest.raises(InputError, match="cannot match its FLOPs"):
+        load_study(path)
+    path.write_text(
+        path.read_text().replace(", match: flops", "") + "tune: {flag: --optim.learning-rate, values: [1e-3]}\n"
+    )
+    with pytest.raises(InputError, match="start does not go with tune"):
+        load_study(path)
 
 
 def test_a_run_is_known_by_what_is_trained() -> None:
@@ -337,22 +373,27 @@ def test_what_each_study_asks_of_its_runs(path: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Pool, "carry_out", answer)
     study = load_study(path)
-    (tmp_path / "held_out").mkdir()
+    for arm in study.arms:
+        (tmp_path / arm.held_out).mkdir(exist_ok=True)
     found = carry_out(study, StudyInputs(tmp_path, "module:factory"), Pool(tmp_path / "runs"))
     base, runs = asked[0].spec, [run for run in asked[1:] if run.spec.measure == "all"]
     assert base.measure == "vqa"
     assert set(found.runs) == {arm.name for arm in study.arms}
     assert all(set(results) == set(map(str, study.seeds)) for results in found.runs.values())
     for arm in study.arms:
-        specs = [run.spec for run in runs if run.title.startswith(f"{arm.name}, seed")]
+        specs = [run.spec for run in runs if run.title.startswith(f"{arm.name}, seed ")]
         assert [spec.train.seed for spec in specs] == list(study.seeds)
         budget = (
-            (None, 21.0) if arm.match == "flops" else (study.robot_samples, None)
+            (None, 21.0) if arm.match == "flops" else (arm.robot_samples or study.robot_samples, None)
         )  # 7 steps of the reference, 3 TFLOP each
         assert {(spec.robot_samples, spec.tflop) for spec in specs} == {budget}
-        assert all(asked[0].spec.training_digest in str(spec.train.init_from) for spec in specs)
+        begun = [asked[0].spec.training_digest] * len(specs)
+        if arm.start:  # from the run of the same seed
+            begun = [run.spec.training_digest for run in runs if run.title.startswith(f"{arm.start}, seed ")]
+        assert all(digest in str(spec.train.init_from) for digest, spec in zip(begun, specs, strict=True))
         if study.tune is not None:
             assert {spec.train.optim.learning_rate for spec in specs} == {0.002}
+        assert {spec.held_out for spec in specs} == {str(tmp_path / arm.held_out)}
     searches = [run.spec for run in asked[1:] if run.spec.measure == "actions"]
     tries = 0 if study.tune is None else len(study.arms) * len(study.tune.values)
     assert len(searches) == tries

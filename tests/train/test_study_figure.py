@@ -81,6 +81,20 @@ def test_the_same_condition_and_seed_counts_once_and_the_newest_is_taken() -> No
         assert {pair.token_error for pair in found.pairs} == {0.5}
 
 
+def test_another_world_or_stage_is_another_condition() -> None:
+    result = committed("longer")
+    other = replace(result, world="correlation 0.5, task reach")
+    assert len(find_pairs([result, other]).pairs) == 6
+    ours, theirs = result.arms
+    stage = arm_like(theirs, "stage", "--preset joint --model.state text")
+    late = [replace(arm, start="stage") for arm in (ours, theirs)]
+    staged = replace(result, arms=(stage, *late))
+    assert {pair.condition for pair in find_pairs([result]).pairs}.isdisjoint(
+        pair.condition for pair in find_pairs([staged]).pairs
+    )
+    assert names(find_pairs([replace(result, arms=(stage, late[0], theirs))])) == set()
+
+
 def test_arms_that_a_search_drove_apart_are_a_pair_only_if_asked_for() -> None:
     result = committed("presets")
     found = find_pairs([result])

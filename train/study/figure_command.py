@@ -1,4 +1,4 @@
-"""The command fasttok-study figure RESULTS... --out FOLDER. Imports no JAX."""
+"""The command fasttok-study figure RESULTS... --out FOLDER. What computes is imported once its words are understood."""
 
 import json
 import shlex
@@ -12,10 +12,6 @@ import tyro
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
-from train.study import figure
-from train.study.pairs import find_pairs
-from train.study.study_result import read_result
-from train.study.tables import short
 
 COMMITTED = "benchmarks/results/study_*.json"
 DATA, PAGE, PICTURE, TEXT = "figure.json", "figure.html", "figure.svg", "figure.md"
@@ -71,6 +67,11 @@ def main(config: FigureConfig, command: str) -> None:
     Raises:
         InputError: no results, fewer than three pairs, or a folder that may not be written.
     """
+    from train.study import figure
+    from train.study.pairs import find_pairs
+    from train.study.study_result import read_result
+    from train.study.tables import short
+
     found = find_pairs([read_result(path)[1] for path in files(config.results)], config.own_values)
     shown = figure.panels(found)
     place = check_output(config.out, FIGURE, overwrite=config.overwrite)

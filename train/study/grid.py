@@ -66,8 +66,9 @@ class RunGrid:
         tune = self.study.tune
         if tune is None:
             return []
-        few, out = round(tune.share * self.study.robot_samples), []
+        out = []
         for arm in self.study.arms:
+            few = round(tune.share * self._samples(arm))
             for value in tune.values:
                 spec = self._spec(arm, tune.seed, start, (tune.flag, value))
                 spec = dataclasses.replace(spec, robot_samples=few, measure="actions")
@@ -80,7 +81,7 @@ class RunGrid:
         Args:
             arm: what is trained.
             seed: of the run.
-            start: folder of the base VLM's run.
+            start: folder of the run that it starts from: the base VLM's, or that of another arm.
             chosen: flags that the search found best for the arm.
             tflop: to spend; None: the study's number of robot samples decides.
         """
@@ -89,9 +90,12 @@ class RunGrid:
             spec = dataclasses.replace(spec, robot_samples=None, tflop=tflop)
         return StudyRun(f"{arm.name}_seed_{seed}", f"{arm.name}, seed {seed}", spec)
 
+    def _samples(self, arm: Arm) -> int:
+        """Rows of robots that an arm learns from."""
+        return self.study.robot_samples if arm.robot_samples is None else arm.robot_samples
+
     def _spec(self, arm: Arm, seed: int, start: Path, extra: tuple[str, ...]) -> RunSpec:
         study, inputs = self.study, self.inputs
         config = training(study, arm, inputs.data, Path(MODEL), seed, ("--init-from", str(start), *extra))
-        return RunSpec(
-            config, study.evaluate, inputs.env, study.world, self.held_out, self.vqa, robot_samples=study.robot_samples
-        )
+        held_out, samples = self._folder(arm.held_out), self._samples(arm)
+        return RunSpec(config, study.evaluate, inputs.env, study.world, held_out, self.vqa, robot_samples=samples)

@@ -4,6 +4,7 @@ Which arms are a pair follows from their recipes: the same base VLM, shards, bud
 --model.insulation, which is 0 everywhere in one and 1 everywhere in the other. Imports no JAX.
 """
 
+import hashlib
 import json
 import shlex
 from collections.abc import Iterable
@@ -148,6 +149,7 @@ def pairs_of(result: StudyResult, own_values: bool = False) -> tuple[list[Insula
             continue
         for theirs in result.arms:
             same = theirs.arm in recipes and common(recipes[theirs.arm], 1.0) == shared
+            same = same and (theirs.start, theirs.held_out) == (ours.start, ours.held_out)
             if not same or not _same_budget(ours, theirs):
                 continue
             if searched(result, ours) != searched(result, theirs) and not own_values:
@@ -164,13 +166,18 @@ def _same_budget(ours: ArmResult, theirs: ArmResult) -> bool:
 def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: TrainConfig) -> list[InsulationPair]:
     """A pair for each seed of two arms."""
     splits = [s for s in result.splits if all(f"{SUCCESS}{s}" in arm.metrics for arm in (ours, theirs))]
+    stage = next((recipe(result, arm).to_json() for arm in result.arms if arm.arm == ours.start), None)
     told = [
         shared.to_json(),
+        stage,
+        ours.held_out,
+        result.world,
         result.base.flags,
         result.base.shards,
         round(ours.robot_samples),
         searched(result, ours),
     ]
+    condition = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
     out = []
     for i, seed in enumerate(result.seeds):
         success = {}
@@ -184,7 +191,7 @@ def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: Tr
                 study=result.study,
                 insulated=ours.arm,
                 joint=theirs.arm,
-                condition=json.dumps(told, sort_keys=True),
+                condition=condition,
                 seed=seed,
                 date=result.date,
                 token_error=ours.metrics[TOKENS].seeds[i],

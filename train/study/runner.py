@@ -62,14 +62,15 @@ def carry_out(study: Study, inputs: StudyInputs, pool: Pool) -> StudyRuns:
 
     results: dict[str, dict[str, RunResult]] = {arm.name: {} for arm in study.arms}
     film_files: dict[str, Path] = {}
-    reference = study.arm(study.reference)
-    others = [arm for arm in study.arms if arm is not reference]
-    for arms in ([reference], others):  # what others are to spend, the runs of the reference arm tell
+    folders = {("", seed): start for seed in study.seeds}
+    for arms in study.rounds:
         asked = []
         for seed in study.seeds:
             for arm in arms:
                 tflop = results[study.reference][str(seed)].tflop if arm.match == "flops" else None
-                asked.append((arm, seed, grid.run(arm, seed, start, chosen[arm.name], tflop)))
+                run = grid.run(arm, seed, folders[arm.start, seed], chosen[arm.name], tflop)
+                folders[arm.name, seed] = pool.folder(run) / MODEL
+                asked.append((arm, seed, run))
         for (arm, seed, run), result in zip(asked, pool.carry_out([run for *_, run in asked]), strict=True):
             results[arm.name][str(seed)] = result
             film_files.setdefault(arm.name, pool.files(run).film_file)

@@ -1,11 +1,19 @@
-"""What a study is: arms, seeds, and how every run is measured. Imports no JAX."""
+"""What a study is: arms, seeds, and how every run is measured. Imports no JAX.
+
+What is chosen (a recipe, a rate, a schedule) is chosen on other seeds and episodes than those that are reported: a study whose
+purpose is `choose` takes seeds from `CHOOSING_SEED` on and episodes from `CHOOSING_EPISODES` on, which no report uses.
+"""
 
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fasttok.errors import unknown_name
+from fasttok.errors import InputError, unknown_name
 
+Purpose = Literal["report", "choose"]
+"""What a study's numbers are for: to be reported, or to choose what is then reported."""
+CHOOSING_SEED, CHOOSING_EPISODES = 1000, 3_000_000
+HELD_OUT = "held_out"
 Match = Literal["robot_samples", "flops"]
 """What an arm has as much of as the reference arm: rows of robots to learn from, or TFLOP to spend."""
 
@@ -19,12 +27,19 @@ class Arm:
         flags: of `fasttok-train`, besides the study's `common`.
         shards: folder in the study's data that it learns from.
         match: what it has as much of as the reference arm.
+        start: arm from whose run of the same seed it starts; "" for the base VLM. Its expert is new, unless the flags say
+            --init-from-expert.
+        robot_samples: rows of robots that it learns from, if not as many as the study says.
+        held_out: folder in the study's data of the shards on which its actions are measured.
     """
 
     name: str
     flags: tuple[str, ...]
     shards: str = "shards"
     match: Match = "robot_samples"
+    start: str = ""
+    robot_samples: int | None = None
+    held_out: str = HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,7 @@ class Study:
         common: flags of all runs.
         robot_samples: rows of robots that each run learns from, whatever else it learns from.
         seeds: of the runs of each arm.
+        purpose: what its numbers are for.
         reference: name of the arm that the others are compared with, in pairs.
         arms: the recipes.
         world: options that both the environment's factory and the function that makes the data take.
@@ -104,18 +120,44 @@ class Study:
     world: dict[str, Any] = field(default_factory=dict)
     tune: Tuning | None = None
     evaluate: Evaluation = field(default_factory=Evaluation)
+    purpose: Purpose = "report"
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """Folders of shards that the arms learn from."""
-        return tuple(dict.fromkeys([self.base.shards, *(arm.shards for arm in self.arms)]))
+        """Folders of shards that the arms learn from, and of those that they are measured on if these are not `held_out`."""
+        measured = [arm.held_out for arm in self.arms if arm.held_out != HELD_OUT]
+        return tuple(dict.fromkeys([self.base.shards, *(arm.shards for arm in self.arms), *measured]))
+
+    @property
+    def rounds(self) -> list[list[Arm]]:
+        """The arms in the order in which they can be made; those of a round do not wait for each other.
+
+        What others are to spend, the runs of the reference arm tell, so it is made as soon as what it starts from is there.
+
+        Raises:
+            InputError: arms wait for each other.
+        """
+        out: list[list[Arm]] = []
+        done, todo = {""}, list(self.arms)
+        while todo:
+            ready = [a for a in todo if a.start in done and (a.match != "flops" or self.reference in done)]
+            ready = [arm for arm in ready if arm.name == self.reference] or ready
+            if not ready:
+                raise InputError(
+                    f"these arms wait for each other: {', '.join(arm.name for arm in todo)}; start must not lead back to "
+                    "the same arm, and what the reference arm starts from cannot match its FLOPs"
+                )
+            out.append(ready)
+            done |= {arm.name for arm in ready}
+            todo = [arm for arm in todo if arm.name not in done]
+        return out
 
     def arm(self, name: str) -> Arm:
         """An arm by its name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def with_arms(self, names: tuple[str, ...]) -> "Study":
-        """The same study of fewer arms; the reference arm stays.
+        """The same study of fewer arms; the reference arm stays, and so do the arms that these start from.
 
         Raises:
             InputError: no such arm.
@@ -123,12 +165,24 @@ class Study:
         for name in names:
             if name not in [arm.name for arm in self.arms]:
                 raise unknown_name("arm", name, [arm.name for arm in self.arms])
-        return dataclasses.replace(self, arms=tuple(a for a in self.arms if a.name in (*names, self.reference)))
+        return self._with_starts([self.reference, *names])
+
+    def _with_starts(self, names: list[str]) -> "Study":
+        """The same study of these arms and those that they start from."""
+        kept, todo = set[str](), list(names)
+        while todo:
+            name = todo.pop()
+            if name and name not in kept:
+                kept.add(name)
+                todo.append(self.arm(name).start)
+        return dataclasses.replace(self, arms=tuple(arm for arm in self.arms if arm.name in kept))
 
     def smoke(self) -> "Study":
         """The same study, so small that its numbers mean nothing: does everything run?"""
         first = [self.arm(self.reference), *[arm for arm in self.arms if arm.name != self.reference]]
-        arms = tuple(arm for arm in first if arm.shards == "shards" and arm.match == "robot_samples")[:2]
+        plain = [arm for arm in first if arm.shards == "shards" and arm.match == "robot_samples"]
+        names = [self.reference, *[arm.name for arm in plain if arm.name != self.reference][:1]]
+        arms = tuple(dataclasses.replace(arm, robot_samples=None) for arm in self._with_starts(names).arms)
         small = dataclasses.replace(
             self.evaluate, splits=self.evaluate.splits[:2], episodes=6, curve_episodes=4, checkpoints=2, rows=20, questions=20,
             batch=10, films=2,

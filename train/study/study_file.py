@@ -12,7 +12,7 @@ from fasttok.common import json_files
 from fasttok.common.names import relative_path
 from fasttok.errors import InputError, unknown_name
 from train.study.arm_config import training
-from train.study.spec import Arm, Evaluation, Match, Study, Tuning
+from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Arm, Evaluation, Match, Purpose, Study, Tuning
 
 # What `like: OTHER.yaml` takes from another study.
 SHARED = ("world", "base", "common", "robot_samples", "seeds", "evaluate")
@@ -61,14 +61,47 @@ def load_study(path: Path) -> Study:
         world=world,
         tune=_tuning(path, values.get("tune")),
         evaluate=_evaluation(path, values.get("evaluate", {})),
+        purpose=values.get("purpose", "report"),
     )
     if study.reference not in [arm.name for arm in study.arms]:
         raise unknown_name("reference arm", study.reference, [arm.name for arm in study.arms])
+    _check_purpose(path, study)
+    _check_starts(path, study)
     for shards in study.shards:
-        relative_path(shards, f"{path}: shards")
+        relative_path(shards, f"{path}: shards or held_out")
     for arm in study.arms:  # every flag is tried before the first hour is spent
         training(study, arm, Path("DATA"), Path("OUT"), seed=study.seeds[0])
     return study
+
+
+def _check_purpose(path: Path, study: Study) -> None:
+    """Refuses a study that would choose on what is then reported."""
+    if study.purpose not in get_args(Purpose):
+        raise InputError(f"{path}: purpose is {study.purpose!r}, expected one of {', '.join(get_args(Purpose))}")
+    reported = any(seed < CHOOSING_SEED for seed in study.seeds) or study.evaluate.seed < CHOOSING_EPISODES
+    if study.purpose == "choose" and reported:
+        raise InputError(
+            f"{path}: purpose is choose, seeds are {list(study.seeds)} and episodes begin at {study.evaluate.seed}; expected "
+            f"seeds from {CHOOSING_SEED} on and evaluate: {{seed: {CHOOSING_EPISODES}}} or later, which no report uses"
+        )
+
+
+def _check_starts(path: Path, study: Study) -> None:
+    """Refuses arms that start from none of the study's, and budgets that are none."""
+    names = [arm.name for arm in study.arms]
+    for arm in study.arms:
+        if arm.start and arm.start not in names:
+            raise InputError(f"{path}: arms: {arm.name}: {unknown_name('arm to start from', arm.start, names)}")
+        if arm.start and study.tune is not None:
+            raise InputError(
+                f"{path}: arms: {arm.name}: start does not go with tune, whose tries start from the base VLM"
+            )
+        if arm.robot_samples is not None and arm.robot_samples < 1:
+            raise InputError(f"{path}: arms: {arm.name}: robot_samples is {arm.robot_samples}, expected at least 1")
+    try:
+        _ = study.rounds
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """results.json: what a study found, as its tables and its page show it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fasttok.common import json_files
 from fasttok.errors import InputError
 from train.study.intervals import Estimate
-from train.study.spec import Match
+from train.study.spec import HELD_OUT, Match
 
 CURVE_NUMBERS = ("step", "robot_samples", "tflop")
 
@@ -47,6 +47,8 @@ class ArmResult:
         against: the same minus the reference arm's, in pairs; "vqa, before": minus the base VLM's.
         robot_samples_to_threshold: per seed, rows of robots until success first reached the threshold; None: it never did.
         curve: metrics along training.
+        start: arm from whose runs it started; "" for the base VLM.
+        held_out: shards on which its actions were measured.
     """
 
     arm: str
@@ -61,6 +63,8 @@ class ArmResult:
     against: dict[str, Estimate]
     robot_samples_to_threshold: tuple[float | None, ...]
     curve: tuple[CurveRow, ...]
+    start: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
+    held_out: str = field(default=HELD_OUT, metadata=json_files.IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class StudyResult:
         hardware: accelerators, or the processor.
         date: of the summary, as YYYY-MM-DD.
         versions: of fasttok-vla (older files call it fasttok) and of the libraries that the numbers depend on.
+        world: options of the environment, in words; "" in older files, which do not say.
     """
 
     study: str
@@ -130,6 +135,7 @@ class StudyResult:
     hardware: str
     date: str
     versions: dict[str, str]
+    world: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as the file has them."""

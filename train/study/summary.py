@@ -85,6 +85,7 @@ def summarize(study: Study, done: StudyRuns) -> StudyResult:
         seconds=sum(r.seconds.train + r.seconds.measure for runs in done.runs.values() for r in runs.values()),
         hardware=done.base.device,
         date=date.today().isoformat(),
+        world=", ".join(f"{name} {value}" for name, value in sorted(study.world.items())),
         versions={name: version(name) for name in (DISTRIBUTION, "jax", "optax", "numpy")},
     )
 
@@ -124,6 +125,8 @@ def summarize_arm(
         against={name: e for name, e in against.items() if e is not None},
         robot_samples_to_threshold=tuple(None if np.isnan(n) else n for n in reached),
         curve=tuple(curve(runs)),
+        start=arm.start,
+        held_out=arm.held_out,
     )
 
 

@@ -106,8 +106,9 @@ def budgets(result: StudyResult) -> StudyTable:
         to = f"{np.median(reached):,.0f} ({len(reached)} of {total})" if reached else f"none of {total}"
         ms = [f"{arm.metrics[n].mean:.2f}" if n in arm.metrics else "-" for n in ("ms/flow", "ms/tokens")]
         seconds = round(float(np.median(arm.seconds)))
+        flags = f"{arm.flags} (from {arm.start})" if arm.start else arm.flags
         rows.append(
-            [arm.arm, arm.flags, arm.shards, arm.steps, round(arm.robot_samples), f"{arm.tflop:.3g}", seconds, to, *ms]
+            [arm.arm, flags, arm.shards, arm.steps, round(arm.robot_samples), f"{arm.tflop:.3g}", seconds, to, *ms]
         )
     columns = ["arm", "flags", "shards", "steps", "robot samples", "TFLOP", "seconds"]
     columns += [f"robot samples to {100 * result.threshold:.0f} %", "ms, flow", "ms, tokens"]
@@ -174,7 +175,8 @@ def markdown(result: StudyResult, command: str) -> str:
         f"{result.hardware}, {result.date}, {result.seconds / 60:.0f} minutes of runs besides the base VLM. "
         + ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "",
-        f"Base VLM: `{base.flags}` on `{base.shards}`. Every arm: `{result.common}`.",
+        f"Base VLM: `{base.flags}` on `{base.shards}`. Every arm: `{result.common}`."
+        + (f" World: {result.world}." if result.world else ""),
     ]
     if base.vqa:
         v = base.vqa
