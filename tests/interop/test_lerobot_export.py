@@ -141,7 +141,9 @@ def test_prompts_and_actions_of_many_states(
     record_property("checked", f"{same} of 500 prompts token-equal, 200 actions equal in raw units")
 
 
-def test_the_tokenizer_rewrites_what_lerobot_cannot_say(built: Callable[[str], PackageSet], tmp_path: Path) -> None:
+def test_the_tokenizer_rewrites_what_lerobot_cannot_say(
+    built: Callable[[str], PackageSet], tmp_path: Path, record_property: Record
+) -> None:
     """A control mode in the prompt; a policy without a state; tasks that look like a part of the prompt."""
     environment = built("lerobot")
     tasks = [*TASKS, "say , State: 1 2;", "a, State: 3;\nAction: ", ", Control: none"]
@@ -153,9 +155,12 @@ def test_the_tokenizer_rewrites_what_lerobot_cannot_say(built: Callable[[str], P
         expected = [made.encoder.robot_prefix("arm", task, state)[0] for task, state in zip(tasks, states, strict=True)]
         assert rows == expected, name
         assert control == ("Control: end effector position" in run.text.decode(rows[0]))
+    record_property("checked", f"{len(tasks)} tasks with a control mode, without a state, or both: prompts token-equal")
 
 
-def test_relative_actions_come_back(built: Callable[[str], PackageSet], tmp_path: Path) -> None:
+def test_relative_actions_come_back(
+    built: Callable[[str], PackageSet], tmp_path: Path, record_property: Record
+) -> None:
     """lerobot adds the state to the columns that are relative, and only to them."""
     environment = built("lerobot")
     pieces = (ActionColumns(0, 4, "absolute", state=(0, 1, 2, 3)), ActionColumns(4, 1, "gripper"))
@@ -168,6 +173,7 @@ def test_relative_actions_come_back(built: Callable[[str], PackageSet], tmp_path
     _, raw = prompts(environment, tmp_path / "out", state, ["x"], actions)
     ours = form.restore(made.tok.stats["arm"].unnormalize(actions)[None], form.state(state, np.zeros((1, 5))))[0]
     np.testing.assert_allclose(raw, ours, rtol=1e-5, atol=1e-5)
+    record_property("checked", "actions relative to the state come back in raw units within 1e-5 of ours")
 
 
 def test_one_of_several_robots(
