@@ -92,7 +92,7 @@ def write_rlds(
         }
     )
 
-    class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[name-defined, call-arg]
         """Writes the episodes that it is given."""
 
         name = kind.name
