@@ -98,6 +98,11 @@ class FairBatcher(Generic[Work, Result]):
             raise came
         return came
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is computed."""
+        return self.running is None
+
     def close(self) -> None:
         """Ends the thread, after what it is computing."""
         self.thread.shutdown(wait=True, cancel_futures=True)

@@ -6,7 +6,7 @@
     GET /healthz -> 200 and a line of JSON
 
 The client's ActionChunkBroker takes element i of every array of a reply, so that only chunks may be arrays. Computing goes on in
-one thread and reading requests in some others, so that the event loop always answers pings. Imports no JAX.
+one thread and decoding images in some others, so that the event loop always answers pings. Imports no JAX.
 """
 
 import asyncio
@@ -16,9 +16,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -40,6 +41,8 @@ quiet = logging.getLogger("fasttok-serve.websockets")  # says of each cut connec
 quiet.addHandler(logging.NullHandler())
 quiet.propagate = False
 READERS = 4  # threads that read requests: most of that is decoding images, which leaves the interpreter free
+SOON = MEGABYTE  # bytes of a frame up to which it is unpacked at once: handing it to a thread takes longer
+LATER = object()  # in place of an observation that the inference's thread prepares
 MINUTE = 60.0
 GOING_AWAY = 1001
 CLOSE_SECONDS = 5.0  # that a client gets to say goodbye
@@ -233,28 +236,61 @@ class PolicyServer:
             raise InputError(
                 "a text frame came; expected a binary one: the request as msgpack, as openpi-client and fasttok.client pack it"
             )
-        ask, ready = await asyncio.get_running_loop().run_in_executor(self._readers, self._read, state, message)
+        in_a_thread = partial(asyncio.get_running_loop().run_in_executor, self._readers)
+        if len(message) <= SOON:
+            ask = self._asked(state, message)
+        else:
+            ask = await in_a_thread(self._asked, state, message)
+        # Where nobody else waits, the thread that computes prepares the observation, too: a robot alone waits for one thread.
+        ready = LATER if self._batcher.idle else await in_a_thread(self._prepared, ask)
         return ask, await self._batcher.submit((ask, ready))
 
-    def _read(self, state: ConnectionState, message: bytes) -> tuple[Ask, Any]:
+    def _asked(self, state: ConnectionState, message: bytes) -> Ask:
         """What a frame asks for, checked."""
-        try:
-            ask = state.ask(unpack_map(message, max_bytes=self.options.max_frame), self.policy)
-            return ask, self.policy.prepare(ask)
-        except InputError:
-            raise
-        except Exception as error:
-            logger.exception("a request could not be read")
-            raise RuntimeError(f"{type(error).__name__}") from None
+        with _own_words("a request could not be read"):
+            return state.ask(unpack_map(message, max_bytes=self.options.max_frame), self.policy)
+
+    def _prepared(self, ask: Ask) -> Any:
+        """The observation of a request, checked."""
+        with _own_words("an observation could not be prepared"):
+            return self.policy.prepare(ask)
 
     def _act(self, works: Sequence[tuple[Ask, Any]]) -> Sequence[Answer | Exception]:
-        return self.policy.act([ask for ask, _ in works], [ready for _, ready in works])
+        """Answers, in turn, after what is not prepared yet; an observation that is wrong takes no other one's answer."""
+        results: list[Answer | Exception | None] = [None] * len(works)
+        good: list[tuple[int, Ask, Any]] = []
+        for i, (ask, ready) in enumerate(works):
+            try:
+                good.append((i, ask, self._prepared(ask) if ready is LATER else ready))
+            except (InputError, RuntimeError) as error:
+                results[i] = error
+        if good:
+            answers = self.policy.act([ask for _, ask, _ in good], [ready for _, _, ready in good])
+            for (i, _, _), answer in zip(good, answers, strict=True):
+                results[i] = answer
+        return [one for one in results if one is not None]
 
     async def _every_minute(self) -> None:
         while True:
             await asyncio.sleep(MINUTE)
             if line := self.traffic.line():
                 logger.info(f"last minute: {line}")
+
+
+@contextlib.contextmanager
+def _own_words(what: str) -> Iterator[None]:
+    """Errors other than InputError go to the log, and to the client by name alone.
+
+    Raises:
+        RuntimeError: in place of such an error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        logger.exception(what)
+        raise RuntimeError(f"{type(error).__name__}") from None
 
 
 async def _send(ws: ServerConnection, message: bytes | str) -> None:
