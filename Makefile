@@ -55,6 +55,7 @@ bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
 	$(BIN)/python -m benchmarks.rlds
 	$(BIN)/python -m benchmarks.build
 	$(BIN)/python -m benchmarks.reader
+	$(BIN)/python -m benchmarks.serving
 
 clean:  ## removes what demo and tests made, not the environment
 	rm -rf demo build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
