@@ -255,8 +255,10 @@ def load_factory(name: str) -> EnvFactory:
     except InputError:
         raise
     except (ImportError, AttributeError, ValueError) as error:
+        ours = isinstance(error, ModuleNotFoundError) and error.name == "examples"
+        where = "; `examples` is in a checkout of this project, so run the command there" if ours else ""
         raise InputError(
-            f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make_vector"
+            f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make_vector{where}"
         ) from None
     return factory
 

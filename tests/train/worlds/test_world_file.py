@@ -64,3 +64,12 @@ def test_a_missing_gymnasium_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         InputError, match=r"Any-v0 needs the package 'gymnasium'.*pip install 'fasttok-vla\[gymnasium\]'"
     ):
         world("arm", "seen")
+
+
+def test_worlds_of_the_examples_are_in_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_: str) -> None:
+        raise ModuleNotFoundError("No module named 'examples'", name="examples")
+
+    monkeypatch.setattr("train.rollouts.load_attribute", absent)
+    with pytest.raises(InputError, match="is in a checkout of this project, so run the command there"):
+        load_factory("examples.tabletop.env:make_vector")
