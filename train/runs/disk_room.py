@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +87,8 @@ def full_disk_said(run: Path) -> Iterator[None]:
                 raise
         if why:
             gc.collect()  # what the writers have begun complains as it goes
+            logging.getLogger("asyncio").addFilter(_not_of_writers)  # or later, from a thread that is still at it
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     if why:
         if jax.process_index() == 0:
             for half in (run / CHECKPOINTS).glob("*.orbax-checkpoint-tmp*"):
@@ -160,6 +163,11 @@ def _quiet_writers() -> Iterator[None]:
         for log, level in levels.items():
             log.setLevel(level)
         sys.excepthook, sys.unraisablehook, threading.excepthook = hook, ignored, in_thread
+
+
+def _not_of_writers(record: logging.LogRecord) -> bool:
+    """Whether a log's record tells of anything but the writers."""
+    return not (record.exc_info and _of_writers(record.exc_info[1], record.exc_info[2]))
 
 
 def _of_writers(error: BaseException | None, at: TracebackType | None) -> bool:
