@@ -76,11 +76,10 @@ def count(rows: Iterable[Mapping[str, Any]], who: str, file: Path) -> EpisodeCou
         InputError: no episode was played.
     """
     chosen = [row for row in rows if row["split"] == SPLIT]
-    if not sum(row["episodes"] for row in chosen):
+    episodes = sum(row["episodes"] for row in chosen)
+    if not episodes:
         raise InputError(f"{file} has no episode of {who} on the split {SPLIT}; run: make demo")
-    return EpisodeCount(
-        sum(round(row["success"] * row["episodes"]) for row in chosen), sum(row["episodes"] for row in chosen)
-    )
+    return EpisodeCount(sum(round(row["success"] * row["episodes"]) for row in chosen), episodes)
 
 
 def summarize(demo: Path, seconds: float) -> DemoSummary:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok.actions.chunks import chunks_at, run_ends
 from fasttok.actions.normalize import NormStats
+from fasttok.common.evenly import evenly
 from fasttok.episodes.index import NUMBERED, read_file
 from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError
@@ -65,7 +66,7 @@ def sample(mixture: Mixture, name: str, folder: str) -> NDArray[np.float32]:
     chunks = []
     for episode in episodes:
         action = np.asarray(episode.steps["action"], np.float32)
-        steps = np.linspace(0, len(action) - 1, min(len(action), CHUNKS // EPISODES)).astype(np.int64)
+        steps = evenly(len(action), CHUNKS // EPISODES)
         ends = run_ends(np.asarray(episode.metadata[NUMBERED])) if numbered else None
         chunks.append(chunks_at(action, steps, horizon, entry.action_encoding, ends))
     return np.concatenate(chunks) if chunks else np.zeros((0, horizon, entry.action_dim), np.float32)

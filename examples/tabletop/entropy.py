@@ -22,6 +22,7 @@ from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.expert import Expert
 from examples.tabletop.manner import Manner
 from examples.tabletop.vector import make_vector
+from fasttok.actions.chunks import episode_chunks, horizon_steps
 from fasttok.actions.normalize import NormStats
 from fasttok.common.console import emit_json, progress, run, table
 from fasttok.errors import InputError
@@ -106,7 +107,7 @@ def measure(config: EntropyConfig) -> list[TokenEntropy]:
         InputError: no such embodiment or task, or a tokenizer of other actions.
     """
     make_vector(config.embodiment, task=config.task)  # refuses a wrong name before anything is played
-    horizon = round(SECONDS * EMBODIMENTS[config.embodiment].control_hz)
+    horizon = horizon_steps(SECONDS, EMBODIMENTS[config.embodiment].control_hz)
     tokenizer, name = _tokenizer(config, horizon)
     out = []
     for moment in get_args(Moment):
@@ -218,8 +219,8 @@ def _tokenizer(config: EntropyConfig, horizon: int) -> tuple[ActionTokenizer, st
         tokenizer = ActionTokenizer.load(config.tokenizer)
         return tokenizer, tokenizer.embodiment_argument(config.embodiment)
     episodes = [_episode(config, FIT_SEED + config.seed * 1_000_000 + n) for n in range(FIT_SCENES)]
-    longest = [np.concatenate([e, np.repeat(e[-1:], horizon - 1, 0)]) for e in episodes]
-    chunks = np.concatenate([np.lib.stride_tricks.sliding_window_view(e, horizon, 0).swapaxes(1, 2) for e in longest])
+    held = ("absolute",) * episodes[0].shape[1]  # after an episode's end its last action stays, as in `repeat`
+    chunks = np.concatenate([episode_chunks(actions, horizon, held) for actions in episodes])
     stats = NormStats.fit(np.concatenate(episodes))
     return ActionTokenizer.fit(chunks, vocab_size=config.vocab_size, scale=config.scale, stats=stats), None
 

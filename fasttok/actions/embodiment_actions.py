@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fasttok.actions.chunks import chunks_at
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.step_values import EpisodeState
+from fasttok.common.evenly import evenly
 from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
@@ -202,7 +203,7 @@ class EmbodimentActions:
         first = np.concatenate(candidates)
         if self.firsts or not len(first):
             return []
-        first = first[_evenly(len(first), most)]
+        first = first[evenly(len(first), most)]
         pairs = []
         for wanted in (first, first + 1):
             _, _, chunks, references = zip(*self._stored_chunks(subset, wanted), strict=True)
@@ -211,7 +212,7 @@ class EmbodimentActions:
 
     def _spread(self, subset: Subset, most: int) -> NDArray[np.int64]:
         """At most so many steps at which chunks begin, evenly spread over all episodes joined."""
-        wanted = _evenly(self.count(subset), most)
+        wanted = evenly(self.count(subset), most)
         lengths = self.actions[self._or_other(subset)].lengths
         return np.cumsum([0, *lengths])[wanted] if self.firsts else wanted
 
@@ -228,7 +229,7 @@ class EmbodimentActions:
         actions, what = self.actions[subset], self.embodiment
         encoding = what.action_encoding or ("absolute",) * what.action_dim
         if self.represent is not None:
-            encoding = tuple(piece.encoding for piece in self.represent.pieces for _ in range(piece.width))
+            encoding = self.represent.stored_encoding
         references = iter(self.references[subset]) if what.relative or self.represent is not None else None
         start = 0
         for place, episode in zip(self.places[subset], actions, strict=True):
@@ -267,15 +268,6 @@ class EmbodimentActions:
         """A single episode is learned from and measured on, and where `every` one is held out, none is left to learn from."""
         other: Subset = "held_out" if subset == "train" else "train"
         return subset if self.actions[subset].lengths else other
-
-
-def _evenly(total: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of the numbers below `total`, evenly spread.
-
-    >>> _evenly(10, 4)
-    array([0, 3, 6, 9])
-    """
-    return np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
 
 
 def _dealt(spools: "dict[Subset, Spool]", subsets: "list[Subset]") -> "dict[Subset, Spool]":

@@ -79,7 +79,7 @@ class Eval:
             rows: list[dict[str, Cell]] = []
             held_out = samples(data, "held_out", MEASURED)
             for name, group in track(data.groups.items(), "measuring", unit="embodiments"):
-                measured[name] = Measured.of(tok, group, name, self.max_chunks)
+                measured[name] = Measured.of(tok, group, name, self.max_chunks, held_out[name])
                 metrics = measured[name].metrics
                 what = group.embodiment
                 row: dict[str, Cell] = {

@@ -37,11 +37,13 @@ class Pieces(NamedTuple):
             may have (TAIL_LEAST).
         plain: (V,) where the codes of an id start, shifted left by 32, and how many they are; -1 for ids of which a character is
             begun or ended elsewhere.
+        highest: the largest code of all.
     """
 
     codes: NDArray[np.int64]
     ids: NDArray[np.int64]
     plain: NDArray[np.int64]
+    highest: int
 
     def values(self, offset: int) -> NDArray[np.float64]:
         """(codes + SLACK,) coefficients of `codes`, which are `offset` more."""
@@ -70,7 +72,7 @@ def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
     plain = np.where(
         (ids[:, HEAD] == 0) & (ids[:, TAIL_NEED] == 0), ids[:, START] << 32 | ids[:, STOP] - ids[:, START], -1
     )
-    return Pieces(np.array(codes, np.int64), ids, plain)
+    return Pieces(np.array(codes, np.int64), ids, plain, int(ids[:, HIGHEST].max(initial=0)))
 
 
 def _split(piece: bytes, columns: NDArray[np.int64]) -> str:
@@ -221,7 +223,7 @@ def expand_rows(
         Whether every row is whole and has exactly n coefficients; if not, `find_faults` says what is wrong.
     """
     plain, known = pieces.plain, pieces.ids
-    check = known[:, HIGHEST].max() > top
+    check = pieces.highest > top
     begin, width = 0, (len(out) - SLACK) // max(len(ends), 1)
     for row in range(len(ends)):
         at, end = row * width, (row + 1) * width

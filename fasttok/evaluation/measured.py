@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from fasttok.actions.embodiment_actions import EmbodimentActions
 from fasttok.evaluation.entropy_floor import MOST_VALUES, Coded, EntropyFloor, entropy_floor
 from fasttok.evaluation.metrics import Metrics, measure
 from fasttok.evaluation.partial_curve import PartialPoint, partial_curve
-from fasttok.evaluation.rate_distortion import MEASURED, Spectrum
+from fasttok.evaluation.rate_distortion import Spectrum
 from fasttok.evaluation.shared_tokens import SharedTokens, shared_tokens
 from fasttok.tokenizer import ActionTokenizer
 
@@ -39,7 +40,9 @@ class Measured:
     shared: SharedTokens | None = None
 
     @classmethod
-    def of(cls, tok: ActionTokenizer, group: EmbodimentActions, name: str, most: int) -> "Measured":
+    def of(
+        cls, tok: ActionTokenizer, group: EmbodimentActions, name: str, most: int, held_out: NDArray[Any]
+    ) -> "Measured":
         """Measures a tokenizer on a group's held-out chunks.
 
         Args:
@@ -47,13 +50,14 @@ class Measured:
             group: the chunks.
             name: of the embodiment.
             most: largest number of chunks.
+            held_out: (n, T, D) some of them, whose references are taken off, for the spectrum.
         """
         own = tok.embodiment_argument(name)
         chunks, reference = group.sample("held_out", most)
         few = max(1, MOST_VALUES // chunks[0].size)
         known = Coded.of(tok, own, *group.sample("train", few)) if group.learned_apart else None
         coded = Coded.of(tok, own, *group.sample("held_out", min(few, most)))
-        spectrum = Spectrum.of(tok, np.concatenate([*group.relative_chunks("held_out", MEASURED)]), name)
+        spectrum = Spectrum.of(tok, held_out, name)
         return cls(
             measure(tok, chunks, own, reference),
             *spectrum.by_frequency(tok.scale),

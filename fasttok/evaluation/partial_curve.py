@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.evenly import evenly
 from fasttok.evaluation.metrics import normalized_error
 from fasttok.tokenizer import ActionTokenizer
 
@@ -38,7 +39,7 @@ def partial_curve(
     >>> curve[0].tokens, bool(curve[0].rms > curve[5].rms > curve[10].rms)
     (0.0, True)
     """
-    rows = np.unique(np.linspace(0, len(chunks) - 1, min(MEASURED, len(chunks))).astype(np.int64))
+    rows = evenly(len(chunks), MEASURED)
     chunks, reference = chunks[rows], None if reference is None else reference[rows]
     channels = tok.channels(embodiment)
     ids = tok.encode_report(chunks, embodiment=embodiment, reference=reference).ids

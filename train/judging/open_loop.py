@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common.console import track
+from fasttok.common.evenly import evenly
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder
@@ -45,8 +46,8 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
         raise InputError(f"{shards} holds no robot rows")
     out = []
     for embodiment, numbers in chosen.items():
-        spaced = np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int))
-        out.append(_of_embodiment(player, encoder, reader, embodiment, [numbers[i] for i in spaced], decode, draws))
+        spaced = [numbers[i] for i in evenly(len(numbers), most)]
+        out.append(_of_embodiment(player, encoder, reader, embodiment, spaced, decode, draws))
     return out
 
 

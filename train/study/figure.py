@@ -15,7 +15,7 @@ from train.study.intervals import Estimate
 from train.study.pairs import FoundPairs, InsulationPair
 from train.study.regression import FittedLine, LineInterval, fit_line
 from train.study.study_page import table_section
-from train.study.tables import StudyTable, TableRow
+from train.study.tables import StudyTable, TableRow, markdown_table
 from train.study.tables import points as points_of
 
 FEWEST = 3  # pairs, for a line
@@ -242,7 +242,5 @@ def markdown(shown: Sequence[FigurePanel], found: FoundPairs, command: str, pict
     text = ["# When does insulation pay?", "", f"`{command}`", "", f"![Insulated minus joint]({picture})", ""]
     text += [f"- {sentence}" for sentence in [*answer(shown, found), *left_out(found)]]
     for table in (lines_table(shown), pairs_table(found)):
-        text += ["", f"## {table.title}", "", table.note, ""]
-        text += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-        text += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.rows]
+        text += markdown_table(table)
     return "\n".join(text) + "\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from train.study.arm_config import parse, training
 from train.study.run_spec import MODEL, RunSpec
-from train.study.spec import Arm, Study
-from train.study.study_data import HELD_OUT, VQA, StudyInputs
+from train.study.spec import HELD_OUT, Arm, Study
+from train.study.study_data import VQA, StudyInputs
 
 
 @dataclass(frozen=True)

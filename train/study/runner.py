@@ -9,8 +9,8 @@ from train.study.grid import RunGrid
 from train.study.processes import Pool
 from train.study.run_result import RunResult
 from train.study.run_spec import MODEL
-from train.study.spec import Study
-from train.study.study_data import HELD_OUT, StudyInputs
+from train.study.spec import HELD_OUT, Study
+from train.study.study_data import StudyInputs
 
 Tuned = dict[str, dict[str, float]]
 """Arm -> value that the search tried -> its held-out action error."""

@@ -8,10 +8,8 @@ from typing import Any
 
 from fasttok.common.console import write_text
 from fasttok.errors import InputError
-from train.study.spec import HELD_OUT, Study
+from train.study.spec import Study
 from train.user_modules import load_attribute
-
-__all__ = ["HELD_OUT", "VQA", "StudyInputs", "prepare_data"]
 
 VQA = "vqa"  # folder of the data besides those of shards
 

@@ -183,14 +183,12 @@ def markdown(result: StudyResult, command: str) -> str:
         common = f"always the most common answer of a question's kind: {100 * v.baseline:.1f} %"
         text += [f"VQA of the base: {100 * v.accuracy:.1f} % of {v.questions} ({common})."]
     for table in tables(result):
-        text += [
-            "",
-            f"## {table.title}",
-            "",
-            table.note,
-            "",
-            "| " + " | ".join(table.columns) + " |",
-            "|" + "---|" * len(table.columns),
-        ]
-        text += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.rows]
+        text += markdown_table(table)
     return "\n".join(text) + "\n"
+
+
+def markdown_table(table: StudyTable) -> list[str]:
+    """Lines of a table under its title and its note."""
+    head = ["", f"## {table.title}", "", table.note, ""]
+    head += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    return head + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.rows]

@@ -17,7 +17,7 @@ HEADER = struct.Struct("<qii")  # id, floats of the state, floats of the chunk
 def encoded(source: Source, step: int) -> bytes:
     """A record."""
     state, chunk = source.state[step].tobytes(), source.chunk[step].tobytes()
-    return HEADER.pack(int(source.ids()[step]), len(state), len(chunk)) + state + chunk + source.jpeg(step)
+    return HEADER.pack(source.id(step), len(state), len(chunk)) + state + chunk + source.jpeg(step)
 
 
 def decoded(record: bytes) -> tuple[int, Any, Any, Any]:

@@ -98,7 +98,7 @@ def write_shards(given: Sequence[Source], folder: Path) -> None:
                     "prompt": ["move the block"] * len(rows),
                     "target": [""] * len(rows),
                     "file": [""] * len(rows),
-                    "offset": [int(source.ids()[step]) for source, step in rows],
+                    "offset": [source.id(step) for source, step in rows],
                 }
                 arrays = [pa.array(values.get(f.name, absent(f, len(rows))), f.type) for f in SCHEMA]
                 writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))

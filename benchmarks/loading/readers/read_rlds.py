@@ -64,7 +64,7 @@ class Rlds:
         for steps in source.episodes():
             made = [
                 {
-                    "id": int(source.ids()[i]),
+                    "id": source.id(i),
                     "image": io.BytesIO(source.jpeg(i)),
                     "state": source.state[i],
                     "chunk": source.chunk[i],

@@ -91,7 +91,11 @@ class Source:
 
     def ids(self) -> Any:
         """(steps,) ids."""
-        return first_id(self.folder) + np.arange(len(self))
+        return self.id(0) + np.arange(len(self))
+
+    def id(self, step: int) -> int:
+        """The id of a step."""
+        return first_id(self.folder) + step
 
     def jpeg(self, step: int) -> bytes:
         """The encoded image of a step."""

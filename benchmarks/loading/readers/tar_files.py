@@ -16,7 +16,7 @@ def members(source: Source, step: int) -> dict[str, bytes]:
         "jpg": source.jpeg(step),
         "state": source.state[step].tobytes(),
         "chunk": source.chunk[step].tobytes(),
-        "id": str(int(source.ids()[step])).encode(),
+        "id": str(source.id(step)).encode(),
     }
 
 

@@ -1,5 +1,6 @@
 """The parts of a drawing that are the same in every plot: its frame, axes with their labels, and the figure around it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fasttok.common.html.markup import Markup, tag, text
@@ -55,6 +56,19 @@ class Frame:
         return (
             f'<rect class="{kind}" x="{low:.1f}" y="{TOP}" width="{max(high - low, least):.1f}" height="{self.tall}"/>'
         )
+
+    def rule(self, row: float, kind: str) -> str:
+        """A line across what is drawn, at a height in pixels."""
+        return f'<line class="{kind}" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>'
+
+    def y_axis(self, scale: Scale, labels: Sequence[tuple[float, str]]) -> list[str]:
+        """A line at each of some values, and its label beside it."""
+        parts = []
+        for value, label in labels:
+            row = scale.at(value)
+            parts.append(self.rule(row, "grid"))
+            parts.append(f'<text x="{LEFT - 6}" y="{row + 4:.1f}" text-anchor="end">{label}</text>')
+        return parts
 
     def x_axis(self, scale: Scale, low: float, high: float) -> list[str]:
         """Tick values below the drawing, and what they are."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fasttok.common.html.axes import LEFT, RIGHT, Frame, drawing, figure
+from fasttok.common.html.axes import Frame, drawing, figure
 from fasttok.common.html.markup import Markup, tag, text
 from fasttok.common.html.scale import tick_label, ticks
-from fasttok.common.html.series import Band, Series
+from fasttok.common.html.series import Band, Series, line_through
 
 
 @dataclass(frozen=True)
@@ -108,22 +108,16 @@ def scatter_drawing(
     y_scale = frame.y_scale(y_ticks[0], y_ticks[-1] - y_ticks[0])
 
     def path(x: Sequence[float], y: Sequence[float]) -> str:
-        return "L".join(f"{x_scale.at(a):.1f} {y_scale.at(b):.1f}" for a, b in zip(x, y, strict=True))
+        return line_through([(x_scale.at(a), y_scale.at(b)) for a, b in zip(x, y, strict=True)])
 
-    parts = []
-    for value in y_ticks:
-        row = y_scale.at(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>')
-        said = f"{100 * value:+g}" if axes.percent and value else tick_label(value)
-        parts.append(f'<text x="{LEFT - 6}" y="{row + 4:.1f}" text-anchor="end">{said}</text>')
+    parts = frame.y_axis(y_scale, [(v, f"{100 * v:+g}" if axes.percent and v else tick_label(v)) for v in y_ticks])
     parts += frame.x_axis(x_scale, x_ticks[0], x_ticks[-1])
     if axes.mark is not None:
-        row = y_scale.at(axes.mark)
-        parts.append(f'<line class="whisker" x1="{LEFT}" x2="{width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>')
+        parts.append(frame.rule(y_scale.at(axes.mark), "whisker"))
     if band is not None:
         low, high = _inside(band.low, y_ticks), _inside(band.high, y_ticks)
         around = path([*band.x, *band.x[::-1]], [*low, *high[::-1]])
-        parts.append(f'<path d="M{around}Z" fill="{band.colour}" opacity=".13"/>')
+        parts.append(f'<path d="{around}Z" fill="{band.colour}" opacity=".13"/>')
     for p in points:
         x, y = x_scale.at(p.x), y_scale.at(p.y)
         ends = f'y1="{y_scale.at(p.low):.1f}" y2="{y_scale.at(p.high):.1f}"'
@@ -132,7 +126,7 @@ def scatter_drawing(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="{p.colour}"><title>{text(p.name)}</title></circle>'
         )
     if line is not None:
-        parts.append(f'<path class="line" d="M{path(list(line.x), list(line.y))}" stroke="{line.colour}"/>')
+        parts.append(f'<path class="line" d="{path(list(line.x), list(line.y))}" stroke="{line.colour}"/>')
     return drawing(parts, width, height, label)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.common.html.axes import LEFT, RIGHT, Frame, drawing, figure
+from fasttok.common.html.axes import Frame, drawing, figure
 from fasttok.common.html.markup import Markup, tag
 from fasttok.common.html.scale import tick_label, ticks
 
@@ -136,16 +136,12 @@ def plot(
     x_scale, y_scale = frame.x_scale(x0, (x1 - x0) or 1.0), frame.y_scale(y0, (y1 - y0) or 1.0)
 
     def path(x: Points, y: Points) -> str:
-        return _path([(x_scale.at(float(a)), y_scale.at(float(b))) for a, b in zip(x, y, strict=True)])
+        return line_through([(x_scale.at(float(a)), y_scale.at(float(b))) for a, b in zip(x, y, strict=True)])
 
     parts = []
     if shade is not None:
         parts.append(frame.shade(x_scale.at(max(shade[0], x0)), x_scale.at(min(shade[1], x1)), "shade"))
-    for value in y_ticks:
-        row = y_scale.at(value)
-        label = tick_label(10**value if axes.log_y else value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{row + 4:.1f}" text-anchor="end">{label}</text>')
+    parts += frame.y_axis(y_scale, [(v, tick_label(10**v if axes.log_y else v)) for v in y_ticks])
     parts += frame.x_axis(x_scale, x0, x1)
     for band in bands:
         around = path([*band.x, *band.x[::-1]], [*band.low, *band.high[::-1]])
@@ -181,7 +177,7 @@ def _key(s: Series) -> Markup:
     return tag("i", style=f"border-top:3px {'dashed' if s.dashed else 'solid'} {s.colour}")
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def line_through(points: Sequence[tuple[float, float]]) -> str:
     """A line through points, as SVG writes it; it is broken where a point is not finite."""
     parts: list[str] = []
     pen_down = False

@@ -1,0 +1,13 @@
+"""Some of many, evenly spread."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def evenly(total: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the numbers below `total`, rising and evenly spread, the first and the last among them.
+
+    >>> evenly(10, 4), evenly(2, 4)
+    (array([0, 3, 6, 9]), array([0, 1]))
+    """
+    return np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
