@@ -140,9 +140,9 @@ def main(config: DemoConfig) -> None:
     seconds = time.monotonic() - start
     found = demo_summary.write(config.out, seconds)
     log(
-        f"\nIn {found.policy.episodes} episodes like those it learned from the robot succeeded {found.policy.successes} times, "
-        f"blindly {found.blind.successes} of {found.blind.episodes}, the expert {found.expert.successes} of "
-        f"{found.expert.episodes} ({config.out / demo_summary.SUMMARY})."
+        f"\nIn {found.policy.episodes} episodes like those it learned from, the robot succeeded {found.policy.successes} times, "
+        f"acting blindly {found.blind.successes} times, the expert {found.expert.successes} times "
+        f"({config.out / demo_summary.SUMMARY})."
     )
     log(f"The whole chain took {seconds:.0f} s. Open {config.out / 'report.html'}")
 
