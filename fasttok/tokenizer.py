@@ -1,4 +1,4 @@
-"""ActionTokenizer: normalise -> DCT -> round -> BPE, and back (FAST, arXiv 2501.09747).
+"""ActionTokenizer: normalise -> transform (DCT) -> round -> BPE, and back (FAST, arXiv 2501.09747).
 
 The tokenizer holds no state between calls, so threads may share it. What the user sees is raw units whenever statistics are
 held; several embodiments share one vocabulary, each with its own statistics, horizon and dimensions.
@@ -21,18 +21,24 @@ from fasttok.actions.channels import Channels
 from fasttok.actions.chunks import stacks
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
-from fasttok.codec import bpe, dct, learn
+from fasttok.codec import bpe, learn
 from fasttok.codec.bpe import Bpe
 from fasttok.codec.completions import Completions
 from fasttok.codec.corpus import Corpus
 from fasttok.codec.grammar import Grammar
-from fasttok.common.choices import Mode, OnRange
+from fasttok.codec.kept_chunks import KeptChunks
+from fasttok.codec.learn_transform import TransformPlan, Tried, learn_transform
+from fasttok.codec.spline import Spline, SplineConfig, control_points
+from fasttok.codec.transform import Dct, Transform
+from fasttok.common.choices import FitMode, OnRange, TransformName
 from fasttok.errors import InputError, unknown_name
-from fasttok.storage import folder
+from fasttok.storage import folder, transform_file
 from fasttok.storage.folder import TokenizerFolder
 
 OnError = Literal["raise", "mask", "pad", "hold"]
 ON_RANGE, ON_ERROR = get_args(OnRange), get_args(OnError)
+MODES, TRANSFORMS = get_args(FitMode), get_args(TransformName)
+DCT = Dct()
 TILE = 1 << 17  # values encoded at a time: few enough for a core's cache, enough for threads not to meet often
 
 
@@ -80,6 +86,8 @@ class ActionTokenizer:
         stats: action statistics by embodiment.
         state_stats: proprio statistics by embodiment.
         embodiments: what each embodiment is.
+        transforms: what turns each embodiment's chunks into coefficients; the DCT where there is none.
+        tried: what a fit with transform "auto" compared, by embodiment; a folder does not keep it.
     """
 
     bpe: Bpe
@@ -89,6 +97,8 @@ class ActionTokenizer:
     stats: Mapping[str, NormStats] = field(default_factory=dict)
     state_stats: Mapping[str, NormStats] = field(default_factory=dict)
     embodiments: Mapping[str, Embodiment] = field(default_factory=dict)
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
+    tried: Mapping[str, tuple[Tried, ...]] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -96,12 +106,13 @@ class ActionTokenizer:
         chunks: NDArray[Any] | Iterable[NDArray[Any]] | Mapping[str, Iterable[NDArray[Any]]],
         vocab_size: int = 1024,
         scale: float = 10.0,
-        mode: Mode = "native",
+        mode: FitMode = "native",
         stats: NormStats | Mapping[str, NormStats] | None = None,
         embodiments: Mapping[str, Embodiment] | None = None,
         track: learn.Track = lambda merges: merges,
+        transform: TransformName | TransformPlan = "dct",
     ) -> "ActionTokenizer":
-        """Learns a vocabulary. The chunks are read once and kept as integers in a temporary file, so they may exceed memory.
+        """Learns a vocabulary. The chunks are read once and kept in a temporary file, so they may exceed memory.
 
         Args:
             chunks: (n, T, D), an iterable of (T, D) or (n, T, D) in raw units, or {embodiment: either} when there are several.
@@ -110,39 +121,41 @@ class ActionTokenizer:
             scale: factor before rounding: coarse at 1, fine at 100.
             stats: None (chunks are normalised already), one NormStats, or {embodiment: NormStats}.
             mode: `native` covers every code that normalised chunks in [-1, 1] can have, and all that the fit saw;
-                `published` repeats the published code to the byte.
+                `published` repeats the published code to the byte; `fixed` codes control points of splines, in as many bins as
+                there are ids, always with the same number of tokens, and learns nothing but their range.
             embodiments: what is tokenised of each, if it is not simply every dim.
             track: wraps the loop over merges, to show progress.
+            transform: `dct` as published; `auto` for what needs the fewest ids at the DCT's error on held-out chunks: a fifth of
+                the chunks, or those of a `TransformPlan`. It takes the DCT unless another saves 3 % of the ids. Or one by its
+                name: `basis`, `rotation`, `both` (`fasttok.codec.learn_transform`). All but `dct` hold for chunks of one length.
 
         Raises:
-            InputError: no chunks, NaN or inf, or a vocabulary smaller than the coefficient range.
+            InputError: no chunks, NaN or inf, a vocabulary smaller than the coefficient range, or a transform that the mode or
+                the chunks do not allow.
         """
-        if mode not in bpe.MODES:
-            raise unknown_name("fit mode", mode, bpe.MODES)
-        if not (np.isfinite(scale) and scale > 0):
-            raise InputError(f"scale is {scale}, expected a positive number (10 is FAST's default)")
+        plan = TransformPlan(transform) if isinstance(transform, str) else transform
+        _check_fit(mode, scale, plan)
         by_name: Mapping[str, NormStats] = {"": stats} if isinstance(stats, NormStats) else stats or {}
         groups = chunks if isinstance(chunks, Mapping) else {"": chunks}
+        made = _Fitting(scale, vocab_size, mode, plan, track)
         with Corpus() as corpus:
-            reach = 0.0  # largest |coefficient| that a chunk in [-1, 1] (or the fit's smaller range) can have
             for name, group in groups.items():
                 if by_name and name not in by_name:
                     raise unknown_name("embodiment", name, by_name)
                 channels = Channels.of(by_name.get(name), (embodiments or {}).get(name))
-                channels = replace(channels, relative=())
-                for batch in _batches(group):
-                    x = channels.forward(_finite(_chunks(batch)))
-                    corpus.add(dct.coefficients(x, scale))
-                    seen = np.minimum(channels.unit(x.shape[2]), np.abs(x).max((0, 1)))
-                    reach = max(reach, scale * x.shape[1] ** 0.5 * float(seen.max()))
+                held = name if by_name or embodiments else ""
+                if made.special and held in made.transforms:
+                    raise InputError(
+                        "several groups of chunks need stats= or embodiments=, so that each has its transform"
+                    )
+                made.add(corpus, held, plan.held_out.get(name), group, replace(channels, relative=()))
             if not corpus.rows:
                 raise InputError("ActionTokenizer.fit: no chunks; nothing to learn from")
-            low, high = corpus.low, corpus.high
-            if mode == "native":
-                edge = int(np.ceil(reach))
-                low, high = min(low, -edge), max(high, edge)
-            learned = learn.learn(corpus, mode, vocab_size, low, high, track)
-        return cls(learned, float(scale), low, high, dict(by_name), {}, dict(embodiments or {}))
+            learned, low, high = made.vocabulary(corpus)
+        if mode == "fixed":
+            scale = vocab_size / 2
+        transforms = {name: one for name, one in made.transforms.items() if not isinstance(one, Dct)}
+        return cls(learned, float(scale), low, high, dict(by_name), {}, dict(embodiments or {}), transforms, made.tried)
 
     @property
     def vocab_size(self) -> int:
@@ -150,9 +163,17 @@ class ActionTokenizer:
         return self.bpe.size
 
     @property
-    def mode(self) -> Mode:
-        """`native` or `published`."""
-        return self.bpe.mode
+    def mode(self) -> FitMode:
+        """`native`, `published`, or `fixed` for control points of splines."""
+        return "fixed" if any(isinstance(one, Spline) for one in self.transforms.values()) else self.bpe.mode
+
+    def transform(self, embodiment: str | None = None) -> Transform:
+        """What turns normalised chunks of an embodiment into coefficients.
+
+        Raises:
+            InputError: as `embodiment`.
+        """
+        return self.transforms.get(self.embodiment(embodiment) or "", DCT) if self.transforms else DCT
 
     def embodiment(self, name: str | None) -> str | None:
         """The embodiment meant: `name`, or the only one there is; None when no statistics are held.
@@ -203,27 +224,30 @@ class ActionTokenizer:
     def coefficients(
         self, chunks: NDArray[Any], *, embodiment: str | None = None, reference: NDArray[Any] | None = None
     ) -> NDArray[np.int64]:
-        """Rounded DCT coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, C) int64.
+        """Rounded coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, C) int64, as they are coded.
 
-        C is D without the dims that the embodiment leaves out.
+        C is D without the dims that the embodiment leaves out. With the DCT a row is a frequency. A transform that was learned
+        may order them otherwise; splines have as many rows as a dim has control points.
 
         Raises:
             InputError: wrong shape, wrong number of dims, NaN or inf (with its position).
         """
         x = _chunks(chunks)
-        coefs = self._coefficients(x, self.channels(embodiment), reference)
+        coefs = self._coefficients(x, embodiment, reference)
         if not (np.abs(coefs) < 2**62).all():  # NaN fails it too
             self._refuse(x, coefs)
         return coefs.astype(np.int64)
 
     def _coefficients(
-        self, x: NDArray[Any], channels: Channels, reference: NDArray[Any] | None, first: int = 0
+        self, x: NDArray[Any], embodiment: str | None, reference: NDArray[Any] | None, first: int = 0
     ) -> NDArray[Any]:
         """Coefficients of `x`. `first` numbers the first chunk in error messages.
 
         NaN and inf are checked only if the chunks are normalised here.
         """
-        return dct.coefficients(x if channels.plain else channels.forward(_finite(x, first), reference), self.scale)
+        channels = self.channels(embodiment)
+        x = x if channels.plain else channels.forward(_finite(x, first), reference)
+        return self.transform(embodiment).coefficients(x, self.scale)
 
     def _refuse(self, x: NDArray[Any], coefs: NDArray[Any], first: int = 0) -> NoReturn:
         """Says why chunks have no coefficients."""
@@ -285,13 +309,12 @@ class ActionTokenizer:
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], str]:
         """(ids of all chunks joined, how many each has, clamped coefficients of each, the first of those in words)."""
         x = _chunks(chunks)
-        channels = self.channels(embodiment)
         step = max(1, TILE // (x.shape[1] * x.shape[2]))
         parts, first = [], ""
         for start in range(0, max(len(x), 1), step):
             tile = x[start : start + step]
             near = reference[start : start + step] if reference is not None and np.ndim(reference) > 1 else reference
-            coefs = self._coefficients(tile, channels, near, start)
+            coefs = self._coefficients(tile, embodiment, near, start)
             rows = coefs.reshape(len(coefs), -1).astype(np.float64, copy=False)
             try:
                 ids, lengths, clamped, moved = self.bpe.encode(rows, self.min_token, self.max_token, start)
@@ -307,7 +330,8 @@ class ActionTokenizer:
     def _first_outside(self, coefs: NDArray[Any], start: int) -> str:
         limit = np.inf if self.max_token is None else self.max_token
         b, t, d = np.argwhere((coefs < self.min_token) | (coefs > limit))[0]
-        return f"{coefs[b, t, d]:.0f} in chunk {start + b}, frequency {t}, dim {d}"
+        where = f"coefficient {t * coefs.shape[2] + d}" if self.transforms else f"frequency {t}, dim {d}"
+        return f"{coefs[b, t, d]:.0f} in chunk {start + b}, {where}"
 
     def decode(
         self,
@@ -357,7 +381,8 @@ class ActionTokenizer:
         width = channels.count(action_dim)
         rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else list(ids)
         flat, lengths = bpe.join(rows)
-        size = horizon * width
+        transform = self.transform(embodiment)
+        size = transform.rows(horizon) * width
         coefs, errors = self.bpe.decode(flat, lengths, size, self.min_token, self.max_token, partial)
         if partial:  # a published id may end inside a character
             errors = {row: why for row, why in errors.items() if not self._grammar.begins(rows[row], size)}
@@ -365,7 +390,7 @@ class ActionTokenizer:
             row = min(errors)
             shape = f"{horizon} steps x {width} dims"
             raise InputError(f"decode: row {row} ({shape}): {errors[row]}; see on_error for other policies")
-        out = dct.actions(coefs.reshape(-1, horizon, width), self.scale)
+        out = transform.actions(coefs, self.scale, horizon, width)
         if not channels.plain:
             out = channels.backward(out, reference)
         ok = np.ones(len(rows), bool)
@@ -393,7 +418,8 @@ class ActionTokenizer:
             prefix_ids: ids so far.
             horizon: steps per chunk.
             action_dim: dims per step.
-            embodiment: as in `decode`; needed only if there are several and one of them leaves dims out.
+            embodiment: as in `decode`; needed only if there are several and one of them leaves dims out, or has a transform other
+                than the DCT.
 
         Returns:
             Sorted ids; empty when the prefix is complete.
@@ -419,6 +445,8 @@ class ActionTokenizer:
 
     def _size(self, horizon: int, action_dim: int, embodiment: str | None) -> int:
         """Coefficients of a chunk."""
+        if self.transforms:
+            return self.transform(embodiment).rows(horizon) * self.channels(embodiment).count(action_dim)
         if embodiment is None and all(what.gripper != "omit" for what in self.embodiments.values()):
             return horizon * action_dim
         return horizon * self.channels(embodiment).count(action_dim)
@@ -432,7 +460,9 @@ class ActionTokenizer:
             for name, what in sorted(self.embodiments.items())
             if what.gripper != "keep" or what.relative or what.gain
         }
-        spec = limits | {"channels": special} if special else limits
+        spec: dict[str, object] = {**limits, **({"channels": special} if special else {})}
+        if self.transforms:
+            spec["transforms"] = transform_file.digest(self.transforms)
         stats = {name: s.to_json() for name, s in sorted(self.stats.items())}
         text = self.bpe.to_json() + json.dumps([spec, stats], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -440,11 +470,20 @@ class ActionTokenizer:
     def save(self, path: str | Path, *, card: str = "", overwrite: bool = False) -> None:
         """Writes the folder tokenizer.json, processor_config.json, norm_stats.json, README.md; complete or not at all.
 
+        With a transform other than the DCT the vocabulary has another name, so that no program decodes the ids by the DCT.
+
         Raises:
             InputError: the folder exists and is not empty, and `overwrite` is False.
         """
         content = TokenizerFolder(
-            self.bpe, self.scale, self.min_token, self.max_token, self.stats, self.state_stats, self.embodiments
+            self.bpe,
+            self.scale,
+            self.min_token,
+            self.max_token,
+            self.stats,
+            self.state_stats,
+            self.embodiments,
+            transforms=self.transforms,
         )
         folder.save(content, Path(path), card, overwrite, self.fingerprint)
 
@@ -469,12 +508,102 @@ class ActionTokenizer:
             content.stats,
             content.state_stats,
             content.embodiments,
+            content.transforms,
         )
         if content.fingerprint not in (None, tok.fingerprint):  # another program may have written the vocabulary anew
             fitted = replace(tok, bpe=tok.bpe.as_fitted())
             if fitted.fingerprint == content.fingerprint:
                 return fitted
         return tok
+
+
+class _Fitting:
+    """What a fit makes, embodiment after embodiment.
+
+    Attributes:
+        transforms: by embodiment.
+        tried: by embodiment, what `auto` compared.
+    """
+
+    def __init__(self, scale: float, vocab_size: int, mode: FitMode, plan: TransformPlan, track: learn.Track) -> None:
+        self.transforms: dict[str, Transform] = {}
+        self.tried: dict[str, tuple[Tried, ...]] = {}
+        self._scale, self._vocab_size, self._mode, self._plan, self._track = scale, vocab_size, mode, plan, track
+        self._reach = 0.0  # largest |coefficient| that a chunk in [-1, 1] (or the fit's smaller range) can have
+
+    @property
+    def special(self) -> bool:
+        """Whether transforms other than the DCT are made."""
+        return self._mode == "fixed" or self._plan.name != "dct"
+
+    def add(
+        self,
+        corpus: Corpus,
+        name: str,
+        held_out: NDArray[Any] | None,
+        group: NDArray[Any] | Iterable[NDArray[Any]],
+        channels: Channels,
+    ) -> None:
+        """The coefficients of an embodiment's chunks to the corpus, after its transform is learned."""
+        values = (channels.forward(_finite(_chunks(batch))) for batch in _batches(group))
+        if not self.special:
+            self._code(corpus, name, values, channels, DCT)
+            return
+        with KeptChunks(values, name) as kept:
+            if self._mode == "fixed":
+                found: Transform = _spline(kept, self._plan.spline, self._vocab_size)
+            else:
+                near = None if held_out is None else channels.forward(_finite(_chunks(held_out)))
+                unit = channels.unit(kept.shape[1])
+                found, self.tried[name] = learn_transform(
+                    kept, self._plan.name, near, self._scale, unit, self._vocab_size, self._track
+                )
+            self._code(corpus, name, kept, channels, found)
+
+    def _code(
+        self, corpus: Corpus, name: str, values: Iterable[NDArray[Any]], channels: Channels, transform: Transform
+    ) -> None:
+        """Appends the coefficients of normalised chunks."""
+        self.transforms[name] = transform
+        for x in values:
+            corpus.add(transform.coefficients(x, self._scale))
+            seen = np.minimum(channels.unit(x.shape[2]), np.abs(x).max((0, 1)))
+            self._reach = max(self._reach, transform.reach(seen, x.shape[1], self._scale))
+
+    def vocabulary(self, corpus: Corpus) -> tuple[Bpe, int, int]:
+        """(vocabulary, smallest and largest coefficient) for what was added."""
+        low, high = corpus.low, corpus.high
+        if self._mode == "fixed":
+            low = -(self._vocab_size // 2)
+            return learn.without_merges(self._vocab_size), low, low + self._vocab_size - 1
+        if self._mode == "native":
+            edge = int(np.ceil(self._reach))
+            low, high = min(low, -edge), max(high, edge)
+        return learn.learn(corpus, self._mode, self._vocab_size, low, high, self._track), low, high
+
+
+def _check_fit(mode: FitMode, scale: float, plan: TransformPlan) -> None:
+    """Raises InputError for settings that no fit has."""
+    if mode not in MODES:
+        raise unknown_name("fit mode", mode, MODES)
+    if plan.name not in TRANSFORMS:
+        raise unknown_name("transform", plan.name, TRANSFORMS)
+    if plan.name != "dct" and mode != "native":
+        raise InputError(
+            f"transform {plan.name!r} with mode {mode!r}: only a native fit has transforms other than the DCT; leave out --mode "
+            "or --transform"
+        )
+    if not (np.isfinite(scale) and scale > 0):
+        raise InputError(f"scale is {scale}, expected a positive number (10 is FAST's default)")
+
+
+def _spline(kept: KeptChunks, config: SplineConfig, bins: int) -> Spline:
+    """Splines with the range of the control points that the chunks have."""
+    low, high = np.full(kept.shape[1], np.inf), np.full(kept.shape[1], -np.inf)
+    for x in kept:
+        points = control_points(x, config)
+        low, high = np.minimum(low, points.min((0, 1))), np.maximum(high, points.max((0, 1)))
+    return Spline(config, bins, low, high)
 
 
 def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:

@@ -88,3 +88,16 @@ def _native(corpus: Corpus, vocab_size: int, low: int, top: int, track: Track) -
     tokenizer = Tokenizer(models.BPE(ids, merges))
     tokenizer.decoder = decoders.Fuse()
     return Bpe.from_json(tokenizer.to_str(), "the fit")
+
+
+def without_merges(codes: int) -> Bpe:
+    r"""The vocabulary of a `fixed` fit: each id is a code.
+
+    >>> without_merges(3).tokens
+    ('\x00', '\x01', '\x02')
+    """
+    if codes > MAX_CODE + 1:
+        raise InputError(f"vocab size {codes}, expected at most {MAX_CODE + 1} in a fixed fit")
+    tokenizer = Tokenizer(models.BPE({chr(code): code for code in range(codes)}, []))
+    tokenizer.decoder = decoders.Fuse()
+    return Bpe.from_json(tokenizer.to_str(), "the fit")

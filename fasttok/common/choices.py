@@ -8,6 +8,13 @@ from typing import Literal
 Mode = Literal["native", "published"]
 """native: lossless over its range; published: the published code's files, byte for byte."""
 
+FitMode = Literal["native", "published", "fixed"]
+"""What is fitted: a vocabulary of either mode; fixed: control points of splines, always as many tokens and nothing learned."""
+
+TransformName = Literal["dct", "auto", "basis", "rotation", "both"]
+"""What turns chunks into coefficients: FAST's DCT; what needs fewest tokens on held-out chunks; or a transform that is learned: a
+basis over time, a rotation of the dims at each frequency of the DCT, or both."""
+
 NormMode = Literal["quantile", "mean_std", "min_max", "none"]
 """Which statistics map raw units to about [-1, 1]."""
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from fasttok.fitting.fit import FitConfig, FitReport, exceptions, measured_on, relative_lines, report_rows
+from fasttok.fitting.transform_lines import transform_lines
+from fasttok.storage import transform_file
 from fasttok.tokenizer import ActionTokenizer
 
 TEMPLATE = """# FAST action tokenizer
@@ -40,7 +42,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
     >>> write(tok, done, FitConfig(), ["data/mine"]).splitlines()[0]
     '# FAST action tokenizer'
     """
-    notes = [*relative_lines(tok), *report.notes()]
+    notes = [*relative_lines(tok), *transform_lines(tok), *report.notes()]
     rows, others = report_rows(tok, report), exceptions(tok)
     first = next(iter(tok.embodiments))
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
@@ -66,7 +68,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         table="\n".join(lines),
         errors="\n".join(errors),
         notes="\nOf the data:\n\n" + "\n".join(f"- {line}" for line in notes) + "\n" if notes else "",
-    )
+    ) + transform_file.only_here(tok.transforms)
 
 
 def _cell(value: object) -> str:

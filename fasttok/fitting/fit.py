@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.actions.dim_ranges import FAR, NAMES
 from fasttok.actions.embodiment import Embodiment
@@ -17,7 +19,9 @@ from fasttok.actions.left_out import LeftOut
 from fasttok.actions.normalize import NormStats
 from fasttok.codec.corpus import CodeRangeError
 from fasttok.codec.learn import Track
-from fasttok.common.choices import Constants, Mode, NormMode
+from fasttok.codec.learn_transform import TransformPlan
+from fasttok.codec.spline import SplineConfig
+from fasttok.common.choices import Constants, FitMode, NormMode, TransformName
 from fasttok.episodes import Episode
 from fasttok.errors import InputError
 from fasttok.evaluation.metrics import Cell, Metrics, measure
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 GLITCHES = 0.002  # share of the steps up to which far values are glitches to `clip`, and do not widen a range
 WIDE = 3.0  # half ranges from which on values are named if they are why a vocabulary is too small, and none is far off
 MEASURED = 20_000  # most held-out chunks that the report is measured on
+COMPARED_ON = 2_000  # most held-out chunks that a transform is chosen on
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,10 @@ class FitConfig(ChunkConfig):
         scale: factor before rounding: coarse at 1, fine at 100.
         normalize: statistics that map raw units to about [-1, 1].
         constants: what dims that never move become: zero, or low for -1, as in openpi and lerobot.
-        mode: native, or published for the published code's files.
+        mode: native, published for the published code's files, or fixed for control points of splines.
+        transform: what turns chunks into coefficients, see `ActionTokenizer.fit`.
+        points: control points of each dim in a fixed fit.
+        degree: of its splines.
         max_chunks: maximum number of chunks per embodiment to learn from, sampled evenly.
         clip: whether values outside the bounds of the statistics are cut to them, in the fit and in the tokenizer.
     """
@@ -52,7 +60,10 @@ class FitConfig(ChunkConfig):
     scale: float = 10.0
     normalize: NormMode = "quantile"
     constants: Constants = "zero"
-    mode: Mode = "native"
+    mode: FitMode = "native"
+    transform: TransformName = "dct"
+    points: int = 10
+    degree: int = 3
     max_chunks: int = 200_000
     clip: bool = False
 
@@ -139,7 +150,8 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
             config.mode,
             stats,
             {name: group.embodiment for name, group in data.groups.items()},
-            track=track,
+            track,
+            _plan(data, config),
         )
     except CodeRangeError as error:
         looks = (far_lines(data, stats, config.max_chunks, halves=halves) for halves in (FAR, WIDE))
@@ -153,6 +165,16 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
             "usual range of their dim and counts them; else raise --vocab-size or lower --scale"
         ) from None
     return replace(fitted, state_stats=state_stats)
+
+
+def _plan(data: Dataset, config: FitConfig) -> TransformPlan:
+    """The transform asked for, to be chosen on held-out episodes where there are any."""
+    held_out = {
+        name: np.concatenate([*group.relative_chunks("held_out", COMPARED_ON)])
+        for name, group in data.groups.items()
+        if config.transform != "dct" and group.actions["held_out"].rows
+    }
+    return TransformPlan(config.transform, held_out, SplineConfig(config.points, config.degree))
 
 
 def _action_stats(group: EmbodimentActions, config: FitConfig) -> NormStats:

@@ -6,6 +6,12 @@ tokenizer_config.json   what transformers asks for beside tokenizer.json, and a 
 bpe_tokenizer/          a second copy of tokenizer.json and tokenizer_config.json: where transformers 5.4 and 5.5 look for them
 norm_stats.json         action and state statistics, see `NormStatsFile`
 README.md               the card
+
+A tokenizer with a transform other than the DCT has format 3, in which tokenizer.json, tokenizer_config.json and bpe_tokenizer/
+are missing. By these, transformers and the published class would find the vocabulary, and decode its ids by a DCT: wrongly.
+
+vocabulary.json         what else is tokenizer.json
+transform.json          the transforms, see `transform_file`
 """
 
 import json
@@ -18,38 +24,45 @@ from pathlib import Path
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats, NormStatsEntry
 from fasttok.codec.bpe import Bpe
+from fasttok.codec.transform import Transform
 from fasttok.common import json_files
-from fasttok.common.choices import Mode
+from fasttok.common.choices import FitMode
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
-from fasttok.storage import saved_again
+from fasttok.storage import saved_again, transform_file
 from fasttok.storage.saved_again import SavedAs
+from fasttok.storage.transform_file import TRANSFORM_FILE
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
+TRANSFORM_VERSION = 3  # of folders with a transform other than the DCT: older releases refuse them
 SUBFOLDER = (
     "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer, and some releases of it look only there
 )
 VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 COPIED = (VOCABULARY, TOKENIZER_CONFIG)  # what `SUBFOLDER` has a second copy of
+OWN_VOCABULARY = "vocabulary.json"
 TOKENIZER = OutputKind(
     "tokenizer folder of fasttok",
     marks=(
-        Mark("processor_config.json", ("scale", "fasttok/format_version"), FORMAT_VERSION, "fasttok/format_version"),
+        Mark("processor_config.json", ("scale", "fasttok/format_version"), TRANSFORM_VERSION, "fasttok/format_version"),
     ),
     files=(
         *COPIED,
         *(f"{SUBFOLDER}/{name}" for name in COPIED),
         "processor_config.json",
         "norm_stats.json",
+        OWN_VOCABULARY,
+        TRANSFORM_FILE,
         "README.md",
     ),
 )
 # Where AutoProcessor finds the class, if its user trusts remote code; nothing here ever loads it.
 PUBLISHED_CODE = "physical-intelligence/fast--processing_action_tokenizer.UniversalActionProcessor"
 PROCESSOR = "UniversalActionProcessor"
+NO_PROCESSOR = "none: only fasttok decodes this tokenizer, see README.md"
 # The published processor's own, but for the class: the library's backend, which reads tokenizer.json as it stands.
 FOR_TRANSFORMERS = {
     "clean_up_tokenization_spaces": False,
@@ -65,13 +78,13 @@ class FasttokBlock:
 
     Attributes:
         format_version: of the folder.
-        mode: the fit's alphabet, `native` or `published`; for readers, as tokenizer.json decides it.
+        mode: `native`, `published` or `fixed`; for readers, as tokenizer.json or transform.json decides it.
         max_token: largest coefficient that has a code; None if it is unknown.
         embodiments: what each embodiment is: horizon, dims, Hz, encoding, and what is tokenised.
     """
 
     format_version: int
-    mode: Mode | None = None
+    mode: FitMode | None = None
     max_token: int | None = None
     embodiments: dict[str, Embodiment] = field(default_factory=dict)
 
@@ -131,6 +144,7 @@ class TokenizerFolder:
         state_stats: proprio statistics by embodiment.
         embodiments: what each embodiment is.
         fingerprint: of the tokenizer that was saved, as the folder says; None if it does not.
+        transforms: by embodiment; the DCT where there is none.
     """
 
     bpe: Bpe
@@ -141,6 +155,12 @@ class TokenizerFolder:
     state_stats: Mapping[str, NormStats]
     embodiments: Mapping[str, Embodiment]
     fingerprint: str | None = None
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
+
+    @property
+    def mode(self) -> FitMode:
+        """The fit's."""
+        return transform_file.mode_of(self.transforms) or self.bpe.mode
 
 
 def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool, fingerprint: str) -> None:
@@ -152,17 +172,28 @@ def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool, finge
         TOKENIZER_CONFIG: json.dumps(FOR_TRANSFORMERS | {"fasttok": _saved_as(content, fingerprint)}, indent=2) + "\n",
         "processor_config.json": json_files.write(_config(content)),
         "norm_stats.json": json_files.write(NormStatsFile(_stats_entries(content))),
-        "README.md": card or f"# FAST action tokenizer\n\n{bpe.size} ids, scale {content.scale:g}, {bpe.mode} fit.\n",
+        "README.md": card or _short_card(content),
     }
-    files |= {f"{SUBFOLDER}/{name}": files[name] for name in COPIED}
+    if content.transforms:
+        files[OWN_VOCABULARY] = files.pop(VOCABULARY)
+        del files[TOKENIZER_CONFIG]
+        files[TRANSFORM_FILE] = transform_file.text(content.transforms)
+    else:
+        files |= {f"{SUBFOLDER}/{name}": files[name] for name in COPIED}
     temporary = out.aside()
     try:
-        (temporary / SUBFOLDER).mkdir()
+        if not content.transforms:
+            (temporary / SUBFOLDER).mkdir()
         for name, text in files.items():
             (temporary / name).write_text(text, encoding="utf-8")
         out.install(temporary, last="processor_config.json")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _short_card(content: TokenizerFolder) -> str:
+    about = f"{content.bpe.size} ids, scale {content.scale:g}, {content.mode} fit."
+    return f"# FAST action tokenizer\n\n{about}\n{transform_file.only_here(content.transforms)}"
 
 
 def _saved_as(content: TokenizerFolder, fingerprint: str) -> object:
@@ -178,8 +209,13 @@ def _config(content: TokenizerFolder) -> ProcessorConfig:
         min_token=content.min_token,
         scale=content.scale,
         vocab_size=content.bpe.size,
+        auto_map={} if content.transforms else {"AutoProcessor": PUBLISHED_CODE},
+        processor_class=NO_PROCESSOR if content.transforms else PROCESSOR,
         fasttok=FasttokBlock(
-            FORMAT_VERSION, content.bpe.mode, content.max_token, dict(sorted(content.embodiments.items()))
+            TRANSFORM_VERSION if content.transforms else FORMAT_VERSION,
+            content.mode,
+            content.max_token,
+            dict(sorted(content.embodiments.items())),
         ),
     )
 
@@ -192,7 +228,9 @@ def load(path: Path) -> TokenizerFolder:
         )
     config = _read_config(path / "processor_config.json")
     own = config.fasttok or FasttokBlock(FORMAT_VERSION)
-    bpe = _vocabulary(path)
+    special = own.format_version == TRANSFORM_VERSION
+    bpe = _own_vocabulary(path) if special else _vocabulary(path)
+    transforms = transform_file.read(path / TRANSFORM_FILE, own.embodiments) if special else {}
     stats_file = path / "norm_stats.json"
     stats = NormStatsFile()
     if stats_file.is_file():
@@ -210,7 +248,7 @@ def load(path: Path) -> TokenizerFolder:
     max_token = saved.max_token if saved is not None and config.fasttok is None else own.max_token
     fingerprint = None if saved is None else saved.fingerprint
     return TokenizerFolder(
-        bpe, config.scale, config.min_token, max_token, actions, states, own.embodiments, fingerprint
+        bpe, config.scale, config.min_token, max_token, actions, states, own.embodiments, fingerprint, transforms
     )
 
 
@@ -252,6 +290,14 @@ def _vocabulary(path: Path) -> Bpe:
     return bpe
 
 
+def _own_vocabulary(path: Path) -> Bpe:
+    """The vocabulary of a folder with transforms."""
+    file = path / OWN_VOCABULARY
+    if not file.is_file():
+        raise InputError(f"{file} is missing; copy it from the folder that fasttok saved, or fit again")
+    return Bpe.from_json(_text(file), str(file))
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
@@ -270,9 +316,11 @@ def _read_config(file: Path) -> ProcessorConfig:
     if not isinstance(raw, dict):
         raise InputError(f"{file} holds a {type(raw).__name__}, expected a JSON object")
     block = raw.get("fasttok")
-    own = json_files.decode(FasttokBlock, block, f"{file}: fasttok", FORMAT_VERSION) if block else None
-    if own is not None and own.format_version != FORMAT_VERSION:
-        raise InputError(f"{file}: format version {own.format_version}, this fasttok reads {FORMAT_VERSION}; fit again")
+    own = json_files.decode(FasttokBlock, block, f"{file}: fasttok", TRANSFORM_VERSION) if block else None
+    if own is not None and own.format_version not in (FORMAT_VERSION, TRANSFORM_VERSION):
+        raise InputError(
+            f"{file}: format version {own.format_version}, this fasttok reads {FORMAT_VERSION} and {TRANSFORM_VERSION}; fit again"
+        )
     try:
         config = json_files.decode(ProcessorConfig, {key: raw[key] for key in NEEDED if key in raw}, str(file))
     except InputError as error:

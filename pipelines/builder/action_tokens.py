@@ -57,6 +57,7 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
                 f"{mixture.tokenizer}: embodiment {source.embodiment!r} tokenises dims {list(shape.relative)} relative to the "
                 "state; fit it without --relative, and ask for `action: {form: relative}` in the mixture"
             )
+        _check_horizon(tok, source, mixture.tokenizer)
         if shape is not None and shape.horizon != source.horizon:
             logger.info(
                 "note: %s: chunks of %d steps, the tokenizer was fitted on %d; the ids are exact all the same, only longer than "
@@ -64,6 +65,14 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
                 source.name, source.horizon, shape.horizon,
             )  # fmt: skip
     return tok
+
+
+def _check_horizon(tok: ActionTokenizer, source: ResolvedSource, where: str) -> None:
+    """Refuses chunks of another length than that which a tokenizer's transform was learned for."""
+    try:
+        tok.transform(source.embodiment).rows(source.horizon)
+    except InputError as error:
+        raise InputError(f"{where}: embodiment {source.embodiment!r}: {error}") from None
 
 
 def place_tokenizer(

@@ -113,7 +113,10 @@ def steps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
 def coefficient_titles(
     ids: NDArray[np.int32], dim: int, source: ManifestSource, tok: ActionTokenizer | None
 ) -> list[str]:
-    """For each FAST id, the coefficients it stands for, by frequency and dimension; nothing if that cannot be said."""
+    """For each FAST id, the coefficients it stands for, by frequency and dimension.
+
+    By number if they are not the DCT's; nothing if that cannot be said.
+    """
     if tok is None or not len(ids) or ids.min() < 0 or ids.max() >= tok.vocab_size:
         return []
     try:
@@ -124,6 +127,9 @@ def coefficient_titles(
     for first, stop in tok.bpe.spans(ids):
         last = max(stop - 1, first)
         count = f"{last - first + 1} coefficients, " if last > first else ""
+        if tok.transforms:
+            titles.append(f"{count}number {first}" + (f" to {last}" if last > first else ""))
+            continue
         titles.append(f"{count}frequency {first // width} dim {first % width}"
                      + (f" to frequency {last // width} dim {last % width}" if last > first else ""))  # fmt: skip
     return titles

@@ -141,3 +141,17 @@ def test_the_universal_tokenizer(
     assert found.ids == lists(first.encode(CHUNKS))
     assert lists(ActionTokenizer.load(found.again).encode(CHUNKS)) == found.ids
     record_property("checked", f"{which}: FAST+ loaded and saved here: 300 of 300 chunks token-equal")
+
+
+@pytest.mark.parametrize("which", ["stand-in", "published code"])
+@pytest.mark.parametrize("name", WITH_PROCESSORS)
+def test_folders_with_a_transform_do_not_load(
+    built: Built, name: str, which: str, tmp_path: Path, record_property: Record
+) -> None:
+    """The processor knows the DCT only, so it would decode other actions; it finds no vocabulary."""
+    environment, code = built(name), processor_code(which)
+    ActionTokenizer.fit(CHUNKS, vocab_size=600, transform="both").save(tmp_path / "tok")
+    with pytest.raises(AssertionError, match="Error"):
+        use(environment, code, tmp_path / "tok", CHUNKS, tmp_path)
+    assert not (tmp_path / "found.json").exists()
+    record_property("checked", f"{which}: a folder with a learned transform does not load")

@@ -12,6 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from fasttok.actions.embodiment import Embodiment
+from fasttok.codec.spline import Spline, SplineConfig
 from fasttok.errors import InputError
 from tests.train.handmade_run import ARM, PLANAR, handmade, with_params
 from train import weights
@@ -132,6 +133,9 @@ def test_what_lerobot_cannot_hold_is_refused() -> None:
     with pytest.raises(InputError, match="do not fit into 500 rows"):
         pi0_fast.check(source(vocab_size=500))
     made = source()
+    splines = {"arm": Spline(SplineConfig(), 256, np.zeros(5), np.ones(5))}
+    with pytest.raises(InputError, match="another transform than the DCT"):
+        pi0_fast.check(dataclasses.replace(made, tok=dataclasses.replace(made.tok, transforms=splines)))
     gain = {"arm": Embodiment(6, 5, gain=(2.0, 1.0, 1.0, 1.0, 1.0))}
     with pytest.raises(InputError, match="a gain, a gripper of two values"):
         pi0_fast.check(dataclasses.replace(made, tok=dataclasses.replace(made.tok, embodiments=gain)))

@@ -90,6 +90,11 @@ def check(source: ExportSource) -> None:
             f"{where}: the tokenizer of {robot.embodiment} has a gain, a gripper of two values, or relative dims, which "
             f"lerobot's decoding does not know; {instead}"
         )
+    if source.tok.transforms:
+        raise InputError(
+            f"{where}: its tokenizer turns chunks into coefficients by another transform than the DCT, which is the one that "
+            f"lerobot's decoding knows; {instead}, or train with a tokenizer of `fasttok fit --transform dct`"
+        )
     _check_text(source, instead)
     needed = source.encoder.placement.size + (SKIP if source.encoder.placement.skip is None else 0)
     if needed > _size(source):

@@ -1,0 +1,76 @@
+"""Normalised chunks that a fit reads more than once, in a temporary file: memory does not grow with them."""
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.common.temporary import unnamed_file
+from fasttok.errors import InputError
+
+BATCH = 1024
+BLOCKS, EVERY = 20, 5  # chunks that overlap stand side by side, so whole blocks of them are held out
+
+
+class KeptChunks:
+    """Chunks (n, T, C) of one shape; a context manager whose file is gone at its end.
+
+    Attributes:
+        shape: (T, C).
+        count: n.
+    """
+
+    def __init__(self, batches: Iterable[NDArray[Any]], name: str) -> None:
+        """Reads the batches (n, T, C) once.
+
+        Raises:
+            InputError: chunks of several shapes, or none.
+        """
+        self.count, self.shape = 0, (0, 0)
+        self._file = unnamed_file()
+        self._dtype: np.dtype[Any] = np.dtype(np.float64)
+        for batch in batches:
+            if not self.count:
+                self.shape = (batch.shape[1], batch.shape[2])
+                self._dtype = np.dtype(np.float32) if batch.dtype == np.float32 else self._dtype
+            if batch.shape[1:] != self.shape:
+                raise InputError(
+                    f"{name or 'the data'} has chunks of shapes {self.shape} and {batch.shape[1:]}, but a transform is learned "
+                    "for one shape; make all chunks alike, or fit with --transform dct"
+                )
+            self._file.write(np.ascontiguousarray(batch, self._dtype).data)
+            self.count += len(batch)
+        if not self.count:
+            raise InputError("ActionTokenizer.fit: no chunks; nothing to learn from")
+        self._file.flush()
+        self._values = np.memmap(self._file, self._dtype, "r+").reshape(self.count, *self.shape)
+
+    def __enter__(self) -> "KeptChunks":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """All, in batches."""
+        for start in range(0, self.count, BATCH):
+            yield np.asarray(self._values[start : start + BATCH])
+
+    def sample(self, most: int, numbers: NDArray[np.int64] | None = None) -> NDArray[Any]:
+        """At most so many, evenly spread over all or over those with the `numbers`."""
+        numbers = np.arange(self.count) if numbers is None else numbers
+        places = np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(np.int64))
+        return np.asarray(self._values[numbers[places]])
+
+    def parted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the chunks to learn from, and of a fifth of them that are held out: every fifth of 20 blocks.
+
+        Of fewer than five chunks, both are all of them.
+        """
+        if self.count < EVERY:
+            return np.arange(self.count), np.arange(self.count)
+        block = np.arange(self.count) * min(BLOCKS, self.count) // self.count
+        held = block % EVERY == EVERY - 1
+        return np.flatnonzero(~held), np.flatnonzero(held)
