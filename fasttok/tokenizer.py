@@ -23,13 +23,13 @@ from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
 from fasttok.codec import bpe, learn
 from fasttok.codec.bpe import Bpe
+from fasttok.codec.codec_fit import CodecFit
 from fasttok.codec.completions import Completions
 from fasttok.codec.corpus import Corpus
 from fasttok.codec.grammar import Grammar
-from fasttok.codec.kept_chunks import KeptChunks
-from fasttok.codec.learn_transform import TransformPlan, Tried, learn_transform
-from fasttok.codec.spline import Spline, SplineConfig, control_points
-from fasttok.codec.transform import Dct, Transform
+from fasttok.codec.learn_transform import TransformPlan, Tried
+from fasttok.codec.spline import Spline, SplineConfig
+from fasttok.codec.transform import DCT, Transform
 from fasttok.common.choices import FitMode, OnRange, TransformName
 from fasttok.errors import InputError, unknown_name
 from fasttok.storage import folder, transform_file
@@ -37,8 +37,6 @@ from fasttok.storage.folder import TokenizerFolder
 
 OnError = Literal["raise", "mask", "pad", "hold"]
 ON_RANGE, ON_ERROR = get_args(OnRange), get_args(OnError)
-MODES, TRANSFORMS = get_args(FitMode), get_args(TransformName)
-DCT = Dct()
 TILE = 1 << 17  # values encoded at a time: few enough for a core's cache, enough for threads not to meet often
 
 
@@ -110,7 +108,7 @@ class ActionTokenizer:
         stats: NormStats | Mapping[str, NormStats] | None = None,
         embodiments: Mapping[str, Embodiment] | None = None,
         track: learn.Track = lambda merges: merges,
-        transform: TransformName | TransformPlan = "dct",
+        transform: TransformName | TransformPlan | SplineConfig = "dct",
     ) -> "ActionTokenizer":
         """Learns a vocabulary. The chunks are read once and kept in a temporary file, so they may exceed memory.
 
@@ -128,34 +126,31 @@ class ActionTokenizer:
             transform: `dct` as published; `auto` for what needs the fewest ids at the DCT's error on held-out chunks: a fifth of
                 the chunks, or those of a `TransformPlan`. It takes the DCT unless another saves 3 % of the ids. Or one by its
                 name: `basis`, `rotation`, `both` (`fasttok.codec.learn_transform`). All but `dct` hold for chunks of one length.
+                For mode `fixed`, a `SplineConfig` says how many control points.
 
         Raises:
             InputError: no chunks, NaN or inf, a vocabulary smaller than the coefficient range, or a transform that the mode or
                 the chunks do not allow.
         """
-        plan = TransformPlan(transform) if isinstance(transform, str) else transform
-        _check_fit(mode, scale, plan)
+        plan = TransformPlan.of(transform)
+        made = CodecFit(scale, vocab_size, mode, plan, track)
         by_name: Mapping[str, NormStats] = {"": stats} if isinstance(stats, NormStats) else stats or {}
         groups = chunks if isinstance(chunks, Mapping) else {"": chunks}
-        made = _Fitting(scale, vocab_size, mode, plan, track)
         with Corpus() as corpus:
             for name, group in groups.items():
                 if by_name and name not in by_name:
                     raise unknown_name("embodiment", name, by_name)
-                channels = Channels.of(by_name.get(name), (embodiments or {}).get(name))
-                held = name if by_name or embodiments else ""
-                if made.special and held in made.transforms:
-                    raise InputError(
-                        "several groups of chunks need stats= or embodiments=, so that each has its transform"
-                    )
-                made.add(corpus, held, plan.held_out.get(name), group, replace(channels, relative=()))
+                whole = Channels.of(by_name.get(name), (embodiments or {}).get(name))
+                values = replace(whole, relative=())  # references are taken off already
+                batches = (values.forward(_finite(_chunks(batch))) for batch in _batches(group))
+                near = plan.held_out.get(name)
+                near = None if near is None else values.forward(_finite(_chunks(near)))
+                made.add(corpus, name if by_name or embodiments else "", batches, values.unit, near)
             if not corpus.rows:
                 raise InputError("ActionTokenizer.fit: no chunks; nothing to learn from")
             learned, low, high = made.vocabulary(corpus)
-        if mode == "fixed":
-            scale = vocab_size / 2
-        transforms = {name: one for name, one in made.transforms.items() if not isinstance(one, Dct)}
-        return cls(learned, float(scale), low, high, dict(by_name), {}, dict(embodiments or {}), transforms, made.tried)
+        shapes = dict(embodiments or {})
+        return cls(learned, made.scale, low, high, dict(by_name), {}, shapes, made.other_transforms, made.tried)
 
     @property
     def vocab_size(self) -> int:
@@ -515,95 +510,6 @@ class ActionTokenizer:
             if fitted.fingerprint == content.fingerprint:
                 return fitted
         return tok
-
-
-class _Fitting:
-    """What a fit makes, embodiment after embodiment.
-
-    Attributes:
-        transforms: by embodiment.
-        tried: by embodiment, what `auto` compared.
-    """
-
-    def __init__(self, scale: float, vocab_size: int, mode: FitMode, plan: TransformPlan, track: learn.Track) -> None:
-        self.transforms: dict[str, Transform] = {}
-        self.tried: dict[str, tuple[Tried, ...]] = {}
-        self._scale, self._vocab_size, self._mode, self._plan, self._track = scale, vocab_size, mode, plan, track
-        self._reach = 0.0  # largest |coefficient| that a chunk in [-1, 1] (or the fit's smaller range) can have
-
-    @property
-    def special(self) -> bool:
-        """Whether transforms other than the DCT are made."""
-        return self._mode == "fixed" or self._plan.name != "dct"
-
-    def add(
-        self,
-        corpus: Corpus,
-        name: str,
-        held_out: NDArray[Any] | None,
-        group: NDArray[Any] | Iterable[NDArray[Any]],
-        channels: Channels,
-    ) -> None:
-        """The coefficients of an embodiment's chunks to the corpus, after its transform is learned."""
-        values = (channels.forward(_finite(_chunks(batch))) for batch in _batches(group))
-        if not self.special:
-            self._code(corpus, name, values, channels, DCT)
-            return
-        with KeptChunks(values, name) as kept:
-            if self._mode == "fixed":
-                found: Transform = _spline(kept, self._plan.spline, self._vocab_size)
-            else:
-                near = None if held_out is None else channels.forward(_finite(_chunks(held_out)))
-                unit = channels.unit(kept.shape[1])
-                found, self.tried[name] = learn_transform(
-                    kept, self._plan.name, near, self._scale, unit, self._vocab_size, self._track
-                )
-            self._code(corpus, name, kept, channels, found)
-
-    def _code(
-        self, corpus: Corpus, name: str, values: Iterable[NDArray[Any]], channels: Channels, transform: Transform
-    ) -> None:
-        """Appends the coefficients of normalised chunks."""
-        self.transforms[name] = transform
-        for x in values:
-            corpus.add(transform.coefficients(x, self._scale))
-            seen = np.minimum(channels.unit(x.shape[2]), np.abs(x).max((0, 1)))
-            self._reach = max(self._reach, transform.reach(seen, x.shape[1], self._scale))
-
-    def vocabulary(self, corpus: Corpus) -> tuple[Bpe, int, int]:
-        """(vocabulary, smallest and largest coefficient) for what was added."""
-        low, high = corpus.low, corpus.high
-        if self._mode == "fixed":
-            low = -(self._vocab_size // 2)
-            return learn.without_merges(self._vocab_size), low, low + self._vocab_size - 1
-        if self._mode == "native":
-            edge = int(np.ceil(self._reach))
-            low, high = min(low, -edge), max(high, edge)
-        return learn.learn(corpus, self._mode, self._vocab_size, low, high, self._track), low, high
-
-
-def _check_fit(mode: FitMode, scale: float, plan: TransformPlan) -> None:
-    """Raises InputError for settings that no fit has."""
-    if mode not in MODES:
-        raise unknown_name("fit mode", mode, MODES)
-    if plan.name not in TRANSFORMS:
-        raise unknown_name("transform", plan.name, TRANSFORMS)
-    if plan.name != "dct" and mode != "native":
-        raise InputError(
-            f"transform {plan.name!r} with mode {mode!r}: only a native fit has transforms other than the DCT; leave out --mode "
-            "or --transform"
-        )
-    if not (np.isfinite(scale) and scale > 0):
-        raise InputError(f"scale is {scale}, expected a positive number (10 is FAST's default)")
-
-
-def _spline(kept: KeptChunks, config: SplineConfig, bins: int) -> Spline:
-    """Splines with the range of the control points that the chunks have."""
-    low, high = np.full(kept.shape[1], np.inf), np.full(kept.shape[1], -np.inf)
-    for x in kept:
-        points = control_points(x, config)
-        low, high = np.minimum(low, points.min((0, 1))), np.maximum(high, points.max((0, 1)))
-    return Spline(config, bins, low, high)
 
 
 def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:

@@ -50,6 +50,13 @@ class TransformPlan:
     held_out: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     spline: SplineConfig = field(default_factory=SplineConfig)
 
+    @classmethod
+    def of(cls, wanted: "TransformName | TransformPlan | SplineConfig") -> "TransformPlan":
+        """The plan that a name or splines stand for."""
+        if isinstance(wanted, TransformPlan):
+            return wanted
+        return cls(spline=wanted) if isinstance(wanted, SplineConfig) else cls(wanted)
+
 
 @dataclass(frozen=True)
 class Tried:

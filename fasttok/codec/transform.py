@@ -55,7 +55,10 @@ class Dct:
 
     def reach(self, unit: NDArray[np.float64], horizon: int, scale: float) -> float:
         """That of a chunk that rests at `unit`."""
-        return scale * horizon**0.5 * float(unit.max())
+        return float(scale * horizon**0.5 * unit.max())
+
+
+DCT = Dct()
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ SPECIAL = [*LEARNED, "fixed"]
 def made(name: Any) -> ActionTokenizer:
     """The tokenizer with a transform of that name; `fixed` has six control points a dim."""
     if name == "fixed":
-        return ActionTokenizer.fit(CHUNKS, 256, mode="fixed", transform=TransformPlan(spline=SplineConfig(6, 3)))
+        return ActionTokenizer.fit(CHUNKS, 256, mode="fixed", transform=SplineConfig(6, 3))
     return ActionTokenizer.fit(CHUNKS, 600, transform=name)
 
 
@@ -171,8 +171,8 @@ def test_a_saved_folder_is_the_same_tokenizer(name: str, tmp_path: Path) -> None
     assert again.fingerprint == tok.fingerprint != made("dct").fingerprint
     ids = tok.encode(CHUNKS)
     assert all(np.array_equal(a, b) for a, b in zip(ids, again.encode(CHUNKS), strict=True))
-    back = (one.decode(ids, horizon=T, action_dim=C).actions for one in (tok, again))
-    assert np.array_equal(*back)
+    ours, theirs = (one.decode(ids, horizon=T, action_dim=C).actions for one in (tok, again))
+    assert np.array_equal(ours, theirs)
     assert "Only fasttok" in (tmp_path / "tok" / "README.md").read_text()
 
 

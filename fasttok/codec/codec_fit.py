@@ -1,0 +1,124 @@
+"""What a fit makes of normalised chunks: a transform for each embodiment, and one vocabulary for all."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok.codec import learn
+from fasttok.codec.bpe import Bpe
+from fasttok.codec.corpus import Corpus
+from fasttok.codec.kept_chunks import KeptChunks
+from fasttok.codec.learn_transform import TransformPlan, Tried, learn_transform
+from fasttok.codec.spline import Spline, SplineConfig, control_points
+from fasttok.codec.transform import DCT, Dct, Transform
+from fasttok.common.choices import FitMode, TransformName
+from fasttok.errors import InputError, unknown_name
+
+FIT_MODES, TRANSFORMS = get_args(FitMode), get_args(TransformName)
+Units = Callable[[int], NDArray[np.float64]]
+"""For a number of channels, what 1 in normalised units is in each."""
+
+
+class CodecFit:
+    """Embodiment after embodiment, and the vocabulary in the end.
+
+    Args:
+        scale: factor before rounding.
+        vocab_size: number of ids.
+        mode: of the fit.
+        plan: which transform.
+        track: wraps the loops over merges, to show progress.
+
+    Attributes:
+        scale: of the tokenizer: as given, or half the bins of splines.
+        transforms: by embodiment.
+        tried: by embodiment, what `auto` compared.
+
+    Raises:
+        InputError: settings that no fit has.
+    """
+
+    def __init__(self, scale: float, vocab_size: int, mode: FitMode, plan: TransformPlan, track: learn.Track) -> None:
+        if mode not in FIT_MODES:
+            raise unknown_name("fit mode", mode, FIT_MODES)
+        if plan.name not in TRANSFORMS:
+            raise unknown_name("transform", plan.name, TRANSFORMS)
+        if plan.name != "dct" and mode != "native":
+            raise InputError(
+                f"transform {plan.name!r} with mode {mode!r}: only a native fit has transforms other than the DCT; leave out "
+                "--mode or --transform"
+            )
+        if not (np.isfinite(scale) and scale > 0):
+            raise InputError(f"scale is {scale}, expected a positive number (10 is FAST's default)")
+        self.scale = vocab_size / 2 if mode == "fixed" else float(scale)
+        self.transforms: dict[str, Transform] = {}
+        self.tried: dict[str, tuple[Tried, ...]] = {}
+        self._vocab_size, self._mode, self._plan, self._track = vocab_size, mode, plan, track
+        self._reach = 0.0  # largest |coefficient| that a chunk in [-1, 1] (or the fit's smaller range) can have
+
+    @property
+    def other_transforms(self) -> dict[str, Transform]:
+        """Those that are not the DCT."""
+        return {name: one for name, one in self.transforms.items() if not isinstance(one, Dct)}
+
+    def add(
+        self, corpus: Corpus, name: str, values: Iterable[NDArray[Any]], units: Units, held_out: NDArray[Any] | None
+    ) -> None:
+        """The coefficients of an embodiment's chunks to the corpus, after its transform is learned.
+
+        Args:
+            corpus: of all embodiments.
+            name: of the embodiment.
+            values: (n, T, C) normalised chunks, read once.
+            units: of its channels.
+            held_out: (m, T, C) normalised chunks to choose a transform on; None for a fifth of `values`.
+
+        Raises:
+            InputError: no chunks, or chunks of several shapes, which have no transform in common.
+        """
+        if self._mode != "fixed" and self._plan.name == "dct":
+            self._code(corpus, name, values, units, DCT)
+            return
+        if name in self.transforms:
+            raise InputError("several groups of chunks need stats= or embodiments=, so that each has its transform")
+        with KeptChunks(values, name) as kept:
+            if self._mode == "fixed":
+                found: Transform = _spline(kept, self._plan.spline, self._vocab_size)
+            else:
+                unit = units(kept.shape[1])
+                found, self.tried[name] = learn_transform(
+                    kept, self._plan.name, held_out, self.scale, unit, self._vocab_size, self._track
+                )
+            self._code(corpus, name, kept, units, found)
+
+    def vocabulary(self, corpus: Corpus) -> tuple[Bpe, int, int]:
+        """(vocabulary, smallest and largest coefficient) for what was added."""
+        low, high = corpus.low, corpus.high
+        if self._mode == "fixed":
+            low = -(self._vocab_size // 2)
+            return learn.without_merges(self._vocab_size), low, low + self._vocab_size - 1
+        if self._mode == "native":
+            edge = int(np.ceil(self._reach))
+            low, high = min(low, -edge), max(high, edge)
+        return learn.learn(corpus, self._mode, self._vocab_size, low, high, self._track), low, high
+
+    def _code(
+        self, corpus: Corpus, name: str, values: Iterable[NDArray[Any]], units: Units, transform: Transform
+    ) -> None:
+        """Appends the coefficients of normalised chunks."""
+        self.transforms[name] = transform
+        for x in values:
+            corpus.add(transform.coefficients(x, self.scale))
+            seen = np.minimum(units(x.shape[2]), np.abs(x).max((0, 1)))
+            self._reach = max(self._reach, transform.reach(seen, x.shape[1], self.scale))
+
+
+def _spline(kept: KeptChunks, config: SplineConfig, bins: int) -> Spline:
+    """Splines with the range of the control points that the chunks have."""
+    low, high = np.full(kept.shape[1], np.inf), np.full(kept.shape[1], -np.inf)
+    for x in kept:
+        points = control_points(x, config)
+        low, high = np.minimum(low, points.min((0, 1))), np.maximum(high, points.max((0, 1)))
+    return Spline(config, bins, low, high)
