@@ -18,6 +18,7 @@ from fasttok import ActionTokenizer
 from fasttok.actions.chunks import chunk_at
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
+from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from mixtures.quota import quotas
 from mixtures.registry import load_mixture
 from mixtures.shares import shares
@@ -268,6 +269,29 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(chain: Chain, t
     with pytest.raises(InputError, match="embodiment"):
         run_build(config(chain, out, tokenizer=str(tmp_path / "four")), [])
     assert not out.exists()
+
+
+def test_a_tokenizer_with_a_learned_transform(chain: Chain, tmp_path: Path) -> None:
+    """Rows hold its ids, SHARDS hold it whole, and chunks of another length than it was learned for are refused."""
+    fit = FitConfig(seconds=0.5, vocab_size=700, transform="both")
+    tok, _ = fit_tokenizer(open_episodes(str(chain.index)), fit)
+    tok.save(tmp_path / "tok")
+    mixture = tmp_path / "half.yaml"
+    mixture.write_text(
+        "name: half\nchunk: {seconds: 0.5}\nsources:\n  - {name: arm, dataset: tabletop_arm, weight: 1}\n"
+        "  - {name: planar, dataset: tabletop_planar, weight: 1}\n"
+    )
+    out = tmp_path / "shards"
+    run_build(BuildConfig(str(mixture), str(out), 60, str(chain.index), str(tmp_path / "tok"), shards=2), [])
+    reader, placed = ShardReader(str(out)), ActionTokenizer.load(out / "tokenizer")
+    assert placed.fingerprint == tok.fingerprint == ActionTokenizer.load(tmp_path / "tok").fingerprint
+    for row in map(reader.row, range(reader.num_rows)):
+        source = reader.manifest.sources[row["source"]]
+        chunk = row["action"].reshape(source.horizon, -1)
+        assert row["action_tokens"].tolist() == tok.encode(chunk, embodiment=source.embodiment)[0].tolist()
+    mixture.write_text(mixture.read_text().replace("0.5", "1.0"))
+    with pytest.raises(InputError, match="transform was learned for"):
+        run_build(BuildConfig(str(mixture), str(tmp_path / "b"), 60, str(chain.index), str(tmp_path / "tok")), [])
 
 
 def test_tokenizer_of_other_dims_is_refused(chain: Chain, tmp_path: Path) -> None:
