@@ -455,11 +455,10 @@ class ActionTokenizer:
             for name, what in sorted(self.embodiments.items())
             if what.gripper != "keep" or what.relative or what.gain
         }
-        spec: dict[str, object] = {**limits, **({"channels": special} if special else {})}
-        if self.transforms:
-            spec["transforms"] = transform_file.digest(self.transforms)
+        channels = {"channels": special} if special else {}
+        transforms = {"transforms": transform_file.digest(self.transforms)} if self.transforms else {}
         stats = {name: s.to_json() for name, s in sorted(self.stats.items())}
-        text = self.bpe.to_json() + json.dumps([spec, stats], sort_keys=True)
+        text = self.bpe.to_json() + json.dumps([{**limits, **channels, **transforms}, stats], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def save(self, path: str | Path, *, card: str = "", overwrite: bool = False) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fasttok.cli import main
-from tests.fasttok.test_transforms import moving_together
+from tests.fasttok.motions import moving_together
 
 
 def call(*words: str) -> int:
