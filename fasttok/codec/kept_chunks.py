@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.evenly import evenly
 from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
@@ -61,8 +62,7 @@ class KeptChunks:
     def sample(self, most: int, numbers: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """At most so many, evenly spread over all or over those with the `numbers`."""
         numbers = np.arange(self.count) if numbers is None else numbers
-        places = np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(np.int64))
-        return np.asarray(self._values[numbers[places]])
+        return np.asarray(self._values[numbers[evenly(len(numbers), most)]])
 
     def parted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Numbers of the chunks to learn from, and of a fifth of them that are held out: every fifth of 20 blocks.

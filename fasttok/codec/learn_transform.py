@@ -23,6 +23,7 @@ from fasttok.codec.learn import Track, learn
 from fasttok.codec.spline import SplineConfig
 from fasttok.codec.transform import NONE, Dct, Learned, Transform
 from fasttok.common.choices import TransformName
+from fasttok.common.evenly import evenly
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ def learn_transform(
     """
     train, held = kept.parted()
     own = held_out is None or not len(held_out)
-    measured = kept.sample(MEASURED, held) if own or held_out is None else _evenly(held_out, MEASURED)
+    measured = kept.sample(MEASURED, held) if own or held_out is None else held_out[evenly(len(held_out), MEASURED)]
     apart = Lesson(kept.sample(COMPARED, train if own else None), measured, scale, unit)
     tried: list[Tried] = []
     chosen = name
@@ -215,8 +216,3 @@ def principal(moment: NDArray[np.float64]) -> NDArray[np.float64]:
 def _second_moment(rows: NDArray[Any]) -> NDArray[np.float64]:
     values = rows.astype(np.float64, copy=False)
     return np.asarray(values.T @ values / max(len(values), 1))
-
-
-def _evenly(chunks: NDArray[Any], most: int) -> NDArray[Any]:
-    places = np.unique(np.linspace(0, len(chunks) - 1, min(most, len(chunks))).astype(np.int64))
-    return np.asarray(chunks[places])
