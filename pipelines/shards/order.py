@@ -97,10 +97,10 @@ class StorageLayout:
         self._sources.move_to_end(shard)
         return self._sources[shard]
 
-    def at(self, index: int) -> tuple[int, int]:
-        """(shard, row in it) of a row numbered in storage order."""
-        shard = int(np.searchsorted(self.row_ends, index, side="right"))
-        return shard, index - int(self.row_ends[shard] - self.rows[shard])
+    def at(self, index: IntArray) -> Rows:
+        """(shard, row in it), each (m,), of rows numbered in storage order."""
+        shard = np.searchsorted(self.row_ends, index, side="right")
+        return shard, index - (self.row_ends[shard] - self.rows[shard])
 
 
 class GlobalOrder:

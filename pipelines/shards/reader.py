@@ -107,8 +107,7 @@ class ShardReader:
         """
         if not 0 <= i < self.num_rows:
             raise IndexError(f"row {i} of {self.num_rows}")
-        shard, inside = self.layout.at(i)
-        return next(self.take(np.array([shard]), np.array([inside])).rows())
+        return next(self.take(*self.layout.at(np.array([i]))).rows())
 
     def take(self, shard: IntArray, row: IntArray, columns: Collection[str] | None = None, consumed: int = 0) -> Batch:
         """Given rows, (m,) shard numbers and rows in them, in the given order.
