@@ -125,16 +125,26 @@ def compare(name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokeni
     assert [row.tolist() for row in ours] == theirs, "tokens differ"
     back = published.decode(theirs, vocabulary, SCALE, tok.min_token, horizon, dim)
     assert np.array_equal(tok.decode(ours, horizon=horizon, action_dim=dim).actions, back), "actions differ"
+    return timed(name, chunks, tok, (vocabulary, tok.min_token), repeats)
+
+
+def timed(
+    name: str, chunks: NDArray, tok: ActionTokenizer, other: tuple[Tokenizer, int], repeats: int
+) -> dict[str, Any]:
+    """One row: ours against the published algorithm with a vocabulary and its smallest coefficient."""
+    count, horizon, dim = chunks.shape
+    vocabulary, low = other
+    ours, theirs = tok.encode(chunks), published.encode(chunks, vocabulary, SCALE, low)
 
     def encoding(first: int, times: tuple[int, int]) -> Ratio:
         def old() -> None:
-            published.encode(chunks[:first], vocabulary, SCALE, tok.min_token)
+            published.encode(chunks[:first], vocabulary, SCALE, low)
 
         return Ratio.of(lambda: tok.encode(chunks[:first]), old, repeats, times)
 
     def decoding(first: int, times: tuple[int, int]) -> Ratio:
         def old() -> None:
-            published.decode(theirs[:first], vocabulary, SCALE, tok.min_token, horizon, dim)
+            published.decode(theirs[:first], vocabulary, SCALE, low, horizon, dim)
 
         return Ratio.of(lambda: tok.decode(ours[:first], horizon=horizon, action_dim=dim), old, repeats, times)
 
@@ -155,6 +165,29 @@ def compare(name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokeni
         "one, decode us": 1e6 * single_decode.seconds,
         "one, decode": single_decode.median,
     }
+
+
+def transforms_compared(config: BenchConfig) -> list[dict[str, Any]]:
+    """Transforms that were learned and fixed splines, against the published algorithm: FAST+, or a published fit of the chunks."""
+    rows = []
+    for shape in SHAPES:
+        chunks = smooth(*shape)
+        if config.universal is not None:
+            rival, library = (
+                ActionTokenizer.load(config.universal),
+                Tokenizer.from_file(str(config.universal / "tokenizer.json")),
+            )
+        else:
+            rival = ActionTokenizer.fit(chunks, mode="published")
+            library = Tokenizer.from_str(rival.bpe.to_json())
+        for name in ("basis", "rotation", "both"):
+            tok = ActionTokenizer.fit(chunks, transform=name)
+            rows.append(timed(f"transform {name}", chunks, tok, (library, rival.min_token), config.repeats))
+        fixed = ActionTokenizer.fit(chunks, 256, mode="fixed")
+        rows.append(timed("fixed, 10 points", chunks, fixed, (library, rival.min_token), config.repeats))
+        for row in rows[-4:]:
+            log(f"{row['vocabulary']}, {row['chunks']}: encode {row['encode']:.1f}x, decode {row['decode']:.1f}x")
+    return rows
 
 
 def vocabularies_compared(config: BenchConfig) -> list[dict[str, Any]]:
@@ -326,6 +359,7 @@ def main(config: BenchConfig) -> None:
         ActionTokenizer.fit(smooth(200, 15, 7)).save(Path(folder) / "tok")
         tables = {
             "Encode and decode: ratios to the published algorithm, CPU time": vocabularies_compared(config),
+            "Other transforms than the DCT: ratios to the published algorithm, CPU time": transforms_compared(config),
             "Fit: CPU seconds, each in a process of its own": fitting(Path(folder)),
             "Threads: one thread's time / two threads' time for the same work": threads(config.repeats),
             "Start of a process, CPU seconds": starting(config.universal or Path(folder) / "tok", config.repeats),

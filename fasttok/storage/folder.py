@@ -12,8 +12,10 @@ are missing. By these, transformers and the published class would find the vocab
 
 vocabulary.json         what else is tokenizer.json
 transform.json          the transforms, see `transform_file`
+only_fasttok.py         what AutoProcessor loads instead of the published class, see `only_fasttok`: it says why it refuses
 """
 
+import inspect
 import json
 import logging
 import shutil
@@ -30,7 +32,7 @@ from fasttok.common.choices import FitMode
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
-from fasttok.storage import saved_again, transform_file
+from fasttok.storage import only_fasttok, saved_again, transform_file
 from fasttok.storage.saved_again import SavedAs
 from fasttok.storage.transform_file import TRANSFORM_FILE
 
@@ -43,7 +45,7 @@ SUBFOLDER = (
 )
 VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 COPIED = (VOCABULARY, TOKENIZER_CONFIG)  # what `SUBFOLDER` has a second copy of
-OWN_VOCABULARY = "vocabulary.json"
+OWN_VOCABULARY, REFUSAL = "vocabulary.json", "only_fasttok.py"
 TOKENIZER = OutputKind(
     "tokenizer folder of fasttok",
     marks=(
@@ -56,13 +58,13 @@ TOKENIZER = OutputKind(
         "norm_stats.json",
         OWN_VOCABULARY,
         TRANSFORM_FILE,
+        REFUSAL,
         "README.md",
     ),
 )
 # Where AutoProcessor finds the class, if its user trusts remote code; nothing here ever loads it.
 PUBLISHED_CODE = "physical-intelligence/fast--processing_action_tokenizer.UniversalActionProcessor"
 PROCESSOR = "UniversalActionProcessor"
-NO_PROCESSOR = "none: only fasttok decodes this tokenizer, see README.md"
 # The published processor's own, but for the class: the library's backend, which reads tokenizer.json as it stands.
 FOR_TRANSFORMERS = {
     "clean_up_tokenization_spaces": False,
@@ -178,6 +180,7 @@ def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool, finge
         files[OWN_VOCABULARY] = files.pop(VOCABULARY)
         del files[TOKENIZER_CONFIG]
         files[TRANSFORM_FILE] = transform_file.text(content.transforms)
+        files[REFUSAL] = inspect.getsource(only_fasttok)
     else:
         files |= {f"{SUBFOLDER}/{name}": files[name] for name in COPIED}
     temporary = out.aside()
@@ -202,6 +205,7 @@ def _saved_as(content: TokenizerFolder, fingerprint: str) -> object:
 
 
 def _config(content: TokenizerFolder) -> ProcessorConfig:
+    refusal = only_fasttok.OnlyFasttok.__name__
     only = next(iter(content.embodiments.values())) if len(content.embodiments) == 1 else None
     return ProcessorConfig(
         action_dim=only.action_dim if only else None,
@@ -209,8 +213,8 @@ def _config(content: TokenizerFolder) -> ProcessorConfig:
         min_token=content.min_token,
         scale=content.scale,
         vocab_size=content.bpe.size,
-        auto_map={} if content.transforms else {"AutoProcessor": PUBLISHED_CODE},
-        processor_class=NO_PROCESSOR if content.transforms else PROCESSOR,
+        auto_map={"AutoProcessor": f"{Path(REFUSAL).stem}.{refusal}" if content.transforms else PUBLISHED_CODE},
+        processor_class=refusal if content.transforms else PROCESSOR,
         fasttok=FasttokBlock(
             TRANSFORM_VERSION if content.transforms else FORMAT_VERSION,
             content.mode,

@@ -3,6 +3,7 @@
 import base64
 import functools
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,14 @@ def test_a_saved_folder_is_the_same_tokenizer(name: str, tmp_path: Path) -> None
 def test_other_programs_find_nothing_to_decode_wrongly(name: str, tmp_path: Path) -> None:
     made(name).save(tmp_path / "tok")
     assert sorted(p.name for p in (tmp_path / "tok").rglob("*")) == [
-        "README.md", "norm_stats.json", "processor_config.json", "transform.json", "vocabulary.json",
+        "README.md", "norm_stats.json", "only_fasttok.py", "processor_config.json", "transform.json", "vocabulary.json",
     ]  # fmt: skip
     config = json.loads((tmp_path / "tok" / "processor_config.json").read_text())
     assert config["fasttok"]["format_version"] == 3
-    assert config["auto_map"] == {}
+    assert config["auto_map"] == {"AutoProcessor": "only_fasttok.OnlyFasttok"}
+    code = runpy.run_path(str(tmp_path / "tok" / "only_fasttok.py"))
+    with pytest.raises(ValueError, match=r"tok: only fasttok .* wrong actions .* --transform dct"):
+        code["OnlyFasttok"].from_pretrained(tmp_path / "tok", trust_remote_code=True)
 
 
 def test_the_published_class_refuses_the_folder(tmp_path: Path) -> None:
@@ -192,7 +196,7 @@ def test_replacing_leaves_no_file_of_the_other_kind(tmp_path: Path) -> None:
     made("both").save(tmp_path / "tok", overwrite=True)
     assert not (tmp_path / "tok" / "tokenizer.json").exists()
     made("dct").save(tmp_path / "tok", overwrite=True)
-    assert not (tmp_path / "tok" / "transform.json").exists()
+    assert not any((tmp_path / "tok" / file).exists() for file in ("transform.json", "only_fasttok.py"))
     assert ActionTokenizer.load(tmp_path / "tok").fingerprint == made("dct").fingerprint
 
 

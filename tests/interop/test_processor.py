@@ -143,15 +143,23 @@ def test_the_universal_tokenizer(
     record_property("checked", f"{which}: FAST+ loaded and saved here: 300 of 300 chunks token-equal")
 
 
-@pytest.mark.parametrize("which", ["stand-in", "published code"])
+@pytest.mark.parametrize("which", ["as saved", "stand-in", "published code"])
 @pytest.mark.parametrize("name", WITH_PROCESSORS)
 def test_folders_with_a_transform_do_not_load(
     built: Built, name: str, which: str, tmp_path: Path, record_property: Record
 ) -> None:
-    """The processor knows the DCT only, so it would decode other actions; it finds no vocabulary."""
-    environment, code = built(name), processor_code(which)
+    """The processor knows the DCT only, so it would decode other actions. It finds no vocabulary; AutoProcessor finds why."""
+    environment = built(name)
     ActionTokenizer.fit(CHUNKS, vocab_size=600, transform="both").save(tmp_path / "tok")
-    with pytest.raises(AssertionError, match="Error"):
-        use(environment, code, tmp_path / "tok", CHUNKS, tmp_path)
+    np.savez(tmp_path / "chunks.npz", actions=CHUNKS)
+
+    def load() -> None:
+        if which == "as saved":
+            run_inside(environment, "use_processor.py", tmp_path / "tok", tmp_path / "chunks.npz", tmp_path)
+        else:
+            use(environment, processor_code(which), tmp_path / "tok", CHUNKS, tmp_path)
+
+    with pytest.raises(AssertionError, match="only fasttok encodes and decodes" if which == "as saved" else None):
+        load()
     assert not (tmp_path / "found.json").exists()
     record_property("checked", f"{which}: a folder with a learned transform does not load")
