@@ -36,6 +36,7 @@ SHAPES = ((1024, 15, 7), (1024, 50, 14), (256, 100, 32))
 FITS = ((20_000, 15, 7), (50_000, 15, 7), (20_000, 50, 14))
 FIT_REPEATS = 3  # of each fit, in a process of its own
 SCALE = 10.0
+MOST_IDS = 2048  # of transforms: rotated coefficients of 100 x 32 have a range of more than 1024
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def compare(name: str, chunks: NDArray, tok: ActionTokenizer, vocabulary: Tokeni
     Raises:
         AssertionError: tokens or actions differ.
     """
-    count, horizon, dim = chunks.shape
+    _, horizon, dim = chunks.shape
     theirs = published.encode(chunks, vocabulary, SCALE, tok.min_token)
     ours = tok.encode(chunks)
     assert [row.tolist() for row in ours] == theirs, "tokens differ"
@@ -168,7 +169,7 @@ def timed(
 
 
 def transforms_compared(config: BenchConfig) -> list[dict[str, Any]]:
-    """Transforms that were learned and fixed splines, against the published algorithm: FAST+, or a published fit of the chunks."""
+    """Learned transforms and fixed splines, against the published algorithm with FAST+, or with a fit of the chunks."""
     rows = []
     for shape in SHAPES:
         chunks = smooth(*shape)
@@ -181,7 +182,7 @@ def transforms_compared(config: BenchConfig) -> list[dict[str, Any]]:
             rival = ActionTokenizer.fit(chunks, mode="published")
             library = Tokenizer.from_str(rival.bpe.to_json())
         for name in ("basis", "rotation", "both"):
-            tok = ActionTokenizer.fit(chunks, transform=name)
+            tok = ActionTokenizer.fit(chunks, MOST_IDS, transform=name)
             rows.append(timed(f"transform {name}", chunks, tok, (library, rival.min_token), config.repeats))
         fixed = ActionTokenizer.fit(chunks, 256, mode="fixed")
         rows.append(timed("fixed, 10 points", chunks, fixed, (library, rival.min_token), config.repeats))
