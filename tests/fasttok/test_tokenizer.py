@@ -175,7 +175,8 @@ def test_save_and_load_are_the_same_tokenizer(two: ActionTokenizer, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format_version": 3}, "written by a newer fasttok"),
+        ({"format_version": 4}, "written by a newer fasttok"),
+        ({"format_version": 3}, r"vocabulary\.json is missing"),
         ({"format_version": 1}, "format version 1"),
         ({"gripper": "keep"}, r"processor_config\.json: fasttok: unknown key \$\.gripper"),
         ({"max_token": "high"}, r"processor_config\.json: fasttok: .*\$\.max_token"),
