@@ -18,10 +18,10 @@ from typing import Any, NoReturn, TextIO, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.table import Column, Table
+from rich.table import Table
 
 from fasttok._version import __version__
+from fasttok.common.narrow_table import GAP, bands, measure, repeated, said, shares
 from fasttok.common.output_file import make_folder
 from fasttok.errors import InputError, refused
 
@@ -33,7 +33,6 @@ PLAIN_LINE_SECONDS = 5.0
 SILENT_SECONDS = 60.0  # without a note, where every note is a line
 LIBRARIES = ("fasttok", "mixtures", "pipelines", "train")  # whose loggers a command prints
 UNFOLDED = 100_000  # characters: wider than any table
-NARROWEST = 8  # characters that a column of texts keeps on a narrow terminal
 NUMBERS = re.compile(r"[-+~(\[]?\.?\d[^A-Za-wyz]*[A-Za-z%]{0,3}|-")  # begins as a number, has no letters but a unit
 
 
@@ -217,7 +216,8 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], file: TextIO | None = None) -> None:
     """Prints an aligned table; numbers are right-aligned, None is shown as a dash.
 
-    On a terminal that is too narrow, texts and headers fold, numbers never do. Into a file or a pipe nothing folds.
+    On a terminal that is too narrow, texts and headers fold, and numbers never do. If that is not enough, columns are stacked: a
+    line says which ones stand below. Into a file or a pipe nothing folds.
 
     Args:
         title: a line above the table, "" for none.
@@ -232,26 +232,31 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fil
     """
     stream = file or sys.stdout
     values = [list(row) for row in rows]
-    grid = Table(box=None, pad_edge=False)
-    fixed: list[tuple[Column, int]] = []  # the columns of numbers, and their widest cells
-    for i, name in enumerate(columns):
-        column = [row[i] for row in values]
-        right = all(isinstance(value, Real) or value is None for value in column)
-        grid.add_column(name, justify="right" if right else "left", overflow="fold")
-        if all(NUMBERS.fullmatch(_cell(value)) for value in column):
-            fixed.append((grid.columns[-1], max((len(_cell(value)) for value in column), default=1)))
-    for row in values:
-        grid.add_row(*[escape(_cell(value)) for value in row])
-    out = Console(file=stream, highlight=False, width=None if stream.isatty() else UNFOLDED)
-    if Measurement.get(out, out.options.update(width=UNFOLDED), grid).maximum > out.width:
-        needed = sum(width for _, width in fixed) + NARROWEST * (len(columns) - len(fixed)) + 2 * (len(columns) - 1)
-        if needed > out.width:
-            out = Console(file=stream, highlight=False, width=needed)  # the terminal wraps whole lines
-        for numbers, width in fixed:
-            numbers.width = width
+    cells = [[_cell(value) for value in row] for row in values]
+    right = [all(isinstance(row[i], Real) or row[i] is None for row in values) for i in range(len(columns))]
+    measured = [
+        measure(name, [row[i] for row in cells], number=all(NUMBERS.fullmatch(row[i]) for row in cells))
+        for i, name in enumerate(columns)
+    ]
+    width = Console(file=stream).width if stream.isatty() else UNFOLDED
+    stacked = bands(measured, width)
+    out = Console(file=stream, highlight=False, width=width)
     if title:
         out.print(title, style="bold", markup=False, soft_wrap=True)
-    out.print(grid)
+    if note := said(measured, stacked, width):
+        out.print(f"({note})", style="dim", markup=False)
+    key = measured[:1] if len(stacked) == 1 else [repeated(measured[0], width)]
+    for number, band in enumerate(stacked):
+        shown = [*key, *(measured[i] for i in band[1:])]
+        grid = Table(box=None, pad_edge=False)
+        for i, column, share in zip(band, shown, shares(shown, width), strict=True):
+            grid.add_column(column.header, justify="right" if right[i] else "left", overflow="fold", width=share)
+        for row in cells:
+            grid.add_row(*[escape(row[i]) for i in band])
+        if number:
+            out.print()
+        out.width = max(width, sum(column.width or 0 for column in grid.columns) + GAP * (len(band) - 1))
+        out.print(grid)
 
 
 def _cell(value: Any) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from fasttok.common import console
 
 COLUMNS = ["dataset", "rows", "share", "range", "what it is"]
-ROWS = [
+ROWS: list[list[object]] = [
     ["tabletop_planar_with_a_long_name", 123_456_789, "40.00 %", "0.1234..5.678", "a robot that moves in a plane " * 8],
     ["b", 1, "5 %", "1..2", "text"],
 ]
@@ -25,11 +25,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def printed(stream: io.StringIO, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The table, on a terminal of so many columns or in a file."""
-    monkeypatch.setenv("COLUMNS", str(columns))
+def printed(
+    stream: io.StringIO,
+    width: int,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: list[str] = COLUMNS,
+    rows: list[list[object]] = ROWS,
+) -> str:
+    """The table, on a terminal that is so wide or in a file."""
+    monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm")
-    console.table("a title", COLUMNS, ROWS, file=stream)
+    console.table("a title", columns, rows, file=stream)
     return re.sub(r"\x1b\[[^m]*m", "", stream.getvalue())
 
 
@@ -44,6 +50,37 @@ def test_a_narrow_terminal_folds_texts_into_its_width(monkeypatch: pytest.Monkey
     lines = printed(Terminal(), 70, monkeypatch).splitlines()
     assert len(lines) > 5
     assert max(map(len, lines)) <= 70
+
+
+WIDE = ["source", "kind", "planned", "written", "rejected", "epochs", "FAST ids/row", "clamped"]
+BUILT: list[list[object]] = [
+    ["planar", "robot", 9600, 9601, 0, 2.087, 11.4, 3],
+    ["captions", "caption", 2400, 2402, 7, 1.2, None, 5],
+]
+
+
+@pytest.mark.parametrize(("width", "below"), [(100, []), (80, []), (60, WIDE[6:]), (40, WIDE[4:])])
+def test_columns_that_have_no_room_are_stacked_and_named(
+    width: int, below: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = printed(Terminal(), width, monkeypatch, WIDE, BUILT)
+    assert max(map(len, text.splitlines())) <= width
+    assert {"9,600", "9,601", "2.087", "11.4", "2,402"} <= set(text.split())
+    if below:
+        said = " ".join(text.partition("(")[2].partition(")")[0].split())
+        assert (
+            said
+            == f"{width} characters per line are too few for this table; below, with source repeated: {', '.join(below)}"
+        )
+        assert text.count("captions") == 1 + text.count("\n\n")
+    else:
+        assert "repeated" not in text
+
+
+def test_a_table_of_two_columns_is_never_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(Terminal(), 30, monkeypatch, ["what", "value"], [["machine", "a name that is long " * 5]])
+    assert "repeated" not in text
+    assert max(map(len, text.splitlines())) <= 30
 
 
 def test_output_into_a_pipe_is_never_folded(monkeypatch: pytest.MonkeyPatch) -> None:
