@@ -23,6 +23,7 @@ from rich.table import Table
 from fasttok._version import __version__
 from fasttok.common.narrow_table import GAP, bands, measure, repeated, said, shares
 from fasttok.common.output_file import make_folder
+from fasttok.common.pace import Pace
 from fasttok.errors import InputError, refused
 
 T = TypeVar("T")
@@ -135,8 +136,7 @@ def progress(
 ) -> Iterator[Callable[..., None]]:
     """A progress display; yields `advance(n=1, note=None)`, whose note is shown until the next one.
 
-    What is left is estimated from the time since the first new item was done: what comes before it happens once (opening files,
-    compiling), and what was done already took no time now.
+    What is left is estimated by `Pace`: from the time since the first new item was done, and only after a warm-up.
 
     Args:
         description: what is done.
@@ -150,51 +150,38 @@ def progress(
     ...     for _ in range(3):
     ...         advance()
     """
+    pace = Pace(already)
     if err.is_terminal:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)]
-        columns += [
-            TimeElapsedColumn(),
-            TextColumn("eta"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        ]
+        columns += [TimeElapsedColumn(), TextColumn("{task.fields[eta]}"), TextColumn("{task.fields[note]}")]
         with Progress(*columns, console=err) as bar:
-            task = bar.add_task(description, total=total, completed=already, note="")
+            task = bar.add_task(description, total=total, completed=already, note="", eta="")
 
             def advance_bar(n: int = 1, note: str | None = None) -> None:
-                bar.update(task, advance=n)
+                pace.add(n)
+                left = pace.left(total)
+                bar.update(task, advance=n, eta="" if left is None else f"eta {left:.0f} s")
                 if note is not None:
                     bar.update(task, note=note)
 
             yield advance_bar
         return
     start = last = time.monotonic()
-    done, latest = already, ""
-    first: tuple[float, int] | None = None  # when a new item was first done, and how many were done then
+    latest = ""
 
     def advance(n: int = 1, note: str | None = None) -> None:
-        nonlocal done, last, latest, first
-        done += n
+        nonlocal last, latest
         now = time.monotonic()
+        pace.add(n, now)
         latest = note or "" if lines or note is not None else latest
-        if n and first is None:
-            first = (now, done)
         if now - last >= (SILENT_SECONDS if lines else PLAIN_LINE_SECONDS) or (lines and note):
             last = now
-            since, before = first if first is not None and (lines or done > first[1]) else (start, already)
-            left = (now - since) / (done - before) * (total - done) if total and done > before else None
+            left = pace.left(total, now)
             eta = "" if left is None else f", eta {left:.0f} s"
             of = f"/{total}" if total else ""
-            log(f"{description}: {done}{of} {unit}, {now - start:.0f} s{eta}{f', {latest}' if latest else ''}")
+            log(f"{description}: {pace.done}{of} {unit}, {now - start:.0f} s{eta}{f', {latest}' if latest else ''}")
 
     yield advance
 

@@ -108,7 +108,7 @@ def test_progress_keeps_its_note_in_plain_lines(monkeypatch: pytest.MonkeyPatch)
         advance(1, "loss 1.5")
         advance()
         advance(1, "")
-    said = [re.sub(r", \d+ s, eta \d+ s", "", line) for line in stream.getvalue().splitlines()]
+    said = [re.sub(r", \d+ s(, eta \d+ s)?", "", line) for line in stream.getvalue().splitlines()]
     assert said == ["training: 1/3 steps, loss 1.5", "training: 2/3 steps, loss 1.5", "training: 3/3 steps"]
 
 
@@ -180,6 +180,32 @@ def test_what_was_done_before_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> 
         now[0] += 10
         advance()
     assert stream.getvalue().splitlines() == [
-        "index: 81/100 files, 10 s, eta 190 s",
+        "index: 81/100 files, 10 s",
         "index: 82/100 files, 20 s, eta 180 s",
     ]
+
+
+def test_nothing_is_said_of_what_is_left_before_the_warm_up_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    stream = plain(monkeypatch, at=now)
+    with console.progress("training", 1000, "steps", lines=True) as advance:
+        for _ in range(4):
+            now[0] += 0.6
+            advance(1, "step")
+        now[0] += 0.6
+        advance(1, "step")
+    said = stream.getvalue().splitlines()
+    assert [("eta" in line) for line in said] == [False, False, False, False, True]
+    assert said[-1] == "training: 5/1000 steps, 3 s, eta 597 s, step"
+
+
+def test_a_bar_says_what_is_left_after_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, now = Terminal(), [0.0]
+    monkeypatch.setattr(console, "err", Console(file=stream, force_terminal=True, width=160, highlight=False))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with console.progress("reading", 100, "files") as advance:
+        advance()
+        assert "eta" not in stream.getvalue()
+        now[0] += 10
+        advance(10)
+    assert "eta 89 s" in stream.getvalue()
