@@ -6,8 +6,10 @@ A message says what, where, got, expected and what to do next. Command lines pri
 
 import difflib
 import os
+import sys
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 MOST_NAMES = 40  # that a message lists
@@ -40,6 +42,31 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     return InputError(f"unknown {kind} {name!r}{guess}{tail}")
 
 
+def require_installed(modules: Iterable[str], extra: str, what: str) -> None:
+    """Looks whether optional dependencies are installed, and imports none of them, which may take seconds.
+
+    Raises:
+        InputError: one is not; as `require` says it.
+
+    >>> require_installed(["json"], "all", "reading")
+    """
+    for module in modules:
+        package = module.partition(".")[0]
+        try:
+            found = find_spec(package) is not None
+        except (ImportError, ValueError):  # ValueError: it was imported and has no specification
+            found = package in sys.modules
+        if not found:
+            raise missing_extra(package, extra, what)
+
+
+def missing_extra(package: str, extra: str, what: str) -> InputError:
+    """The error for an optional dependency that is not installed."""
+    return InputError(
+        f"{what} needs the package {package!r}, which is not installed; run: pip install 'fasttok-vla[{extra}]'"
+    )
+
+
 def require(module: str, extra: str, what: str) -> ModuleType:
     """Imports an optional dependency, or says which pip line brings it.
 
@@ -54,6 +81,4 @@ def require(module: str, extra: str, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise  # the module is there, something inside it is broken: not ours to reword
-        raise InputError(
-            f"{what} needs the package {error.name!r}, which is not installed; run: pip install 'fasttok-vla[{extra}]'"
-        ) from None
+        raise missing_extra(error.name, extra, what) from None

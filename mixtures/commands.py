@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from fasttok.common import completion
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import unknown_name
@@ -49,7 +50,7 @@ class ShowMixture:
     Example: fasttok-mixtures show demo
     """
 
-    mixture: Annotated[str, tyro.conf.Positional]
+    mixture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MIXTURE")]
     """A preset (see `list`) or a YAML file."""
     json: bool = False
     """Print the resolved mixture as JSON on stdout."""
@@ -62,7 +63,7 @@ class ExplainMixture:
     Example: fasttok-mixtures explain demo --samples 16000 --index index
     """
 
-    mixture: Annotated[str, tyro.conf.Positional]
+    mixture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MIXTURE")]
     """A preset (see `list`), a YAML file, or `all` for every dataset of the INDEX."""
     index: str | None = None
     """INDEX of `fasttok-pipelines index`; overrides the mixture's. Without any, sizes are estimates of the catalogue."""
@@ -194,6 +195,15 @@ def main(argv: list[str]) -> None:
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP, end="")
+        return
+    if completion.is_asked(argv):
+        from mixtures.registry import preset_names
+
+        names = tuple(preset_names())
+        verbs = {
+            verb: completion.CompletedVerb(kind, names if verb != "list" else ()) for verb, (kind, _) in VERBS.items()
+        }
+        completion.print_completion("fasttok-mixtures", verbs, argv)
         return
     if argv[0] not in VERBS:
         raise unknown_name("verb", argv[0], VERBS, "See: fasttok-mixtures --help")

@@ -2,14 +2,15 @@
 
 import difflib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 import tyro
 
-from fasttok.errors import InputError, require, unknown_name
+from fasttok.common import completion
+from fasttok.errors import InputError, require_installed, unknown_name
 
 HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
 
@@ -34,11 +35,17 @@ VERBS = ("check", "index", "statistics", "datasets", "build", "inspect", "stats"
 BEAM_VERBS = ("check", "index", "build")
 
 
-def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
+def parse(verb: str, kind: Any, argv: list[str], check: Callable[[Any], None] | None = None) -> tuple[Any, list[str]]:
     """The verb's configuration, and the flags that are Beam's.
 
+    Args:
+        verb: of the command line.
+        kind: its configuration's class.
+        argv: the words after it.
+        check: refuses a configuration; called before Beam is imported for the names of its flags.
+
     Raises:
-        InputError: a flag that neither the verb nor Beam has: a typo, which Beam would swallow.
+        InputError: a flag that neither the verb nor Beam has: a typo, which Beam would swallow; or what `check` raises.
     """
     prog = f"fasttok-pipelines {verb}"
     if verb not in BEAM_VERBS:
@@ -52,6 +59,8 @@ def parse(verb: str, kind: Any, argv: list[str]) -> tuple[Any, list[str]]:
             raise InputError(f"unknown flag --{name}; did you mean --{close[0]}? See: {prog} --help")
         if not word.startswith("-"):
             raise InputError(f"unexpected argument {word!r}; Beam's flags are written --flag=value. See: {prog} --help")
+    if check is not None:
+        check(config)
     if unknown:
         from pipelines.common.beam_flags import check_flags
 
@@ -93,13 +102,17 @@ def main(argv: list[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP, end="")
         return None
+    if completion.is_asked(argv):
+        from pipelines.completed_verbs import completed_verbs
+
+        return completion.print_completion("fasttok-pipelines", completed_verbs(), argv)
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown_name("verb", verb, VERBS, "See: fasttok-pipelines --help")
     if verb not in BEAM_VERBS or {"-h", "--help"} & set(rest):
         return _run(verb, rest)
     with _without_warnings():
-        require("apache_beam", "pipelines", f"`fasttok-pipelines {verb}`")
+        require_installed(["apache_beam"], "pipelines", f"`fasttok-pipelines {verb}`")
         return _run(verb, rest)
 
 
@@ -123,9 +136,11 @@ def _run(verb: str, rest: list[str]) -> None:
         run_check(parse(verb, CheckConfig, rest)[0])
     elif verb == "index":
         from pipelines.index.config import IndexConfig
+        from pipelines.index.given_datasets import check_there
+
+        index, beam_args = parse(verb, IndexConfig, rest, check_there)
         from pipelines.index.run import run_index
 
-        index, beam_args = parse(verb, IndexConfig, rest)
         if index.array in (None, "finish"):
             run_index(index, beam_args)
         else:
@@ -142,9 +157,11 @@ def _run(verb: str, rest: list[str]) -> None:
         datasets(rest)
     elif verb == "build":
         from pipelines.builder.config import BuildConfig
+        from pipelines.builder.given_inputs import check_there as check_inputs_there
+
+        build, beam_args = parse(verb, BuildConfig, rest, check_inputs_there)
         from pipelines.builder.run import dry_run, run_build
 
-        build, beam_args = parse(verb, BuildConfig, rest)
         if build.dry_run:
             dry_run(build)
         elif build.array in (None, "finish"):

@@ -3,10 +3,12 @@
 import tyro
 from rich.console import Console
 
+from fasttok.common import completion
 from fasttok.errors import InputError, require, unknown_name
 from train.config import TrainConfig
 from train.devices.jax_setup import set_up_jax
-from train.options import show_help
+from train.given_paths import check_training
+from train.options import CHOICES, show_help
 from train.presets import PRESETS, SIZES, preset_from
 
 HELP = {"-h", "--help"}
@@ -14,6 +16,18 @@ HELP = {"-h", "--help"}
 
 def main(argv: list[str]) -> None:
     """Reads --preset and --size first: the other flags change what they say. `report` is a command of its own."""
+    if completion.is_asked(argv):
+        from train.report.command import ReportConfig
+
+        choices = {
+            flag: tuple(values.removesuffix(" ...").split("|")) for flag, values in CHOICES.items() if "|" in values
+        }
+        verbs = {
+            "": completion.CompletedVerb(TrainConfig, (), choices),
+            "report": completion.CompletedVerb(ReportConfig),
+        }
+        completion.print_completion("fasttok-train", verbs, argv)
+        return
     if argv[:1] == ["report"]:
         from train.report.command import command as report
 
@@ -45,6 +59,7 @@ def main(argv: list[str]) -> None:
             "fasttok-train report RUN)"
         )
     config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train")
+    check_training(config)
     set_up_jax()
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "training")

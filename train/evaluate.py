@@ -17,13 +17,14 @@ from typing import Literal
 
 import tyro
 
-from fasttok.common import json_files
+from fasttok.common import completion, json_files
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.common.start import start
-from fasttok.errors import InputError, require
+from fasttok.errors import InputError, require, require_installed
 from train.devices.jax_setup import set_up_jax
+from train.given_paths import TRAINING, check_questions, check_shards
 from train.judging.chosen_films import SmallFilms
 from train.judging.companions import CompanionResult, offered, play_companion
 from train.judging.film_recorder import Film
@@ -32,7 +33,7 @@ from train.judging.played_world import Played, PlayedWorld, by_seed
 from train.judging.server_flags import check_server_flags
 from train.judging.wilson import percent
 from train.rollouts import ChunkPolicy, EnvFactory, RolloutOptions, load_factory, play
-from train.runs.run_folder import RUN
+from train.runs.run_folder import RUN, load_config
 from train.worlds.world_file import check_splits
 
 SHOWN_SUBTASKS = 8
@@ -138,6 +139,9 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
         InputError: no such run, environment or dataset, or nothing asked for.
     """
     _check_who_acts(config)
+    if not config.policy:
+        require_installed(TRAINING, "train", "evaluation")
+    _check_given(config)
     for package in () if config.policy else ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
     if config.films_page is not None:
@@ -247,6 +251,20 @@ def _check_who_acts(config: EvaluateConfig) -> None:
         if value is not None:
             raise InputError(f"{flag} with --policy: a server acts, and answers no such questions; pass it with --run")
     check_server_flags(config, ("shards", "checkpoint", "flow_steps", "temperature"))
+
+
+def _check_given(config: EvaluateConfig) -> None:
+    """Refuses what is not there, before JAX is imported.
+
+    Raises:
+        InputError: no such run, questions or shards.
+    """
+    if config.run is not None:
+        load_config(config.run)
+    if config.vqa is not None:
+        check_questions(config.vqa)
+    if config.held_out is not None:
+        check_shards(config.held_out)
 
 
 def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, embodiments: Sequence[str]) -> Watched:
@@ -382,6 +400,12 @@ def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
 
 def command(argv: list[str]) -> None:
     """The words of the command line, carried out; `replay` is a command of its own."""
+    if completion.is_asked(argv):
+        from train.replay.command import ReplayConfig
+
+        verbs = {"": completion.CompletedVerb(EvaluateConfig), "replay": completion.CompletedVerb(ReplayConfig)}
+        completion.print_completion("fasttok-evaluate", verbs, argv)
+        return
     if argv[:1] == ["replay"]:
         from train.replay.command import command as replay
 

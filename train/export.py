@@ -11,9 +11,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -21,11 +18,11 @@ from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.common.start import start
-from fasttok.errors import InputError
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.devices.jax_setup import set_up_jax
 from train.exports import lerobot, openpi, ours, pi0_fast
+from train.exports.export_config import ExportConfig
 from train.exports.layout import Json, Layout, LayoutFiles
 from train.exports.lerobot_processors import POST, PRE
 from train.exports.openpi import ASSETS
@@ -65,46 +62,6 @@ EXPORT = OutputKind(
     ),
 )
 LAYOUTS: dict[ExportLayout, Layout] = {"fasttok": ours.LAYOUT, "openpi": openpi.LAYOUT, "lerobot": lerobot.LAYOUT}
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """Writes a run's weights as safetensors, with all that the layout's project needs to run the policy.
-
-    Example: fasttok-export --run RUN --out DIR --layout lerobot
-    """
-
-    run: Path
-    """Folder of `fasttok-train`."""
-    out: Path
-    """Folder to write: model.safetensors, config.json, the run's tokenizers, and what else the layout has."""
-    layout: ExportLayout = "fasttok"
-    """Names of the tensors: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5; of a run of preset pi0_fast, lerobot's pi0-FAST."""
-    dtype: ExportDtype = "float32"
-    """Stored dtype; float32 loses nothing."""
-    vocab_size: int = 0
-    """Rows of the embedding in the file, cut or filled with zeros; 0: as trained, and the 257152 that openpi and lerobot build in
-    their layouts."""
-    checkpoint: int | Literal["best"] | None = None
-    """Step of the checkpoint to export, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
-    overwrite: bool = False
-    """Replace an export in OUT."""
-    json: bool = False
-    """Report as JSON on stdout."""
-    embodiment: str = ""
-    """The robot to export for, in a layout that holds one; only needed if the run was trained on several."""
-    shards: Path | None = None
-    """Shards that the run was trained on; only needed for runs without robots.json whose shards have moved."""
-
-    def __post_init__(self) -> None:
-        if self.vocab_size < 0:
-            raise InputError(
-                f"--vocab-size is {self.vocab_size}, expected a number of rows, or 0 for those of the layout"
-            )
-        if self.embodiment and self.layout == "fasttok":
-            raise InputError(
-                f"--embodiment {self.embodiment} says nothing to --layout fasttok, which holds all robots of a run; leave it out"
-            )
 
 
 def export(config: ExportConfig) -> WeightsReport:
@@ -183,6 +140,15 @@ def main(argv: list[str]) -> None:
     """Exports and reports."""
     config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export", description=ExportConfig.__doc__)
     set_up_jax()
+    export_and_report(config)
+
+
+def export_and_report(config: ExportConfig) -> None:
+    """Exports, and prints what was written and how to read it back.
+
+    Raises:
+        InputError: as `export`.
+    """
     report = export(config)
     if config.json:
         emit_json(json_files.encode(report))
@@ -195,7 +161,7 @@ def main(argv: list[str]) -> None:
 
 def script() -> None:
     """The console script."""
-    start("fasttok-export", "train.export")
+    start("fasttok-export", "train.exports.command")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
+from train import recipes
 from train.config import TrainConfig
-from train.presets import KI
+from train.presets import KI, PRESETS, SIZES
 
 FIRST = (
     "shards", "out", "preset", "size", "steps", "batch-size", "weights", "init-from", "model.insulation", "optim.learning-rate",
@@ -32,6 +33,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Held-out numbers": ("held-out", "held-out-every", "held-out-rows", "keep-best"),
 }
 """Options that stand in no dataclass of their own, apart from the first ones."""
+CHOICES = {
+    "preset": "|".join(PRESETS),
+    "size": "|".join(SIZES),
+    "model.recipe": "|".join(recipes.NAMES),
+    "trackers": "tensorboard|wandb ...",
+    "distributed": "auto|ADDRESS:PORT,PROCESSES,ID",
+    "resume-with": "SETTING ...",
+    "insulation-schedule": "STEP:SHARE ...",
+}
+"""What may follow a flag, if its type does not say it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,8 @@ def _of(config: Any, prefix: str = "") -> tuple[Option, ...]:
             what, _, when = said[field.name].partition(" Use it ")
             default = "" if field.default is dataclasses.MISSING else _typed(value)
             flag = f"{prefix}{field.name}".replace("_", "-")
-            found.append(Option(flag, _values(hints[field.name]), default, what, f"Use it {when}"))
+            values = CHOICES.get(flag) or _values(hints[field.name])
+            found.append(Option(flag, values, default, what, f"Use it {when}"))
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from train.acting.subtasks import Act, Conversation, InRealTime, SayThenAct, See
 from train.judging.chosen_films import BothFilms, EpisodeFilms, FirstFilms
 from train.judging.film_recorder import Film as Film
 from train.judging.measurements import Decoding, Share, WorldResult
-from train.user_modules import load_attribute
+from train.user_modules import load_attribute, where_examples_are
 from train.worlds.world_file import is_world_file, load_world
 
 Observation = Seen
@@ -255,10 +255,9 @@ def load_factory(name: str) -> EnvFactory:
     except InputError:
         raise
     except (ImportError, AttributeError, ValueError) as error:
-        ours = isinstance(error, ModuleNotFoundError) and error.name == "examples"
-        where = "; `examples` is in a checkout of this project, so run the command there" if ours else ""
         raise InputError(
-            f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make_vector{where}"
+            f"--env {name!r}: {error}; expected module:factory, such as examples.tabletop.env:make_vector"
+            f"{where_examples_are(error)}"
         ) from None
     return factory
 

@@ -10,7 +10,7 @@ def evaluate() -> None:
 
 def export() -> None:
     """The console script fasttok-export."""
-    start("fasttok-export", "train.export")
+    start("fasttok-export", "train.exports.command")
 
 
 def serve() -> None:

@@ -28,3 +28,15 @@ def load_attribute(name: str) -> Any:
     if not {"", folder} & set(sys.path):
         sys.path.append(folder)
     return getattr(importlib.import_module(module), attribute)
+
+
+def where_examples_are(error: Exception) -> str:
+    """What to add to an error if `examples`, which pip does not install, was not found; "" for any other.
+
+    >>> where_examples_are(ModuleNotFoundError("No module named 'examples'", name="examples"))
+    '; `examples` is in a checkout of this project, so run the command there: git clone the repository, then cd into it'
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == "examples":
+        where = "in a checkout of this project, so run the command there"
+        return f"; `examples` is {where}: git clone the repository, then cd into it"
+    return ""

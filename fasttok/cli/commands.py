@@ -14,7 +14,7 @@ from fasttok.cli.evaluate import Eval
 from fasttok.cli.fit import Fit
 from fasttok.cli.info import Info
 from fasttok.cli.inspect_chunks import Inspect
-from fasttok.common import console
+from fasttok.common import completion, console
 
 __all__ = ["Decode", "Encode", "Eval", "Fit", "Info", "Inspect", "main"]
 
@@ -28,6 +28,7 @@ Command = Annotated[
     OmitArgPrefixes,
     OmitSubcommandPrefixes,
 ]
+VERBS = {"fit": Fit, "eval": Eval, "encode": Encode, "decode": Decode, "inspect": Inspect, "info": Info}
 DESCRIPTION = """FAST action tokens: fit, use and judge a tokenizer for robot action chunks.
 
 Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
@@ -40,6 +41,11 @@ def main(argv: list[str]) -> None:
     Raises:
         InputError: what the command raises.
     """
+    if completion.is_asked(argv):
+        completion.print_completion(
+            "fasttok", {name: completion.CompletedVerb(kind) for name, kind in VERBS.items()}, argv
+        )
+        return
     command: Fit | Eval | Encode | Decode | Inspect | Info = tyro.cli(
         Command, prog="fasttok", description=DESCRIPTION, args=argv
     )

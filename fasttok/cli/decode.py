@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fasttok.common.console import log, track
+from fasttok.common.given_paths import check_tokenizer
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 
@@ -30,9 +31,9 @@ class Decode:
     from fasttok 0.1.0) are taken for this tokenizer's, and a note says so.
     """
 
-    tokenizer: Positional[Path]
+    tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
-    data: Positional[str]
+    data: Annotated[Positional[str], arg(metavar="DATA")]
     """.npz, .parquet, .jsonl or -, as `fasttok encode` writes it."""
     out: str
     """.npz, .parquet, .jsonl or -: `actions` and `ok`; JSON lines have `error` too."""
@@ -54,6 +55,7 @@ class Decode:
 
     def run(self) -> None:
         """Writes the actions."""
+        check_tokenizer(self.tokenizer)  # before what is slow to import
         import numpy as np
 
         from fasttok.cli.states_beside import beside

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fasttok.common.choices import OnRange
 from fasttok.common.console import log, track
+from fasttok.common.given_paths import check_tokenizer
 from fasttok.common.output_file import check_output_file
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ class Encode:
     `reference`, (n, D), with the state in the dims of the action. The output has `reference` too, as `decode` needs it.
     """
 
-    tokenizer: Positional[Path]
+    tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
-    data: Positional[str]
+    data: Annotated[Positional[str], arg(metavar="DATA")]
     """.npz, .parquet, .jsonl or -, in raw units."""
     out: str
     """.npz, .parquet, .jsonl or -."""
@@ -46,6 +47,7 @@ class Encode:
 
     def run(self) -> None:
         """Writes the ids."""
+        check_tokenizer(self.tokenizer)  # before what is slow to import
         import numpy as np
 
         from fasttok.cli.states_beside import beside

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fasttok.common.console import emit_json, log, track, write_text
+from fasttok.common.given_paths import check_data, check_tokenizer
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 
@@ -23,10 +24,10 @@ class Eval:
     Measures on the episodes that `fit` would hold out of this data; on every one with --all, for data that the fit has not seen.
     """
 
-    tokenizer: Positional[Path]
+    tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
-    data: Positional[tuple[str, ...]]
-    """As for `fasttok fit`."""
+    data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA [DATA ...]", help_behavior_hint="(required)")]
+    """INDEX, RLDS or LeRobot folders, npz, npy, parquet or HDF5 files or folders, as for `fasttok fit`."""
     split: str = "train"
     """Split to measure on."""
     horizon: int | None = None
@@ -54,6 +55,8 @@ class Eval:
 
     def run(self) -> None:
         """Prints the tables, writes the page."""
+        check_tokenizer(self.tokenizer)  # before what is slow to import
+        check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.eval_tables import print_eval
         from fasttok.cli.read_data import dataset_for

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fasttok.common.choices import Constants, Embodiments, FitMode, Gripper, NormMode, TransformName
 from fasttok.common.console import emit_json, log, table, track
+from fasttok.common.given_paths import check_data
 
 if TYPE_CHECKING:
     from fasttok.fitting.fit import FitReport
@@ -24,7 +25,7 @@ class Fit:
     HDF5 files (docs/datasets.md has the layouts); local paths or fsspec URLs. Memory does not grow with it.
     """
 
-    data: Positional[tuple[str, ...]]
+    data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA [DATA ...]", help_behavior_hint="(required)")]
     """INDEX, RLDS or LeRobot folders, npz, npy, parquet or HDF5 files or folders."""
     out: Path
     """Folder of the tokenizer."""
@@ -90,6 +91,7 @@ class Fit:
 
     def run(self) -> None:
         """Fits, prints the report, saves."""
+        check_data(self.data)  # before what is slow to import
         from fasttok.actions.left_out import LeftOut
         from fasttok.cli.read_data import read
         from fasttok.common.output_folder import check_output

@@ -1,44 +1,60 @@
-"""`fasttok info`: versions for a bug report, and the foreign package that may own the import name."""
+"""`fasttok info`: versions and devices for a bug report, and the foreign package that may own the import name."""
 
 import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fasttok._version import DISTRIBUTION, __version__
 from fasttok.common.console import emit_json, log, table
+from fasttok.common.given_paths import check_tokenizer
+
+PACKAGES = (
+    "numpy", "scipy", "numba", "tokenizers", "pyarrow", "fsspec", "msgspec", "ml_dtypes", "google-crc32c", "PyYAML", "rich",
+    "tyro",
+    "apache-beam", "tensorflow", "tensorflow-datasets", "importlib-resources", "rlds", "Pillow", "av", "h5py",
+    "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu", "optax", "orbax-checkpoint", "filelock", "safetensors",
+    "websockets", "msgpack", "transformers", "torch", "grain", "gymnasium", "tensorboardX", "wandb", "dask", "gcsfs", "s3fs",
+)  # fmt: skip
+"""What fasttok can use: what it needs, what its extras bring, and the parts of JAX that decide on which devices it runs."""
+MISSING = "not installed"
 
 
 @dataclass(frozen=True)
 class Info:
-    """Versions for a bug report, and what a tokenizer folder holds.
+    """Versions and devices for a bug report, and what a tokenizer folder contains.
 
-    Example: fasttok info TOKENIZER
+    Example: fasttok info
     """
 
-    tokenizer: Positional[tuple[Path, ...]] = ()
-    """Tokenizer folder, optional."""
+    tokenizer: Annotated[Positional[tuple[Path, ...]], arg(metavar="[TOKENIZER ...]")] = ()
+    """Tokenizer folders to describe, too."""
     json: bool = False
     """Print JSON on stdout."""
 
     def run(self) -> None:
-        """Prints versions and tokenizers."""
-        from importlib.metadata import PackageNotFoundError, version
+        """Prints versions, devices and tokenizers."""
+        from fasttok.common import machine
 
-        if self.tokenizer:
-            from fasttok.tokenizer import ActionTokenizer
+        for folder in self.tokenizer:
+            check_tokenizer(folder)  # before what is slow
         values = {
             DISTRIBUTION: __version__,
-            "python": sys.version.split()[0],
+            "python": f"{sys.version.split()[0]} ({sys.executable})",
+            "installed in": str(Path(__file__).parents[2]),
             "machine": platform.platform(),
+            "processor": machine.hardware(),
+            "memory": machine.memory(),
+            "free disk": f"{machine.free_disk(Path.cwd())} in {Path.cwd()}",
+            "JAX devices": machine.jax_devices(),
+            "NVIDIA driver": machine.nvidia_gpus() or "none",
         }
-        for package in ("numpy", "scipy", "numba", "tokenizers", "pyarrow", "apache-beam", "tensorflow", "jax"):
-            try:
-                values[package] = version(package)
-            except PackageNotFoundError:
-                values[package] = "not installed"
+        values |= {package: installed_version(package) for package in PACKAGES}
+        if self.tokenizer:
+            from fasttok.tokenizer import ActionTokenizer
         for folder in self.tokenizer:
             tok = ActionTokenizer.load(folder)
             values[str(folder)] = (
@@ -56,7 +72,19 @@ class Info:
         if self.json:
             emit_json(values)
         else:
-            table("", ["what", "value"], [[k, v] for k, v in values.items()])
+            absent = [name for name in PACKAGES if values[name] == MISSING]
+            rows = [[name, value] for name, value in values.items() if name not in absent]
+            table("", ["what", "value"], [*rows, [MISSING, ", ".join(absent) or "nothing: all extras are there"]])
+
+
+def installed_version(package: str) -> str:
+    """The version of a package; "not installed" without it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return MISSING
 
 
 def foreign_package() -> str | None:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fasttok.common.console import log, table, write_text
+from fasttok.common.given_paths import check_data, check_tokenizer
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 
@@ -22,10 +23,10 @@ class Inspect:
     Example: fasttok inspect TOKENIZER INDEX --chunks 2 --html chunks.html
     """
 
-    tokenizer: Positional[Path]
+    tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
-    data: Positional[tuple[str, ...]]
-    """As for `fasttok fit`."""
+    data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA [DATA ...]", help_behavior_hint="(required)")]
+    """INDEX, RLDS or LeRobot folders, npz, npy, parquet or HDF5 files or folders, as for `fasttok fit`."""
     split: str = "train"
     """Split to read."""
     chunks: int = 2
@@ -45,6 +46,8 @@ class Inspect:
 
     def run(self) -> None:
         """Prints the tables, or writes the page."""
+        check_tokenizer(self.tokenizer)  # before what is slow to import
+        check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.read_data import dataset_for
         from fasttok.evaluation.inspect_page import ShownChunk, inspect_page

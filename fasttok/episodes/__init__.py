@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from fasttok.common import stores
+from fasttok.common.given_paths import no_data
 from fasttok.episodes import arrays, formats, hdf5, index, lerobot, lerobot_info, rlds
 from fasttok.episodes.episode import UNREADABLE, BadEpisodeError, BadRecord, Episode, Where, as_float, episode_of
 from fasttok.errors import InputError
@@ -87,9 +88,7 @@ def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Ep
 def _open(path: str, split: str) -> Episodes:
     filesystem, root = stores.fresh(path)
     if not stores.kind_at(filesystem, root):
-        raise InputError(
-            f"{path} does not exist; expected an INDEX, an RLDS directory, a LeRobot folder, or npz, npy, parquet or HDF5 files"
-        )
+        raise no_data(path)
     if stores.kind_at(filesystem, f"{root}/{index.FILE}") == "file":
         return Episodes(path, index.count(path, split), lambda: index.read(path, split))
     found = formats.format_of(path)

@@ -29,6 +29,7 @@ from fasttok.codec.bpe import Bpe
 from fasttok.codec.transform import Transform
 from fasttok.common import json_files
 from fasttok.common.choices import FitMode
+from fasttok.common.given_paths import check_tokenizer
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
@@ -226,10 +227,7 @@ def _config(content: TokenizerFolder) -> ProcessorConfig:
 
 def load(path: Path) -> TokenizerFolder:
     """Reads a folder that `save` or the published processor wrote; see `ActionTokenizer.load`."""
-    if not path.is_dir():
-        raise InputError(
-            f"{path} is not a tokenizer folder: no such folder; make one with: fasttok fit DATA --out {path}"
-        )
+    check_tokenizer(path)
     config = _read_config(path / "processor_config.json")
     own = config.fasttok or FasttokBlock(FORMAT_VERSION)
     special = own.format_version == TRANSFORM_VERSION

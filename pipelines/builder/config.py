@@ -17,7 +17,7 @@ class BuildConfig:
     Unknown flags go to Beam, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
     """
 
-    mixture: Annotated[str, tyro.conf.Positional]
+    mixture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MIXTURE")]
     """A preset (`fasttok-mixtures list`), a mixture's YAML file, or `all` for every dataset of the INDEX."""
     out: str
     """The SHARDS folder; any fsspec URL."""

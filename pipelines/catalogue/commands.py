@@ -43,7 +43,7 @@ class DatasetShowConfig:
     Example: fasttok-pipelines datasets show kuka
     """
 
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """A dataset of `datasets list`."""
     json: bool = False
     """Print the entry as JSON, with what it takes from another one, on stdout."""
@@ -58,7 +58,7 @@ class DatasetDraftConfig:
     Example: fasttok-pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
     """
 
-    directory: Annotated[str, tyro.conf.Positional]
+    directory: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIRECTORY")]
     """A TFDS version folder, an HDF5 file or a folder of them, or a folder in one of the layouts of docs/vlm.md."""
 
 

@@ -15,7 +15,11 @@ class IndexConfig:
     Beam gets the flags that are not known here, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
     """
 
-    datasets: Annotated[tuple[str, ...], tyro.conf.Positional]
+    datasets: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="DATASET [DATASET ...]", help_behavior_hint="(required)"),
+    ]
     """Dataset directories: TFDS version folders, or folders with a dataset.yaml that says what is in them; any fsspec URL."""
     out: str
     """The INDEX folder; any fsspec URL. An unfinished one is continued."""

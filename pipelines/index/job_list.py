@@ -21,6 +21,7 @@ from pipelines.datasets.find_entry import find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
+from pipelines.index.given_datasets import no_dataset
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
 from pipelines.recordings.dataset_name import dataset_name
@@ -199,7 +200,7 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     """A folder of questions or captions."""
     fs, path = filesystem(directory)
     if not kind_at(fs, path):
-        raise InputError(f"{directory} does not exist; expected a TFDS version folder or a folder with a dataset.yaml")
+        raise no_dataset(directory)
     if fs.isfile(path):
         raise InputError(f"{directory} is a file; expected the folder of a dataset")
     versions = [f"{directory}/{found.rsplit('/', 1)[-1]}" for found in sorted(fs.ls(path, detail=False))]

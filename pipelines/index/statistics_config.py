@@ -15,7 +15,7 @@ class StatisticsConfig:
     Example: fasttok-pipelines statistics INDEX --seconds 1.0 --form relative --rotation 6d
     """
 
-    index: Annotated[str, tyro.conf.Positional]
+    index: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
     """INDEX of `fasttok-pipelines index`."""
     split: str = "train"
     """Split whose episodes count."""

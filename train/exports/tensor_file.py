@@ -4,15 +4,15 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from train.exports.export_config import ExportDtype as ExportDtype
 from train.weights.layouts import Shape
 
-ExportDtype = Literal["float32", "bfloat16"]
 """Stored dtype."""
 DTYPES: dict[ExportDtype, tuple[str, np.dtype[Any]]] = {
     "float32": ("F32", np.dtype(np.float32)),

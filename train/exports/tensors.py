@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from train.config import ModelConfig
+from train.exports.export_config import ExportLayout as ExportLayout
 from train.exports.tensor_file import TensorToWrite
 from train.texts.text_vocabulary import PALIGEMMA
 from train.weights.layouts import EXPERT_HEAD, MappedTensor, mapped_tensors, spelled
 from train.weights.matching import EMBEDDING, ReportRow, WeightsReport, our_shapes
 
-ExportLayout = Literal["fasttok", "openpi", "lerobot"]
 """Whose names the tensors get: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5."""
 FileLayout = Literal[ExportLayout, "paligemma"]
 """Names of a file's tensors; "paligemma": vision and backbone, as transformers has them (for tests)."""

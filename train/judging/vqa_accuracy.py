@@ -9,6 +9,7 @@ import yaml
 from fasttok.common.console import track
 from fasttok.common.names import relative_path
 from fasttok.errors import InputError
+from train.given_paths import check_questions
 from train.judging.measurements import VqaResult
 from train.player import Player
 
@@ -25,10 +26,7 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
         InputError: not a VQA dataset, or it has no val split.
     """
     entry_file = folder / "dataset.yaml"
-    if not entry_file.is_file():
-        raise InputError(
-            f"{folder} has no dataset.yaml; expected a VQA dataset such as `fasttok-pipelines index` takes"
-        )
+    check_questions(folder)
     entry, items = _questions(folder, entry_file, most)
     right: list[int] = []
     kinds: dict[str, Counter[str]] = defaultdict(Counter)

@@ -15,15 +15,17 @@ import tyro
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.output_file import check_output_file
 from fasttok.common.urls import is_url
-from fasttok.errors import InputError, require
+from fasttok.errors import InputError, require, require_installed
 from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
 from train.devices.jax_setup import set_up_jax
+from train.given_paths import TRAINING
 from train.judging.measurements import Decoding
 from train.judging.server_flags import check_server_flags
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
 from train.replay.compared import errors, grippers
 from train.replay.predicted import Ask, predict
 from train.rollouts import ChunkPolicy
+from train.runs.run_folder import load_config
 
 NAME = "replay"
 
@@ -104,6 +106,9 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
         raise InputError(f"--batch is {config.batch} and --every {config.every}; expected at least 1, and at least 0")
     check_output_file(config.out, overwrite=config.overwrite)
     _check_not_read(config)
+    if config.run is not None:
+        require_installed(TRAINING, "train", "replaying a run")
+        load_config(config.run)  # before JAX is imported
     place = StoredPlace(config.data, config.split, config.episode, config.dataset, config.entries)
     episode = stored_episode(place)
     prompt = config.prompt or episode.prompt

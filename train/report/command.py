@@ -23,7 +23,9 @@ class ReportConfig:
     The runs may be training still. Example: fasttok-train report RUN OTHER_RUN --out report.html
     """
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    runs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")
+    ]
     """Folders of `fasttok-train`. Use several to compare them."""
     out: Path | None = None
     """File of the page; RUN/report.html of the first run by default, where it replaces an earlier one. Use it when the page

@@ -21,6 +21,7 @@ from pathlib import Path
 from fasttok import ActionTokenizer
 from fasttok.common import json_files
 from fasttok.common.console import write_text
+from fasttok.common.given_paths import did_you_mean
 from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.errors import InputError
 from fasttok.storage.folder import TOKENIZER as TOKENIZER_FOLDER
@@ -110,7 +111,10 @@ def load_config(run: Path) -> TrainConfig:
     """
     path = run / CONFIG
     if not path.is_file():
-        raise InputError(f"{run} is not a run (no {CONFIG}); train one with: fasttok-train --shards SHARDS --out {run}")
+        near = did_you_mean(run) if not run.exists() else ""
+        raise InputError(
+            f"{run} is not a run (no {CONFIG}){near}; train one with: fasttok-train --shards SHARDS --out {run}"
+        )
     return json_files.read(TrainConfig, path.read_text(encoding="utf-8"), str(path), FORMAT_VERSION)
 
 

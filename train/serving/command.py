@@ -8,12 +8,14 @@ import time
 
 import tyro
 
-from fasttok.common import json_files
+from fasttok.common import completion, json_files
 from fasttok.common.start import start
-from fasttok.errors import InputError, require
+from fasttok.errors import InputError, require, require_installed
 from train.devices.jax_setup import set_up_jax
+from train.runs.run_folder import load_config
 from train.serving import access
 from train.serving.connection import LARGEST_SEED
+from train.serving.keys import presets
 from train.serving.serve_config import ServeConfig
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,10 @@ def main(config: ServeConfig) -> None:
         KeyboardInterrupt: Ctrl-C, after what was in work.
         SystemExit: SIGTERM, after what was in work.
     """
-    for package in ("websockets", "msgpack", "jax", "orbax.checkpoint", "PIL"):  # orbax imports msgpack, too
+    packages = ("websockets", "msgpack", "jax", "orbax.checkpoint", "PIL")  # orbax imports msgpack, too
+    require_installed(packages, "serve", "fasttok-serve")
+    load_config(config.run)  # before what is slow to import
+    for package in packages:
         require(package, "serve", "fasttok-serve")
     if config.max_frame_mb < 1:
         raise InputError(f"--max-frame-mb is {config.max_frame_mb}; expected at least 1")
@@ -100,6 +105,10 @@ class HeardSignals:
 
 def command(argv: list[str]) -> None:
     """The words of the command line, carried out."""
+    if completion.is_asked(argv):
+        choices = {"keys": tuple(sorted(presets()))}
+        completion.print_completion("fasttok-serve", {"": completion.CompletedVerb(ServeConfig, (), choices)}, argv)
+        return
     set_up_jax()
     main(tyro.cli(ServeConfig, prog="fasttok-serve", args=argv))
 

@@ -1,4 +1,4 @@
-"""Carries a study out: fasttok-study run train/configs/presets.yaml --env module:factory --data module:function."""
+"""Carries a study out: fasttok-study run presets --env module:factory --data module:function."""
 
 import dataclasses
 import shlex
@@ -11,26 +11,30 @@ from typing import Annotated
 
 import tyro
 
+from fasttok.common import completion
 from fasttok.common.console import emit_json, log, table
 from fasttok.common.output_folder import check_output
-from fasttok.errors import InputError, require
+from fasttok.errors import InputError, require, require_installed
+from train.given_paths import TRAINING
+from train.study.packaged_studies import find_study, names, packaged_studies
 from train.study.study_file import load_study
 
-RUN, FIGURE = "run", "figure"
+RUN, FIGURE, LIST = "run", "figure", "list"
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    r"""Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
+    """Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
 
-    The word run may be left out. fasttok-study figure --help: what insulation gains or costs, over all studies.
+    The word run may be left out. `fasttok-study list` names the studies that come with fasttok. `fasttok-study figure` draws what
+    insulation gains or costs, over all studies. The tabletop world of the example is in the folder `examples` of the repository,
+    which pip does not install: clone the repository and run the command in its folder, or name a world of your own.
 
-    Example: fasttok-study run train/configs/presets.yaml --env examples.tabletop.env:make_vector \
-        --data examples.tabletop.study:prepare
+    Example: fasttok-study run presets --env examples.tabletop.env:make_vector --data examples.tabletop.study:prepare
     """
 
-    study: Annotated[Path, tyro.conf.Positional]
-    """File of the study; those that come with fasttok are in train/configs."""
+    study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
+    """A study that comes with fasttok, by its name (`fasttok-study list`), or a YAML file of your own."""
     env: str
     """module:factory of the environment (train/rollouts.py)."""
     data: str
@@ -50,12 +54,24 @@ class StudyConfig:
     """Print the table as JSON on stdout."""
 
 
+@dataclass(frozen=True)
+class ListStudiesConfig:
+    """Lists the studies that come with fasttok.
+
+    Example: fasttok-study list
+    """
+
+    json: bool = False
+    """Print JSON on stdout."""
+
+
 def main(config: StudyConfig) -> None:
     """Carries the study out and reports.
 
     Raises:
         InputError: the study, the data or a run are not in order; each says what to do.
     """
+    config = dataclasses.replace(config, study=find_study(config.study))
     study = load_study(config.study)
     if config.only:
         study = study.with_arms(config.only)
@@ -63,18 +79,21 @@ def main(config: StudyConfig) -> None:
         study = dataclasses.replace(study, seeds=study.seeds[: config.seeds])
     if config.smoke:
         study = study.smoke()
-    for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
-        require(package, "train", "a study")
+    require_installed(TRAINING, "train", "a study")
+    if not config.env:
+        raise InputError("--env is empty; expected module:factory, such as examples.tabletop.env:make_vector")
     from train.rollouts import load_factory
+    from train.study.study_data import StudyInputs, check_data, prepare_data
+
+    load_factory(config.env)
+    check_data(study, config.data)
+    for package in ("jax", "optax", "orbax.checkpoint", "PIL"):  # only now, as this takes seconds
+        require(package, "train", "a study")
     from train.study import study_page, tables
     from train.study.processes import Pool
     from train.study.runner import carry_out
-    from train.study.study_data import StudyInputs, prepare_data
     from train.study.summary import summarize
 
-    if not config.env:
-        raise InputError("--env is empty; expected module:factory, such as examples.tabletop.env:make_vector")
-    load_factory(config.env)
     began = time.monotonic()
     root = config.out / "smoke" if config.smoke else config.out
     out = root / config.study.stem
@@ -93,9 +112,32 @@ def main(config: StudyConfig) -> None:
     log(f"{time.monotonic() - began:.0f} s; open {out / 'study.html'}; tables: {out / 'results.md'}")
 
 
+def list_studies(config: ListStudiesConfig) -> None:
+    """Prints the studies that come with fasttok."""
+    studies = packaged_studies()
+    if config.json:
+        emit_json([dataclasses.asdict(study) for study in studies])
+        return
+    table("", ["study", "arms", "runs", "question"], [[s.name, s.arms, s.runs, s.question] for s in studies])
+    log(f"next: fasttok-study run {studies[0].name} --help")
+
+
 def command(argv: list[str]) -> None:
-    """The words of the command line, carried out: `run`, which may be left out, or `figure`."""
+    """The words of the command line, carried out: `run`, which may be left out, `list` or `figure`."""
+    if completion.is_asked(argv):
+        from train.study.figure_command import FigureConfig
+
+        verbs = {
+            RUN: completion.CompletedVerb(StudyConfig, tuple(names())),
+            LIST: completion.CompletedVerb(ListStudiesConfig),
+            FIGURE: completion.CompletedVerb(FigureConfig),
+        }
+        completion.print_completion("fasttok-study", verbs, argv)
+        return
     verb, *rest = argv or [RUN]
+    if verb == LIST:
+        list_studies(tyro.cli(ListStudiesConfig, prog=f"fasttok-study {LIST}", args=rest))
+        return
     if verb == FIGURE:
         from train.study.figure_command import command as figure
 

@@ -25,7 +25,7 @@ class FigureConfig:
     Example: fasttok-study figure studies/presets/results.json studies/insulation/results.json --out figure
     """
 
-    results: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RESULTS ...]")] = ()
     """results.json of studies, or their folders. By default benchmarks/results/study_*.json, those that come with a checkout."""
     out: Path = Path("figure")
     """Folder for figure.html, figure.svg, figure.md (for documentation) and figure.json (the numbers)."""

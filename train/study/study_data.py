@@ -1,7 +1,7 @@
 """A study's data: a folder that the user gives, or that module:function makes. Imports no JAX."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from fasttok.common.console import write_text
 from fasttok.errors import InputError
 from train.study.spec import Study
-from train.user_modules import load_attribute
+from train.user_modules import load_attribute, where_examples_are
 
 VQA = "vqa"  # folder of the data besides those of shards
 
@@ -43,20 +43,47 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
         InputError: neither a folder nor an importable function; data of another world are there; or shards are missing.
     """
     folder = Path(data)
-    if ":" in data and not folder.exists():
-        try:
-            prepare = load_attribute(data)
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"--data {data!r}: {error}; expected a folder or module:function") from None
+    if prepare := _function(data):
         folder = made
         _same_world(folder, study.world)
         prepare(folder, study.shards, smoke, **study.world)
+    _check_shards(study, folder)
+    return folder
+
+
+def check_data(study: Study, data: str) -> None:
+    """Refuses data that is not there, before anything is made.
+
+    Args:
+        study: names the shards.
+        data: folder, or module:function.
+
+    Raises:
+        InputError: neither a folder nor an importable function; or shards are missing.
+    """
+    if _function(data) is None:
+        _check_shards(study, Path(data))
+
+
+def _function(data: str) -> Callable[..., None] | None:
+    """The function that makes the data; None for a folder."""
+    if ":" not in data or Path(data).exists():
+        return None
+    try:
+        prepare: Callable[..., None] = load_attribute(data)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"--data {data!r}: {error}; expected a folder or module:function{where_examples_are(error)}"
+        ) from None
+    return prepare
+
+
+def _check_shards(study: Study, folder: Path) -> None:
     for name in study.shards:
         if not (folder / name / "manifest.json").is_file():
             raise InputError(
                 f"{folder} has no shards {name!r}; build them with: fasttok-pipelines build ... --out {folder / name}"
             )
-    return folder
 
 
 def _same_world(folder: Path, world: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.errors import InputError, require
+from train.given_paths import WEIGHTS_EXPECTED, check_weights
 from train.weights.layouts import Family, flatten, unflatten
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -63,8 +64,7 @@ def open_weights(path: Path) -> StoredWeights:
     Raises:
         InputError: it is no checkpoint, a truncated one, one that needs unpickling, or one whose index leaves its folder.
     """
-    if not path.exists():
-        raise InputError(f"--weights {path} does not exist; expected {EXPECTED}")
+    check_weights(path)
     if path.is_file():
         if path.suffix == ".safetensors":
             return SafetensorsWeights(str(path), [path])
@@ -73,8 +73,8 @@ def open_weights(path: Path) -> StoredWeights:
         if path.name == INDEX:
             return SafetensorsWeights(str(path), _sharded(path))
         if path.suffix in PICKLES:
-            raise InputError(f"{path} is not read: {CONVERT}. Expected {EXPECTED}")
-        raise InputError(f"{path} is no checkpoint; expected {EXPECTED}")
+            raise InputError(f"{path} is not read: {CONVERT}. Expected {WEIGHTS_EXPECTED}")
+        raise InputError(f"{path} is no checkpoint; expected {WEIGHTS_EXPECTED}")
     if (path / INDEX).is_file():
         return SafetensorsWeights(str(path), _sharded(path / INDEX))
     if (path / SINGLE).is_file():
@@ -96,14 +96,8 @@ def open_weights(path: Path) -> StoredWeights:
         )
     pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLES]
     if pickles:
-        raise InputError(f"{path} holds {pickles[0]}, which is not read: {CONVERT}. Expected {EXPECTED}")
-    raise InputError(f"{path} holds no checkpoint; expected {EXPECTED}")
-
-
-EXPECTED = (
-    "a folder or file of safetensors (PaliGemma, openpi's PyTorch model, lerobot's pi0.5, our own export), an openpi checkpoint "
-    "folder (with params/), or an .npz of openpi's names"
-)
+        raise InputError(f"{path} holds {pickles[0]}, which is not read: {CONVERT}. Expected {WEIGHTS_EXPECTED}")
+    raise InputError(f"{path} holds no checkpoint; expected {WEIGHTS_EXPECTED}")
 
 
 def _sharded(index: Path) -> list[Path]:

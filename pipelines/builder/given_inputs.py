@@ -1,0 +1,23 @@
+"""What a build is given and is not there: refused before Beam and the tokenizer's kernels are imported."""
+
+from pathlib import Path
+
+from fasttok.common.given_paths import check_tokenizer
+from fasttok.common.urls import is_url
+from fasttok.episodes.index_file import open_index
+from mixtures.registry import load_mixture
+from mixtures.spec import with_overrides
+from pipelines.builder.config import BuildConfig
+
+
+def check_there(config: BuildConfig) -> None:
+    """Refuses a mixture, an INDEX or a tokenizer that is not there; URLs are looked at when they are read.
+
+    Raises:
+        InputError: no such mixture, or no finished INDEX or tokenizer at the paths that it names.
+    """
+    mixture = with_overrides(load_mixture(config.mixture, config.index), config.index, config.tokenizer, config.seed)
+    if mixture.index is not None and not is_url(mixture.index):
+        open_index(mixture.index)
+    if mixture.tokenizer != "fit" and not is_url(mixture.tokenizer):
+        check_tokenizer(Path(mixture.tokenizer))

@@ -1,0 +1,26 @@
+"""Datasets of `index` that are not there: refused before Beam is imported."""
+
+from pathlib import Path
+
+from fasttok.common.given_paths import did_you_mean
+from fasttok.common.urls import is_url
+from fasttok.errors import InputError
+from pipelines.index.config import IndexConfig
+
+
+def check_there(config: IndexConfig) -> None:
+    """Refuses local datasets that are not there; URLs are looked at when they are read.
+
+    Raises:
+        InputError: names the first.
+    """
+    for directory in config.datasets:
+        if not is_url(directory) and not Path(directory).exists():
+            raise no_dataset(directory)
+
+
+def no_dataset(directory: str) -> InputError:
+    """The error for a dataset that is not there."""
+    return InputError(
+        f"{directory} does not exist{did_you_mean(directory)}; expected a TFDS version folder or a folder with a dataset.yaml"
+    )

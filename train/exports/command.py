@@ -1,0 +1,28 @@
+"""The command fasttok-export: what it is asked is understood, and refused, before JAX is imported."""
+
+import tyro
+
+from fasttok.common import completion
+from fasttok.errors import require_installed
+from train.devices.jax_setup import set_up_jax
+from train.exports.export_config import ExportConfig
+from train.given_paths import TRAINING
+from train.runs.run_folder import load_config
+
+
+def main(argv: list[str]) -> None:
+    """Exports and reports.
+
+    Raises:
+        InputError: no such run, or what `train.export.export` raises.
+    """
+    if completion.is_asked(argv):
+        completion.print_completion("fasttok-export", {"": completion.CompletedVerb(ExportConfig)}, argv)
+        return
+    config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export", description=ExportConfig.__doc__)
+    require_installed(TRAINING, "train", "fasttok-export")
+    load_config(config.run)
+    set_up_jax()
+    from train.export import export_and_report
+
+    export_and_report(config)
