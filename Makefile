@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LIGHT := $(VENV)/.installed-light
 READY := $(VENV)/.installed
 
 # Two processes; a file's tests stay together, so that what a module's tests share is made once.
@@ -10,21 +11,28 @@ RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 QUICK := -m "not slow and not gpu"
 REST := -m "slow or gpu"
 
-.PHONY: help demo test test-slow test-all coverage interop lint bench clean
+.PHONY: help demo test test-slow test-all coverage interop lint dist bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-$(READY): pyproject.toml constraints.txt
+$(LIGHT): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fasttok needs Python >= 3.11, this is %s" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (TensorFlow, Beam and JAX: one to three minutes) ..."
+	@echo "installing fasttok into $(VENV) ..."
 	$(BIN)/python -m pip uninstall --quiet --yes --disable-pip-version-check fasttok 2>/dev/null  # before it was fasttok-vla
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(READY): $(LIGHT)
+	@echo "installing TensorFlow, Beam and JAX into $(VENV): one to three minutes ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipelines,train,serve,hf,hdf5,dask,dev]'
 	@touch $@
 
-demo: $(READY)  ## the whole chain on generated data; writes demo/report.html
+demo: $(LIGHT)  ## the whole chain on generated data; writes demo/report.html, and demo-tokens/tokens.html first of all
+	@[ -e $(READY) ] || $(BIN)/python -m examples.tokens_page --out demo-tokens --overwrite
+	@$(MAKE) --no-print-directory $(READY)
 	$(BIN)/python -m examples.demo --out demo --overwrite
 	@echo 'To run these commands yourself, here, first: source $(VENV)/bin/activate'
 
@@ -49,6 +57,9 @@ lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+dist: $(READY)  ## source distribution and wheel, in dist/: complete, and checked by twine
+	$(BIN)/python -m tests.distribution --out dist
+
 bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.fasttok
@@ -58,4 +69,4 @@ bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
 	$(BIN)/python -m benchmarks.serving
 
 clean:  ## removes what demo and tests made, not the environment
-	rm -rf demo build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo demo-tokens build .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

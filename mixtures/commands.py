@@ -12,6 +12,7 @@ import tyro
 
 from fasttok.common import completion
 from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.next_command import beside, command
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import unknown_name
 
@@ -87,7 +88,7 @@ def list_mixtures(config: ListMixtures) -> None:
     if config.json:
         return emit_json([mixture.to_json() for mixture in mixtures])
     table("", ("mixture", "sources", "description"), [(m.name, len(m.sources), m.description) for m in mixtures])
-    return log("next: fasttok-mixtures explain NAME")
+    return log(f"next: fasttok-mixtures explain {mixtures[0].name}")
 
 
 def show(config: ShowMixture) -> None:
@@ -150,8 +151,10 @@ def explain(config: ExplainMixture) -> None:
         columns = ["source", *[f"from {start:,}" for _, start, _ in phases(mixture, config.samples)]]
         table("\nsamples by phase of the schedule", columns, [[x.name, *x.phases] for x in lines if not x.group])
     log(note)
-    index = mixture.index or "INDEX"
-    log(f"next: fasttok-pipelines build {config.mixture} --index {index} --out SHARDS --samples {config.samples}")
+    if mixture.index:
+        shards, samples = beside(mixture.index, "shards"), str(config.samples)
+        words = ("build", config.mixture, "--index", mixture.index, "--out", shards, "--samples", samples)
+        log(f"next: {command('fasttok-pipelines', *words)}")
     return None
 
 
@@ -207,5 +210,5 @@ def main(argv: list[str]) -> None:
         return
     if argv[0] not in VERBS:
         raise unknown_name("verb", argv[0], VERBS, "See: fasttok-mixtures --help")
-    kind, command = VERBS[argv[0]]
-    command(tyro.cli(kind, prog=f"fasttok-mixtures {argv[0]}", args=argv[1:]))  # type: ignore[operator]
+    kind, carry_out = VERBS[argv[0]]
+    carry_out(tyro.cli(kind, prog=f"fasttok-mixtures {argv[0]}", args=argv[1:]))  # type: ignore[operator]

@@ -16,6 +16,7 @@ import tyro
 
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, progress
+from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.common.start import start
 from fasttok.storage.folder import SUBFOLDER
@@ -154,9 +155,9 @@ def export_and_report(config: ExportConfig) -> None:
         emit_json(json_files.encode(report))
     else:
         report.show()
-    log(
-        f"wrote {config.out / SINGLE}; read it back with: fasttok-train --weights {config.out} --shards SHARDS --out RUN"
-    )
+    shards, run = config.shards or load_config(config.run).shards, beside(config.out, "run")
+    again = command("fasttok-train", "--weights", config.out, "--shards", shards, "--out", run)
+    log(f"wrote {config.out / SINGLE}; read it back with: {again}")
 
 
 def script() -> None:

@@ -152,7 +152,7 @@ def _steps(
     measure = f"fasttok-evaluate --run {config.out} --held-out {config.held_out or config.shards}{how}"
     logger.info(
         f"trained {config.steps} steps -> {config.out}; next: {measure} (shards of episodes that it has not seen say more; "
-        f"--env MODULE:FACTORY acts in a world), or its curves as a page: fasttok-train report {config.out} --out PAGE.html"
+        f"--env MODULE:FACTORY acts in a world), or its curves as a page: fasttok-train report {config.out}"
     )
 
 

@@ -31,6 +31,7 @@ from examples.metaworld.tasks import DEFAULT_TASKS, task_names
 from examples.rlds_writer import DatasetKind, Demonstration, DemonstrationCount, write_rlds
 from examples.web_data import WEB_FILES, web_entry, write_web
 from fasttok.common.console import emit_json, log, progress, run, table
+from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputFolder, OutputKind, check_output
 from fasttok.episodes.tfds import tfds as tensorflow_datasets
 from fasttok.errors import InputError
@@ -132,9 +133,8 @@ def main(config: MetaWorldData) -> None:
         return
     columns = ["dataset", "split", "task", "written", "demonstrations that failed and were left out"]
     table("", columns, [list(row.values()) for row in rows])
-    log(
-        f"next: fasttok-pipelines index {config.out}/{DATASET}/1.0.0 {config.out}/{DATASET}_{{vqa,captions}} --out INDEX"
-    )
+    datasets = [config.out / DATASET / "1.0.0", *(config.out / name for name in WEB_NAMES)]
+    log(f"next: {command('fasttok-pipelines', 'index', *datasets, '--out', beside(config.out, 'index'))}")
 
 
 def splits(total: int) -> dict[str, int]:

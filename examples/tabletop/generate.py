@@ -23,6 +23,7 @@ from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
 from examples.web_data import WEB_FILES, web_entry, write_web
 from fasttok.common.console import emit_json, log, progress, run, table
+from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputFolder, OutputKind, check_output
 from fasttok.errors import InputError, unknown_name
 
@@ -115,9 +116,8 @@ def main(config: GenerateConfig) -> None:
         return
     columns = ["dataset", "split", "written", "demonstrations that failed and were left out"]
     table("", columns, [list(row.values()) for row in rows])
-    log(
-        f"next: fasttok-pipelines index {config.out}/tabletop_*/1.0.0 {config.out}/tabletop_{{vqa,captions}} --out INDEX"
-    )
+    datasets = [*(config.out / name / "1.0.0" for name in names[:-2]), *(config.out / name for name in names[-2:])]
+    log(f"next: {command('fasttok-pipelines', 'index', *datasets, '--out', beside(config.out, 'index'))}")
 
 
 def splits(total: int) -> dict[str, int]:

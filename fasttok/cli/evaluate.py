@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from fasttok.common.console import emit_json, log, track, write_text
 from fasttok.common.given_paths import check_data, check_tokenizer
+from fasttok.common.next_command import beside, command
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 
@@ -55,7 +56,7 @@ class Eval:
 
     def run(self) -> None:
         """Prints the tables, writes the page."""
-        check_tokenizer(self.tokenizer)  # before what is slow to import
+        check_tokenizer(self.tokenizer, self.data)  # before what is slow to import
         check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.eval_tables import print_eval
@@ -100,9 +101,12 @@ class Eval:
                 fits = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
                 curves = RateCurves(fits, own_points(tok, held_out))
             scale = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
-        note = "" if scale is None else (
-            f"Scale {scale:.3g} has an error of at most {self.target_error:g}: fasttok fit DATA --scale {scale:.3g} --out OUT"
-        )  # fmt: skip
+        note = ""
+        if scale is not None:
+            again = command(
+                "fasttok", "fit", *self.data, "--scale", f"{scale:.3g}", "--out", beside(self.tokenizer, "tokenizer")
+            )
+            note = f"Scale {scale:.3g} has an error of at most {self.target_error:g}: {again}"
         if self.html is not None:
             write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, curves, note, what_is_measured))
             log(f"wrote {self.html}")

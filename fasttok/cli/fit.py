@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 from fasttok.common.choices import Constants, Embodiments, FitMode, Gripper, NormMode, TransformName
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.common.given_paths import check_data
+from fasttok.common.next_command import beside, command
 
 if TYPE_CHECKING:
     from fasttok.fitting.fit import FitReport
@@ -121,8 +122,11 @@ class Fit:
         from fasttok.episodes.index_file import is_index
 
         if len(self.data) == 1 and is_index(self.data[0]) and not self.relative and not self.relative_to:
-            return f"fasttok-pipelines build all --index {self.data[0]} --tokenizer {self.out} --out SHARDS --samples 20000"
-        return f"fasttok eval {self.out} {' '.join(self.data)} --html eval.html"
+            shards = ("--out", beside(self.out, "shards"), "--samples", "20000")
+            return command(
+                "fasttok-pipelines", "build", "all", "--index", self.data[0], "--tokenizer", self.out, *shards
+            )
+        return command("fasttok", "eval", self.out, *self.data, "--html", beside(self.out, "eval.html"))
 
 
 def print_report(tok: "ActionTokenizer", report: "FitReport", as_json: bool) -> None:

@@ -46,7 +46,7 @@ class Inspect:
 
     def run(self) -> None:
         """Prints the tables, or writes the page."""
-        check_tokenizer(self.tokenizer)  # before what is slow to import
+        check_tokenizer(self.tokenizer, self.data)  # before what is slow to import
         check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.read_data import dataset_for

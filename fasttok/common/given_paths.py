@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -53,13 +54,18 @@ def no_data(path: str) -> InputError:
     )
 
 
-def check_tokenizer(path: Path) -> None:
+def check_tokenizer(path: Path, data: Iterable[str] = ("DATA",)) -> None:
     """Refuses the folder of a tokenizer that is not there.
+
+    Args:
+        path: the folder.
+        data: what a tokenizer could be fitted on, for the message.
 
     Raises:
         InputError: it is no folder.
     """
     if not path.is_dir():
+        fit = " ".join(word if word == "DATA" else shlex.quote(word) for word in data)
         raise InputError(
-            f"{path} is not a tokenizer folder: no such folder{did_you_mean(path)}; make one with: fasttok fit DATA --out {path}"
+            f"{path} is not a tokenizer folder: no such folder{did_you_mean(path)}; make one with: fasttok fit {fit} --out {path}"
         )

@@ -37,7 +37,8 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
         if not source.robot or source.embodiment is None:
             continue
         if source.embodiment not in tok.stats:
-            hint = f"fit one on this data: fasttok fit INDEX --out {mixture.tokenizer}-new, or pass --tokenizer fit"
+            again = f"fasttok fit {mixture.index or 'INDEX'} --out {mixture.tokenizer}-new"
+            hint = f"fit one on this data: {again}, or pass --tokenizer fit"
             raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
         shape = tok.embodiments.get(source.embodiment)
         form = source.representation.name if source.representation else ""

@@ -20,4 +20,4 @@ def check_there(config: BuildConfig) -> None:
     if mixture.index is not None and not is_url(mixture.index):
         open_index(mixture.index)
     if mixture.tokenizer != "fit" and not is_url(mixture.tokenizer):
-        check_tokenizer(Path(mixture.tokenizer))
+        check_tokenizer(Path(mixture.tokenizer), [mixture.index] if mixture.index is not None else ["DATA"])

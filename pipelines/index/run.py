@@ -13,6 +13,7 @@ from operator import attrgetter
 
 from fasttok.common import json_files
 from fasttok.common.console import log
+from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import check_output
 from fasttok.episodes.index_file import FILE, IndexFile, open_index
 from fasttok.errors import InputError
@@ -98,7 +99,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
         index = open_index(out)
         check_same(index, out, sources, jobs)
         log(f"INDEX {config.out} is finished, nothing to do")
-        log(last_line(index, config.out, next_command(config.out)))
+        log(last_line(index, config.out, next_command(index, config.out)))
         return index
     with place.replacing() as under_way:
         forget_array(out)
@@ -125,7 +126,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     write_json(join(out, FILE), json_files.encode(index))
     finish(out)
     report_rejected(reasons, config.out)
-    log(last_line(index, config.out, next_command(config.out)))
+    log(last_line(index, config.out, next_command(index, config.out)))
     return index
 
 
@@ -140,6 +141,10 @@ def files_of(jobs: Iterable[IndexJob]) -> Counter[tuple[str, str]]:
     return files
 
 
-def next_command(out: str) -> str:
-    """What to do with an INDEX."""
-    return f"fasttok fit {out} --out TOKENIZER --seconds 1.0"
+def next_command(index: IndexFile, out: str) -> str:
+    """What to do with an INDEX: fit a tokenizer on its actions, or build shards if it has none."""
+    if any(dataset.entry.kind == "robot" for dataset in index.datasets.values()):
+        return command("fasttok", "fit", out, "--out", beside(out, "tokenizer"), "--seconds", "1.0")
+    return command(
+        "fasttok-pipelines", "build", "all", "--index", out, "--out", beside(out, "shards"), "--samples", "20000"
+    )

@@ -7,6 +7,7 @@ import tyro
 
 from fasttok.common.console import emit_json, log
 from fasttok.common.kinds import RecordKind
+from fasttok.common.next_command import beside, command
 from pipelines.look.choose_rows import RowChoice, choose_rows
 from pipelines.look.page_files import PagePath, check_page, page_path, write_page
 from pipelines.look.row_summary import summary
@@ -73,7 +74,10 @@ def run_inspect(config: InspectConfig) -> None:
     if page is not None:
         kinds = {source.kind for source in reader.manifest.sources.values()}
         preset = "pi0_fast" if kinds == {"robot"} else "ki" if "robot" in kinds else "vlm"
-        log(f"{of} on the page; next: fasttok-train --preset {preset} --shards {config.shards} --out RUN --size debug")
+        run = beside(config.shards, "run")
+        log(
+            f"{of} on the page; next: {command('fasttok-train', '--preset', preset, '--shards', config.shards, '--out', run)}"
+        )
         return
     for row in rows:
         item = summary(row, reader.manifest.sources[row.source])
