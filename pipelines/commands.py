@@ -16,16 +16,20 @@ HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
 
 usage: fasttok-pipelines VERB ...
 
-  check DATASET [--html]                             a doctor for recordings: counts, times, actions, grippers, cameras
-  index DATASET_DIR... --out INDEX                   a row per episode, standardised actions, dead letters
-  statistics INDEX                                   exact mean, std, range and quantiles of steps, or of chunks
-  build MIXTURE --index INDEX --out SHARDS --samples N  plan, encode and write shards   [--resume | --overwrite]
-  datasets list | show NAME | draft DIR              the catalogue of entries; a first one for your own data
-  inspect SHARDS [--html]                            rows: cameras, texts, raw and decoded actions, tokens, provenance
-  stats SHARDS [--html]                              counts, lengths, texts, histograms against the normaliser, pictures
-  lint SHARDS [--held-out FILE]                      digests, repeats, leaks, values, FAST ids, cameras, images, texts
+  check DATASET                 says what is wrong with recordings
+  index DATASET... --out INDEX  a row per episode, standardised actions
+  statistics INDEX              exact mean, std, range and quantiles
+  build MIXTURE --index INDEX --out SHARDS --samples N
+                                plans, encodes and writes shards
+  datasets list                 the catalogue of dataset entries
+  datasets show NAME            an entry, and what is known to be wrong with it
+  datasets draft DIR            a first entry for your own data
+  inspect SHARDS                rows: cameras, texts, actions, tokens
+  stats SHARDS                  counts, lengths, histograms, pictures
+  lint SHARDS                   digests, repeats, leaks, values, images
 
-example: fasttok-pipelines build demo --index INDEX --tokenizer fit --out SHARDS --samples 16000
+example: fasttok-pipelines build demo --index INDEX --tokenizer fit \\
+             --out SHARDS --samples 16000
 help of a verb: fasttok-pipelines build --help
 
 index and build pass flags of Beam on to it; write those as --flag=value.
