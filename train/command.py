@@ -1,5 +1,7 @@
 """The command fasttok-train --preset ki --size debug --shards SHARDS --out RUN."""
 
+import sys
+
 import tyro
 from rich.console import Console
 
@@ -59,7 +61,10 @@ def main(argv: list[str]) -> None:
             "fasttok-train report RUN)"
         )
     config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train")
-    check_training(config)
+    if (
+        "jax" not in sys.modules
+    ):  # `train.loop` refuses the same; here it is refused before JAX is imported, which takes seconds
+        check_training(config)
     set_up_jax()
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "training")

@@ -141,13 +141,6 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
     _check_who_acts(config)
     if not config.policy:
         require_installed(TRAINING, "train", "evaluation")
-    _check_given(config)
-    for package in () if config.policy else ("jax", "optax", "orbax.checkpoint", "PIL"):
-        require(package, "train", "evaluation")
-    if config.films_page is not None:
-        require("PIL.Image", "train", "--films-page")
-    from train.judging import rollout_videos
-
     if not config.env and config.vqa is None and config.held_out is None:
         raise InputError("nothing to evaluate: pass --env module:factory, --vqa FOLDER, --held-out SHARDS, or several")
     _check_numbers(config)
@@ -160,9 +153,16 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
         raise InputError(
             f"--delay is {config.delay}; expected the steps that pass while a chunk is computed, with an --env"
         )
+    _check_given(config)
     factory = load_factory(config.env) if config.env else None
     if factory is not None:
         check_splits(factory, config.splits, config.env)
+    for package in () if config.policy else ("jax", "optax", "orbax.checkpoint", "PIL"):  # only now: this takes seconds
+        require(package, "train", "evaluation")
+    if config.films_page is not None:
+        require("PIL.Image", "train", "--films-page")
+    from train.judging import rollout_videos
+
     results, watched = _ask_server(config, factory) if config.policy else _ask_run(config, factory)
     show(results, config.json)
     if config.rollouts is not None:

@@ -17,6 +17,7 @@ from train.acting import rtc
 from train.acting.observations import images_of, state_of
 from train.acting.robots import Robot
 from train.acting.rows import ActingRow
+from train.acting.sampling_numbers import check_sampling
 from train.batches import Batcher, NumpyBatch, decode_image
 from train.config import ModelConfig
 from train.examples import Encoder, Example
@@ -97,13 +98,7 @@ class Player:
         Raises:
             InputError: not a run, no checkpoint, a file in it is damaged, or a number that nothing can be computed with.
         """
-        for name, number in (("flow_steps", flow_steps), ("batch", batch)):
-            if number < 1:
-                raise InputError(f"{name} is {number}; expected at least 1")
-        if not 0 <= temperature < float("inf"):
-            raise InputError(
-                f"temperature is {temperature}; expected 0 (the likeliest tokens), 1 (as trained) or near it"
-            )
+        check_sampling(flow_steps, batch, temperature)
         config, params, step = load_params(run, step)
         saved = SavedRun.load(run, shards)
         encoder = Encoder(saved.robots, saved.text, config.model, config.data, saved.tok)

@@ -11,6 +11,7 @@ import tyro
 from fasttok.common import completion, json_files
 from fasttok.common.start import start
 from fasttok.errors import InputError, require, require_installed
+from train.acting.sampling_numbers import check_sampling
 from train.devices.jax_setup import set_up_jax
 from train.runs.run_folder import load_config
 from train.serving import access
@@ -32,15 +33,16 @@ def main(config: ServeConfig) -> None:
     """
     packages = ("websockets", "msgpack", "jax", "orbax.checkpoint", "PIL")  # orbax imports msgpack, too
     require_installed(packages, "serve", "fasttok-serve")
-    load_config(config.run)  # before what is slow to import
-    for package in packages:
-        require(package, "serve", "fasttok-serve")
     if config.max_frame_mb < 1:
         raise InputError(f"--max-frame-mb is {config.max_frame_mb}; expected at least 1")
     if not 0 <= config.seed <= LARGEST_SEED:
         raise InputError(f"--seed is {config.seed}; expected 0 to {LARGEST_SEED}")
+    check_sampling(config.flow_steps, 1, config.temperature)
     key = access.read_key(config.api_key_file)
     with access.bound(config.host, config.port) as sock:
+        load_config(config.run)
+        for package in packages:  # only now, as this takes seconds
+            require(package, "serve", "fasttok-serve")
         number = asyncio.run(_serve(config, key, sock))
     if number == signal.SIGINT:
         raise KeyboardInterrupt
