@@ -61,9 +61,7 @@ def main(argv: list[str]) -> None:
             "fasttok-train report RUN)"
         )
     config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train")
-    if (
-        "jax" not in sys.modules
-    ):  # `train.loop` refuses the same; here it is refused before JAX is imported, which takes seconds
+    if "jax" not in sys.modules:  # `train.loop` refuses the same; here it is refused before seconds of importing
         check_training(config)
     set_up_jax()
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):
