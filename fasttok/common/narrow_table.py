@@ -41,7 +41,7 @@ def measure(header: str, cells: Sequence[str], *, number: bool) -> ColumnWidths:
         cells: as they are printed.
         number: whether they must not fold.
     """
-    widest = max((cell_len(line) for cell in cells for line in cell.split("\n")), default=0)
+    widest = max((cell_len(line) for cell in cells for line in cell.split("\n")), default=1)
     word = min(WORD, max((cell_len(word) for word in header.split()), default=0))
     least = max(word, widest if number else min(widest, PROSE))
     return ColumnWidths(header, max(widest, cell_len(header)), least, number)
