@@ -43,7 +43,8 @@ SHOWN_SUBTASKS = 8
 class EvaluateConfig:
     """Evaluates a run: success and language following in a world, VQA accuracy, action error on held-out shards.
 
-    `fasttok-evaluate replay --help`: predicted against recorded actions of an episode, as a page.
+    `fasttok-evaluate replay --help`: predicted against recorded actions of an episode, as a page. The tabletop world of the
+    example is in the folder `examples` of the repository, which pip does not install: run the command in a clone of it.
 
     Example: fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
     """
