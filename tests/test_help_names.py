@@ -98,3 +98,10 @@ def test_the_page_names_every_verb_that_prints_json() -> None:
 
 def has_json(config: type[Any]) -> bool:
     return "json" in {field.name for field in dataclasses.fields(config)}
+
+
+def test_key_maps_are_listed_in_place() -> None:
+    from train.serving.keys import presets as key_maps
+
+    said = get_type_hints(ServeConfig, include_extras=True)["keys"].__metadata__[0].metavar
+    assert set(said.split("|")) == {*key_maps(), "FILE.yaml"}

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -51,12 +51,12 @@ class EvaluateConfig:
 
     run: Path | None = None
     """Folder of `fasttok-train`; or --policy."""
-    policy: str = ""
+    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT")] = ""
     """Address of `fasttok-serve --keys ours`, ws://HOST:PORT, instead of --run: for a world whose Python environment has no JAX.
     The API key, if the server wants one, is read from the variable FASTTOK_API_KEY."""
     shards: Path | None = None
     """Shards that it was trained on; only for runs written before runs kept a robots.json, if these were moved."""
-    env: str = ""
+    env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml")] = ""
     """module:factory of the environment (train/rollouts.py), or a YAML file: a world and its settings (docs/worlds.md)."""
     embodiments: tuple[str, ...] = ()
     """Embodiments to evaluate; all that the run knows by default."""

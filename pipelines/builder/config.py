@@ -23,9 +23,9 @@ class BuildConfig:
     """The SHARDS folder; any fsspec URL."""
     samples: int
     """Rows in all shards together."""
-    index: str | None = None
+    index: Annotated[str | None, tyro.conf.arg(metavar="INDEX")] = None
     """INDEX of `fasttok-pipelines index`; overrides the mixture's."""
-    tokenizer: str | None = None
+    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER|fit")] = None
     """Tokenizer folder, or `fit` to fit one on the mixture's robot data; overrides the mixture's."""
     seed: int | None = None
     """Seed of every choice; overrides the mixture's."""
@@ -37,7 +37,7 @@ class BuildConfig:
     """Replace earlier shards in OUT."""
     dry_run: bool = False
     """Print the plan and stop."""
-    array: str | None = None
+    array: Annotated[str | None, tyro.conf.arg(metavar="I/N|finish")] = None
     """I/N: do every N-th job, beside N - 1 other such commands with this OUT (I from 0); then `finish` puts all together."""
     json: bool = False
     """Print the summary as JSON on stdout."""

@@ -27,13 +27,13 @@ class IndexConfig:
     """Entry YAML files, or folders of them, that come before the packaged ones."""
     splits: tuple[str, ...] = ()
     """Only these splits; all by default."""
-    control_hz: tuple[str, ...] = ()
+    control_hz: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=HZ ...]")] = ()
     """NAME=HZ: control frequency of a dataset whose entry leaves it unset."""
-    keep_ranges: tuple[str, ...] = ()
+    keep_ranges: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=FILE ...]")] = ()
     """NAME=FILE: JSON of the steps to keep per episode, as openpi publishes for droid; other steps are left out and counted."""
-    max_record: str | None = None
+    max_record: Annotated[str | None, tyro.conf.arg(metavar="BYTES")] = None
     """Most bytes of a TFRecord record, such as 512M or 2G; a larger one is a dead letter, `size`. 1G unless the entry says."""
-    max_bad: str = "100%"
+    max_bad: Annotated[str, tyro.conf.arg(metavar="PERCENT%|COUNT")] = "100%"
     """Fail if any dataset has more bad records than this, a percentage (0.1%) or a count. Filtered records are not counted."""
     resume: bool = False
     """Go on with an unfinished INDEX; that happens without this flag, too. A finished one stays as it is."""
@@ -41,7 +41,7 @@ class IndexConfig:
     """Replace a finished INDEX."""
     verify: bool = True
     """Check the checksum of every record."""
-    array: str | None = None
+    array: Annotated[str | None, tyro.conf.arg(metavar="I/N|finish")] = None
     """I/N: do every N-th job, beside N - 1 other such commands with this OUT (I from 0); then `finish` puts all together."""
     json: bool = False
     """Print the summary as JSON on stdout."""

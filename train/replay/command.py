@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -41,7 +41,7 @@ class ReplayConfig:
     """Folder or URL of an INDEX, or of a dataset: RLDS, LeRobot, HDF5 or tables. An INDEX finds an episode at once."""
     run: Path | None = None
     """Folder of `fasttok-train`. Use it, or --policy."""
-    policy: str = ""
+    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT")] = ""
     """Address of a policy server, such as ws://127.0.0.1:8000. Use it to replay what a robot would get. The variable
     FASTTOK_API_KEY has the key that the server wants."""
     dataset: str = ""

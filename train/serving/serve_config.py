@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from train.judging.measurements import Decoding
 
@@ -22,7 +24,7 @@ class ServeConfig:
     """Port to listen at; 0 takes a free one, which is printed."""
     embodiment: str = ""
     """Who acts where a request does not say; needed if the run knows several."""
-    keys: str = "ours"
+    keys: Annotated[str, tyro.conf.arg(metavar="ours|droid|droid_joint_velocity|libero|aloha|FILE.yaml")] = "ours"
     """Under which names a robot sends what it sees: a preset (ours, droid, droid_joint_velocity, libero, aloha), or a YAML file
     (docs/robot.md)."""
     prompt: str = ""

@@ -35,9 +35,9 @@ class StudyConfig:
 
     study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
     """A study that comes with fasttok, by its name (`fasttok-study list`), or a YAML file of your own."""
-    env: str
+    env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml")]
     """module:factory of the environment (train/rollouts.py)."""
-    data: str
+    data: Annotated[str, tyro.conf.arg(metavar="FOLDER|MODULE:FUNCTION")]
     """Folder with the study's shards, or module:function that makes them (train/study/study_data.py, prepare_data)."""
     out: Path = Path("studies")
     """Folder of all studies: OUT/runs, which they share, OUT/data, and OUT/NAME for each study's tables and page. What is done
