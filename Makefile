@@ -5,13 +5,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LIGHT := $(VENV)/.installed-light
 READY := $(VENV)/.installed
+DOCS_READY := $(VENV)/.installed-docs
 
 # Two processes; a file's tests stay together, so that what a module's tests share is made once.
 RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 QUICK := -m "not slow and not gpu"
 REST := -m "slow or gpu"
 
-.PHONY: help demo test test-slow test-all coverage interop lint dist bench clean
+.PHONY: help demo docs test test-slow test-all coverage interop lint dist bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -59,6 +60,14 @@ lint: $(READY)  ## ruff and mypy
 
 dist: $(READY)  ## source distribution and wheel, in dist/: complete, and checked by twine
 	$(BIN)/python -m tests.distribution --out dist
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_READY)  ## the documentation as a site, in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'build/site/index.html'
 
 bench: $(READY)  ## the benchmarks; tables go to benchmarks/results/
 	$(BIN)/python -m benchmarks

@@ -33,7 +33,7 @@ class DatasetListConfig:
     json: bool = False
     """Print JSON on stdout."""
     markdown: bool = False
-    """Print the page's tables of docs/datasets.md."""
+    """Print the page's tables of docs/catalogue.md."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def run_list(config: DatasetListConfig) -> None:
 
 
 def markdown() -> str:
-    """The generated part of docs/datasets.md."""
+    """The generated part of docs/catalogue.md."""
     entries = [entry_of(name) for name in sorted(packaged())]
     lines = [
         "| name | robot | Hz | cameras | action | state | episodes | GiB | licence | soups | known defects |",

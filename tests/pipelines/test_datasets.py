@@ -314,10 +314,10 @@ def test_images_stored_with_reversed_channels_are_turned_when_decoded() -> None:
 
 
 def test_the_page_holds_what_the_entries_say() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "catalogue.md").read_text()
     made = page.split("<!-- catalogue -->\n")[1]
     assert made == markdown(), (
-        "run: fasttok-pipelines datasets list --markdown, and put it below the mark in docs/datasets.md"
+        "run: fasttok-pipelines datasets list --markdown, and put it below the mark in docs/catalogue.md"
     )
 
 
