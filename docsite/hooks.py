@@ -19,6 +19,15 @@ LOADED = re.compile(
 """What a page or a style loads by itself from the web; a link that a reader may follow is none of it."""
 
 
+def on_config(config: Any) -> Any:
+    """Puts pages of docs/ that mkdocs.yml does not name behind the guides, so that a new page is never out of reach."""
+    named = set(_named(config.nav))
+    docs = ROOT / repository.DOCS
+    more = [name for page in sorted(docs.rglob("*.md")) if (name := page.relative_to(docs).as_posix()) not in named]
+    next(part["Guides"] for part in config.nav if "Guides" in part).extend(more)
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages that are made: of linked files outside docs/, of the API, of the command line."""
     for path in repository.linked(ROOT):
@@ -62,6 +71,13 @@ def on_post_build(config: Any) -> None:
     for page in (file for kind in ("html", "css") for file in Path(config.site_dir).rglob(f"*.{kind}")):
         if found := LOADED.search(page.read_text(encoding="utf-8")):
             raise PluginError(f"{page}: loads something from the web: {found[0][:200]}")
+
+
+def _named(nav: Any) -> list[str]:
+    """Pages of a nav, in its order."""
+    if isinstance(nav, str):
+        return [nav]
+    return [page for part in (nav.values() if isinstance(nav, dict) else nav) for page in _named(part)]
 
 
 def _tables(text: str) -> str:

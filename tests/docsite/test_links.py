@@ -66,10 +66,10 @@ def named(nav: Any) -> list[str]:
     return [page for part in (nav.values() if isinstance(nav, dict) else nav) for page in named(part)]
 
 
-def test_the_site_has_every_page_of_docs() -> None:
+def test_the_pages_of_the_site_are_there() -> None:
+    """Pages that mkdocs.yml does not name come behind the guides (docsite/hooks.py)."""
     nav = named(yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)["nav"])
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
-    assert sorted(set(pages) - set(nav)) == []
     assert [page for page in nav if page not in pages and not page.startswith("reference/")] == []
 
 

@@ -90,6 +90,15 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_the_four_parts_of_the_readme(tmp_path: Path) -> None:
+    write_v2(tmp_path / "my_robot", [24 + i % 5 for i in range(12)])
+    commands = [code for code in blocks("README.md") if code.startswith("fasttok")]
+    assert [code.split()[0] for code in commands] == ["fasttok", "fasttok-pipelines", "fasttok-pipelines", "fasttok-train"]
+    shell("".join(commands), tmp_path)
+    assert (tmp_path / "RUN" / "checkpoints").is_dir()
+
+
+@pytest.mark.slow
 def test_a_part_is_held_out(recordings: Path) -> None:
     page = "docs/splits.md"
     for name in ("train", "val"):
