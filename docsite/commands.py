@@ -10,8 +10,9 @@ from pathlib import Path
 from fasttok.errors import InputError
 
 VERBS: dict[str, tuple[str, ...]] = {
-    "fasttok": ("fit", "eval", "encode", "decode", "inspect", "info"),
+    "fasttok": ("", "fit", "eval", "encode", "decode", "inspect", "info"),
     "fasttok-pipelines": (
+        "",
         "check",
         "index",
         "statistics",
@@ -23,7 +24,7 @@ VERBS: dict[str, tuple[str, ...]] = {
         "stats",
         "lint",
     ),
-    "fasttok-mixtures": ("list", "show", "explain"),
+    "fasttok-mixtures": ("", "list", "show", "explain"),
     "fasttok-train": ("", "report"),
     "fasttok-evaluate": ("", "replay"),
     "fasttok-export": ("",),
