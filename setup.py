@@ -1,4 +1,4 @@
-"""The long description of the package: README.md, whose links would lead nowhere outside the repository. All else is in pyproject.toml."""
+"""The package's long description: README.md, with links that hold outside the repository. All else is in pyproject.toml."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,10 @@
 """The documentation as a site: what MkDocs needs to know beyond mkdocs.yml (`make docs`).
 
-links.py finds and moves links of Markdown pages; repository.py makes pages of files outside docs/ that pages link to; names.py makes
-the API pages of docs/api.md; commands.py runs every command's --help; hooks.py is what MkDocs calls. Only hooks.py imports MkDocs.
+links        finds and moves links of Markdown pages
+repository   makes pages of files outside docs/ that pages link to
+names        makes the API pages of docs/api.md
+commands     runs every command's --help
+hooks        is what MkDocs calls; nothing else here imports MkDocs
+description  README.md as the package's long description
+picture      draws docs/images/tokens.svg
 """

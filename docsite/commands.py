@@ -48,7 +48,9 @@ def help_of(root: Path, script: str, verb: str) -> str:
         InputError: it ends with an error.
     """
     module, function = scripts(root)[script].split(":")
-    code = f"import sys; sys.argv = {[script, *verb.split(), '--help']!r}; from {module} import {function}; {function}()"
+    code = (
+        f"import sys; sys.argv = {[script, *verb.split(), '--help']!r}; from {module} import {function}; {function}()"
+    )
     plain = {"COLUMNS": WIDTH, "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(root)}
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | plain, check=False

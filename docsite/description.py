@@ -1,4 +1,4 @@
-"""README.md as the package's long description, which is read where there is no repository around it. The standard library only."""
+"""README.md as the package's long description, which people read without the repository. The standard library only."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the site (mkdocs.yml: `hooks`). `python -m mkdocs` in the repository's root finds this package."""
+"""What MkDocs calls while it builds the site. `python -m mkdocs` in the repository's root finds this package."""
 
 import re
 from pathlib import Path

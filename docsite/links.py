@@ -76,7 +76,7 @@ def moved(text: str, move: Callable[[Link], str]) -> str:
 
 
 def anchors(text: str) -> list[str]:
-    """Anchors of a page's headings, as GitHub makes them.
+    r"""Anchors of a page's headings, as GitHub makes them.
 
     >>> anchors("# What `eval` measures: all\\n## A\\n## A")
     ['what-eval-measures-all', 'a', 'a-1']

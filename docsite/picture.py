@@ -1,8 +1,9 @@
-"""The first picture: one second of a robot arm as numbers, as frequencies and as tokens. All three are computed, none is drawn by hand.
+"""The first picture: one second of a robot arm as numbers, as frequencies and as tokens. All three are computed.
 
     python -m docsite.picture        # writes docs/images/tokens.svg
 
-The arm is that of the tabletop world (examples/tabletop); the tokenizer is fitted on 60 of its demonstrations, the chunk is of another.
+The arm is that of the tabletop world (examples/tabletop). The tokenizer is fitted on 60 of its demonstrations, and the
+chunk is of another one.
 """
 
 import sys
@@ -89,12 +90,16 @@ def drawn(shown: Shown) -> str:
     width = 1200
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, Segoe UI, sans-serif" '
-        f'role="img"><title>One second of a robot arm as {shown.chunk.size} numbers, as frequencies, and as {len(shown.ids)} tokens</title>',
+        f'role="img"><title>One second of a robot arm: {shown.chunk.size} numbers become {len(shown.ids)} tokens</title>',
         f'<rect x="1" y="1" width="{width - 2}" height="{height - 2}" rx="14" fill="{PAPER}" stroke="{LINE}"/>',
         *_head(SIDE, f"{shown.chunk.size} numbers", "one second of an arm: 20 steps, 7 joints"),
         *_curves(shown, SIDE, 380),
         _arrow(430, "DCT, round"),
-        *_head(492, "frequencies", f"low ones above; {rows * shown.coefs.shape[1]} of {shown.coefs.size} shown, the others are 0"),
+        *_head(
+            492,
+            "frequencies",
+            f"low ones above; {rows * shown.coefs.shape[1]} of {shown.coefs.size} shown, the others are 0",
+        ),
         *_cells(shown, 492, rows, 38, cell),
         _arrow(784, "merge pairs"),
         *_head(846, f"{len(shown.ids)} tokens", "a language model reads and writes these"),
@@ -159,9 +164,8 @@ def _cells(shown: Shown, x: int, rows: int, wide: int, tall: int) -> list[str]:
             f'<rect x="{left}" y="{top}" width="{wide - 2}" height="{tall - 2}" rx="3" fill="{HUES[owner[place] % len(HUES)]}"/>'
         )
         if value:
-            parts.append(
-                f'<text x="{left + wide / 2 - 1}" y="{top + tall - 6}" font-size="11" text-anchor="middle" fill="{INK}">{value}</text>'
-            )
+            at = f'x="{left + wide / 2 - 1}" y="{top + tall - 6}"'
+            parts.append(f'<text {at} font-size="11" text-anchor="middle" fill="{INK}">{value}</text>')
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Every relative link and anchor of README, docs and the pages that they lead to is there, as GitHub names anchors; the site has every page."""
+"""Every relative link and anchor of README, docs and the pages that they lead to is there, as GitHub names anchors."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,11 @@ def broken(root: Path, page: str) -> list[str]:
             continue
         if path.startswith("..") or not (root / path).exists():
             found.append(f"{page}:{link.line}: {link.target}")
-        elif link.anchor and path.endswith(".md") and link.anchor not in anchors((root / path).read_text(encoding="utf-8")):
+        elif (
+            link.anchor
+            and path.endswith(".md")
+            and link.anchor not in anchors((root / path).read_text(encoding="utf-8"))
+        ):
             found.append(f"{page}:{link.line}: {link.target} (no such heading)")
     return found
 

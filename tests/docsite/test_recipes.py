@@ -1,4 +1,4 @@
-"""Recipes of the pages that say that they are run: as they stand there, on small data, with small numbers in place of large ones."""
+"""Recipes of the pages that say that they are run: as they are there, on small data, with small numbers for large ones."""
 
 import os
 import re
@@ -93,7 +93,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_four_parts_of_the_readme(tmp_path: Path) -> None:
     write_v2(tmp_path / "my_robot", [24 + i % 5 for i in range(12)])
     commands = [code for code in blocks("README.md") if code.startswith("fasttok")]
-    assert [code.split()[0] for code in commands] == ["fasttok", "fasttok-pipelines", "fasttok-pipelines", "fasttok-train"]
+    assert [code.split()[0] for code in commands] == [
+        "fasttok",
+        "fasttok-pipelines",
+        "fasttok-pipelines",
+        "fasttok-train",
+    ]
     shell("".join(commands), tmp_path)
     assert (tmp_path / "RUN" / "checkpoints").is_dir()
 
