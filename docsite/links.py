@@ -78,7 +78,7 @@ def moved(text: str, move: Callable[[Link], str]) -> str:
 def anchors(text: str) -> list[str]:
     r"""Anchors of a page's headings, as GitHub makes them.
 
-    >>> anchors("# What `eval` measures: all\\n## A\\n## A")
+    >>> anchors("# What `eval` measures: all\n## A\n## A")
     ['what-eval-measures-all', 'a', 'a-1']
     """
     found: list[str] = []
