@@ -35,5 +35,5 @@ def test_help_is_what_the_command_prints() -> None:
 
 
 def test_a_help_that_fails_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"`fasttok nonsense --help` ended with 2"):
-        commands.help_of(ROOT, "fasttok", "nonsense")
+    with pytest.raises(InputError, match=r"`fasttok-pipelines nonsense --help` ended with"):
+        commands.help_of(ROOT, "fasttok-pipelines", "nonsense")
