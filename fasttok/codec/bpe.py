@@ -279,7 +279,8 @@ class Bpe:
         """
         from fasttok.codec import expand
 
-        memory, ends = np.empty(len(lengths) * size + expand.SLACK), np.cumsum(lengths)
+        memory = np.empty(len(lengths) * size + expand.SLACK)
+        ends = lengths if len(lengths) == 1 else np.cumsum(lengths)
         out = memory[: len(lengths) * size].reshape(len(lengths), size)
         top = MAX_UNICODE if max_token is None else max_token - min_token
         values = self._values.get(min_token)
@@ -347,6 +348,8 @@ def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64
     """
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     try:
+        if len(rows) == 1 and isinstance(rows[0], np.ndarray):  # a robot's call
+            return rows[0].astype(np.int64, casting="same_kind", copy=False), lengths
         if rows and isinstance(rows[0], np.ndarray):
             return np.concatenate(rows, dtype=np.int64, casting="same_kind"), lengths
         return np.fromiter(itertools.chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths

@@ -3,13 +3,16 @@
 Source: FAST (Pertsch et al. 2025, arXiv 2501.09747), section V; the published processor's arithmetic is kept to the bit:
 `scipy.fft.dct(x, axis=time, norm="ortho")` in the input's dtype, `np.around` (half to even), row-major flattening of
 (horizon, action_dim), so that low frequencies of all dimensions come first. The inverse runs in float64.
+
+`scipy.fftpack` calls the same code as `scipy.fft` without looking for other backends first: the same bits, and half the time for
+one chunk.
 """
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct, idct
+from scipy.fftpack import dct, idct
 
 
 def coefficients(chunks: NDArray[Any], scale: float, rounded: bool = True) -> NDArray[Any]:
