@@ -53,10 +53,9 @@ def words(command: str) -> list[str]:
 def environment() -> dict[str, str]:
     """The commands' environment variables.
 
-    With them commands find this checkout, native code is quiet, and glibc asks for huge pages, with which training on a CPU is
-    a quarter faster.
+    With them commands find this checkout, and native code is quiet.
     """
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    ours = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    ours = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
     return {**ours, **os.environ, "PYTHONPATH": path}

@@ -1,6 +1,7 @@
 """`python -m train`, the same as the console script fasttok-train."""
 
 from fasttok.common.start import start
+from train.devices.huge_pages import begin_again
 
 
 def main(argv: list[str]) -> None:
@@ -16,6 +17,7 @@ def main(argv: list[str]) -> None:
 
 def script() -> None:
     """The console script."""
+    begin_again()
     start("fasttok-train", "train.command")
 
 

@@ -23,6 +23,7 @@ from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.common.start import start
 from fasttok.errors import InputError, require, require_installed
+from train.devices.huge_pages import begin_again
 from train.devices.jax_setup import set_up_jax
 from train.given_paths import TRAINING, check_questions, check_shards
 from train.judging.chosen_films import SmallFilms
@@ -418,6 +419,7 @@ def command(argv: list[str]) -> None:
 
 def script() -> None:
     """The console script."""
+    begin_again()
     start("fasttok-evaluate", "train.evaluate", "command")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from fasttok.common import json_files
 from fasttok.common.console import log, progress, write_text
 from fasttok.errors import InputError
+from train.devices import huge_pages
 from train.study.grid import StudyRun
 from train.study.run_result import RunResult
 from train.study.run_spec import LOG, RunFiles
@@ -112,7 +113,7 @@ class Pool:
 
     def _environment(self) -> dict[str, str]:
         """Environment variables of a run; those of this process win, but for the path on which the run finds this package."""
-        environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
+        environment = {huge_pages.VARIABLE: huge_pages.TUNABLES} | os.environ
         root = str(Path(__file__).resolve().parents[2])
         installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
         if root not in installed:  # a checkout, which this process may have found in its own folder
