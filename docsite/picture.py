@@ -84,7 +84,7 @@ def computed() -> Shown:
 
 def drawn(shown: Shown) -> str:
     """The picture as SVG: curves, coefficients, tokens, from left to right."""
-    rows = int(np.flatnonzero((shown.coefs != 0).any(axis=1))[-1]) + 2
+    rows = min(len(shown.coefs), int(np.flatnonzero((shown.coefs != 0).any(axis=1))[-1]) + 2)
     cell, columns = 18, 7
     height = TOP + max(PANEL, rows * cell) + 44
     width = 1200
@@ -98,7 +98,7 @@ def drawn(shown: Shown) -> str:
         *_head(
             492,
             "frequencies",
-            f"low ones above; {rows * shown.coefs.shape[1]} of {shown.coefs.size} shown, the others are 0",
+            "slow ones above; empty cells are 0",
         ),
         *_cells(shown, 492, rows, 38, cell),
         _arrow(784, "merge pairs"),
