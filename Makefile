@@ -12,7 +12,7 @@ RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 QUICK := -m "not slow and not gpu"
 REST := -m "slow or gpu"
 
-.PHONY: help demo docs test test-slow test-all coverage interop lint dist bench clean
+.PHONY: help demo docs test test-slow test-all coverage pages interop lint dist bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -50,13 +50,17 @@ coverage: $(READY)  ## lines that `make test` reaches, of those that `make test-
 	$(RUN_TESTS) --cov --cov-report=xml:build/coverage/all.xml
 	$(BIN)/python -m tests.coverage_share build/coverage/quick.xml build/coverage/all.xml
 
+pages: $(READY)  ## types every command and runs every Python block of README and docs, and says what it leaves out
+	$(BIN)/python -m pytest -q -rP tests/test_pages.py $(PYTEST)
+
 interop: $(READY)  ## builds environments with other projects' releases, tests against them; writes benchmarks/results/interop.md
 	$(BIN)/python -m tests.interop
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff, mypy, and the words that CONTRIBUTING.md asks to avoid
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.plain_words
 
 dist: $(READY)  ## source distribution and wheel, in dist/: complete, and checked by twine
 	$(BIN)/python -m tests.distribution --out dist
