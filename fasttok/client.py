@@ -116,7 +116,7 @@ class Client:
             (H, D) float32 in raw units, one row per control step; a copy that can be written.
 
         Raises:
-            ServerError: as `infer`, or the reply holds no chunk of finite numbers.
+            ServerError: as `infer`, or the reply contains no chunk of finite numbers.
         """
         request = dict(observation) if prompt is None else {**observation, "prompt": prompt}
         return chunk_of(self.infer(request | {OPTIONS + name: value for name, value in options.items()}))
@@ -132,7 +132,7 @@ class Client:
 
         Raises:
             ServerError: the server refused the request (then it takes others), did not answer in time, or the connection broke.
-            InputError: the request holds something that cannot be sent.
+            InputError: the request contains something that cannot be sent.
         """
         frame = pack(request)
         with self._lock:
@@ -306,7 +306,7 @@ def checked_url(url: str) -> str:
     if scheme not in ("ws", "wss") or not there or any(sign.isspace() for sign in rest):
         raise InputError(
             f"{url!r} is no address of a policy server; expected ws://HOST:PORT, or wss://... if it is encrypted. An IPv6 "
-            "address stands in brackets, as in ws://[::1]:8000"
+            "address is in brackets, as in ws://[::1]:8000"
         )
     return f"{scheme}://{rest}"
 
@@ -315,7 +315,7 @@ def chunk_of(reply: Mapping[str, Packed]) -> NDArray[np.float32]:
     """The chunk of a reply, (H, D) float32, a copy.
 
     Raises:
-        ServerError: there is none, or it holds numbers that are not finite: no robot should get them.
+        ServerError: there is none, or it contains numbers that are not finite: no robot should get them.
     """
     actions = reply.get("actions")
     if not isinstance(actions, np.ndarray) or actions.ndim != 2 or not actions.size or actions.dtype.kind not in "fiu":

@@ -127,7 +127,7 @@ class LogitsMask:
         completions: tables of `tok` for such a chunk.
         max_new_tokens: tokens in which every row ends, all that it generates counted.
         prompt_length: columns of `input_ids` before what is generated, padding included; None: each row goes on after the last
-            opening that it holds.
+            opening that it contains.
         embodiment: whose chunks, if the tokenizer has several.
     """
 

@@ -80,10 +80,10 @@ def pack(value: Packed) -> bytes:
 
 
 def unpack(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES) -> Packed:
-    r"""What a frame holds (`Packed`).
+    r"""What a frame contains (`Packed`).
 
     Args:
-        frame: the bytes. Arrays are read-only views of them; those that lie at an odd place for their dtype are copied.
+        frame: the bytes. Arrays are read-only views of them; those that are at an odd place for their dtype are copied.
         max_bytes: the longest frame to read.
 
     Raises:
@@ -104,10 +104,10 @@ def unpack(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES
 
 
 def unpack_map(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES) -> dict[str, Packed]:
-    """What a frame holds, which must be a map with text keys, as all messages of the protocol are.
+    """What a frame contains, which must be a map with text keys, as all messages of the protocol are.
 
     Raises:
-        InputError: as `unpack`, or it holds something else.
+        InputError: as `unpack`, or it contains something else.
     """
     value = unpack(frame, max_bytes=max_bytes)
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Where FAST ids stand in a language model's vocabulary, and rows of them as rectangular batches with an end and padding."""
+"""Where FAST ids are in a language model's vocabulary, and rows of them as rectangular batches with an end and padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

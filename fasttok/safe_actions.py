@@ -324,4 +324,6 @@ def _floats(given: ArrayLike, what: str, expected: str) -> Vector:
     try:
         return np.array(given, np.float64)
     except (TypeError, ValueError):  # texts, or lists of different lengths
-        raise InputError(f"{what} is a {type(given).__name__} that holds something else; expected {expected}") from None
+        raise InputError(
+            f"{what} is a {type(given).__name__} that contains something else; expected {expected}"
+        ) from None

@@ -1,6 +1,6 @@
 """ActionTokenizer: normalise -> transform (DCT) -> round -> BPE, and back (FAST, arXiv 2501.09747).
 
-The tokenizer holds no state between calls, so threads may share it. What the user sees is raw units whenever statistics are
+The tokenizer keeps no state between calls, so threads may share it. What the user sees is raw units whenever statistics are
 held; several embodiments share one vocabulary, each with its own statistics, horizon and dimensions.
 """
 
@@ -49,7 +49,7 @@ class Encoded:
     """What `encode_report` returns.
 
     Attributes:
-        ids: one int32 array of ids a chunk.
+        ids: one int32 array of ids per chunk.
         clamped: (batch,) int64: coefficients of each chunk that were moved to the edge of the range.
     """
 
@@ -179,12 +179,12 @@ class ActionTokenizer:
         known = self.stats or self.embodiments
         if not known:
             if name:
-                raise InputError(f"embodiment {name!r} was asked for, but this tokenizer holds no statistics")
+                raise InputError(f"embodiment {name!r} was asked for, but this tokenizer contains no statistics")
             return None
         if name is None:
             if len(known) > 1:
                 raise InputError(
-                    f"this tokenizer holds several embodiments ({', '.join(known)}): say whose with embodiment= "
+                    f"this tokenizer contains several embodiments ({', '.join(known)}): say whose with embodiment= "
                     "(on the command line: --embodiment)"
                 )
             return next(iter(known))
@@ -281,7 +281,7 @@ class ActionTokenizer:
         ids, lengths, clamped, first = self._encode(chunks, embodiment, reference)
         if first:
             what = (
-                f"{int(clamped.sum())} coefficients lie outside [{self.min_token}, {self.max_token}], the first {first}"
+                f"{int(clamped.sum())} coefficients are outside [{self.min_token}, {self.max_token}], the first {first}"
             )
             if on_range == "raise":
                 raise InputError(f"{what}; fit on data of this range, or encode with on_range='clamp'")

@@ -1,8 +1,8 @@
-"""What an INDEX holds of a mixture's sources, after each source's filters: the sizes that shares and plans are made from.
+"""What an INDEX contains of a mixture's sources, after each source's filters: the sizes that shares and plans are made from.
 
 Records are counted in groups of neighbours: an episode of 32 steps or more is a group, shorter ones and questions share one.
 A group is what a plan places, so a plan of a hundred million questions stays small and a worker reads neighbours at once. A table
-of the INDEX holds the records of many source files; a group stays within one.
+of the INDEX contains the records of many source files; a group stays within one.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ AT_ONCE = 16  # tables of the INDEX that are read at a time
 
 @dataclass(frozen=True, eq=False)
 class Holding:
-    """What an INDEX holds of a source: its records in groups of neighbours, by file and row.
+    """What an INDEX contains of a source: its records in groups of neighbours, by file and row.
 
     Attributes:
         file: (g,) int32, number of each group's table among the split's.
@@ -85,7 +85,7 @@ def episode_files(folder: str, source: Source, files: Sequence[str]) -> list[str
 
 
 def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
-    """Reads what an INDEX holds of a source: a few columns of each table.
+    """Reads what an INDEX contains of a source: a few columns of each table.
 
     Args:
         folder: the INDEX.
@@ -204,7 +204,7 @@ def _passes(table: pa.Table, filters: SourceFilters) -> Iterator[tuple[str, NDAr
 
 
 def hashed_place(file: str, record: str) -> float:
-    """Where a record lies in [0, 1): a hash of its file's name, without folders, and its id.
+    """Where a record is in [0, 1): a hash of its file's name, without folders, and its id.
 
     >>> 0 <= hashed_place("/data/a.tfrecord", "7") < 1
     True

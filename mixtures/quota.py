@@ -1,6 +1,6 @@
 """Exact shares: how many samples each source gives, and in which order they alternate. Integers decide, so nothing drifts.
 
-Counts come from the largest-remainder method. Order comes from one rule: draw `j` of a source with weight `w` stands at
+Counts come from the largest-remainder method. Order comes from one rule: draw `j` of a source with weight `w` is at
 time `(2j + 1) / 2w`, and positions are draws sorted by time (ties: lower source first). All times are compared as exact
 integer products, so a draw's position and a position's draw are computed directly, without a list of all of them.
 """
@@ -91,7 +91,7 @@ def positions(weights: ArrayLike, source: ArrayLike, draw: ArrayLike) -> IntArra
     """The position in the endless alternation at which a source's draw stands; exact, O(k) per draw.
 
     Args:
-        weights: (k,) integers >= 0: the sequence has period `sum(weights)` and holds each source that often in a period.
+        weights: (k,) integers >= 0: the sequence has period `sum(weights)` and contains each source that often in a period.
         source: (m,) source of each draw; its weight is > 0.
         draw: (m,) draw number within that source, >= 0.
 
@@ -116,9 +116,9 @@ def positions(weights: ArrayLike, source: ArrayLike, draw: ArrayLike) -> IntArra
 
 
 def sequence(weights: ArrayLike, start: int, stop: int) -> tuple[IntArray, IntArray]:
-    """Which source, and which of its draws, stands at each position of the endless alternation; random access.
+    """Which source, and which of its draws, is at each position of the endless alternation; random access.
 
-    Any window of the sequence holds each source within `1 - s + s * (k - 1)` of its share `s` of the window (k sources of
+    Any window of the sequence contains each source within `1 - s + s * (k - 1)` of its share `s` of the window (k sources of
     positive weight): a source's draws before time x number `x * w` to within 1/2, so before any position its count is off
     by at most half of that bound. For two sources that is 1; for forty equal ones 1.95.
 

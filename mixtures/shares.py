@@ -32,7 +32,7 @@ class Allocation:
     Attributes:
         counts: (phases, sources) int64, exact: each within one sample of its share, unless max_epochs takes or gives samples.
         shares: (phases, sources) float64, each row sums to 1.
-        capped: (sources,) bool, whether max_epochs holds a source below its shares.
+        capped: (sources,) bool, whether max_epochs keeps a source below its shares.
     """
 
     counts: IntArray

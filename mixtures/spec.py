@@ -108,7 +108,7 @@ class SourceFilters:
         matches: RE2 pattern that the instruction or question must match somewhere.
         excludes: RE2 pattern that the instruction or question must not match anywhere.
         cameras: slots that must be there.
-        part: (low, high) in [0, 1]: records whose hash lies in it. (0, 0.9) and (0.9, 1) hold out a tenth of a dataset without a
+        part: (low, high) in [0, 1]: records whose hash is in it. (0, 0.9) and (0.9, 1) hold out a tenth of a dataset without a
             split of its own; a record's hash depends on its file's name and its id alone.
         records: the number of records to take, evenly spread over all that pass the other filters.
     """
@@ -142,7 +142,7 @@ class Source:
         prompts: templates with {prompt} in them, of which each row takes one; () for the prompt as it is.
         filters: which records it takes.
         questions: its rows are not actions but questions about the robot: these, of `pipelines/builder/questions.yaml`.
-        subtask: whether its rows say what the robot is doing, from its gripper, for models that predict it or are told it.
+        subtask: whether its rows say what the robot is doing, from its gripper, for models that predict it or get it.
         where: file and line that ask for it, for errors found later; it decides nothing.
     """
 

@@ -77,7 +77,7 @@ class Line:
         epochs: samples / frames.
         tokens: loss tokens of all its samples.
         bytes: size of all its rows, about.
-        capped: whether max_epochs holds the samples below the share.
+        capped: whether max_epochs keeps the samples below the share.
     """
 
     name: str

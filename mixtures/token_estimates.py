@@ -1,4 +1,4 @@
-"""About how many FAST ids a chunk of each robot source takes, from a sample of the INDEX: what token shares are made of."""
+"""About how many FAST ids the chunks of each robot source take, from a sample of the INDEX: what token shares are made of."""
 
 from collections.abc import Mapping
 from dataclasses import replace

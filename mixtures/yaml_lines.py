@@ -81,7 +81,7 @@ def decoded(data: bytes, where: str) -> str:
     r"""The text of a file, which must be UTF-8.
 
     Args:
-        data: what the file holds.
+        data: what the file contains.
         where: its path, for messages.
 
     Raises:

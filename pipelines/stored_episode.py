@@ -194,7 +194,7 @@ def _of_dataset(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episo
         entry = own_entry(path, dataset_name(path), place.entries) or _drafted(path, found)
         entry = replace(entry, format=found) if entry.kind == "robot" else entry
     if entry.kind != "robot":
-        raise InputError(f"{path} holds questions or captions; expected robot episodes")
+        raise InputError(f"{path} contains questions or captions; expected robot episodes")
     entry = with_ranges(entry, ())
     recordings = open_recordings(path, entry, through)
     sections = recordings.sections()

@@ -22,7 +22,7 @@ PAGES = ("README.md", LIST, "docs/**/*.md", "examples/**/*.md")
 CODE = ("fasttok", "mixtures", "pipelines", "train", "examples")
 CLASSES = {
     "THINGS": "ids|tokens|rows|steps|frames|samples|bytes|images|pictures|points|words|actions|chunks|questions|episodes|"
-    "files|records|coefficients|numbers|values|requests|MB|GB|kB|metres|radians|degrees|times|once|twice",
+    "files|records|coefficients|numbers|values|requests|MB|GB|kB|metres|radians|degrees",
     "UNIT": "second|minute|hour|row|chunk|step|episode|sample|token|shard|batch|file|dataset|epoch|run|line|record|group|"
     "page|dim|robot|camera|image|frame|request|worker|process|core",
 }

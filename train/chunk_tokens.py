@@ -57,7 +57,7 @@ def check_without_expert(config: TrainConfig) -> None:
     """Refuses what needs an expert.
 
     Raises:
-        InputError: actions are left out, or the backbone is to be insulated from them; or a state is to enter an expert.
+        InputError: actions are left out, or the backbone should be insulated from them; or a state should enter an expert.
     """
     model, name = config.model, config.model.recipe
     if not model.flow:

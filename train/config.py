@@ -103,7 +103,7 @@ class ModelConfig:
                 f"model: insulation has {len(self.insulation)} numbers, expected 1 or one per layer ({self.depth})"
             )
         if not all(0.0 <= share <= 1.0 for share in self.insulation):
-            raise InputError(f"model: insulation {self.insulation} must lie in [0, 1]")
+            raise InputError(f"model: insulation {self.insulation} must be in [0, 1]")
         if self.attention == "cudnn" and self.dtype != "bfloat16":
             raise InputError("model: attention cudnn computes in bfloat16; add --model.dtype bfloat16")
         if self.state == "continuous" and self.state_in == "expert" and not self.flow:
@@ -456,7 +456,7 @@ class TrainConfig:
         insulation_schedule.phases(self.insulation_schedule, self.model.depth)
         if self.optim.expert_first and any(layer_paths.below("expert", start) for start in self.optim.freeze):
             raise InputError(
-                "--optim.expert-first lets only the expert learn, and --optim.freeze holds it still; leave one out"
+                "--optim.expert-first lets only the expert learn, and --optim.freeze keeps it still; leave one out"
             )
 
     def insulation_at(self, step: int) -> tuple[float, ...]:

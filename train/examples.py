@@ -36,7 +36,7 @@ class Example:
         suffix: tokens that are predicted.
         is_action: whether the suffix stands for actions, not for text.
         actions: (horizon, dim) normalised; None if the row does not act.
-        steps: how many of them lie in the episode.
+        steps: how many of them are in the episode.
         horizon: steps of the embodiment's chunks.
         dim: dimensions of its actions.
         state: (S,) normalised if it is continuous, else (0,).

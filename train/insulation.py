@@ -16,7 +16,7 @@ The masks of one row with six backbone tokens (image i, prompt p, suffix s, padd
     i    x x x . . .       a    x x x . . .  x x
     p    x x x . . .       a    x x x . . .  x x
     p    x x x . . .
-    s    x x x x . .       FAST and expert tokens never see each other: the suffix holds the very actions that the
+    s    x x x x . .       FAST and expert tokens never see each other: the suffix contains the very actions that the
     s    x x x x x .       expert must predict, and at inference there is no suffix.
     -    . . . . . .
 """

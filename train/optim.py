@@ -26,7 +26,7 @@ def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
 
     Args:
         params: a tree of arrays or of their shapes.
-        freeze: paths as in `TrainConfig.still`; adapters under them learn all the same.
+        freeze: paths as in `TrainConfig.still`; adapters under them learn anyway.
 
     Returns:
         Two trees with None in place of leaves that are wholly the other's; of a stack that is cut, each has its layers.

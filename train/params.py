@@ -4,7 +4,7 @@ Shapes: W width and M mlp of the component at hand, D width of the backbone, E w
 K head_dim, P numbers of a patch, T patches of an image, V vocabulary, A action dimensions, S state dimensions. All are float32.
 Layers are stacked on a leading axis L, which a scan walks along: what it hands to one layer has the same keys without L.
 
-The types say what a mapping holds; at run time they are plain dicts, which JAX takes apart by their sorted keys.
+The types say what a mapping contains; at run time they are plain dicts, which JAX takes apart by their sorted keys.
 """
 
 from typing import Any, Generic, NotRequired, TypedDict, TypeVar, cast
@@ -43,7 +43,7 @@ class LayerNorm(TypedDict):
 
 
 class Adapter(TypedDict):
-    """LoRA's two matrices beside an array that holds Z matrices (key and value, gate and up: 2), each (in, out) when flat.
+    """LoRA's two matrices beside an array that contains Z matrices (key and value, gate and up: 2), each (in, out) when flat.
 
     Attributes:
         a: (L, Z, in, rank).
@@ -193,7 +193,7 @@ class ActionComponents(TypedDict):
 
     Attributes:
         expert: the action expert; absent if `ModelConfig.flow` is False, or if the recipe has none.
-        action: what a recipe of train/recipes/ has for actions in its place; its file says what that holds.
+        action: what a recipe of train/recipes/ has for actions in its place; its file says what that contains.
     """
 
     expert: NotRequired[ExpertParams]

@@ -44,13 +44,15 @@ class Setup:
 
     @property
     def lacking(self) -> str:
-        """Which kinds of rows are to be trained on and are not there, and what that means; "" if none is missing."""
+        """Which kinds of rows the run wants and are not there, and what that means; "" if none is missing."""
         kinds, there = self.config.data.kinds, {s.kind for s in self.reader.manifest.sources.values() if s.written}
         if "robot" in kinds and "robot" not in there:
-            return f"note: {self.config.shards} holds no robot rows: this run learns no actions (--preset vlm says so)"
+            return (
+                f"note: {self.config.shards} contains no robot rows: this run learns no actions (--preset vlm says so)"
+            )
         if set(kinds) > {"robot"} and there == {"robot"}:
             return (
-                f"note: {self.config.shards} holds no questions or captions, which --preset {self.config.preset} would "
+                f"note: {self.config.shards} contains no questions or captions, which --preset {self.config.preset} would "
                 "train on, too: nothing keeps what the backbone knows; build a mixture with some (docs/vlm.md), or train with a "
                 "preset that needs none, such as pi0_fast or ki_no_vlm"
             )
@@ -93,7 +95,9 @@ def prepare(config: TrainConfig) -> Setup:
     rows = {name: source.written for name, source in reader.manifest.sources.items()}
     chosen = {n: float(rows[n]) for n, s in reader.manifest.sources.items() if s.kind in kinds and rows[n]}
     if not chosen:
-        raise InputError(f"{config.shards} holds no rows of kind {', '.join(kinds)}; choose others with --data.kinds")
+        raise InputError(
+            f"{config.shards} contains no rows of kind {', '.join(kinds)}; choose others with --data.kinds"
+        )
     text = text_tokenizer(config, reader)
     tok = action_tokenizer(reader, config.data.tokenizer)
     encoder = Encoder(Robots.of(reader.manifest, kinds).with_formats(reader), text, config.model, config.data, tok)
@@ -113,7 +117,7 @@ def prepare(config: TrainConfig) -> Setup:
                 f"--model.{name.replace('_', '-')} is {asked}, the shards need {value}; leave it 0 to take it from them"
             )
     if config.model.state_token and not encoder.state_dim:
-        raise InputError(f"{config.shards} holds no states; use --model.state text")
+        raise InputError(f"{config.shards} contains no states; use --model.state text")
     given = config.model
     shaped = dataclasses.replace(
         given,

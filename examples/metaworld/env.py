@@ -57,7 +57,7 @@ class Env:
     """One robot at one table. The same seed gives the same task, layout, sentence and pictures.
 
     Attributes:
-        embodiment: name. control_hz: steps a second. action_dim: D. max_steps: of an episode.
+        embodiment: name. control_hz: steps per second. action_dim: D. max_steps: of an episode.
         split: what episodes ask for.
         simulation: of the current episode's task.
         instruction: what is asked, in words.

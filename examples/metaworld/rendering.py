@@ -42,7 +42,7 @@ def image_position(model: Any, data: Any, camera: str, point: NDArray) -> tuple[
 
 
 class Painter:
-    """Draws worlds of one model; the worlds may differ in where things are. It holds about 60 MB."""
+    """Draws worlds of one model; the worlds may differ in where things are. It takes about 60 MB."""
 
     def __init__(self, model: Any, size: int = SIZE) -> None:
         import mujoco

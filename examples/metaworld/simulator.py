@@ -113,7 +113,7 @@ class Simulation:
         return _painter(self.task).paint(model, self._world.data, CAMERAS[slot])
 
     def scene(self) -> Scene:
-        """What is to be seen now by the primary camera."""
+        """What the primary camera sees now."""
         things = tuple(
             SeenThing(thing.noun, self.colour(thing), self._place(self.position(thing)))
             for thing in TASKS[self.task].things

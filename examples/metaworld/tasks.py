@@ -1,4 +1,4 @@
-"""The fifty tasks of MetaWorld: how each is said, and what lies on its table. No simulator is needed here.
+"""The fifty tasks of MetaWorld: how each is said, and what is on its table. No simulator is needed here.
 
 The names are the package's own, without its `-v3`.
 """
@@ -35,7 +35,7 @@ class Task:
     Attributes:
         phrases: how demonstrations say it.
         held_out: a sentence that none says, of other words and the same meaning.
-        things: what is to be seen; the first is what the task is about.
+        things: what is visible; the first is what the task is about.
     """
 
     phrases: tuple[str, ...]

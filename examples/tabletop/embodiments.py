@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from examples.tabletop.world import Tables, World, norm
 
-MAX_SPEED = 0.35  # metres a second
+MAX_SPEED = 0.35  # metres per second
 FINGER_SPEED = 4.0  # openings a second
-LIFT_SPEED = 0.4  # metres a second
-TURN_SPEED = 3.0  # radians a second
+LIFT_SPEED = 0.4  # metres per second
+TURN_SPEED = 3.0  # radians per second
 TILT = 0.4  # radians that a demonstrator leans, per metre a second
 LAG = 0.6  # share of the way to its target that the arm covers in a step
 

@@ -19,7 +19,7 @@ class Env:
     """One robot at one table. The same seed gives the same scene, task and pictures.
 
     Attributes:
-        embodiment: name. control_hz: steps a second. action_dim: D. max_steps: of an episode.
+        embodiment: name. control_hz: steps per second. action_dim: D. max_steps: of an episode.
     """
 
     def __init__(self, vector: VectorEnv) -> None:

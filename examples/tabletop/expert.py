@@ -16,7 +16,7 @@ from examples.tabletop.scenes import CLEARLY, beside
 from examples.tabletop.tasks import BEHIND, CORNERS, Task
 from examples.tabletop.world import BLOCK, HAND, World, norm
 
-SPEED = (0.16, 0.24)  # mean speed of a reach, metres a second
+SPEED = (0.16, 0.24)  # mean speed of a reach, metres per second
 PUSH_SPEED = 0.11
 BEND = 0.12  # largest sideways bend of a path, as a share of its length
 TREMOR = 0.0012  # standard deviation, metres
@@ -24,7 +24,7 @@ TREMOR_SECONDS = 0.25  # its correlation time
 REST = (0.1, 0.35)  # seconds of a pause
 FINGER_SECONDS = 0.4  # to open or close
 LOWERED = 0.0
-TURNS = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5])  # radians around a block, to stand beside it
+TURNS = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5])  # radians around a block, to be beside it
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class Expert:
         yield from self.fingers(0.0)
 
     def put(self, to: NDArray[np.float64]) -> Iterator[Reference]:
-        """Carries what it holds, lets go and waits a little."""
+        """Carries what it grips, lets go and waits a little."""
         yield from self.travel(to, 0.0, end_height=LOWERED)
         yield from self.fingers(1.0)
         yield from self.rest(1.0, extra=0.2)

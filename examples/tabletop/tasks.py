@@ -2,10 +2,10 @@
 
     reach   the hand rests next to the named block
     push    the named block touches another named block
-    place   the named block lies in a corner, let go
-    sort    the named block lies beside the one that shares its colour (or its shape, as asked), let go, and nearest to that one
+    place   the named block is in a corner, let go
+    sort    the named block is beside the one that shares its colour (or its shape, as asked), let go, and nearest to that one
 
-A scene to sort holds one block of the target's colour and another of its shape: `by colour` and `by shape` ask for different
+A scene to sort contains one block of the target's colour and another of its shape: `by colour` and `by shape` ask for different
 things.
 """
 

@@ -74,7 +74,7 @@ class VectorEnv:
     """N robots of one embodiment, each at a table of its own. The same seed gives the same scene, task and pictures at any place.
 
     Attributes:
-        embodiment: name. control_hz: steps a second. action_dim: D. max_steps: of an episode.
+        embodiment: name. control_hz: steps per second. action_dim: D. max_steps: of an episode.
         tables: the states. tasks: what is asked of each; of the current episodes.
     """
 

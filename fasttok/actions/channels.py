@@ -127,7 +127,7 @@ class Channels:
         if reference.shape not in ((1, x.shape[-1]), (len(x), x.shape[-1])):
             raise InputError(f"reference has shape {reference.shape}, expected ({len(x)}, {x.shape[-1]})")
         if not np.isfinite(reference[:, list(self.relative)]).all():
-            raise InputError("reference holds NaN or inf in a relative dim")
+            raise InputError("reference contains NaN or inf in a relative dim")
         offset = np.zeros_like(reference)
         offset[:, list(self.relative)] = reference[:, list(self.relative)]
         return offset[:, None, :]

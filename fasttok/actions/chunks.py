@@ -1,6 +1,6 @@
 """Episodes to action chunks: the next `horizon` actions from a step, padded in raw units past the episode's end.
 
-Padding holds the last value in absolute and gripper dimensions and is 0 in delta dimensions: "stay where you are". (Padding
+Padding repeats the last value in absolute and gripper dimensions and is 0 in delta dimensions: "stay where you are". (Padding
 everything with zeros would double the FAST tokens of such chunks.) `action_steps` says how many steps are real.
 """
 

@@ -1,4 +1,4 @@
-"""What each dimension is normalised by: its quantiles, or what stands in for them where they do not describe it.
+"""What each dimension is normalised by: its quantiles, or what replaces them where they do not describe it.
 
 Quantiles q01..q99 leave out 2 % of the values. A gripper that moves in fewer than 1 % of the steps has q01 = q99, and one
 that also trembles has a range of noise. Both take their smallest and largest value instead.

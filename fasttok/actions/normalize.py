@@ -1,4 +1,4 @@
-"""NormStats: per-dimension statistics that map raw units to about [-1, 1] and back. Holds stats and JSON, nothing else."""
+"""NormStats: per-dimension statistics that map raw units to about [-1, 1] and back. Stats and JSON, nothing else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -40,7 +40,7 @@ class NormStatsBlock:
 
 @dataclass(frozen=True, kw_only=True)
 class NormStatsEntry:
-    """Statistics as a JSON file holds them: D numbers each, in raw units. openpi's entries have mean, std, q01 and q99.
+    """Statistics as a JSON file contains them: D numbers each, in raw units. openpi's entries have mean, std, q01 and q99.
 
     Attributes:
         mode: see `NormStats`; None for quantile if there are quantiles, else min_max if there are ranges, else mean_std.
@@ -48,8 +48,8 @@ class NormStatsEntry:
         std: standard deviation.
         min: smallest value; None if it is not known.
         max: largest value; None if it is not known.
-        q01: what becomes -1: the 1st percentile, or what stands in for it; None if it is not known.
-        q99: what becomes 1: the 99th percentile, or what stands in for it; None if it is not known.
+        q01: what becomes -1: the 1st percentile, or what replaces it; None if it is not known.
+        q99: what becomes 1: the 99th percentile, or what replaces it; None if it is not known.
         mask: False where a dimension is left as it is; None for True everywhere.
         clip: whether normalised values are cut to [-1, 1].
         fasttok: the quantiles themselves, where q01 and q99 hold something else.
@@ -142,7 +142,7 @@ class NormStats:
             constants: what dims that never move become: 0, or -1 as in openpi and lerobot.
 
         Raises:
-            InputError: x is empty, not 2-D, or holds NaN or inf.
+            InputError: x is empty, not 2-D, or contains NaN or inf.
         """
         x = np.asarray(x, np.float64)
         if x.ndim != 2 or not len(x):
@@ -295,7 +295,7 @@ class NormStats:
         return out.astype(_float(x), copy=False)
 
     def clipped_share(self, x: NDArray[Any]) -> float:
-        """Share of values of x (..., D) that lie outside the normaliser's range, or differ from that of a constant dim."""
+        """Share of values of x (..., D) that are outside the normaliser's range, or differ from that of a constant dim."""
         centre, half, constant = self._affine
         if self.mode in ("none", "mean_std"):
             return 0.0
@@ -325,7 +325,7 @@ class NormStats:
     def from_entry(cls, entry: NormStatsEntry) -> "NormStats":
         """The inverse of `to_entry`; also takes an entry of openpi's norm_stats.json (mean, std, q01, q99).
 
-        Entries of others have a range or a deviation stand in where quantiles are equal, as a fit does.
+        Entries of others get a range or a deviation where quantiles are equal, as a fit does.
 
         Raises:
             InputError: arrays of different lengths, NaN or inf, or the mode's statistics are missing.

@@ -91,7 +91,7 @@ class Representation:
 
     @property
     def stored(self) -> bool:
-        """Whether nothing is to be done."""
+        """Whether there is nothing to do."""
         return self.form == "stored" and self.rotation == "stored"
 
     @property

@@ -19,7 +19,7 @@ def action_of(episode: Episode, key: str | tuple[str, ...]) -> NDArray[np.float3
     """The action column as (T, D) float32, or several columns side by side.
 
     Raises:
-        InputError: there is none, it is not a row of numbers per step, or it holds NaN or inf (with step and dim).
+        InputError: there is none, it is not a row of numbers per step, or it contains NaN or inf (with step and dim).
 
     >>> action_of(Episode({"action": np.zeros((4, 2))}), "action").shape
     (4, 2)
@@ -59,7 +59,7 @@ def state_of(
 
     Args:
         episode: to read.
-        key: step feature that holds the state, "" for `proprio`.
+        key: step feature that contains the state, "" for `proprio`.
         required: whether it must be there.
         known: the embodiment whose relative dims need it.
 
@@ -93,7 +93,7 @@ def _column(episode: Episode, key: str, flag: str) -> NDArray[np.float32]:
         detail = f"{name} has no step feature {key!r}; there are {known}"
         raise BadEpisodeError(BadRecord(episode.where, "features", detail), f" (--{flag})")
     if isinstance(episode.steps[key], list):
-        raise InputError(f"{episode.where}: {key!r} holds bytes, expected numbers; choose another --{flag}")
+        raise InputError(f"{episode.where}: {key!r} contains bytes, expected numbers; choose another --{flag}")
     values, matrix = _matrix(episode.steps[key], key, episode, flag)
     bad = np.argwhere(~np.isfinite(matrix))
     if len(bad):
@@ -121,8 +121,8 @@ def _matrix(
     if array.dtype.kind not in "fiub":
         first = array.reshape(-1)[0] if array.size else None
         raise InputError(
-            f"{episode.where}: {key} holds {type(first).__name__} values (such as {str(first)[:40]!r}), expected D numbers per "
-            f"step; write them as a list of numbers, or choose another --{flag}"
+            f"{episode.where}: {key} contains {type(first).__name__} values (such as {str(first)[:40]!r}), expected D numbers "
+            f"per step; write them as a list of numbers, or choose another --{flag}"
         )
     if array.ndim not in (1, 2) or not array.shape[-1]:
         raise InputError(

@@ -21,7 +21,7 @@ def print_eval(
     for name, m in measured.items():
         if m.metrics.clamped:
             log(
-                f"{name}: {100 * m.metrics.clamped:.3g} % of the coefficients lie outside the tokenizer's range; clamped"
+                f"{name}: {100 * m.metrics.clamped:.3g} % of the coefficients are outside the tokenizer's range; clamped"
             )
     for name, m in measured.items():
         for line in summary(name, m):

@@ -1,4 +1,4 @@
-"""In how many tokens a chunk can still be completed: tables over what is unfinished and how many codes are left.
+"""In how many tokens one chunk can still be completed: tables over what is unfinished and how many codes are left.
 
 A token of a published vocabulary is a piece of UTF-8 and may end inside a character; a native token never does. Unfinished
 characters that the same bytes can finish are one state, so there are few. For each state the tables say what every id would do,

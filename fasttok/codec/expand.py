@@ -265,7 +265,7 @@ def find_faults(
         pieces: what ids stand for.
         top: the largest code allowed.
         offset: added to each code.
-        out: (rows, n) gets what each row holds up to its first fault, then zeros.
+        out: (rows, n) gets what each row contains up to its first fault, then zeros.
         found: (rows, 3) gets how many coefficients there were, also those beyond n; what is wrong; and at which id, or
             coefficient if TOO_HIGH.
     """

@@ -17,7 +17,7 @@ NEVER = np.int64(2**40)
 
 
 class Grammar:
-    """Continuations in a vocabulary whose codes lie in [0, top] (None: any)."""
+    """Continuations in a vocabulary whose codes are in [0, top] (None: any)."""
 
     def __init__(self, bpe: Bpe, top: int | None) -> None:
         self.bpe, self.top = bpe, top
@@ -37,7 +37,7 @@ class Grammar:
         left = size - done
         if left < bool(pending):
             raise InputError(
-                f"allowed_next: the prefix holds {done + bool(pending)} coefficients, expected at most {size}"
+                f"allowed_next: the prefix contains {done + bool(pending)} coefficients, expected at most {size}"
             )
         return np.flatnonzero(self._need(pending) <= left).astype(np.int32)
 
@@ -59,7 +59,7 @@ class Grammar:
         if self.bpe.mode == "native":
             used = self._needs[b""][prefix]
             if (used == NEVER).any():
-                raise InputError(f"allowed_next: id {prefix[int(used.argmax())]} holds a coefficient out of range")
+                raise InputError(f"allowed_next: id {prefix[int(used.argmax())]} contains a coefficient out of range")
             return int(used.sum()), b""
         raw = b"".join(self.bpe.pieces[i] for i in prefix)
         read = split_utf8(raw, self.top)

@@ -6,7 +6,7 @@ exact (`fasttok.codec.shortcuts` has the conditions of the first two, for each v
 - atoms: merges inside one code that no neighbour can prevent are done ahead, once per vocabulary;
 - ladder: a run of coefficient 0 is halved by the merges (Z, Z), (ZZ, ZZ), ... before any other merge can reach it, so its
   symbols follow from its length;
-- the rest is a search for a minimum without a branch to mispredict: each place holds `rank << 6 | place` of the pair that
+- the rest is a search for a minimum without a branch to mispredict: each place contains `rank << 6 | place` of the pair that
   begins there, blocks of 64 places hold their minimum (one vector scan), and a merge changes at most three blocks.
 """
 
@@ -91,7 +91,7 @@ def _shift(
 
 @inlined
 def key_at(place: int, left: int, right: int, pairs: NDArray[np.int64]) -> np.int32:
-    """What a place holds: rank and place of the pair that begins there."""
+    """What a place contains: rank and place of the pair that begins there."""
     entry = pairs[pairs[left] + right]
     key = np.int32(entry << BLOCK_BITS | place & (BLOCK - 1))
     return NONE if entry >> 32 != left else key

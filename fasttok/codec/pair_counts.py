@@ -180,7 +180,7 @@ def add(
     nodes: NDArray[np.int32],
     state: NDArray[np.int64],
 ) -> None:
-    """Changes a pair's count, if it is not forgotten; where it grows, notes that this row holds it.
+    """Changes a pair's count, if it is not forgotten; where it grows, notes that this row contains it.
 
     The tables come one by one: each time that they are taken out of `PairTables`, their references are counted.
     """
@@ -258,7 +258,7 @@ def merge_pair(
 ) -> int:
     """Merges (a, b), pair number `best`, in its rows from left to right, as far as the tables have room for new pairs.
 
-    Returns by how many symbols the rows shrank; a list that is not empty yet is to be gone on with.
+    Returns by how many symbols the rows shrank; a list that is not empty yet must be continued.
 
     In x ab ab ab y three merges end (x, a), two (b, a) and (b, y), and begin (x, new), two (new, new) and (new, y).
     """

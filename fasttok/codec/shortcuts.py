@@ -3,7 +3,7 @@
 BPE always merges the pair of lowest rank. A pair (a, b) of rank r is therefore safe to merge ahead if nothing can take a or
 b away before r is due: every merge (t, a), for any t that can come to stand before a, and every merge (b, t) has a rank
 above r; and if what it makes is due for nothing before r itself. What can stand before a depends on what comes before the
-code that a begins, of which three cases are told apart.
+code that a begins, in one of three cases.
 """
 
 import itertools

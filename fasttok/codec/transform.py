@@ -50,7 +50,7 @@ class Dct:
         return dct.actions(coefs.reshape(-1, horizon, width), scale)
 
     def rows(self, horizon: int) -> int:
-        """One row of coefficients a step."""
+        """One row of coefficients per step."""
         return horizon
 
     def reach(self, unit: NDArray[np.float64], horizon: int, scale: float) -> float:

@@ -11,5 +11,5 @@ CameraSlot = Literal["primary", "secondary", "wrist", "wrist_secondary"]
 CAMERA_SLOTS: tuple[CameraSlot, ...] = get_args(CameraSlot)
 
 Encoding = Literal["absolute", "delta", "gripper"]
-"""What a dimension of an action holds, which also says how it is padded past an episode's end."""
+"""What a dimension of an action contains, which also says how it is padded past an episode's end."""
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)

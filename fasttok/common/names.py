@@ -1,4 +1,4 @@
-"""Names that a file of somebody's holds and that become paths: they never lead out of the folder that they are meant for."""
+"""Names that a file of somebody's contains and that become paths: they never lead out of the folder that they are meant for."""
 
 import re
 
@@ -17,8 +17,8 @@ def plain_name(name: object, what: str, where: str) -> str:
         where: the file that says it, for messages.
 
     Raises:
-        InputError: it is no text, is empty or too long, begins with a dot or blank, or holds a character that means something in
-            a path or that some system allows in no name.
+        InputError: it is no text, is empty or too long, begins with a dot or blank, or contains a character that means something
+            in a path or that some system allows in no name.
 
     >>> plain_name("bridge_dataset", "dataset name", "dataset.yaml")
     'bridge_dataset'
@@ -46,7 +46,7 @@ def relative_path(name: object, where: str) -> str:
     """A path that a file says is below its own folder.
 
     Raises:
-        InputError: it is no text, is absolute, or holds `..`, a backslash, a URL or a NUL.
+        InputError: it is no text, is absolute, or contains `..`, a backslash, a URL or a NUL.
 
     >>> relative_path("shard-00000-of-00001.arrow", "manifest.json")
     'shard-00000-of-00001.arrow'

@@ -27,7 +27,7 @@ def check_output_file(
     Args:
         path: the file; "-" is stdout, which may be written.
         reads: what the command reads: the file may be none of these.
-        overwrite: whether a file that is there is to be replaced.
+        overwrite: whether to replace a file that is there.
         flag: the option that named it, for messages.
 
     Raises:
@@ -89,7 +89,7 @@ def check_writable(folder: Path, what: str, other: str, name: str = "") -> None:
 
 
 def make_folder(path: str | Path) -> None:
-    """The folder of a file that is to be written."""
+    """The folder of a file that a command will write."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 

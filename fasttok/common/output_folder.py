@@ -67,7 +67,7 @@ class Mark:
         keys: keys of its JSON object, or of each object of its list; "a/b" is the key b of the object at a.
         version: newest format version that is known, where the file has one at `version_key`.
         version_key: key of the format version.
-        text: all that a file holds that is no JSON; "" for one that is.
+        text: all that a file contains that is no JSON; "" for one that is.
     """
 
     file: str
@@ -188,7 +188,7 @@ class OutputFolder:
                 Path(source, file).replace(Path(target, file))
 
     def begin(self) -> None:
-        """Deletes the earlier output if it is to be replaced, makes the folder, and marks it as unfinished.
+        """Deletes the earlier output if the command replaces it, makes the folder, and marks it as unfinished.
 
         Raises:
             InputError: another process is writing it, or the store does not take it.
@@ -253,7 +253,7 @@ class OutputFolder:
         return temporary
 
     def install(self, temporary: Path, last: str) -> None:
-        """Puts a finished local folder in OUT's place: by one renaming, if OUT holds nothing; else file by file.
+        """Puts a finished local folder in OUT's place: by one renaming, if OUT contains nothing; else file by file.
 
         Args:
             temporary: the folder, on the same disk; it is gone afterwards.
@@ -304,16 +304,16 @@ def check_output(
 
     Args:
         out: folder or URL.
-        kind: what is to be written.
-        overwrite: whether an earlier output is to be replaced.
-        resume: whether an earlier output is to be continued.
-        how: how to say that it is to be replaced, for messages.
+        kind: what the command writes.
+        overwrite: whether to replace an earlier output.
+        resume: whether to continue an earlier output.
+        how: how a user asks to replace it, for messages.
         other: what else to choose, for messages.
-        reads: files and folders that the command reads: an output that holds them is not replaced.
+        reads: files and folders that the command reads: an output that contains them is not replaced.
 
     Raises:
-        InputError: OUT is not a folder, is not of this kind, is of a newer format, holds an earlier output and neither flag is
-            given, holds what the command reads, has a link where the earlier output had a folder, or cannot be written.
+        InputError: OUT is not a folder, is not of this kind, is of a newer format, contains an earlier output and neither flag is
+            given, contains what the command reads, has a link where the earlier output had a folder, or cannot be written.
     """
     if isinstance(out, Path) and LOST_URL.match(str(out)) and not out.parent.exists():
         raise InputError(f"{out} is a URL (shown without one `/`), expected a local folder; copy it there afterwards")
@@ -374,7 +374,7 @@ def _check_not_deleted(place: OutputFolder, given: str | Path, out: str, other: 
     for file in _files(place.fs, place.path):
         if place.kind.wrote(file) and (not inside or file == inside or file.startswith(inside + "/")):
             raise InputError(
-                f"{given} lies in {out}, and replacing that would delete it before it is read; choose {other}"
+                f"{given} is in {out}, and replacing that would delete it before it is read; choose {other}"
             )
 
 
@@ -384,7 +384,7 @@ def _opened(out: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def _empty(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind) -> bool:
-    """Whether a folder holds nothing, or nothing but what a killed process left before it had marked the folder."""
+    """Whether a folder contains nothing, or nothing but what a killed process left before it had marked the folder."""
     for entry in fs.ls(path, detail=True):
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
         if entry["type"] == "directory" and name == kind.begun:
@@ -405,7 +405,7 @@ def _state(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, out: str,
         strange = next((file for file in _files(fs, path) if not kind.wrote(file)), None)
         if strange is None:
             return "finished"
-        raise _left_alone(out, kind, f"it holds {strange}", other)
+        raise _left_alone(out, kind, f"it contains {strange}", other)
     marks = kind.marks
     if kind.begun:
         marks = (*marks, Mark(f"{kind.begun}/{BEGUN}", ("writes", "format_version"), marks[0].version))

@@ -19,7 +19,7 @@ def start(name: str, module: str, function: str = "main", argv: list[str] | None
 
     Args:
         name: of the console script.
-        module: that holds the command; imported here.
+        module: that contains the command; imported here.
         function: of the module, which gets the words after the script's name.
         argv: these words; those of the process by default.
     """

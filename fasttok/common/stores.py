@@ -101,7 +101,7 @@ def fresh(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def kind_at(fs: fsspec.AbstractFileSystem, path: str) -> Kind:
-    """What lies there, "" for nothing. Unlike fsspec's `exists`, a store that cannot be reached is an error.
+    """What is there, "" for nothing. Unlike fsspec's `exists`, a store that cannot be reached is an error.
 
     Raises:
         InputError: the store cannot be reached, or refuses.

@@ -96,7 +96,7 @@ def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Ep
     found = several(steps)
     if found:
         raise InputError(
-            f"{where.file} holds several episodes ({found}), but an npz of arrays (T, ...) is read as one episode; write an "
+            f"{where.file} contains several episodes ({found}), but an npz of arrays (T, ...) is read as one episode; write an "
             "array per episode (episode_0, episode_1 ...), a parquet file with a column 'episode', or 'actions' of shape "
             "(n, T, D) if all have the same length"
         )

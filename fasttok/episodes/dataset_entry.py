@@ -1,6 +1,6 @@
 """A dataset entry: what the features of one dataset mean (docs/design.md "Dataset entries").
 
-People write it as YAML (`pipelines.datasets.entry_parser` reads that); an INDEX holds it as JSON with the same keys.
+People write it as YAML (`pipelines.datasets.entry_parser` reads that); an INDEX contains it as JSON with the same keys.
 """
 
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class FeatureColumns:
         rotation: how the columns hold a rotation (`fasttok.actions.rotations`), "" if they hold none.
         unit: for people and plots.
         names: of the columns, for people and plots.
-        state: of an absolute action part, the step feature among the proprio's that holds its state; "" for the proprio part
+        state: of an absolute action part, the step feature among the proprio's that contains its state; "" for the proprio part
             with the same names, rotation and width (`pipelines.datasets.states`).
         scale: what stored values are multiplied with to be in `unit`, one number or one per column.
     """
@@ -108,10 +108,10 @@ class HdfPaths:
     """Where the episodes of HDF5 files are, for files whose layout fasttok does not know (docs/datasets.md).
 
     Attributes:
-        episodes: groups that are an episode each, with `*` for any part of a name, such as "runs/*"; "" if it is told from the
+        episodes: groups that are an episode each, with `*` for any part of a name, such as "runs/*"; "" if it is clear from the
             file.
         length: dataset below an episode that has a row a step; "" for its actions.
-        language: dataset below an episode, or "@" and an attribute of the episode or of the file; "" if it is told from the file.
+        language: dataset below an episode, or "@" and an attribute of the episode or of the file; "" if the file shows it.
     """
 
     episodes: str = ""
@@ -166,7 +166,7 @@ class DatasetEntry:
         turns: `each` pair of turns, or the `first`.
         detect: `all` classes of an image at once, or `each`.
         id: JSON key, column or feature of a record's id.
-        hdf5: where the episodes of HDF5 files are, None if it is told from the files.
+        hdf5: where the episodes of HDF5 files are, None if it is clear from the files.
     """
 
     name: str

@@ -107,7 +107,7 @@ def _wrong(stored: Stored, name: str, expected: str) -> MismatchError:
         return MismatchError(f"feature {name} is missing; has features.json changed?")
     value = stored[name]
     kind = "nothing" if value is None else "bytes" if isinstance(value, list) else f"{value.dtype}s"
-    return MismatchError(f"feature {name} holds {kind}, expected {expected}")
+    return MismatchError(f"feature {name} contains {kind}, expected {expected}")
 
 
 def _fill(shape: tuple[int | None, ...], count: int, name: str) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ class Where:
         offset: its first byte, -1 if it has no byte range.
         length: number of bytes, -1 if it has no byte range.
         number: number of records before it in the file.
-        checksum: that the file holds of the record's data, -1 if it has none.
+        checksum: that the file contains of the record's data, -1 if it has none.
     """
 
     file: str

@@ -1,6 +1,6 @@
 """features.json of a TFDS dataset as flat specs: what is stored under which name, as TFDS flattens it to "a/b".
 
-Every sequence a feature lies in adds a level; the steps of an episode are one such level. How a spec is read from a
+Every sequence a feature is in adds a level; the steps of an episode are one such level. How a spec is read from a
 record is in `decode.py`.
 """
 
@@ -41,7 +41,7 @@ class Feature:
         shape: of one value; () for scalars, images and texts, None for an unknown length.
         dtype: numpy name; "bytes" for encoded images, texts and byte strings.
         kind: tensor, text, image or label.
-        lengths: of the sequences it lies in, outermost first, None where they vary. Two or more are stored as ragged.
+        lengths: of the sequences it is in, outermost first, None where they vary. Two or more are stored as ragged.
         encoding: none; or bytes or zlib for tensors stored as the bytes of an array.
         optional: TFDS's default stands for a value that is not there.
     """

@@ -13,7 +13,7 @@ from fasttok.episodes.lerobot_info import is_lerobot
 from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.episodes.rlds import is_rlds
 
-OWN_ENTRY = "dataset.yaml"  # the entry that lies beside the data
+OWN_ENTRY = "dataset.yaml"  # the entry that is beside the data
 DEEPEST, MOST_SEEN = 5, 20_000  # folders within folders, and names, in which HDF5 is looked for
 
 
@@ -48,7 +48,7 @@ def is_tables(path: str) -> bool:
 def is_hdf5(path: str) -> bool:
     """Whether a path is an HDF5 file, or a folder that has one somewhere; the search ends with the first.
 
-    A folder with an entry that does not lie in it directly counts only if the entry says so, for it may hold a million images.
+    A folder with an entry that are not in it directly counts only if the entry says so, for it may hold a million images.
     """
     fs, root = stores.filesystem(path)
     if stores.kind_at(fs, root) == "file":

@@ -56,7 +56,7 @@ class ManiskillJson:
     """The file that ManiSkill writes beside trajectories.
 
     Attributes:
-        shared: what holds for all.
+        shared: what is true of all.
         episodes: number -> what is said of that one.
     """
 

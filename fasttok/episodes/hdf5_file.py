@@ -130,10 +130,10 @@ def _version(path: str) -> object:
 
 @dataclass(frozen=True)
 class HdfTree:
-    """What lies below a group.
+    """What is below a group.
 
     Attributes:
-        datasets: flat names, such as "obs/qpos", to datasets that lie in this file.
+        datasets: flat names, such as "obs/qpos", to datasets that are in this file.
         refused: flat names of what leaves the file, to why it is not read.
     """
 
@@ -202,7 +202,7 @@ def at_path(group: Node, path: str, hops: int = 0) -> tuple[Node | None, str]:
 
 
 def _inside(dataset: Node, hops: int) -> tuple[Node | None, str]:
-    """A dataset all of whose values lie in this file."""
+    """A dataset all of whose values are in this file."""
     if dataset.external:
         return (
             None,
@@ -246,7 +246,7 @@ def attribute(node: Node, key: str) -> object:
 
 
 def is_text(dataset: Node) -> bool:
-    """Whether a dataset holds texts, or bytes of one length."""
+    """Whether a dataset contains texts, or bytes of one length."""
     return dataset.dtype.kind == "S" or h5py().check_string_dtype(dataset.dtype) is not None
 
 

@@ -137,7 +137,7 @@ def is_encoded(dataset: Node) -> bool:
 
 
 def camera(file: str, name: str, dataset: Node, steps: NDArray[np.int64]) -> HdfFrames:
-    """The images of a dataset, or why it holds none; the caller knows that it is as long as the episode.
+    """The images of a dataset, or why it contains none; the caller knows that it is as long as the episode.
 
     Args:
         file: path or URL.
@@ -150,7 +150,7 @@ def camera(file: str, name: str, dataset: Node, steps: NDArray[np.int64]) -> Hdf
         width = shape[1] if dataset.ndim == 2 else dtype.itemsize
         return HdfFrames(file, name, steps, "encoded", int(width))
     row_bytes = int(np.prod(shape[1:], dtype=object)) * dtype.itemsize
-    what = f"holds {dtype} of shape {shape}"
+    what = f"contains {dtype} of shape {shape}"
     last, second = shape[-1] == 3, len(shape) == 4 and shape[1] == 3
     stored: Stored = "fault"
     if len(shape) == 3 or (len(shape) == 4 and 1 in (shape[1], shape[3])):

@@ -55,7 +55,7 @@ class HdfDemo:
 
     Attributes:
         path: of its group, "" for the file itself.
-        number: by which the file's episodes are told apart.
+        number: that tells the file's episodes apart.
         start: its first row.
         stop: one past its last row, None for all.
         facts: what is said of it.
@@ -73,7 +73,7 @@ class HdfContents:
     """The episodes of a file.
 
     Attributes:
-        layout: how it holds them.
+        layout: how it stores them.
         demos: in order.
         splits: split -> numbers of its episodes.
         lacking: episodes that the file declares and does not have: split (None: every) and reject.
@@ -109,7 +109,7 @@ def files_below(path: str) -> list[str]:
 
 
 def folder_split(root: str, file: str) -> str | None:
-    """The split whose folder a file lies in, None if it lies in none.
+    """The split whose folder a file is in, None if it is in none.
 
     >>> folder_split("/data/set", "/data/set/valid/a.hdf5"), folder_split("/data/test", "/data/test/a.hdf5")
     ('valid', None)
@@ -268,7 +268,7 @@ def _maniskill(file: Node, path: str, groups: list[str]) -> HdfContents:
 
 
 def _rows(file: Node, path: str) -> HdfContents:
-    """A file whose root holds the steps: one episode, or several whose ends are marked."""
+    """A file whose root contains the steps: one episode, or several whose ends are marked."""
     facts = said_by(file)
     marks = {}
     for key in (*ENDS, "is_first", *EPISODE_COLUMNS):

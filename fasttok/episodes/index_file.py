@@ -1,4 +1,4 @@
-"""index.json: what an INDEX holds, by dataset and split (docs/design.md "INDEX")."""
+"""index.json: what an INDEX contains, by dataset and split (docs/design.md "INDEX")."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class IndexedEntry(DatasetEntry):
         proprio_dim: columns of a proprio.
         action_widths: columns that each piece of the action took.
         proprio_widths: columns that each piece of the proprio took.
-        action_encoding: what each column of the action holds.
+        action_encoding: what each column of the action contains.
         action_names: name of each column of the action, with its unit, for people.
         proprio_names: name of each column of the proprio, with its unit, for people.
     """
@@ -53,7 +53,7 @@ class SplitCounts:
     """What became of a split's records: read = indexed + filtered + rejected.
 
     Attributes:
-        files: stems of the split's tables, in order: INDEX/dataset/split/STEM.episodes.parquet and others; one holds the records
+        files: stems of the split's tables, in order: INDEX/dataset/split/STEM.episodes.parquet and others; one has the records
             of up to 128 source files, each whole.
         read: records read.
         indexed: episodes, questions or captions that are there to use.
@@ -107,7 +107,7 @@ class IndexFile:
 
 
 def is_index(path: str) -> bool:
-    """Whether a finished INDEX lies there."""
+    """Whether a finished INDEX is there."""
     filesystem, root = stores.fresh(path)
     return stores.kind_at(filesystem, f"{root.rstrip('/')}/{FILE}") == "file"
 

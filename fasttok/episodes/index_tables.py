@@ -81,7 +81,7 @@ class EpisodeRow(TypedDict):
         target: answer or caption; "" of robots.
         answers: all answers that people gave, if several are known.
         image: path of its image, relative to the dataset's directory; "" of robots.
-        image_offset: where the image lies in that file.
+        image_offset: where the image is in that file.
         image_length: bytes of the image.
     """
 

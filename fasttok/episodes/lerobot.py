@@ -1,6 +1,6 @@
 """LeRobot v2 and v3 folders: meta/info.json says the frequency, data/**/*.parquet hold the frames; videos are not read.
 
-v2 keeps an episode a file, v3 many episodes a file and an episode may go on in the next one; both number them in
+v2 keeps one episode per file, v3 keeps many, and an episode may go on in the next one; both number them in
 `episode_index`, rows in order.
 """
 
@@ -40,7 +40,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
     filesystem, root = stores.filesystem(path)
     files = sorted((f for f in filesystem.find(f"{root}/data") if is_table(f)), key=natural)
     if not files:
-        raise InputError(f"{path} has no data/**/*.parquet; the frames of a LeRobot dataset lie there")
+        raise InputError(f"{path} has no data/**/*.parquet; the frames of a LeRobot dataset are there")
     urls = [stores.join_scheme(path, file) for file in files]
     shared = shared_metadata(root, info)
     found: set[int] = set()
@@ -130,7 +130,7 @@ def without_images(schema: pa.Schema) -> list[str]:
 
 
 def is_image(kind: pa.DataType) -> bool:
-    """Whether a column holds images as LeRobot and `datasets` store them: their bytes, or the path of a file."""
+    """Whether a column contains images as LeRobot and `datasets` store them: their bytes, or the path of a file."""
     return bool(pa.types.is_struct(kind)) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
 
 

@@ -1,7 +1,7 @@
 """Where the episodes of a LeRobot folder lie: their tables, their videos, their tasks.
 
 v2 has a table and a video a camera for every episode; meta/episodes.jsonl and meta/tasks.jsonl name them. v3 packs many episodes
-into a file, and each camera into files of its own; meta/episodes/ says which file holds which, and from which second on.
+into a file, and each camera into files of its own; meta/episodes/ says which file contains which, and from which second on.
 Folders in the wild have files in other places than info.json says. A file that only one place can be is taken from there.
 """
 
@@ -45,7 +45,7 @@ class LerobotEpisode:
 
     Attributes:
         number: its episode_index.
-        table: path below the folder of the file that holds its steps.
+        table: path below the folder of the file that contains its steps.
         length: number of steps, None if it is not recorded.
         tasks: in words.
         videos: camera -> place.
@@ -83,7 +83,7 @@ class LerobotFolder:
 
     @cached_property
     def by_content(self) -> dict[int, str]:
-        """Number of an episode -> the only table whose rows have it, of those that no episode is said to lie in."""
+        """Number of an episode -> the only table whose rows have it, of those that no episode is said to be in."""
         declared = {episode.table for episode in self.episodes.values()}
         found: dict[int, list[str]] = {}
         for file in sorted(path for paths in self.listing.tables.values() for path in paths):

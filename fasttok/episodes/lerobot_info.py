@@ -38,7 +38,7 @@ class LerobotFeature:
         shape: of one step.
         names: of its numbers, () if they are not recorded.
         fps: frames per second of a video, None if it is not recorded.
-        depth: whether a video holds distances instead of colours.
+        depth: whether a video contains distances instead of colours.
     """
 
     dtype: str = ""
@@ -82,7 +82,7 @@ class LerobotInfo:
 
     @property
     def packed(self) -> bool:
-        """Whether a file holds many episodes, as in v3."""
+        """Whether a file contains many episodes, as in v3."""
         return self.codebase_version.startswith("v3")
 
     @property
@@ -149,7 +149,9 @@ def open_info(path: str) -> LerobotInfo:
         with stores.open_file(where) as stream:
             raw = json.load(stream)
         if not isinstance(raw, dict):
-            raise ValueError(f"it holds {type(raw).__name__}, expected an object with codebase_version, fps, features")
+            raise ValueError(
+                f"it contains {type(raw).__name__}, expected an object with codebase_version, fps, features"
+            )
         version, assumed = _version(raw, path)
         info = replace(_parsed(raw, version), assumed=assumed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -232,7 +234,7 @@ def _range(numbers: object) -> str:
 
 
 def _feature(name: str, raw: object) -> LerobotFeature:
-    """A feature; a video's facts lie in `info` or `video_info`, under names with or without "video."."""
+    """A feature; a video's facts are in `info` or `video_info`, under names with or without "video."."""
     if not isinstance(raw, dict):
         raise TypeError(f"the feature {name} is {raw!r}, expected an object with dtype, shape, names")
     shape = raw.get("shape") or ()

@@ -1,4 +1,4 @@
-"""What files a LeRobot folder has, and which of them is meant if one lies in another place than meta/ says."""
+"""What files a LeRobot folder has, and which of them is meant if one is in another place than meta/ says."""
 
 import re
 from collections import defaultdict

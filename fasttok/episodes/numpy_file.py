@@ -52,7 +52,7 @@ def load_arrays(path: str) -> Arrays | str:
             for key in archive.files:
                 arrays[key] = archive[key]
         strange = next((key for key, value in arrays.items() if not isinstance(value, np.ndarray)), None)
-        return arrays if strange is None else f"not an npz file: it holds {strange}, which is no array"
+        return arrays if strange is None else f"not an npz file: it contains {strange}, which is no array"
     except FAULTS as error:
         refuse_pointer(raw, path)
         if "Object arrays" in str(error) or raw.startswith(PICKLE):
@@ -63,7 +63,7 @@ def load_arrays(path: str) -> Arrays | str:
 
 
 def _pickled(path: str, key: str) -> str:
-    what = f"{key!r} is an array of objects" if key else "it holds objects"
+    what = f"{key!r} is an array of objects" if key else "it contains objects"
     name = re.sub(r"\.np[yz]$", "", path.rsplit("/", 1)[-1])
     return (
         f"{path}: {what}, which is a pickle, and pickles are never opened, for they can run code; save an array per episode: "

@@ -270,7 +270,7 @@ def file_name(template: str, dataset: str, split: str, shard: int, shards: int) 
     """A shard's path below the folder, by TFDS's template.
 
     Raises:
-        UnsupportedError: the template holds a variable that is not known.
+        UnsupportedError: the template contains a variable that is not known.
         InputError: it leads out of the folder.
 
     >>> file_name(TEMPLATE, "toy", "train", 3, 8)

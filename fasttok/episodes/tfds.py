@@ -1,7 +1,7 @@
 """The one place that imports TensorFlow: reading through TFDS what the raw reader does not cover.
 
 `rlds` 0.1.8 imports `reverb`, which cannot load beside current TensorFlow; `rlds_constants` provides the missing import for
-the moment of importing, and hands out the step names.
+the moment of importing, and returns the step names.
 """
 
 import os

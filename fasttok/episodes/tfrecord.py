@@ -30,7 +30,7 @@ class RecordRange:
     Attributes:
         offset: first byte of the first one's frame.
         number: records before it in the file.
-        stop: number of the first record after them, None for all that the file holds.
+        stop: number of the first record after them, None for all that the file contains.
     """
 
     offset: int = 0
@@ -75,7 +75,7 @@ def read_buffered(
 ) -> Iterator[tuple[Where, bytearray, int] | BadRecord]:
     """As `read_records`, of a part of the file, as (place, buffer, length).
 
-    The buffer holds the record only until the next one is asked for.
+    The buffer keeps the record only until the next one is asked for.
     (A fresh one for each record is given back to the system each time, and the page faults cost more than the reading.)
     """
     filesystem, path = stores.filesystem(file)
@@ -134,7 +134,7 @@ def _fill(stream: io.BufferedIOBase, view: memoryview) -> int:
 
 
 def cut(path: str, least: int) -> list[RecordRange]:
-    """A local file in ranges of at least so many bytes, by the headers of its frames; its data are not read.
+    """A local file in ranges of at least so many bytes, by the headers of its frames; its data is not read.
 
     What comes after a header that cannot be believed belongs to the last range, whose reader says what is wrong.
 

@@ -137,7 +137,7 @@ def _ints(data: Bytes, start: int, end: int) -> NDArray[np.int64]:
     parts = []
     for kind, a, b in [(_DELIMITED, packed, end)] if packed else _fields(data, start, end):
         if kind not in (_DELIMITED, _VARINT):
-            raise WireError("an integer list that holds no varints")
+            raise WireError("an integer list that contains no varints")
         if b > a:
             parts.append(varints(np.frombuffer(data, np.uint8, b - a, a)))
     if len(parts) == 1:

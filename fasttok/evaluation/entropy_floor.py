@@ -141,7 +141,7 @@ def entropy_floor(vocab_size: int, measured: Coded, known: Coded | None = None) 
     Args:
         vocab_size: number of ids.
         measured: the chunks.
-        known: chunks of other episodes, on which the models are counted; None: the measured ones stand in for them, in
+        known: chunks of other episodes, on which the models are counted; None: the measured ones replace them, in
             blocks of which each is measured with a model of the others.
 
     >>> rng = np.random.default_rng(0)

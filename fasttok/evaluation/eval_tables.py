@@ -8,7 +8,7 @@ from fasttok.evaluation.measured import Measured
 from fasttok.evaluation.metrics import Cell
 from fasttok.evaluation.partial_curve import SHARES
 
-PRINTED = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # shares of the tokens that stand in the table
+PRINTED = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # shares of the tokens that are in the table
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def summary(name: str, m: Measured) -> list[str]:
     ]
     if m.shared is not None:
         lines.append(
-            f"{name}: {100 * m.shared.share:.0f} % of a chunk's tokens stand in the chunk of the step before, in the same order"
+            f"{name}: {100 * m.shared.share:.0f} % of a chunk's tokens are in the chunk of the step before, in the same order"
         )
     return lines
 

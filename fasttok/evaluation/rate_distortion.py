@@ -89,7 +89,7 @@ def sweep(
     """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest.
 
     The scale and the size of `tok` itself are among them, so that it can be compared at its own. All have the DCT, so that the
-    point of a tokenizer with another transform lies below the curve by what it saves.
+    point of a tokenizer with another transform is below the curve by what it saves.
     """
     train = samples(data, "train", LEARNED)
     spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}

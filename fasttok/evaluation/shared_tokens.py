@@ -1,7 +1,7 @@
 """How many tokens neighbouring steps share: what a model could copy from the chunk that it said one step before.
 
 For the chunk at step t and the one at t + 1 of the same episode: how many ids both begin with, and how many ids of the later
-one stand in the earlier one in the same order (their longest common subsequence). Short vocabularies agree by chance, so the
+one are in the earlier one in the same order (their longest common subsequence). Short vocabularies agree by chance, so the
 same is counted for chunks that have nothing to do with each other.
 """
 
@@ -28,7 +28,7 @@ class SharedTokens:
         beginning: ids that both begin with.
         in_order: ids of the later chunk that the earlier one has in the same order.
         unrelated: ids of a chunk that an unrelated one has in the same order.
-        same: share of the pairs whose ids are all the same.
+        same: share of the pairs with equal ids.
     """
 
     pairs: int

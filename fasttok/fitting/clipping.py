@@ -14,7 +14,7 @@ RANGED = ("quantile", "min_max")  # what has bounds to clip to
 
 @dataclass(frozen=True, eq=False)
 class Clipped:
-    """Values of one embodiment that lie outside its bounds, learned from and held out.
+    """Values of one embodiment that are outside its bounds, learned from and held out.
 
     Attributes:
         values: (D,) how many of each dim.

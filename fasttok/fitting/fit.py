@@ -86,7 +86,7 @@ class FitReport:
         metrics: measured on held-out episodes, or on all if there is only one.
         left_out: records that could not be used.
         far: values that are far from what is usual of their dim, in words.
-        clipped: what was cut to the bounds; empty if nothing is to be cut.
+        clipped: what was cut to the bounds; empty if nothing was cut.
     """
 
     episodes: dict[str, int]
@@ -321,7 +321,7 @@ def relative_lines(tok: ActionTokenizer) -> list[str]:
 
 
 def exceptions(tok: ActionTokenizer) -> list[str]:
-    """Which dims the statistics do not normalise as asked, and what stands in, one line for each.
+    """Which dims the statistics do not normalise as asked, and what replaces it, one line for each.
 
     >>> import numpy as np
     >>> x = np.zeros((1000, 2))

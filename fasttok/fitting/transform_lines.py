@@ -11,7 +11,7 @@ def transform_lines(tok: ActionTokenizer) -> list[str]:
     >>> import numpy as np
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
     >>> transform_lines(ActionTokenizer.fit(chunks, 256, mode="fixed"))
-    ['transform: splines of 10 control points a dim, degree 3, 256 bins']
+    ['transform: splines of 10 control points per dim, degree 3, 256 bins']
     """
     lines = []
     for name in dict.fromkeys([*tok.transforms, *tok.tried]):
@@ -38,7 +38,7 @@ def in_words(transform: Transform | None) -> str:
     """
     if isinstance(transform, Spline):
         config = transform.config
-        return f"splines of {config.points} control points a dim, degree {config.degree}, {transform.bins} bins"
+        return f"splines of {config.points} control points per dim, degree {config.degree}, {transform.bins} bins"
     if isinstance(transform, Learned):
         return f"{transform.kind}, learned, at {transform.finer:.3g} of the scale"
     return "dct"

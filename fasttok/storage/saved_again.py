@@ -28,7 +28,7 @@ class SavedAs:
         fingerprint: of the tokenizer.
         max_token: largest coefficient that has a code; None if it is unknown.
         embodiments: names of the embodiments that are described in processor_config.json.
-        statistics: names of the embodiments whose action statistics stand in norm_stats.json; "" is the only one without a name.
+        statistics: names of the embodiments whose action statistics are in norm_stats.json; "" is the only one without a name.
     """
 
     format_version: int

@@ -124,7 +124,7 @@ def read(file: Path, embodiments: Mapping[str, Embodiment]) -> dict[str, Transfo
         )
     found = json_files.read(TransformFile, file.read_bytes(), str(file), FORMAT_VERSION).transforms
     if not found:
-        raise InputError(f"{file} holds no transform; it is damaged, so copy it from the folder that fasttok saved")
+        raise InputError(f"{file} contains no transform; it is damaged, so copy it from the folder that fasttok saved")
     transforms: dict[str, Transform] = {}
     for name, entry in found.items():
         where = f"{file}: {name or 'the data'}"

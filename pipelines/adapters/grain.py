@@ -151,7 +151,7 @@ class _Batches(DatasetIterator):
         return self._dataset._transform(batch)
 
     def get_state(self) -> dict[str, str | int]:
-        """`ReadState.to_json` after the batch that was handed out last."""
+        """`ReadState.to_json` after the batch that was returned last."""
         return (self._state or ReadState(self._dataset._reader.digest, 0)).to_json()
 
     def set_state(self, state: Mapping[str, str | int]) -> None:

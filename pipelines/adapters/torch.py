@@ -6,7 +6,7 @@
         position = batch["read_state"]              # goes into the checkpoint
     dataset.load_state_dict(position)               # goes on after that batch, with any number of ranks and workers
 
-Worker i of k reads batches i, i + k, i + 2k, ... of its rank; a DataLoader takes from its workers in turn, so what it hands
+Worker i of k reads batches i, i + k, i + 2k, ... of its rank; a DataLoader takes from its workers in turn, so what it returns
 out is the rank's order. The position is in the batch because workers read ahead of the loop that trains.
 """
 
@@ -29,7 +29,7 @@ class LoaderState(TypedDict, total=False):
     """Where a dataset is.
 
     Attributes:
-        read_state: `ReadState.to_json` after the batch that was handed out last; None at the beginning.
+        read_state: `ReadState.to_json` after the batch that was returned last; None at the beginning.
         worker: the loader's worker that read it.
         workers: how many workers there are.
     """
@@ -57,7 +57,7 @@ class ShardDataset(IterableDataset):
         Args:
             shards: SHARDS or a reader of them.
             n: samples in a global batch, over all ranks.
-            transform: makes of a `pipelines.shards.batch.Batch` what the loader hands out, in the worker; `tensors` by default.
+            transform: makes of a `pipelines.shards.batch.Batch` what the loader returns, in the worker; `tensors` by default.
             rank: this process's number; that of torch.distributed if it is initialised, else 0.
             world: how many processes there are; as torch.distributed says if it is initialised, else 1.
             order: mode, weights, seed, epochs, window, pool, columns, workers, ahead of `ShardReader.batches`.

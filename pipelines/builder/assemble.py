@@ -57,7 +57,7 @@ def assemble(
     if len(encoders) > 1:
         raise InputError(
             f"the workers had different versions of what encodes images: {' and '.join(str(dict(e)) for e in sorted(encoders))}; "
-            "give all the same and build again with --overwrite, so that the same build gives the same bytes"
+            "give the same versions and build again with --overwrite, so that the same build gives the same bytes"
         )
     return Manifest(
         image_encoders=dict(next(iter(encoders), ())),

@@ -1,8 +1,8 @@
 """Are the source files still those that the INDEX describes? Asked before a plan is made, once for each file, side by side.
 
-An INDEX holds offsets, actions and statistics of the files as they were; rows made from other files at the same places would fit
-neither. What is compared: `pipelines/common/source_stamp.py`; what cannot be noticed: docs/scale.md. Besides, a worker compares
-the checksum of each record that it reads (`source_records.py`), so a file that changes later gives dead letters.
+An INDEX contains offsets, actions and statistics of the files as they were; rows made from other files at the same places would
+fit neither. What is compared: `pipelines/common/source_stamp.py`; what cannot be noticed: docs/scale.md. Besides, a worker
+compares the checksum of each record that it reads (`source_records.py`), so a file that changes later gives dead letters.
 """
 
 import logging
@@ -43,6 +43,6 @@ def check_sources(wanted: Collection[tuple[str, str]], index: str) -> None:
         file, (held, now) = changed[0]
         more = f" ({len(changed) - 1} more files of {len(asked)} changed, too)" if len(changed) > 1 else ""
         raise InputError(
-            f"{file.file} changed since it was indexed: {index} holds {held}, found {now}{more}; "
+            f"{file.file} changed since it was indexed: {index} contains {held}, found {now}{more}; "
             "run `fasttok-pipelines index` again"
         )

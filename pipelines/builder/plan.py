@@ -2,7 +2,7 @@
 
 A source's records are placed in groups (`mixtures.index_sizes`): shuffled, and cut at group boundaries into one run a shard, so
 each source record is read exactly once in the whole build. Which frames of a record are rows follows from a threshold on
-Philox bits (`draws.py`), so the plan holds one line a group, and a worker derives its shard from (plan folder, shard number).
+Philox bits (`draws.py`), so the plan contains one line a group, and a worker derives its shard from (plan folder, shard number).
 
     PLAN/plan.json                digest, seed, shards, per source: quota, passes, threshold, ...
     PLAN/<number of source>.parquet  a group a row, by shard: shard, file, row, records, first, frames, rows
@@ -163,7 +163,7 @@ def make_plan(
         if not frames[source.name]:
             left = ", ".join(f"{n:,} left out by {name}" for name, n in holdings[source.name].left_out.items())
             raise InputError(
-                f"source {source.name!r}: the INDEX holds no usable record of {source.dataset}/{source.split}"
+                f"source {source.name!r}: the INDEX contains no usable record of {source.dataset}/{source.split}"
                 f"{f' that passes its filters ({left})' if left else '; look at its rejected records'}; or take it out"
             )
     amounts = allocate(mixture, samples, frames)
@@ -228,7 +228,7 @@ def load_plan(folder: str) -> BuildPlan:
 
 
 def check_same_plan(out: str, folder: str, plan: BuildPlan) -> None:
-    """Whether a build that is to be resumed has this plan.
+    """Whether a build that a user resumes has this plan.
 
     Args:
         out: SHARDS, for messages.

@@ -16,7 +16,7 @@ PROBED = 64  # groups of each source that a dry run makes rows of
 def probe(
     plan: BuildPlan, facts: list[ResolvedSource], placed: list[pa.Table], tok: ActionTokenizer | None, index: str
 ) -> float:
-    """Rows a second of one process, measured on the first groups of the first shard; ids are encoded if there is a tokenizer."""
+    """Rows per second of one process, measured on the first groups of the first shard, with encoding if there is a tokenizer."""
     began = time.perf_counter()
     groups = [table.filter(pc.equal(table.column("shard"), 0)).sort_by("first").slice(0, PROBED) for table in placed]
     gathered, _, _ = make_rows(plan, facts, tok, groups, index, lambda _rows, _size: None)

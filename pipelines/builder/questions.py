@@ -111,7 +111,7 @@ def check(names: Sequence[str], entry: IndexedEntry, source: str) -> None:
 
 
 def motion_columns(entry: IndexedEntry) -> dict[str, int]:
-    """Axis -> column of the action that moves the end effector along it; {} unless it has metres, or metres a second."""
+    """Axis -> column of the action that moves the end effector along it; {} unless it has metres, or metres per second."""
     columns = _columns(entry)
     found: dict[str, int] = {}
     for axis in AXES:
@@ -173,7 +173,7 @@ def subtask(at: Scene) -> str:
 
 
 def _fill(template: str, fields: Mapping[str, str]) -> str:
-    """Fields in braces replaced once: what an instruction holds is never read as a field."""
+    """Fields in braces replaced once: what an instruction contains is never read as a field."""
     parts = template.split("{")
     return parts[0] + "".join(fields[name] + rest for name, rest in (part.split("}", 1) for part in parts[1:]))
 

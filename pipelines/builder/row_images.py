@@ -20,7 +20,7 @@ class ImageForm:
     Attributes:
         resize: None for the size that they have.
         encoding: of frames that are not encoded yet.
-        bgr: whether the channels are stored reversed and are to be turned, as the image is resized anyway.
+        bgr: whether the channels are stored reversed and must be turned, as the image is resized anyway.
     """
 
     resize: Resize | None

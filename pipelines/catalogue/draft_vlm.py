@@ -93,7 +93,7 @@ def _patterns(files: list[str]) -> str:
 
 
 def _images(files: list[str], unclear: list[str]) -> str:
-    """The folder that most images lie in."""
+    """The folder that most images are in."""
     tops: dict[str, int] = {}
     for file in files:
         if file.lower().endswith((".jpg", ".jpeg", ".png")):

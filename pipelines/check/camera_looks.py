@@ -73,7 +73,7 @@ def _may_be_camera(name: str, frames: Frames) -> bool:
     if any(word in words for word in NOT_CAMERAS):
         return False
     problem = frames.check()
-    return "holds" not in problem and ("rows" not in problem or any(word in words for word in CAMERA_WORDS))
+    return "contains" not in problem and ("rows" not in problem or any(word in words for word in CAMERA_WORDS))
 
 
 def look(frames: FewFrames, bgr: bool = False) -> CameraLook:

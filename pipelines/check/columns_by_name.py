@@ -126,7 +126,7 @@ def values_of(columns: Sequence[StepColumn], episode: Episode) -> NDArray[np.flo
 
 
 def width(values: Any) -> int:
-    """Numbers per step of a step feature, 0 if it holds something else than a row of numbers."""
+    """Numbers per step of a step feature, 0 if it contains something else than a row of numbers."""
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub" or values.ndim not in (1, 2, 3):
         return 0
     size = int(np.prod(values.shape[1:], dtype=np.int64))

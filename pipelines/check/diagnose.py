@@ -67,7 +67,7 @@ def diagnose(
     dataset = open_dataset(path)
     entry = _entry(dataset, entries)
     if entry is not None and entry.kind != "robot":
-        raise InputError(f"{path} holds {entry.kind} records by its entry; check is for recordings of robots")
+        raise InputError(f"{path} contains {entry.kind} records by its entry; check is for recordings of robots")
     dataset = by_entry(dataset, entry)
     chosen = splits or _wanted(dataset)
     unknown = [split for split in chosen if split not in dataset.splits]

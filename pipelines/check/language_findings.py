@@ -15,7 +15,7 @@ def check_languages(sample: EpisodeSample, entry: DatasetEntry | None) -> list[D
 
     Args:
         sample: what was read.
-        entry: says which feature holds it; None if nothing says it.
+        entry: says which feature contains it; None if nothing says it.
     """
     if entry is not None and entry.language is None:
         return []
@@ -29,7 +29,7 @@ def check_languages(sample: EpisodeSample, entry: DatasetEntry | None) -> list[D
         return [DatasetFinding("error", "language", told[0][0].at(dim=entry.language or ""), what, todo)]
     if not texts:
         what = "no instructions are recorded"
-        todo = "name the feature that holds them in the entry; a model that is told nothing learns one task"
+        todo = "name the feature that contains them in the entry; a model without instructions learns one task"
         return [DatasetFinding("note", "language", FoundAt(), what, todo, "language: FEATURE")]
     findings = []
     empty = [episode for episode, text in told if not text]

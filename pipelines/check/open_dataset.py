@@ -119,7 +119,7 @@ def open_dataset(path: str) -> OpenedDataset:
 
 
 def by_entry(dataset: OpenedDataset, entry: DatasetEntry | None) -> OpenedDataset:
-    """The dataset as its entry says that it is to be read: HDF5 whose episodes lie where only an entry knows.
+    """The dataset, read as its entry says: HDF5 whose episodes lie where only an entry knows.
 
     Raises:
         InputError: nothing is there, or a split that the entry names has no files.

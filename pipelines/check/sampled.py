@@ -40,7 +40,7 @@ class SampledEpisode:
         action: (T, D) as stored.
         state: (T, S) as stored.
         times: (T,) time stamps as stored, None if there are none.
-        language: the instruction, None if nothing holds one.
+        language: the instruction, None if nothing contains one.
         cameras: what was looked at, by feature.
     """
 

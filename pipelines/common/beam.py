@@ -1,7 +1,7 @@
 """Running jobs as one linear Beam graph: Create -> expand -> Reshuffle -> work, then what gathers them. Sinks are their own.
 
 Linear, because a Dask runner executes only the last branch of a graph; own sinks, because its built-in ones write nothing
-there. The graph holds one URL, from which a worker lists the jobs, so it is the same few kilobytes for ten jobs and a million.
+there. The graph contains one URL, from which a worker lists the jobs, so it is the same few kilobytes for ten jobs and a million.
 Results travel as files that appear by atomic rename, so any runner, any number of workers and any retry will do.
 """
 

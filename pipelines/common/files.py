@@ -80,7 +80,7 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
 
 
 def _discard(stream: Any) -> None:
-    """Gives up a half-written object. Its destructor must not do what `close` does: put what it holds under the final name."""
+    """Gives up a half-written object. Its destructor must not do what `close` does: put what it contains under the final name."""
     with suppress(Exception):
         stream.discard()
     if isinstance(stream, AbstractBufferedFile):

@@ -11,7 +11,7 @@ def free_memory() -> None:
     glibc keeps what was freed between pieces that are in use: with large pictures and small files in turn, that grew by 50 MB
     with each shard of a build.
     """
-    gc.collect()  # what holds itself in a circle, such as a reader and its thread
+    gc.collect()  # what refers to itself in a circle, such as a reader and its thread
     trim = _trim()
     if trim is not None:
         trim(0)

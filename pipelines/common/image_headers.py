@@ -44,13 +44,13 @@ def check_extension(data: bytes, name: str) -> str:
     r"""What is wrong with a name's extension, "" if it fits the bytes or is not one of an image format.
 
     >>> check_extension(b"\xff\xd8\xff", "a.png")
-    'named .png, holds a JPEG'
+    'named .png, contains a JPEG'
     >>> check_extension(b"\xff\xd8\xff", "a.JPG"), check_extension(b"\xff\xd8\xff", "a")
     ('', '')
     """
     extension = name.rsplit("/", 1)[-1].rpartition(".")[2].lower()
     found = format_of(data)
-    return f"named .{extension}, holds a {found}" if found and CLAIMS.get(extension, found) != found else ""
+    return f"named .{extension}, contains a {found}" if found and CLAIMS.get(extension, found) != found else ""
 
 
 def check_header(data: bytes, webp: bool = False) -> str:

@@ -18,7 +18,7 @@ def check_output_url(url: str, read: str = "", *, overwrite: bool = False, flag:
     Args:
         url: path or URL of the file.
         read: folder or URL that the command reads: no file in it is replaced.
-        overwrite: whether a file that is there is to be replaced.
+        overwrite: whether to replace a file that is there.
         flag: the option that named it, for messages.
 
     Raises:
@@ -46,4 +46,4 @@ def _check(url: str, fs: AbstractFileSystem, place: str, read: str, overwrite: b
         raise InputError(f"{url} {what}; pass --overwrite to replace it, or give {flag} another FILE")
     other, folder = filesystem(read) if read else (fs, "")
     if folder and type(other) is type(fs) and place.startswith(folder.rstrip("/") + "/"):
-        raise InputError(f"{url} lies in {read}, which is read, so it is left alone; give {flag} another FILE")
+        raise InputError(f"{url} is in {read}, which is read, so it is left alone; give {flag} another FILE")

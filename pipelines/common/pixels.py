@@ -15,7 +15,7 @@ def copy_rgb(image: Any, out: NDArray[np.uint8]) -> None:
     """Copies an RGB image of PIL into `out`, (height, width, 3).
 
     Pillow keeps four bytes a pixel and lends them as an Arrow array (from 11.2 on); `np.asarray(image)` takes ten times as long
-    and holds the lock meanwhile (104 us against 9 us at 224 x 224).
+    and keeps the lock meanwhile (104 us against 9 us at 224 x 224).
     """
     if hasattr(image, "__arrow_c_array__") and image.width * image.height * 4 <= ONE_BLOCK:
         lent = pa.array(image)

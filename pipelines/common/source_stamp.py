@@ -3,7 +3,7 @@
 Size and, where the store has one, a checksum, an ETag or a generation decide. A file without these (a local one) that has another
 time may be a copy, so its contents are compared, as cheaply as its kind allows:
 
-    frames   TFRecord files: the length and the checksum of every record, which stand around its data; the data are not read
+    frames   TFRecord files: the length and the checksum of every record, which stand around its data; the data is not read
     bytes    other local files: all bytes of up to 64 MiB, else 1024 pieces of 64 KiB, evenly spread, the first and last included
     ends     files of other stores, and videos: the first and the last 64 KiB
 """
@@ -63,7 +63,7 @@ def stamp_file(file: str) -> SourceStamp:
 def stamp_files(files: Iterable[str]) -> dict[str, SourceStamp]:
     """The stamps of many files, without their contents; `UNKNOWN` of those that are not there.
 
-    Files of a store that lie in one folder are listed together: a request for a thousand of them.
+    Files of a store that are in one folder are listed together: a request for a thousand of them.
     """
     every = list(dict.fromkeys(files))
     folders: dict[str, list[str]] = {}

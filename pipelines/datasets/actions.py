@@ -13,8 +13,8 @@ def representation(entry: IndexedEntry, name: str, form: ActionForm, rotation: R
     Args:
         entry: of its dataset.
         name: of the source, for messages.
-        form: how its actions are to be represented.
-        rotation: how the rotations in them are to be represented.
+        form: how its actions are represented in rows.
+        rotation: how the rotations in them are represented in rows.
 
     Raises:
         InputError: the dataset does not allow it.

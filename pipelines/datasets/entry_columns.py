@@ -97,7 +97,7 @@ def _part(part: Keys, reader: CheckedValues) -> FeatureColumns:
         if key in part and encoding != "gripper":
             raise reader.error(part, key, "closed, open and relative are of parts with encoding: gripper")
     if rotation and encoding == "gripper":
-        raise reader.error(part, "rotation", "a gripper holds no rotation; leave one of the two out")
+        raise reader.error(part, "rotation", "a gripper has no rotation; leave one of the two out")
     _check_width(part, columns, reader)
     return columns
 

@@ -83,7 +83,7 @@ def parse_filters(data: object, where: str) -> EntryFilters:
 
 
 def check_success(filters: EntryFilters, episode: Episode) -> None:
-    """Holds an episode to the filter `success`.
+    """Checks an episode by the filter `success`.
 
     Raises:
         RejectedError: the feature is missing, or the episode did not succeed.
@@ -98,16 +98,16 @@ def check_success(filters: EntryFilters, episode: Episode) -> None:
     else:
         raise RejectedError("features", f"no feature {name}, by which filters.success goes")
     if isinstance(value, list | bytes):
-        raise RejectedError("features", f"{name} holds bytes, expected true or false")
+        raise RejectedError("features", f"{name} contains bytes, expected true or false")
     if not np.any(np.asarray(value) > 0):
         raise RejectedError("success", f"{name} is never true", filtered=True)
 
 
 def check_texts(filters: EntryFilters, episode: Episode) -> None:
-    """Holds an episode to the filters `matches` and `excludes`.
+    """Checks an episode by the filters `matches` and `excludes`.
 
     Raises:
-        RejectedError: a feature is missing or holds no text, or the episode is not wanted.
+        RejectedError: a feature is missing or contains no text, or the episode is not wanted.
     """
     for key, patterns in (("matches", filters.matches), ("excludes", filters.excludes)):
         for feature, pattern in patterns.items():
@@ -126,7 +126,7 @@ def text_of(episode: Episode, feature: str, asked_by: str) -> str:
         asked_by: key of the entry that names it, for messages.
 
     Raises:
-        RejectedError: there is no such feature, or it holds no text.
+        RejectedError: there is no such feature, or it contains no text.
     """
     value = episode.metadata.get(feature)
     if value is None and feature in episode.steps:
@@ -138,7 +138,7 @@ def text_of(episode: Episode, feature: str, asked_by: str) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str):
-        raise RejectedError("features", f"{feature} holds no text, and {asked_by} goes by it")
+        raise RejectedError("features", f"{feature} contains no text, and {asked_by} goes by it")
     return value
 
 

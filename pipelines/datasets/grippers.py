@@ -13,7 +13,7 @@ def opening(values: NDArray[np.float32], closed: float, open_: float, relative: 
         values: (T, k) as stored.
         closed: stored value that means closed; values beyond it are clipped.
         open_: stored value that means open; between the two the opening is linear.
-        relative: whether values are commands, of which those near 0 change nothing: the last command holds. Before the first
+        relative: whether values are commands, of which those near 0 change nothing: the last command stays. Before the first
             command the gripper is in the state that this command changes; it is open if there is none.
 
     >>> opening(np.array([[-1.0], [0.0], [3.0]], np.float32), 1, -1).ravel()

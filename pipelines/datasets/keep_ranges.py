@@ -75,7 +75,7 @@ def with_ranges(entry: DatasetEntry, given: tuple[str, ...]) -> DatasetEntry:
 
 
 def kept_steps(ranges: KeepRanges | None, episode: Episode) -> NDArray[np.bool_]:
-    """(T,) bool, whether a range holds the step; all of them without ranges.
+    """(T,) bool, whether a range contains the step; all of them without ranges.
 
     Args:
         ranges: of the entry.

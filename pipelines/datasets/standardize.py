@@ -93,7 +93,7 @@ def _camera(episode: Episode, slot: str, feature: str) -> Frames:
         return episode.frames[feature]
     images = _feature(episode, feature)
     if not isinstance(images, list):
-        raise RejectedError("features", f"camera {slot}: {feature} holds numbers, expected encoded images")
+        raise RejectedError("features", f"camera {slot}: {feature} contains numbers, expected encoded images")
     return EncodedFrames(images)
 
 
@@ -118,7 +118,9 @@ def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDAr
     for piece in pieces:
         values = _feature(episode, piece.feature)
         if isinstance(values, list) or values.dtype == object:
-            raise RejectedError("features", f"{piece.feature} holds bytes or steps of several sizes, expected numbers")
+            raise RejectedError(
+                "features", f"{piece.feature} contains bytes or steps of several sizes, expected numbers"
+            )
         table = as_float(values)
         stop = table.shape[1] if piece.stop is None else piece.stop
         if stop > table.shape[1] or piece.start >= stop:
@@ -145,7 +147,7 @@ def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDAr
 def _feature(episode: Episode, name: str) -> NDArray[Any] | list[bytes]:
     if name not in episode.steps:
         if name in episode.frames:
-            problem = episode.frames[name].check() or "holds images, expected numbers"
+            problem = episode.frames[name].check() or "contains images, expected numbers"
             raise RejectedError("features", f"{name}: {problem}")
         there = ", ".join(sorted({*episode.steps, *episode.frames}))
         raise RejectedError("features", f"no step feature {name}; there are {there}")

@@ -113,7 +113,7 @@ def _named(command: _Placed, free: Sequence[_Placed]) -> _Placed:
 
 
 def _paired(commands: list[_Placed], places: list[_Placed]) -> dict[int, _Placed]:
-    """Number of each of these alike commands -> its state; {} if the proprio holds no state of theirs."""
+    """Number of each of these alike commands -> its state; {} if the proprio contains no state of theirs."""
     found: dict[int, _Placed] = {}
     for command in commands:  # a command that is the stored state itself
         same = next((p for p in places if p.source == command.source), None)

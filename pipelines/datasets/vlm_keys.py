@@ -24,7 +24,7 @@ OWN = frozenset(key for required, more in KEYS.values() for key in (*required, *
 
 
 def check_keys(keys: Keys, reader: CheckedValues) -> None:
-    """Holds an entry's keys, as written, against its format.
+    """Compares an entry's keys, as written, with its format.
 
     Args:
         keys: of the entry.

@@ -111,7 +111,7 @@ def propose(path: str) -> Draft:
 def _sample(path: str) -> _Sample:
     files = files_below(path)
     if not files:
-        raise InputError(f"{path} holds no .hdf5 or .h5 files")
+        raise InputError(f"{path} contains no .hdf5 or .h5 files")
     found: list[tuple[HdfLayout, HdfFacts, Episode]] = []
     fault = ""
     steps = 0

@@ -34,7 +34,7 @@ def check_same(index: IndexFile, out: str, sources: Mapping[str, DatasetSource],
 def _other_datasets(index: IndexFile, sources: Mapping[str, DatasetSource], jobs: Sequence[IndexJob]) -> str:
     names, held = set(sources), set(index.datasets)
     if names != held:
-        return f"holds the datasets {', '.join(sorted(held))}, and asked for are {', '.join(sorted(names))}"
+        return f"contains the datasets {', '.join(sorted(held))}, and asked for are {', '.join(sorted(names))}"
     for name, source in sources.items():
         entry = index.datasets[name].entry
         key = next(
@@ -44,9 +44,7 @@ def _other_datasets(index: IndexFile, sources: Mapping[str, DatasetSource], jobs
             return f"the entry of {name} says something else now ({key})"
         splits = {job.split for job in jobs if job.dataset == name}
         if splits != set(index.datasets[name].splits):
-            return (
-                f"holds the splits {', '.join(index.datasets[name].splits)} of {name}, not {', '.join(sorted(splits))}"
-            )
+            return f"contains the splits {', '.join(index.datasets[name].splits)} of {name}, not {', '.join(sorted(splits))}"
     return ""
 
 
@@ -66,5 +64,5 @@ def _changed(files: list[StampedFile] | None, sources: Mapping[str, DatasetSourc
     differences = side_by_side(lambda file: difference(file.stamp, file.file, stamps[file.file]), files)
     for file, found in zip(files, differences, strict=True):
         if found is not None:
-            return f"{file.file} changed since it was indexed: the INDEX holds {found[0]}, found {found[1]}"
+            return f"{file.file} changed since it was indexed: the INDEX contains {found[0]}, found {found[1]}"
     return ""

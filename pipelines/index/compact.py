@@ -1,7 +1,7 @@
 """Puts the parts of a run of jobs together: few tables for many source files, and the counts for their statistics on the way.
 
-A table holds whole source files, as many as have `MOST_STEPS` steps; one that has more is a table of its own. Rows are written in
-groups of a fixed number, so the bytes depend on what the parts hold, and on nothing else.
+A table contains whole source files, as many as have `MOST_STEPS` steps; one that has more is a table of its own. Rows are written
+in groups of a fixed number, so the bytes depend on what the parts hold, and on nothing else.
 """
 
 from collections.abc import Iterator

@@ -36,7 +36,7 @@ def report(index: IndexFile, files: Mapping[tuple[str, str], int], as_json: bool
 
 
 def report_rejected(reasons: Mapping[str, Sequence[RejectReason]], out: str) -> None:
-    """Says why records of each dataset were rejected, with an example each, and where all of them are told."""
+    """Says why records of each dataset were rejected, with an example each, and which files list all of them."""
     for name, found in reasons.items():
         if found:
             log(f"{name}: rejected records, the most frequent reasons (every one is in {tables_of(out, name)}):")

@@ -1,4 +1,4 @@
-"""How many bad records a dataset may have before `index` fails."""
+"""How many bad records `index` accepts in a dataset before it fails."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ def parse_budget(text: str) -> ErrorBudget:
 def check_budget(
     index: IndexFile, budget: ErrorBudget, reasons: Mapping[str, Sequence[RejectReason]], out: str
 ) -> None:
-    """Holds every dataset to the error budget.
+    """Checks every dataset against the error budget.
 
     Args:
         index: all of it.

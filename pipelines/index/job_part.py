@@ -4,7 +4,7 @@
     header       JSON: {"summary": FileSummary, "tables": {name: length}}
     tables       one after the other, in the header's order
 
-Its name holds the job's stamp, so a listing tells what is finished, without a look into any. `compact.py` puts parts together;
+Its name contains the job's stamp, so a listing tells what is finished, without a look into any. `compact.py` puts parts together;
 they are removed when the INDEX is finished.
 """
 

@@ -1,6 +1,6 @@
 """Why most records of a dataset were left out, each reason with its commonest detail: what a person needs to act on it.
 
-Details lie in Parquet tables; of each reason only the tables of the run that has most of it are read.
+Details are in Parquet tables; of each reason only the tables of the run that has most of it are read.
 """
 
 from collections import Counter
@@ -64,7 +64,7 @@ def frequent_reasons(
 
 
 def tables_of(out: str, dataset: str) -> str:
-    """Where all rejected records of a dataset are told, for messages."""
+    """The files that list all rejected records of a dataset, for messages."""
     return f"{out.rstrip('/')}/{dataset}/*/*.rejected.parquet"
 
 

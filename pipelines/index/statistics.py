@@ -1,7 +1,7 @@
-"""Exact statistics of the actions and proprio that an INDEX holds, or of chunks of them.
+"""Exact statistics of the actions and proprio that an INDEX contains, or of chunks of them.
 
 Read from the INDEX's columns, which is what tokenizers and shards are made from; every number is correctly rounded and does
-not depend on how the data were cut into files (`fasttok.actions.quantiles`).
+not depend on how the data was cut into files (`fasttok.actions.quantiles`).
 """
 
 import errno

@@ -28,7 +28,7 @@ class DimStatistics:
         q95: 95 % quantile per dim.
         q99: 99 % quantile per dim.
         names: of the dims, with their units.
-        normalized_by: what maps each dim to about [-1, 1]: "quantile", or what stands in where q01 = q99 ("min_max" if the dim
+        normalized_by: what maps each dim to about [-1, 1]: "quantile", or what replaces it where q01 = q99 ("min_max" if the dim
             moves, else "constant"); () if it is "quantile" for all.
     """
 

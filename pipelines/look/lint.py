@@ -1,7 +1,7 @@
 """`fasttok-pipelines lint SHARDS`: are the shards what their manifest says, and fit to be trained on?
 
 Every byte is read once for the digests and every row once for what is in it. Memory is that of one record batch, plus 18 bytes
-a row to find what stands there twice, and 24 more where a held-out split is in the same shards.
+per row to find duplicates, and 24 more where a held-out split is in the same shards.
 """
 
 from dataclasses import asdict, dataclass
@@ -41,7 +41,7 @@ class LintConfig:
     """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one a line; or regular
     expressions, which are searched for in prompts and in FILE/EPISODE, without case."""
     outside: float = 0.1
-    """Warn where a larger share of an action or state dimension lies outside the normaliser's range (q01..q99 leaves 0.02)."""
+    """Warn where a larger share of an action or state dimension is outside the normaliser's range (q01..q99 leaves 0.02)."""
     strict: bool = False
     """Fail on warnings too."""
     json: bool = False

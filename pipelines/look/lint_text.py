@@ -48,7 +48,7 @@ def read_held_out(given: Sequence[str]) -> HeldOut:
     """Names of text files are read, the others taken as regular expressions.
 
     Raises:
-        InputError: a file that is not there or holds nothing, or no regular expression.
+        InputError: a file that is not there or contains nothing, or no regular expression.
     """
     lines: set[str] = set()
     patterns = []
@@ -59,7 +59,7 @@ def read_held_out(given: Sequence[str]) -> HeldOut:
             listed = [line for line in listed if line and not line.startswith("#")]
             if not listed:
                 raise InputError(
-                    f"--held-out {value}: the file holds no lines; expected an instruction or FILE/EPISODE on each"
+                    f"--held-out {value}: the file contains no lines; expected an instruction or FILE/EPISODE on each"
                 )
             lines.update(listed)
         elif LOOKS_LIKE_A_FILE.fullmatch(value):

@@ -36,7 +36,7 @@ def check_page(path: str | None, shards: str = "", *, overwrite: bool = False) -
     Args:
         path: of the page, None if none is asked for.
         shards: folder or URL of what is read: no file of it is replaced.
-        overwrite: whether a file that is there is to be replaced.
+        overwrite: whether to replace a file that is there.
 
     Raises:
         InputError: a file has that name, or a folder, or it cannot be written.

@@ -1,4 +1,4 @@
-"""What a normaliser maps to [-1, 1], and which values lie outside."""
+"""What a normaliser maps to [-1, 1], and which values are outside."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def normal_range(stats: NormStats, d: int) -> Range | None:
 
 
 def ranges(tok: ActionTokenizer | None, embodiment: str | None) -> dict[str, list[Range | None]]:
-    """Per dim of `action` and `state`, as far as the tokenizer holds statistics of the embodiment."""
+    """Per dim of `action` and `state`, as far as the tokenizer contains statistics of the embodiment."""
     if tok is None:
         return {}
     both = {"action": tok.stats.get(embodiment or ""), "state": tok.state_stats.get(embodiment or "")}
@@ -32,7 +32,7 @@ def ranges(tok: ActionTokenizer | None, embodiment: str | None) -> dict[str, lis
 
 
 def outside(values: NDArray[np.floating[Any]], limits: Sequence[Range | None]) -> NDArray[np.int64]:
-    """(D,): how many of values (n, D) lie outside; 0 where there is no range, and NaN lies nowhere.
+    """(D,): how many of values (n, D) are outside; 0 where there is no range, and NaN lies nowhere.
 
     >>> outside(np.array([[0.0, 5.0], [2.0, 5.0]]), [(0.0, 1.0, "q01..q99"), None])
     array([1, 0])

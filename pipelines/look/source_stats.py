@@ -76,7 +76,7 @@ class SourceStats(TypedDict):
         pictures: by camera, format and size.
         fast_ids: FAST ids per row.
         histogram: of the FAST ids per row, as text.
-        prompts: what the model is told.
+        prompts: what the model reads.
         targets: what it learns to say.
         action: each dimension of the real steps.
         state: each dimension.

@@ -19,7 +19,7 @@ class StoredRow:
         kind: robot, vqa or caption.
         source: the mixture's source that it belongs to.
         sample_id: unique in the shards.
-        prompt: what the model is told.
+        prompt: what the model reads.
         target: the text that it learns to say, "" for none.
         answers: all answers that count as right; () if there is only the target.
         images: slot -> encoded picture, None for a camera that the row lacks.

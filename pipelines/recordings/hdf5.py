@@ -46,7 +46,7 @@ class HdfRecordings:
         self.directory, self.name, self.paths, self.splits = directory.rstrip("/"), name, paths, dict(splits or {})
 
     def described(self) -> list[str]:
-        """None: each file says what it holds."""
+        """None: each file says what it contains."""
         return []
 
     def sections(self) -> dict[str, list[Section]]:

@@ -100,7 +100,7 @@ class LerobotRecordings:
         """Every episode of a section, by its number."""
         del verify  # Parquet and video files check themselves
         if section.stop == section.start:
-            yield BadRecord(Where(section.file), "undeclared", "meta/ lists no episode that lies in this file")
+            yield BadRecord(Where(section.file), "undeclared", "meta/ lists no episode that is in this file")
             return
         numbers = range(section.start, section.stop or 0)
         if section.file.endswith(INFO):
@@ -132,7 +132,7 @@ class LerobotRecordings:
         """The episodes of one file, and those that it lacks."""
         url = self._url(table)
         left = dict(wanted)
-        reason, detail = "missing", f"meta/ says that it lies in {table}, which has no row of it"
+        reason, detail = "missing", f"meta/ says that it is in {table}, which has no row of it"
         try:
             for found in episode_tables([url]):
                 if isinstance(found, BadRecord):

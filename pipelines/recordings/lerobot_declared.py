@@ -38,7 +38,7 @@ def not_as_declared(folder: LerobotFolder, found: Mapping[int, LerobotEpisode]) 
 
 
 def assumed_places(folder: LerobotFolder, found: Mapping[int, LerobotEpisode]) -> list[str]:
-    """What was assumed of a folder, with the files that lie in other places.
+    """What was assumed of a folder, with the files that are in other places.
 
     Args:
         folder: of the episodes.

@@ -4,7 +4,7 @@ MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8")
 
 
 def is_picture(values: object) -> bool:
-    r"""Whether a step feature holds encoded images, as its first value tells.
+    r"""Whether a step feature contains encoded images, as its first value tells.
 
     >>> is_picture([b"\x89PNG\r\n"]), is_picture([b"lift the cup"])
     (True, False)

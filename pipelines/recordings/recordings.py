@@ -14,10 +14,10 @@ class Section:
     Attributes:
         file: path or URL that names the section.
         start: number of the first episode that it takes.
-        stop: one past the last, None for all that the file holds.
+        stop: one past the last, None for all that the file contains.
         made_of: other files that it reads; if one of them changes, the section is read again.
         digest: of what else decides its episodes, such as what meta/ says of them.
-        split: whose episodes it takes, of a file that holds those of several.
+        split: whose episodes it takes, of a file that contains those of several.
         offset: byte of the first episode, in a file of records that is cut.
     """
 
@@ -39,7 +39,7 @@ class Recordings(Protocol):
         ...
 
     def described(self) -> list[str]:
-        """Files that say how the others are to be read."""
+        """Files that say how to read the others."""
         ...
 
     def sections(self) -> dict[str, list[Section]]:

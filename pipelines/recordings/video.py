@@ -80,7 +80,7 @@ class VideoFrames:
         start, stop = float(self.times[0]), float(self.times[-1])
         slack = self.tolerance + ROUNDING
         if header.cut is not None and stop + slack >= header.cut:
-            return f"is cut off: it holds no data from {header.cut:.2f} s on, the episode needs {stop:.2f} s"
+            return f"is cut off: it contains no data from {header.cut:.2f} s on, the episode needs {stop:.2f} s"
         if header.last is not None and header.last + slack < stop:
             return f"ends at {header.last:.2f} s, the episode needs {stop:.2f} s"
         if header.first is not None and header.first - slack > start:

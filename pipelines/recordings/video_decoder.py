@@ -163,7 +163,7 @@ def _step(packet: "Packet[VideoStream]") -> tuple[list["VideoFrame"], str]:
 
 
 def _drained(codec: "VideoCodecContext") -> list["VideoFrame"]:
-    """Frames that the decoder still holds; it must be flushed then."""
+    """Frames that the decoder still has; it must be flushed then."""
     from av.error import FFmpegError
 
     try:

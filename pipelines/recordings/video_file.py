@@ -87,9 +87,9 @@ def _stream(container: "InputContainer") -> "VideoStream":
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if len(streams) != 1:
         raise UnreadableVideoError(
-            f"holds {len(streams)} video streams; expected one: split it, one camera per file"
+            f"contains {len(streams)} video streams; expected one: split it, one camera per file"
             if streams
-            else "holds no video stream"
+            else "contains no video stream"
         )
     if streams[0].codec_context is None:
         raise UnreadableVideoError("is encoded by a codec that this FFmpeg cannot decode; encode it again as H.264")

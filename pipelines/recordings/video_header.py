@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-BLOCK = 1 << 18  # bytes that are fetched at a time: an index lies at one end of the file, and is small
+BLOCK = 1 << 18  # bytes that are fetched at a time: an index is at one end of the file, and is small
 KEPT = 64  # headers: of all cameras of some episodes
 
 
@@ -70,13 +70,13 @@ def depth_format(name: str | None) -> str:
     """Why a pixel format is no picture of a camera, "" if it is one.
 
     >>> depth_format("gray16le")
-    'holds depth (pixel format gray16le), which is not a picture; leave this camera out of the entry'
+    'contains depth (pixel format gray16le), which is not a picture; leave this camera out of the entry'
     >>> depth_format("gray"), depth_format("yuv420p10le")
     ('', '')
     """
     if not name or not name.startswith(("gray1", "gray9", "grayf", "ya16", "yaf")):
         return ""
-    return f"holds depth (pixel format {name}), which is not a picture; leave this camera out of the entry"
+    return f"contains depth (pixel format {name}), which is not a picture; leave this camera out of the entry"
 
 
 def _header(container: "InputContainer", stream: "VideoStream", size: int) -> VideoHeader:
@@ -92,7 +92,7 @@ def _header(container: "InputContainer", stream: "VideoStream", size: int) -> Vi
         return replace(found, first=first, last=_end(container, stream, first or 0.0, tick))
     entries = list(stream.index_entries)
     if not entries:
-        return VideoHeader(problem="holds no frames")
+        return VideoHeader(problem="contains no frames")
     decoded: NDArray[np.float64] = np.array([entry.timestamp for entry in entries], np.float64) * tick - late
     outside = np.array([entry.pos + entry.size for entry in entries], np.int64) > size
     cut = float(decoded[outside].min()) if outside.any() else None

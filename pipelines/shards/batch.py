@@ -1,4 +1,4 @@
-"""What the reader hands out: columns in memory of their own, turned into Python values only when asked for."""
+"""What the reader returns: columns in memory of their own, turned into Python values only when asked for."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class ReadState:
 
     Attributes:
         manifest: digest of the manifest; a state of other shards is refused.
-        consumed: samples of the order handed out so far, over all ranks.
+        consumed: samples of the order returned so far, over all ranks.
         order: which order they were counted in (mode, seed, weights); a state of another order is refused. "" is not checked.
     """
 
@@ -79,7 +79,7 @@ class Batch:
         column = self.data[name]
         if not self.is_numeric(name):
             raise InputError(
-                f"the column {name} holds {column.type}, which is no array of numbers; take batch[{name!r}]"
+                f"the column {name} contains {column.type}, which is no array of numbers; take batch[{name!r}]"
             )
         if not self.is_array(name):
             widths = np.unique(np.diff(column.offsets))  # type: ignore[arg-type,type-var]
@@ -92,7 +92,7 @@ class Batch:
         return column.values.reshape(len(column), int(column.offsets[1]) if len(column) else 0)  # type: ignore[union-attr]
 
     def is_numeric(self, name: str) -> bool:
-        """Whether a column holds numbers or lists of numbers."""
+        """Whether a column contains numbers or lists of numbers."""
         column = self.data[name]
         return not (
             isinstance(column.values, Column) or pa.types.is_string(column.type) or pa.types.is_binary(column.type)

@@ -1,6 +1,6 @@
 """A bounded folder of shards copied from elsewhere, which several processes may share.
 
-A file's name is the sha256 of what it holds, so that copies of the same shards share it. It appears by a rename, complete
+A file's name is the sha256 of what it contains, so that copies of the same shards share it. It appears by a rename, complete
 and with its digest checked. The least recently used files are deleted when the folder grows over its bound; a process that
 still has one mapped keeps reading it.
 """
@@ -36,7 +36,9 @@ class ShardCache:
             InputError: a bound of less than one byte.
         """
         if limit < 1:
-            raise InputError(f"a cache of {limit} bytes holds nothing; give cache_bytes of several shards, or no cache")
+            raise InputError(
+                f"a cache of {limit} bytes has no room for a shard; give cache_bytes of several shards, or no cache"
+            )
         self.folder = Path(folder)
         self.limit = limit
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,7 @@ class ShardCache:
         with _locked(self.folder / f"{shard.sha256}.lock"):
             if not _used(kept):
                 for left in self.folder.glob(f"{shard.sha256}.*.tmp"):
-                    left.unlink(missing_ok=True)  # of a process that died: whoever copies holds the lock
+                    left.unlink(missing_ok=True)  # of a process that died: whoever copies has the lock
                 self._copy(url, shard, kept)
         return str(kept)
 

@@ -1,4 +1,4 @@
-"""A column of a batch: how it lies in memory, and as Python values or as an Arrow array."""
+"""A column of a batch: how it is in memory, and as Python values or as an Arrow array."""
 
 from dataclasses import dataclass
 from functools import cache

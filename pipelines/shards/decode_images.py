@@ -82,7 +82,7 @@ class ImageDecoder:
     def batches(
         self, batches: Iterable[Batch], columns: Sequence[str], ahead: int = 2
     ) -> Iterator[tuple[Batch, dict[str, DecodedImages]]]:
-        """Each batch with the images of `columns`; `ahead` batches are decoded beyond the one that is handed out.
+        """Each batch with the images of `columns`; `ahead` batches are decoded beyond the one that is returned.
 
         Raises:
             InputError: as in `decode`.

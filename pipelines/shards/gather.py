@@ -1,7 +1,7 @@
 """Rows from many record batches into one contiguous batch: compiled, without the interpreter's lock, each byte copied once.
 
 A record batch is known by the places in memory of its buffers (`buffers`: address and size of each, in the schema's order). An
-offset that a damaged file holds is checked against the sizes before it is followed.
+offset that a damaged file contains is checked against the sizes before it is followed.
 """
 
 from collections.abc import Collection
@@ -128,7 +128,7 @@ def _move(_: Any, _to: Any, _source: Any, _size: Any) -> Any:
 
 @compiled
 def _numbers(buffers: Any, slot: int, width: int, at: Any, row: Any, out: Any) -> int:
-    """Values of fixed width; the first row that lies outside its buffer, or -1."""
+    """Values of fixed width; the first row that is outside its buffer, or -1."""
     to = out.ctypes.data
     for i in range(len(row)):
         if (row[i] + 1) * width > buffers[at[i], slot, 1]:

@@ -26,8 +26,8 @@ class Shard:
 
     Attributes:
         name: file name within SHARDS.
-        rows: rows it holds.
-        rows_per_source: rows of each source, in the manifest's order of sources. Rows stand in the order
+        rows: rows it contains.
+        rows_per_source: rows of each source, in the manifest's order of sources. Rows are in the order
             `mixtures.quota.interleave` of these numbers, so readers find a source's rows without opening the file.
         bytes: its size.
         sha256: hex digest of the file.
@@ -231,7 +231,7 @@ class Manifest:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """What the file holds, as plain values."""
+        """What the file contains, as plain values."""
         return {**json_files.encode(self), "source_order": list(self.sources)}
 
     def save(self, folder: str) -> None:

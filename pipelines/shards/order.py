@@ -25,7 +25,7 @@ from pipelines.shards.schedule import Schedule
 IntArray = NDArray[np.int64]
 Rows = tuple[IntArray, IntArray]  # shard, row in it
 FIRST_CHUNK, CHUNK = 1024, 16384  # positions computed at a time: costs per call are shared, a first batch comes soon
-KEPT_SHARDS = 64  # whose sources by row are remembered: 2 bytes a row
+KEPT_SHARDS = 64  # whose sources by row are remembered: 2 bytes per row
 
 
 class Order(Protocol):
@@ -165,21 +165,21 @@ class BlockOrder:
         return np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
 
     def window_shards(self, position: int) -> IntArray:
-        """The shards of the window that a position lies in, in their order."""
+        """The shards of the window that a position is in, in their order."""
         epoch, inside = divmod(position, self.layout.total)
         order, ends = self._shards(epoch)
         group = int(np.searchsorted(ends, inside, side="right")) // self.window
         return order[group * self.window : (group + 1) * self.window]
 
     def window_end(self, position: int) -> int:
-        """First position after the window that a position lies in."""
+        """First position after the window that a position is in."""
         epoch, inside = divmod(position, self.layout.total)
         _, ends = self._shards(epoch)
         group = int(np.searchsorted(ends, inside, side="right")) // self.window
         return epoch * self.layout.total + int(ends[min((group + 1) * self.window, len(ends)) - 1])
 
     def _pool_at(self, position: int) -> tuple[int, Rows]:
-        """(first position, rows) of the pool that a position lies in."""
+        """(first position, rows) of the pool that a position is in."""
         epoch, inside = divmod(position, self.layout.total)
         order, ends = self._shards(epoch)
         group = int(np.searchsorted(ends, inside, side="right")) // self.window

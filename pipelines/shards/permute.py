@@ -14,7 +14,7 @@ def order_key(seed: int, name: str) -> int:
 def permute(x: NDArray[np.int64], size: int, key: int, epoch: int) -> NDArray[np.int64]:
     """A pseudo-random permutation of range(size), evaluated at `x` only.
 
-    A Feistel network over the smallest even number of bits that holds `size`, walked until it lands inside the range: a
+    A Feistel network over the smallest even number of bits that fits `size`, walked until it lands inside the range: a
     bijection whatever its round function, here four rounds of the splitmix64 mixer.
 
     Args:

@@ -1,4 +1,4 @@
-"""Work done ahead by threads, handed out in the order in which it was asked for."""
+"""Work done ahead by threads, returned in the order in which it was asked for."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -55,7 +55,7 @@ class ShardReader:
         cache: str | None = None,
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
-        """Opens the manifest only, unless all is to be verified.
+        """Opens the manifest only, unless it verifies all.
 
         Args:
             path: SHARDS, a folder or a URL that fsspec knows.
@@ -64,7 +64,7 @@ class ShardReader:
             cache_bytes: bound of that folder; the shards used last are kept.
 
         Raises:
-            InputError: `path` holds no finished shards; a shard is not what was written.
+            InputError: `path` contains no finished shards; a shard is not what was written.
         """
         self.path = str(path)
         self._options = ReaderOptions("touch" if verify else False, cache, cache_bytes)
@@ -96,7 +96,7 @@ class ShardReader:
             InputError: the shards hold no robot rows, so there is none.
         """
         if self.manifest.tokenizer is None:
-            raise InputError(f"{self.path} holds no robot rows, so it has no tokenizer")
+            raise InputError(f"{self.path} contains no robot rows, so it has no tokenizer")
         return join(self.path, self.manifest.tokenizer.folder)
 
     def row(self, i: int) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class ShardReader:
         except DamagedOffsetsError as damaged:
             number = damaged.number
             where = f"{self.files.url(int(shard[number]))}: batch {int(batch[number])}"
-            raise unreadable(where, "its offsets lie outside it") from None
+            raise unreadable(where, "its offsets are outside it") from None
         del keep
         return Batch(data, ReadState(self.digest, consumed))
 
@@ -299,7 +299,7 @@ class ShardReader:
         what = f"a cache of {cache.limit:,} of their {stored:,} bytes" if cache else "no cache"
         warnings.warn(
             f'{self.path}: mode="global" reads rows from all over remote shards, with {what}: each row may cost a read of its '
-            'record batch. mode="block" is meant for remote shards; or give cache=FOLDER that holds them all',
+            'record batch. mode="block" is meant for remote shards; or give cache=FOLDER that has room for them all',
             stacklevel=3,
         )
 

@@ -1,4 +1,4 @@
-"""Which source stands at each position of the global order: the low-discrepancy sequence of each phase's weights, and its bounds.
+"""Which source is at each position of the global order: the low-discrepancy sequence of each phase's weights, and its bounds.
 
 A phase is a stretch of the order with the same weights; most orders have one. A source's draws are numbered over all phases, so
 that its rows are walked once before any comes again, whatever the weights do.
@@ -138,7 +138,7 @@ class Schedule:
 
 
 def drawn(weights: ArrayLike, n: int) -> IntArray:
-    """How many of the first `n` positions of the low-discrepancy sequence each source holds; exact, no list is made.
+    """How many of the first `n` positions of the low-discrepancy sequence each source contains; exact, no list is made.
 
     >>> drawn([2, 1], 5).tolist()
     [3, 2]

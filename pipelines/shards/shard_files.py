@@ -75,7 +75,7 @@ class ShardFiles:
         return opened.record_batch(batch) if columns is None else opened.columns(batch, columns)
 
     def buffers(self, shard: IntArray, batch: IntArray) -> tuple[IntArray, IntArray, list[Any]]:
-        """Where the given record batches lie in memory, for `pipelines.shards.gather`.
+        """Where the given record batches are in memory, for `pipelines.shards.gather`.
 
         Args:
             shard: (m,) int64, numbers of shards.
@@ -113,7 +113,7 @@ class ShardFiles:
         if self.cache is not None and largest > self.cache.limit:
             raise InputError(
                 f"{self.folder}: block mode reads a window of {window} shards in turns, up to {largest:,} bytes, and the cache "
-                f"holds {self.cache.limit:,}: each would be copied many times. Give cache_bytes={2 * largest} (this window "
+                f"contains {self.cache.limit:,}: each would be copied many times. Give cache_bytes={2 * largest} (this window "
                 "and the next), or a smaller window="
             )
 
@@ -218,7 +218,7 @@ class _Mapped(_OpenShard):
             begin, end = self.memory.address, self.memory.address + self.memory.size
             # Compressed bodies would be unpacked elsewhere and freed with the batch; we write none.
             if found.shape != (SLOTS, 2) or ((low < high) & ((low < begin) | (high > end))).any():
-                raise unreadable(f"{self.url}: batch {number}", "its buffers lie outside the file (compressed?)")
+                raise unreadable(f"{self.url}: batch {number}", "its buffers are outside the file (compressed?)")
             self._buffers[number] = found
         return found, self
 

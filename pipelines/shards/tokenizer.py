@@ -21,7 +21,7 @@ def load_tokenizer(folder: str) -> ActionTokenizer:
 
 
 def relative_files(folder: str) -> list[str]:
-    """Paths, relative to it, of the files that a tokenizer folder holds itself and in its `bpe_tokenizer/`, sorted."""
+    """Paths, relative to it, of the files that a tokenizer folder contains itself and in its `bpe_tokenizer/`, sorted."""
     fs, path = fresh(folder)
     found = []
     for prefix in ("", f"{SUBFOLDER}/"):

@@ -73,7 +73,7 @@ def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
 
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
-    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for the places that an INDEX holds.
+    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for the places that an INDEX contains.
 
     What it reads is checked again: the path stays inside the directory, the image is sound, and as long as it was.
     """

@@ -26,7 +26,7 @@ NOT_IN_NAMES = re.compile(r"[<>;\x00-\x1f]")
 
 
 def to_bins(boxes: ArrayLike) -> NDArray[np.int32]:
-    """(n, 4) coordinates in [0, 1] as bins 0..1023; what lies outside is clipped.
+    """(n, 4) coordinates in [0, 1] as bins 0..1023; what is outside is clipped.
 
     >>> to_bins([[0.0, 0.25, 0.5, 1.0]]).tolist()
     [[0, 256, 512, 1023]]
@@ -42,7 +42,7 @@ def is_box(bins: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def is_name(name: object) -> TypeGuard[str]:
-    """Whether a class name can stand in a box text: not empty, and without what separates boxes there."""
+    """Whether a class name can be in a box text: not empty, and without what separates boxes there."""
     return isinstance(name, str) and bool(name.strip()) and not NOT_IN_NAMES.search(name)
 
 

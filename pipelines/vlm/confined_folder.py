@@ -26,7 +26,7 @@ def check_name(name: str) -> str:
     if name.startswith(("/", "\\", "~")) or ":" in name or ".." in name.replace("\\", "/").split("/"):
         return "leads out of the images folder"
     if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", name):
-        return "holds a backslash or a character that no name has"
+        return "contains a backslash or a character that no name has"
     return ""
 
 

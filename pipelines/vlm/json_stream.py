@@ -237,7 +237,7 @@ def cut(file: str, key: str, count: int, strict: bool = False) -> list[Range]:
         file: path or URL.
         key: the array's name, "" if the whole file is it.
         count: elements of a range.
-        strict: whether nothing may be broken; otherwise what is lies in the last range.
+        strict: whether nothing may be broken; otherwise a fault may be in the last range.
 
     Raises:
         InputError: the file has no such array, or nothing in it, or is broken before it.

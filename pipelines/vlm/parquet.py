@@ -3,7 +3,7 @@
 A row is a record; with `conversations: COLUMN` every pair of its turns is, as in `llava.py`. An image's `path` is a label and is
 not read: a row without bytes is rejected. Place of an image: the row's number in the file. A job is a range of row groups.
 
-Memory: a batch of `BATCH` rows beside what Arrow holds of the row group's pages; when single rows are asked for, a row group of
+Memory: a batch of `BATCH` rows beside what Arrow keeps of the row group's pages; when single rows are asked for, a row group of
 at most `KEPT` bytes is kept, of a larger one the last batch.
 """
 
@@ -149,14 +149,14 @@ def image_bytes(value: object, column: str) -> bytes:
     """
     if isinstance(value, list):
         if len(value) != 1:
-            raise RecordError("image", f"column {column!r} holds {len(value)} images, a row has one")
+            raise RecordError("image", f"column {column!r} contains {len(value)} images, a row has one")
         value = value[0]
     if isinstance(value, dict):
         if value.get("bytes") is None and value.get("path"):
-            raise RecordError("image", f"column {column!r} holds only the path {shown(value['path'])}, no bytes")
+            raise RecordError("image", f"column {column!r} contains only the path {shown(value['path'])}, no bytes")
         value = value.get("bytes")
     if not isinstance(value, bytes):
-        raise RecordError("image", f"column {column!r} holds no image")
+        raise RecordError("image", f"column {column!r} contains no image")
     return value
 
 

@@ -118,7 +118,7 @@ def text_of(value: object, key: object) -> str:
     if len(value) > MAX_TEXT:
         raise RecordError("language", f"key {key!r} has {len(value):,} characters, more than {MAX_TEXT:,}")
     if not is_unicode(value):
-        raise RecordError("language", f"key {key!r} holds half a surrogate pair, which is no text")
+        raise RecordError("language", f"key {key!r} contains half a surrogate pair, which is no text")
     return value.strip()
 
 

@@ -31,7 +31,7 @@ def ranges(source: SourceFile) -> list[Range]:
 
 
 def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
-    """Holds the entry's keys against the features.
+    """Compares the entry's keys with the features.
 
     Raises:
         InputError: one is missing, or is of another kind.

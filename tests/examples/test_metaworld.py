@@ -164,7 +164,7 @@ def test_what_has_two_names_is_not_said_to_be_absent() -> None:
         scene = Scene(task, tuple(SeenThing(t.noun, "red", (0.5, 0.5)) for t in TASKS[task].things), (0.2, 0.2), 1.0)
         said = [questions.ask(scene, rng) for _ in range(2000)]
         denied = {question.prompt for question in said if question.target == "no"}
-        assert len(denied) > 20, "much is asked for all the same"
+        assert len(denied) > 20, "much is asked for anyway"
         here = {thing.noun for thing in scene.things}
         for word in set(words) - here:
             assert not any(prompt in denied for prompt in (f"is there a {word}?", f"can the robot {word} here?")), word

@@ -149,10 +149,10 @@ def test_missing_frames_and_gaps_in_time_are_counted(tmp_path: Path) -> None:
     [
         ([[[1.0, 2.0], [3.0, 4.0]]] * 4, r"shape \(4, 2, 2\), expected \(T, D\)"),
         ([[[1.0], [3.0]]] * 4, r"shape \(4, 2, 1\)"),
-        ([{"x": 1.0, "y": 2.0}] * 4, "holds dict values"),
+        ([{"x": 1.0, "y": 2.0}] * 4, "contains dict values"),
         ([[]] * 4, r"shape \(4, 0\)"),
         ([[1.0, None]] * 4, "expected D numbers"),
-        (["left"] * 4, "holds bytes"),
+        (["left"] * 4, "contains bytes"),
     ],
 )
 def test_columns_that_are_no_rows_of_numbers_are_refused(tmp_path: Path, action: list[Any], says: str) -> None:

@@ -174,7 +174,7 @@ def test_without_a_mark_a_folder_is_ours_if_it_holds_nothing_else(tmp_path: Path
     (tmp_path / "a.txt").touch()
     assert check_output(tmp_path, kind, overwrite=True).state == "finished"
     (tmp_path / "b.md").touch()
-    with pytest.raises(InputError, match=r"is not a pile \(it holds b.md\)"):
+    with pytest.raises(InputError, match=r"is not a pile \(it contains b.md\)"):
         check_output(tmp_path, kind, overwrite=True)
 
 

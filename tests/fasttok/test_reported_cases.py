@@ -140,7 +140,7 @@ def test_9_a_glitch_is_named_with_its_place(run: Said, glitch: float) -> None:
 def test_10_no_tracebacks(run: Said) -> None:
     pairs = pa.array([{"x": float(a), "y": float(b)} for a, b in episode(90, 2, 0)])
     pq.write_table(pa.table({"episode": np.zeros(90, int), "action": pairs}), "st.parquet")
-    assert "action holds dict values" in run("fit", "st.parquet", "--horizon", 10, "--out", "T")
+    assert "action contains dict values" in run("fit", "st.parquet", "--horizon", 10, "--out", "T")
     np.savez("y.npz", actions=np.stack([episode(60, 7, i) for i in range(20)]))
     run("fit", "y.npz", "--horizon", 10, "--out", "T", "--vocab-size", 512)
     assert "--chunks is 0, expected at least 1" in run("inspect", "T", "y.npz", "--chunks", 0)

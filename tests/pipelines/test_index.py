@@ -122,7 +122,7 @@ def test_resume_of_a_finished_index_does_nothing_unless_something_changed(
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "index").rglob("*")} == before
     with pytest.raises(InputError, match="is a finished INDEX; pass --overwrite"):
         run_index(IndexConfig(directories, out), [])
-    with pytest.raises(InputError, match="holds the datasets tabletop_planar, tabletop_vqa, and asked for"):
+    with pytest.raises(InputError, match="contains the datasets tabletop_planar, tabletop_vqa, and asked for"):
         run_index(IndexConfig(directories[:1], out, resume=True), [])
     with pytest.raises(InputError, match=r"entry of tabletop_planar says something else now \(control_hz\)"):
         run_index(IndexConfig(directories, out, control_hz=("tabletop_planar=7",), resume=True), [])

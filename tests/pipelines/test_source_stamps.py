@@ -81,7 +81,7 @@ def test_new_actions_at_the_same_offsets(
     change(file, new_actions)
     assert file.stat().st_size == size
     with pytest.raises(
-        InputError, match=r"changed since it was indexed: .* holds contents frames .*of the same size.*index` again"
+        InputError, match=r"changed since it was indexed: .* contains contents frames .*of the same size.*index` again"
     ) as error:
         build(chain, index, tmp_path / "shards", resume=resume)
     assert str(error.value).startswith(str(file))
@@ -112,7 +112,7 @@ def test_other_files_of_a_dataset(own_data: Path, chain: Chain, tmp_path: Path, 
     at = text.index('"', len(text) // 2) + 1  # of the same size: a letter in the middle
     file.write_text(text[:at] + "_" + text[at + 1 :] if found.startswith("contents") else text + " ")
     later(file)
-    with pytest.raises(InputError, match=rf"{name} changed since it was indexed: .* holds .*{found}"):
+    with pytest.raises(InputError, match=rf"{name} changed since it was indexed: .* contains .*{found}"):
         build(chain, index, tmp_path / "shards")
 
 
@@ -121,7 +121,7 @@ def test_a_file_that_is_gone(own_data: Path, chain: Chain, tmp_path: Path) -> No
     file.unlink()
     (own_data / "tabletop_vqa" / "train.jsonl").unlink()
     with pytest.raises(
-        InputError, match=r"holds a file of [\d,]+ bytes, found none \(1 more files of \d+ changed, too\)"
+        InputError, match=r"contains a file of [\d,]+ bytes, found none \(1 more files of \d+ changed, too\)"
     ):
         build(chain, index, tmp_path / "shards")
 

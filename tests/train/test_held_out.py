@@ -175,10 +175,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
             run(config(chain, tmp_path / "run", held_out=shards, **more))
         assert not (tmp_path / "run").exists()
 
-    refused("holds the rows that the run trains on", chain.shards)
-    refused("holds the rows that the run trains on", shutil.copytree(chain.shards, tmp_path / "copy"))
+    refused("contains the rows that the run trains on", chain.shards)
+    refused("contains the rows that the run trains on", shutil.copytree(chain.shards, tmp_path / "copy"))
     rebuilt = other_manifest(chain.shards, tmp_path / "rebuilt", license="other")
-    refused("holds the rows that the run trains on", rebuilt)
+    refused("contains the rows that the run trains on", rebuilt)
     refused("nowhere", tmp_path / "nowhere")
     refused("held-out-rows is 3, fewer than the 4 sources", held_out_rows=3)
     stranger = other_manifest(val_shards, tmp_path / "stranger", embodiment="crane")

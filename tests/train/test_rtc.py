@@ -217,7 +217,7 @@ def test_a_player_refuses_what_is_no_prefix(trained: Path) -> None:
     good = np.zeros((4, 3), np.float32)
     for prefix, delay, told in (
         (None, 2, "without a prefix"),
-        ([], 0, "holds 0 chunks for 1"),
+        ([], 0, "contains 0 chunks for 1"),
         ([np.zeros((4, 2))], 0, r"shape \(4, 2\); expected \(L, 3\)"),
         ([np.zeros((11, 3))], 0, "L from 1 to 10"),
         ([np.zeros((0, 3))], 0, r"shape \(0, 3\)"),

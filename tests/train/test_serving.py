@@ -436,9 +436,9 @@ def test_a_key_is_of_a_file_or_of_the_environment(tmp_path: Path, caplog: pytest
     assert "of-a-file" not in caplog.text
     for wrong in ("", "  \n", "two words", "one\ntwo", "clé", "x" * 5000):
         file.write_text(wrong)
-        with pytest.raises(InputError, match="holds no API key"):
+        with pytest.raises(InputError, match="contains no API key"):
             access.read_key(file, {})
-    with pytest.raises(InputError, match="FASTTOK_API_KEY holds no API key"):
+    with pytest.raises(InputError, match="FASTTOK_API_KEY contains no API key"):
         access.read_key(None, {"FASTTOK_API_KEY": ""})
     with pytest.raises(InputError, match="No such file"):
         access.read_key(tmp_path / "none", {})

@@ -33,7 +33,7 @@ def test_shards_without_cameras_train_and_are_evaluated(
 ) -> None:
     with caplog.at_level("INFO"):
         run(config(blind, tmp_path / "run", steps=2))
-    assert "holds no questions or captions" in caplog.text
+    assert "contains no questions or captions" in caplog.text
     assert f"--held-out {blind.shards}" in caplog.text
     (errors,) = main(EvaluateConfig(tmp_path / "run", held_out=blind.shards, held_out_rows=8, batch=4)).actions
     assert errors.embodiment == "arm"

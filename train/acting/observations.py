@@ -45,9 +45,7 @@ def images_of(seen: Seen, robot: Robot) -> dict[str, bytes | NDArray[np.uint8]]:
             "not there"
         )
     if missing:
-        _say_once(
-            f"{robot.embodiment} acts without {', '.join(missing)}: the model is told that there is no such image"
-        )
+        _say_once(f"{robot.embodiment} acts without {', '.join(missing)}: the model sees that there is no such image")
     there = [slot for slot in robot.cameras if slot in given]
     return {slot: _as_trained(seen[IMAGE + slot], IMAGE + slot, robot) for slot in there}
 
@@ -60,7 +58,7 @@ def state_of(seen: Seen, robot: Robot) -> NDArray[np.float32]:
         robot: who acts.
 
     Raises:
-        InputError: it is missing, of another length, or holds something else than finite numbers.
+        InputError: it is missing, of another length, or contains something else than finite numbers.
     """
     if not robot.state_dim:
         return np.zeros(0, np.float32)

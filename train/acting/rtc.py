@@ -217,7 +217,9 @@ def checked_prefix(
         InputError: another number of arrays, another shape, a number that is not finite, or more delay than steps are left.
     """
     if len(prefix) != rows:
-        raise InputError(f"prefix holds {len(prefix)} chunks for {rows} observations; expected one (L, {dim}) for each")
+        raise InputError(
+            f"prefix contains {len(prefix)} chunks for {rows} observations; expected one (L, {dim}) for each"
+        )
     out = []
     for given in prefix:
         actions = np.asarray(given)
@@ -232,7 +234,7 @@ def checked_prefix(
                 f"executed in raw units, L from 1 to {horizon}"
             )
         if not np.isfinite(actions).all():
-            raise InputError("prefix holds numbers that are not finite; expected actions in raw units")
+            raise InputError("prefix contains numbers that are not finite; expected actions in raw units")
         if not 0 <= delay <= len(actions):
             raise InputError(
                 f"delay is {delay}, but {len(actions)} steps are left of the chunk being executed; expected 0 to "

@@ -20,7 +20,7 @@ Act = Callable[[list[str], list[Seen]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class SayThenAct:
-    """How to say, how to act, and for how long what was said holds.
+    """How to say, how to act, and for how long what was said is valid.
 
     Attributes:
         say: instructions and observations -> subtasks.

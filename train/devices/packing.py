@@ -70,7 +70,7 @@ def sequences_of(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
 
 
 def pack(batch: "NumpyBatch", packing: Packing | None) -> "NumpyBatch":
-    """A batch, and where its parts lie in sequences; as it is if it does not fit.
+    """A batch, and where its parts are in sequences; as it is if it does not fit.
 
     Args:
         batch: of `Batcher`.

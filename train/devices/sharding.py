@@ -1,6 +1,6 @@
 """Where arrays live: a mesh of data x fsdp devices. Rows are divided among all; parameters and optimiser state among `fsdp`.
 
-With fsdp 1 every device holds all parameters (data parallelism). With more, each holds a slice, which XLA gathers layer by layer
+With fsdp 1 every device has all parameters (data parallelism). With more, each has a slice, which XLA gathers layer by layer
 where it is used; gradients are summed back into the slices. One device is the mesh 1 x 1: there is no other code path.
 """
 

@@ -1,6 +1,6 @@
 """A FAST processor for a folder of fasttok: chunks to ids and back, for programs that load one by AutoProcessor.
 
-`fasttok-export` writes this file as it stands beside the tokenizer, so it needs nothing of fasttok: numpy, scipy and transformers
+`fasttok-export` writes this file as it is beside the tokenizer, so it needs nothing of fasttok: numpy, scipy and transformers
 do. It has the attributes that programs read of physical-intelligence/fast: `bpe_tokenizer`, `scale`, `min_token`.
 """
 
@@ -20,7 +20,7 @@ class ActionProcessor:
     """
 
     def __init__(self, bpe_tokenizer: Any, scale: float, min_token: int, vocab_size: int) -> None:
-        """What a folder holds."""
+        """What a folder contains."""
         self.bpe_tokenizer, self.scale, self.min_token, self.vocab_size = bpe_tokenizer, scale, min_token, vocab_size
 
     @classmethod

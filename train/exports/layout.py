@@ -42,7 +42,7 @@ class Layout:
     Attributes:
         check: raises InputError if the layout cannot hold the run; called before the parameters are read.
         files: what is written beside the weights; raises InputError as `check`.
-        tensors: what the file of weights holds, and the report on it.
+        tensors: what the file of weights contains, and the report on it.
         trained_rows: rows of the file's embedding, from the first on, that mean what they meant in training; `--weights` reads no
             others.
     """

@@ -68,7 +68,7 @@ def of_numbers(source: ExportSource, robot: Robot) -> list[str]:
     stats, state, said = source.tok.stats[robot.embodiment], source.tok.state_stats.get(robot.embodiment), []
     if not reads_state(source, robot) or state is None:
         said.append(
-            "a policy without a state: lerobot asks for observation.state all the same, and the exported tokenizer takes it out "
+            "a policy without a state: lerobot asks for observation.state anyway, and the exported tokenizer takes it out "
             "of the prompt, whatever it is"
         )
     else:

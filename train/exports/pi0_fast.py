@@ -245,7 +245,7 @@ def _text_files(source: ExportSource, robot: Robot, config: Pi0FastConfig) -> di
     steps.append(normalizers.Replace(Regex(rf"{OUR_END[-1]}\z"), ""))
     own.normalizer = normalizers.Sequence([*steps, *([own.normalizer] if own.normalizer is not None else [])])
     read = Tokenizer.from_str(own.to_str())
-    read.add_special_tokens([ours.tokenizer.id_to_token(last)])  # as transformers does with what it is told to be <bos>
+    read.add_special_tokens([ours.tokenizer.id_to_token(last)])  # as transformers does with what becomes <bos>
     for task, state in (("x", "0"), ("put the cup on the plate", "-1 128 255")):
         theirs = read.encode(f"Task: {task}, State: {state};\n").ids
         control = source.encoder.control.get(robot.embodiment, "")

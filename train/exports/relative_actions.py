@@ -13,7 +13,7 @@ from train.acting.robots import Robot
 
 @dataclass(frozen=True)
 class RelativeDims:
-    """What lerobot is told.
+    """What lerobot reads.
 
     Attributes:
         names: of all action dims.

@@ -101,8 +101,8 @@ class ExportSource:
         known = self.embodiments
         if not embodiment and len(known) > 1:
             raise InputError(
-                f"{self.where} was trained on {len(known)} embodiments, and this layout holds one: add --embodiment with one of: "
-                f"{', '.join(known)}"
+                f"{self.where} was trained on {len(known)} embodiments, and this layout is for one: add --embodiment with "
+                f"one of: {', '.join(known)}"
             )
         assert self.robots is not None
         name = embodiment or known[0]

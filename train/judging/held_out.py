@@ -8,7 +8,7 @@ data order or the random numbers of training: its losses are the same with and w
                                                                  that calls its action loss otherwise has that name here, too)
     held_out_ce_vlm, held_out_ce_fast                            cross-entropy per own token
     held_out_loss                                                their sum as training weighs it
-    held_out_error/ROBOT/DIM       rmse of sampled actions in normalised units, where most of the data lie in [-1, 1]
+    held_out_error/ROBOT/DIM       rmse of sampled actions in normalised units, where most of the data is in [-1, 1]
     held_out_error_raw/ROBOT/DIM   the same in the units of the shards
     held_out_nrmse/ROBOT           as `fasttok-evaluate` has it: 1 is always predicting the mean of what was demonstrated
     held_out_nrmse                 the mean over robots

@@ -32,7 +32,7 @@ class HeldOutRow:
         number: its place among the rows that are measured; its noise depends on it.
         example: what the model sees and is to predict.
         embodiment: whose robot acts; "" if the row does not act.
-        demonstrated: (steps, D) actions in the units of the shards, those that lie in the episode; (0, 0) if it does not act.
+        demonstrated: (steps, D) actions in the units of the shards, those that are in the episode; (0, 0) if it does not act.
     """
 
     number: int
@@ -91,7 +91,7 @@ def _held_out_row(number: int, row: dict[str, Any], example: Example, encode: En
 
 
 def demonstrated(row: Mapping[str, Any], example: Example) -> NDArray[np.float32]:
-    """(steps, D) actions of a row in the units of the shards, those that lie in the episode."""
+    """(steps, D) actions of a row in the units of the shards, those that are in the episode."""
     return np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
 
 
@@ -137,8 +137,8 @@ def refuse_trained_on(setup: Setup, manifest: Manifest, shards: Path) -> None:
     same_rows = (manifest.plan_digest, manifest.index_digest) == (ours.plan_digest, ours.index_digest)
     if manifest.digest == ours.digest or same_rows:
         raise InputError(
-            f"--held-out {shards} holds the rows that the run trains on, so its numbers would say how well they are learned by "
-            "heart; build shards of other episodes, with sources of another split (split: val), or leave --held-out out"
+            f"--held-out {shards} contains the rows that the run trains on, so its numbers would say how well they are learned "
+            "by heart; build shards of other episodes, with sources of another split (split: val), or leave --held-out out"
         )
     trained = {(s.dataset, s.split) for s in ours.sources.values() if s.kind in kinds and s.written}
     shared = [name for name, s in manifest.sources.items() if s.kind in kinds and (s.dataset, s.split) in trained]
@@ -170,7 +170,7 @@ def spread_rows(reader: ShardReader, kinds: Collection[str], most: int, shards: 
     by_kind = {kind: names for kind, names in by_kind.items() if names}
     count = sum(map(len, by_kind.values()))
     if not count:
-        raise InputError(f"--held-out {shards} holds no rows of kind {', '.join(kinds)}, which this run trains on")
+        raise InputError(f"--held-out {shards} contains no rows of kind {', '.join(kinds)}, which this run trains on")
     if most < count:
         raise InputError(
             f"--held-out-rows is {most}, fewer than the {count} sources of {shards}; give at least {count}"

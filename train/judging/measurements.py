@@ -62,7 +62,7 @@ class ActionErrors:
         draws: samples per chunk; their mean is compared.
         rows: chunks that were compared.
         names: of the dimensions (D,).
-        rmse: root of the mean squared error (D,), in raw units, over the steps of the chunks that lie in the episode.
+        rmse: root of the mean squared error (D,), in raw units, over the steps of the chunks that are in the episode.
         mae: mean absolute error (D,), in raw units.
         spread: standard deviation of what was demonstrated (D,), which is the rmse of always predicting the mean.
         nrmse: root of the mean over dimensions of (rmse / spread)^2; 1 is always predicting the mean.

@@ -43,7 +43,7 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
         if name in robots.robots:
             chosen.setdefault(robots.robots[name].embodiment, []).append(number)
     if not chosen:
-        raise InputError(f"{shards} holds no robot rows")
+        raise InputError(f"{shards} contains no robot rows")
     out = []
     for embodiment, numbers in chosen.items():
         spaced = [numbers[i] for i in evenly(len(numbers), most)]

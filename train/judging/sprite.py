@@ -32,7 +32,7 @@ body:has(#pause:checked) .moving { animation-play-state:paused }
 @media (prefers-reduced-motion:reduce) { .moving { display:none } .stills { display:grid } .pause { display:none } }
 @media print { .moving { display:none } .stills { display:grid } .pause { display:none } }
 """
-"""What pages with films need; a `.scene` holds the films that stop together, `#pause` is a box that stops all."""
+"""What pages with films need; a `.scene` contains the films that stop together, `#pause` is a box that stops all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def smallest_webp(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def moving(drawn: Sprite, label: str) -> Markup:
-    """The moving picture, and the still ones that stand in its place where nothing may move.
+    """The moving picture, and the still ones that replace it where nothing may move.
 
     Args:
         drawn: the film.

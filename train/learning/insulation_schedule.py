@@ -36,7 +36,7 @@ def phases(words: Sequence[str], depth: int) -> list[tuple[int, Shares]]:
                 f"--insulation-schedule {word}: {len(phase[1])} shares, expected 1 or one per layer ({depth})"
             )
         if not all(0.0 <= share <= 1.0 for share in phase[1]):
-            raise InputError(f"--insulation-schedule {word}: shares must lie in [0, 1]")
+            raise InputError(f"--insulation-schedule {word}: shares must be in [0, 1]")
         found.append(phase)
     return found
 

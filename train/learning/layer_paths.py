@@ -1,6 +1,6 @@
 """Which parameters, and which of their layers, a path of `--optim.freeze` names. Imports no JAX.
 
-Layers are stacked: backbone/layers/query holds those of all layers. A number, or a range, after the stack's name picks some:
+Layers are stacked: backbone/layers/query contains those of all layers. A number, or a range, after the stack's name picks some:
 
     backbone/layers            all layers of the backbone
     backbone/layers/0-8        the first nine
@@ -22,7 +22,7 @@ NUMBER = re.compile(r"\d+")
 
 
 def below(path: str, start: str) -> bool:
-    """Whether a parameter lies at, or below, a path that may hold wildcards."""
+    """Whether a parameter is at, or below, a path that may hold wildcards."""
     return fnmatchcase(path, start) or fnmatchcase(path, f"{start}/*")
 
 

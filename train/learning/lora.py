@@ -2,13 +2,13 @@
 
     y = x W + (alpha / rank) (x A) B        A (in, rank) random, B (rank, out) zero, so that step 0 is the base
 
-A stack of layers holds its adapters beside what they adapt, under `lora`: backbone/layers/lora/matrices/query/a goes
+A stack of layers contains its adapters beside what they adapt, under `lora`: backbone/layers/lora/matrices/query/a goes
 with backbone/layers/query. They are stacked on L like it, so the scan over layers hands each layer its own. Neither W + A B nor a
-gradient of W's shape is ever made. alpha / rank lies in the tree, too (`lora/scale`), so parameters alone say what they compute.
+gradient of W's shape is ever made. alpha / rank is in the tree, too (`lora/scale`), so parameters alone say what they compute.
 
 Adapted by default are attention and feed-forward matrices of backbone and expert, as in openpi's gemma_2b_lora and
 gemma_300m_lora (src/openpi/models/gemma.py, rank 16 and 32 with alpha = rank); vision learns as a whole there, and so it does
-here. What lies under an adapted path and is no adapter (norms, too) does not learn, as in openpi's freeze filter; theirs holds
+here. What lies under an adapted path and is no adapter (norms, too) does not learn, as in openpi's freeze filter; theirs freezes
 the embedding and the last norm as well: add `--optim.freeze backbone/embedding backbone/norm expert/norm` for that.
 """
 
@@ -84,7 +84,7 @@ def add(params: Params, config: LoraConfig, key: Array) -> Params:
     for start in config.adapted:
         if start not in used:
             raise InputError(
-                f"--lora.paths {start}: no matrix of attention or of a feed-forward network lies there; expected a component, a "
+                f"--lora.paths {start}: no matrix of attention or of a feed-forward network is there; expected a component, a "
                 f"stack or a matrix, such as {', '.join('/'.join(names) for names in _stacks(params))}, backbone/layers/query"
             )
     return cast(Params, out)
@@ -128,7 +128,7 @@ def _adapter(key: Array, kernel: Array, axes: str, rank: int) -> Adapter:
 
 
 def _sizes(shape: tuple[int, ...], axes: str) -> tuple[int, int, int]:
-    """How many matrices an array without L holds, and their numbers of rows and columns."""
+    """How many matrices an array without L contains, and their numbers of rows and columns."""
     several, into, out = (math.prod(n for n, axis in zip(shape, axes, strict=True) if axis == kind) for kind in "sio")
     return several, into, out
 
@@ -137,6 +137,6 @@ def _product(adapters: Adapters, name: str, axes: str, shape: tuple[int, ...]) -
     """Scale A B in the shape (L, ...) of its matrix."""
     adapter = adapters["matrices"][name]
     product = jnp.matmul(adapter["a"], adapter["b"], precision="highest") * adapters["scale"][:, None, None, None]
-    order = sorted(range(len(axes)), key=lambda axis: "sio".index(axes[axis]))  # where our axes stand in the product
+    order = sorted(range(len(axes)), key=lambda axis: "sio".index(axes[axis]))  # where our axes are in the product
     spread = product.reshape(shape[0], *(shape[1 + axis] for axis in order))
     return spread.transpose(0, *(1 + order.index(axis) for axis in range(len(axes))))

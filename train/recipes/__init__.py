@@ -1,7 +1,7 @@
 """Recipes: how actions enter the model and what is learned from them, one file each; `--model.recipe` names the file.
 
-A file says what it is, from which paper, and holds `RECIPE`, a `train.recipe.Recipe`. Nothing else names it: a new file is a new
-recipe. This package's own module imports no JAX, so that a configuration can check the name.
+A file says what it is, from which paper, and contains `RECIPE`, a `train.recipe.Recipe`. Nothing else names it: a new file is a
+new recipe. This package's own module imports no JAX, so that a configuration can check the name.
 """
 
 import importlib

@@ -2,7 +2,7 @@
 
     ki, joint, pi0, frozen, pi0_fast and their variants (train/presets.py)
 
-arXiv 2505.23705, section 5.2; pi0 is arXiv 2410.24164, section IV. Masks and equations: `train.insulation`. All of it stands in
+arXiv 2505.23705, section 5.2; pi0 is arXiv 2410.24164, section IV. Masks and equations: `train.insulation`. All of it is in
 the core (`train.model`, `train.losses`, `train.policy`): this file only says where.
 """
 

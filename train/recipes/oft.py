@@ -114,7 +114,7 @@ def check(config: TrainConfig) -> None:
     """Refuses what regression has no use for.
 
     Raises:
-        InputError: as `check_without_expert`; or there are to be several flow times.
+        InputError: as `check_without_expert`; or several flow times are asked for.
     """
     check_without_expert(config)
     if config.flow_draws != 1:

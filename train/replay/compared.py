@@ -16,7 +16,7 @@ SOON_STEPS = 10  # the same where the rate is not known
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """Errors of all predicted steps that lie in the episode. D columns, T steps, H steps of a chunk.
+    """Errors of all predicted steps that are in the episode. D columns, T steps, H steps of a chunk.
 
     Attributes:
         rmse: (D,) in raw units.

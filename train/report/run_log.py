@@ -97,7 +97,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunLog]:
         folders: each a RUN.
 
     Raises:
-        InputError: one is no run, or stands there twice.
+        InputError: one is no run, or is there twice.
     """
     resolved = [folder.resolve() for folder in folders]
     for folder, real in zip(folders, resolved, strict=True):

@@ -1,4 +1,4 @@
-"""Room on the disk: looked for before a run and before each checkpoint; a disk that is full all the same ends it in one line.
+"""Room on the disk: looked for before a run and before each checkpoint; a disk that is full anyway ends it in one line.
 
 Orbax writes in threads of its own. When one of them fails, it and what it uses print dozens of tracebacks, and what has failed is
 raised in the training later. Here the first are kept from the user, and the second becomes one error that says what to do.
@@ -38,7 +38,7 @@ def check_room(config: TrainConfig, state: State) -> None:
 
     Args:
         config: of the run.
-        state: shapes of what a checkpoint holds.
+        state: shapes of what a checkpoint contains.
 
     Raises:
         InputError: it has not.
@@ -135,7 +135,7 @@ def _free(path: Path) -> int:
 
 @contextlib.contextmanager
 def _quiet_writers() -> Iterator[None]:
-    """Keeps what orbax's threads print of their errors from the user: each is raised in the training all the same."""
+    """Keeps what orbax's threads print of their errors from the user: each is raised in the training anyway."""
     hook, ignored, in_thread = sys.excepthook, sys.unraisablehook, threading.excepthook
     levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
 

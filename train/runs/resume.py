@@ -141,12 +141,14 @@ def check_shards(config: TrainConfig) -> None:
     digest = ShardReader(str(config.shards)).digest
     if digest == position.manifest:
         if not _same(saved.shards, config.shards):
-            logger.info(f"{config.shards} holds the shards that were at {saved.shards}: their manifests are equal")
+            logger.info(f"{config.shards} contains the shards that were at {saved.shards}: their manifests are equal")
     elif "shards" in _named(config.resume_with, settings(config)):
-        logger.info(f"{config.shards} holds other shards than the run has read, as --resume-with says: rows begin anew")
+        logger.info(
+            f"{config.shards} contains other shards than the run has read, as --resume-with says: rows begin anew"
+        )
     else:
         raise InputError(
-            f"{config.shards} holds other shards than {config.out} has read so far (manifest {digest[:12]}, there "
+            f"{config.shards} contains other shards than {config.out} has read so far (manifest {digest[:12]}, there "
             f"{position.manifest[:12]}): its place among the rows means nothing in them. Give the shards that it has read (they "
             f"were at {saved.shards}), or say that the new ones are meant, and their rows begin anew: --resume-with shards"
         )

@@ -21,7 +21,7 @@ def read_key(file: Path | None, environment: Mapping[str, str] = os.environ) -> 
     """The key that clients must have; None if they need none.
 
     Args:
-        file: that holds it, in its only line; None: the variable FASTTOK_API_KEY of the environment.
+        file: that contains it, in its only line; None: the variable FASTTOK_API_KEY of the environment.
         environment: of the process.
 
     Raises:
@@ -45,7 +45,7 @@ def read_key(file: Path | None, environment: Mapping[str, str] = os.environ) -> 
     key = key.strip()
     if not key or len(key) > LONGEST_KEY or not all(" " < letter <= "~" for letter in key):
         raise InputError(
-            f"{where} holds no API key; expected one line of 1 to {LONGEST_KEY} letters, digits and signs, such as that of: "
+            f"{where} contains no API key; expected one line of 1 to {LONGEST_KEY} letters, digits and signs, such as that of: "
             "openssl rand -hex 32"
         )
     return key

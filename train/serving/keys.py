@@ -206,7 +206,7 @@ class KeyMap:
     def observation(self, request: Request, robot: Robot) -> tuple[Seen, str]:
         """What `Player.act` takes of a request.
 
-        A camera that is not there is left out, and the model is told so, as in training. Keys that the map does not know are not
+        A camera that is not there is left out, and the model sees that, as in training. Keys that the map does not know are not
         looked at, unless a camera is missing and they hold an image: then another name is likely.
 
         Args:

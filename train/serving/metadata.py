@@ -52,7 +52,7 @@ class ServedRobot:
 
     @classmethod
     def of(cls, robot: Robot, tok: ActionTokenizer, model_size: int) -> "ServedRobot":
-        """What a client is told of a robot.
+        """What a client learns of a robot.
 
         Args:
             robot: of the run.

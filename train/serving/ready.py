@@ -9,7 +9,7 @@ from train.serving.serve_config import ServeConfig
 
 
 def ready_policy(config: ServeConfig) -> tuple[RunPolicy, ServerMetadata]:
-    """The policy that a command asks for, warm, and what clients are told of it.
+    """The policy that a command asks for, warm, and what clients learn of it.
 
     Args:
         config: of the command.

@@ -1,6 +1,6 @@
 """Values of a robot's request, checked: pictures and numbers of whatever layout and type robots send. Imports no JAX.
 
-They come from outside, so nothing is believed: an error names the key, what it holds and what was expected.
+They come from outside, so nothing is believed: an error names the key, what it contains and what was expected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """A run as the server asks it: several sizes of batches, each compiled before anybody connects.
 
-A request is computed in the smallest batch that holds it and those beside it, so that one robot alone does not wait for rows that
+A request is computed in the smallest batch that fits it and those beside it, so that one robot alone does not wait for rows that
 nobody asked for.
 """
 
@@ -118,7 +118,7 @@ class RunPolicy:
         return row
 
     def act(self, asks: Sequence[Ask], ready: Sequence[ActingRow]) -> list[Answer | Exception]:
-        """Chunks of requests of one kind; one whose chunk holds numbers that are not finite gets none."""
+        """Chunks of requests of one kind; one whose chunk contains numbers that are not finite gets none."""
         player = next(player for size, player in self.players.items() if size >= len(ready))
         said, rows = [ask.subtask for ask in asks], ready
         if asks[0].says:
@@ -182,6 +182,6 @@ def _answer(chunk: NDArray[np.float32], subtask: str) -> Answer | Exception:
     """A chunk, unless a robot should not get it."""
     if not np.isfinite(chunk).all():
         return InputError(
-            "the run's chunk holds numbers that are not finite, so there is none; look at what it was trained on"
+            "the run's chunk contains numbers that are not finite, so there is none; look at what it was trained on"
         )
     return Answer(np.ascontiguousarray(chunk, np.float32), subtask)

@@ -28,7 +28,7 @@ class Estimate:
 
 
 def estimate(each: SeedValues, rng_seed: int = 0) -> Estimate:
-    """Bootstraps seeds, and within each drawn seed its episodes: the interval holds both kinds of chance.
+    """Bootstraps seeds, and within each drawn seed its episodes: the interval covers both kinds of chance.
 
     Few seeds make it too narrow: with three, the true coverage of the between-seed part is nearer 80 than 95 %.
 

@@ -135,7 +135,7 @@ def pairs_of(result: StudyResult, own_values: bool = False) -> tuple[list[Insula
 
     Args:
         result: of the study.
-        own_values: whether arms that a search gave different values are a pair all the same.
+        own_values: whether arms that a search gave different values are a pair anyway.
 
     Raises:
         InputError: as `recipe`.

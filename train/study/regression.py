@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 4000
-GRID = 25  # places at which the band is told
+GRID = 25  # places at which the band is computed
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def fit_line(x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.
 def _lines(
     x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intercepts and slopes for (m, n) weights; draws whose x are all the same tell nothing and are left out."""
+    """Intercepts and slopes for (m, n) weights; draws with equal x tell nothing and are left out."""
     total = weights.sum(1)
     mean_x, mean_y = weights @ x / total, weights @ y / total
     spread = weights @ x**2 / total - mean_x**2

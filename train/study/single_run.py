@@ -84,7 +84,7 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
     elif spec.robot_samples is not None:
         if not share:
             raise InputError(
-                f"{config.shards} holds no robot rows of the kinds asked for; a budget of robot samples needs some"
+                f"{config.shards} contains no robot rows of the kinds asked for; a budget of robot samples needs some"
             )
         config = dataclasses.replace(config, steps=max(1, round(spec.robot_samples / cost.robot_samples)))
     every = max(1, -(-config.steps // spec.evaluate.checkpoints))

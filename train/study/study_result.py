@@ -15,7 +15,7 @@ CURVE_NUMBERS = ("step", "robot_samples", "tflop")
 
 @dataclass(frozen=True)
 class CurveRow:
-    """Metrics at one point of training. In the file the metrics stand beside the other keys.
+    """Metrics at one point of training. In the file the metrics are beside the other keys.
 
     Attributes:
         step: of the first seed's checkpoint.

@@ -58,7 +58,7 @@ class RowLengths:
     Attributes:
         encoder: makes the rows.
         bound: of `token_bound`; None if a text's bytes say nothing.
-        costs: of `costs_of_bins`; None if the state is not text, or every row is to be encoded.
+        costs: of `costs_of_bins`; None if the state is not text, or every row must be encoded.
         every: encode every row, whatever is known of the tokenizer.
         known: (source, prompt, target, whether it asks for the subtask, numbers of the state) -> tokens but for those that
             depend on the numbers of the state and on the chunk.

@@ -1,4 +1,4 @@
-"""What the shards' texts decide: the text tokenizer if none is given, and how many tokens a row has."""
+"""What the shards' texts decide: the text tokenizer if none is given, and how many tokens the rows have."""
 
 from collections.abc import Collection, Iterator
 

@@ -17,7 +17,7 @@ SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257,152 to 257,216 r
 def arranged(
     text: TextTokenizer, skip: int | None, actions: int, states: int, rows: int = 0
 ) -> tuple[TextTokenizer, Placement]:
-    """The text tokenizer to use, and where action and state ids stand beside its tokens.
+    """The text tokenizer to use, and where action and state ids are beside its tokens.
 
     Args:
         text: as it was given.

@@ -1,6 +1,6 @@
-"""Where each of our parameters lies in other people's checkpoints: names and axes as data, one table for both directions.
+"""Where each of our parameters is in other people's checkpoints: names and axes as data, one table for both directions.
 
-A rule says that our array `path` holds the tensors `names`. `{}` in a name is the layer (our first axis); several names are
+A rule says that our array `path` contains the tensors `names`. `{}` in a name is the layer (our first axis); several names are
 the parts of the axis after it (key, value; gate, up). The pattern names the axes of one tensor, ours on the left:
 `n w k -> (n k) w` turns (heads, width, head_dim) into (heads * head_dim, width).
 
@@ -206,7 +206,7 @@ class MappedTensor:
         return place.reshape(self.split).transpose(self.order).reshape(self.shape)
 
     def to_ours(self, tensor: NDArray[Any], shape: Shape) -> NDArray[Any]:
-        """What stands at its place in our array, with the given shape, out of their tensor."""
+        """What is at its place in our array, with the given shape, out of their tensor."""
         grouped = tensor.reshape([self.split[axis] for axis in self.order])
         return grouped.transpose(np.argsort(self.order)).reshape(shape)
 

@@ -197,7 +197,7 @@ class GymnasiumEnv:
         return {"task": self._task}
 
     def close(self) -> None:
-        """Frees what the environment holds."""
+        """Frees what the environment uses."""
         self.env.close()
 
     def _told(self, terminated: bool) -> bool | None:
@@ -289,7 +289,7 @@ class GymnasiumEnv:
 
 
 def _inside(values: Any, name: str, where: str) -> Any:
-    """What stands at a path such as "robot/qpos" in nested mappings."""
+    """What is at a path such as "robot/qpos" in nested mappings."""
     for key in name.split("/"):
         if not isinstance(values, Mapping):
             raise InputError(
@@ -307,7 +307,7 @@ def _plain(given: Any) -> NDArray[Any]:
 
 
 def _truth(given: Any) -> bool:
-    """Whether it holds, of a bool or of an array of one."""
+    """Whether it is true, of a bool or of an array of one."""
     return bool(_plain(given).any())
 
 

@@ -179,7 +179,7 @@ class LiberoEnv:
         return self._observed(seen)
 
     def success(self) -> bool:
-        """Whether the task's goal holds."""
+        """Whether the task's goal is reached."""
         return self._done
 
     def info(self) -> dict[str, str]:
@@ -304,7 +304,7 @@ def _simulator(file: str, cameras: tuple[str, ...], size: int, steps: int) -> _S
         if waiting.made_of == (file, cameras, size, steps):
             _waiting.remove(waiting)
             return waiting
-    if _waiting:  # one makes place: each holds 0.7 GB
+    if _waiting:  # one makes place: each takes 0.7 GB
         _waiting.pop(0).env.close()
     check_rendering()
     from libero.libero.envs import OffScreenRenderEnv

@@ -46,7 +46,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def ticks_within(low: float, high: float, count: int = 4) -> list[float]:
-    """Round tick values that lie in [low, high].
+    """Round tick values that are in [low, high].
 
     >>> ticks_within(0.0, 0.93)
     [0.0, 0.25, 0.5, 0.75]

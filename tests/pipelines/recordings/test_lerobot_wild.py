@@ -190,7 +190,7 @@ def test_what_only_one_thing_can_mean_is_read(
     ("change", "message"),
     [
         (text("meta/info.json", lambda data: data[:-40]), r"meta/info\.json is not a LeRobot info file: .*line 1"),
-        (text("meta/info.json", lambda _: b"[]"), "it holds list, expected an object"),
+        (text("meta/info.json", lambda _: b"[]"), "it contains list, expected an object"),
         (info(fps=[10]), r"fps is \[10\], expected a number"),
         (info(splits=["train"]), r"splits is \['train'\], expected ranges"),
         (info(features=[1]), "features is a list, expected an object"),

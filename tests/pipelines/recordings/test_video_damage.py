@@ -56,7 +56,7 @@ def not_a_video(folder: Path) -> dict[str, tuple[bytes, str]]:
         "noise": (np.random.default_rng(0).bytes(4096), "is not a video"),
         "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
         "no index": (whole[:moov], "is an MP4 without its index (moov): its recording or its copy was cut off"),
-        "audio": (audio.read_bytes(), "holds no video stream"),
+        "audio": (audio.read_bytes(), "contains no video stream"),
         "codec": (whole.replace(b"avc1", b"zzzz"), "is encoded by a codec that this FFmpeg cannot decode"),
         "playlist": (f"#EXTM3U\n#EXTINF:2,\n{other}\n#EXT-X-ENDLIST\n".encode(), "is not a video"),
         "list": (f"ffconcat version 1.0\nfile '{other}'\n".encode(), "is not a video"),
@@ -94,13 +94,13 @@ def test_several_streams_are_refused(tmp_path: Path) -> None:
         for stream in streams:
             container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
             container.mux(stream.encode(None))
-    assert "holds 2 video streams; expected one: split it, one camera per file" in frames_of(path, STEADY).check()
+    assert "contains 2 video streams; expected one: split it, one camera per file" in frames_of(path, STEADY).check()
 
 
 @pytest.mark.parametrize(("pixels", "codec"), [("gray16le", "ffv1"), ("gray10le", "hevc"), ("gray12le", "hevc")])
 def test_depth_is_refused_by_name(pixels: str, codec: str, tmp_path: Path) -> None:
     path = write_video(tmp_path / ("a.mkv" if codec == "ffv1" else "a.mp4"), STEADY[:5], codec, pixel_format=pixels)
-    says = f"holds depth (pixel format {pixels}), which is not a picture; leave this camera out of the entry"
+    says = f"contains depth (pixel format {pixels}), which is not a picture; leave this camera out of the entry"
     assert says in frames_of(path, STEADY[:5]).check()
     assert says in numbers(frames_of(path, STEADY[:5]))[0]
 
@@ -276,7 +276,7 @@ def test_remote_files_are_read_and_a_check_fetches_little(tmp_path: Path) -> Non
         assert [shown(np.asarray(f)) for f in frames.take(np.arange(0, 300, 37)).read()] == list(range(0, 300, 37))
     CountedFiles.held["b.mp4"] = CountedFiles.held["a.mp4"][:1_500_000]
     cut = VideoFrames("counted://b.mp4", np.arange(300) / FPS, 0.5 / FPS, "top")
-    assert "is cut off: it holds no data from" in cut.check()
+    assert "is cut off: it contains no data from" in cut.check()
 
 
 def test_a_network_that_fails_is_not_a_bad_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
