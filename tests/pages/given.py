@@ -14,6 +14,8 @@ from tests.chain import Chain
 from tests.pages.blocks import ROOT
 
 ONE_ROBOT = ("docs/fasttok.md",)  # pages whose INDEX has one robot, so that no command asks which one is meant
+SERVES = ("docs/robot.md",)  # pages that start a server and ask it
+ONLY_ON = {"my.yaml": ("docs/mixtures.md",)}  # names that are other things on other pages
 # What a page's Python blocks are given, before the first of them: the reader's own arrays and functions.
 BEFORE = {
     "docs/check.md": """
@@ -28,6 +30,7 @@ chunks = np.cumsum(np.random.default_rng(0).normal(size=(200, 20, 7)), axis=1) /
 stats = NormStats.fit(chunks.reshape(-1, 7))
 ActionTokenizer.fit(chunks, vocab_size=400, stats=stats).save("TOKENIZER", overwrite=True)
 chunks = chunks[:4]
+np.savez("chunks.npz", actions=chunks)
 """,
     "docs/reading.md": "checkpoint = print",
     "docs/train.md": """
@@ -58,7 +61,7 @@ def makers(chain: Chain) -> dict[str, Callable[[Path], None]]:
         return lambda place: place.symlink_to(target)
 
     def robot(place: Path) -> None:
-        example("my_robot").record(str(place), episodes=6)
+        example("my_robot").record(str(place), episodes=12)
 
     def chunks(place: Path) -> None:
         np.savez(place, actions=np.zeros((4, 10, 3)))
@@ -71,6 +74,7 @@ def makers(chain: Chain) -> dict[str, Callable[[Path], None]]:
         "TOKENIZER": link(chain.tokenizer),
         "SHARDS": link(chain.shards),
         "shards": link(chain.shards),
+        "benchmarks": link(ROOT / "benchmarks"),
         "my_robot": robot,
         "chunks.npz": chunks,
         "my.yaml": mixture,

@@ -6,6 +6,7 @@ read, and later commands find its address.
 
 import itertools
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ NEEDS = {
     r"libero|metaworld|vla_eval": "needs a simulator; make interop runs it",
     r"fasttok-study run": "needs hours; tests/train/test_study.py runs a small one",
     r" \.\.\. ": "part of a longer command",
+    "--checkpoint best": "needs a run that was trained with --keep-best",
     r"export .*--layout": "needs a run of the full size; tests/train/test_export.py exports small ones",
     r"examples/0": "tests/examples/test_numbered.py runs it",
 }
@@ -48,7 +50,7 @@ CUT = {
 }
 # (command, a word that it must have) -> words that are added.
 MORE = {
-    ("fasttok-train", "fasttok-train"): [*FLAGS, "--data.text-vocab=600", "--batch-size=8", "--steps=2"],
+    ("fasttok-train", "--shards"): [*FLAGS, "--data.text-vocab=600", "--batch-size=8", "--steps=2"],
     ("fasttok-evaluate", "--env"): ["--episodes=1"],
     ("examples.tabletop.generate", "-m"): ["--vqa=20", "--captions=20"],
     ("fasttok-serve", "fasttok-serve"): ["--no-real-time", "--batch=1"],
@@ -56,6 +58,8 @@ MORE = {
 TAKE_DATA = {
     *(("fasttok", verb) for verb in ("fit", "eval", "inspect", "encode", "decode")),
     *(("fasttok-pipelines", verb) for verb in ("check", "index", "statistics", "inspect", "stats", "lint")),
+    ("fasttok-train", "report"),
+    ("fasttok-study", "figure"),
 }
 READS = ("--index", "--tokenizer", "--shards", "--run", "--data", "--entries", "--init-from", "--vqa", "--held-out")
 SERVER = re.compile(r"serving .* at (ws://\S+)")
@@ -86,7 +90,7 @@ def inputs(words: Sequence[str]) -> Iterator[str]:
     elif verb == "datasets":
         yield from words[3:4] if words[2] == "draft" else ()
     for flag, value in pairwise(words):
-        if flag in READS or (flag == "--env" and value.endswith(".yaml")):
+        if (flag in READS and value != "fit") or (flag in ("--env", "--keys") and value.endswith(".yaml")):
             yield value
 
 
@@ -187,6 +191,10 @@ class PageRun:
             return f"needs your own data: {', '.join(missing)}"
         if "--policy" in words and not self.address:
             return "needs a server"
+        if name_of(typed.words) == "fasttok-serve" and self.name not in given.SERVES:
+            return f"needs a server that goes on; {' and '.join(given.SERVES)} starts one"
+        if words[:2] == ["fasttok-study", "figure"]:
+            self.give(["benchmarks"])
         for name in makes:
             place = self.folder / name
             if place.is_symlink() or place.is_file():
@@ -197,7 +205,7 @@ class PageRun:
             self.serve(words)
             return None
         done = subprocess.run(
-            real_words(subprocess.list2cmdline(words)), cwd=self.folder, env=given.commands_environment(self.folder),
+            real_words(shlex.join(words)), cwd=self.folder, env=given.commands_environment(self.folder),
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (
@@ -212,7 +220,7 @@ class PageRun:
         at = words.index("--port") if "--port" in words else len(words)
         words = [*words[:at], "--port", "0", *words[at + 2 :]]
         server = subprocess.Popen(
-            real_words(subprocess.list2cmdline(words)), cwd=self.folder, env=given.commands_environment(self.folder),
+            real_words(shlex.join(words)), cwd=self.folder, env=given.commands_environment(self.folder),
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._servers.append(server)
@@ -234,5 +242,5 @@ class PageRun:
                 self.command(Typed("(given)", ("fasttok-train", "--shards", "SHARDS", "--out", "RUN")))
             elif name == "INDEX" and self.name in given.ONE_ROBOT and not place.exists():
                 self.command(Typed("(given)", ("fasttok-pipelines", "index", "my_robot", "--out", "INDEX")))
-            elif name in makers and not place.exists():
+            elif name in makers and not place.exists() and self.name in given.ONLY_ON.get(name, (self.name,)):
                 makers[name](place)
