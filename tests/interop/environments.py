@@ -98,6 +98,11 @@ LIGHT = (
     "tyro==0.9.31",
     "websockets==15.0.1",
 )
+_LEROBOT = PackageSet(
+    "lerobot",
+    ("lerobot[dataset,transformers-dep,scipy-dep]==0.6.1", "transformers==5.5.4", "scipy==1.15.3"),
+    ("lerobot", "torch", "transformers", "datasets"),
+)
 PACKAGE_SETS = {
     one.name: one
     for one in (
@@ -105,11 +110,9 @@ PACKAGE_SETS = {
         _transformers("5.5.4"),
         _transformers("5.24.0"),
         # All that need torch: 6 GB where the index has no torch for CPUs only.
-        PackageSet(
-            "lerobot",
-            ("lerobot[dataset,transformers-dep,scipy-dep]==0.6.1", "transformers==5.5.4", "scipy==1.15.3"),
-            ("lerobot", "torch", "transformers", "datasets"),
-        ),
+        _LEROBOT,
+        # Our reader beside PyTorch, as a trainer of somebody else has it.
+        PackageSet("torch", LIGHT, ("torch", "pyarrow", "numba", "msgspec"), over=_LEROBOT),
         # What openpi's PyTorch pi0.5 imports. openpi itself is on no package index: FASTTOK_OPENPI names a checkout of it.
         PackageSet(
             "openpi",
