@@ -74,11 +74,17 @@ RUN_PAGES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one page makes for the others."""
+    return tmp_path_factory.mktemp("pages")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RUN_PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_page_runs(path: Path, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs(path: Path, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", sys.argv)
-    with PageRun(tmp_path, chain) as run:
+    with PageRun(tmp_path, chain, shared) as run:
         for reason in run.page(path):
             print("not run:", reason)

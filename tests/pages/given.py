@@ -1,15 +1,14 @@
 """What a page's commands and blocks find in the folder in which they run: small data under the names that readers see."""
 
-import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from examples.commands import environment
+from examples.my_robot import record
 from tests.chain import Chain
 from tests.pages.blocks import ROOT
 
@@ -44,16 +43,6 @@ frame, state = np.zeros((64, 64, 3), np.uint8), np.zeros(3, np.float32)
 }
 
 
-def example(name: str) -> ModuleType:
-    """A module of examples/, which are scripts and no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def makers(chain: Chain) -> dict[str, Callable[[Path], None]]:
     """Name -> what puts it at a path. What commands only read is a link."""
 
@@ -61,7 +50,7 @@ def makers(chain: Chain) -> dict[str, Callable[[Path], None]]:
         return lambda place: place.symlink_to(target)
 
     def robot(place: Path) -> None:
-        example("my_robot").record(str(place), episodes=12)
+        record(str(place), episodes=12)
 
     def chunks(place: Path) -> None:
         np.savez(place, actions=np.zeros((4, 10, 3)))

@@ -136,6 +136,7 @@ class PageRun:
     Attributes:
         folder: in which it runs.
         chain: small data for it.
+        shared: folder of the run that pages are given, which the first one that needs it trains.
         seen: names that its Python blocks have defined.
         address: of the server that it started last.
         name: of the page, relative to the checkout.
@@ -143,6 +144,7 @@ class PageRun:
 
     folder: Path
     chain: Chain
+    shared: Path
     seen: dict[str, Any] = field(default_factory=dict)
     address: str = ""
     name: str = ""
@@ -233,13 +235,21 @@ class PageRun:
                 return
         pytest.fail(f"{' '.join(words)} ended:\n{''.join(said)}")
 
+    def trained(self) -> Path:
+        """A run on the chain's shards, for pages that train none."""
+        run = self.shared / "RUN"
+        if not run.exists():
+            command = ("fasttok-train", "--shards", str(self.chain.shards), "--out", str(run))
+            self.command(Typed("(given)", command))
+        return run
+
     def give(self, names: list[str]) -> None:
         """Puts what is named and not there into the folder."""
         makers = given.makers(self.chain)
         for name in names:
             place = self.folder / name
             if name == "RUN" and not place.exists():
-                self.command(Typed("(given)", ("fasttok-train", "--shards", "SHARDS", "--out", "RUN")))
+                place.symlink_to(self.trained())
             elif name == "INDEX" and self.name in given.ONE_ROBOT and not place.exists():
                 self.command(Typed("(given)", ("fasttok-pipelines", "index", "my_robot", "--out", "INDEX")))
             elif name in makers and not place.exists() and self.name in given.ONLY_ON.get(name, (self.name,)):
