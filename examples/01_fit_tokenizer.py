@@ -14,7 +14,7 @@ from fasttok import ActionTokenizer, NormStats
 
 rng = np.random.default_rng(0)
 seconds = np.linspace(0, 1, 50)[:, None]
-size, speed, begin = rng.uniform([[[0.1]], [[1]], [[0]]], [[[1]], [[4]], [[6]]], (1000, 3, 1, 7)).swapaxes(0, 1)
+size, speed, begin = (rng.uniform(low, high, (1000, 1, 7)) for low, high in ((0.1, 1), (1, 4), (0, 6)))
 chunks = size * np.sin(speed * seconds + begin)  # (1000, 50, 7)
 known, new = chunks[:900], chunks[900:]
 

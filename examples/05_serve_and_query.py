@@ -9,6 +9,7 @@ It serves the run of example 04. The robot's computer needs `pip install '.[clie
 # %% Start the server. Port 0 takes a free port; the server prints its address when it is ready.
 import re
 import subprocess
+from typing import Any
 
 import numpy as np
 from my_robot import TASKS, episode, need, pixels
@@ -33,7 +34,8 @@ def address() -> str:
 # %% Ask for a chunk of actions at some steps of a new episode, and compare its first action with the demonstration.
 try:
     with Client(address()) as policy:
-        [(name, about)] = policy.metadata["embodiments"].items()
+        robots: Any = policy.metadata["embodiments"]
+        [(name, about)] = robots.items()
         print(f"{name}: {about['horizon']} actions at {about['control_hz']} Hz: {', '.join(about['action_names'])}")
         discs, states, actions = episode(0, np.random.default_rng(100))
         for step in (0, 5, 10):
