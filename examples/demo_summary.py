@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from examples.report import read_json
+from examples.demo_files import read_json
 from fasttok.common.console import write_text
 from fasttok.errors import InputError
 

@@ -14,6 +14,7 @@ from fasttok.common import completion
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_file import check_output_file
+from fasttok.common.typed import typed_command
 from fasttok.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def explain(config: ExplainMixture) -> None:
         return explain_without_sizes(mixture, missing, config)
     lines, _ = summarise(mixture, config.samples, known)
     if config.html:
-        write_text(config.html, explain_page(mixture, config.samples, lines, note))
+        write_text(config.html, explain_page(mixture, config.samples, lines, note, typed_command()))
         log(f"wrote {config.html}")
     if config.json:
         plain = [line.to_json() for line in lines]

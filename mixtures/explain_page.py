@@ -1,15 +1,28 @@
 """The page of `fasttok-mixtures explain --html`: shares as bars, curriculum, and where the numbers come from."""
 
 from fasttok.common import html
-from fasttok.common.html import KIND_COLOURS, PALETTE, Axes, Markup, Series, plot, table, tag, tiles
+from fasttok.common.html import (
+    KIND_COLOURS,
+    NEUTRAL,
+    PALETTE,
+    Axes,
+    Markup,
+    Series,
+    percent,
+    plot,
+    scrolling,
+    table,
+    tag,
+    tiles,
+)
 from mixtures.shares import phases
 from mixtures.spec import Group, Mixture
 from mixtures.summary import Line
 
-COLOURS: dict[str | None, str] = {None: PALETTE[7]} | dict(KIND_COLOURS)
+COLOURS: dict[str | None, str] = {None: NEUTRAL} | dict(KIND_COLOURS)
 
 
-def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -> str:
+def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str, command: str = "") -> str:
     """The whole page.
 
     Args:
@@ -17,6 +30,7 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -
         samples: size of the build that is asked about.
         lines: what the mixture comes to, the whole of it first.
         note: where the numbers come from.
+        command: that made the page.
 
     >>> from mixtures.spec import Source
     >>> from mixtures.summary import SourceSizes, summarise
@@ -31,7 +45,7 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -
     sections = [
         tag("h1", f"Mixture {mixture.name}"),
         tag("p", mixture.description),
-        tiles({"samples": f"{samples:,}", "sources": len(leaves), **{k: f"{v:.1%}" for k, v in sorted(kinds.items())}}),
+        tiles({"samples": f"{samples:,}", "sources": len(leaves), **{k: percent(v) for k, v in sorted(kinds.items())}}),
         tag("p", note, class_="soft"),
         tag("h2", "Shares"),
         bars(lines),
@@ -39,11 +53,11 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str) -
         tag("p", f"Quotas are exact: each within one sample of its share. Policy of the mixture: {policies(mixture.root)}. Token "
             "share counts the tokens that the cross-entropy is on; under a loss with one denominator for all tokens, gradients "
             "follow it and not the share of samples.", class_="soft"),
-        table(COLUMNS, [row(line, lines[0]) for line in lines]),
+        table(COLUMNS, [row(line, lines[0]) for line in lines], sortable=False),
     ]  # fmt: skip
     if mixture.schedule:
         sections += [tag("h2", "Curriculum"), curriculum(mixture, samples, leaves)]
-    return html.page(f"Mixture {mixture.name}", *sections)
+    return html.page(f"Mixture {mixture.name}", *sections, command=command)
 
 
 COLUMNS = ("source", "kind", "share", "samples", "frames", "epochs", "chunk", "FAST ids", "token share", "MB", "note")
@@ -59,20 +73,20 @@ def row(line: Line, whole: Line) -> list[str | int | float | None]:
     >>> from mixtures.summary import SourceSizes
     >>> line = Line("web", 1, True, 0.4, 0.4, 40, (40,), SourceSizes(), None, None, None)
     >>> row(line, line)[:4]
-    ['\u2003web', None, '40.00%', 40]
+    ['\u2003web', None, '40.00 %', 40]
     """
     sizes = line.sizes
     chunk = f"{sizes.horizon} x {sizes.action_dim}" if sizes.horizon and sizes.action_dim else None
     return [
         "\u2003" * line.depth + line.name,
         sizes.kind,
-        f"{line.share:.2%}",
+        percent(line.share, 2),
         line.samples,
         sizes.frames,
         line.epochs,
         chunk,
         sizes.fast_tokens,
-        f"{line.tokens / whole.tokens:.2%}" if line.tokens is not None and whole.tokens else None,
+        percent(line.tokens / whole.tokens, 2) if line.tokens is not None and whole.tokens else None,
         line.bytes / 1e6 if line.bytes is not None else None,
         notes(line),
     ]
@@ -86,7 +100,7 @@ def notes(line: Line) -> str:
     >>> notes(Line("arm", 1, False, 0.4, 0.4, 40, (40,), sizes, None, None, None))
     '1,200 left out by language'
     """
-    words = [f"capped by max_epochs, weights say {line.wanted:.2%}"] if line.capped else []
+    words = [f"capped by max_epochs, weights say {percent(line.wanted, 2)}"] if line.capped else []
     words += [f"{count:,} left out by {name}" for name, count in line.sizes.left_out.items()]
     return ", ".join(words)
 
@@ -107,13 +121,13 @@ def bars(lines: list[Line]) -> Markup:
         share = html.bar(line.share, COLOURS[line.sizes.kind]) if not line.group else ""
         tokens = ""
         if line.tokens is not None and whole.tokens and not line.group:
-            tokens = tag("span", f"{line.tokens / whole.tokens:.1%} of tokens", class_="soft")
+            tokens = tag("span", f"{percent(line.tokens / whole.tokens)} of tokens", class_="soft")
         name = tag("b", line.name) if line.group else tag("span", line.name)
         cells.append(
             tag(
                 "tr",
                 tag("td", tag("div", name, style=indent)),
-                tag("td", f"{line.share:.2%}", class_="num"),
+                tag("td", percent(line.share, 2), class_="num"),
                 tag("td", share, style="width:45%"),
                 tag("td", tokens),
             )
@@ -123,7 +137,7 @@ def bars(lines: list[Line]) -> Markup:
         for kind, colour in COLOURS.items()
         if any(line.sizes.kind == kind and not line.group for line in lines)
     ]
-    return Markup(tag("div", *keys, class_="legend") + tag("table", *cells))
+    return Markup(tag("div", *keys, class_="legend") + scrolling(tag("table", *cells), "shares of the sources"))
 
 
 def policies(group: Group) -> str:
@@ -153,7 +167,7 @@ def curriculum(mixture: Mixture, samples: int, leaves: list[Line]) -> Markup:
         lines.append(Series(leaf.name, x, y, PALETTE[i % len(PALETTE)]))
     drawing = tag(
         "div",
-        plot(lines, Axes("samples", zero=True), width=900, height=260, title="share of samples, %"),
+        plot(lines, Axes("samples of the build", "share of samples (%)", zero=True), width=680, height=260),
         class_="card",
     )
     columns = ["source", *[f"{start:,} to {stop:,}" for _, start, stop in spans]]

@@ -164,6 +164,12 @@ class Dataset:
         """Episodes of each embodiment."""
         return {name: sum(len(spool.lengths) for spool in g.actions.values()) for name, g in self.groups.items()}
 
+    def action_names(self, embodiment: str) -> tuple[str, ...]:
+        """Names of an embodiment's dims as its first source records them; () if it does not, or a chunk has other dims."""
+        every = self._recordings.get(embodiment, {})
+        names = next(iter(every.values())).names if every else ()
+        return names if len(names) == self.groups[embodiment].embodiment.action_dim else ()
+
     def __enter__(self) -> "Dataset":
         return self
 

@@ -10,6 +10,7 @@ from fasttok.common.console import emit_json, log, track, write_text
 from fasttok.common.given_paths import check_data, check_tokenizer
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_file import check_output_file
+from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Eval:
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.eval_tables import print_eval
         from fasttok.cli.read_data import dataset_for
-        from fasttok.evaluation.eval_page import RateCurves, eval_page
+        from fasttok.evaluation.eval_page import EvalFacts, RateCurves, eval_page
         from fasttok.evaluation.measured import Measured
         from fasttok.evaluation.metrics import Cell
         from fasttok.evaluation.rate_distortion import MEASURED, own_points, samples, scale_for, sweep
@@ -79,6 +80,7 @@ class Eval:
             for line in far:
                 log(f"far off: {line}")
             what_is_measured = _measured_on(data)
+            names = {name: data.action_names(name) for name in data.groups}
             measured: dict[str, Measured] = {}
             rows: list[dict[str, Cell]] = []
             held_out = samples(data, "held_out", MEASURED)
@@ -108,7 +110,8 @@ class Eval:
             )
             note = f"Scale {scale:.3g} has an error of at most {self.target_error:g}: {again}"
         if self.html is not None:
-            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, curves, note, what_is_measured))
+            about = EvalFacts(note, what_is_measured, names, typed_command())
+            write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, curves, about))
             log(f"wrote {self.html}")
         if self.json:
             emit_json(

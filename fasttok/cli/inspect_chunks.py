@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 from fasttok.common.console import log, table, write_text
 from fasttok.common.given_paths import check_data, check_tokenizer
 from fasttok.common.output_file import check_output_file
+from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ class Inspect:
                 for i, chunk in enumerate(chunks):
                     reference = None if references is None else references[i]
                     title = f"{robot}, held-out chunk {i}"
-                    shown.append(ShownChunk(title, tok.embodiment_argument(robot), chunk, reference))
+                    name, known = tok.embodiment_argument(robot), group.embodiment
+                    shown.append(ShownChunk(title, name, chunk, reference, data.action_names(robot), known.control_hz))
         if self.html is not None:
-            write_text(self.html, inspect_page(tok, self.tokenizer.name, shown))
+            write_text(self.html, inspect_page(tok, self.tokenizer.name, shown, typed_command()))
             log(f"wrote {self.html}")
             return
         for one in shown:

@@ -1,21 +1,39 @@
 """The page of `fasttok eval --html`: one self-contained file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common import html
-from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, table, tag, tiles
+from fasttok.common.html import COMPUTED, PALETTE, RECORDED, WARNING, Axes, Markup, Series, plot, table, tag, tiles
+from fasttok.common.html.histogram import histogram
 from fasttok.evaluation.eval_tables import TABLES
 from fasttok.evaluation.measured import Measured
 from fasttok.evaluation.metrics import Cell, error_rows
 from fasttok.evaluation.rate_distortion import Point, tokens_at
 from fasttok.tokenizer import ActionTokenizer
 
-MARK = "var(--ink)"  # of the tokenizer itself, unlike every line's colour
+MARK = RECORDED  # of the tokenizer itself, unlike every line's colour
+
+
+@dataclass(frozen=True)
+class EvalFacts:
+    """What a report says beside its numbers.
+
+    Attributes:
+        note: a sentence below the first table; "" for none.
+        measured_on: which episodes.
+        names: of the dims of each embodiment, where they are known.
+        command: that made the page.
+    """
+
+    note: str = ""
+    measured_on: str = "held-out episodes"
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,14 +50,14 @@ class RateCurves:
 
 
 def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], measured: Mapping[str, Measured],
-              curves: RateCurves, note: str = "", measured_on: str = "held-out episodes") -> str:  # fmt: skip
+              curves: RateCurves, about: EvalFacts = EvalFacts()) -> str:  # fmt: skip
     """The report of one tokenizer on one data set."""
     mean = float(np.mean([m.metrics.fast_tokens for m in measured.values()]))
     ratio = float(np.mean([m.metrics.ratio for m in measured.values()]))
     sections: list[Any] = [
         tag("h1", f"FAST tokenizer {name}"),
         tag("p", f"{tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token}, "
-            f"fingerprint {tok.fingerprint}. Measured on {measured_on}."),
+            f"fingerprint {tok.fingerprint}. Measured on {about.measured_on}."),
         tiles({"tokens per chunk": f"{mean:.1f}", "naive tokens per FAST token": f"{ratio:.1f}",
                "ids at best, by entropy": f"{np.mean([m.floor.fewest_ids for m in measured.values()]):.1f}",
                "longest chunk, tokens": max(m.metrics.fast_tokens_max for m in measured.values()),
@@ -49,8 +67,8 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
             "coefficients that are not 0.", class_="soft"),
         table(list(rows[0]), [list(row.values()) for row in rows]),
     ]  # fmt: skip
-    if note:
-        sections.append(tag("p", note))
+    if about.note:
+        sections.append(tag("p", about.note))
     sections.append(tag("div", *_cards(measured), class_="cards"))
     for shown in TABLES:
         found = shown.rows(measured)
@@ -58,36 +76,33 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
             sections += [tag("h2", shown.title), tag("p", shown.says, class_="soft"), table(list(shown.columns), found)]
     cards = [tag("div", _partial_plot(name, m), class_="card") for name, m in measured.items()]
     sections += [tag("div", *cards, class_="cards"), tag("h2", "Error per dimension, raw units")]
-    dims = error_rows({name: m.metrics for name, m in measured.items()})
+    dims = error_rows({name: m.metrics for name, m in measured.items()}, about.names)
     sections.append(table(["embodiment", "dim", "root mean square", "largest", "normalised by"], dims))
     if curves.fits:
         sections += [tag("h2", "Rate and distortion"), *rate_section(curves)]
-    return html.page(f"FAST tokenizer {name}", *sections)
+    return html.page(f"FAST tokenizer {name}", *sections, command=about.command)
 
 
 def _cards(measured: Mapping[str, Measured]) -> list[Markup]:
     """How long chunks are, and what each frequency holds and loses."""
     cards = []
-    for i, (embodiment, result) in enumerate(measured.items()):
-        values, counts = np.unique(result.metrics.lengths, return_counts=True)
-        bars = histogram(values, counts, f"{embodiment}: tokens per chunk", PALETTE[i % len(PALETTE)])
+    for embodiment, result in measured.items():
+        bars = length_histogram(result.metrics.lengths, f"{embodiment}: tokens per chunk")
         cards.append(tag("div", bars, class_="card"))
         frequencies = np.arange(len(result.signal))
         lines = [
-            Series("signal", frequencies, result.signal, PALETTE[0]),
-            Series("rounding error", frequencies, result.error, PALETTE[1]),
+            Series("signal", frequencies, result.signal, RECORDED),
+            Series("rounding error", frequencies, result.error, WARNING, dashed=True),
         ]
-        cards.append(
-            tag("div", plot(lines, Axes("frequency (0 is the chunk's mean)", log_y=True),
-                            title=f"{embodiment}: root mean square by frequency, normalised"), class_="card")
-        )  # fmt: skip
+        axes = Axes("frequency (0: the chunk's mean)", "root mean square (normalised, log scale)", log_y=True)
+        cards.append(tag("div", plot(lines, axes, title=f"{embodiment}: signal and error by frequency"), class_="card"))
     return cards
 
 
 def _partial_plot(embodiment: str, result: Measured) -> Markup:
-    line = Series("", [p.tokens for p in result.partial], [p.rms for p in result.partial], PALETTE[0])
-    axes = Axes("tokens that are read, mean per chunk", log_y=True)
-    return plot([line], axes, title=f"{embodiment}: error after the first tokens, normalised", legend=False)
+    line = Series("", [p.tokens for p in result.partial], [p.rms for p in result.partial], COMPUTED)
+    axes = Axes("tokens that are read (mean per chunk)", "root mean square error (normalised, log scale)", log_y=True)
+    return plot([line], axes, title=f"{embodiment}: error after the first tokens", legend=False)
 
 
 def standing(own: Point, fits: Sequence[Point]) -> str:
@@ -124,7 +139,8 @@ def rate_section(curves: RateCurves) -> list[Markup]:
             lines.append(Series(f"{size} ids", [p.tokens for p in fits], [p.rms for p in fits], colour))
         own = [p for p in curves.own if p.embodiment == embodiment]
         lines.append(Series("this tokenizer", [p.tokens for p in own], [p.rms for p in own], MARK, dots=True))
-        drawing = plot(lines, Axes("tokens per chunk", log_y=True), title=f"{embodiment}: error, normalised")
+        axes = Axes("tokens per chunk", "root mean square error (normalised, log scale)", log_y=True)
+        drawing = plot(lines, axes, title=f"{embodiment}: error by length")
         cards.append(tag("div", drawing, class_="card"))
     rows = [
         [p.embodiment, what, p.scale, p.vocab_size, p.tokens, p.rms]
@@ -142,19 +158,13 @@ def rate_section(curves: RateCurves) -> list[Markup]:
     ]
 
 
-def histogram(values: NDArray[Any], counts: NDArray[Any], title: str, colour: str) -> Markup:
-    """Bars of counts.
+def length_histogram(lengths: NDArray[np.generic], title: str) -> Markup:
+    """How many chunks have how many tokens.
 
-    >>> histogram(np.array([3, 4]), np.array([1, 2]), "tokens per chunk", PALETTE[0]).count("<svg")
+    >>> length_histogram(np.array([3, 4, 4]), "tokens per chunk").count("<svg")
     1
     """
-    low, high = float(values.min()), float(values.max())
-    edges = np.arange(low, high + 2) if high - low < 60 else np.linspace(low, high + 1, 41)
-    heights, edges = np.histogram(np.repeat(values, counts), edges)
-    x, y = [float(edges[0])], [0.0]
-    for height, left, right in zip(heights, edges, edges[1:], strict=False):
-        x += [float(left), float(right)]
-        y += [float(height), float(height)]
-    return plot(
-        [Series("", [*x, float(edges[-1])], [*y, 0.0], colour)], Axes("tokens", zero=True), title=title, legend=False
-    )
+    low, high = float(lengths.min()), float(lengths.max())
+    edges = np.arange(low, high + 2) - 0.5 if high - low < 60 else np.linspace(low, high + 1, 41)
+    counts, edges = np.histogram(lengths, edges)
+    return histogram(edges, counts, Axes("tokens per chunk", "chunks"), height=190, title=title)

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common import html
-from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, tag
+from fasttok.common.html import COMPUTED, RECORDED, Axes, Markup, Series, plot, tag, token_hue
 from fasttok.tokenizer import ActionTokenizer
+
+HEATMAP = "frequency (0: the mean), by dim; cells: rounded coefficients"
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +23,20 @@ class ShownChunk:
         embodiment: whose it is.
         chunk: (T, D) in raw units.
         reference: (D,) what its relative dims are relative to, None if none is.
+        names: of its dims; () if they are not known.
+        control_hz: steps per second; None if it is not known.
     """
 
     title: str
     embodiment: str | None
     chunk: NDArray[Any]
     reference: NDArray[Any] | None = None
+    names: tuple[str, ...] = ()
+    control_hz: float | None = None
+
+    def dim(self, number: int) -> str:
+        """What a dim is called."""
+        return self.names[number] if len(self.names) == self.chunk.shape[1] else f"dim {number}"
 
     def through(self, tok: ActionTokenizer) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Its ids, its coefficients (T, C), and what the ids decode to (T, D)."""
@@ -44,13 +54,14 @@ class ShownChunk:
         return {d: float(self.reference[d]) for d in dims if self.reference is not None}
 
 
-def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[ShownChunk]) -> str:
+def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[ShownChunk], command: str = "") -> str:
     """Chunks one by one: curves, coefficients, tokens.
 
     Args:
         tok: the tokenizer.
         name: what to call it.
         shown: the chunks.
+        command: that made the page.
 
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
     >>> tok = ActionTokenizer.fit(chunks, 256)
@@ -59,12 +70,13 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[ShownChunk]) -
     """
     sections: list[Any] = [
         tag("h1", f"Chunks through {name}"),
-        tag("p", "Each chunk's actions, raw and decoded; its coefficients, low frequencies above; and its tokens, coloured "
-            "alike where they stand. Tokens are read row by row."),
+        tag("p", "Each section shows one chunk: its actions as recorded and as decoded, its coefficients, lowest frequency at "
+            "the top, and its tokens. A token and the coefficients that it stands for have the same colour; point at one, or "
+            "choose it with the arrow keys, to mark the other. Tokens read the coefficients row by row."),
     ]  # fmt: skip
     for one in shown:
-        sections += [tag("h2", one.title), *chunk_section(tok, one)]
-    return html.page(f"Chunks through {name}", *sections)
+        sections.append(tag("section", tag("h2", one.title), *chunk_section(tok, one), class_="linked"))
+    return html.page(f"Chunks through {name}", *sections, command=command)
 
 
 def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
@@ -77,60 +89,75 @@ def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
     chunk, (ids, coefs, back) = shown.chunk, shown.through(tok)
     relative = shown.relative(tok)
     spans = tok.bpe.spans(ids)
-    steps = np.arange(len(chunk))
+    x = np.arange(len(chunk)) / (shown.control_hz or 1.0)
+    x_label = "time (s)" if shown.control_hz else "step"
     stats = tok.channels(shown.embodiment).stats
     dim = chunk.shape[1]
     span = np.ones(dim) if stats is None else stats.unnormalize(np.ones(dim)) - stats.unnormalize(np.zeros(dim))
     curves = []
     for d in range(chunk.shape[1]):
-        raw = Series("raw", steps, chunk[:, d], PALETTE[0])
-        decoded = Series("decoded", steps, back[:, d], PALETTE[1], dashed=True)
-        title = f"dim {d}" + (f", relative to {relative[d]:.4g}" if d in relative else "")
-        curves.append(tag("div", plot([raw, decoded], Axes("step", least=0.4 * span[d]), title=title), class_="card"))
-    hues = [f"hsl({(47 * place) % 360} 70% 50% / .30)" for place in range(len(ids))]
+        recorded = Series("recorded", x, chunk[:, d], RECORDED)
+        decoded = Series("decoded", x, back[:, d], COMPUTED, dashed=True)
+        name = shown.dim(d) + (f", relative to {relative[d]:.4g}" if d in relative else ", raw units")
+        axes = Axes(x_label, name, least=0.4 * span[d])
+        curves.append(tag("div", plot([recorded, decoded], axes), class_="card"))
+    hues = [token_hue(place) for place in range(len(ids))]
     owner = np.zeros(coefs.size, int)
     for place, (start, stop) in enumerate(spans):
         owner[start:stop] = place
-    colours = [hues[i] for i in owner]
     words = []
-    for token, (start, stop), hue in zip(ids.tolist(), spans, hues, strict=True):
+    for place, (token, (start, stop), hue) in enumerate(zip(ids.tolist(), spans, hues, strict=True)):
         values = coefs.reshape(-1)[start:stop]
         what = " ".join(map(str, values[:6])) + (f" … {len(values)}" if len(values) > 6 else "")
-        words.append(tag("span", f"{token}: {what}", class_="tok mono", style=f"background:{hue}"))
+        words.append(tag("span", f"{token}: {what}", class_="tok mono", style=f"background:{hue}", data_token=place))
+    columns = [shown.dim(d) for d in range(dim)] if coefs.shape[1] == dim else []
     return [
         tag("div", *curves, class_="cards"),
         tag("h3", f"{len(ids)} tokens for {coefs.size} coefficients, {int((coefs != 0).sum())} of them not 0"),
-        heatmap(coefs, colours),
+        heatmap(coefs, owner.tolist(), hues, columns),
         tag("div", *words, class_="tokens"),
     ]
 
 
-def heatmap(coefs: NDArray[Any], colours: Sequence[str]) -> Markup:
-    """Coefficients (T, C) as cells; frequencies that are 0 in all dims to the end are left out, and said so.
+def heatmap(coefs: NDArray[Any], owner: Sequence[int], hues: Sequence[str], names: Sequence[str] = ()) -> Markup:
+    """Coefficients as cells; frequencies that are 0 in all dims to the end are left out, and said so.
 
-    >>> heatmap(np.array([[3, 0]]), ["red", "blue"]).count("<rect")
+    Args:
+        coefs: (T, C).
+        owner: (T * C,) place of the token that each coefficient belongs to.
+        hues: colour of each token.
+        names: (C,) of the dims; () for their numbers.
+
+    >>> heatmap(np.array([[3, 0]]), [0, 1], ["red", "blue"]).count("<rect")
     2
     """
     used = np.flatnonzero((coefs != 0).any(axis=1))
     rows = min(len(coefs), (int(used[-1]) if len(used) else 0) + 2)
-    cell, height = 46, 20
-    parts = []
+    cell, height, left, top = 46, 20, 40, 34
+    parts = [f'<text class="axis-title" x="2" y="11">{HEATMAP}</text>']
+    for d in range(coefs.shape[1]):
+        name = names[d] if names else f"dim {d}"
+        said = name if len(name) <= 7 else f"{name[:6]}…"
+        parts.append(
+            f'<text x="{left + d * cell + cell / 2 - 1}" y="28" text-anchor="middle">{html.text(said)}'
+            f"<title>{html.text(name)}</title></text>"
+        )
     for t in range(rows):
         for d in range(coefs.shape[1]):
-            x, y = 40 + d * cell, t * height
+            x, y, place = left + d * cell, top + t * height, owner[t * coefs.shape[1] + d]
             parts.append(
-                f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{height - 2}" fill="{colours[t * coefs.shape[1] + d]}"/>'
+                f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{height - 2}" fill="{hues[place]}" data-token="{place}"/>'
             )
             if coefs[t, d]:
                 parts.append(
                     f'<text x="{x + cell / 2 - 1}" y="{y + 14}" text-anchor="middle">{int(coefs[t, d])}</text>'
                 )
-        parts.append(f'<text x="32" y="{t * height + 14}" text-anchor="end">{t}</text>')
-    width = 40 + coefs.shape[1] * cell
+        parts.append(f'<text x="{left - 8}" y="{top + t * height + 14}" text-anchor="end">{t}</text>')
+    width = max(left + coefs.shape[1] * cell, 340)
     drawing = Markup(
-        f'<svg viewBox="0 0 {width} {rows * height}" style="max-width:{width}px" role="img" aria-label="coefficients">'
-        f"{''.join(parts)}</svg>"
+        f'<svg viewBox="0 0 {width} {top + rows * height}" style="width:{width}px;max-width:none" role="img" '
+        f'aria-label="coefficients by frequency and dim">{"".join(parts)}</svg>'
     )
     left_out = len(coefs) - rows
     note = f"Higher frequencies ({left_out}) are 0 in every dimension." if left_out else ""
-    return tag("figure", drawing, tag("figcaption", note), style="margin:0 0 10px")
+    return tag("figure", drawing, tag("figcaption", note), class_="chart heatmap")

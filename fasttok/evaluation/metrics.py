@@ -77,15 +77,25 @@ class Metrics:
         return plain | {"ratio": self.ratio, "normalized_by": list(self.normalized_by)}
 
 
-def error_rows(metrics: Mapping[str, Metrics]) -> list[list[Cell]]:
+def error_rows(metrics: Mapping[str, Metrics], names: Mapping[str, tuple[str, ...]] = {}) -> list[list[Cell]]:
     """One row per dim: embodiment, dim, root mean square and largest error in raw units, what normalises it.
+
+    Args:
+        metrics: by embodiment.
+        names: of the dims of those embodiments whose data records them; the others have numbers.
 
     >>> chunks = np.ones((4, 15, 1))
     >>> [row[:2] for row in error_rows({"arm": measure(ActionTokenizer.fit(chunks, 256), chunks)})]
     [['arm', 0]]
     """
     return [
-        [name, d, float(m.rms[d]), float(m.max_error[d]), NAMES[m.normalized_by[d]] if m.normalized_by else None]
+        [
+            name,
+            names[name][d] if names.get(name) else d,
+            float(m.rms[d]),
+            float(m.max_error[d]),
+            NAMES[m.normalized_by[d]] if m.normalized_by else None,
+        ]
         for name, m in metrics.items()
         for d in range(len(m.rms))
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from fasttok import ActionTokenizer
+from fasttok.common.percent import percent
 from fasttok.fitting.fit import exceptions
 from mixtures.spec import Mixture
 from pipelines.common.files import atomic_write, join
@@ -133,7 +134,7 @@ def sources(manifest: Manifest) -> str:
         steps = s.steps_held
         rows.append([
             name, f"{s.dataset}, {s.split}", s.kind, f"{s.planned:,}", f"{s.written:,}", f"{s.rejected:,}",
-            f"{s.share:.2%}", f"{s.written / written:.2%}",
+            percent(s.share, 2), percent(s.written / written, 2),
             f"{s.planned / steps:.3g}" if steps else "-", s.embodiment or "-", f"{s.control_hz or '-'}",
             f"{s.horizon} x {s.action_dim}" if s.kind == "robot" else "-", ", ".join(s.cameras),
         ])  # fmt: skip

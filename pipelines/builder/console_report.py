@@ -5,6 +5,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from fasttok.common.console import log, table
+from fasttok.common.percent import percent
 from pipelines.builder.dead_letter import example, source_reasons
 from pipelines.builder.plan import BuildPlan
 from pipelines.builder.result import BuildResult
@@ -23,7 +24,7 @@ def print_plan(plan: BuildPlan, facts: Sequence[ResolvedSource]) -> None:
         chunk = f"{fact.horizon} x {fact.action_dim}" if fact.robot else None
         notes = ["capped by max_epochs"] if source.capped else []
         notes += [f"{count:,} left out by {name}" for name, count in source.left_out.items()]
-        rows.append([source.name, fact.kind, f"{source.share:.2%}", source.quota, source.frames, source.epochs, chunk,
+        rows.append([source.name, fact.kind, percent(source.share, 2), source.quota, source.frames, source.epochs, chunk,
                      source.bytes / 1e6, ", ".join(notes)])  # fmt: skip
     columns = ["source", "kind", "share", "samples", "steps held", "epochs", "chunk", "MB", "note"]
     table(f"plan {plan.digest[:12]}: {plan.samples:,} samples in {plan.shards} shards, seed {plan.seed}", columns, rows)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.percent import percent
 from pipelines.check.correlation import Following, Table, follow, level, level_steps, steps, summed
 
 Meaning = Literal["absolute", "delta", "velocity", "unknown"]
@@ -58,11 +59,12 @@ class DimMeaning:
     normalized: bool = False
 
     def __str__(self) -> str:
+        absolute, delta = percent(self.absolute, 0), percent(self.delta, 0)
         if self.meaning == "unknown":
-            return f"unknown (absolute would explain {self.absolute:.0%} of the state's movement, a delta {self.delta:.0%})"
+            return f"unknown (absolute would explain {absolute} of the state's movement, a delta {delta})"
         unit = "" if self.meaning == "absolute" else f", {self.gain:.3g} for a movement of 1 per step"
         return (
-            f"{self.meaning} (absolute explains {self.absolute:.0%}, a delta {self.delta:.0%} of the movement of state dim "
+            f"{self.meaning} (absolute explains {absolute}, a delta {delta} of the movement of state dim "
             f"{self.state}, {self.lag} step(s) later{unit}; evidence: {self.strength})"
         )
 

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common import html
-from fasttok.common.html import PALETTE, Axes, Markup, Series, tag
+from fasttok.common.html import BAD, NEUTRAL, PALETTE, WARNING, Axes, Markup, Series, percent, tag
 from pipelines.check.dataset_findings import SEVERITIES, Curves, DatasetFinding, Pictures, Severity
 from pipelines.check.diagnose import Diagnosis, summary
 
-COLOURS: dict[Severity, str] = {"error": PALETTE[4], "warning": PALETTE[1], "note": PALETTE[0]}
+COLOURS: dict[Severity, str] = {"error": BAD, "warning": WARNING, "note": NEUTRAL}
 MOST_POINTS = 1500  # of a line
 LEAD = (
     "An error makes training wrong or impossible, a warning probably harms it, a note is worth knowing. Each finding shows its "
@@ -18,8 +18,8 @@ LEAD = (
 )
 
 
-def check_page_of(found: Diagnosis) -> str:
-    """One self-contained page."""
+def check_page_of(found: Diagnosis, command: str = "") -> str:
+    """One self-contained page, made by `command`."""
     counts = {severity: sum(f.severity == severity for f in found.findings) for severity in SEVERITIES}
     steps = sum(len(episode.action) for episode in found.sample.episodes)
     title = f"{found.dataset.name}: check"
@@ -35,6 +35,7 @@ def check_page_of(found: Diagnosis) -> str:
         _overview(found.findings),
         *[_section(number, finding) for number, finding in enumerate(found.findings)],
         *_measured(found),
+        command=command,
     )  # fmt: skip
 
 
@@ -80,7 +81,8 @@ def _drawing(drawing: Curves | Pictures) -> Markup:
     if drawing.mark is not None:
         room = max(0.5, 0.004 * longest)
         shade = drawing.mark[0] - room, drawing.mark[1] + room
-    return tag("div", html.plot(series, Axes("step"), title=drawing.title, width=460, height=190, shade=shade))
+    axes = Axes("step of the episode", "value (raw units)")
+    return tag("div", html.plot(series, axes, title=drawing.title, width=460, height=210, shade=shade))
 
 
 def _measured(found: Diagnosis) -> list[Markup]:
@@ -92,7 +94,8 @@ def _measured(found: Diagnosis) -> list[Markup]:
         said = column.meaning.encoding if column.meaning is not None else "-"
         state = "-" if dim.state is None else str(found.sample.columns.state[dim.state])
         rows.append([
-            str(column), said, dim.meaning, dim.strength, state, dim.lag, f"{dim.absolute:.0%}", f"{dim.delta:.0%}", dim.gain
+            str(column), said, dim.meaning, dim.strength, state, dim.lag, percent(dim.absolute, 0), percent(dim.delta, 0),
+            dim.gain,
         ])  # fmt: skip
     columns = ["action dim", "entry says", "measured", "evidence", "state dim", "steps later",
                "explained if absolute", "explained if a delta", "gain"]  # fmt: skip

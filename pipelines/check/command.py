@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import emit_json
+from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
 from pipelines.check.check_page import check_page_of
 from pipelines.check.dataset_findings import SEVERITIES, Severity
@@ -59,7 +60,7 @@ def run_check(config: CheckConfig) -> None:
     counts = {severity: sum(f.severity == severity for f in found.findings) for severity in SEVERITIES}
     words = ", ".join(f"{counts[severity]} {severity}(s)" for severity in SEVERITIES)
     if page is not None:
-        write_page(page, check_page_of(found))
+        write_page(page, check_page_of(found, typed_command()))
     if config.json:
         emit_json(as_json(found, counts))
     else:

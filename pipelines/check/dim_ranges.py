@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.percent import percent
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, few
 from pipelines.check.sampled import EpisodeSample, SampledEpisode
@@ -71,7 +72,7 @@ def _ranges(
         ("constant-dim", ~moving, "never change", "leave them out of the entry's slices: they say nothing"),
         ("nearly-constant-dim", hardly, f"move by less than {HARDLY:g} of what the other dims do",
          "leave them out of the entry's slices: normalised by their own range, their noise would be as large as real movements"),
-        ("sparse-dim", sparse, f"are away from their usual value in less than {SPARSE:.0%} of the steps",
+        ("sparse-dim", sparse, f"are away from their usual value in less than {percent(SPARSE, 0)} of the steps",
          "look whether they are needed: their range is that of rare values, and most of a training sees only one value"),
     ):  # fmt: skip
         dims = np.flatnonzero(which).tolist()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.percent import percent
 from pipelines.check.action_meaning import Strength
 
 WIDTHS = ("width", "opening", "aperture", "openness", "open_amount")
@@ -82,7 +83,9 @@ def gripper_ends(
     at_low = np.abs(first - low) < 0.1 * (high - low)
     for opened, share in ((high, at_high.mean()), (low, at_low.mean())):
         if share >= BEGINS and len(first) >= 5:
-            why = f"{share:.0%} of the episodes begin with {opened:g}, and most tasks begin with an open gripper"
+            why = (
+                f"{percent(share, 0)} of the episodes begin with {opened:g}, and most tasks begin with an open gripper"
+            )
             return GripperEnds(low + high - opened, opened, "some", why)
     return GripperEnds(None, None, "none", "nothing tells which end is open")
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.percent import percent
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, Severity
 from pipelines.check.gripper_ends import follows, gripper_ends, two_ends
@@ -54,7 +55,8 @@ def _ends(sample: EpisodeSample, kind: str, d: int, column: StepColumn) -> list[
     said = f"the entry says closed: {closed:g}, open: {opened:g}"
     entry = f"closed: {low:.3g}, open: {high:.3g}   # or the other way round: look which end is open"
     if beyond > 0.05:
-        what = f"{column.called(kind)}: {beyond:.0%} of the values lie beyond the ends, from {low:.4g} to {high:.4g}; {said}"
+        share = percent(beyond, 0)
+        what = f"{column.called(kind)}: {share} of the values lie beyond the ends, from {low:.4g} to {high:.4g}; {said}"
         return [DatasetFinding("error", "gripper-ends", place, what, todo, entry, drawings=drawing)]
     if 0 < used < USED and two_ends(values) is not None:
         what = f"{column.called(kind)} goes from {low:.4g} to {high:.4g} only; {said}, so it would hardly open"

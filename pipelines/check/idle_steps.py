@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.percent import percent
 from pipelines.check.action_meaning import DimMeaning
 from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding
@@ -43,9 +44,10 @@ def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[Da
     episode, mask = episodes[worst], idle[worst]
     start, stop = _longest(mask)
     moving = int(np.argmax(np.abs(np.diff(episode.action, axis=0)).mean(axis=0) / (tiny + 1e-30)))
+    here = percent(float(mask.mean()), 0)
     what = (
-        f"{share:.0%} of all steps command no movement; in this episode {mask.mean():.0%} do, the longest pause from step "
-        f"{start} to {stop}"
+        f"{percent(share, 0)} of all steps command no movement; in this episode {here} do, the longest pause from step {start} "
+        f"to {stop}"
     )
     todo = "leave idle steps out, so that a model does not learn to wait"
     entry = f"filters: {{idle_below: {float(tiny[~steady].min() if (~steady).any() else tiny.min()):.2g}, idle: ends}}"

@@ -8,6 +8,7 @@ import tyro
 from fasttok.common.console import emit_json, log
 from fasttok.common.kinds import RecordKind
 from fasttok.common.next_command import beside, command
+from fasttok.common.typed import typed_command
 from pipelines.look.choose_rows import RowChoice, choose_rows
 from pipelines.look.page_files import PagePath, check_page, page_path, write_page
 from pipelines.look.row_summary import summary
@@ -65,7 +66,7 @@ def run_inspect(config: InspectConfig) -> None:
     if page is not None:
         from pipelines.look.inspect_page import inspect_page  # loads kernels, which printing rows does not need
 
-        write_page(page, inspect_page(reader, rows, described(config, len(rows)), config.max_mb))
+        write_page(page, inspect_page(reader, rows, described(config, len(rows)), config.max_mb, typed_command()))
         if not config.json:
             print(page)
     if config.json:

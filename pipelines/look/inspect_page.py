@@ -6,6 +6,7 @@ from dataclasses import asdict
 from fasttok.common import html
 from fasttok.common.html import CHANNEL_SWAP, Markup, tag
 from mixtures.spec import Resize
+from pipelines.look.later_pictures import later_rows
 from pipelines.look.row_card import PictureAllowance, row_card
 from pipelines.look.scan import shards_tokenizer
 from pipelines.look.shared_sections import anchor, chunk_words, encodings, kind_badge, mixture_section
@@ -14,13 +15,17 @@ from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ManifestSource
 
 LEGEND = (
-    "Grey pieces are the prefix, which is given; coloured ones count in a loss: FAST ids (a pointer over one shows the "
-    "coefficients it stands for) and the words of a target. Curves: the stored action chunk in the robot's units, and what the "
-    "stored FAST ids decode to; a tinted part is padding after the episode's end (action_steps), which counts in no flow loss."
+    "Grey pieces are the prefix, which is given; coloured ones count in a loss: FAST ids and the words of a target. Point at a "
+    "FAST id, choose it with the arrow keys, or open the list below it to see which coefficients it stands for. The curves show "
+    "the stored action chunk in the robot's units, and what the stored FAST ids decode to. The tinted part is padding after the "
+    "episode's end (action_steps), which counts in no flow loss. The slider of a row moves a line through its curves, "
+    "and shows the picture that was taken last by then, if the shards have rows of later steps of the same episode."
 )
 
 
-def inspect_page(reader: ShardReader, rows: Sequence[StoredRow], chosen: str, max_mb: float = 32.0) -> str:
+def inspect_page(
+    reader: ShardReader, rows: Sequence[StoredRow], chosen: str, max_mb: float = 32.0, command: str = ""
+) -> str:
     """One self-contained page.
 
     Args:
@@ -28,16 +33,18 @@ def inspect_page(reader: ShardReader, rows: Sequence[StoredRow], chosen: str, ma
         rows: those to show.
         chosen: how they were chosen, in words.
         max_mb: most megabytes of pictures; the page says how many it lacks.
+        command: that made the page.
     """
     manifest = reader.manifest
     tok, problem = shards_tokenizer(reader)
     allowance = PictureAllowance(max_mb * 1e6)
+    later = later_rows(reader, rows)
     sections: list[Markup] = []
     for name, source in manifest.sources.items():
         mine = [row for row in rows if row.source == name]
         if mine:
             head = tag("h2", name, Markup(" "), kind_badge(source.kind), id=anchor(manifest, name))
-            cards = [row_card(row, source, tok, allowance) for row in mine]
+            cards = [row_card(row, source, tok, allowance, later.get(row.number, [])) for row in mine]
             wide = source.kind == "robot"  # the others are short, and stand side by side
             sections += [head, source_facts(source), *(cards if wide else [tag("div", *cards, class_="cards")])]
     name = str(manifest.mixture.get("name", "shards"))
@@ -61,6 +68,7 @@ def inspect_page(reader: ShardReader, rows: Sequence[StoredRow], chosen: str, ma
         *mixture_section(manifest, {row.source for row in rows}),
         tag("p", LEGEND, class_="soft"),
         *sections,
+        command=command,
     )  # fmt: skip
 
 
@@ -81,7 +89,7 @@ def source_facts(s: ManifestSource) -> Markup:
         "prompt templates": len(s.prompts) or None,
         "rows written of planned": f"{s.written:,} of {s.planned:,}",
         "rejected": s.rejected or None,
-        "FAST ids a row": s.mean_action_tokens,
+        "FAST ids per row": s.mean_action_tokens,
         "chunks with clamped coefficients": s.clamped_chunks or None,
         "licence": s.license or "not stated",
         "citation": s.citation,

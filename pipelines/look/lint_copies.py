@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fasttok.common.percent import percent
 from pipelines.common.findings import Findings, Level
 from pipelines.shards.manifest import Manifest
 from pipelines.shards.records import IMAGE_COLUMNS
@@ -152,7 +153,7 @@ class CopyChecks:
                 total = int((self._codes[ours] == code).sum())
                 other = int(theirs[np.argmax(digests[theirs] == digests[rows[0]])])
                 whose = self._names[int(self._codes[other])]
-                where, share = place(int(rows[0])), f"{len(rows) / total:.1%} of the held-out source's rows"
+                where, share = place(int(rows[0])), f"{percent(len(rows) / total)} of the held-out source's rows"
                 said = f"{what} {place(other)} of the training source {whose} ({share})"
                 expected = "held-out rows that training does not see"
                 self._findings.add(level, check, where, said, expected, todo, source=self._names[code], count=len(rows))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.codec import bpe
+from fasttok.common.percent import percent
 from fasttok.errors import InputError
 from pipelines.common.findings import Findings, Level
 from pipelines.common.image_headers import check_header
@@ -220,7 +221,7 @@ class RowChecks:
             for slot in sorted({*source.cameras, *seen.cameras}):
                 have, listed = seen.cameras.get(slot, 0), slot in source.cameras
                 if listed and have < seen.rows:
-                    what = f"{seen.rows - have:,} of {seen.rows:,} rows ({1 - have / seen.rows:.1%}) lack the camera {slot}"
+                    what = f"{seen.rows - have:,} of {seen.rows:,} rows ({percent(1 - have / seen.rows)}) lack the camera {slot}"
                     todo = "the episodes may lack it: mask it in training, or take it out of the entry's `cameras`"
                     self._findings.add(
                         "warning", "camera", "all shards", what, f"camera {slot} in every row", todo, source=name
@@ -239,8 +240,8 @@ class RowChecks:
                     names = source.column_names(column)
                     label = names[d] if d < len(names) else f"{column}[{d}]"
                     share = counts[d] / seen.values[column]
-                    what = f"{column} {label}: {share:.1%} of the values lie outside the normaliser's range"
-                    expected = f"at most {self._share:.0%} outside {which} = {low:.4g}..{high:.4g}"
+                    what = f"{column} {label}: {percent(share)} of the values lie outside the normaliser's range"
+                    expected = f"at most {percent(self._share, 0)} outside {which} = {low:.4g}..{high:.4g}"
                     todo = "fit the tokenizer on this data (tokenizer: fit), or look for a wrong unit or dimension"
                     self._findings.add("warning", "range", seen.first[column], what, expected, todo, source=name)
 

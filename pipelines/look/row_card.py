@@ -1,6 +1,7 @@
 """A row on the page of `inspect`: its pictures, texts, tokens, curves and where it came from."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from fasttok import ActionTokenizer
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
 from pipelines.common.image_headers import check_header, image_size
-from pipelines.look.row_curves import action_section, coefficient_titles, state_section
+from pipelines.look.row_curves import action_section, coefficient_meanings, state_section
 from pipelines.look.shared_sections import chunk_words, clip
 from pipelines.look.stored_row import StoredRow
 from pipelines.shards.manifest import ManifestSource
@@ -27,11 +28,16 @@ class PictureAllowance:
         left: bytes, as base64 writes them.
         dropped: pictures that did not fit.
         dropped_bytes: bytes of those pictures.
+        whole: bytes at first; by default what is left.
     """
 
     left: float
     dropped: int = 0
     dropped_bytes: int = 0
+    whole: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.whole = self.whole or self.left
 
     def take(self, size: int) -> bool:
         """Whether a picture of so many bytes still fits; if so, the page takes it.
@@ -45,22 +51,43 @@ class PictureAllowance:
         self.dropped, self.dropped_bytes = self.dropped + 1, self.dropped_bytes + size
         return False
 
+    def spare(self, size: int) -> bool:
+        """Whether a picture fits that a page can do without: in the half that is not kept for the others.
+
+        >>> PictureAllowance(100.0).spare(30), PictureAllowance(100.0).spare(60)
+        (True, False)
+        """
+        return self.left - size * 4 / 3 >= self.whole / 2 and self.take(size)
+
 
 def row_card(
-    row: StoredRow, source: ManifestSource, tok: ActionTokenizer | None, allowance: PictureAllowance
+    row: StoredRow,
+    source: ManifestSource,
+    tok: ActionTokenizer | None,
+    allowance: PictureAllowance,
+    later: Sequence[StoredRow] = (),
 ) -> Markup:
-    """One row: pictures, texts, state, actions, tokens and where it came from."""
+    """One row: pictures, texts, state, actions, tokens and where it came from.
+
+    Args:
+        row: shown.
+        source: that it belongs to.
+        tok: of the shards, if there is one.
+        allowance: what the page may still show.
+        later: rows of the same episode at steps inside the row's chunk.
+    """
     robot, answers = row.kind == "robot", row.answers
-    sections = [
-        tag("div", tag("span", clip(row.prompt) or "(no prompt)", class_="said"), class_="head"),
-        cameras(row, source, allowance),
-    ]
+    timed = robot and len(row.action) == source.horizon * source.action_dim > 0 and source.horizon > 1
+    head = tag("div", tag("span", clip(row.prompt) or "(no prompt)", class_="said"), class_="head")
+    sections = [cameras(row, source, allowance, later if timed else ())]
+    if timed:
+        sections.append(html.cursor(source.horizon - 1, source.control_hz, "time after the picture"))
     if row.target:
         sections += [tag("h3", "subtask" if robot else "target"), tag("div", clip(row.target), class_="said")]
     if answers:
         sections += [tag("h3", f"{len(answers)} answers"), tag("div", clip(", ".join(answers)))]
     pieces = [(word, False) for word in words(row.prompt)]
-    titles: list[str] = []
+    meanings: list[str] = []
     if robot:
         values = row.action.astype(np.float64)
         sections += state_section(row.state, source, tok)
@@ -71,13 +98,14 @@ def row_card(
             sections.append(tag("p", what, class_="warn"))
         pieces += [(f"state: {len(row.state)} numbers", False)] if len(row.state) else []
         pieces += [(str(number), True) for number in row.action_tokens.tolist()]
-        titles = coefficient_titles(row.action_tokens, source.action_dim, source, tok)
+        meanings = coefficient_meanings(row.action_tokens, source.action_dim, source, tok)
         loss = f"{len(row.action_tokens)} FAST ids for {len(values)} values"
     else:
         answer = words(row.target)
         pieces += [(word, True) for word in answer]
         loss = f"{len(answer)} word{'' if len(answer) == 1 else 's'} in the loss"
-    sections += [tag("h3", f"tokens: {loss}"), html.tokens(pieces, titles)]
+    sections = [head, html.timeline(*sections) if timed else Markup("".join(sections))]
+    sections += [tag("h3", f"tokens: {loss}"), html.tokens(pieces, meanings)]
     at = f" · byte {row.offset:,}" if row.offset >= 0 else ""
     where = f"{row.file}{at} · episode {row.episode} · step {row.step}"
     sections.append(tag("div", f"row {row.number:,} · {where}", BREAK, row.sample_id, class_="soft mono"))
@@ -95,8 +123,17 @@ def words(text: str) -> list[str]:
     return all_words if more <= 0 else [*all_words[:WORDS_SHOWN], f" … {more:,} more words"]
 
 
-def cameras(row: StoredRow, source: ManifestSource, allowance: PictureAllowance) -> Markup:
-    """Every camera that the row has, or that its source should have."""
+def cameras(
+    row: StoredRow, source: ManifestSource, allowance: PictureAllowance, later: Sequence[StoredRow] = ()
+) -> Markup:
+    """Every camera that the row has, or that its source should have, with its pictures at later steps.
+
+    Args:
+        row: shown.
+        source: that it belongs to.
+        allowance: what the page may still show.
+        later: rows of the same episode at steps inside the row's chunk.
+    """
     figures = []
     for slot, data in row.images.items():
         if not data:
@@ -117,7 +154,24 @@ def cameras(row: StoredRow, source: ManifestSource, allowance: PictureAllowance)
             picture = html.image(data, shown, slot, swapped)
         else:
             picture = tag("div", "left out", class_="none")
-        figures.append(
-            tag("figure", picture, tag("figcaption", *notes), class_="photo" if width > SHOWN_WIDTH else None)
-        )
+        shown = [(0, picture, tag("span", *notes)), *_later(row, slot, source, allowance, later)]
+        if len(shown) > 1:
+            figures.append(html.moments(shown, pixels=width <= SHOWN_WIDTH))
+        else:
+            figures.append(
+                tag("figure", picture, tag("figcaption", *notes), class_="photo" if width > SHOWN_WIDTH else None)
+            )
     return tag("div", *figures, class_="cameras")
+
+
+def _later(
+    row: StoredRow, slot: str, source: ManifestSource, allowance: PictureAllowance, later: Sequence[StoredRow]
+) -> list[tuple[int, Markup, object]]:
+    """A camera's pictures at later steps: how many steps later, the picture, and when that is."""
+    shown: list[tuple[int, Markup, object]] = []
+    for one in later:
+        data, after = one.images.get(slot), one.step - row.step
+        if data and not check_header(data, webp=True) and allowance.spare(len(data)):
+            when = f"{after / source.control_hz:.2f} s later" if source.control_hz else f"{after} steps later"
+            shown.append((after, html.image(data, SHOWN_WIDTH, f"{slot}, {when}", slot in source.bgr), when))
+    return shown

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.common import html
-from fasttok.common.html import PALETTE, Axes, Markup, Series, plot, tag
+from fasttok.common.html import COMPUTED, RECORDED, Axes, Markup, Series, percent, plot, tag
 from fasttok.errors import InputError
 from pipelines.look.ranges import Range, ranges
 from pipelines.look.stored_row import StoredRow
@@ -71,34 +71,34 @@ def action_section(
     plots, worst = [], (0.0, "")
     for d in range(dim):
         title = names[d] if d < len(names) else f"action[{d}]"
-        lines, note = [Series("raw", *steps(x, chunk[:, d]), PALETTE[0])], ""
+        lines, note = [Series("recorded", *steps(x, chunk[:, d]), RECORDED)], ""
         if decoded is not None and np.isfinite(decoded[:, d]).all():
-            lines.append(Series("decoded", *steps(x, decoded[:, d]), PALETTE[1], dashed=True))
+            lines.append(Series("decoded", *steps(x, decoded[:, d]), COMPUTED, dashed=True))
             off = float(np.abs(decoded[:, d] - chunk[:, d]).max())
             note = f"error up to {off:.2g}"
             within = limits[d]
             if within is not None and within[1] > within[0]:
                 share = off / (within[1] - within[0])
-                note += f" ({share:.1%} of range)"
+                note += f" ({percent(share)} of range)"
                 worst = max(worst, (share, title))
         elif decoded is not None:
             note = "not tokenised"
         within = limits[d]
         least = 0.2 * (within[1] - within[0]) if within else 0.0
-        figure = plot(lines, Axes(least=least), width=230, height=120, title=title, legend=False, shade=shade)
+        axes = Axes("time after the picture (s)" if hz else "step after the picture", title, least=least)
+        figure = plot(lines, axes, width=280, height=150, legend=False, shade=shade)
         plots.append(tag("div", figure, tag("div", note, class_="soft")))
     padded = f"{real} of {horizon} steps are real" + (", the rest is padding" if real < horizon else "")
-    unit = "seconds" if hz else "steps"
-    words = f"actions, raw units, over {unit}; {padded}"
+    words = f"actions in the robot's units; {padded}"
     if worst[1]:
-        words += f"; largest error {worst[0]:.1%} of the normaliser's range, in {worst[1]}"
+        words += f"; largest error {percent(worst[0])} of the normaliser's range, in {worst[1]}"
     keys = [
-        tag("span", tag("i", style=f"border-top:3px solid {PALETTE[0]}"), "raw"),
-        tag("span", tag("i", style=f"border-top:3px dashed {PALETTE[1]}"), "decoded from the FAST ids"),
+        tag("span", tag("i", style=f"border-top:3px solid {RECORDED}"), "recorded"),
+        tag("span", tag("i", style=f"border-top:3px dashed {COMPUTED}"), "decoded from the FAST ids"),
         tag("span", tag("i", class_="box shade"), "padding") if real < horizon else Markup(""),
     ]
     warn = [tag("p", f"The FAST ids do not decode: {problem}", class_="warn")] if problem else []
-    return [tag("h3", words), tag("div", *keys, class_="legend"), *warn, tag("div", *plots, class_="plots")]
+    return [tag("h3", words), tag("div", *keys, class_="legend"), *warn, tag("div", *plots, class_="plots timed")]
 
 
 def steps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -110,10 +110,10 @@ def steps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (x, y) if len(x) > 1 else (np.array([x[0], x[0] + 1]), np.repeat(y, 2))
 
 
-def coefficient_titles(
+def coefficient_meanings(
     ids: NDArray[np.int32], dim: int, source: ManifestSource, tok: ActionTokenizer | None
 ) -> list[str]:
-    """For each FAST id, the coefficients it stands for, by frequency and dimension.
+    """For each FAST id, the coefficients it stands for, by frequency and named dimension.
 
     By number if they are not the DCT's; nothing if that cannot be said.
     """
@@ -123,13 +123,18 @@ def coefficient_titles(
         width = tok.channels(tok.embodiment_argument(source.embodiment or "")).count(dim)
     except InputError:
         return []
-    titles = []
+    names = source.action_names
+
+    def at(place: int) -> str:
+        d = place % width
+        return f"frequency {place // width} of {names[d] if len(names) == width else f'dim {d}'}"
+
+    meanings = []
     for first, stop in tok.bpe.spans(ids):
         last = max(stop - 1, first)
         count = f"{last - first + 1} coefficients, " if last > first else ""
         if tok.transforms:
-            titles.append(f"{count}number {first}" + (f" to {last}" if last > first else ""))
+            meanings.append(f"{count}number {first}" + (f" to {last}" if last > first else ""))
             continue
-        titles.append(f"{count}frequency {first // width} dim {first % width}"
-                     + (f" to frequency {last // width} dim {last % width}" if last > first else ""))  # fmt: skip
-    return titles
+        meanings.append(count + at(first) + (f" to {at(last)}" if last > first else ""))
+    return meanings

@@ -24,7 +24,7 @@ def kind_badge(kind: str) -> Markup:
     >>> "vqa" in kind_badge("vqa")
     True
     """
-    return html.badge(kind, html.KIND_COLOURS.get(kind, html.PALETTE[-1]))
+    return html.badge(kind, html.KIND_COLOURS.get(kind, html.NEUTRAL))
 
 
 def clip(text: str, most: int = 2000) -> str:
@@ -48,8 +48,8 @@ def mixture_section(manifest: Manifest, linked: Container[str]) -> list[Markup]:
     for name, s in manifest.sources.items():
         share = s.written / total
         label = tag("a", name, href=f"#{anchor(manifest, name)}") if name in linked else name
-        counts = [s.planned, s.written, s.rejected, f"{s.share:.2%}", f"{share:.2%}"]
-        bar = html.bar(share, html.KIND_COLOURS.get(s.kind, html.PALETTE[-1]))
+        counts = [s.planned, s.written, s.rejected, html.percent(s.share, 2), html.percent(share, 2)]
+        bar = html.bar(share, html.KIND_COLOURS.get(s.kind, html.NEUTRAL))
         rows.append([label, kind_badge(s.kind), *counts, s.planned / s.steps_held if s.steps_held else None, bar])
     columns = ["source", "kind", "planned", "written", "rejected", "share asked", "share written", "epochs", ""]
     return [html.table(columns, rows)]

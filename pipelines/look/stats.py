@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import emit_json, log
+from fasttok.common.typed import typed_command
 from pipelines.look.page_files import PagePath, check_page, page_path, write_page
 from pipelines.look.row_counts import count_rows
 from pipelines.look.source_stats import source_stats
@@ -43,7 +44,7 @@ def run_stats(config: StatsConfig) -> None:
     counts = count_rows(reader)
     stats = [source_stats(name, of) for name, of in counts.items()]
     if page is not None:
-        write_page(page, stats_page(reader, counts))
+        write_page(page, stats_page(reader, counts, typed_command()))
     if config.json:
         emit_json({"rows": reader.num_rows, "shards": len(reader.manifest.shards), "sources": stats})
         return

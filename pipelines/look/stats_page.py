@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fasttok.common import html
-from fasttok.common.html import KIND_COLOURS, PALETTE, Markup, tag
+from fasttok.common.html import KIND_COLOURS, NEUTRAL, Axes, Markup, percent, tag
 from fasttok.common.html.histogram import histogram
 from pipelines.look.length_counts import counted, spread
 from pipelines.look.row_counts import TEXTS, SourceCounts
@@ -17,12 +17,12 @@ from pipelines.shards.manifest import ManifestSource
 TOP = 8
 LEAD = (
     "Histograms of actions and states: raw units. The tinted part is what the normaliser maps to [-1, 1] (such as q01..q99); "
-    "orange bars lie outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
+    "red bars lie outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
 )
 
 
-def stats_page(reader: ShardReader, counts: Mapping[str, SourceCounts]) -> str:
-    """One self-contained page of what `count_rows` counted, for each source by name."""
+def stats_page(reader: ShardReader, counts: Mapping[str, SourceCounts], command: str = "") -> str:
+    """One self-contained page of what `count_rows` counted, for each source by name; `command` made it."""
     manifest = reader.manifest
     name = str(manifest.mixture.get("name", "shards"))
     ids = sum(length * rows for of in counts.values() for length, rows in of.lengths.items())
@@ -41,6 +41,7 @@ def stats_page(reader: ShardReader, counts: Mapping[str, SourceCounts]) -> str:
         *mixture_section(manifest, counts),
         tag("p", LEAD, class_="soft"),
         *sections,
+        command=command,
     )  # fmt: skip
 
 
@@ -61,18 +62,18 @@ def section(ident: str, name: str, counts: SourceCounts) -> Markup:
         known |= {
             "embodiment": source.embodiment,
             "chunk, steps x dims": chunk_words(source),
-            "padded rows": f"{counts.padded / max(counts.rows, 1):.1%}",
-            "FAST ids a row": f"{ids['mean']:.1f} ({ids['p5']} to {ids['p95']})" if ids else None,
+            "padded rows": percent(counts.padded / max(counts.rows, 1)),
+            "FAST ids per row": f"{ids['mean']:.1f} ({ids['p5']} to {ids['p95']})" if ids else None,
             "values per FAST id": source.horizon * source.action_dim / ids["mean"] if ids and ids["mean"] else None,
         }
     drawn.append(html.facts(known))
     drawn.append(pictures_table(counts))
-    colour = KIND_COLOURS.get(source.kind, PALETTE[-1])
+    colour = KIND_COLOURS.get(source.kind, NEUTRAL)
     small = []
     if counts.lengths:
-        small.append(tag("div", lengths(counts.lengths, "FAST ids a row", colour)))
+        small.append(tag("div", lengths(counts.lengths, "FAST ids per row", colour)))
     small += [
-        tag("div", lengths(counts.words[column], f"words of a {column}", colour))
+        tag("div", lengths(counts.words[column], f"words per {column}", colour))
         for column in TEXTS
         if counts.bytes[column]
     ]
@@ -91,7 +92,7 @@ def lengths(counts: Mapping[int, int], title: str, colour: str) -> Markup:
     low, high = float(values[0]), float(values[-1])
     edges = np.arange(low, high + 2) - 0.5 if high - low < 60 else np.linspace(low, high + 1, 41)
     heights, _ = np.histogram(values, edges, weights=rows)
-    return histogram(edges, heights.astype(np.int64), title=title, colour=colour, width=340, height=140)
+    return histogram(edges, heights.astype(np.int64), Axes(title, "rows"), title=title, colour=colour, height=170)
 
 
 def dims(values: ValueHistogram, column: str, source: ManifestSource) -> Markup:
@@ -107,8 +108,10 @@ def dims(values: ValueHistogram, column: str, source: ManifestSource) -> Markup:
     for d, limit in enumerate(values.limits):
         title = names[d] if d < len(names) else f"{column}[{d}]"
         inside = limit[:2] if limit else None
-        drawing = histogram(values.edges(d), values.counts[d], title=title, inside=inside, width=250, height=120)
-        share = f"{values.beyond[d] / max(values.values, 1):.1%} outside; " if limit else ""
+        drawing = histogram(
+            values.edges(d), values.counts[d], Axes(title, "steps"), inside=inside, width=250, height=140
+        )
+        share = f"{percent(values.beyond[d] / max(values.values, 1))} outside; " if limit else ""
         note = f"{share}{values.least[d]:.2g} to {values.most[d]:.2g}"
         cells.append(tag("div", drawing, tag("div", note, class_="soft")))
     warn = (
@@ -133,7 +136,7 @@ def pictures_table(counts: SourceCounts) -> Markup:
         )
         more = f" and {len(kinds) - TOP} other sizes" if len(kinds) > TOP else ""
         mean = counts.picture_bytes[slot] / have / 1000 if have else None
-        rows.append([slot, have, f"{have / max(counts.rows, 1):.1%}", shown + more, mean])
+        rows.append([slot, have, percent(have / max(counts.rows, 1)), shown + more, mean])
     return html.table(["camera", "rows", "of its rows", "sizes", "mean kB"], rows)
 
 
@@ -144,7 +147,7 @@ def top_texts(counts: SourceCounts, column: str) -> Markup:
         [
             clip(text, 300) or "(empty)",
             count,
-            f"{count / max(counts.rows, 1):.1%}",
+            percent(count / max(counts.rows, 1)),
             html.bar(count / max(counts.rows, 1)),
         ]
         for text, count in texts.most_common(TOP)

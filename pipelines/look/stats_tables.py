@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fasttok.common.console import table
+from fasttok.common.percent import percent as written
 from pipelines.look.block_bars import spark
 from pipelines.look.source_stats import DimensionStats, SourceStats, TextStats
 
@@ -56,7 +57,7 @@ def text_cells(source: SourceStats, column: str, text: TextStats) -> list[object
     words = text["words"]
     lengths = [words["mean"], f"{words['p5']}..{words['p95']}", words["max"]] if words else [None] * 3
     said, rows = next(iter(text["most frequent"].items()))
-    often = f"{said[:40]!r} in {rows / max(source['rows'], 1):.1%}"
+    often = f"{said[:40]!r} in {written(rows / max(source['rows'], 1))}"
     return [source["source"], column, *lengths, text["bytes"], text["different"] or "very many", often]
 
 
@@ -71,6 +72,6 @@ def percent(share: float | None) -> str | None:
     """A share in per cent.
 
     >>> percent(0.125)
-    '12.50%'
+    '12.50 %'
     """
-    return None if share is None else f"{share:.2%}"
+    return None if share is None else written(share, 2)

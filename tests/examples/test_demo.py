@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from examples.demo import DEMO, DemoConfig, steps
 from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
+from tests.pages import assert_whole
 
 
 @pytest.mark.slow
@@ -29,19 +31,21 @@ def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     page = (out / "report.html").read_text(encoding="utf-8")
-    for title in (
-        "Rollouts",
-        "Evaluation",
-        "Training",
-        "The mixture",
-        "Samples from the shards",
-        "How this page was made",
-    ):
-        assert f"<h2>{title}</h2>" in page
+    titles = (
+        "What goes in", "What the tokens are", "Exact shards", "Training", "The robot, the expert and one that acts blindly",
+        "Every number, beside its baselines", "How this page was made",
+    )  # fmt: skip
+    assert tuple(re.findall("<h2>([^<]*)</h2>", page)) == titles
     for loss in ("L_VLM", "L_FAST", "L_FLOW"):
         assert f"<h3>{loss}</h3>" in page
-    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", page)  # opens offline
-    assert "<script" not in page
+    assert_whole(page)  # opens offline
+    filmed = re.findall(r'aria-label="(policy|expert|acts blindly): [^"]*, seed (\d+),', page)
+    assert Counter(who for who, _ in filmed) == {
+        "policy": 9,
+        "expert": 9,
+        "acts blindly": 9,
+    }  # 2 of 4 places, and one on top
+    assert len(set(re.findall(r"@keyframes ([\w-]+)", page))) >= 1
     assert page.count("data:image/jpeg") >= 8
     manifest = ShardReader(str(out / "shards")).manifest
     for name, source in manifest.sources.items():
@@ -58,6 +62,9 @@ def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
         "expert": ["successes", "episodes"],
         "vqa": ["correct", "questions", "commonest"],
     }
+    ours, blind = summary["policy"], summary["blind"]
+    told = f"succeeded in {ours['successes']} of {ours['episodes']} new episodes and one that acts blindly in"
+    assert f"{told} {blind['successes']} of {blind['episodes']}" in page
     seen = [w for w in results["world"] if w["split"] == "seen"]
     assert summary["policy"] == {"successes": sum(sum(w["each"]["success"]) for w in seen), "episodes": 4}
     assert summary["expert"] == {"successes": 4, "episodes": 4}

@@ -1,6 +1,7 @@
 """Pages are self-contained, escape what is not markup, and draw what they are given."""
 
 import re
+from dataclasses import MISSING, fields
 
 import numpy as np
 import pytest
@@ -9,6 +10,132 @@ from hypothesis import strategies as st
 
 from fasttok.common import html
 from fasttok.common.html.histogram import histogram
+from fasttok.common.html.markup import CSS, SCRIPTS
+from tests.pages import assert_whole, without_scripts
+
+AXES = html.Axes("time (s)", "angle (rad)")
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb, by WCAG 2.2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours, by WCAG 2.2."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def variables() -> list[dict[str, str]]:
+    """The colours of the stylesheet, light and dark."""
+    blocks = re.findall(r":root \{([^}]*)\}", CSS)
+    assert len(blocks) == 2
+    return [dict(re.findall(r"--(\w+):(#[0-9a-f]{3,8})", block)) for block in blocks]
+
+
+def whole(colour: str) -> str:
+    """#rgb as #rrggbb."""
+    return colour if len(colour) == 7 else "#" + "".join(2 * c for c in colour[1:4])
+
+
+def test_contrast_is_enough_for_everybody() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    every = {*html.PALETTE, *html.KIND_COLOURS.values(), html.GOOD, html.BAD, html.WARNING, html.NEUTRAL, html.COMPUTED}
+    for colour in every:
+        assert contrast(colour, "#ffffff") >= 4.5, colour  # white words on a badge
+        for theme in variables():  # lines and bars on cards and on the page
+            assert contrast(colour, whole(theme["card"])) >= 3, colour
+            assert contrast(colour, whole(theme["bg"])) >= 3, colour
+    for theme in variables():
+        for words in ("ink", "soft", "accent", "bad"):
+            for ground in ("bg", "card"):
+                assert contrast(whole(theme[words]), whole(theme[ground])) >= 4.5, (words, ground)
+        assert contrast(whole(theme["soft"]), whole(theme["tint"])) >= 4.5
+
+
+def test_a_colour_means_one_thing() -> None:
+    kinds = set(html.KIND_COLOURS.values())
+    roles = [html.RECORDED, html.COMPUTED, html.GOOD, html.BAD, html.WARNING, html.NEUTRAL]
+    assert len(set(roles)) == len(roles)
+    assert not kinds & {*roles}
+    assert len(kinds) == len(html.KIND_COLOURS)
+
+
+def test_every_chart_says_what_its_axes_show() -> None:
+    line = [html.Series("a", [0, 1], [0.0, 1.0], html.COMPUTED)]
+    dot = [html.Dot(0.0, 0.5, 0.4, 0.6, html.COMPUTED, "a")]
+    charts = [
+        html.plot(line, AXES),
+        histogram([0, 1, 2], [3, 1], html.Axes("tokens", "rows")),
+        html.scatter(dot, html.ScatterAxes("error", "success (points)")),
+        html.bars([html.Bar("a", 0.5, 0.4, 0.6, html.COMPUTED)], "success (%)", share=True),
+    ]
+    assert_whole(html.page("t", *charts))
+    for chart, titles in zip(charts, (2, 2, 2, 1), strict=True):
+        assert chart.count('class="axis-title"') == titles
+    assert ">time (s)</text>" in charts[0]
+    assert ">angle (rad)</text>" in charts[0]
+    assert 'class="grid zero"' in charts[0]
+    assert 'class="grid zero"' in charts[1]
+    assert all(field.default is MISSING for field in fields(html.Axes)[:2])  # no chart without both
+
+
+def test_bars_of_one_metric_share_their_axis() -> None:
+    small, large = (html.Bar("a", value, value, value, "red") for value in (0.1, 0.8))
+    assert html.longest_bar([small, large]) == 0.8
+    (wide,) = re.findall(r'<rect [^>]*width="([\d.]+)"', html.bars([large], "success (%)", share=True, most=0.8))
+    (narrow,) = re.findall(r'<rect [^>]*width="([\d.]+)"', html.bars([small], "success (%)", share=True, most=0.8))
+    assert float(wide) == pytest.approx(8 * float(narrow), abs=1)
+
+
+def test_a_long_table_can_be_sorted_and_all_scroll_by_keyboard() -> None:
+    short, long = ([[i, f"name {i}"] for i in range(n)] for n in (3, 30))
+    assert "<script" not in html.page("t", html.table(["n", "name"], short))
+    page = html.page("t", html.table(["n", "name"], long))
+    assert page.count("<script>") == 1
+    assert without_scripts(page).count("<tr>") == 31  # all of it without the script
+    assert "<script" not in html.page("t", html.table(["n", "name"], long, sortable=False))
+    for made in (html.table(["n"], [[1]]), html.scrolling(html.Markup("<table></table>"), "shares")):
+        assert '<div class="scroll" tabindex="0" role="region" aria-label=' in made
+    assert '<th class="num" scope="col">n</th>' in page
+
+
+def test_token_meanings_need_no_mouse() -> None:
+    page = html.page("t", html.tokens([("put", False), ("7", True), ("9", True)], ["first", "second <i>"]))
+    plain = without_scripts(page)
+    assert '<li><b class="mono">9</b>: second &lt;i&gt;</li>' in plain  # in a list that opens by keyboard
+    assert re.findall(r'data-token="(\d+)"', plain) == ["0", "1"]  # which the script lets arrow keys choose
+    assert "tabIndex" in SCRIPTS["tokens"][0]
+    assert "<script" not in html.page("t", html.tokens([("put", False)]))
+
+
+def test_scripts_only_move_and_hide_what_is_there() -> None:
+    for script, _ in SCRIPTS.values():
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function\(|fetch|XMLHttp|import\b", script
+        )
+        assert "</" not in script  # nothing ends the element early
+
+
+def test_a_page_says_when_and_by_what_it_was_made() -> None:
+    page = html.page("t", html.tag("p", "x"), command="fasttok eval A 'B <b>' --html")
+    assert re.search(r"<footer><p>Made on \d{4}-\d\d-\d\d \d\d:\d\d \S* by fasttok \d", page)
+    assert "<pre>fasttok eval A &#x27;B &lt;b&gt;&#x27; --html</pre>" in page
+    assert "@media print" in page
+
+
+def test_pictures_and_curves_share_a_moment() -> None:
+    picture = html.moments([(0, html.Markup("<img>"), "0 s"), (3, html.Markup("<img>"), "0.3 s")])
+    curve = html.tag("div", html.plot([html.Series("a", [0, 1], [0.0, 1.0], "red")], AXES), class_="timed")
+    page = html.page("t", html.timeline(picture, html.cursor(9, 10.0, "time"), curve))
+    assert 'data-frame="44 326 24 158"' in page
+    assert page.count("<script>") == 1
+    plain = without_scripts(page)
+    assert plain.count("<img>") == 2
+    assert re.search(r"\.cursor \{ display:none \}", plain)  # the slider comes with the script
 
 
 def test_untrusted_text_is_escaped_everywhere() -> None:
@@ -21,21 +148,22 @@ def test_untrusted_text_is_escaped_everywhere() -> None:
 
 def test_page_loads_nothing_from_outside() -> None:
     series = [html.Series("a", [0, 1, 2], [0.0, 1.0, np.nan], html.PALETTE[0])]
-    page = html.page("t", html.plot(series, title="loss"), html.image(b"\x89PNGxx"))
+    page = html.page("t", html.plot(series, AXES, title="loss"), html.image(b"\x89PNGxx"))
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "url(" not in page
 
 
 def test_bars_are_as_high_as_their_counts_and_coloured_by_the_range() -> None:
-    drawing = histogram([0, 1, 2, 3, 4], [5, 10, 0, 1], inside=(1.0, 4.0), height=128, title="<b>")
+    axes = html.Axes("value", "steps")
+    drawing = histogram([0, 1, 2, 3, 4], [5, 10, 0, 1], axes, inside=(1.0, 4.0), height=156, title="<b>")
     found = re.findall(r'height="([\d.]+)" fill="([^"]+)"><title>([^<]*)</title>', drawing)
     assert [count for _, _, count in found] == ["0 to 1: 5", "1 to 2: 10", "3 to 4: 1"]
     heights = [float(height) for height, _, _ in found]
     assert heights == [50.0, 100.0, 10.0]
-    assert [colour for _, colour, _ in found] == [html.PALETTE[1], html.PALETTE[0], html.PALETTE[0]]
+    assert [colour for _, colour, _ in found] == [html.BAD, html.COMPUTED, html.COMPUTED]
     assert drawing.count('class="range"') == 1
     assert "<b>" not in drawing
-    assert histogram([0.0, 1.0], [0]).count("<title>") == 0  # nothing to draw is no division by zero
+    assert histogram([0.0, 1.0], [0], axes).count("<title>") == 0  # nothing to draw is no division by zero
 
 
 def test_facts_leave_out_what_is_not_known() -> None:
@@ -46,8 +174,8 @@ def test_tokens_may_have_titles_and_a_plot_a_shade() -> None:
     drawn = html.tokens([("put", False), ("7", True), ("9", True)], ["first", "second <i>"])
     assert re.findall(r'title="([^"]*)"', drawn) == ["first", "second &lt;i&gt;"]
     series = [html.Series("a", [0, 1, 2, 3], [0.0, 1.0, 2.0, 3.0], html.PALETTE[0])]
-    (wide,) = re.findall(r'class="shade"[^>]*width="([\d.]+)"', html.plot(series, shade=(1, 3)))
-    (narrow,) = re.findall(r'class="shade"[^>]*width="([\d.]+)"', html.plot(series, shade=(2, 9)))
+    (wide,) = re.findall(r'class="shade"[^>]*width="([\d.]+)"', html.plot(series, AXES, shade=(1, 3)))
+    (narrow,) = re.findall(r'class="shade"[^>]*width="([\d.]+)"', html.plot(series, AXES, shade=(2, 9)))
     assert float(wide) == pytest.approx(2 * float(narrow), abs=0.2)
 
 
@@ -63,7 +191,7 @@ def test_images_say_what_they_are(data: bytes, kind: str) -> None:
 
 def test_a_gap_in_the_data_is_a_gap_in_the_line() -> None:
     series = [html.Series("a", [0, 1, 2, 3, 4], [0.0, 1.0, np.nan, 1.0, 0.0], html.PALETTE[0])]
-    (path,) = re.findall(r'<path class="line" d="([^"]*)"', html.plot(series))
+    (path,) = re.findall(r'<path class="line" d="([^"]*)"', html.plot(series, AXES))
     assert path.count("M") == 2
 
 
@@ -77,7 +205,7 @@ def test_ticks_span_the_range(low: float, width: float) -> None:
     assert values[-1] >= low + width - slack
 
 
-@pytest.mark.parametrize("cells", [["40.00 %", "5 %"], ["12.5%", None], ["-1.5 %", "+2 %"]])
+@pytest.mark.parametrize("cells", [["40.00 %", "5 %"], ["12.5 %", None], ["-1.5 %", "+2 %"]])
 def test_percent_cells_are_right_aligned(cells: list[str | None]) -> None:
     assert html.table(["share"], [[cell] for cell in cells]).count('<td class="num">') == len(cells)
     assert '<td class="num">' not in html.table(["share"], [["53 % of all"]])

@@ -54,7 +54,7 @@ def index(tmp_path: Path) -> str:
 def test_explain_without_an_index_says_that_sizes_are_estimates(capsys: pytest.CaptureFixture[str]) -> None:
     main(["explain", "demo", "--samples", "1000"])
     out, err = capsys.readouterr()
-    assert "40.00%" in out
+    assert "40.00 %" in out
     assert "tabletop_vqa" in out
     assert "epochs" not in out
     assert "catalogue estimates" in err

@@ -34,7 +34,7 @@ def test_the_built_card_has_counts_licences_and_tokenizer(chain: Chain) -> None:
     arm = manifest.sources["tabletop_arm"]
     assert f"| tabletop_arm | arm | {arm.mean_action_tokens:.1f} | 140 |" in text
     assert "planned 700 = written 700 + rejected 0" in text
-    assert "30.00% | 30.00%" in text
+    assert "30.00 % | 30.00 %" in text
     assert "**Apache-2.0**: tabletop_planar" in text
     assert str(chain.shards) not in text
     assert "Rejected rows" not in text

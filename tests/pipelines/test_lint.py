@@ -158,7 +158,7 @@ def test_cameras_that_lack_are_a_warning_with_their_share(chain: Chain, tmp_path
         ("warning", "camera", "tabletop_planar"),
         ("warning", "camera", "tabletop_vqa"),
     ]
-    assert "70 of 280 rows (25.0%) lack the camera primary" in found[0].what
+    assert "70 of 280 rows (25.0 %) lack the camera primary" in found[0].what
     run_lint(LintConfig(str(out)))  # warnings do not fail
     with pytest.raises(InputError, match="lack the camera"):
         run_lint(LintConfig(str(out), strict=True))

@@ -17,6 +17,7 @@ from examples.tabletop.baselines import POLICIES
 from examples.tabletop.baselines import play as play_baseline
 from examples.tabletop.env import make, make_vector
 from fasttok.errors import InputError
+from tests.pages import assert_whole
 from tests.parsed_page import ParsedPage
 from train.evaluate import EvaluateConfig, main
 from train.judging import rollout_videos, sprite
@@ -231,7 +232,7 @@ def test_the_page_holds_what_it_must() -> None:
         "seed 9",
         "8 steps",
         "no method blind",
-        "Drawn on 2",
+        "Made on 2",
     ):
         assert part in read, part
     groups = [attrs for _, attrs in parsed.tags if attrs.get("role") == "group"]
@@ -243,7 +244,7 @@ def test_the_page_holds_what_it_must() -> None:
         "policy: reach, seed 9, success after 4 steps",
         "expert: reach, seed 9, success after 0 steps",
     ]
-    assert "<script" not in text
+    assert_whole(text)
     for rule in ("prefers-reduced-motion", "prefers-color-scheme: dark", "@media print", "animation-play-state:paused"):
         assert rule in text
     names = set(re.findall(r"animation-name:([\w-]+)", text))

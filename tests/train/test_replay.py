@@ -16,6 +16,7 @@ from fasttok.episodes.frames import BadFrame, Frame
 from fasttok.errors import InputError
 from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
 from tests.chain import Chain
+from tests.pages import assert_whole
 from tests.parsed_page import ParsedPage
 from tests.policy_servers import answering, running
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
@@ -245,6 +246,7 @@ def page(name: str = "set", **more: Any) -> str:
 
 def test_the_page_holds_what_it_must() -> None:
     text = page()
+    assert_whole(text)
     parsed = ParsedPage(text)
     assert parsed.open == []
     read = " ".join(parsed.text)
@@ -252,11 +254,13 @@ def test_the_page_holds_what_it_must() -> None:
         "push set", "RUN set, step 1,200", "fasttok-evaluate replay set", "episode 3", "10 Hz", "6 steps",
         "at 14 steps, 3 apart",
         "x (m) set, absolute", "y (m), delta", "rmse / spread", "1 step late", "lacks the cameras wrist", "recorded", "3.90 s",
-        "closes", "opens", "Drawn on 2", "set.h5, number 3",
+        "closes", "opens", "Made on 2", "set.h5, number 3",
     ):  # fmt: skip
         assert part in read, part
     labels = [attrs["aria-label"] for tag, attrs in parsed.tags if tag == "svg"]
-    assert [label for label in labels if label and label.startswith("x (m)")] == ["x (m) set, absolute"]
+    assert [label for label in labels if label and label.startswith("x (m)")] == [
+        "x (m) set, absolute over time in the episode (s)"
+    ]
     assert len(labels) == 3 + 2
     figures = [attrs["data-step"] for tag, attrs in parsed.tags if tag == "figure" and "data-step" in attrs]
     assert figures == [str(step) for step in range(0, 40, 3)]  # all are in the page, script or not

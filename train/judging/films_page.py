@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from fasttok._version import __version__
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
 from train.judging import sprite, wilson
@@ -20,10 +18,10 @@ CSS = """
 .beside figcaption { margin-top:5px; line-height:1.45 } .beside figcaption b { color:var(--ink); display:block }
 .beside .badge { font-size:11.5px; padding:0 8px }
 .pause { display:inline-flex; gap:8px; align-items:center; font-size:13.5px; margin:4px 0 }
-.command { overflow-wrap:anywhere; white-space:pre-wrap }
-@media (max-width:520px) { body { padding:20px 14px 60px } .card.scene { padding:12px } .beside { gap:6px } }
-@media print { body { max-width:none; padding:0 } h2, h3 { break-after:avoid } .scene { break-inside:avoid } }
+@media (max-width:520px) { .card.scene { padding:12px } .beside { gap:6px } }
+@media print { .scene { break-inside:avoid } }
 """
+STYLE = sprite.CSS + CSS  # of pages that show a `scene`
 NAMES = {"policy": "policy", "expert": "expert", "blind": "acts blindly"}
 
 
@@ -53,26 +51,30 @@ def document(worlds: Sequence[PlayedWorld], about: PageFacts) -> str:
     """
     rules: dict[str, None] = {}
     sections = [part for world in worlds for part in _world(world, rules)]
-    now = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
     step = "" if about.step is None else f", step {about.step:,}"
     return html.page(
         f"Films of {about.policy}",
         tag("h1", "The same episodes side by side"),
         tag(
             "p",
-            f"{about.policy}{step}, in {about.environment}. Drawn on {now} by fasttok {__version__}.",
+            f"{about.policy}{step}, in {about.environment}.",
             class_="soft",
         ),
-        tag("pre", about.command, class_="command") if about.command else Markup(""),
         *_counts(worlds),
-        tag(
-            "label",
-            Markup('<input type="checkbox" id="pause"> '),
-            "Stop all films. A pointer over a row stops that row, and so does the keyboard's focus (Tab).",
-            class_="pause",
-        ),
+        pause_box(),
         *sections,
-        css=sprite.CSS + CSS + "".join(rules),
+        css=STYLE + "".join(rules),
+        command=about.command,
+    )
+
+
+def pause_box() -> Markup:
+    """The box that stops all films of a page."""
+    return tag(
+        "label",
+        Markup('<input type="checkbox" id="pause"> '),
+        "Stop all films. A pointer over a row stops that row, and so does the keyboard's focus (Tab).",
+        class_="pause",
     )
 
 
@@ -93,7 +95,7 @@ def _counts(worlds: Sequence[PlayedWorld]) -> list[Markup]:
             f"The environment offers no method {' and no method '.join(missing)}, so nobody acts so beside the policy."
         )
     columns = ["embodiment", "split", *(NAMES[who] for who in whom)]
-    return [tag("div", html.table(columns, rows), class_="scroll"), tag("p", " ".join(notes), class_="soft")]
+    return [html.table(columns, rows), tag("p", " ".join(notes), class_="soft")]
 
 
 def _count(done: Sequence[bool | int]) -> str:
@@ -112,15 +114,21 @@ def _world(world: PlayedWorld, rules: dict[str, None]) -> list[Markup]:
         chosen = [film for film in policy.films.values() if film.success == wanted]
         parts.append(tag("h3", title))
         if chosen:
-            parts.append(tag("div", *[_row(film, world, rules) for film in chosen], class_="cards films"))
+            parts.append(tag("div", *[scene(film, world, rules) for film in chosen], class_="cards films"))
         else:
             many = len(policy.success)
             parts.append(tag("p", f"{none} in {many} episode{'s' if many != 1 else ''}.", class_="soft"))
     return parts
 
 
-def _row(film: Film, world: PlayedWorld, rules: dict[str, None]) -> Markup:
-    """One episode, played by each."""
+def scene(film: Film, world: PlayedWorld, rules: dict[str, None]) -> Markup:
+    """One episode, played by each; a page of them needs `STYLE`.
+
+    Args:
+        film: of the policy.
+        world: in which it was played.
+        rules: of the page's moving pictures; those of this one are added.
+    """
     shown = [(player.who, player.films[film.seed]) for player in world.players if film.seed in player.films]
     times = max((one.steps for _, one in shown), key=lambda steps: int(steps[-1]))  # of the longest
     figures = []
@@ -129,7 +137,7 @@ def _row(film: Film, world: PlayedWorld, rules: dict[str, None]) -> Markup:
         rules[sprite.keyframes(drawn)] = None
         outcome, steps = ("success" if one.success else "failure"), int(one.steps[-1])
         after = f"{steps} step{'s' if steps != 1 else ''}"
-        colour = html.PALETTE[2] if one.success else html.PALETTE[1]
+        colour = html.GOOD if one.success else html.BAD
         label = f"{NAMES[who]}: {one.instruction}, seed {one.seed}, {outcome} after {after}"
         caption = tag("figcaption", tag("b", NAMES[who]), html.badge(outcome, colour), Markup(" "), after)
         figures.append(tag("figure", sprite.moving(drawn, label), caption))

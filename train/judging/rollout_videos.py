@@ -66,7 +66,7 @@ def strip(film: Film, about: str, frames: int, colours: int | None = None) -> li
     for i in chosen:
         name = f"step {film.steps[i]}"
         pictures.append(tag("figure", html.image(png(film.frames[i], colours), 92, name), tag("figcaption", name)))
-    badge = html.badge("success", html.PALETTE[2]) if film.success else html.badge("failure", html.PALETTE[1])
+    badge = html.badge("success", html.GOOD) if film.success else html.badge("failure", html.BAD)
     head = tag("p", badge, Markup(" "), tag("b", film.instruction), tag("span", f" · {about}", class_="soft"))
     return [head, tag("div", *pictures, class_="film")]
 

@@ -1,18 +1,16 @@
 """The page of a replay: recorded curves with the predicted chunks over them, errors, grippers, and the pictures with a cursor.
 
-A small script moves the cursor; without it, and on paper, the page shows every picture.
+The script of all pages with a moment (fasttok/common/html/scripts/cursor.js) moves the cursor; without it, and on paper, the page
+shows every picture.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok._version import __version__
 from fasttok.common import html
 from fasttok.common.html import Axes, CellValue, Markup, Series, tag
 from pipelines.stored_episode import StoredEpisode
@@ -20,27 +18,8 @@ from train.judging.sprite import smallest_webp
 from train.replay.compared import Errors, GripperEvent, GripperTrace
 from train.replay.predicted import Predicted
 
-RECORDED, FIRST, SECOND = html.PALETTE[0], html.PALETTE[1], html.PALETTE[3]
+RECORDED, FIRST, SECOND = html.RECORDED, html.COMPUTED, html.COMPUTED_NEXT
 MOST_EVENTS = 40  # rows of a gripper's table
-SCRIPT = files("train.replay").joinpath("cursor.js").read_text(encoding="utf-8")
-CSS = """
-.timed { grid-template-columns:repeat(auto-fill,minmax(min(100%,320px),1fr)) } .timed h3 { overflow-wrap:anywhere }
-.moments { display:flex; flex-wrap:wrap; gap:8px } .moments figure { margin:0 } .moments figcaption { text-align:center }
-.moments img { width:112px; height:auto; image-rendering:auto } .pixels img { image-rendering:pixelated }
-.cursor { display:none; position:sticky; top:0; z-index:1; background:var(--bg); padding:8px 0; margin:10px 0; gap:14px;
-  align-items:center; flex-wrap:wrap; border-bottom:1px solid var(--line) }
-.cursor input { flex:1 1 220px; accent-color:var(--accent); min-width:0 }
-.cursor output { font-variant-numeric:tabular-nums; min-width:9em }
-.cursor button { font:inherit; color:inherit; background:var(--tint); border:1px solid var(--line); border-radius:8px;
-  padding:3px 12px }
-svg .now { stroke:var(--ink); stroke-width:1.2; opacity:.7 }
-@media screen { .scripted .cursor { display:flex } .scripted .seen { display:flex; flex-wrap:wrap; gap:4px 16px }
-  .scripted .moments figure:not(.shown) { display:none }
-  .scripted .moments img { width:220px } }
-.command { overflow-wrap:anywhere; white-space:pre-wrap }
-@media (max-width:520px) { body { padding:20px 14px 60px } .scripted .moments img { width:150px } }
-@media print { body { max-width:none; padding:0 } h2, h3 { break-after:avoid } figure { break-inside:avoid } }
-"""
 
 
 @dataclass(frozen=True)
@@ -83,22 +62,21 @@ def document(
     times, unit = _times(episode)
     title = f"Replay of {episode.dataset}, {episode.split}, episode {episode.number}"
     step = "" if about.step is None else f", step {about.step:,}"
-    now = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
     return html.page(
         title,
         tag("h1", title),
         tag("p", about.prompt, class_="said"),
-        tag("p", f"{about.policy}{step}. Drawn on {now} by fasttok {__version__}.", class_="soft"),
-        tag("pre", about.command, class_="command") if about.command else Markup(""),
+        tag("p", f"{about.policy}{step}.", class_="soft"),
         _tiles(episode, off, traces),
         _facts(episode, predicted, about),
         *_masked(about),
-        *_moments(predicted, times, unit),
-        *_curves(episode, predicted, times, unit),
-        *_errors(episode, off, times, unit),
+        html.timeline(
+            *_moments(predicted, times, unit),
+            *_curves(episode, predicted, times, unit),
+            *_errors(episode, off, times, unit),
+        ),
         *_grippers(traces, times, unit),
-        tag("script", Markup(SCRIPT)),
-        css=CSS,
+        command=about.command,
     )
 
 
@@ -106,6 +84,11 @@ def _times(episode: StoredEpisode) -> tuple[NDArray[np.float64], str]:
     """When each step was, and in what."""
     rate = episode.control_hz
     return np.arange(len(episode.action)) / (rate or 1.0), "s" if rate else "step"
+
+
+def _along(unit: str) -> str:
+    """What an axis along the episode shows."""
+    return "time in the episode (s)" if unit == "s" else "step of the episode"
 
 
 def _at(time: float, unit: str) -> str:
@@ -147,14 +130,7 @@ def _masked(about: ReplayFacts) -> list[Markup]:
 def _moments(predicted: Predicted, times: NDArray[np.float64], unit: str) -> list[Markup]:
     """The cursor, and the pictures of each camera."""
     last = len(times) - 1
-    cursor = tag(
-        "div",
-        tag("button", "Play", type="button"),
-        Markup(f'<input type="range" min="0" max="{last}" value="0" aria-label="time in the episode">'),
-        tag("output", ""),
-        class_="cursor",
-        data_per_second=f"{1 / times[1]:.6g}" if unit == "s" and last else "",
-    )
+    cursor = html.cursor(last, 1 / times[1] if unit == "s" and last else None, "time in the episode")
     shown = [
         tag("div", tag("h3", slot), _pictures(slot, found, times, unit)) for slot, found in predicted.pictures.items()
     ]
@@ -165,13 +141,12 @@ def _moments(predicted: Predicted, times: NDArray[np.float64], unit: str) -> lis
 
 def _pictures(slot: str, found: dict[int, NDArray[np.uint8]], times: NDArray[np.float64], unit: str) -> Markup:
     """The pictures of a camera, in order."""
-    figures = []
+    shown = []
     for step, picture in found.items():
         when = _at(float(times[step]), unit)
-        image = html.image(smallest_webp(picture), picture.shape[1], f"{slot} at {when}")
-        figures.append(tag("figure", image, tag("figcaption", when), data_step=step))
+        shown.append((step, html.image(smallest_webp(picture), picture.shape[1], f"{slot} at {when}"), when))
     small = max((picture.shape[0] for picture in found.values()), default=0) < 100
-    return tag("div", *figures, class_="moments pixels" if small else "moments")
+    return html.moments(shown, pixels=small)
 
 
 def _curves(episode: StoredEpisode, predicted: Predicted, times: NDArray[np.float64], unit: str) -> list[Markup]:
@@ -190,19 +165,18 @@ def _curves(episode: StoredEpisode, predicted: Predicted, times: NDArray[np.floa
             if xs:
                 named = "predicted chunks, in turn" if start == 0 else ""
                 lines.append(Series(named, np.concatenate(xs), np.concatenate(ys), colour))
-        axes = Axes(unit, least=1e-6)
         encoding = episode.action_encoding[column]
-        title = name if name == encoding else f"{name}, {encoding}"
-        plots.append(html.plot(lines, axes, title=title, legend=column == 0))
+        axes = Axes(_along(unit), name if name == encoding else f"{name}, {encoding}", least=1e-6)
+        plots.append(html.plot(lines, axes, legend=column == 0))
     return [
         tag("h2", "Actions, recorded and predicted"),
         tag(
             "p",
-            "Each piece of the second and third colour is one predicted chunk; it begins where the policy was asked. Values are "
-            "in the units of the recordings; a gripper is 1 when open.",
+            "Each blue or violet piece is one predicted chunk; it begins where the policy was asked. Values are in the units of "
+            "the recordings; a gripper is 1 when open.",
             class_="soft",
         ),
-        tag("div", *plots, class_="plots timed", data_last=length - 1),
+        tag("div", *plots, class_="plots timed"),
     ]
 
 
@@ -214,14 +188,14 @@ def _errors(episode: StoredEpisode, off: Errors, times: NDArray[np.float64], uni
         against = float(off.rmse[i] / off.spread[i]) if moves else None
         rows.append([name, float(off.rmse[i]), float(off.spread[i]), against, float(off.mae[i]), float(off.bias[i])])
     columns = ["column", "rmse", "spread", "rmse / spread", "mean absolute error", "predicted minus recorded"]
-    label = "error against the spread"
+    label = "error against the spread (1: always the mean)"
     along = html.plot(
-        [Series("", times, off.along_episode, FIRST)], Axes(unit, zero=True), title=f"{label}, along the episode"
+        [Series("", times, off.along_episode, FIRST)], Axes(_along(unit), label, zero=True), title="Along the episode"
     )
     place = np.arange(len(off.along_chunk)) / (episode.control_hz or 1.0)
-    within = "s into the chunk" if unit == "s" else "step of the chunk"
+    within = "time in the chunk (s)" if unit == "s" else "step of the chunk"
     chunk = html.plot(
-        [Series("", place, off.along_chunk, FIRST)], Axes(within, zero=True), title=f"{label}, along a chunk"
+        [Series("", place, off.along_chunk, FIRST)], Axes(within, label, zero=True), title="Along a chunk"
     )
     return [
         tag("h2", "Errors"),
@@ -231,8 +205,8 @@ def _errors(episode: StoredEpisode, off: Errors, times: NDArray[np.float64], uni
             "1. What people do is one of many things that could have been done, so that a good policy stays above 0, too.",
             class_="soft",
         ),
-        tag("div", html.table(columns, rows), class_="scroll"),
-        tag("div", tag("div", along, class_="timed", data_last=len(times) - 1), chunk, class_="plots wide-plots"),
+        html.table(columns, rows),
+        tag("div", tag("div", along, class_="timed"), chunk, class_="plots wide-plots"),
     ]
 
 
@@ -250,7 +224,7 @@ def _grippers(traces: Sequence[GripperTrace], times: NDArray[np.float64], unit: 
             parts.append(tag("p", "It neither opens nor closes, as recorded and as predicted.", class_="soft"))
             continue
         rows = [_event(event, times, unit) for event in trace.events[:MOST_EVENTS]]
-        parts.append(tag("div", html.table(["it", "recorded", "predicted", "difference"], rows), class_="scroll"))
+        parts.append(html.table(["it", "recorded", "predicted", "difference"], rows))
         if len(trace.events) > MOST_EVENTS:
             parts.append(tag("p", f"And {len(trace.events) - MOST_EVENTS} more.", class_="soft"))
     return parts

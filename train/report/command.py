@@ -8,6 +8,7 @@ import tyro
 
 from fasttok.common.console import log, write_text
 from fasttok.common.output_file import check_output_file
+from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
 from train.report.report_page import document
 from train.report.run_log import read_runs
@@ -46,7 +47,7 @@ def report(config: ReportConfig) -> Path:
     out = config.out or config.runs[0] / REPORT
     reads = [path for run in config.runs for path in run.iterdir() if path.is_file() and path.name != REPORT]
     check_output_file(out, reads, overwrite=config.overwrite or config.out is None)
-    write_text(out, document(runs))
+    write_text(out, document(runs, typed_command()))
     log(f"{', '.join(run.name for run in runs)} -> {out}")
     return out
 

@@ -1,11 +1,9 @@
 """The page of a report: what was reached, curves of losses, held-out numbers, gradients and rates, and how it was trained."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
-from fasttok._version import __version__
 from fasttok.common import html
 from fasttok.common.html import Axes, CellValue, Markup, Series, tag
 from train.report.run_log import FloatArray, RunLog
@@ -15,7 +13,7 @@ POINTS = 400  # of a line; more are averaged
 SMOOTH = 25  # a smoothed line has the mean of a window of this share of its points: 1 / SMOOTH
 STEEP = 30.0  # largest over smallest value from which on an axis is logarithmic
 TITLES = {
-    "loss": "loss as it is minimised",
+    "loss": "loss as it is minimised (sum of its parts)",
     "loss_vlm": "L_VLM: its share of the loss (nats)",
     "loss_fast": "L_FAST: its share of the loss (nats)",
     "loss_flow": "L_FLOW (squared error of the velocity)",
@@ -25,30 +23,30 @@ TITLES = {
     "samples_per_second": "speed (rows per second)",
     "data_wait": "waiting for data (% of the time)",
     "mfu": "model FLOPs utilisation (%)",
-    "learning_rate": "learning rate",
+    "learning_rate": "learning rate (per step)",
     "insulation": "share of the expert's gradient that reaches the backbone",
 }
 PERCENT = {"data_wait", "mfu"}
 
 
-def document(runs: Sequence[RunLog]) -> str:
+def document(runs: Sequence[RunLog], command: str = "") -> str:
     """The whole page.
 
     Args:
         runs: one or more, whose names differ.
+        command: that made the page.
     """
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    now = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
     return html.page(
         title,
         tag("h1", title),
-        tag("p", f"Drawn on {now} by fasttok {__version__}.", class_="soft"),
         *overview(runs),
         *losses_section(runs),
         *held_out_section(runs),
         *gradients_section(runs),
         *rates_section(runs),
         *settings_section(runs),
+        command=command,
     )
 
 
@@ -59,7 +57,7 @@ def overview(runs: Sequence[RunLog]) -> list[Markup]:
     if len(runs) > 1:
         names = [name for name in facts[0] if any(fact[name] is not None for fact in facts)]
         rows = [[_name(run, runs), *(fact[name] for name in names)] for run, fact in zip(runs, facts, strict=True)]
-        parts = [tag("div", html.table(["run", *names], rows), class_="scroll")]
+        parts = [html.table(["run", *names], rows)]
     empty = [run.name for run in runs if not run.rows]
     if empty:
         parts.append(tag("p", f"No numbers yet: {', '.join(empty)}.", class_="warn"))
@@ -156,7 +154,7 @@ def _error_table(runs: Sequence[RunLog]) -> list[Markup]:
     return [
         tag("h3", "Action error per dimension"),
         tag("p", note, class_="soft"),
-        tag("div", html.table(columns, rows), class_="scroll"),
+        html.table(columns, rows),
     ]
 
 
@@ -195,7 +193,7 @@ def settings_section(runs: Sequence[RunLog]) -> list[Markup]:
         rows = [[name, *(as_words(one[name]) for one in every)] for name in names]
         if rows:
             table = html.table(["setting", *(run.name for run in runs)], rows)
-            parts += [tag("h3", "What differs between the runs"), tag("div", table, class_="scroll")]
+            parts += [tag("h3", "What differs between the runs"), table]
     for run in runs:
         parts += _settings_of(run, alone=len(runs) == 1)
     return parts
@@ -217,7 +215,7 @@ def _settings_of(run: RunLog, alone: bool) -> list[Markup]:
     own = [[name, *words] for name, words in run.own_settings().items()]
     if own:
         table = html.table(["differs from the preset", "here", "preset"], own)
-        parts.append(tag("div", table, class_="scroll"))
+        parts.append(table)
     for session in run.sessions:
         when = f"{session.date}, {f'after step {session.from_step:,}' if session.from_step else 'from the start'}"
         parts += [tag("p", when, class_="soft"), tag("pre", session.command)]
@@ -250,8 +248,8 @@ def _panel(
         return Markup("")
     values = np.concatenate([np.asarray(s.y, float) for s in series])
     steep = log and bool((values > 0).all()) and values.max() > STEEP * values.min()
-    axes = Axes(_x_label(runs), zero=not steep, log_y=steep)
-    return tag("div", html.plot(series, axes, title=title), class_="card")
+    axes = Axes(_x_label(runs), f"{title}, log scale" if steep else title, zero=not steep, log_y=steep)
+    return tag("div", html.plot(series, axes), class_="card")
 
 
 def _by_rows(runs: Sequence[RunLog]) -> bool:
@@ -260,7 +258,7 @@ def _by_rows(runs: Sequence[RunLog]) -> bool:
 
 
 def _x_label(runs: Sequence[RunLog]) -> str:
-    return "rows seen (batches differ)" if _by_rows(runs) else "step"
+    return "rows seen (batches differ)" if _by_rows(runs) else "training step"
 
 
 def _line(run: RunLog, runs: Sequence[RunLog], name: str, smooth: bool = False, dashed: bool = False) -> list[Series]:

@@ -102,8 +102,9 @@ def main(config: StudyConfig) -> None:
     inputs = StudyInputs(prepare_data(study, config.data, root / "data", config.smoke), config.env)
     done = carry_out(study, inputs, pool)
     result = summarize(study, done)
-    tables.write(result, shlex.join(["fasttok-study", *sys.argv[1:]]), out)
-    study_page.write(study, result, done.film_files, out / "study.html")
+    typed = shlex.join(["fasttok-study", *sys.argv[1:]])
+    tables.write(result, typed, out)
+    study_page.write(study, result, done.film_files, out / "study.html", typed)
     if config.json:
         emit_json(result.to_json())
     else:

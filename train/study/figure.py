@@ -126,7 +126,7 @@ def drawn(panel: FigurePanel, colour_of: dict[str, str]) -> tuple[list[Dot], Sca
         name = f"{pair.study}: {pair.insulated} - {pair.joint}, seed {pair.seed}"
         x = float(getattr(pair, panel.against))
         dots.append(Dot(x, at.difference, at.low, at.high, colour_of[pair.study], name))
-    axes = ScatterAxes(LABELS[panel.against], percent=True, mark=0.0)
+    axes = ScatterAxes(LABELS[panel.against], "difference in success (points)", percent=True, mark=0.0)
     if panel.line is None:
         return dots, axes, None, None
     line = panel.line
@@ -202,8 +202,8 @@ def left_out(found: FoundPairs) -> list[str]:
     return out
 
 
-def page(shown: Sequence[FigurePanel], found: FoundPairs) -> str:
-    """The figure as one page."""
+def page(shown: Sequence[FigurePanel], found: FoundPairs, command: str = "") -> str:
+    """The figure as one page, made by `command`."""
     colour_of = colours(found)
     cards = []
     for panel in shown:
@@ -227,6 +227,7 @@ def page(shown: Sequence[FigurePanel], found: FoundPairs) -> str:
         tag("div", *cards, class_="cards"),
         *table_section(lines_table(shown)),
         *table_section(pairs_table(found)),
+        command=command,
     )
 
 

@@ -88,7 +88,7 @@ def main(config: FigureConfig, command: str) -> None:
     numbers = short({"command": command, "pairs": [asdict(pair) for pair in found.pairs], "lines": lines})
     write_text(config.out / PICTURE, figure.svg(shown, found))
     write_text(config.out / TEXT, figure.markdown(shown, found, command, PICTURE))
-    write_text(config.out / PAGE, figure.page(shown, found))
+    write_text(config.out / PAGE, figure.page(shown, found, command))
     write_text(config.out / DATA, json.dumps(numbers, indent=1) + "\n")
     if config.json:
         emit_json(numbers)

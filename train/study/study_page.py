@@ -13,10 +13,15 @@ from train.study.spec import Study
 from train.study.study_result import CurveRow, StudyResult
 
 FRAMES, COLOURS = 8, 64  # of a film: the page stays small
-LABELS = {"success": "success", "followed": "language followed", "shortcut": "took the shortcut"}
+LABELS = {
+    "success": "success",
+    "followed": "language followed",
+    "shortcut": "took the shortcut",
+    "vqa": "exact answers",
+}
 
 
-def write(study: Study, result: StudyResult, film_files: dict[str, Path], out: Path) -> None:
+def write(study: Study, result: StudyResult, film_files: dict[str, Path], out: Path, command: str = "") -> None:
     """Writes the page.
 
     Args:
@@ -24,6 +29,7 @@ def write(study: Study, result: StudyResult, film_files: dict[str, Path], out: P
         result: what came of it.
         film_files: arm -> file of its first seed's films; it may be missing.
         out: file of the page.
+        command: that made the page.
     """
     document = html.page(
         result.study,
@@ -36,6 +42,7 @@ def write(study: Study, result: StudyResult, film_files: dict[str, Path], out: P
         *curves_section(result),
         *films_section(result, film_files),
         *method_section(study, result),
+        command=command,
     )  # fmt: skip
     write_text(out, document)
 
@@ -60,7 +67,7 @@ def table_section(table: tables.StudyTable) -> list[Markup]:
     if len(table.columns) < 2:
         return []
     head = [tag("h2", table.title), tag("p", table.note, class_="soft")]
-    return [*head, tag("div", html.table(table.columns, table.rows), class_="scroll")]
+    return [*head, html.table(table.columns, table.rows)]
 
 
 def colour_of(result: StudyResult, arm: str) -> str:
@@ -81,16 +88,29 @@ def bars_section(result: StudyResult) -> list[Markup]:
         ("error/flow", "action error, flow"),
         ("error/tokens", "action error, tokens"),
     ]
+    before = result.base.vqa.accuracy if result.base.vqa else None
+    drawn = {
+        name: [html.Bar(arm.arm, e.mean, e.low, e.high, colour_of(result, arm.arm), e.seeds)
+               for arm in result.arms if (e := arm.metrics.get(name)) is not None]
+        for name, _ in wanted
+    }  # fmt: skip
+    ends: dict[str, float] = {}  # where the axis of each metric ends, in every panel of it
+    for name, bars in drawn.items():
+        metric, mark = name.split("/")[0], before if name == "vqa" else None
+        ends[metric] = max(ends.get(metric, 0.0), html.longest_bar(bars, mark) if bars else 0.0)
     panels = []
     for name, title in wanted:
-        measured = [(arm.arm, arm.metrics[name]) for arm in result.arms if name in arm.metrics]
-        if not measured:
+        if not drawn[name]:
             continue
-        share = not name.startswith("error")
-        bars = [html.Bar(arm, e.mean, e.low, e.high, colour_of(result, arm), e.seeds) for arm, e in measured]
-        before = result.base.vqa.accuracy if result.base.vqa and name == "vqa" else None
-        panels.append(tag("div", html.bars(bars, title=title, share=share, mark=before), class_="card"))
-    note = "Lines: 95 % intervals; dots: seeds. Action error: 1 is always predicting the mean. The mark at VQA: the VLM before."
+        metric, mark = name.split("/")[0], before if name == "vqa" else None
+        share = metric != "error"
+        label = f"{LABELS.get(metric, metric)} (%)" if share else "action error (1: always the mean)"
+        panel = html.bars(drawn[name], label, title=title, share=share, mark=mark, most=ends[metric])
+        panels.append(tag("div", panel, class_="card"))
+    note = (
+        "Lines: 95 % intervals; dots: seeds. Panels of one metric have the same axis. Action error: 1 is always predicting the "
+        "mean. The mark at VQA: the VLM before."
+    )
     return [tag("h2", "Every metric"), tag("p", note, class_="soft"), tag("div", *panels, class_="cards")]
 
 
@@ -98,11 +118,11 @@ def curves_section(result: StudyResult) -> list[Markup]:
     """Success and action error along training, by robot samples and by FLOPs."""
     first = result.splits[0]
     panels = []
-    axes: list[tuple[str, Callable[[CurveRow], float]]] = [
-        ("robot samples", lambda row: row.robot_samples),
-        ("TFLOP", lambda row: row.tflop),
+    costs: list[tuple[str, Callable[[CurveRow], float]]] = [
+        ("robot samples seen", lambda row: row.robot_samples),
+        ("compute (TFLOP)", lambda row: row.tflop),
     ]
-    for label, x_of in axes:
+    for label, x_of in costs:
         for name, title in ((f"success/{first}", f"success, {first}"), (f"followed/{first}", f"language followed, {first}"),
                             ("error/flow", "action error, flow"), ("error/tokens", "action error, tokens")):  # fmt: skip
             series, bands = [], []
@@ -112,12 +132,13 @@ def curves_section(result: StudyResult) -> list[Markup]:
                     continue
                 colour, at = colour_of(result, arm.arm), [x_of(row) for row in points]
                 estimates = [row.metrics[name] for row in points]
-                series.append(Series(arm.arm, at, [e.mean for e in estimates], colour))
-                bands.append(Band(at, [e.low for e in estimates], [e.high for e in estimates], colour))
+                times = 1.0 if name.startswith("error") else 100.0
+                series.append(Series(arm.arm, at, [times * e.mean for e in estimates], colour))
+                bands.append(Band(at, [times * e.low for e in estimates], [times * e.high for e in estimates], colour))
             if series:
-                panels.append(
-                    tag("div", html.plot(series, Axes(label, zero=True), bands=bands, title=title), class_="card")
-                )
+                unit = "1: always the mean" if name.startswith("error") else "%"
+                axes = Axes(label, f"{title} ({unit})", zero=True)
+                panels.append(tag("div", html.plot(series, axes, bands=bands), class_="card"))
     if not panels:
         return []
     note = "The same runs by what they have seen and by what they have cost. Bands: 95 % intervals."

@@ -1,22 +1,41 @@
-"""Self-contained HTML pages: one file, no script, no network; plots are inline SVG that follows the page's colours.
+"""Self-contained HTML pages: one file, no network, whole without a script; plots are inline SVG that follows the page's colours.
 
 Everything here returns `Markup`, a str that is safe to place in a page; plain strings are escaped on the way in.
 """
 
-from fasttok.common.html.colours import KIND_COLOURS, PALETTE
+from fasttok.common.html.colours import (
+    BAD,
+    COMPUTED,
+    COMPUTED_NEXT,
+    GOOD,
+    KIND_COLOURS,
+    NEUTRAL,
+    PALETTE,
+    RECORDED,
+    WARNING,
+)
 from fasttok.common.html.images import CHANNEL_SWAP, image, image_kind
-from fasttok.common.html.interval_bars import Bar, bars
-from fasttok.common.html.labels import badge, bar, tokens
+from fasttok.common.html.interval_bars import Bar, bars, longest_bar
+from fasttok.common.html.labels import badge, bar, token_hue, tokens
 from fasttok.common.html.markup import Markup, page, tag, text
 from fasttok.common.html.scale import tick_label, ticks
 from fasttok.common.html.scatter import Dot, ScatterAxes, scatter, scatter_drawing, svg_file
 from fasttok.common.html.series import Axes, Band, Series, plot
-from fasttok.common.html.tables import CellValue, facts, number, table, tiles
+from fasttok.common.html.tables import CellValue, facts, number, scrolling, table, tiles
+from fasttok.common.html.timeline import cursor, moments, timeline
+from fasttok.common.percent import percent
 
 __all__ = [
+    "BAD",
     "CHANNEL_SWAP",
+    "COMPUTED",
+    "COMPUTED_NEXT",
+    "GOOD",
     "KIND_COLOURS",
+    "NEUTRAL",
     "PALETTE",
+    "RECORDED",
+    "WARNING",
     "Axes",
     "Band",
     "Bar",
@@ -28,14 +47,19 @@ __all__ = [
     "badge",
     "bar",
     "bars",
+    "cursor",
     "facts",
     "image",
     "image_kind",
+    "longest_bar",
+    "moments",
     "number",
     "page",
+    "percent",
     "plot",
     "scatter",
     "scatter_drawing",
+    "scrolling",
     "svg_file",
     "table",
     "tag",
@@ -43,5 +67,7 @@ __all__ = [
     "tick_label",
     "ticks",
     "tiles",
+    "timeline",
+    "token_hue",
     "tokens",
 ]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fasttok.common.html.markup import Markup, tag, text
 from fasttok.common.html.scale import Scale, tick_label, ticks_within
 
-LEFT, RIGHT, TOP = 44, 8, 8  # pixels around what is drawn
-BOTTOM, BOTTOM_LABELLED = 20, 30
+LEFT, RIGHT, TOP, BOTTOM = 44, 14, 24, 32  # pixels around what is drawn
+WIDEST = 480  # pixels: a wider drawing scrolls on a phone, where its words would be too small
 
 
 @dataclass(frozen=True)
@@ -17,31 +17,33 @@ class Frame:
     Attributes:
         width: of the whole drawing.
         height: of the whole drawing.
-        x_label: what the x axis shows, "" for no label.
+        x_label: what the x axis shows, with its unit.
+        y_label: what the y axis shows, with its unit.
     """
 
     width: int
     height: int
-    x_label: str = ""
-
-    @property
-    def bottom(self) -> int:
-        """Room for the x axis's labels."""
-        return BOTTOM_LABELLED if self.x_label else BOTTOM
+    x_label: str
+    y_label: str
 
     @property
     def wide(self) -> int:
         """Width of what is drawn.
 
-        >>> Frame(340, 190).wide, Frame(340, 190).tall
-        (288, 162)
+        >>> Frame(340, 190, "time (s)", "angle (rad)").wide, Frame(340, 190, "time (s)", "angle (rad)").tall
+        (282, 134)
         """
         return self.width - LEFT - RIGHT
 
     @property
     def tall(self) -> int:
         """Height of what is drawn."""
-        return self.height - TOP - self.bottom
+        return self.height - TOP - BOTTOM
+
+    @property
+    def place(self) -> str:
+        """Its left, right, top and bottom, in pixels of the drawing."""
+        return f"{LEFT} {self.width - RIGHT} {TOP} {self.height - BOTTOM}"
 
     def x_scale(self, low: float, span: float) -> Scale:
         """The x axis, from left to right."""
@@ -49,7 +51,7 @@ class Frame:
 
     def y_scale(self, low: float, span: float) -> Scale:
         """The y axis, from the bottom up."""
-        return Scale(low, span, self.height - self.bottom, -self.tall)
+        return Scale(low, span, self.height - BOTTOM, -self.tall)
 
     def shade(self, low: float, high: float, kind: str, least: float = 0.0) -> str:
         """A tinted stretch of the x axis between two pixels, at least `least` wide."""
@@ -62,40 +64,58 @@ class Frame:
         return f'<line class="{kind}" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>'
 
     def y_axis(self, scale: Scale, labels: Sequence[tuple[float, str]]) -> list[str]:
-        """A line at each of some values, and its label beside it."""
-        parts = []
+        """A line at each of some values, and its label beside it; what they are stands above. The line of 0 is darker."""
+        parts = [f'<text class="axis-title" x="2" y="11">{text(self.y_label)}</text>']
         for value, label in labels:
             row = scale.at(value)
-            parts.append(self.rule(row, "grid"))
+            parts.append(self.rule(row, "grid" if value or label != "0" else "grid zero"))
             parts.append(f'<text x="{LEFT - 6}" y="{row + 4:.1f}" text-anchor="end">{label}</text>')
         return parts
 
     def x_axis(self, scale: Scale, low: float, high: float) -> list[str]:
         """Tick values below the drawing, and what they are."""
-        y = self.height - self.bottom + 15
+        y = self.height - BOTTOM + 14
         parts = [
             f'<text x="{scale.at(value):.1f}" y="{y}" text-anchor="middle">{tick_label(value)}</text>'
             for value in ticks_within(low, high)
         ]
-        if self.x_label:
-            middle = (LEFT + self.width) / 2
-            parts.append(f'<text x="{middle}" y="{self.height - 2}" text-anchor="middle">{text(self.x_label)}</text>')
+        parts.append(axis_title(self.x_label, (LEFT + self.width - RIGHT) / 2, self.height - 3))
         return parts
 
 
-def drawing(parts: list[str], width: int, height: int, label: str) -> Markup:
-    """An SVG of these parts; `label` is read out to those who do not see it.
+def axis_title(words: str, middle: float, y: float) -> str:
+    """What a horizontal axis shows, below it.
+
+    >>> axis_title("time (s)", 100.0, 50.0)
+    '<text class="axis-title" x="100.0" y="50.0" text-anchor="middle">time (s)</text>'
+    """
+    return f'<text class="axis-title" x="{middle}" y="{y}" text-anchor="middle">{text(words)}</text>'
+
+
+def drawing(parts: list[str], width: int, height: int, label: str, timed: str = "") -> Markup:
+    """An SVG of these parts.
+
+    Args:
+        parts: SVG elements.
+        width: pixels.
+        height: pixels.
+        label: read out to those who do not see it.
+        timed: where scripts/cursor.js draws the moment: `Frame.place`; "" for nowhere.
 
     >>> drawing([], 2, 1, "loss")
     '<svg viewBox="0 0 2 1" role="img" aria-label="loss"></svg>'
     """
-    return Markup(f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(label)}">{"".join(parts)}</svg>')
+    more = f' style="min-width:{WIDEST}px"' if width > WIDEST else ""
+    more += f' data-frame="{timed}"' if timed else ""
+    return Markup(
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(label)}"{more}>{"".join(parts)}</svg>'
+    )
 
 
 def figure(title: str, *parts: Markup) -> Markup:
-    """A drawing under its title.
+    """A drawing under its title; it scrolls if it is wider than its place.
 
     >>> figure("loss", Markup("<svg></svg>"))
-    '<figure style="margin:0"><h3>loss</h3><svg></svg></figure>'
+    '<figure class="chart"><h3>loss</h3><svg></svg></figure>'
     """
-    return tag("figure", tag("h3", title) if title else Markup(""), *parts, style="margin:0")
+    return tag("figure", tag("h3", title) if title else Markup(""), *parts, class_="chart")

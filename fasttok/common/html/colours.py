@@ -1,4 +1,17 @@
-"""The colours of every page."""
+"""The colours of every page, and what each means.
 
-PALETTE = ("#2f6fde", "#e0662b", "#2a9d74", "#9a5bd0", "#c93a5b", "#7a8a1f", "#1d97b8", "#8b6a4f")
-KIND_COLOURS = {"robot": PALETTE[0], "vqa": PALETTE[1], "caption": PALETTE[2]}  # of rows of shards, on every page
+Every colour is dark enough for white words on it (4.5:1) and light enough to be seen as a line on a dark card (3:1), so that one
+set serves light and dark pages (tests/fasttok/test_html.py computes both).
+"""
+
+PALETTE = ("#2f6fde", "#c2541a", "#1d8560", "#8f55c9", "#c93a5b", "#6b7a12", "#0f7f9e", "#8b6a4f")
+"""Lines and bars that a legend tells apart, such as runs or arms; a colour alone means nothing."""
+
+RECORDED = "var(--ink)"  # what the data says
+COMPUTED = PALETTE[0]  # what a tokenizer or a policy makes of it; also of a chart with a single line
+COMPUTED_NEXT = PALETTE[3]  # the next one, where neighbours touch
+GOOD = PALETTE[2]  # success
+WARNING = PALETTE[1]
+BAD = PALETTE[4]  # failures, errors, and values outside their range
+NEUTRAL = "#64748b"  # notes, and whatever has no kind
+KIND_COLOURS = {"robot": PALETTE[6], "vqa": PALETTE[3], "caption": PALETTE[7]}  # of rows of shards, on every page

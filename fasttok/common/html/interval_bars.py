@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fasttok.common.html.axes import drawing, figure
+from fasttok.common.html.axes import axis_title, drawing, figure
 from fasttok.common.html.markup import Markup, text
 from fasttok.common.html.scale import Scale, tick_label, ticks
 
@@ -33,25 +33,35 @@ class Bar:
 
 
 def bars(
-    items: Sequence[Bar], *, title: str = "", share: bool = False, mark: float | None = None, width: int = 340
+    items: Sequence[Bar],
+    x_label: str,
+    *,
+    title: str = "",
+    share: bool = False,
+    mark: float | None = None,
+    most: float | None = None,
+    width: int = 340,
 ) -> Markup:
     """Horizontal bars from 0, each with its interval.
 
     Args:
         items: the bars, from above.
+        x_label: what their lengths are, with its unit.
         title: above them.
         share: values are shares, written in %.
         mark: a value to compare with, as a dashed line.
+        most: where the axis ends, the same in every panel of one quantity; None: with the longest bar.
         width: pixels.
 
-    >>> "50 %" in bars([Bar("ki", 0.5, 0.4, 0.6, "red")], share=True)
+    >>> "50 %" in bars([Bar("ki", 0.5, 0.4, 0.6, "red")], "success (%)", share=True)
     True
     """
     longest = min(max([SHORTEST, *(len(item.name) for item in items)]), LONGEST)
     left = 8 + 6 * longest
-    most = max([item.high for item in items] + [max(item.dots, default=0.0) for item in items] + [mark or 0.0])
+    most = longest_bar(items, mark) if most is None else most
     most = min(max(most * 1.05, 0.1), 1.0) if share else max(most * 1.05, 1e-9)
-    height = TOP + ROW * len(items) + 20
+    height = TOP + ROW * len(items) + 34
+    foot = height - 32
     scale = Scale(0.0, most, left, width - left - RIGHT)
 
     def at(value: float) -> float:
@@ -60,8 +70,8 @@ def bars(
     parts = []
     for value in [v for v in ticks(0.0, most, 3) if v <= most * 1.001]:
         label = f"{100 * value:g}" if share else tick_label(value)
-        parts.append(f'<line class="grid" x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{TOP}" y2="{height - 18}"/>')
-        parts.append(f'<text x="{at(value):.1f}" y="{height - 5}" text-anchor="middle">{label}</text>')
+        parts.append(f'<line class="grid" x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{TOP}" y2="{foot}"/>')
+        parts.append(f'<text x="{at(value):.1f}" y="{foot + 13}" text-anchor="middle">{label}</text>')
     for i, item in enumerate(items):
         y, middle = TOP + i * ROW, TOP + i * ROW + ROW / 2
         name = item.name if len(item.name) <= longest else item.name[: longest - 1] + "…"
@@ -70,7 +80,7 @@ def bars(
             f'<text x="{left - 6}" y="{middle + 4}" text-anchor="end">{text(name)}<title>{text(item.name)}</title></text>'
         )
         parts.append(
-            f'<rect x="{left}" y="{y + 4}" width="{at(item.value) - left:.1f}" height="{ROW - 8}" rx="2" opacity=".75" '
+            f'<rect x="{left}" y="{y + 4}" width="{at(item.value) - left:.1f}" height="{ROW - 8}" rx="2" '
             f'fill="{item.colour}"/>'
         )
         parts.append(
@@ -81,6 +91,16 @@ def bars(
     if mark is not None:
         parts.append(
             f'<line class="whisker" stroke-dasharray="4 3" x1="{at(mark):.1f}" x2="{at(mark):.1f}" y1="{TOP}" '
-            f'y2="{height - 18}"/>'
+            f'y2="{foot}"/>'
         )
-    return figure(title, drawing(parts, width, height, title))
+    parts.append(axis_title(x_label, (left + width - RIGHT) / 2, height - 4))
+    return figure(title, drawing(parts, width, height, title or x_label))
+
+
+def longest_bar(items: Sequence[Bar], mark: float | None = None) -> float:
+    """The largest value that is drawn: of intervals, dots and the mark.
+
+    >>> longest_bar([Bar("ki", 0.5, 0.4, 0.6, "red", (0.7,))])
+    0.7
+    """
+    return max([item.high for item in items] + [dot for item in items for dot in item.dots] + [mark or 0.0])

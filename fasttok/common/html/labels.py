@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from fasttok.common.html.colours import PALETTE
+from fasttok.common.html.colours import COMPUTED
 from fasttok.common.html.markup import Markup, tag
 
 
-def bar(share: float, colour: str = PALETTE[0]) -> Markup:
+def bar(share: float, colour: str = COMPUTED) -> Markup:
     """A horizontal bar for a share in [0, 1].
 
     >>> bar(0.25, "red")
@@ -25,24 +25,43 @@ def badge(name: str, colour: str) -> Markup:
     return tag("span", name, class_="badge", style=f"background:{colour}")
 
 
-def tokens(pieces: Sequence[tuple[str, bool]], titles: Sequence[str] = ()) -> Markup:
+def tokens(pieces: Sequence[tuple[str, bool]], meanings: Sequence[str] = ()) -> Markup:
     """Tokens in a row; those that count in a loss are coloured, the others grey.
+
+    Meanings are read in three ways: under the pointer, beside the token that the arrow keys choose (scripts/tokens.js), and in a
+    list that opens without a script.
 
     Args:
         pieces: (text of the token, whether its loss mask is True).
-        titles: what a pointer over a token shows; they belong to the last tokens.
+        meanings: what the last tokens stand for.
 
     >>> tokens([("put", False)])
     '<div class="tokens"><span class="tok mono lossless">put</span></div>'
     """
     spans: list[Markup] = []
-    hue = 0
-    hints = [None] * (len(pieces) - len(titles)) + list(titles)
-    for (piece, counted), hint in zip(pieces, hints, strict=True):
-        if counted:
-            hue = (hue + 47) % 360
-            style = f"background:hsl({hue} 70% 50% / .22)"
-            spans.append(tag("span", piece, class_="tok mono", style=style, title=hint))
-        else:
-            spans.append(tag("span", piece, class_="tok mono lossless", title=hint))
-    return tag("div", *spans, class_="tokens")
+    first = len(pieces) - len(meanings)
+    counted_before = 0
+    for place, (piece, counted) in enumerate(pieces):
+        counted_before += counted
+        style = f"background:{token_hue(counted_before)}" if counted else None
+        kind = "tok mono" if counted else "tok mono lossless"
+        meaning = meanings[place - first] if place >= first and meanings else None
+        marked = None if meaning is None else place - first
+        spans.append(tag("span", piece, class_=kind, style=style, title=meaning, data_token=marked))
+    row = tag("div", *spans, class_="tokens")
+    if not meanings:
+        return row
+    told = [tag("li", tag("b", piece, class_="mono"), f": {meaning}")
+            for (piece, _), meaning in zip(pieces[first:], meanings, strict=True)]  # fmt: skip
+    return Markup(
+        row + tag("details", tag("summary", "What each token stands for"), tag("ol", *told), class_="meanings")
+    )
+
+
+def token_hue(place: int) -> str:
+    """The background of a token, unlike its neighbours'.
+
+    >>> token_hue(1)
+    'hsl(47 70% 50% / .22)'
+    """
+    return f"hsl({47 * place % 360} 70% 50% / .22)"

@@ -1,9 +1,20 @@
 """HTML elements and whole pages; everything that is not `Markup` yet is escaped."""
 
+import base64
+import hashlib
 import html
+from datetime import UTC, datetime
 from importlib.resources import files
 
-CSS = files("fasttok.common.html").joinpath("page.css").read_text(encoding="utf-8")
+from fasttok._version import __version__
+
+_FOLDER = files("fasttok.common.html")
+CSS = _FOLDER.joinpath("page.css").read_text(encoding="utf-8")
+SCRIPTS = {
+    name: (_FOLDER.joinpath("scripts", f"{name}.js").read_text(encoding="utf-8"), wanted)
+    for name, wanted in (("tables", 'class="long"'), ("tokens", 'data-token="'), ("cursor", 'class="timeline"'))
+}
+"""The only scripts of pages, each with the mark of the pages that want it. They are files of this package: no data is in them."""
 
 
 class Markup(str):
@@ -35,17 +46,44 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     return Markup(f"<{name}{attrs}>{''.join(map(text, children))}</{name}>")
 
 
-def page(title: str, *sections: object, css: str = "") -> str:
-    """A whole document.
+def page(title: str, *sections: object, css: str = "", command: str = "") -> str:
+    """A whole document: it says when, by which version and by which command it was made, and loads nothing.
+
+    A policy inside the page allows the scripts of `SCRIPTS` by their digests, and no other: text from data cannot run, even
+    if something failed to escape it.
 
     Args:
         title: of the window.
         sections: one after the other.
         css: rules that only this page needs, after those of all pages.
+        command: that made the page, as it was typed; "" if no command did.
 
-    >>> page("t", tag("p", "x")).splitlines()[-2]
-    '<p>x</p>'
+    >>> "<p>x</p>" in page("t", tag("p", "x"))
+    True
     """
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{text(title)}</title>'
     body = "\n".join(map(text, sections))
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}{css}</style></head>\n<body>\n{body}\n</body></html>\n'
+    scripts = [script for script, wanted in SCRIPTS.values() if wanted in body]
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)}</title><style>{CSS}{css}</style>"
+    )
+    end = "".join(f"<script>{script}</script>" for script in scripts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{body}\n</main>\n{made(command)}{end}\n'
+        "</body></html>\n"
+    )
+
+
+def made(command: str) -> Markup:
+    """When and by what a page was made."""
+    now = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    typed = tag("pre", command) if command else Markup("")
+    return tag("footer", tag("p", f"Made on {now} by fasttok {__version__}{' with:' if command else '.'}"), typed)
+
+
+def _policy(scripts: list[str]) -> str:
+    """The content security policy of a page with these scripts."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'"

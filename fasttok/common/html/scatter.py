@@ -35,19 +35,21 @@ class ScatterAxes:
     """What the axes of a scatter plot show.
 
     Attributes:
-        x_label: what the x axis shows.
+        x_label: what the x axis shows, with its unit.
+        y_label: what the y axis shows, with its unit.
         percent: whether y is a share, written in points of a hundred.
         mark: a value of y to compare with, drawn as a darker line; None for none.
     """
 
-    x_label: str = ""
+    x_label: str
+    y_label: str
     percent: bool = False
     mark: float | None = None
 
 
 def scatter(
     points: Sequence[Dot],
-    axes: ScatterAxes = ScatterAxes(),
+    axes: ScatterAxes,
     *,
     line: Series | None = None,
     band: Band | None = None,
@@ -68,7 +70,7 @@ def scatter(
         width: pixels.
         height: pixels.
 
-    >>> "<circle" in scatter([Dot(0.0, 0.5, 0.4, 0.6, "red", "a & b")])
+    >>> "<circle" in scatter([Dot(0.0, 0.5, 0.4, 0.6, "red", "a & b")], ScatterAxes("x", "y"))
     True
     """
     svg = scatter_drawing(points, axes, line=line, band=band, label=title, width=width, height=height)
@@ -103,7 +105,7 @@ def scatter_drawing(
     ys = [v for p in points for v in (p.low, p.high)] + [float(y) for y in (line.y if line else ())]
     ys += [] if axes.mark is None else [axes.mark]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys or [0.0]), max(ys or [1.0]))
-    frame = Frame(width, height, axes.x_label)
+    frame = Frame(width, height, axes.x_label, axes.y_label)
     x_scale = frame.x_scale(x_ticks[0], x_ticks[-1] - x_ticks[0])
     y_scale = frame.y_scale(y_ticks[0], y_ticks[-1] - y_ticks[0])
 
@@ -137,7 +139,7 @@ def _inside(values: Sequence[float], y_ticks: Sequence[float]) -> list[float]:
 
 STYLE = (
     "text{font:11px system-ui,sans-serif;fill:#5a616b}.h{font-size:13px;font-weight:600;fill:#1d2126}"
-    ".grid{stroke:#e4e5e3}.whisker{stroke:#1d2126;stroke-width:1.2}.line{fill:none;stroke-width:1.8}"
+    ".axis-title{fill:#1d2126}.grid{stroke:#e4e5e3}.zero{stroke:#8a919b}.whisker{stroke:#1d2126;stroke-width:1.2}.line{fill:none;stroke-width:1.8}"
 )
 
 

@@ -59,13 +59,15 @@ class Axes:
     """What the axes of a plot show.
 
     Attributes:
-        x_label: what the x axis shows.
+        x_label: what the x axis shows, with its unit.
+        y_label: what the y axis shows, with its unit.
         zero: the y axis includes 0.
         log_y: logarithmic y axis (values <= 0 are left out).
         least: smallest span of the y axis, so that a line that hardly moves looks flat.
     """
 
-    x_label: str = ""
+    x_label: str
+    y_label: str
     zero: bool = False
     log_y: bool = False
     least: float = 0.0
@@ -81,8 +83,8 @@ class Axes:
     def y_range(self, low: float, high: float) -> tuple[float, float]:
         """The range of the y axis for values from `low` to `high`.
 
-        >>> Axes(zero=True).y_range(1.0, 2.0), Axes(least=4.0).y_range(1.0, 2.0), Axes(zero=True).y_range(0.0, 0.0)
-        ((0.0, 2.0), (-0.5, 3.5), (0.0, 1.0))
+        >>> Axes("step", "loss", zero=True).y_range(1.0, 2.0), Axes("step", "loss", least=4.0).y_range(1.0, 2.0)
+        ((0.0, 2.0), (-0.5, 3.5))
         """
         if self.zero:
             low, high = min(low, 0.0), max(high, 0.0)
@@ -100,7 +102,7 @@ class Axes:
 
 def plot(
     series: Sequence[Series],
-    axes: Axes = Axes(),
+    axes: Axes,
     *,
     width: int = 340,
     height: int = 190,
@@ -121,7 +123,7 @@ def plot(
         shade: a part of the x axis that is tinted, such as the padded steps of a chunk.
         bands: intervals behind the lines (not on a logarithmic axis).
 
-    >>> 'd="M44.0 162.0L332.0 8.0"' in plot([Series("a", [0, 1], [0, 1], "red")], height=182)
+    >>> 'd="M44.0 150.0L326.0 24.0"' in plot([Series("a", [0, 1], [0, 1], "red")], Axes("step", "loss"), height=182)
     True
     """
     points = [(np.asarray(s.x, float), axes.heights(s.y)) for s in series]
@@ -132,7 +134,7 @@ def plot(
     y0, y1 = axes.y_range(*((float(ys.min()), float(ys.max())) if ys.size else (0.0, 1.0)))
     y_ticks = axes.y_ticks(y0, y1)
     y0, y1 = min(y0, y_ticks[0]), max(y1, y_ticks[-1])
-    frame = Frame(width, height, axes.x_label)
+    frame = Frame(width, height, axes.x_label, axes.y_label)
     x_scale, y_scale = frame.x_scale(x0, (x1 - x0) or 1.0), frame.y_scale(y0, (y1 - y0) or 1.0)
 
     def path(x: Points, y: Points) -> str:
@@ -161,7 +163,8 @@ def plot(
         )
         parts.append(f'<path class="line" d="{path(x, y)}" {style}/>')
     keys = _legend(series) if legend else Markup("")
-    return figure(title, drawing(parts, width, height, title or axes.x_label), keys)
+    label = title or f"{axes.y_label} over {axes.x_label}"
+    return figure(title, drawing(parts, width, height, label, frame.place), keys)
 
 
 def _legend(series: Sequence[Series]) -> Markup:

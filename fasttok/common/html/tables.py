@@ -10,6 +10,7 @@ import numpy as np
 from fasttok.common.html.markup import Markup, tag
 
 CellValue = Markup | str | int | float | np.integer[Any] | np.floating[Any] | np.bool_ | None
+LONG = 8  # rows, from which on sorting and filtering help
 SHARE = re.compile(r"[+-]?[\d.,]+\s?%")
 
 
@@ -19,15 +20,25 @@ def tiles(values: Mapping[str, CellValue]) -> Markup:
     >>> tiles({"rows": 3})
     '<div class="tiles"><div class="tile"><b>3</b><span>rows</span></div></div>'
     """
-    boxes = [tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in values.items()]
+    boxes = [
+        tag("div", tag("b", value), tag("span", name.replace(" %", "\u00a0%")), class_="tile")
+        for name, value in values.items()
+    ]
     return tag("div", *boxes, class_="tiles")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
-    """A table; columns that hold only numbers, shares such as "12.5%" or "40.00 %", or None are right-aligned.
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, sortable: bool = True) -> Markup:
+    """A table, which scrolls by itself if its place is too narrow; a long one can be sorted and filtered (scripts/tables.js).
 
-    >>> table(["share"], [["40.00 %"]])
-    '<table><tr><th class="num">share</th></tr><tr><td class="num">40.00 %</td></tr></table>'
+    Columns that hold only numbers, shares such as "12.5 %", or None are right-aligned.
+
+    Args:
+        columns: their names.
+        rows: a cell per column.
+        sortable: False if the order of the rows means something, as in a tree.
+
+    >>> '<td class="num">40.00 %</td>' in table(["share"], [["40.00 %"]])
+    True
     """
 
     def numeric(i: int) -> bool:
@@ -37,12 +48,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
         )
 
     kinds = ["num" if numeric(i) else None for i in range(len(columns))]
-    head = tag("tr", *[tag("th", name, class_=kind) for name, kind in zip(columns, kinds, strict=True)])
+    head = tag("tr", *[tag("th", name, class_=kind, scope="col") for name, kind in zip(columns, kinds, strict=True)])
     body = [
         tag("tr", *[tag("td", number(cell), class_=kind) for cell, kind in zip(row, kinds, strict=True)])
         for row in rows
     ]
-    return tag("table", head, *body)
+    long = "long" if sortable and len(rows) >= LONG else None
+    return scrolling(tag("table", tag("thead", head), tag("tbody", *body), class_=long), " ".join(columns[:3]))
+
+
+def scrolling(wide: Markup, name: str) -> Markup:
+    """Something that may be wider than a phone: it scrolls inside itself, with a shadow where more is, and by keyboard.
+
+    Args:
+        wide: what scrolls.
+        name: read out to those who do not see it.
+    """
+    return tag("div", wide, class_="scroll", tabindex="0", role="region", aria_label=f"table: {name}")
 
 
 def number(value: object) -> str:

@@ -1,0 +1,80 @@
+"""Films of a demo: the robot, the expert and one that acts blindly, side by side in the same episodes, moving."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from examples.tabletop.env import make_vector
+from fasttok.common.html import Markup, tag
+from fasttok.errors import InputError
+from train.judging import films_page, rollout_videos
+from train.judging.chosen_films import SmallFilms
+from train.judging.companions import COMPANIONS, play_companion
+from train.judging.film_recorder import Film
+from train.judging.played_world import Played, PlayedWorld, by_seed
+
+
+def played(path: Path) -> list[PlayedWorld]:
+    """The filmed episodes of a demo, played again by the expert and by one that acts blindly: same seeds, same scenes.
+
+    Raises:
+        InputError: the demo has no films.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
+    return [beside(where, films) for where, films in rollout_videos.load(path).items()]
+
+
+def beside(where: str, films: Sequence[Film]) -> PlayedWorld:
+    """The episodes of a robot and split, played by everybody.
+
+    Args:
+        where: "EMBODIMENT/SPLIT".
+        films: of the policy.
+    """
+    embodiment, split = where.split("/", 1)
+    wanted = [film.seed for film in films]
+    players = [Played("policy", [film.success for film in films], by_seed(films))]
+    seeds = range(min(wanted), max(wanted) + 1)
+    for who in COMPANIONS:
+        watched = SmallFilms(wanted)
+        done = play_companion(who, make_vector, embodiment, split, seeds, len(seeds), watched)
+        players.append(Played(who, done.success, by_seed(watched.films)))
+    return PlayedWorld(embodiment, split, tuple(players))
+
+
+def best(worlds: Sequence[PlayedWorld]) -> tuple[Film, PlayedWorld] | None:
+    """The first success of the policy, or its first episode; None without films."""
+    every = [(film, world) for world in worlds for film in world.players[0].films.values()]
+    return next((one for one in every if one[0].success), every[0] if every else None)
+
+
+def hero(worlds: Sequence[PlayedWorld], rules: dict[str, None]) -> list[Markup]:
+    """One episode at the top of the page.
+
+    Args:
+        worlds: what was played.
+        rules: of the page's moving pictures; those of this one are added.
+    """
+    shown = best(worlds)
+    return [] if shown is None else [tag("div", films_page.scene(*shown, rules), class_="hero")]
+
+
+def section(worlds: Sequence[PlayedWorld], rules: dict[str, None]) -> list[Markup]:
+    """All filmed episodes: the first ones of each robot and split, as they came, none chosen.
+
+    Args:
+        worlds: what was played.
+        rules: as of `hero`.
+    """
+    out = [
+        tag("h2", "The robot, the expert and one that acts blindly"),
+        tag("p", "The first episodes of each robot and split: none is chosen. All three begin in the same scene with the same "
+                 "instruction. Seen: scenes like the demonstrations. Held out: pairs of colour and shape, and sentences, that no "
+                 "demonstration has.", class_="soft"),
+        films_page.pause_box(),
+    ]  # fmt: skip
+    for world in worlds:
+        scenes = [films_page.scene(film, world, rules) for film in world.players[0].films.values()]
+        place = rollout_videos.place(f"{world.embodiment}/{world.split}")
+        out += [tag("h3", place), tag("div", *scenes, class_="cards films")]
+    return out
