@@ -35,8 +35,9 @@ def assert_whole(page: str) -> None:
     assert not re.search(r"url\((?!#|data:)", page)
     assert "<footer><p>Made on " in page
     assert not re.search(r"\d%", re.sub(r"<(style|pre)>.*?</\1>|<[^>]*>", "", page, flags=re.DOTALL))  # one way: 12.5 %
-    for chart in re.findall(r"<svg viewBox.*?</svg>", page, re.DOTALL):
-        titles = re.findall(r'<text class="axis-title"[^>]*>([^<]*)</text>', chart)
+    assert page.count("<svg viewBox") == page.count('<figure class="chart')
+    for chart in re.findall(r'<figure class="chart.*?</figure>', page, re.DOTALL):
+        titles = re.findall(r'<(?:text|h3) class="axis-title"[^>]*>([^<]*)<', chart)
         bars_or_cells = 'text-anchor="end"' in chart and len(titles) == 1  # their other axis has names, not numbers
         assert titles, chart[:300]
         assert len(titles) == 2 or bars_or_cells, titles

@@ -154,7 +154,8 @@ def cameras(
             picture = html.image(data, shown, slot, swapped)
         else:
             picture = tag("div", "left out", class_="none")
-        shown = [(0, picture, tag("span", *notes)), *_later(row, slot, source, allowance, later)]
+        shown: list[tuple[int, Markup, object]] = [(0, picture, tag("span", *notes))]
+        shown += _later(row, slot, source, allowance, later)
         if len(shown) > 1:
             figures.append(html.moments(shown, pixels=width <= SHOWN_WIDTH))
         else:

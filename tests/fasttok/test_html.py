@@ -77,7 +77,7 @@ def test_every_chart_says_what_its_axes_show() -> None:
     for chart, titles in zip(charts, (2, 2, 2, 1), strict=True):
         assert chart.count('class="axis-title"') == titles
     assert ">time (s)</text>" in charts[0]
-    assert ">angle (rad)</text>" in charts[0]
+    assert '<h3 class="axis-title">angle (rad)</h3>' in charts[0]
     assert 'class="grid zero"' in charts[0]
     assert 'class="grid zero"' in charts[1]
     assert all(field.default is MISSING for field in fields(html.Axes)[:2])  # no chart without both
@@ -131,7 +131,7 @@ def test_pictures_and_curves_share_a_moment() -> None:
     picture = html.moments([(0, html.Markup("<img>"), "0 s"), (3, html.Markup("<img>"), "0.3 s")])
     curve = html.tag("div", html.plot([html.Series("a", [0, 1], [0.0, 1.0], "red")], AXES), class_="timed")
     page = html.page("t", html.timeline(picture, html.cursor(9, 10.0, "time"), curve))
-    assert 'data-frame="44 326 24 158"' in page
+    assert 'data-frame="54 326 8 158"' in page
     assert page.count("<script>") == 1
     plain = without_scripts(page)
     assert plain.count("<img>") == 2

@@ -133,7 +133,7 @@ def test_the_page_shows_all_of_a_row(chain: Chain, tmp_path: Path) -> None:
     assert ("rest is padding" in body) == (row["action_steps"] < 20)
     assert ('class="shade"' in body) == (row["action_steps"] < 20)
     for name in reader.manifest.sources["tabletop_arm"].action_names:
-        assert f'y="11">{name}</text>' in body
+        assert f'<h3 class="axis-title">{name}</h3>' in body
     assert_whole(text)
 
 

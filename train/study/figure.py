@@ -21,8 +21,8 @@ from train.study.tables import points as points_of
 FEWEST = 3  # pairs, for a line
 WIDTH, HEIGHT = 340, 250  # of a panel
 LABELS = {
-    "token_error": "action error of the insulated run by its tokens (1: always the mean)",
-    "base_vqa": "VQA accuracy of the base VLM",
+    "token_error": "action error of the insulated run's tokens (1: the mean)",
+    "base_vqa": "VQA accuracy of the base VLM (share)",
 }
 
 
@@ -209,7 +209,7 @@ def page(shown: Sequence[FigurePanel], found: FoundPairs, command: str = "") -> 
     for panel in shown:
         dots, axes, line, band = drawn(panel, colour_of)
         plot = html.scatter(
-            dots, axes, line=line, band=band, legend=list(colour_of.items()), title=panel.title, width=WIDTH + 80,
+            dots, axes, line=line, band=band, legend=list(colour_of.items()), title=panel.title, width=WIDTH,
             height=HEIGHT,
         )  # fmt: skip
         cards.append(tag("div", plot, class_="card"))

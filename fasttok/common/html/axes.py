@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fasttok.common.html.markup import Markup, tag, text
 from fasttok.common.html.scale import Scale, tick_label, ticks_within
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 14, 24, 32  # pixels around what is drawn
+LEFT, RIGHT, BOTTOM = 54, 14, 32  # pixels around what is drawn
+TOP, TOP_LABELLED = 8, 24
 WIDEST = 480  # pixels: a wider drawing scrolls on a phone, where its words would be too small
 
 
@@ -18,7 +19,7 @@ class Frame:
         width: of the whole drawing.
         height: of the whole drawing.
         x_label: what the x axis shows, with its unit.
-        y_label: what the y axis shows, with its unit.
+        y_label: what the y axis shows, with its unit; "" if that stands above the drawing.
     """
 
     width: int
@@ -27,23 +28,28 @@ class Frame:
     y_label: str
 
     @property
+    def top(self) -> int:
+        """Room for the y axis's label."""
+        return TOP_LABELLED if self.y_label else TOP
+
+    @property
     def wide(self) -> int:
         """Width of what is drawn.
 
         >>> Frame(340, 190, "time (s)", "angle (rad)").wide, Frame(340, 190, "time (s)", "angle (rad)").tall
-        (282, 134)
+        (272, 134)
         """
         return self.width - LEFT - RIGHT
 
     @property
     def tall(self) -> int:
         """Height of what is drawn."""
-        return self.height - TOP - BOTTOM
+        return self.height - self.top - BOTTOM
 
     @property
     def place(self) -> str:
         """Its left, right, top and bottom, in pixels of the drawing."""
-        return f"{LEFT} {self.width - RIGHT} {TOP} {self.height - BOTTOM}"
+        return f"{LEFT} {self.width - RIGHT} {self.top} {self.height - BOTTOM}"
 
     def x_scale(self, low: float, span: float) -> Scale:
         """The x axis, from left to right."""
@@ -55,9 +61,7 @@ class Frame:
 
     def shade(self, low: float, high: float, kind: str, least: float = 0.0) -> str:
         """A tinted stretch of the x axis between two pixels, at least `least` wide."""
-        return (
-            f'<rect class="{kind}" x="{low:.1f}" y="{TOP}" width="{max(high - low, least):.1f}" height="{self.tall}"/>'
-        )
+        return f'<rect class="{kind}" x="{low:.1f}" y="{self.top}" width="{max(high - low, least):.1f}" height="{self.tall}"/>'
 
     def rule(self, row: float, kind: str) -> str:
         """A line across what is drawn, at a height in pixels."""
@@ -65,7 +69,7 @@ class Frame:
 
     def y_axis(self, scale: Scale, labels: Sequence[tuple[float, str]]) -> list[str]:
         """A line at each of some values, and its label beside it; what they are stands above. The line of 0 is darker."""
-        parts = [f'<text class="axis-title" x="2" y="11">{text(self.y_label)}</text>']
+        parts = [f'<text class="axis-title" x="2" y="11">{text(self.y_label)}</text>'] if self.y_label else []
         for value, label in labels:
             row = scale.at(value)
             parts.append(self.rule(row, "grid" if value or label != "0" else "grid zero"))
@@ -112,10 +116,20 @@ def drawing(parts: list[str], width: int, height: int, label: str, timed: str = 
     )
 
 
-def figure(title: str, *parts: Markup) -> Markup:
+def figure(title: str, *parts: Markup, axis: bool = False) -> Markup:
     """A drawing under its title; it scrolls if it is wider than its place.
+
+    Args:
+        title: above it; "" for none.
+        parts: the drawing, and what stands below it.
+        axis: the title says what the y axis shows.
 
     >>> figure("loss", Markup("<svg></svg>"))
     '<figure class="chart"><h3>loss</h3><svg></svg></figure>'
     """
-    return tag("figure", tag("h3", title) if title else Markup(""), *parts, class_="chart")
+    return tag(
+        "figure",
+        tag("h3", title, class_="axis-title" if axis else None) if title else Markup(""),
+        *parts,
+        class_="chart",
+    )

@@ -118,12 +118,12 @@ def plot(
         axes: what the axes show.
         width: pixels.
         height: pixels.
-        title: above the plot.
+        title: above the plot; without one, what the y axis shows stands there.
         legend: whether the names of the series stand below.
         shade: a part of the x axis that is tinted, such as the padded steps of a chunk.
         bands: intervals behind the lines (not on a logarithmic axis).
 
-    >>> 'd="M44.0 150.0L326.0 24.0"' in plot([Series("a", [0, 1], [0, 1], "red")], Axes("step", "loss"), height=182)
+    >>> 'd="M54.0 150.0L326.0 8.0"' in plot([Series("a", [0, 1], [0, 1], "red")], Axes("step", "loss"), height=182)
     True
     """
     points = [(np.asarray(s.x, float), axes.heights(s.y)) for s in series]
@@ -134,7 +134,7 @@ def plot(
     y0, y1 = axes.y_range(*((float(ys.min()), float(ys.max())) if ys.size else (0.0, 1.0)))
     y_ticks = axes.y_ticks(y0, y1)
     y0, y1 = min(y0, y_ticks[0]), max(y1, y_ticks[-1])
-    frame = Frame(width, height, axes.x_label, axes.y_label)
+    frame = Frame(width, height, axes.x_label, axes.y_label if title else "")
     x_scale, y_scale = frame.x_scale(x0, (x1 - x0) or 1.0), frame.y_scale(y0, (y1 - y0) or 1.0)
 
     def path(x: Points, y: Points) -> str:
@@ -164,7 +164,7 @@ def plot(
         parts.append(f'<path class="line" d="{path(x, y)}" {style}/>')
     keys = _legend(series) if legend else Markup("")
     label = title or f"{axes.y_label} over {axes.x_label}"
-    return figure(title, drawing(parts, width, height, label, frame.place), keys)
+    return figure(title or axes.y_label, drawing(parts, width, height, label, frame.place), keys, axis=not title)
 
 
 def _legend(series: Sequence[Series]) -> Markup:

@@ -12,6 +12,7 @@ from fasttok.common.html.markup import Markup, tag
 CellValue = Markup | str | int | float | np.integer[Any] | np.floating[Any] | np.bool_ | None
 LONG = 8  # rows, from which on sorting and filtering help
 SHARE = re.compile(r"[+-]?[\d.,]+\s?%")
+INTERVAL = re.compile(r"[+-]?[\d.,]+(?:\s?%)? \[[^\]]{1,40}\]\*?")  # 50 % [35, 65]: it stays on one line
 
 
 def tiles(values: Mapping[str, CellValue]) -> Markup:
@@ -50,11 +51,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, sortable:
     kinds = ["num" if numeric(i) else None for i in range(len(columns))]
     head = tag("tr", *[tag("th", name, class_=kind, scope="col") for name, kind in zip(columns, kinds, strict=True)])
     body = [
-        tag("tr", *[tag("td", number(cell), class_=kind) for cell, kind in zip(row, kinds, strict=True)])
+        tag("tr", *[tag("td", number(cell), class_=kind or kept(cell)) for cell, kind in zip(row, kinds, strict=True)])
         for row in rows
     ]
     long = "long" if sortable and len(rows) >= LONG else None
     return scrolling(tag("table", tag("thead", head), tag("tbody", *body), class_=long), " ".join(columns[:3]))
+
+
+def kept(cell: object) -> str | None:
+    """The class of a cell that must not be broken into lines.
+
+    >>> kept("50 % [35, 65]"), kept("50 words")
+    ('kept', None)
+    """
+    return "kept" if isinstance(cell, str) and INTERVAL.fullmatch(cell) else None
 
 
 def scrolling(wide: Markup, name: str) -> Markup:
