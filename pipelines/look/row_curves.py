@@ -45,7 +45,8 @@ def gauge(value: float, within: Range) -> Markup:
     outside = not 0 <= place <= 1
     shown = 100 * min(max(place, 0), 1) if np.isfinite(place) else 50
     mark = tag("i", style=f"left:{shown:.1f}%", class_="outside" if outside else None)
-    return tag("div", mark, class_="gauge", title=f"{within[2]}: {low:.4g} to {high:.4g}")
+    ends = f"{low:.3g} to {high:.3g}"
+    return Markup(tag("div", mark, class_="gauge", title=f"{within[2]}: {ends}") + tag("small", ends, class_="soft"))
 
 
 def action_section(
@@ -85,7 +86,7 @@ def action_section(
             note = "not tokenised"
         within = limits[d]
         least = 0.2 * (within[1] - within[0]) if within else 0.0
-        axes = Axes("time after the picture (s)" if hz else "step after the picture", title, least=least)
+        axes = Axes("time after the picture (s)" if hz else "step after the picture", title, least=least, told=True)
         figure = plot(lines, axes, width=280, height=150, legend=False, shade=shade)
         plots.append(tag("div", figure, tag("div", note, class_="soft")))
     padded = f"{real} of {horizon} steps are real" + (", the rest is padding" if real < horizon else "")

@@ -30,10 +30,10 @@ def contrast(one: str, other: str) -> float:
 
 
 def variables() -> list[dict[str, str]]:
-    """The colours of the stylesheet, light and dark."""
-    blocks = re.findall(r":root \{([^}]*)\}", CSS)
-    assert len(blocks) == 2
-    return [dict(re.findall(r"--(\w+):(#[0-9a-f]{3,8})", block)) for block in blocks]
+    """The colours of the stylesheet: light, dark, and paper, which is the light one on white."""
+    found = [dict(re.findall(r"--(\w+):(#[0-9a-f]{3,8})", block)) for block in re.findall(r":root \{([^}]*)\}", CSS)]
+    light, dark, paper = found
+    return [light, dark, light | paper]
 
 
 def whole(colour: str) -> str:

@@ -26,6 +26,7 @@ const box = all("input[type=search]")[0]; box.value = "ROW 1"; box.dispatchEvent
 out.push(rows().filter(row => !row.hidden).length, all(".filter output")[0].textContent);
 const slider = all(".cursor input")[0]; slider.value = 5; slider.dispatchEvent(new Event("input"));
 out.push(all(".cursor output")[0].textContent, all(".moments .shown").map(one => one.dataset.step).join(" "));
+out.push(all("output.values")[0].textContent);
 const chips = all("[data-token]"); chips[0].focus(); press(chips[0], "ArrowRight");
 out.push(document.activeElement.textContent, all(".told")[0].textContent, all(".lit").length);
 document.body.textContent = "FOUND " + out.join(" / ");
@@ -35,7 +36,7 @@ document.body.textContent = "FOUND " + out.join(" / ");
 def page() -> str:
     """A page with all that scripts work on."""
     x = np.arange(20) / 10
-    curve = html.plot([html.Series("a", x, np.sin(x), html.COMPUTED)], html.Axes("time (s)", "x (m)"))
+    curve = html.plot([html.Series("a", x, np.sin(x), html.COMPUTED)], html.Axes("time (s)", "x (m)", told=True))
     pictures = html.moments([(step, html.Markup("<b>picture</b>"), f"{step}") for step in (0, 4, 6)])
     return html.page(
         "t",
@@ -60,7 +61,7 @@ def test_tables_sort_and_filter_the_slider_moves_and_tokens_are_linked(tmp_path:
     assert re.findall(r"FOUND (.*?)</body>", found, re.DOTALL)[0].strip().split(" / ") == [
         "34.1 % 31.0 % 27.9 %",
         "7", "7 of 12 rows",
-        "step 5, 0.50 s", "4",
+        "step 5, 0.50 s", "4", "a 0.4794",
         "9", "9: frequency 1 of x", "1",
     ]  # fmt: skip
 

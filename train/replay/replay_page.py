@@ -20,6 +20,7 @@ from train.replay.predicted import Predicted
 
 RECORDED, FIRST, SECOND = html.RECORDED, html.COMPUTED, html.COMPUTED_NEXT
 MOST_EVENTS = 40  # rows of a gripper's table
+MOST_TOLD = 1000  # steps of an episode whose values the cursor tells
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ def _curves(episode: StoredEpisode, predicted: Predicted, times: NDArray[np.floa
                 named = "predicted chunks, in turn" if start == 0 else ""
                 lines.append(Series(named, np.concatenate(xs), np.concatenate(ys), colour))
         encoding = episode.action_encoding[column]
-        axes = Axes(_along(unit), name if name == encoding else f"{name}, {encoding}", least=1e-6)
+        axes = Axes(
+            _along(unit), name if name == encoding else f"{name}, {encoding}", least=1e-6, told=len(times) <= MOST_TOLD
+        )
         plots.append(html.plot(lines, axes, legend=column == 0))
     return [
         tag("h2", "Actions, recorded and predicted"),

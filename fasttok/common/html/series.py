@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.common.html.axes import Frame, drawing, figure
-from fasttok.common.html.markup import Markup, tag
+from fasttok.common.html.markup import Markup, tag, text
 from fasttok.common.html.scale import tick_label, ticks
 
 Points = Sequence[float] | NDArray[np.generic]
@@ -64,6 +64,7 @@ class Axes:
         zero: the y axis includes 0.
         log_y: logarithmic y axis (values <= 0 are left out).
         least: smallest span of the y axis, so that a line that hardly moves looks flat.
+        told: a `cursor` beside the plot tells the lines' values (those with a point for each of its steps).
     """
 
     x_label: str
@@ -71,6 +72,7 @@ class Axes:
     zero: bool = False
     log_y: bool = False
     least: float = 0.0
+    told: bool = False
 
     def heights(self, y: Points) -> NDArray[np.float64]:
         """Values as the y axis counts them: themselves, or their decimal logarithms."""
@@ -161,10 +163,16 @@ def plot(
             + (' stroke-dasharray="4 3"' if s.dashed else "")
             + (' opacity=".28"' if s.faint else "")
         )
-        parts.append(f'<path class="line" d="{path(x, y)}" {style}/>')
+        said = _values(s, y) if axes.told and s.name else ""
+        parts.append(f'<path class="line" d="{path(x, y)}" {style}{said}/>')
     keys = _legend(series) if legend else Markup("")
     label = title or f"{axes.y_label} over {axes.x_label}"
     return figure(title or axes.y_label, drawing(parts, width, height, label, frame.place), keys, axis=not title)
+
+
+def _values(s: Series, y: NDArray[np.float64]) -> str:
+    """A line's name and values as scripts/cursor.js reads them."""
+    return f' data-name="{text(s.name)}" data-values="{" ".join(f"{value:.4g}" for value in y.tolist())}"'
 
 
 def _legend(series: Sequence[Series]) -> Markup:
