@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasttok.common.html import Dot, scatter
+from fasttok.common.html import Dot, ScatterAxes, scatter
 from fasttok.errors import InputError
 from train.study import command as study_command
 from train.study import figure, figure_command
@@ -170,7 +170,11 @@ def test_the_verb_run_may_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_scatter_plot_escapes_and_keeps_its_points_inside() -> None:
-    made = scatter([Dot(1.0, 0.2, 0.1, 0.4, "red", "a < b"), Dot(2.0, -0.3, -0.4, -0.2, "blue")], title="t & u")
+    made = scatter(
+        [Dot(1.0, 0.2, 0.1, 0.4, "red", "a < b"), Dot(2.0, -0.3, -0.4, -0.2, "blue")],
+        ScatterAxes("x", "y"),
+        title="t & u",
+    )
     assert "a &lt; b" in made
     assert "t &amp; u" in made
     assert made.count("<circle") == 2
