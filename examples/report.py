@@ -16,6 +16,7 @@ import tyro
 from examples import demo_summary
 from examples.demo_files import read_json, read_log
 from examples.demo_page import films, outcome, training, went_in
+from examples.demo_page.headings import heading, links
 from fasttok import ActionTokenizer
 from fasttok._version import DISTRIBUTION
 from fasttok.common import html
@@ -53,7 +54,7 @@ def steps_section(steps: list[dict[str, Any]]) -> list[Markup]:
     found = {name: version(name) for name in VERSIONS}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return [
-        tag("h2", "How this page was made"),
+        heading("made"),
         tag("p", "These commands, in this order; type them yourself to repeat it.", class_="soft"),
         html.table(["", "step", "command", "seconds"], rows, sortable=False),
         tag("p", f"{machine} · " + " · ".join(f"{k} {v}" for k, v in found.items()), class_="soft"),
@@ -105,6 +106,7 @@ def document(demo: Path) -> str:
         tag("h1", "From demonstrations to a robot that acts, in one command"),
         tag("p", "Episodes of two robots, questions and captions become FAST tokens and shards; a small vision-language-action "
                  "model learns from them with knowledge insulation; then it acts.", class_="soft"),
+        links(),
         *sections,
         css=films_page.STYLE + CSS + "".join(rules),
         command=typed_command(),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.demo_page.headings import heading
 from examples.tabletop.env import make_vector
 from fasttok.common.html import Markup, tag
 from fasttok.errors import InputError
@@ -67,7 +68,7 @@ def section(worlds: Sequence[PlayedWorld], rules: dict[str, None]) -> list[Marku
         rules: as of `hero`.
     """
     out = [
-        tag("h2", "The robot, the expert and one that acts blindly"),
+        heading("films"),
         tag("p", "The first episodes of each robot and split: none is chosen. All three begin in the same scene with the same "
                  "instruction. Seen: scenes like the demonstrations. Held out: pairs of colour and shape, and sentences, that no "
                  "demonstration has.", class_="soft"),

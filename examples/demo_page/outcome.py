@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from examples.demo_page.headings import heading
 from examples.demo_summary import DemoSummary, EpisodeCount
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
@@ -17,7 +18,8 @@ def verdict(found: DemoSummary) -> str:
 
     The robot is better than acting blindly if the 95 % interval of the difference (Newcombe) is above 0.
 
-    >>> from examples.demo_summary import AnswerCount
+    >>> from examples.demo_page.headings import heading
+    from examples.demo_summary import AnswerCount
     >>> few = DemoSummary(EpisodeCount(3, 48), EpisodeCount(10, 48), EpisodeCount(48, 48), AnswerCount(1, 2, 0.5), 300)
     >>> verdict(few).split(", which")[0]
     'The robot succeeded in 3 of 48 new episodes and one that acts blindly in 10 of 48'
@@ -112,7 +114,7 @@ def numbers(results: dict[str, Any], played: Sequence[dict[str, Any]], chunk_ms:
     rows.sort(key=lambda row: row[:2])
     batch = results["world"][0]["batch"]
     return [
-        tag("h2", "Every number, beside its baselines"),
+        heading("numbers"),
         tag("p", "Success: the task is done and stays done for 0.3 s. Followed: the first block that the robot did something "
                  "with is the one that the instruction names, done or not. Split `held out`: pairs of colour and shape, and "
                  "sentences, that no demonstration has. A prediction is one chunk, which lasts "

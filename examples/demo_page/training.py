@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from examples.demo_page.headings import heading
 from fasttok import ActionTokenizer
 from fasttok.common import html
 from fasttok.common.html import Axes, Markup, Series, tag
@@ -80,7 +81,7 @@ def section(runs: Mapping[str, Log], shown: Sequence[LossPanel]) -> list[Markup]
         axes = Axes("training step", f"{panel.name} ({panel.unit})", zero=True)
         plots.append(tag("div", html.plot(lines, axes, title=panel.name), class_="card"))
     return [
-        tag("h2", "Training"),
+        heading("training"),
         tag("p", "Dashed blue: the vision-language model alone, on questions and captions. Solid blue: insulated training that "
                  "starts from it, with all three losses. Grey: what a model that has learned nothing would have.", class_="soft"),
         tag("div", *plots, class_="cards"),

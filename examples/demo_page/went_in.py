@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from examples.demo_page.headings import heading
 from fasttok import ActionTokenizer
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
@@ -33,7 +34,7 @@ def inputs(manifest: Manifest, chosen: dict[str, list[Row]], tok: ActionTokenize
     """Two rows of each source as a trainer sees them."""
     cards = [card(row, manifest.sources[name], tok, text) for name, rows in chosen.items() for row in rows]
     return [
-        tag("h2", "What goes in"),
+        heading("inputs"),
         tag("p", "Demonstrations of two robots, questions and captions, all drawn by the tabletop world. These are the first two "
                  "samples of each source, as they stand in the shards. Grey tokens are given; coloured ones are what the model "
                  "learns to say.", class_="soft"),
@@ -69,7 +70,7 @@ def chunk_words(source: ManifestSource) -> str:
 def tokens_section(manifest: Manifest, chosen: dict[str, list[Row]], tok: ActionTokenizer) -> list[Markup]:
     """One chunk of each robot: its curves, its coefficients, its tokens."""
     out = [
-        tag("h2", "What the tokens are"),
+        heading("tokens"),
         tag("p", "FAST turns each dim of a chunk of actions into frequencies, rounds them, and merges frequent runs of the "
                  "rounded numbers into tokens. Smooth motion needs few. Point at a token, or choose one with the arrow keys, to "
                  "see its coefficients marked.", class_="soft"),
@@ -98,7 +99,7 @@ def shards_section(manifest: Manifest) -> list[Markup]:
         rows.append([name, html.badge(source.kind, colour), *size, *counts, html.bar(share, colour)])
     columns = ["source", "kind", "Hz", "steps per chunk", "dims", "planned", "written", "rejected", "share", ""]
     return [
-        tag("h2", "Exact shards"),
+        heading("shards"),
         tag("p", f"Shares are quotas, not chances: each source has exactly the planned number of the {total:,} samples, and "
                  "planned = written + rejected.", class_="soft"),
         html.table(columns, rows),

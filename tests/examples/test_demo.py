@@ -15,6 +15,7 @@ import pytest
 from examples import demo_summary
 from examples.commands import MODULES
 from examples.demo import DEMO, DemoConfig, steps
+from examples.demo_page.headings import TITLES
 from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
@@ -31,11 +32,8 @@ def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     page = (out / "report.html").read_text(encoding="utf-8")
-    titles = (
-        "What goes in", "What the tokens are", "Exact shards", "Training", "The robot, the expert and one that acts blindly",
-        "Every number, beside its baselines", "How this page was made",
-    )  # fmt: skip
-    assert tuple(re.findall("<h2>([^<]*)</h2>", page)) == titles
+    assert dict(re.findall('<h2 id="([^"]*)">([^<]*)</h2>', page)) == TITLES
+    assert re.findall('href="#([^"]*)"', page) == list(TITLES)
     for loss in ("L_VLM", "L_FAST", "L_FLOW"):
         assert f"<h3>{loss}</h3>" in page
     assert_whole(page)  # opens offline
