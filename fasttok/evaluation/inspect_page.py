@@ -11,7 +11,8 @@ from fasttok.common import html
 from fasttok.common.html import COMPUTED, RECORDED, Axes, Markup, Series, plot, tag, token_hue
 from fasttok.tokenizer import ActionTokenizer
 
-HEATMAP = "frequency (0: the mean), by dim; cells: rounded coefficients"
+OF_DCT = "rounded coefficients: a row per frequency (0: the mean), a column per dim"
+OF_OTHERS = "rounded coefficients: a row for each, a column per dim"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +115,14 @@ def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
     return [
         tag("div", *curves, class_="cards"),
         tag("h3", f"{len(ids)} tokens for {coefs.size} coefficients, {int((coefs != 0).sum())} of them not 0"),
-        heatmap(coefs, owner.tolist(), hues, columns),
+        heatmap(coefs, owner.tolist(), hues, columns, OF_OTHERS if tok.transforms else OF_DCT),
         tag("div", *words, class_="tokens"),
     ]
 
 
-def heatmap(coefs: NDArray[Any], owner: Sequence[int], hues: Sequence[str], names: Sequence[str] = ()) -> Markup:
+def heatmap(
+    coefs: NDArray[Any], owner: Sequence[int], hues: Sequence[str], names: Sequence[str] = (), said: str = OF_DCT
+) -> Markup:
     """Coefficients as cells; frequencies that are 0 in all dims to the end are left out, and said so.
 
     Args:
@@ -127,6 +130,7 @@ def heatmap(coefs: NDArray[Any], owner: Sequence[int], hues: Sequence[str], name
         owner: (T * C,) place of the token that each coefficient belongs to.
         hues: colour of each token.
         names: (C,) of the dims; () for their numbers.
+        said: what rows and columns are.
 
     >>> heatmap(np.array([[3, 0]]), [0, 1], ["red", "blue"]).count("<rect")
     2
@@ -134,12 +138,12 @@ def heatmap(coefs: NDArray[Any], owner: Sequence[int], hues: Sequence[str], name
     used = np.flatnonzero((coefs != 0).any(axis=1))
     rows = min(len(coefs), (int(used[-1]) if len(used) else 0) + 2)
     cell, height, left, top = 46, 20, 40, 34
-    parts = [f'<text class="axis-title" x="2" y="11">{HEATMAP}</text>']
+    parts = [f'<text class="axis-title" x="2" y="11">{said}</text>']
     for d in range(coefs.shape[1]):
         name = names[d] if names else f"dim {d}"
-        said = name if len(name) <= 7 else f"{name[:6]}…"
+        short = name if len(name) <= 7 else f"{name[:6]}…"
         parts.append(
-            f'<text x="{left + d * cell + cell / 2 - 1}" y="28" text-anchor="middle">{html.text(said)}'
+            f'<text x="{left + d * cell + cell / 2 - 1}" y="28" text-anchor="middle">{html.text(short)}'
             f"<title>{html.text(name)}</title></text>"
         )
     for t in range(rows):
@@ -153,11 +157,11 @@ def heatmap(coefs: NDArray[Any], owner: Sequence[int], hues: Sequence[str], name
                     f'<text x="{x + cell / 2 - 1}" y="{y + 14}" text-anchor="middle">{int(coefs[t, d])}</text>'
                 )
         parts.append(f'<text x="{left - 8}" y="{top + t * height + 14}" text-anchor="end">{t}</text>')
-    width = max(left + coefs.shape[1] * cell, 340)
+    width = max(left + coefs.shape[1] * cell, 390)
     drawing = Markup(
         f'<svg viewBox="0 0 {width} {top + rows * height}" style="width:{width}px;max-width:none" role="img" '
         f'aria-label="coefficients by frequency and dim">{"".join(parts)}</svg>'
     )
     left_out = len(coefs) - rows
-    note = f"Higher frequencies ({left_out}) are 0 in every dimension." if left_out else ""
+    note = f"{left_out} more rows are 0 in every dim." if left_out else ""
     return tag("figure", drawing, tag("figcaption", note), class_="chart heatmap")
