@@ -55,8 +55,8 @@ def _ends(sample: EpisodeSample, kind: str, d: int, column: StepColumn) -> list[
     said = f"the entry says closed: {closed:g}, open: {opened:g}"
     entry = f"closed: {low:.3g}, open: {high:.3g}   # or the other way round: look which end is open"
     if beyond > 0.05:
-        share = percent(beyond, 0)
-        what = f"{column.called(kind)}: {share} of the values lie beyond the ends, from {low:.4g} to {high:.4g}; {said}"
+        much = percent(beyond, 0)
+        what = f"{column.called(kind)}: {much} of the values lie beyond the ends, from {low:.4g} to {high:.4g}; {said}"
         return [DatasetFinding("error", "gripper-ends", place, what, todo, entry, drawings=drawing)]
     if 0 < used < USED and two_ends(values) is not None:
         what = f"{column.called(kind)} goes from {low:.4g} to {high:.4g} only; {said}, so it would hardly open"

@@ -154,10 +154,10 @@ def cameras(
             picture = html.image(data, shown, slot, swapped)
         else:
             picture = tag("div", "left out", class_="none")
-        shown: list[tuple[int, Markup, object]] = [(0, picture, tag("span", *notes))]
-        shown += _later(row, slot, source, allowance, later)
-        if len(shown) > 1:
-            figures.append(html.moments(shown, pixels=width <= SHOWN_WIDTH))
+        moments: list[tuple[int, Markup, object]] = [(0, picture, tag("span", *notes))]
+        moments += _later(row, slot, source, allowance, later)
+        if len(moments) > 1:
+            figures.append(html.moments(moments, pixels=width <= SHOWN_WIDTH))
         else:
             figures.append(
                 tag("figure", picture, tag("figcaption", *notes), class_="photo" if width > SHOWN_WIDTH else None)
