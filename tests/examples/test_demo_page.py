@@ -12,8 +12,8 @@ from train.judging.film_recorder import Film
 
 def summary(policy: int, blind: int, episodes: int = 120) -> DemoSummary:
     """A demo's numbers."""
-    played = [EpisodeCount(n, episodes) for n in (policy, blind, episodes)]
-    return DemoSummary(*played, AnswerCount(117, 400, 0.2425), 337)
+    ours, theirs, expert = (EpisodeCount(n, episodes) for n in (policy, blind, episodes))
+    return DemoSummary(ours, theirs, expert, AnswerCount(117, 400, 0.2425), 337)
 
 
 @pytest.mark.parametrize(
