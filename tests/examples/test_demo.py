@@ -19,7 +19,7 @@ from examples.demo_page.headings import TITLES
 from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
-from tests.pages import assert_whole
+from tests.html_checks import assert_whole
 
 
 @pytest.mark.slow

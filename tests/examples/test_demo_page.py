@@ -6,7 +6,7 @@ import pytest
 from examples.demo_page import films, outcome, training
 from examples.demo_summary import AnswerCount, DemoSummary, EpisodeCount
 from fasttok.common import html
-from tests.pages import assert_whole
+from tests.html_checks import assert_whole
 from train.judging.film_recorder import Film
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fasttok.common import html
 from fasttok.common.html.histogram import histogram
 from fasttok.common.html.markup import CSS, SCRIPTS
-from tests.pages import assert_whole, without_scripts
+from tests.html_checks import assert_whole, without_scripts
 
 AXES = html.Axes("time (s)", "angle (rad)")
 

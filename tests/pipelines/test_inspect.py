@@ -22,7 +22,7 @@ from pipelines.look.scan import shards_tokenizer
 from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.shards import ShardReader
 from tests.chain import Chain
-from tests.pages import assert_whole, without_scripts
+from tests.html_checks import assert_whole, without_scripts
 from tests.pipelines.reshard import reshard, unchanged
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=alert(2)>"

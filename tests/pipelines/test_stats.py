@@ -23,7 +23,7 @@ from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.look.value_histogram import BINS, ValueHistogram
 from pipelines.shards import ShardReader
 from tests.chain import Chain
-from tests.pages import assert_whole, without_scripts
+from tests.html_checks import assert_whole, without_scripts
 from tests.pipelines.reshard import reshard
 
 

@@ -17,7 +17,7 @@ from examples.tabletop.baselines import POLICIES
 from examples.tabletop.baselines import play as play_baseline
 from examples.tabletop.env import make, make_vector
 from fasttok.errors import InputError
-from tests.pages import assert_whole
+from tests.html_checks import assert_whole
 from tests.parsed_page import ParsedPage
 from train.evaluate import EvaluateConfig, main
 from train.judging import rollout_videos, sprite

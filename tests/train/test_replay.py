@@ -16,7 +16,7 @@ from fasttok.episodes.frames import BadFrame, Frame
 from fasttok.errors import InputError
 from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
 from tests.chain import Chain
-from tests.pages import assert_whole
+from tests.html_checks import assert_whole
 from tests.parsed_page import ParsedPage
 from tests.policy_servers import answering, running
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fasttok.errors import InputError
-from tests.pages import assert_whole, without_scripts
+from tests.html_checks import assert_whole, without_scripts
 from train.command import main
 from train.config import TrainConfig
 from train.presets import get_preset
