@@ -122,7 +122,7 @@ def explain(config: ExplainMixture) -> None:
     if mixture.index:
         known: dict[str, SourceSizes] = with_fast_tokens(mixture, from_index(mixture, mixture.index), mixture.index)
         by = "one fitted on a sample of its chunks" if mixture.tokenizer == "fit" else mixture.tokenizer
-        note = f"Sizes are those of {mixture.index}; FAST ids a chunk are estimated with {by}; answers count 4 bytes a token."
+        note = f"Sizes are those of {mixture.index}; FAST ids per chunk are estimated with {by}; answers count 4 bytes per token."
     else:
         known = from_catalogue(mixture)
         note = (

@@ -99,7 +99,7 @@ def export(config: ExportConfig) -> WeightsReport:
         for path, content in {**beside.files, **_note(config.layout, described, beside)}.items():
             (aside / path).parent.mkdir(parents=True, exist_ok=True)
             (aside / path).write_bytes(content)
-        # What was read is written: a copy would take along whatever else lies in a foreign RUN.
+        # What was read is written: a copy would take along whatever else is in a foreign RUN.
         source.text.save(aside / TEXT_TOKENIZER)
         source.tok.save(aside / TOKENIZER)
         out.install(aside, last=CONFIG)

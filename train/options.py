@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Log and checkpoints": ("probe-every", "keep", "resume-with"),
     "Held-out numbers": ("held-out", "held-out-every", "held-out-rows", "keep-best"),
 }
-"""Options that stand in no dataclass of their own, apart from the first ones."""
+"""Options that are in no dataclass of their own, apart from the first ones."""
 CHOICES = {
     "preset": "|".join(PRESETS),
     "size": "|".join(SIZES),

@@ -72,7 +72,7 @@ class MetaWorldData:
     captions: int = 500
     """Training captions."""
     workers: int = 2
-    """Processes that simulate and draw, each with some 300 MB and 100 MB more for each task; the data do not depend on it."""
+    """Processes that simulate and draw, each with some 300 MB and 100 MB more for each task; the data does not depend on it."""
     seed: int = 0
     """Seed of everything."""
     resume: bool = False

@@ -49,12 +49,12 @@ class ChunkConfig:
         horizon: steps per chunk, or None: `seconds` times each embodiment's control frequency.
         seconds: length of a chunk in seconds, if there is no horizon.
         control_hz: control frequency in Hz, for data that does not record one.
-        action_key: step feature that holds the actions, or several of them, whose columns stand side by side.
+        action_key: step feature that contains the actions, or several of them, whose columns stand side by side.
         gripper: how gripper dims are tokenised, see `Embodiment`.
         relative: whether every absolute dim is tokenised relative to the state at the chunk's first step.
         relative_to: dims that are, and the state's column of each, `ACTION=STATE` by number or name, see `state_map`; () for
             every absolute dim if `relative`.
-        state_key: step feature that holds the state, "" for `proprio`.
+        state_key: step feature that contains the state, "" for `proprio`.
         gain: factor on the scale for each dim, see `Embodiment`.
         episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
         embodiments: whether recordings that name the same robot are one embodiment, see `recordings`.
@@ -81,7 +81,7 @@ class ChunkConfig:
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon is {self.horizon}, expected at least 1 step")
         if not self.action_key:
-            raise InputError("no action key: name the step feature that holds the actions, or several of them")
+            raise InputError("no action key: name the step feature that contains the actions, or several of them")
         if self.relative_to and not self.relative:
             object.__setattr__(self, "relative", True)
         if not (np.isfinite(self.seconds) and self.seconds > 0):
@@ -307,7 +307,7 @@ def _new_embodiment(
     encoding = tuple(episode.metadata.get("action_encoding") or ())
     if config.gripper != "keep" and "gripper" not in encoding:
         raise InputError(
-            f"{name}: --gripper {config.gripper}, but the data do not say which dim is the gripper; use an INDEX"
+            f"{name}: --gripper {config.gripper}, but the data does not say which dim is the gripper; use an INDEX"
         )
     plain = Embodiment(
         horizon, action.shape[1], None if hz is None else float(hz), encoding, config.gripper, gain=config.gain
@@ -322,7 +322,7 @@ def _run_ends(episode: Episode) -> NDArray[np.int64] | None:
 
 
 def _may_be_relative(name: str, episode: Episode, config: ChunkConfig) -> bool:
-    """Whether dims of an embodiment are to be relative, so that its state is needed."""
+    """Whether dims of an embodiment should be relative, so that its state is needed."""
     if config.relative_to:
         return bool(pairs_of(config.relative_to, name))
     return config.relative and "absolute" in (episode.metadata.get("action_encoding") or ("absolute",))

@@ -42,7 +42,7 @@ class Decode:
     action_dim: int | None = None
     """Dims; by default those that the ids were made of, or the tokenizer's own."""
     embodiment: str | None = None
-    """Whose statistics to use; needed only if the tokenizer holds several (`fasttok info TOKENIZER` lists them)."""
+    """Whose statistics to use; needed only if the tokenizer contains several (`fasttok info TOKENIZER` lists them)."""
     state_key: str = ""
     """For a tokenizer with relative dims, the column of the state; by default `reference`, which `encode` writes, or `state`."""
     on_error: OnErrorInFiles = "raise"

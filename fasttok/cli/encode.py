@@ -37,7 +37,7 @@ class Encode:
     out: str
     """.npz, .parquet, .jsonl or -."""
     embodiment: str | None = None
-    """Whose statistics to use; needed only if the tokenizer holds several (`fasttok info TOKENIZER` lists them)."""
+    """Whose statistics to use; needed only if the tokenizer contains several (`fasttok info TOKENIZER` lists them)."""
     state_key: str = ""
     """For a tokenizer with relative dims, the column of the state; by default `reference`, `state`, or its name in the fit."""
     on_range: OnRange = "clamp"

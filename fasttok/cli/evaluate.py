@@ -35,9 +35,9 @@ class Eval:
     horizon: int | None = None
     """Steps per chunk; by default the tokenizer's own."""
     action_key: tuple[str, ...] = ("action",)
-    """Step feature that holds the actions; or several, whose columns stand side by side."""
+    """Step feature that contains the actions; or several, whose columns stand side by side."""
     state_key: str = ""
-    """Step feature that holds the state, if relative dims need it; by default as in the fit."""
+    """Step feature that contains the state, if relative dims need it; by default as in the fit."""
     skip_bad: bool = False
     """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
     all: bool = False
@@ -135,4 +135,4 @@ def _measured_on(data: "Dataset") -> str:
     count = sum(data.held_out[name] or data.total[name] for name in data.groups)
     if count == total:
         return "all episodes" if total > 1 else "the only episode"
-    return f"{count} of {total} episodes: those that a fit of this data holds out (--all: every one)"
+    return f"{count} of {total} episodes: those that a fit of this data would hold out (--all: every one)"

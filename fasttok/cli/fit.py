@@ -65,11 +65,11 @@ class Fit:
     """ACTION=STATE pairs of columns, such as 0=0, 0-5=7-12 or x=ee_x: only these dims are relative, each to that column of the
     state; arm:0=0 for embodiment `arm` only. By default as --relative: all absolute dims, paired by name or by number."""
     state_key: str = ""
-    """Step feature that holds the state; by default `proprio`, as INDEX, LeRobot and ALOHA data has it."""
+    """Step feature that contains the state; by default `proprio`, as INDEX, LeRobot and ALOHA data has it."""
     gain: tuple[float, ...] = ()
     """Factor on --scale for each dim: 2 halves that dim's rounding error. Default: 1 for all."""
     action_key: tuple[str, ...] = ("action",)
-    """Step feature that holds the actions; or several, whose columns stand side by side."""
+    """Step feature that contains the actions; or several, whose columns stand side by side."""
     episode_share: float = 1.0
     """Share of the episodes to read, chosen by their place in the files."""
     embodiments: Embodiments = "check"

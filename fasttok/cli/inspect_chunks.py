@@ -35,9 +35,9 @@ class Inspect:
     horizon: int | None = None
     """Steps of a chunk; by default the tokenizer's own."""
     action_key: tuple[str, ...] = ("action",)
-    """Step feature that holds the actions; or several, whose columns stand side by side."""
+    """Step feature that contains the actions; or several, whose columns stand side by side."""
     state_key: str = ""
-    """Step feature that holds the state, if relative dims need it; by default as in the fit."""
+    """Step feature that contains the state, if relative dims need it; by default as in the fit."""
     skip_bad: bool = False
     """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
     html: Path | None = None

@@ -204,7 +204,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fil
     """Prints an aligned table; numbers are right-aligned, None is shown as a dash.
 
     On a terminal that is too narrow, texts and headers fold, and numbers never do. If that is not enough, columns are stacked: a
-    line says which ones stand below. Into a file or a pipe nothing folds.
+    line says which ones are below. Into a file or a pipe nothing folds.
 
     Args:
         title: a line above the table, "" for none.

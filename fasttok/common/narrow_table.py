@@ -48,13 +48,13 @@ def measure(header: str, cells: Sequence[str], *, number: bool) -> ColumnWidths:
 
 
 def repeated(key: ColumnWidths, width: int) -> ColumnWidths:
-    """The first column as it stands in every band, equally wide: at most a third of the terminal, unless it is a number."""
+    """The first column as it is in every band, equally wide: at most a third of the terminal, unless it is a number."""
     fixed = key.least if key.number else min(key.natural, max(NARROWEST, width // 3))
     return replace(key, natural=fixed, least=fixed)
 
 
 def bands(columns: Sequence[ColumnWidths], width: int) -> list[list[int]]:
-    """Which columns stand beside each other on a terminal of that width; all of them in one band if that can be read.
+    """Which columns are beside each other on a terminal of that width; all of them in one band if that can be read.
 
     The first column begins each band. A band has at least one more, even if it is too wide: then the terminal wraps its lines.
 

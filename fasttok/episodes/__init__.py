@@ -72,7 +72,7 @@ class Episodes:
 
 
 def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Episodes:
-    """Episodes of an INDEX, an RLDS directory, a LeRobot folder, HDF5, npz, npy or parquet; the format is told from the path.
+    """Episodes of an INDEX, an RLDS directory, a LeRobot folder, HDF5, npz, npy or parquet; the path shows the format.
 
     Args:
         path: the data.
@@ -120,6 +120,6 @@ def _open(path: str, split: str) -> Episodes:
         return Episodes(name, None, functools.partial(arrays.READERS[suffix], files, name))
     lerobot_info.refuse_folder_of(path)
     raise InputError(
-        f"cannot tell what {path} holds: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the version "
-        "folder, such as bridge_dataset/1.0.0), no meta/info.json (LeRobot), no .npz, .npy, .parquet or .hdf5 files"
+        f"cannot tell what {path} contains: no index.json (an INDEX), no features.json + dataset_info.json (RLDS: give the "
+        "version folder, such as bridge_dataset/1.0.0), no meta/info.json (LeRobot), no .npz, .npy, .parquet or .hdf5 files"
     )

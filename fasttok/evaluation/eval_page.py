@@ -84,7 +84,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
 
 
 def _cards(measured: Mapping[str, Measured]) -> list[Markup]:
-    """How long chunks are, and what each frequency holds and loses."""
+    """How long chunks are, and what each frequency contains and loses."""
     cards = []
     for embodiment, result in measured.items():
         bars = length_histogram(result.metrics.lengths, f"{embodiment}: tokens per chunk")

@@ -316,7 +316,7 @@ def _read_config(file: Path) -> ProcessorConfig:
         refuse_pointer_at(str(file))
         raise InputError(f"{file} is not JSON: {error}") from None
     if not isinstance(raw, dict):
-        raise InputError(f"{file} holds a {type(raw).__name__}, expected a JSON object")
+        raise InputError(f"{file} contains a {type(raw).__name__}, expected a JSON object")
     block = raw.get("fasttok")
     own = json_files.decode(FasttokBlock, block, f"{file}: fasttok", TRANSFORM_VERSION) if block else None
     if own is not None and own.format_version not in (FORMAT_VERSION, TRANSFORM_VERSION):

@@ -61,7 +61,7 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
         _check_horizon(tok, source, mixture.tokenizer)
         if shape is not None and shape.horizon != source.horizon:
             logger.info(
-                "note: %s: chunks of %d steps, the tokenizer was fitted on %d; the ids are exact all the same, only longer than "
+                "note: %s: chunks of %d steps, the tokenizer was fitted on %d; the ids are exact anyway, only longer than "
                 "they could be",
                 source.name, source.horizon, shape.horizon,
             )  # fmt: skip

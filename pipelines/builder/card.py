@@ -179,7 +179,7 @@ def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
         modes = ", ".join(sorted({stats.mode for stats in tok.stats.values()})) or "none"
         lines[-1] += (
             f" {tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token};"
-            f" normalised by {modes}, the statistics lie beside it."
+            f" normalised by {modes}, the statistics are beside it."
         )
         if others := exceptions(tok):
             lines[-1] += f" Not so, since that would not describe them: {'; '.join(others)}."
@@ -197,7 +197,7 @@ def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
                     f"{s.clamped_chunks:,}",
                 ]
             )
-    columns = ["source", "embodiment", "FAST ids a row", "naive tokens", "ratio", "chunks with clamped coefficients"]
+    columns = ["source", "embodiment", "FAST ids per row", "naive tokens", "ratio", "chunks with clamped coefficients"]
     return "\n".join(lines) + (f"\n\n{markdown_table(columns, rows)}" if rows else "")
 
 

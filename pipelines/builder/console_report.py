@@ -48,7 +48,7 @@ def report(result: BuildResult, plan: BuildPlan) -> None:
 
 
 def report_rejected(sidecars: Sequence[ShardSidecar], out: str, robots: Container[str]) -> None:
-    """Says why rows were rejected, with an example each, and where all of them are told.
+    """Says why rows were rejected, with an example each, and which files list all of them.
 
     Args:
         sidecars: of the shards.

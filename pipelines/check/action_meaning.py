@@ -46,7 +46,7 @@ class DimMeaning:
         gain: how much the action's side changes where the state changes by 1; 1 if both are in one unit.
         absolute: share of the state's movement that the action explains if it is absolute.
         delta: share that it explains if it is a delta.
-        normalized: whether its values lie in [-1, 1] and often at these ends, so that its unit is not the state's.
+        normalized: whether its values are in [-1, 1] and often at these ends, so that its unit is not the state's.
     """
 
     meaning: Meaning
@@ -97,7 +97,7 @@ def action_meanings(
     Args:
         actions: (T, D) of several episodes.
         states: (T, S) of the same episodes: where the robot was at these steps.
-        hz: control frequency, None if it is not known; then no velocity is told from a delta.
+        hz: control frequency, None if it is not known; then a velocity looks like a delta.
         pairs: the state dim of each action dim, where names say it; None: the one with the same number, or the one that fits.
 
     >>> rng = np.random.default_rng(0)

@@ -168,7 +168,7 @@ def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> Di
     if entry.kind != "robot":
         return _in_folder(directory, config)
     if entry.format in RECORDING_FORMATS and entry.format != found:
-        raise InputError(f"{directory} holds {found} files; its entry says format: {entry.format}")
+        raise InputError(f"{directory} contains {found} files; its entry says format: {entry.format}")
     entry = replace(entry, format=found)
     opened = recordings.open_recordings(directory, entry)
     return DirectoryContents(entry.name, entry, "", opened.sections(), [], list(opened.described()))
@@ -183,7 +183,7 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
             raise InputError(f"{directory} is a TFDS directory; its entry needs format: tfds, not {entry.format}")
         if opened.through:
             raise InputError(
-                f"{directory}: the raw reader does not cover {opened.through}, and {entry.kind} data are read by no other; "
+                f"{directory}: the raw reader does not cover {opened.through}, and {entry.kind} data is read by no other; "
                 "store it as TFRecord files (TFDS: file_format=tfrecord) without that feature"
             )
     described = [f"{directory}/{name}" for name in DESCRIPTIONS]
@@ -206,7 +206,7 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     versions = [f"{directory}/{found.rsplit('/', 1)[-1]}" for found in sorted(fs.ls(path, detail=False))]
     versions = [found for found in versions if rlds.is_rlds(found)]
     if versions:
-        raise InputError(f"{directory} holds versions of a dataset; give one of them: {', '.join(versions)}")
+        raise InputError(f"{directory} contains versions of a dataset; give one of them: {', '.join(versions)}")
     _check_whole(directory, entry=False)
     entry = find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
     if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
@@ -256,7 +256,7 @@ def _matching(directory: str, split: str, pattern: str) -> list[str]:
         try:
             place.find(name)
         except RecordError as error:
-            raise InputError(f"split {split}: {error}; a dataset's files lie in its directory ({directory})") from None
+            raise InputError(f"split {split}: {error}; a dataset's files are in its directory ({directory})") from None
     return [f"{directory}/{name}" for name in present]
 
 
@@ -279,7 +279,7 @@ def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
     if not place.inside(path):
         raise InputError(
             f"{path} is a link out of {directory}, and nothing outside a dataset's directory is read; "
-            "give the folder that holds both, with an entry for it: --entries"
+            "give the folder that contains both, with an entry for it: --entries"
         )
 
 

@@ -22,7 +22,7 @@ BREAK = Markup("<br>")
 
 @dataclass
 class PictureAllowance:
-    """How many bytes of pictures a page may still take, and what it could not.
+    """How many bytes of pictures the page may still take, and what it could not.
 
     Attributes:
         left: bytes, as base64 writes them.

@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 
 
 def state_section(state: NDArray[np.float32], source: ManifestSource, tok: ActionTokenizer | None) -> list[Markup]:
-    """The state's values, each on a line from q01 to q99 where the tokenizer holds its statistics."""
+    """The state's values, each on a line from q01 to q99 where the tokenizer contains its statistics."""
     if not len(state):
         return []
     limits = ranges(tok, source.embodiment).get("state", [])
@@ -35,7 +35,7 @@ def state_section(state: NDArray[np.float32], source: ManifestSource, tok: Actio
 
 
 def gauge(value: float, within: Range) -> Markup:
-    """Where a value stands in a range.
+    """Where a value is in a range.
 
     >>> "left:25.0%" in gauge(1.0, (0.0, 4.0, "q01..q99"))
     True

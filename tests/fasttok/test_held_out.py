@@ -71,7 +71,7 @@ def test_labels_say_what_was_measured(count: int, tmp_path: Path, capsys: pytest
     chunks = [next(iter(report["embodiments"].values()))["chunks"] for report in (found, every)]
     assert chunks[1] == count * 60
     assert (chunks[0] < chunks[1]) == (count > 1)
-    some = f"{chunks[0] // 60} of {count} episodes: those that a fit of this data holds out (--all: every one)"
+    some = f"{chunks[0] // 60} of {count} episodes: those that a fit of this data would hold out (--all: every one)"
     assert found["measured_on"] == ("the only episode" if count == 1 else some)
     assert every["measured_on"] == ("the only episode" if count == 1 else "all episodes")
     with pytest.raises(InputError, match="--all"):

@@ -538,7 +538,7 @@ def test_damaged_orbax(tmp_path: Path, damage: str) -> None:
 def test_pickles_and_strangers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         plan(tmp_path / "nowhere", VLM)
-    with pytest.raises(InputError, match="holds no checkpoint"):
+    with pytest.raises(InputError, match="contains no checkpoint"):
         plan(tmp_path, VLM)
     for name in ("pytorch_model.bin", "model.pt"):
         (tmp_path / name).write_bytes(b"\x80\x04.")

@@ -35,7 +35,7 @@ class ExportConfig:
     json: bool = False
     """Report as JSON on stdout."""
     embodiment: str = ""
-    """The robot to export for, in a layout that holds one; only needed if the run was trained on several."""
+    """The robot to export for, in a layout that contains one; only needed if the run was trained on several."""
     shards: Path | None = None
     """Shards that the run was trained on; only needed for runs without robots.json whose shards have moved."""
 
@@ -46,5 +46,5 @@ class ExportConfig:
             )
         if self.embodiment and self.layout == "fasttok":
             raise InputError(
-                f"--embodiment {self.embodiment} says nothing to --layout fasttok, which holds all robots of a run; leave it out"
+                f"--embodiment {self.embodiment} says nothing to --layout fasttok, which has all robots of a run; leave it out"
             )

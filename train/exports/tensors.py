@@ -1,4 +1,4 @@
-"""Which tensors a file holds, under whose names (`train.weights.layouts`), and the report on it."""
+"""Which tensors a file contains, under whose names (`train.weights.layouts`), and the report on it."""
 
 import math
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ THEIR_VOCAB = PALIGEMMA
 def tensors(
     flat: Mapping[str, ArrayLike], config: ModelConfig, layout: FileLayout, vocab_size: int = 0
 ) -> tuple[list[TensorToWrite], WeightsReport]:
-    """What a file of `layout` holds, by name, and the report on it.
+    """What a file of `layout` contains, by name, and the report on it.
 
     Args:
         flat: our arrays by path.

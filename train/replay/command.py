@@ -142,12 +142,12 @@ def _check_not_read(config: ReplayConfig) -> None:
     """Refuses to replace a file of what is read.
 
     Raises:
-        InputError: the page is to be one.
+        InputError: the page would be one.
     """
     for read in (config.run, None if is_url(config.data) else Path(config.data)):
         if read is not None and config.out.exists() and config.out.resolve().is_relative_to(read.resolve()):
             raise InputError(
-                f"--out {config.out} lies in {read}, which the command reads, so it is left alone; choose another"
+                f"--out {config.out} is in {read}, which the command reads, so it is left alone; choose another"
             )
 
 

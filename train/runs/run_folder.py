@@ -94,7 +94,7 @@ class SavedRun:
         return cls(config, TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER), robots)
 
     def save(self, run: Path) -> None:
-        """Writes RUN; what other files it holds stay."""
+        """Writes RUN; what other files it contains stay."""
         run.mkdir(parents=True, exist_ok=True)
         about = {json_files.VERSION_KEY: FORMAT_VERSION} | self.config.to_json()
         write_text(run / CONFIG, json.dumps(about, indent=2) + "\n")

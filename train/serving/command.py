@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(config: ServeConfig) -> None:
-    """Loads and compiles, then serves until it is told to stop.
+    """Loads and compiles, then serves until a signal stops it.
 
     Raises:
         InputError: not a run, a flag that does not fit it, or an address that cannot be listened at.

@@ -98,7 +98,7 @@ def answer(shown: Sequence[FigurePanel], found: FoundPairs) -> list[str]:
             f"On {panel.split}, where the {what} is lower by 0.1, insulation's lead differs by {points(slope, -0.1)} points "
             f"(by conditions: {points(groups, -0.1)})"
         )
-        out.append(said + ("." if clear else ": the interval holds 0, so no relation is shown."))
+        out.append(said + ("." if clear else ": the interval contains 0, so no relation is shown."))
     return out
 
 

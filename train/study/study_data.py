@@ -93,7 +93,7 @@ def _same_world(folder: Path, world: Mapping[str, Any]) -> None:
     if not kept.is_file():
         if strange := next(iter(sorted(folder.iterdir())), None):
             raise InputError(
-                f"{folder} holds {strange.name} and no {kept.name}, so no study made it, and it is left alone; choose another "
+                f"{folder} contains {strange.name} and no {kept.name}, so no study made it, and it is left alone; choose another "
                 "--out"
             )
         write_text(kept, json.dumps(world) + "\n")

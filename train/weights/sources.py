@@ -1,7 +1,7 @@
 """Weights on disk, one tensor at a time: safetensors, numpy archives, orbax folders. Nothing here is ever unpickled.
 
 `StoredWeights` know names, shapes and dtypes from headers alone and read a tensor when asked, so that a caller can refuse a
-checkpoint before reading any of it and never holds more than its own copy and one tensor.
+checkpoint before reading any of it and never keeps more than its own copy and one tensor.
 """
 
 import json
@@ -87,7 +87,7 @@ def open_weights(path: Path) -> StoredWeights:
         return SafetensorsWeights(str(files[0]), files)
     if files:
         raise InputError(
-            f"{path} holds {len(files)} safetensors files and no {INDEX}; name one of them, or add the index"
+            f"{path} contains {len(files)} safetensors files and no {INDEX}; name one of them, or add the index"
         )
     if (path / "checkpoints").is_dir() and (path / "config.json").is_file():
         raise InputError(
@@ -96,8 +96,8 @@ def open_weights(path: Path) -> StoredWeights:
         )
     pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLES]
     if pickles:
-        raise InputError(f"{path} holds {pickles[0]}, which is not read: {CONVERT}. Expected {WEIGHTS_EXPECTED}")
-    raise InputError(f"{path} holds no checkpoint; expected {WEIGHTS_EXPECTED}")
+        raise InputError(f"{path} contains {pickles[0]}, which is not read: {CONVERT}. Expected {WEIGHTS_EXPECTED}")
+    raise InputError(f"{path} contains no checkpoint; expected {WEIGHTS_EXPECTED}")
 
 
 def _sharded(index: Path) -> list[Path]:
@@ -205,7 +205,9 @@ class NpzWeights:
                         )
                         shape, _, dtype = read(stream)
                     if info.file_size < math.prod(shape) * dtype.itemsize:
-                        raise ValueError(f"{info.filename} holds {info.file_size} bytes, too few for its shape {shape}")
+                        raise ValueError(
+                            f"{info.filename} contains {info.file_size} bytes, too few for its shape {shape}"
+                        )
                     self.headers[info.filename.removesuffix(".npy")] = TensorHeader(shape, dtype.name)
         except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
             refuse_pointer_at(str(self.file))
