@@ -19,7 +19,7 @@ Row = dict[str, Any]  # of the shards
 
 
 def samples(reader: ShardReader) -> dict[str, list[Row]]:
-    """The first rows of each source, as they stand in the shards."""
+    """The first rows of each source, as they are in the shards."""
     chosen: dict[str, list[Row]] = {name: [] for name in reader.manifest.sources}
     for index in range(reader.num_rows):
         row = reader.row(index)
@@ -36,7 +36,7 @@ def inputs(manifest: Manifest, chosen: dict[str, list[Row]], tok: ActionTokenize
     return [
         heading("inputs"),
         tag("p", "Demonstrations of two robots, questions and captions, all drawn by the tabletop world. These are the first two "
-                 "samples of each source, as they stand in the shards. Grey tokens are given; coloured ones are what the model "
+                 "samples of each source, as they are in the shards. Grey tokens are given; coloured ones are what the model "
                  "learns to say.", class_="soft"),
         tag("div", *cards, class_="cards"),
     ]  # fmt: skip

@@ -240,7 +240,7 @@ class RowChecks:
                     names = source.column_names(column)
                     label = names[d] if d < len(names) else f"{column}[{d}]"
                     share = counts[d] / seen.values[column]
-                    what = f"{column} {label}: {percent(share)} of the values lie outside the normaliser's range"
+                    what = f"{column} {label}: {percent(share)} of the values are outside the normaliser's range"
                     expected = f"at most {percent(self._share, 0)} outside {which} = {low:.4g}..{high:.4g}"
                     todo = "fit the tokenizer on this data (tokenizer: fit), or look for a wrong unit or dimension"
                     self._findings.add("warning", "range", seen.first[column], what, expected, todo, source=name)

@@ -17,7 +17,7 @@ from pipelines.shards.manifest import ManifestSource
 TOP = 8
 LEAD = (
     "Histograms of actions and states: raw units. The tinted part is what the normaliser maps to [-1, 1] (such as q01..q99); "
-    "red bars lie outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
+    "red bars are outside it. The outermost bars also hold everything beyond them. Actions count real steps, not padding."
 )
 
 

@@ -121,7 +121,7 @@ def figure(title: str, *parts: Markup, axis: bool = False) -> Markup:
 
     Args:
         title: above it; "" for none.
-        parts: the drawing, and what stands below it.
+        parts: the drawing, and what is below it.
         axis: the title says what the y axis shows.
 
     >>> figure("loss", Markup("<svg></svg>"))

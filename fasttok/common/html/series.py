@@ -120,8 +120,8 @@ def plot(
         axes: what the axes show.
         width: pixels.
         height: pixels.
-        title: above the plot; without one, what the y axis shows stands there.
-        legend: whether the names of the series stand below.
+        title: above the plot; without one, the label of the y axis takes this place.
+        legend: whether the names of the series are below.
         shade: a part of the x axis that is tinted, such as the padded steps of a chunk.
         bands: intervals behind the lines (not on a logarithmic axis).
 
