@@ -24,7 +24,7 @@ from fasttok.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("fasttok", "mixtures", "pipelines", "train")
-TOOLS = ("build==1.3.0", "twine==6.2.0")
+TOOLS = ("build==1.6.1", "twine==7.0.0")
 
 
 @dataclass(frozen=True)
