@@ -54,11 +54,7 @@ def repeated(key: ColumnWidths, width: int) -> ColumnWidths:
 
 
 def bands(columns: Sequence[ColumnWidths], width: int) -> list[list[int]]:
-<<<<<<< HEAD
     """Which columns are beside each other on a terminal of that width; all of them in one band if that can be read.
-=======
-    """Which columns are side by side on a terminal of that width; all of them in one band if that can be read.
->>>>>>> dfc52e6 (docs/terminal.md is in the navigation; plain words)
 
     The first column begins each band. A band has at least one more, even if it is too wide: then the terminal wraps its lines.
 
