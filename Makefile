@@ -51,7 +51,7 @@ coverage: $(READY)  ## lines that `make test` reaches, of those that `make test-
 	$(BIN)/python -m tests.coverage_share build/coverage/quick.xml build/coverage/all.xml
 
 pages: $(READY)  ## types every command and runs every Python block of README and docs, and says what it leaves out
-	$(BIN)/python -m pytest -q -rP tests/test_pages.py $(PYTEST)
+	FASTTOK_PAGES=1 $(BIN)/python -m pytest -q -rP tests/test_pages.py $(PYTEST)
 
 interop: $(READY)  ## builds environments with other projects' releases, tests against them; writes benchmarks/results/interop.md
 	$(BIN)/python -m tests.interop

@@ -1,6 +1,7 @@
 """README and docs do what they say: each command is understood, each Python block runs, and what is not run says why."""
 
 import ast
+import os
 import re
 import sys
 from pathlib import Path
@@ -80,7 +81,23 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pages")
 
 
+# Pages whose Python blocks need no data but their own, so they run with the quick tests.
+LIGHT = ("README.md", "docs/index.md", "docs/formats.md", "docs/check.md", "docs/fasttok.md", "docs/worlds.md")
+
+
+@pytest.mark.parametrize("page", [page for page in LIGHT if (ROOT / page).is_file()])
+def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    nothing = Chain(tmp_path, tmp_path, tmp_path, tmp_path)
+    with PageRun(tmp_path, nothing, tmp_path, name=page) as run:
+        for block in blocks(ROOT / page):
+            if block.language == "python" and not block.not_run:
+                run.python(block)
+
+
 @pytest.mark.slow
+@pytest.mark.skipif("FASTTOK_PAGES" not in os.environ, reason="runs for many minutes; `make pages` does it")
 @pytest.mark.parametrize("path", RUN_PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_page_runs(path: Path, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
     monkeypatch.chdir(tmp_path)
