@@ -71,7 +71,7 @@ def main(config: BenchConfig) -> None:
                     splines += compare_fixed(data, replace(base, vocab_size=1024), source.name)
     table("held-out tokens per chunk", list(rows[0]), [list(row.values()) for row in rows])
     command = "python -m benchmarks.compression " + " ".join(
-        Path(p).parent.name if "." in p else Path(p).name for p in config.data
+        Path(p).parent.name if Path(p).suffix else Path(p).name for p in config.data
     )
     command += f" --seconds {' '.join(map(str, config.seconds))} --scale {config.scale:g}"
     if config.control_hz:

@@ -122,13 +122,23 @@ def control_points(x: NDArray[Any], config: SplineConfig) -> NDArray[np.float64]
 def matrices(horizon: int, points: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(T, K) control points to steps, and (K, T) the least-squares inverse. Steps are evenly spaced over the clamped knots.
 
+    Each knot is the average of `degree` of K evenly spaced places. With evenly spaced knots instead, two control points near an end
+    would tell almost the same steps when K is near T, and the inverse would be huge: 2,300 times a step's size for 40 points of 40
+    steps, 1.8 million times for 80 of 80; so it is at most 9 times.
+
     >>> matrices(5, 2, 1)[0][:, 1].tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
+    >>> float(np.abs(matrices(80, 80, 3)[1]).sum(1).max()) < 9
+    True
     """
     from scipy.interpolate import BSpline
 
     degree = min(degree, points - 1)
-    inner = np.linspace(0, 1, points - degree + 1)
-    knots = np.concatenate([np.zeros(degree), inner, np.ones(degree)])
+    places = np.linspace(0, 1, points)
+    if degree:
+        inner = np.array([places[j : j + degree].mean() for j in range(1, points - degree)])
+    else:
+        inner = (places[:-1] + places[1:]) / 2
+    knots = np.concatenate([np.zeros(degree + 1), inner, np.ones(degree + 1)])
     forward = BSpline.design_matrix(np.linspace(0, 1, horizon), knots, degree).toarray()
     return forward, np.linalg.pinv(forward)

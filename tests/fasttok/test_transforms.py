@@ -145,6 +145,16 @@ def test_fixed_has_always_as_many_ids_and_any_ids_decode() -> None:
     assert coded.max() <= tok.min_token + 255
 
 
+@pytest.mark.parametrize("horizon", [1, 2, 5, 12, 40, 80])
+@pytest.mark.parametrize("degree", [0, 1, 3])
+def test_fixed_with_a_point_for_each_step_follows_every_chunk(horizon: int, degree: int) -> None:
+    rng = np.random.default_rng(horizon)
+    chunks = rng.uniform(-1, 1, (300, horizon, 2))
+    tok = ActionTokenizer.fit(chunks, 1024, mode="fixed", transform=SplineConfig(horizon, degree))
+    decoded = tok.decode(tok.encode(chunks), horizon=horizon, action_dim=2).actions
+    assert np.abs(decoded - chunks).max() < 0.02  # half a bin of a range that is a few times the chunks'
+
+
 def test_fixed_takes_chunks_of_other_lengths() -> None:
     tok = made("fixed")
     long = np.repeat(CHUNKS[:5], 2, axis=1)
