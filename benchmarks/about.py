@@ -7,11 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fasttok._version import DISTRIBUTION
 from fasttok.common.console import log
 from fasttok.common.machine import hardware
 
 VERSIONS = (
-    "fasttok",
+    DISTRIBUTION,
     "numpy",
     "scipy",
     "numba",

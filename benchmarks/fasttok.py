@@ -402,7 +402,7 @@ STOPS = {
     "decode": "the inverse DCT is scipy's on both sides, up to two thirds of our time",
     "one chunk": "the rest is calling compiled code from Python, four calls each way",
     "native fit": "two thirds are one loop, which for each pair it joins looks up four others in a table of counts",
-    "first call": "nearly all of it is numba's own: see what a one-line function costs",
+    "first call": "numba's own part: see what a one-line function costs; the rest is imports",
     "help": "an interpreter that imports rich and tyro and prints",
 }
 

@@ -14,7 +14,7 @@ MODULES = {
     "fasttok-mixtures": "mixtures",
     "fasttok-train": "train",
     "fasttok-evaluate": "train.evaluate",
-    "fasttok-export": "train.export",
+    "fasttok-export": "train.exports.command",
     "fasttok-serve": "train.serving.command",
     "fasttok-study": "train.study",
 }

@@ -165,9 +165,9 @@ class Dataset:
         return {name: sum(len(spool.lengths) for spool in g.actions.values()) for name, g in self.groups.items()}
 
     def action_names(self, embodiment: str) -> tuple[str, ...]:
-        """Names of an embodiment's dims as its first source records them; () if it does not, or a chunk has other dims."""
-        every = self._recordings.get(embodiment, {})
-        names = next(iter(every.values())).names if every else ()
+        """Names of an embodiment's dims as its first source has them; () if it has none, or a chunk has other dims."""
+        first = next(iter(self._recordings.get(embodiment, {}).values()), None)
+        names = () if first is None else first.names or first.columns
         return names if len(names) == self.groups[embodiment].embodiment.action_dim else ()
 
     def __enter__(self) -> "Dataset":

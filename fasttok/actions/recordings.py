@@ -30,6 +30,7 @@ class Recording:
         encoding: of the action's dims, () if it is not recorded.
         action_dim: D.
         state_dim: of the proprio, None if there is none.
+        columns: what the action's dims are called on pages, where they have no recorded names; () if nothing says.
         sizes: (D,) the largest absolute action of each episode.
     """
 
@@ -39,6 +40,7 @@ class Recording:
     encoding: tuple[str, ...]
     action_dim: int
     state_dim: int | None
+    columns: tuple[str, ...] = ()
     sizes: list[NDArray[np.float32]] = field(default_factory=list)
 
     @classmethod
@@ -52,6 +54,7 @@ class Recording:
             tuple(map(str, episode.metadata.get("action_encoding") or ())),
             action.shape[1],
             state_dim,
+            tuple(map(str, (episode.metadata.get("columns") or {}).get("action") or ())),
         )
 
     def size(self) -> NDArray[np.float64]:

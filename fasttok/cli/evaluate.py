@@ -57,7 +57,9 @@ class Eval:
 
     def run(self) -> None:
         """Prints the tables, writes the page."""
-        check_tokenizer(self.tokenizer, self.data)  # before what is slow to import
+        if self.html is not None:  # before what is slow to import
+            check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
+        check_tokenizer(self.tokenizer, self.data)
         check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.eval_tables import print_eval
@@ -69,8 +71,6 @@ class Eval:
         from fasttok.fitting.fit import far_lines
         from fasttok.tokenizer import ActionTokenizer
 
-        if self.html is not None:
-            check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         if self.all and self.sweep:
             raise InputError("--all measures on every episode, so none is left for the fits of --sweep; leave one out")
         tok = ActionTokenizer.load(self.tokenizer)

@@ -92,7 +92,6 @@ class Fit:
 
     def run(self) -> None:
         """Fits, prints the report, saves."""
-        check_data(self.data)  # before what is slow to import
         from fasttok.actions.left_out import LeftOut
         from fasttok.cli.read_data import read
         from fasttok.common.output_folder import check_output
@@ -102,6 +101,7 @@ class Fit:
 
         if not self.dry_run:
             check_output(self.out, TOKENIZER, overwrite=self.overwrite, reads=self.data)
+        check_data(self.data)
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
         left_out = LeftOut()
         tok, report = fit_tokenizer(

@@ -47,17 +47,17 @@ class Inspect:
 
     def run(self) -> None:
         """Prints the tables, or writes the page."""
-        check_tokenizer(self.tokenizer, self.data)  # before what is slow to import
+        if self.chunks < 1:
+            raise InputError(f"--chunks is {self.chunks}, expected at least 1")
+        if self.html is not None:  # before what is slow to import
+            check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
+        check_tokenizer(self.tokenizer, self.data)
         check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.read_data import dataset_for
         from fasttok.evaluation.inspect_page import ShownChunk, inspect_page
         from fasttok.tokenizer import ActionTokenizer
 
-        if self.chunks < 1:
-            raise InputError(f"--chunks is {self.chunks}, expected at least 1")
-        if self.html is not None:
-            check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         tok = ActionTokenizer.load(self.tokenizer)
         shown: list[ShownChunk] = []
         config = ChunkConfig(self.horizon, action_key=self.action_key, state_key=self.state_key, skip_bad=self.skip_bad)

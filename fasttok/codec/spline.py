@@ -122,9 +122,9 @@ def control_points(x: NDArray[Any], config: SplineConfig) -> NDArray[np.float64]
 def matrices(horizon: int, points: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(T, K) control points to steps, and (K, T) the least-squares inverse. Steps are evenly spaced over the clamped knots.
 
-    Each knot is the average of `degree` of K evenly spaced places. With evenly spaced knots instead, two control points near an end
-    would tell almost the same steps when K is near T, and the inverse would be huge: 2,300 times a step's size for 40 points of 40
-    steps, 1.8 million times for 80 of 80; so it is at most 9 times.
+    Each knot is the average of `degree` of K evenly spaced places. With evenly spaced knots, two control points near an end would
+    tell almost the same steps when K is near T, and control points would be huge: 2,300 times a step's size for 40 points of 40
+    steps, 1.8 million times for 80 of 80. So they are at most 9 times.
 
     >>> matrices(5, 2, 1)[0][:, 1].tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]

@@ -256,7 +256,7 @@ def test_eval_says_what_it_clamps(tmp_path: Path, capsys: pytest.CaptureFixture[
     np.savez(tmp_path / "g.npz", actions=motion())
     assert call("fit", str(tmp_path / "g.npz"), "--horizon", "10", "--out", str(tmp_path / "T")) == 0
     wrong = motion()
-    for value, code, says in ((1e6, 0, "% of the coefficients lie outside"), (1e12, 1, "dim 1 is 1e+12")):
+    for value, code, says in ((1e6, 0, "% of the coefficients are outside"), (1e12, 1, "dim 1 is 1e+12")):
         wrong[7, 20, 1] = value
         np.savez(tmp_path / "w.npz", actions=wrong)
         assert call("eval", str(tmp_path / "T"), str(tmp_path / "w.npz"), "--all") == code

@@ -45,9 +45,9 @@ def plain(**more: Any) -> TrainConfig:
         (("-5:1",), "expected a step, from 1 on"),
         (("10:1", "10:0"), "expected a step after 10; steps must rise"),
         (("10:1", "5:0"), "expected a step after 10"),
-        (("10:1.5",), r"10:1\.5: shares must lie in \[0, 1\]"),
-        (("10:-0.1",), "shares must lie"),
-        (("10:nan",), "shares must lie"),
+        (("10:1.5",), r"10:1\.5: shares must be in \[0, 1\]"),
+        (("10:-0.1",), "shares must be"),
+        (("10:nan",), "shares must be"),
         (("10:0,1",), r"2 shares, expected 1 or one per layer \(4\)"),
     ],
 )

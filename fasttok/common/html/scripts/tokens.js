@@ -20,7 +20,7 @@
         const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
         const to = step ? i + step : event.key === "Home" ? 0 : event.key === "End" ? chips.length - 1 : -1;
         if (!chips[to]) return;
-        event.preventDefault(); chip.tabIndex = -1; chips[to].tabIndex = 0; chips[to].focus();
+        event.preventDefault(); chip.tabIndex = -1; chips[to].tabIndex = 0; chips[to].focus(); light(chips[to]);
       });
     });
     for (const one of (place || row).querySelectorAll("[data-token]"))
