@@ -419,9 +419,9 @@ def goals(tables: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     ):
         found.append(("encode", f"encode {horizon} x {dim}, times published", "at least", encode, row["encode"]))
         found.append(("decode", f"decode {horizon} x {dim}, times published", "at least", decode, row["decode"]))
-    for what, goal in zip(("encode", "decode"), ONE, strict=True):
+    for what, times in zip(("encode", "decode"), ONE, strict=True):
         found.append(
-            ("one chunk", f"{what} one chunk of 50 x 14, times published", "at least", goal, one[f"one, {what}"])
+            ("one chunk", f"{what} one chunk of 50 x 14, times published", "at least", times, one[f"one, {what}"])
         )
     for row, fit in zip(native, FIT_GOAL, strict=True):
         found.append(("native fit", f"native fit of {row['chunks']}, times published", "at least", fit, row["speed"]))
@@ -431,10 +431,10 @@ def goals(tables: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     ))  # fmt: skip
     found.append(("help", "the slowest --help of a verb, CPU s", "at most", HELP_GOAL, slowest))
     rows = []
-    for key, what, least, goal, reached in found:
-        met = reached >= goal if least == "at least" else reached <= goal
+    for key, what, least, aim, reached in found:
+        met = reached >= aim if least == "at least" else reached <= aim
         rows.append({
-            "what": what, "goal": f"{least} {goal}", "reached": reached, "met": "yes" if met else "no",
+            "what": what, "goal": f"{least} {aim}", "reached": reached, "met": "yes" if met else "no",
             "what sets the end": STOPS[key],
         })  # fmt: skip
     return rows
