@@ -18,11 +18,11 @@ from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputKind, check_output
+from fasttok.common.start import start
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.devices.jax_setup import set_up_jax
 from train.exports import lerobot, openpi, ours, pi0_fast
-from train.exports.command import script
 from train.exports.export_config import ExportConfig
 from train.exports.layout import Json, Layout, LayoutFiles
 from train.exports.lerobot_processors import POST, PRE
@@ -158,6 +158,11 @@ def export_and_report(config: ExportConfig) -> None:
     shards, run = config.shards or load_config(config.run).shards, beside(config.out, "run")
     again = command("fasttok-train", "--weights", config.out, "--shards", shards, "--out", run)
     log(f"wrote {config.out / SINGLE}; read it back with: {again}")
+
+
+def script() -> None:
+    """The console script."""
+    start("fasttok-export", "train.exports.command")
 
 
 if __name__ == "__main__":
