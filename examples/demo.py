@@ -47,16 +47,16 @@ class DemoConfig:
     """Folder for everything the demo makes."""
     overwrite: bool = False
     """Replace an earlier demo in OUT (only a folder that a demo made)."""
-    episodes: int = 160
-    """Episodes per embodiment."""
+    episodes: int = 800
+    """Demonstrations of the planar robot, which is judged; the arm gives a tenth as many."""
     samples: int = 24_000
     """Samples in the shards."""
-    vlm_steps: int = 1000
+    vlm_steps: int = 700
     """Pretraining steps of the tiny VLM on VQA and captions."""
-    steps: int = 350
+    steps: int = 700
     """Training steps with the three losses."""
-    eval_episodes: int = 24
-    """Closed-loop episodes per embodiment and split."""
+    eval_episodes: int = 200
+    """Closed-loop episodes per split, of the planar robot."""
     seed: int = 0
     """Seed of the data, the plan and the training."""
 
@@ -84,12 +84,19 @@ def steps(config: DemoConfig) -> list[Step]:
     def at(name: str) -> str:
         return shlex.quote(str(config.out / name))
 
+    world = "--task reach --correlation 0.5"
+    manner = "--no-tremor --no-bends --no-pauses --constant-pace"
+    rates = "--optim.learning-rate 1e-3 --optim.warmup 50"
     robots = f"{at('data/tabletop_planar/1.0.0')} {at('data/tabletop_arm/1.0.0')}"
     web = f"{at('data/tabletop_vqa')} {at('data/tabletop_captions')}"
     seed = f"--seed {config.seed}"
     return [
-        Step("generate episodes, questions and captions",
-             f"python -m examples.tabletop.generate --out {at('data')} --episodes {config.episodes} {seed}"),
+        Step("generate demonstrations of a planar robot, questions and captions",
+             f"python -m examples.tabletop.generate --out {at('data')} --embodiments planar --episodes {config.episodes} "
+             f"{world} {manner} {seed}"),
+        Step("generate a few demonstrations of an arm",
+             f"python -m examples.tabletop.generate --out {at('data')} --embodiments arm "
+             f"--episodes {-(-config.episodes // 10)} --no-web {world} {manner} {seed}"),
         Step("index: one row per episode, standardised actions",
              f"fasttok-pipelines index {robots} {web} --out {at('index')}"),
         Step("fit the FAST tokenizer on the indexed actions",
@@ -101,17 +108,19 @@ def steps(config: DemoConfig) -> list[Step]:
              f"--samples {config.samples} {seed}"),
         Step("look at two rows", f"fasttok-pipelines inspect {at('shards')} --rows 2"),
         Step("pretrain the tiny VLM on questions and captions",
-             f"fasttok-train --preset vlm --shards {at('shards')} --out {at('vlm')} --steps {config.vlm_steps} "
-             f"--optim.learning-rate 1e-3 {seed}"),
+             f"fasttok-train --preset vlm --shards {at('shards')} --out {at('vlm')} --steps {config.vlm_steps} {rates} {seed}"),
         Step("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
              f"fasttok-train --preset ki --shards {at('shards')} --init-from {at('vlm')} --out {at('ki')} "
-             f"--steps {config.steps} {seed}"),
+             f"--steps {config.steps} {rates} --optim.expert-learning-rate 3e-3 --model.state continuous "
+             f"--model.state-in backbone {seed}"),
         Step("evaluate in the world",
-             f"fasttok-evaluate --run {at('ki')} --env examples.tabletop.env:make_vector --episodes {config.eval_episodes} "
+             f"fasttok-evaluate --run {at('ki')} --env examples.tabletop.env:make_reach --embodiments planar "
+             f"--splits {demo_summary.SPLIT} uncorrelated --episodes {config.eval_episodes} --batch 50 "
              f"--vqa {at('data/tabletop_vqa')} --out {at('eval.json')} --rollouts {at('rollouts.npz')}"),
         Step("play the same episodes with the expert, and blindly",
-             f"python -m examples.tabletop.baselines --policies expert blind --splits {demo_summary.SPLIT} "
-             f"--episodes {config.eval_episodes} --out {at(demo_summary.BASELINES)}"),
+             f"python -m examples.tabletop.baselines --policies expert blind --embodiments planar "
+             f"--splits {demo_summary.SPLIT} uncorrelated {world} --episodes {config.eval_episodes} "
+             f"--out {at(demo_summary.BASELINES)}"),
         Step("write the report", f"python -m examples.report --demo {shlex.quote(str(config.out))}"),
     ]  # fmt: skip
 

@@ -19,7 +19,7 @@ SPLIT = "seen"  # scenes as the demonstrations have them
 
 @dataclass(frozen=True)
 class EpisodeCount:
-    """Closed-loop episodes of all robots on the split `seen`.
+    """Closed-loop episodes on the split `seen`, of all robots that were judged.
 
     Attributes:
         successes: of the episodes.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from examples.demo_page.headings import heading
-from examples.tabletop.env import make_vector
+from examples.tabletop.env import make_reach
 from fasttok.common.html import Markup, tag
 from fasttok.errors import InputError
 from train.judging import films_page, rollout_videos
@@ -38,7 +38,7 @@ def beside(where: str, films: Sequence[Film]) -> PlayedWorld:
     seeds = range(min(wanted), max(wanted) + 1)
     for who in COMPANIONS:
         watched = SmallFilms(wanted)
-        done = play_companion(who, make_vector, embodiment, split, seeds, len(seeds), watched)
+        done = play_companion(who, make_reach, embodiment, split, seeds, len(seeds), watched)
         players.append(Played(who, done.success, by_seed(watched.films)))
     return PlayedWorld(embodiment, split, tuple(players))
 

@@ -12,7 +12,7 @@ from examples.tabletop.tasks import Task
 from examples.tabletop.vector import SeenByOne, VectorEnv, make_vector
 from examples.tabletop.world import World
 
-__all__ = ["Env", "make", "make_vector"]
+__all__ = ["Env", "make", "make_reach", "make_vector"]
 
 
 class Env:
@@ -102,3 +102,17 @@ def make(embodiment: str = "planar", split: str = "seen", task: str = "", correl
         InputError: no such embodiment, split, task or share.
     """
     return Env(make_vector(embodiment, split, 1, task, correlation))
+
+
+def make_reach(embodiment: str = "planar", split: str = "seen", n: int = 1) -> VectorEnv:
+    """N environments of the demo's world: the hand goes to the named block, which is the nearest one half of the time.
+
+    Args:
+        embodiment: planar or arm.
+        split: one of `scenes.SPLITS`; `a+b` applies both.
+        n: number of tables.
+
+    Raises:
+        InputError: as `make_vector`.
+    """
+    return make_vector(embodiment, split, n, task="reach", correlation=0.5)

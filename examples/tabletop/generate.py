@@ -57,6 +57,8 @@ class GenerateConfig:
     """Training questions, each about a scene of its own."""
     captions: int = 2000
     """Training captions."""
+    web: bool = True
+    """Make questions and captions. --no-web: only demonstrations."""
     correlation: float = CORRELATION
     """Share of the demonstrations in which the named block is also the one nearest to the hand: a spurious cue."""
     embodiments: tuple[str, ...] = tuple(EMBODIMENTS)
@@ -99,7 +101,9 @@ def main(config: GenerateConfig) -> None:
     for name in config.embodiments:
         if name not in EMBODIMENTS:
             raise unknown_name("embodiment", name, EMBODIMENTS)
-    names = [f"tabletop_{name}" for name in config.embodiments] + ["tabletop_vqa", "tabletop_captions"]
+    asked = {"vqa": config.vqa, "captions": config.captions} if config.web else {}
+    robots = [f"tabletop_{name}" for name in config.embodiments]
+    names = [*robots, *(f"tabletop_{name}" for name in asked)]
     places = {name: check_output(config.out / name, DATASETS[name], overwrite=config.overwrite) for name in names}
     config.out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -108,7 +112,7 @@ def main(config: GenerateConfig) -> None:
             rows.append(
                 {"dataset": f"tabletop_{name}", "split": split, "written": count.written, "failed": count.failed}
             )
-    for name, total, number in (("vqa", config.vqa, 0), ("captions", config.captions, 1)):
+    for number, (name, total) in enumerate(asked.items()):
         for split, written in web(config, name, total, number, places[f"tabletop_{name}"]).items():
             rows.append({"dataset": f"tabletop_{name}", "split": split, "written": written, "failed": 0})
     if config.json:
@@ -116,7 +120,7 @@ def main(config: GenerateConfig) -> None:
         return
     columns = ["dataset", "split", "written", "demonstrations that failed and were left out"]
     table("", columns, [list(row.values()) for row in rows])
-    datasets = [*(config.out / name / "1.0.0" for name in names[:-2]), *(config.out / name for name in names[-2:])]
+    datasets = [config.out / name / ("1.0.0" if name in robots else "") for name in names]
     log(f"next: {command('fasttok-pipelines', 'index', *datasets, '--out', beside(config.out, 'index'))}")
 
 
