@@ -21,9 +21,7 @@ from fasttok.common import completion, json_files
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
-from fasttok.common.start import start
 from fasttok.errors import InputError, require, require_installed
-from train.devices.huge_pages import begin_again
 from train.devices.jax_setup import set_up_jax
 from train.given_paths import TRAINING, check_questions, check_shards
 from train.judging.chosen_films import SmallFilms
@@ -35,6 +33,7 @@ from train.judging.server_flags import check_server_flags
 from train.judging.wilson import percent
 from train.rollouts import ChunkPolicy, EnvFactory, RolloutOptions, load_factory, play
 from train.runs.run_folder import RUN, load_config
+from train.scripts import evaluate as script
 from train.worlds.world_file import check_splits
 
 SHOWN_SUBTASKS = 8
@@ -415,12 +414,6 @@ def command(argv: list[str]) -> None:
         return
     set_up_jax()
     main(tyro.cli(EvaluateConfig, prog="fasttok-evaluate", args=argv), shlex.join(["fasttok-evaluate", *argv]))
-
-
-def script() -> None:
-    """The console script."""
-    begin_again()
-    start("fasttok-evaluate", "train.evaluate", "command")
 
 
 if __name__ == "__main__":

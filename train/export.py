@@ -18,7 +18,6 @@ from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputKind, check_output
-from fasttok.common.start import start
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
 from train.devices.jax_setup import set_up_jax
@@ -32,6 +31,7 @@ from train.exports.tensor_file import ExportDtype, TensorToWrite, metadata, writ
 from train.exports.tensors import ExportLayout, tensors
 from train.exports.transformers_tokenizer import TOKENIZER_FOLDER
 from train.runs.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config, load_robots
+from train.scripts import export as script
 from train.tokens import TextTokenizer
 from train.weights.layouts import flatten
 from train.weights.matching import TRAINED_ROWS, WeightsReport
@@ -158,11 +158,6 @@ def export_and_report(config: ExportConfig) -> None:
     shards, run = config.shards or load_config(config.run).shards, beside(config.out, "run")
     again = command("fasttok-train", "--weights", config.out, "--shards", shards, "--out", run)
     log(f"wrote {config.out / SINGLE}; read it back with: {again}")
-
-
-def script() -> None:
-    """The console script."""
-    start("fasttok-export", "train.exports.command")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 import tyro
 
 from fasttok.common import completion
-from fasttok.common.start import start
 from fasttok.errors import require_installed
 from train.devices.jax_setup import set_up_jax
 from train.exports.export_config import ExportConfig
 from train.given_paths import TRAINING
 from train.runs.run_folder import load_config
+from train.scripts import export as script
 
 
 def main(argv: list[str]) -> None:
@@ -27,11 +27,6 @@ def main(argv: list[str]) -> None:
     from train.export import export_and_report
 
     export_and_report(config)
-
-
-def script() -> None:
-    """The console script."""
-    start("fasttok-export", "train.exports.command")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import time
 import tyro
 
 from fasttok.common import completion, json_files
-from fasttok.common.start import start
 from fasttok.errors import InputError, require, require_installed
 from train.acting.sampling_numbers import check_sampling
 from train.devices.jax_setup import set_up_jax
 from train.runs.run_folder import load_config
+from train.scripts import serve as script
 from train.serving import access
 from train.serving.connection import LARGEST_SEED
 from train.serving.keys import presets
@@ -113,11 +113,6 @@ def command(argv: list[str]) -> None:
         return
     set_up_jax()
     main(tyro.cli(ServeConfig, prog="fasttok-serve", args=argv))
-
-
-def script() -> None:
-    """The console script."""
-    start("fasttok-serve", "train.serving.command", "command")
 
 
 if __name__ == "__main__":
