@@ -17,6 +17,7 @@ import tyro
 
 from examples import demo_summary
 from examples.commands import call
+from examples.tabletop.env import REACH_CORRELATION, REACH_TASK
 from examples.tabletop.generate import DATASETS
 from fasttok.common.console import err, log, run
 from fasttok.common.output_folder import Mark, OutputKind, check_output
@@ -84,7 +85,7 @@ def steps(config: DemoConfig) -> list[Step]:
     def at(name: str) -> str:
         return shlex.quote(str(config.out / name))
 
-    world = "--task reach --correlation 0.5"
+    world = f"--task {REACH_TASK} --correlation {REACH_CORRELATION}"
     manner = "--no-tremor --no-bends --no-pauses --constant-pace"
     rates = "--optim.learning-rate 1e-3 --optim.warmup 50"
     robots = f"{at('data/tabletop_planar/1.0.0')} {at('data/tabletop_arm/1.0.0')}"

@@ -104,6 +104,9 @@ def make(embodiment: str = "planar", split: str = "seen", task: str = "", correl
     return Env(make_vector(embodiment, split, 1, task, correlation))
 
 
+REACH_TASK, REACH_CORRELATION = "reach", 0.5  # of the demo's world
+
+
 def make_reach(embodiment: str = "planar", split: str = "seen", n: int = 1) -> VectorEnv:
     """N environments of the demo's world: the hand goes to the named block, which is the nearest one half of the time.
 
@@ -115,4 +118,4 @@ def make_reach(embodiment: str = "planar", split: str = "seen", n: int = 1) -> V
     Raises:
         InputError: as `make_vector`.
     """
-    return make_vector(embodiment, split, n, task="reach", correlation=0.5)
+    return make_vector(embodiment, split, n, REACH_TASK, REACH_CORRELATION)

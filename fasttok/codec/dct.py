@@ -40,7 +40,14 @@ def actions(coefs: NDArray[Any], scale: float) -> NDArray[np.float64]:
     >>> actions(np.array([[[20.0], [0.0], [0.0], [0.0]]]), 10.0)[0, :, 0]
     array([1., 1., 1., 1.])
     """
-    values: NDArray[np.float64] = idct(
-        np.divide(coefs, scale, dtype=np.float64), axis=1, norm="ortho", overwrite_x=True
-    )
+    return inverse(np.divide(coefs, scale, dtype=np.float64))
+
+
+def inverse(coefs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse DCT along time: (batch, horizon, action_dim) -> the same shape. It may write over its argument.
+
+    >>> inverse(np.array([[[2.0], [0.0], [0.0], [0.0]]]))[0, :, 0]
+    array([1., 1., 1., 1.])
+    """
+    values: NDArray[np.float64] = idct(coefs, axis=1, norm="ortho", overwrite_x=True)
     return values

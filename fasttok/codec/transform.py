@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import idct
 
 from fasttok.codec import dct
 from fasttok.common.choices import TransformName
@@ -166,7 +165,7 @@ class Learned:
         rotate.backward_rows(
             np.ascontiguousarray(coefs), *self._transposed, self._places, scale * self.finer, out
         )  # fmt: skip
-        return out if self.basis.size else np.asarray(idct(out, axis=1, norm="ortho", overwrite_x=True))
+        return out if self.basis.size else dct.inverse(out)
 
     def reach(self, unit: NDArray[np.float64], horizon: int, scale: float) -> float:
         """The exact one: each coefficient is largest where each value is at an end of its range."""

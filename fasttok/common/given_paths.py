@@ -41,9 +41,13 @@ def check_data(paths: Iterable[str]) -> None:
     Raises:
         InputError: names the first.
     """
-    for path in paths:
-        if not is_url(path) and not Path(path).exists():
-            raise no_data(path)
+    if (path := first_missing(paths)) is not None:
+        raise no_data(path)
+
+
+def first_missing(paths: Iterable[str]) -> str | None:
+    """The first local path that is not there, if any."""
+    return next((path for path in paths if not is_url(path) and not Path(path).exists()), None)
 
 
 def no_data(path: str) -> InputError:

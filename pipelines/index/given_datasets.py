@@ -1,9 +1,6 @@
 """Datasets of `index` that are not there: refused before Beam is imported."""
 
-from pathlib import Path
-
-from fasttok.common.given_paths import did_you_mean
-from fasttok.common.urls import is_url
+from fasttok.common.given_paths import did_you_mean, first_missing
 from fasttok.errors import InputError
 from pipelines.index.config import IndexConfig
 
@@ -14,9 +11,8 @@ def check_there(config: IndexConfig) -> None:
     Raises:
         InputError: names the first.
     """
-    for directory in config.datasets:
-        if not is_url(directory) and not Path(directory).exists():
-            raise no_dataset(directory)
+    if (directory := first_missing(config.datasets)) is not None:
+        raise no_dataset(directory)
 
 
 def no_dataset(directory: str) -> InputError:

@@ -185,8 +185,11 @@ def test_channels_stored_blue_first_are_shown_right(chain: Chain, tmp_path: Path
 
     out = reshard(chain.shards, tmp_path / "shards", unchanged, swapped)
     text = page_of(out, tmp_path, rows=4)
-    pictures = text.count("<img")
-    assert 0 < text.count('style="filter:url(#swap-red-blue)"') < pictures  # those of the one row of that source
+    swapped_pictures = 'style="filter:url(#swap-red-blue)"'
+    cards = [one.split("</article>")[0] for one in text.split("<article")[1:]]
+    (card,) = [card for card in cards if swapped_pictures in card]  # the one row of that source
+    assert "stored blue first" in card
+    assert 0 < card.count(swapped_pictures) < card.count("<img")  # not those of the wrist
     assert text.count('<filter id="swap-red-blue"') == 1
     assert "stored blue first" in text
     assert 'style="filter' not in page_of(chain.shards, tmp_path, rows=4)
