@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+MIXTURE = str(Path(__file__).with_name("mixture.yaml"))
+"""What the fixture builds."""
 ROBOTS = ("tabletop_planar/1.0.0", "tabletop_arm/1.0.0")
 WEB = ("tabletop_vqa", "tabletop_captions")
 

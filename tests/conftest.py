@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.shared_folders import once
 
 # Time is for benchmarks, not for tests.
@@ -108,7 +108,7 @@ def chain(tabletop: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
         made = stages(out)
         run_index(IndexConfig(made.datasets, str(made.index)), [])
         Fit((str(made.index),), made.tokenizer, vocab_size=300).run()
-        run_build(BuildConfig("demo", str(made.shards), 700, str(made.index), str(made.tokenizer), shards=3), [])
+        run_build(BuildConfig(MIXTURE, str(made.shards), 700, str(made.index), str(made.tokenizer), shards=3), [])
 
     return stages(once(tmp_path_factory, "chain", make))
 

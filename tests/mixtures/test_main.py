@@ -15,6 +15,7 @@ from fasttok.errors import InputError
 from mixtures.__main__ import main
 from mixtures.registry import load_mixture
 from mixtures.summary import from_index, summarise
+from tests.chain import MIXTURE
 
 DIMS = {"tabletop_planar": (10, 3), "tabletop_arm": (20, 7), "tabletop_vqa": (None, 0), "tabletop_captions": (None, 0)}
 EPISODES = {
@@ -52,7 +53,7 @@ def index(tmp_path: Path) -> str:
 
 
 def test_explain_without_an_index_says_that_sizes_are_estimates(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["explain", "demo", "--samples", "1000"])
+    main(["explain", MIXTURE, "--samples", "1000"])
     out, err = capsys.readouterr()
     assert "40.00 %" in out
     assert "tabletop_vqa" in out
@@ -62,7 +63,7 @@ def test_explain_without_an_index_says_that_sizes_are_estimates(capsys: pytest.C
 
 def test_explain_with_an_index(capsys: pytest.CaptureFixture[str], index: str, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    main(["explain", "demo", "--samples", "10000", "--index", index, "--json", "--html", str(page)])
+    main(["explain", MIXTURE, "--samples", "10000", "--index", index, "--json", "--html", str(page)])
     found = json.loads(capsys.readouterr().out)
     lines = {line["name"]: line for line in found["lines"]}
     assert not found["estimates"]
@@ -75,13 +76,13 @@ def test_explain_with_an_index(capsys: pytest.CaptureFixture[str], index: str, t
     assert arm["bytes"] == 3000 * 1512
     assert web["group"]
     assert web["samples"] == vqa["samples"] + lines["tabletop_captions"]["samples"] == 3000
-    assert lines["demo"]["samples"] == sum(line["samples"] for line in lines.values() if not line["group"]) == 10000
+    assert lines["tabletop"]["samples"] == sum(line["samples"] for line in lines.values() if not line["group"]) == 10000
     text = page.read_text()
     assert text.count('class="bar"') == 4
     for share in ("40.0", "30.0", "20.0", "10.0"):  # of all samples, not of the largest
         assert f'class="bar"><i style="width:{share}%' in text
     assert "20 x 7" in text
-    main(["explain", "demo", "--samples", "10000", "--index", index])
+    main(["explain", MIXTURE, "--samples", "10000", "--index", index])
     out, err = capsys.readouterr()
     assert "20 x 7" in out
     assert "estimated with one fitted on a sample" in err

@@ -9,7 +9,7 @@ import pytest
 from fasttok.errors import InputError
 from pipelines.__main__ import main
 from pipelines.common.beam_flags import check_flags
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.pipelines.indexing import PLANAR, first_file
 
 OURS = ("out", "max-bad", "resume")
@@ -94,7 +94,7 @@ def test_a_runner_that_does_not_start_costs_no_output(chain: Chain, tmp_path: Pa
     given = ["--index", str(chain.index), "--tokenizer", str(chain.tokenizer), "--samples", "50"]
     for words in (
         ["index", str(chain.data / "tabletop_vqa"), "--out", str(index)],
-        ["build", "demo", "--out", str(shards), *given],
+        ["build", MIXTURE, "--out", str(shards), *given],
     ):
         with pytest.raises(InputError, match="cannot start here: nobody answers"):
             main([*words, *flags])

@@ -27,7 +27,7 @@ from pipelines.builder.run import run_build
 from pipelines.look.lint import LintConfig, run_lint
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import LongestRow, ShardTokenizer
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -38,12 +38,12 @@ def digests(folder: Path) -> dict[str, str]:
 
 def config(chain: Chain, out: Path, **more: Any) -> BuildConfig:
     given = {"samples": 700, "index": str(chain.index), "tokenizer": str(chain.tokenizer), "shards": 3, **more}
-    return BuildConfig("demo", str(out), **given)
+    return BuildConfig(MIXTURE, str(out), **given)
 
 
 def test_quotas_are_exact_and_all_is_written(chain: Chain) -> None:
     manifest = ShardReader(str(chain.shards)).manifest
-    expected = quotas(shares(load_mixture("demo")), 700).tolist()
+    expected = quotas(shares(load_mixture(MIXTURE)), 700).tolist()
     assert [s.planned for s in manifest.sources.values()] == expected == [280, 210, 140, 70]
     for source in manifest.sources.values():
         assert source.planned == source.written + source.rejected
@@ -125,7 +125,7 @@ def test_several_workers_write_the_same_bytes(chain: Chain, tmp_path: Path) -> N
     out = tmp_path / "shards"
     beam = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     arguments = ["--samples", "700", "--index", str(chain.index), "--tokenizer", str(chain.tokenizer), "--shards", "3"]
-    command = [sys.executable, "-m", "pipelines", "build", "demo", "--out", str(out), *arguments, *beam]
+    command = [sys.executable, "-m", "pipelines", "build", MIXTURE, "--out", str(out), *arguments, *beam]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert digests(out) == digests(chain.shards)
@@ -136,7 +136,7 @@ def test_several_workers_write_the_same_bytes(chain: Chain, tmp_path: Path) -> N
 def test_killed_and_resumed_writes_the_same_bytes(chain: Chain, tmp_path: Path, full: int) -> None:
     """20 SIGKILLs at random moments, also mid-write; with every other attempt on a disk that is full; see killed.py."""
     given: dict[str, Any] = {
-        "mixture": "demo",
+        "mixture": MIXTURE,
         "samples": 1500,
         "index": str(chain.index),
         "tokenizer": str(chain.tokenizer),
@@ -240,7 +240,7 @@ def test_data_that_changed_since_the_index_are_rejected_not_lost(own_data: Path,
     for image in sorted((own_data / "tabletop_vqa" / "images").rglob("*.jpg"))[:5]:
         image.unlink()
     out = tmp_path / "shards"
-    run_build(BuildConfig("demo", str(out), 700, str(tmp_path / "index"), str(chain.tokenizer), shards=3), [])
+    run_build(BuildConfig(MIXTURE, str(out), 700, str(tmp_path / "index"), str(chain.tokenizer), shards=3), [])
     manifest = ShardReader(str(out)).manifest
     assert manifest.counts.planned == 700 == manifest.counts.written + manifest.counts.rejected
     assert manifest.sources["tabletop_arm"].rejected > 0

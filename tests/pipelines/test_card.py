@@ -10,7 +10,7 @@ from fasttok import ActionTokenizer
 from mixtures.registry import load_mixture
 from pipelines.builder.card import LICENCES, card
 from pipelines.shards.manifest import Manifest
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 
 
 def front(text: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def test_the_built_card_has_counts_licences_and_tokenizer(chain: Chain) -> None:
     text = (chain.shards / "README.md").read_text()
     manifest, tok = Manifest.load(str(chain.shards)), ActionTokenizer.load(chain.tokenizer)
     assert front(text) == {
-        "pretty_name": "demo",
+        "pretty_name": "tabletop",
         "license": "apache-2.0",
         "task_categories": ["robotics", "visual-question-answering", "image-to-text"],
         "size_categories": ["n<1K"],
@@ -50,7 +50,7 @@ def test_licences_are_grouped_and_the_missing_ones_called_out(chain: Chain) -> N
     }
     sources = {name: replace(source, license=given[name]) for name, source in manifest.sources.items()}
     sources["tabletop_vqa"] = replace(sources["tabletop_vqa"], citation="who2025what", homepage="https://example.org")
-    text = card(replace(manifest, sources=sources), load_mixture("demo"), {"crc": 3, "image": 1})
+    text = card(replace(manifest, sources=sources), load_mixture(MIXTURE), {"crc": 3, "image": 1})
     assert front(text)["license"] == ["cc-by-4.0", "other", "unknown"]
     assert "**not stated** - find out before you pass these rows on: tabletop_arm; 210 rows" in text
     assert "tabletop_vqa (cite `who2025what`; https://example.org); 140 rows" in text
@@ -63,7 +63,7 @@ def test_names_from_data_stay_text(chain: Chain, tmp_path: Path) -> None:
     manifest = Manifest.load(str(chain.shards))
     bad = "a|b`c`\n---\n<script>alert(1)</script>"
     sources = {f"{name}{bad}": replace(source, license=bad, citation=bad) for name, source in manifest.sources.items()}
-    mixture = replace(load_mixture("demo"), name=bad, description=bad)
+    mixture = replace(load_mixture(MIXTURE), name=bad, description=bad)
     text = card(replace(manifest, sources=sources), mixture)
     assert front(text)["pretty_name"] == "a|b`c` --- <script>alert(1)</script>"
     body = text.split("---\n", 2)[2]

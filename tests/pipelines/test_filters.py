@@ -21,7 +21,7 @@ from pipelines.index.error_budget import parse_budget
 from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import RowCounts
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.pipelines.indexing import balanced, first_file, rewrite
 
 PLANAR = "tabletop_planar/1.0.0"
@@ -133,7 +133,7 @@ def test_filtered_is_counted_apart_and_built_from(own_data: Path, chain: Chain, 
     assert len(letters) == sum(counts.filtered.values())
     held = [e for e in open_episodes(str(index)) if e.metadata["dataset"] == "tabletop_planar"]
     assert sum(e.length for e in held) == counts.steps
-    built = run_build(BuildConfig("demo", str(tmp_path / "shards"), 300, str(index), "fit", shards=2), [])
+    built = run_build(BuildConfig(MIXTURE, str(tmp_path / "shards"), 300, str(index), "fit", shards=2), [])
     assert built.manifest.counts == RowCounts(planned=300, written=300, rejected=0)
     reader = ShardReader(str(tmp_path / "shards"))
     rows = [reader.row(i) for i in range(reader.num_rows)]

@@ -21,7 +21,7 @@ from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.shards.manifest import RowCounts
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.fasttok.array_records import to_array_record
 from tests.pipelines.indexing import PLANAR, balanced, first_file, rejected, rewrite
 
@@ -266,5 +266,5 @@ def test_what_the_raw_reader_does_not_cover_is_indexed_and_built_through_tfds(
     for mine, theirs in zip(open_episodes(str(chain.index)), open_episodes(str(index)), strict=True):
         assert np.array_equal(mine.steps["action"], theirs.steps["action"])
         assert (mine.where.number, mine.metadata["language"]) == (theirs.where.number, theirs.metadata["language"])
-    given = BuildConfig("demo", str(tmp_path / "shards"), 300, str(index), str(chain.tokenizer), shards=2)
+    given = BuildConfig(MIXTURE, str(tmp_path / "shards"), 300, str(index), str(chain.tokenizer), shards=2)
     assert run_build(given, []).manifest.counts == RowCounts(planned=300, written=300, rejected=0)

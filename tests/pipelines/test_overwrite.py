@@ -17,7 +17,7 @@ from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.output_kind import INDEX
 from pipelines.index.run import run_index
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.pipelines.one_question import questions
 from train.export import EXPORT
 from train.runs.run_folder import RUN
@@ -97,7 +97,7 @@ def test_a_typo_leaves_a_finished_index_as_it_was(
 def test_a_build_never_replaces_the_shards_whose_tokenizer_it_takes(chain: Chain) -> None:
     before = everything(chain.shards)
     config = BuildConfig(
-        "demo", str(chain.shards), 100, str(chain.index), str(chain.shards / "tokenizer"), overwrite=True
+        MIXTURE, str(chain.shards), 100, str(chain.index), str(chain.shards / "tokenizer"), overwrite=True
     )
     with pytest.raises(InputError, match="before it is read"):
         run_build(config, [])

@@ -12,7 +12,7 @@ from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.pipelines.indexing import PLANAR, first_file, rewrite
 
 
@@ -50,7 +50,7 @@ def test_build_names_reason_and_detail(own_data: Path, chain: Chain, tmp_path: P
     run_index(IndexConfig(datasets, str(index)), [])
     for image in list((own_data / "tabletop_vqa/images").rglob("*.jpg"))[::2]:
         image.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    run_build(BuildConfig("demo", str(tmp_path / "s"), 300, str(index), str(chain.tokenizer)), [])
+    run_build(BuildConfig(MIXTURE, str(tmp_path / "s"), 300, str(index), str(chain.tokenizer)), [])
     *_, head, reason, last = capsys.readouterr().err.splitlines()
     assert f"{tmp_path}/s/rejected/" in head
     assert "image: " in reason

@@ -10,7 +10,7 @@ from pipelines.builder.run import run_build
 from pipelines.common.beam import build_graph
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index, stage
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.pipelines.runners import RUNNERS, Runner, tree
 
 
@@ -20,7 +20,7 @@ def run_chain(chain: Chain, folder: Path, flags: list[str]) -> None:
     index, expected = tree(folder / "index"), tree(chain.index)
     assert index.keys() == expected.keys()
     assert [name for name in index if index[name] != expected[name]] == []
-    config = BuildConfig("demo", str(folder / "shards"), 700, str(folder / "index"), str(chain.tokenizer), shards=3)
+    config = BuildConfig(MIXTURE, str(folder / "shards"), 700, str(folder / "index"), str(chain.tokenizer), shards=3)
     run_build(config, flags)
     shards, expected = tree(folder / "shards"), tree(chain.shards)
     assert shards.keys() == expected.keys()

@@ -23,7 +23,7 @@ from pipelines.common.source_stamp import PIECE, PIECES, SourceStamp, difference
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.shards import ShardReader
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from tests.pipelines.indexing import PLANAR, first_file, rewrite
 
 HOUR = 3600 * 10**9
@@ -37,7 +37,7 @@ def indexed(own_data: Path, chain: Chain, folder: Path) -> Path:
 
 
 def build(chain: Chain, index: Path, out: Path, **more: Any) -> ShardReader:
-    run_build(BuildConfig("demo", str(out), 200, str(index), str(chain.tokenizer), shards=2, **more), [])
+    run_build(BuildConfig(MIXTURE, str(out), 200, str(index), str(chain.tokenizer), shards=2, **more), [])
     return ShardReader(str(out))
 
 

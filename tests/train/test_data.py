@@ -18,7 +18,7 @@ from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
-from tests.chain import Chain
+from tests.chain import MIXTURE, Chain
 from train.acting.robots import Robots, action_tokenizer
 from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
@@ -109,7 +109,7 @@ def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Chain, encoder:
     file.write_text(json.dumps(stats))
     with pytest.raises(InputError, match="its merges or statistics are not those"):
         encoder_of(ShardReader(str(tmp_path / "shards")), encoder.text)
-    given = BuildConfig("demo", str(tmp_path / "shards"), 700, str(chain.index), "fit", shards=3, resume=True)
+    given = BuildConfig(MIXTURE, str(tmp_path / "shards"), 700, str(chain.index), "fit", shards=3, resume=True)
     with pytest.raises(InputError, match=r"begun with tokenizer|has fingerprint"):
         run_build(replace(given, tokenizer=str(chain.tokenizer)), [])
 

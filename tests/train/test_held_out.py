@@ -19,7 +19,7 @@ from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.shared_folders import once
 from tests.train.tiny_runs import command, config, ended, losses, rows_of, two_processes
-from train.config import OptimConfig
+from train.config import OptimConfig, TrainConfig
 from train.devices import sharding
 from train.initial_params import initial_params
 from train.judging.held_out import HeldOutNumbers
@@ -60,22 +60,33 @@ def val_shards(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "val_shards", make) / "shards"
 
 
+def wide(chain: Chain, out: Path, **more: Any) -> TrainConfig:
+    """A small run whose rows have room for held-out ones, of which some are longer than all that it trains on."""
+    return config(chain, out, data={"text_length": 112}, **more)
+
+
 def held(row: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name.startswith("held_out")}
 
 
 @pytest.fixture(scope="session")
+def unmeasured(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps. Do not write into it."""
+    return once(tmp_path_factory, "unmeasured", lambda out: run(wide(chain, out / "run"))) / "run"
+
+
+@pytest.fixture(scope="session")
 def measured(chain: Chain, val_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run `trained` with held-out numbers at steps 2 and 4. Do not write into it."""
+    """The run `unmeasured` with held-out numbers at steps 2 and 4. Do not write into it."""
     more: dict[str, Any] = {"held_out": val_shards, "held_out_every": 2, "held_out_rows": 20, "keep_best": True}
     made = once(
-        tmp_path_factory, "measured", lambda out: run(config(chain, out / "run", checkpoint_every=2, keep=5, **more))
+        tmp_path_factory, "measured", lambda out: run(wide(chain, out / "run", checkpoint_every=2, keep=5, **more))
     )
     return made / "run"
 
 
-def test_training_is_the_same_to_the_bit_and_its_rows_have_the_numbers(trained: Path, measured: Path) -> None:
-    assert losses(measured) == losses(trained)
+def test_training_is_the_same_to_the_bit_and_its_rows_have_the_numbers(unmeasured: Path, measured: Path) -> None:
+    assert losses(measured) == losses(unmeasured)
     rows = rows_of(measured)
     assert [bool(held(row)) for row in rows] == [False, True, False, True]
     last = held(rows[-1])
@@ -97,14 +108,14 @@ def test_a_resumed_run_has_the_same_numbers_and_the_same_best(
     shutil.rmtree(cut / "checkpoints" / "4")
     more: dict[str, Any] = {"held_out": val_shards, "held_out_every": 2, "held_out_rows": 20, "keep_best": True}
     before = [(order, step) for order, step, _ in kept(cut / "best")]
-    run(config(chain, cut, checkpoint_every=2, keep=5, resume=True, **more))
+    run(wide(chain, cut, checkpoint_every=2, keep=5, resume=True, **more))
     assert [held(row) for row in rows_of(cut)] == [held(row) for row in rows_of(measured)]
     assert losses(cut) == losses(measured)
     assert [(order, step) for order, step, _ in kept(cut / "best")] == before
 
 
 def prepared(chain: Chain, shards: Path, out: Path, **more: Any) -> tuple[HeldOutNumbers, State]:
-    setup = prepare(config(chain, out, **{"held_out": shards, "held_out_rows": 14, **more}))
+    setup = prepare(wide(chain, out, **{"held_out": shards, "held_out_rows": 14, **more}))
     mesh = sharding.make_mesh(1, setup.config.batch_size)
     return HeldOutNumbers(setup, mesh), begin(initial_params(setup), setup.config, mesh)
 
@@ -136,7 +147,7 @@ def test_errors_are_those_of_evaluation(chain: Chain, val_shards: Path, measured
     """Other noise and a mean of four samples: near, not equal."""
     player = Player.load(measured, batch=10)
     by_hand = {e.embodiment: e for e in action_errors(player, val_shards, 45, "flow")}
-    setup = prepare(replace(config(chain, tmp_path / "run"), held_out=val_shards, held_out_rows=120))
+    setup = prepare(replace(wide(chain, tmp_path / "run"), held_out=val_shards, held_out_rows=120))
     numbers = HeldOutNumbers(setup, sharding.make_mesh(1, 8)).measure(State(player.params, None))
     for name in ("planar", "arm"):
         assert np.isclose(numbers[f"held_out_nrmse/{name}"], by_hand[name].nrmse, rtol=0.1)
@@ -146,7 +157,7 @@ def test_errors_are_those_of_evaluation(chain: Chain, val_shards: Path, measured
 
 def test_rows_are_of_every_kind_and_source(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
     reader = ShardReader(str(val_shards))
-    setup = prepare(config(chain, tmp_path / "run"))
+    setup = prepare(wide(chain, tmp_path / "run"))
     for most in (4, 21, 10_000):
         shards, rows = spread_rows(reader, ("robot", "vqa", "caption"), most, val_shards)
         sources = [row["source"] for row in reader.take(shards, rows).rows()]
@@ -172,7 +183,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:
     def refused(match: str, shards: Path = val_shards, **more: Any) -> None:
         with pytest.raises(InputError, match=match):
-            run(config(chain, tmp_path / "run", held_out=shards, **more))
+            run(wide(chain, tmp_path / "run", held_out=shards, **more))
         assert not (tmp_path / "run").exists()
 
     refused("contains the rows that the run trains on", chain.shards)
@@ -186,19 +197,19 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     longer = other_manifest(val_shards, tmp_path / "longer", horizon=21)
     refused(r"horizon of arm is 21 in source tabletop_arm, the run's 20", longer)
     with pytest.raises(InputError, match="give shards of other episodes with --held-out"):
-        config(chain, tmp_path / "run", keep_best=True)
+        wide(chain, tmp_path / "run", keep_best=True)
     with pytest.raises(InputError, match="expected at least 0 and 1"):
-        config(chain, tmp_path / "run", held_out=val_shards, held_out_rows=0)
+        wide(chain, tmp_path / "run", held_out=val_shards, held_out_rows=0)
     same_split = other_manifest(val_shards, tmp_path / "same", split="train")
     caplog.set_level(logging.WARNING, logger="train")
-    read_rows(prepare(config(chain, tmp_path / "run")), same_split, 20)
+    read_rows(prepare(wide(chain, tmp_path / "run")), same_split, 20)
     assert "tabletop_arm of --held-out" in caplog.text
 
 
 def test_a_text_that_is_too_long_is_found_before_the_first_step(
     chain: Chain, val_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = prepare(config(chain, tmp_path / "run"))
+    setup = prepare(wide(chain, tmp_path / "run"))
     short = replace(setup, batcher=replace(setup.batcher, length=40))
     with pytest.raises(
         InputError, match=r"row .* of source .* has \d+ tokens of text, more than the 40 .*--data.text-length"
@@ -227,7 +238,7 @@ def test_runs_without_an_expert_or_robots_are_measured_by_their_loss(
         ("tokens", {"model": {"flow": False}}),
         ("vlm", {"model": {"flow": False}, "data": {"kinds": ("vqa", "caption")}}),
     ):
-        run(config(chain, tmp_path / name, steps=1, held_out=val_shards, held_out_rows=20, keep_best=True, **more))
+        run(wide(chain, tmp_path / name, steps=1, held_out=val_shards, held_out_rows=20, keep_best=True, **more))
         last = held(rows_of(tmp_path / name)[-1])
         assert ("held_out_ce_fast" in last) == (name == "tokens")
         assert not [key for key in last if "nrmse" in key or "error" in key or "flow" in key]
@@ -281,7 +292,7 @@ def test_the_best_is_evaluated_and_exported_by_name(measured: Path, val_shards: 
 
 @pytest.mark.slow
 def test_two_processes_have_the_numbers_of_one(chain: Chain, val_shards: Path, tmp_path: Path) -> None:
-    more = ("--steps=2", "--held-out", str(val_shards), "--held-out-rows=14", "--keep-best")
+    more = ("--steps=2", "--data.text-length=112", "--held-out", str(val_shards), "--held-out-rows=14", "--keep-best")
     subprocess.run(command(chain, tmp_path / "one", *more), check=True, capture_output=True)
     ended(two_processes(chain, tmp_path / "two", *more))
     one, two = (held(rows_of(tmp_path / name)[-1]) for name in ("one", "two"))
