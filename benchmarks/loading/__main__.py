@@ -26,7 +26,8 @@ from fasttok.common.console import log, run, table
 from tests.interop.environments import build
 
 WEIGHTS, MIXED = (3.0, 1.0), 8192  # of planar and arm; samples that are looked at
-VIDEO_TOLERANCE, JPEG_TOLERANCE = 24.0, 2.0  # levels by which the mean of 32 x 32 pixels may differ
+# Levels by which the mean of 32 x 32 pixels may differ; the fast inverse DCT of TensorFlow differs by up to 2.3.
+VIDEO_TOLERANCE, JPEG_TOLERANCE = 24.0, 3.0
 Found = dict[str, Any]
 
 

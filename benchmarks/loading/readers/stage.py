@@ -147,7 +147,7 @@ def processor_seconds() -> float:
 
 
 def rate(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
-    """Samples a second to the end of the epoch, or until `seconds` are over; what came is checked."""
+    """Samples a second until `seconds` are over, or a shuffle buffer would begin to empty; what came is checked."""
     opened = time.time()
     loader = reader.open([Path(options["folders"][0])], options["order"], [1.0])
     batches = iter(loader)
@@ -155,17 +155,24 @@ def rate(reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
     found = {"first": time.time() - float(options["started"]), "first_after_imports": time.time() - opened}
     ids = [np.asarray(first.ids)]
     ids += [np.asarray(batch.ids) for batch in itertools.islice(batches, WARM)]
-    clock, spent, before = time.perf_counter(), processor_seconds(), sum(map(len, ids))
+    source = Source(Path(options["sources"][0]))
+    # The last samples only leave the workers' shuffle buffers; what fills them was done before the clock. They are not timed.
+    timed = len(source) - WORKERS * BUFFER
+    begun, spent_before, before = time.perf_counter(), processor_seconds(), sum(map(len, ids))
+    clock = spent = 0.0
+    count, over = 0, False
     for last in batches:
         ids.append(np.asarray(last.ids))
-        if time.perf_counter() - clock > options["seconds"]:
+        over = time.perf_counter() - begun > options["seconds"]
+        if not clock:
+            count += len(ids[-1])
+            if over or before + count >= timed:
+                clock, spent = time.perf_counter() - begun, processor_seconds() - spent_before
+        if over:
             break
-    clock, spent = time.perf_counter() - clock, processor_seconds() - spent
     read = np.concatenate(ids)
-    count = len(read) - before
-    source = Source(Path(options["sources"][0]))
     return found | {
-        "rate": count / clock,
+        "rate": count / max(clock, 1e-9),
         "cpu_rate": count / max(spent, 0.01),
         "samples": len(read),
         "twice": len(read) - len(np.unique(read)),
