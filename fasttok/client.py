@@ -80,7 +80,7 @@ class Client:
             api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key != ""
         ):
             raise InputError(
-                "the API key has letters that a header cannot hold; expected printable ASCII, with no spaces around"
+                "the API key has letters that a header cannot contain; expected printable ASCII, with no spaces around"
             )
         for name, value in (("wait", wait), ("timeout", timeout)):
             if not value >= 0 or (name == "timeout" and not value):
@@ -326,5 +326,5 @@ def chunk_of(reply: Mapping[str, Packed]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         chunk: NDArray[np.float32] = np.array(actions, np.float32)
     if not np.isfinite(chunk).all():
-        raise ServerError("the reply's actions hold numbers that are not finite; they must not be executed")
+        raise ServerError("the reply's actions contain numbers that are not finite; they must not be executed")
     return chunk

@@ -187,7 +187,7 @@ class LogitsMask:
         if max_new_tokens is not None and max_new_tokens < least:
             raise InputError(
                 f"max_new_tokens is {max_new_tokens}, but a chunk of {horizon} steps x {action_dim} dims takes at least {least} "
-                f"tokens with what stands around it; {most} leave room for every chunk"
+                f"tokens with what is written around it; {most} leave room for every chunk"
             )
         room = most if max_new_tokens is None else max_new_tokens
         return cls(tok, horizon, action_dim, form, completions, room, prompt_length, embodiment)
@@ -231,7 +231,7 @@ class LogitsMask:
         around = max(*self.form.opening, *self.form.ending, self.form.padding)
         if scores.shape[-1] <= max(self._columns.max(), around):
             raise InputError(
-                f"the model gives {scores.shape[-1]} logits per token, but FAST ids stand up to {self._columns.max()}, and what "
+                f"the model gives {scores.shape[-1]} logits per token, but FAST ids go up to {self._columns.max()}, and what "
                 f"is written around them up to {around}; check the placement"
             )
         allowed, forced = self.allowed(input_ids if isinstance(input_ids, np.ndarray) else input_ids.cpu().numpy())

@@ -64,7 +64,7 @@ class Decoded:
     Attributes:
         actions: (batch, horizon, action_dim) float64, raw units when statistics are held.
         ok: (batch,) bool: the tokens meant exactly this chunk; with `partial`, they are its tokens or the first of them.
-        errors: one message a row, "" where ok.
+        errors: one message per row, "" where ok.
     """
 
     actions: NDArray[np.float64]
@@ -118,7 +118,7 @@ class ActionTokenizer:
             vocab_size: number of ids.
             scale: factor before rounding: coarse at 1, fine at 100.
             stats: None (chunks are normalised already), one NormStats, or {embodiment: NormStats}.
-            mode: `native` covers every code that normalised chunks in [-1, 1] can have, and all that the fit saw;
+            mode: `native` has every code that a chunk normalised to [-1, 1] can have, and all that the fit saw;
                 `published` repeats the published code to the byte; `fixed` codes control points of splines, in as many bins as
                 there are ids, always with the same number of tokens, and learns nothing but their range.
             embodiments: what is tokenised of each, if it is not simply every dim.

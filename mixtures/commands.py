@@ -72,7 +72,7 @@ class ExplainMixture:
     tokenizer: str | None = None
     """Tokenizer folder that FAST ids are counted with; overrides the mixture's. `fit` counts with one fitted on a sample."""
     samples: int = 100_000
-    """Samples of the build that is asked about."""
+    """Number of samples of the build."""
     html: Path | None = None
     """Write a page with the shares as bars to this file."""
     overwrite: bool = False

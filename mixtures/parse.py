@@ -160,7 +160,11 @@ class _MixtureReader(CheckedValues):
         known = {"dataset": SOURCE_KEYS, "group": GROUP_KEYS, "include": INCLUDE_KEYS}[kind]
         self.check_keys(item, known, "source" if kind == "dataset" else kind)
         if "weight" in item and not group.weighted:
-            raise self.error(item, "weight", f"policy {group.policy} takes the sizes for weights; drop `weight`")
+            raise self.error(
+                item,
+                "weight",
+                f"`weight` has no effect under policy `{group.policy}`, which weights by dataset size; remove it",
+            )
         if "weight" not in item and group.weighted and siblings > 1:
             raise self.error(item, None, "weight is missing; it is relative to the siblings, so 1 is a good start")
         weight = self.positive(item, "weight", item.get("weight", 1))
@@ -176,7 +180,7 @@ class _MixtureReader(CheckedValues):
         except InputError as error:
             raise self.error(item, "include", str(error)) from None
         if path.resolve() in self.within or len(self.within) > MAX_DEPTH:
-            raise self.error(item, "include", f"{said} includes this file again; a mixture cannot hold itself")
+            raise self.error(item, "include", f"{said} includes this file again; a mixture cannot contain itself")
         other = read_mixture(path, self.find, self.within)
         if other.schedule:
             raise self.error(item, "include", f"{said} has a schedule; only the outermost mixture may have one")

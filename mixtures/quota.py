@@ -48,7 +48,7 @@ def capped_quotas(shares: ArrayLike, n: int, caps: Sequence[int | None], names: 
     """Quotas under upper limits: what a capped source cannot give goes to the others, in proportion to their shares.
 
     A source at its cap gives exactly the cap; the others are within 1 of their share of the rest. Redistribution is chosen
-    over refusal because the order of wishes is clear (`max_epochs` is a promise, `weight` a preference); `explain` and
+    over refusal because it is clear which limit matters more: `max_epochs` is a hard limit, and `weight` is not. `explain` and
     `build` mark each capped source, so that a changed share is never a surprise.
 
     Args:

@@ -141,7 +141,7 @@ def _split(
     total = math.fsum(sizes)
     if not total and share:
         raise InputError(
-            f"all weights of group {node.name!r} are 0; give one of its members a weight, or the group none"
+            f"every member of group {node.name!r} has weight 0; set one above 0, or set the group's own weight to 0"
         )
     for member, size in zip(node.members, sizes, strict=True):
         _split(member, share * (size / total) if total else 0.0, frames, weights, leaves)

@@ -23,7 +23,7 @@ usage: fasttok-pipelines VERB ...
                                 plans, encodes and writes shards
   datasets list                 the catalogue of dataset entries
   datasets show NAME            an entry, and what is known to be wrong with it
-  datasets draft DIR            a first entry for your own data
+  datasets draft DIR            drafts an entry for your own dataset
   inspect SHARDS                rows: cameras, texts, actions, tokens
   stats SHARDS                  counts, lengths, histograms, pictures
   lint SHARDS                   digests, repeats, leaks, values, images

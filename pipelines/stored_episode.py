@@ -172,7 +172,7 @@ def _indexed(path: str, name: str, found: IndexedDataset, place: StoredPlace) ->
                 row = table.slice(place.number - before, 1).to_pylist()[0]
                 return Where(row["file"], row["offset"], row["length"], row["episode"], row.get("checksum", -1))
             before += reader.metadata.num_rows
-    raise InputError(f"{path}: the tables of {name} hold {before} episodes; run the index job again")
+    raise InputError(f"{path}: the tables of {name} have {before} episodes; run the index job again")
 
 
 def _of_dataset(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:

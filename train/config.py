@@ -65,7 +65,7 @@ class ModelConfig:
     action_dim: int = 0
     """Dimensions of the widest action. Use it when later shards will have wider actions than these."""
     state_dim: int = 0
-    """Dimensions of the widest proprio, where the state is continuous. Use it when later shards will have wider states
+    """Dimensions of the widest proprio, if the state is continuous. Use it when later shards will have wider states
     than these."""
     cameras: int = 0
     """Camera slots per row. Use it to check that the shards have as many as you think."""
@@ -159,7 +159,7 @@ class DataConfig:
     bins_stride: int = 1
     """With bins: predict every n-th step only. Use it with --data.discrete bins when chunks are long."""
     tokenizer: Path | None = None
-    """FAST tokenizer folder to encode with; by default the shards' own, whose ids they hold. Use it when you have
+    """FAST tokenizer folder to encode with; by default the shards' own, which made their ids. Use it when you have
     fitted a better tokenizer since the shards were built."""
     subtasks: float = 0.5
     """Share of the robot rows with a subtask that predict it; the others have it in the prompt, and act. Use it when
@@ -182,7 +182,7 @@ class DataConfig:
     other people expect another place for action tokens."""
     text_tokenizer: Path | None = None
     """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts. Use it when
-    the text tokenizer of your weights lies elsewhere."""
+    the text tokenizer of your weights is elsewhere."""
     text_vocab: int = 900
     """Size of a text vocabulary that is trained. Use it when you train from scratch on many different texts."""
     threads: int = 0
@@ -335,8 +335,8 @@ class TrainConfig:
     """Microbatches that the rows of a step are computed in, one after the other: less memory, the same gradient. Use it
     when a step does not fit into memory."""
     fsdp: int = 1
-    """Devices that share one copy of parameters and optimiser state; all groups of so many hold the same (mesh data x
-    fsdp). Use it when one device cannot hold parameters and optimiser state."""
+    """Devices that share one copy of parameters and optimiser state; all groups of so many have the same (mesh data x
+    fsdp). Use it when parameters and optimiser state do not fit on one device."""
     alpha: float = 1.0
     """Weight of L_FLOW. Use it when actions by flow should weigh more or less than tokens."""
     loss_norm: LossNorm = "tokens"
@@ -398,7 +398,7 @@ class TrainConfig:
     after a stop, with the same flags."""
     resume_with: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
     """With --resume: names of settings that may differ from OUT/config.json, such as batch_size optim.learning_rate. Use it when
-    a run is to go on otherwise."""
+    a run should go on with other settings."""
     overwrite: bool = False
     """Replace a run in OUT. Use it when the run there is not needed any more."""
     dry_run: bool = False

@@ -77,7 +77,7 @@ class EvaluateConfig:
     flow_steps: int = 10
     """Euler steps."""
     temperature: float = 0.0
-    """Of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
+    """Temperature of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
     vqa: Path | None = None
     """Folder of a VQA dataset with a dataset.yaml; its val split is asked."""
     vqa_questions: int = 400
@@ -395,7 +395,8 @@ def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
             inside = file.resolve().relative_to(read.resolve()).as_posix()
             if kind is None or kind.wrote(inside):
                 raise InputError(
-                    f"{flag} {file} is a file of {read}, which the command reads, so it is left alone; choose another {flag}"
+                    f"{flag} {file} is a file of {read}, which the command reads, so it will not be overwritten; choose another "
+                    f"{flag}"
                 )
 
 

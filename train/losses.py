@@ -2,8 +2,8 @@
 
     L = L_VLM + L_FAST + alpha * L_FLOW
 
-L_VLM and L_FAST are the two shares of one cross-entropy with one denominator, all text-loss tokens of the batch, and sum to
-it; so the gradient share of each follows its share of tokens. L_FLOW is averaged over all valid (row, step, dimension); a recipe
+L_VLM and L_FAST are the two parts of one cross-entropy: both are divided by the number of all text-loss tokens of the batch.
+So the gradient share of each follows its share of tokens. L_FLOW is averaged over all valid (row, step, dimension); a recipe
 may have another loss of actions in its place (`train.recipe`).
 
 `prepare` looks at the whole batch (all devices, all microbatches of a step): what every token counts, and every row's flow

@@ -14,12 +14,11 @@ LIMITS = "says nothing about real robots, other tasks or scenes unlike these"
 
 
 def verdict(found: DemoSummary) -> str:
-    """What the numbers prove and what they do not, in one sentence that is true of them.
+    """What the numbers of this one run show and what they do not, in one sentence that is true of them.
 
     The robot is better than acting blindly if the 95 % interval of the difference (Newcombe) is above 0.
 
-    >>> from examples.demo_page.headings import heading
-    from examples.demo_summary import AnswerCount
+    >>> from examples.demo_summary import AnswerCount
     >>> few = DemoSummary(EpisodeCount(3, 48), EpisodeCount(10, 48), EpisodeCount(48, 48), AnswerCount(1, 2, 0.5), 300)
     >>> verdict(few).split(", which")[0]
     'The robot succeeded in 3 of 48 new episodes and one that acts blindly in 10 of 48'
@@ -29,12 +28,14 @@ def verdict(found: DemoSummary) -> str:
     counts = f"The robot succeeded in {ours.successes} of {ours.episodes} new episodes"
     counts += f" and one that acts blindly in {blind.successes} of {blind.episodes}"
     if gain.low > 0:
-        proves = "which proves that this chain teaches a robot to act on the scene before it, not by habit"
+        shows = "which is evidence, from one run, that this robot acts on the scene before it and not only by habit"
     elif gain.difference > 0:
-        proves = "which is too small a difference to prove that it acts on the scene before it"
+        shows = "which is too small a difference to show that it acts on the scene before it"
     else:
-        proves = "which proves that every part of the chain fits the next, but not that the robot acts on the scene before it"
-    return f"{counts}, {proves}; it {LIMITS}."
+        shows = (
+            "which shows that the parts of the chain fit together, but not that the robot acts on the scene before it"
+        )
+    return f"{counts}, {shows}; it {LIMITS}."
 
 
 def shares(count: EpisodeCount) -> tuple[float, float, float]:

@@ -81,7 +81,7 @@ class Representation:
                     stop = piece.start + piece.width
                     raise InputError(
                         f"form relative needs the state of action dims {piece.start} to {stop - 1}, which the proprio does not "
-                        "hold under the same names and rotation; name it in the entry (`state:`), or use form: delta or stored"
+                        "have under the same names and rotation; name it in the entry (`state:`), or use form: delta or stored"
                     )
 
     @property

@@ -67,7 +67,8 @@ class Fit:
     state_key: str = ""
     """Step feature that contains the state; by default `proprio`, as INDEX, LeRobot and ALOHA data has it."""
     gain: tuple[float, ...] = ()
-    """Factor on --scale for each dim: 2 halves that dim's rounding error. Default: 1 for all."""
+    """Factor on --scale for each dim. Use it when some dims need more precision than others: with 2, a dim's rounding error is
+    half as large, and it costs more tokens. Default: 1 for all."""
     action_key: tuple[str, ...] = ("action",)
     """Step feature that contains the actions; or several, whose columns stand side by side."""
     episode_share: float = 1.0

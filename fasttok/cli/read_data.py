@@ -77,6 +77,6 @@ def dataset_for(
         if group.embodiment.relative and group.proprio.lengths and stats is not None and group.proprio.dim != stats.dim:
             raise InputError(
                 f"{name}: the state has {group.proprio.dim} columns, the tokenizer was fitted on {stats.dim}; another "
-                "feature may hold it (--state-key)"
+                "feature may contain it (--state-key)"
             )
     return data

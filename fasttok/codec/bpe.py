@@ -215,7 +215,7 @@ class Bpe:
 
     def _refuse(self, row: int, code: int) -> None:
         if MAX_CODE < code < FIRST_AFTER_SURROGATES or code > MAX_UNICODE:
-            raise InputError(f"row {row}: code {code}, which no token string can hold; are the actions normalised?")
+            raise InputError(f"row {row}: code {code}, which no token string can contain; are the actions normalised?")
         raise InputError(
             f"row {row}: this vocabulary has no token for code {code}, which its fit never saw (the published code would "
             "drop it silently); refit with mode 'native', or on more data"

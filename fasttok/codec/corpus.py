@@ -48,7 +48,7 @@ class Corpus:
         low, high = float(coefs.min()), float(coefs.max())
         if not (low >= -LIMIT and high <= LIMIT):
             raise CodeRangeError(
-                f"a coefficient of {max(-low, high):.3g} is beyond the {LIMIT:,} that tokens can hold; normalise the actions, "
+                f"a coefficient of {max(-low, high):.3g} is beyond the {LIMIT:,} that tokens can have; normalise the actions, "
                 "clip them, or lower --scale"
             )
         self.low = min(self.low, int(low)) if self.rows else int(low)

@@ -59,7 +59,7 @@ class Spline:
         if self.low.ndim != 1 or self.low.shape != self.high.shape or not (self.low <= self.high).all():
             raise InputError("the ranges of splines are not a smallest and a largest value for each channel")
         if not (np.isfinite(self.low).all() and np.isfinite(self.high).all()):
-            raise InputError("the ranges of splines hold NaN or inf")
+            raise InputError("the ranges of splines contain NaN or inf")
 
     @property
     def step(self) -> NDArray[np.float64]:

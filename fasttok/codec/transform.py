@@ -105,7 +105,7 @@ class Learned:
             if array.shape != shape:
                 raise InputError(f"the {what} of a transform have shape {array.shape}, expected {shape}")
             if not np.isfinite(array).all():
-                raise InputError(f"the {what} of a transform hold NaN or inf")
+                raise InputError(f"the {what} of a transform contain NaN or inf")
             off = np.abs(np.swapaxes(array, -1, -2) @ array - np.eye(shape[-1])).max()
             if off > ORTHONORMAL:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""How kernels are compiled: once a machine, kept beside the source or in the user's cache, without the interpreter's lock."""
+"""How kernels are compiled: once per machine, cached beside the source or in the user's cache; they release the GIL."""
 
 from collections.abc import Callable
 from typing import Any

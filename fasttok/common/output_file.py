@@ -41,7 +41,7 @@ def check_output_file(
     for given in reads:
         if _same(file, Path(given)):
             raise InputError(
-                f"{flag} {path} is also what the command reads, so it is left alone; choose another {flag}"
+                f"{flag} {path} is also what the command reads, so it will not be overwritten; choose another {flag}"
             )
     try:
         if file.is_dir():

@@ -357,7 +357,7 @@ def _allowed(out: str | Path, kind: OutputKind, overwrite: bool, resume: bool, h
         for file in _local_files(path):
             if Path(path, file).is_symlink() and Path(path, file).is_dir() and _above(file, kind):
                 raise InputError(
-                    f"{out}/{file} is a link, so what it leads to is left alone; remove it, or choose {other}"
+                    f"{out}/{file} is a link, so what it leads to will not be overwritten; remove it, or choose {other}"
                 )
     return OutputFolder(fs, path, kind, state, replaces=overwrite)
 
@@ -413,7 +413,9 @@ def _state(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, out: str,
     for number, mark in enumerate(marks):
         wrong = _wrong(fs, path, mark, kind)
         if wrong == "newer":
-            raise InputError(f"{out} was written by a newer fasttok ({mark.file}), so it is left alone; choose {other}")
+            raise InputError(
+                f"{out} was written by a newer fasttok ({mark.file}), so it will not be overwritten; choose {other}"
+            )
         if not wrong:
             return "unfinished" if kind.begun and number else "finished"
         why.append(wrong)
@@ -450,7 +452,7 @@ def _wrong(fs: fsspec.AbstractFileSystem, path: str, mark: Mark, kind: OutputKin
 
 def _left_alone(out: str, kind: OutputKind, why: str, other: str) -> InputError:
     return InputError(
-        f"{out} exists and is not {kind.a_name} ({why}), so it is left alone, with --overwrite too; choose {other}"
+        f"{out} exists and is not {kind.a_name} ({why}), so it will not be overwritten, not even with --overwrite; choose {other}"
     )
 
 

@@ -154,7 +154,7 @@ def tree(group: Node) -> HdfTree:
 
 def _visit(group: Node, prefix: str, found: HdfTree, above: tuple[Node, ...]) -> None:
     if len(above) > DEEPEST or any(group == other for other in above):
-        raise ValueError(f"{group.name} lies within itself, or groups lie deeper than {DEEPEST}")
+        raise ValueError(f"{group.name} contains itself, or groups are nested deeper than {DEEPEST}")
     for key in group:
         if len(found.datasets) + len(found.refused) > MOST_NODES:
             raise ValueError(f"{group.name}: more than {MOST_NODES} datasets")

@@ -1,4 +1,4 @@
-"""A camera in an HDF5 file: pixels, or encoded images one a row, read in pieces when somebody asks for them."""
+"""A camera in an HDF5 file: pixels, or encoded images, one per row, read in pieces when somebody asks for them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -200,7 +200,7 @@ def _of_tables(folder: LerobotFolder) -> LerobotFolder:
     info = folder.info
     if info.packed and info.cameras:
         raise InputError(
-            f"{folder.path} has no meta/episodes/*/*.parquet, which says where the episodes of a v3 folder lie; copy the whole "
+            f"{folder.path} has no meta/episodes/*/*.parquet, which says where the episodes of a v3 folder are; copy the whole "
             "meta folder"
         )
     names = [NUMBERED.fullmatch(name) for name in sorted(folder.listing.tables)]

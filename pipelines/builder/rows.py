@@ -55,7 +55,7 @@ class RowMaker:
         bits: NDArray[np.uint64],
         images: Sequence[list[RowImage]],
     ) -> None:
-        """One record's frames, each as often as taken, with the images that it wished for."""
+        """Adds a record's selected frames, repeated as planned, with the images that it wished for."""
         columns = self.columns
         planned = int(takes.sum())
         columns.planned += planned

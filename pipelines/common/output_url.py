@@ -46,4 +46,6 @@ def _check(url: str, fs: AbstractFileSystem, place: str, read: str, overwrite: b
         raise InputError(f"{url} {what}; pass --overwrite to replace it, or give {flag} another FILE")
     other, folder = filesystem(read) if read else (fs, "")
     if folder and type(other) is type(fs) and place.startswith(folder.rstrip("/") + "/"):
-        raise InputError(f"{url} is in {read}, which is read, so it is left alone; give {flag} another FILE")
+        raise InputError(
+            f"{url} is in {read}, which the command reads, so it will not be overwritten; give {flag} another FILE"
+        )

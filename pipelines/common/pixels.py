@@ -1,4 +1,4 @@
-"""Pillow's pixels to numpy's: three of every four bytes, copied without the interpreter's lock."""
+"""Pillow's pixels to numpy's: three of every four bytes, copied while the GIL is released."""
 
 from typing import Any
 

@@ -71,7 +71,9 @@ def _check_texts(keys: Keys, name: VlmFormat, reader: CheckedValues) -> None:
     """The keys say where prompt and target come from, in one way only."""
     if keys.get("conversations") and (set(TEXTS) - {"id"}) & set(keys):
         raise reader.error(
-            keys, "conversations", "conversations hold the prompt and the target; leave out prompt, target and answers"
+            keys,
+            "conversations",
+            "conversations contain the prompt and the target; leave out prompt, target and answers",
         )
     if name in TEXTS_FROM_KEYS and not keys.get("conversations"):
         if not keys.get("target") and not keys.get("answers"):

@@ -131,7 +131,7 @@ def _sample(path: str) -> _Sample:
             break
     if not found:
         raise InputError(
-            f"{path}: no episode can be read, so no entry can be drafted; {fault or 'its files hold none'}"
+            f"{path}: no episode can be read, so no entry can be drafted; {fault or 'its files contain none'}"
         )
     layout, facts, first = found[0]
     widths = {

@@ -1,7 +1,7 @@
 """Stage 1: source files -> a row per episode or VLM record, standardised columns, dead letters, statistics.
 
-The driver lists the jobs, one a source file, and runs them as one linear Beam graph. In it each job writes a part (`worker.py`),
-the parts of neighbouring jobs become tables (`compact.py`), and the tables are read once more for exact quantiles
+The driver lists the jobs, one per source file, and runs them as one linear Beam graph. In it each job writes a part
+(`worker.py`), the parts of neighbouring jobs become tables (`compact.py`), and the tables are read once more for exact quantiles
 (`step_counts.py`). The driver then reads one small summary for every 128 source files and puts index.json together. A killed run
 leaves only whole files behind, and the next one redoes only what is missing; the digest depends on content alone.
 """

@@ -32,7 +32,7 @@ class InspectConfig:
     rows: int | None = None
     """Rows to show; by default 8, and 16 on a page."""
     seed: int = 0
-    """Of the draw; another seed shows other rows."""
+    """Seed of the random choice of rows; another seed shows other rows."""
     start: int | None = None
     """Instead of a draw, the rows from this one on, in storage order."""
     sample_id: tuple[str, ...] = ()

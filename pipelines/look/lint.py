@@ -38,7 +38,7 @@ class LintConfig:
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
     """The folder that `fasttok-pipelines build` wrote."""
     held_out: tuple[str, ...] = ()
-    """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one a line; or regular
+    """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one per line; or regular
     expressions, which are searched for in prompts and in FILE/EPISODE, without case."""
     outside: float = 0.1
     """Warn where a larger share of an action or state dimension is outside the normaliser's range (q01..q99 leaves 0.02)."""

@@ -1,4 +1,4 @@
-"""Rows that stand twice in the shards, and rows of a held-out split that training would see.
+"""Duplicate rows in the shards, and rows of a held-out split that training would see.
 
 Kept per row: 64-bit digests (of its id; of dataset, file, episode and step) and its source, 18 bytes; where sources of a
 held-out split and others meet, three more (episode; pictures, texts and numbers; first picture), 24 bytes. Two different rows of
@@ -36,7 +36,7 @@ NO_PICTURE = np.uint64(0)
 
 
 class CopyChecks:
-    """Looks for rows that stand twice: takes in record batches; `finish` reports."""
+    """Looks for duplicate rows: takes in record batches; `finish` reports."""
 
     def __init__(self, manifest: Manifest, findings: Findings) -> None:
         n = manifest.num_rows

@@ -16,7 +16,7 @@ class EncodedFrames:
     """Encoded images, passed on as they are.
 
     Attributes:
-        images: one a step.
+        images: one per step.
         numbers: of the steps in the stored episode, for messages; 0, 1, 2 ... by default.
     """
 

@@ -1,4 +1,4 @@
-"""Encoded images to pixels, by threads: Pillow leaves the interpreter's lock while it decodes and resizes."""
+"""Encoded images to pixels, by threads: Pillow releases the GIL while it decodes and resizes."""
 
 import os
 from collections import deque

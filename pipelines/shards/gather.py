@@ -1,4 +1,4 @@
-"""Rows from many record batches into one contiguous batch: compiled, without the interpreter's lock, each byte copied once.
+"""Rows from many record batches into one contiguous batch: compiled, with the GIL released, each byte copied once.
 
 A record batch is known by the places in memory of its buffers (`buffers`: address and size of each, in the schema's order). An
 offset that a damaged file contains is checked against the sizes before it is followed.

@@ -230,8 +230,8 @@ class ShardReader:
             raise unknown_name("mode", mode, ("global", "block"))
         if weights is not None:
             raise InputError(
-                'weights and curricula need mode="global": block mode reads whole record batches, in which sources stand as the '
-                "shards were built. Leave out weights=, or build shards with these weights"
+                'weights and curricula need mode="global": block mode reads whole record batches, in which sources are mixed as '
+                "the shards were built. Leave out weights=, or build shards with these weights"
             )
         if len(self.manifest.phases) > 1:
             raise InputError(
@@ -265,7 +265,7 @@ class ShardReader:
 
     def _check(self, n: int, rank: int, world: int, columns: Collection[str] | None) -> None:
         if not self.num_rows:
-            raise InputError(f"{self.path}: the shards hold no rows")
+            raise InputError(f"{self.path}: the shards have no rows")
         if n < 1 or world < 1 or n % world or not 0 <= rank < world:
             raise InputError(
                 f"a global batch of {n} for rank {rank} of {world}: the batch must be a positive multiple of the ranks,"

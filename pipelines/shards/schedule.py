@@ -194,5 +194,5 @@ def _integers(weights: Mapping[str, float], names: Sequence[str], source_rows: I
     wanted = np.array([float(weights.get(name, 0.0)) for name in names])
     empty = [name for name, w, rows in zip(names, wanted, source_rows, strict=True) if w > 0 and not rows]
     if empty:
-        raise InputError(f"{where}: weight given to {', '.join(empty)}, of which the shards hold no row")
+        raise InputError(f"{where}: weight given to {', '.join(empty)}, of which the shards have no row")
     return np.where(wanted > 0, np.maximum(quotas(wanted, WEIGHT_UNITS), 1), 0)

@@ -153,7 +153,7 @@ def test_make_demo_ends_by_telling_how_to_enter_the_environment() -> None:
 def test_only_a_demo_is_ever_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(InputError, match="left alone"):
+    with pytest.raises(InputError, match="will not be overwritten"):
         check_output(tmp_path / "photos", DEMO, overwrite=True)
     with pytest.raises(InputError, match="--overwrite"):
         check_output(tmp_path / "photos", DEMO, overwrite=False)

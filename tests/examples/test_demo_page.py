@@ -19,18 +19,19 @@ def summary(policy: int, blind: int, episodes: int = 120) -> DemoSummary:
 @pytest.mark.parametrize(
     ("policy", "blind", "claim"),
     [
-        (80, 20, "proves that this chain teaches a robot to act on the scene before it, not by habit"),
-        (31, 26, "too small a difference to prove"),
+        (80, 20, "evidence, from one run, that this robot acts on the scene before it and not only by habit"),
+        (31, 26, "too small a difference to show"),
         (10, 26, "but not that the robot acts on the scene before it"),
         (26, 26, "but not that the robot acts on the scene before it"),
     ],
 )
-def test_the_sentence_claims_what_the_numbers_prove(policy: int, blind: int, claim: str) -> None:
+def test_the_sentence_claims_what_the_numbers_show(policy: int, blind: int, claim: str) -> None:
     said = outcome.verdict(summary(policy, blind))
     assert said.startswith(
         f"The robot succeeded in {policy} of 120 new episodes and one that acts blindly in {blind} of 120, "
     )
     assert claim in said
+    assert "prove" not in said  # one run proves little
     assert said.endswith("it says nothing about real robots, other tasks or scenes unlike these.")
     assert said.count(".") == 1  # one sentence
 

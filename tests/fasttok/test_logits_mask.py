@@ -254,7 +254,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         LogitsMask.of(tok, whole, horizon=4, action_dim=3).after(5)
     mask = LogitsMask.of(tok, whole, horizon=4, action_dim=3, prompt_length=0)
     assert mask.after(5).prompt_length == 5
-    with pytest.raises(InputError, match="gives 400 logits per token, but FAST ids stand up to 434"):
+    with pytest.raises(InputError, match="gives 400 logits per token, but FAST ids go up to 434"):
         mask(np.zeros((1, 0), np.int64), np.zeros((1, 400)))
     far = LogitsMask.of(tok, dataclasses.replace(whole, eos_id=440), horizon=4, action_dim=3, prompt_length=0)
     with pytest.raises(InputError, match=r"gives 440 logits .* around them up to 440"):

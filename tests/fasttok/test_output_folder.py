@@ -107,7 +107,8 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, content: str | None, why
         (tmp_path / "index.json").write_text(content)
     before = names(tmp_path)
     with pytest.raises(
-        InputError, match=rf"is not a bundle of letters \({why}\), so it is left alone, with --overwrite too"
+        InputError,
+        match=rf"is not a bundle of letters \({why}\), so it will not be overwritten, not even with --overwrite",
     ):
         check_output(tmp_path, LETTERS, **flags)
     assert names(tmp_path) == before
@@ -208,7 +209,7 @@ def test_urls() -> None:
     check_output("memory://desk/out/", LETTERS, overwrite=True).begin()
     assert sorted(fs.find("/desk/out")) == ["/desk/out/.unfinished/.begun.json", "/desk/out/b"]
     fs.pipe("/desk/other/a", b"")
-    with pytest.raises(InputError, match="left alone"):
+    with pytest.raises(InputError, match="will not be overwritten"):
         check_output("memory://desk/other", LETTERS, overwrite=True)
     assert check_output("memory://desk/nothing", LETTERS).state == "new"
     fs.rm("/desk", recursive=True)
@@ -238,7 +239,7 @@ def test_a_mark_that_cannot_be_read_or_is_too_deep_is_no_mark(tmp_path: Path) ->
         out = tmp_path / str(number)
         out.mkdir()
         (out / "index.json").write_bytes(text)
-        with pytest.raises(InputError, match="left alone"):
+        with pytest.raises(InputError, match="will not be overwritten"):
             check_output(out, LETTERS, overwrite=True)
 
 

@@ -84,7 +84,7 @@ def test_digest_is_of_what_decides_the_samples(tmp_path: Path) -> None:
         ("seed: 7", "temperature: 2", 7, "go together"),
         ("seed: 7", "policy: proportional", 9, "drop `weight`"),
         ("dataset: a", "include: nowhere.yaml", 9, "does not exist"),
-        ("dataset: a", "include: mix.yaml", 9, "cannot hold itself"),
+        ("dataset: a", "include: mix.yaml", 9, "cannot contain itself"),
         ("dataset: a", "include: dmeo", 9, "did you mean 'demo'"),
         ("dataset: a", "dataset: a, group: b", 9, "either `dataset:` or `group:`"),
         ("dataset: a", "dataset: a, cameras: [primry]", 9, "did you mean 'primary'"),
@@ -215,7 +215,7 @@ def test_includes_are_groups_that_keep_their_own_chunks(tmp_path: Path) -> None:
 
 def test_includes_cannot_go_in_circles_or_bring_a_schedule(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("sources:\n  - {include: mix.yaml}\n")
-    with pytest.raises(InputError, match=r"b\.yaml: line 2: .*cannot hold itself"):
+    with pytest.raises(InputError, match=r"b\.yaml: line 2: .*cannot contain itself"):
         load_mixture(write(tmp_path, "sources:\n  - {include: b.yaml}\n"))
     (tmp_path / "b.yaml").write_text("sources: [{dataset: a}]\nschedule: [{after: 3, weights: {a: 1}}]\n")
     with pytest.raises(InputError, match="only the outermost"):

@@ -139,7 +139,7 @@ def test_one_task_prepares_at_a_time(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="left alone"):
+    with pytest.raises(InputError, match="will not be overwritten"):
         join_output(str(tmp_path), INDEX, [])
 
 

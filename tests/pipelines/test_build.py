@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(chain: Chain, t
         run_build(config(chain, chain.shards), [])
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("...")
-    with pytest.raises(InputError, match="left alone"):
+    with pytest.raises(InputError, match="will not be overwritten"):
         run_build(config(chain, tmp_path / "letters", overwrite=True), [])
     four = ActionTokenizer.fit(np.random.default_rng(0).uniform(-1, 1, (50, 10, 4)), stats=None)
     four.save(tmp_path / "four")

@@ -60,7 +60,7 @@ def test_foreign_files_of_our_names_make_no_folder_ours(tmp_path: Path, kind: Ou
         path.write_text(json.dumps(value))
     before = everything(tmp_path)
     for overwrite, resume in ((False, False), (True, False), (False, True)):
-        with pytest.raises(InputError, match="left alone"):
+        with pytest.raises(InputError, match="will not be overwritten"):
             check_output(tmp_path, kind, overwrite=overwrite, resume=resume)
     assert everything(tmp_path) == before
 

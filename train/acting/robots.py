@@ -254,7 +254,7 @@ def _check_cameras(slots: tuple[str, ...], where: str) -> None:
         if slot not in CAMERA_SLOTS:
             raise InputError(f"{where}: {unknown_name('slot', slot, CAMERA_SLOTS)}")
     if len(set(slots)) < len(slots):
-        raise InputError(f"{where}: a slot stands twice in {', '.join(slots)}")
+        raise InputError(f"{where}: a slot is named twice in {', '.join(slots)}")
 
 
 def _check_representation(form: Representation, robot: Robot, where: str) -> None:
@@ -267,7 +267,7 @@ def _check_representation(form: Representation, robot: Robot, where: str) -> Non
         if piece.rotation:
             right &= piece.rotation in STORED and piece.width == width(piece.rotation)
         if not right or not all(0 <= column < robot.state_dim for column in piece.state):
-            raise InputError(f"{where}: {piece} is no piece of an action of which {at} columns stand before it")
+            raise InputError(f"{where}: {piece} is no piece of an action with {at} columns before it")
         at += piece.width
     if form.dim != robot.action_dim or form.encoding != robot.action_encoding:
         raise InputError(

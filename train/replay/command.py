@@ -147,7 +147,7 @@ def _check_not_read(config: ReplayConfig) -> None:
     for read in (config.run, None if is_url(config.data) else Path(config.data)):
         if read is not None and config.out.exists() and config.out.resolve().is_relative_to(read.resolve()):
             raise InputError(
-                f"--out {config.out} is in {read}, which the command reads, so it is left alone; choose another"
+                f"--out {config.out} is in {read}, which the command reads, so it will not be overwritten; choose another"
             )
 
 

@@ -39,7 +39,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 SESSIONS = "sessions.jsonl"
 REPORT = "report.html"
-FORMAT_VERSION = 1  # of config.json; runs that do not say theirs have this one
+FORMAT_VERSION = 1  # of config.json; a run without a version has this one
 RUN = OutputKind(
     "run",
     marks=(Mark(CONFIG, ("shards", "model", "data", "optim"), FORMAT_VERSION),),

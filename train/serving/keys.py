@@ -264,7 +264,7 @@ class KeyMap:
             lengths = " + ".join(f"{part.key} {len(array)}" for part, array in zip(self.state, parts, strict=True))
             raise InputError(f"the state has {len(state)} numbers ({lengths}), expected {robot.state_dim}")
         if not np.isfinite(state).all():
-            raise InputError(f"the state is {state.tolist()[:20]}, expected numbers that float32 can hold")
+            raise InputError(f"the state is {state.tolist()[:20]}, expected numbers that float32 can have")
         return state
 
     def _prompt(self, request: Request) -> str:
@@ -305,7 +305,7 @@ class _KeyMapReader(CheckedValues):
         keys = [*cameras, *(part.key for part in state), prompt]
         for key in keys:
             if keys.count(key) > 1 and [part.key for part in state].count(key) < keys.count(key):
-                raise self.error(top, None, f"the key {key!r} stands for two things; give each its own")
+                raise self.error(top, None, f"the key {key!r} is used for two things; give each its own")
         default = self.filled(top, "default_prompt") if "default_prompt" in top else None
         return KeyMap(
             name=self.where,
@@ -336,7 +336,7 @@ class _KeyMapReader(CheckedValues):
             self.allowed(table, key, key)
             slot = self.choice(table, key, CAMERA_SLOTS, "primary")
             if slot in found.values():
-                raise self.error(table, key, f"two keys stand for the camera slot {slot}; keep one")
+                raise self.error(table, key, f"two keys are for the camera slot {slot}; keep one")
             found[key] = slot
         return found
 

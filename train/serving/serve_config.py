@@ -23,7 +23,7 @@ class ServeConfig:
     port: int = 8000
     """Port to listen at; 0 takes a free one, which is printed."""
     embodiment: str = ""
-    """Who acts where a request does not say; needed if the run knows several."""
+    """Robot that acts if a request names none; needed if the run knows several."""
     keys: Annotated[str, tyro.conf.arg(metavar="ours|droid|droid_joint_velocity|libero|aloha|FILE.yaml")] = "ours"
     """Under which names a robot sends what it sees: a preset (ours, droid, droid_joint_velocity, libero, aloha), or a YAML file
     (docs/robot.md)."""
@@ -36,14 +36,14 @@ class ServeConfig:
     flow_steps: int = 10
     """Euler steps: fewer are faster and coarser."""
     temperature: float = 0.0
-    """Of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
+    """Temperature of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
     real_time: bool = True
-    """Get ready for chunks that go on with the last one (fasttok/executed), too; without, it is ready sooner."""
+    """Compile real-time chunking (fasttok/executed), too. Use --no-real-time if no robot needs it: the server is ready sooner."""
     checkpoint: int | Literal["best"] | None = None
     """Step of the checkpoint to serve, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
     api_key_file: Path | None = None
     """File with a line that clients must send; without it the variable FASTTOK_API_KEY, if that is set."""
     seed: int = 0
-    """Of the noise of each connection, unless its requests ask for another: the same requests get the same chunks."""
+    """Seed of the noise of each connection, unless its requests name another: the same requests get the same chunks."""
     max_frame_mb: int = 64
     """Largest request in MiB."""

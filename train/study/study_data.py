@@ -93,8 +93,8 @@ def _same_world(folder: Path, world: Mapping[str, Any]) -> None:
     if not kept.is_file():
         if strange := next(iter(sorted(folder.iterdir())), None):
             raise InputError(
-                f"{folder} contains {strange.name} and no {kept.name}, so no study made it, and it is left alone; choose another "
-                "--out"
+                f"{folder} contains {strange.name} and no {kept.name}, so no study made it, and it will not be overwritten; "
+                "choose another --out"
             )
         write_text(kept, json.dumps(world) + "\n")
     elif (before := json.loads(kept.read_text(encoding="utf-8"))) != world:
