@@ -82,7 +82,7 @@ def test_digest_is_of_what_decides_the_samples(tmp_path: Path) -> None:
         ("seed: 7", "policy: temprature", 7, "did you mean 'temperature'"),
         ("seed: 7", "policy: temperature", 7, "go together"),
         ("seed: 7", "temperature: 2", 7, "go together"),
-        ("seed: 7", "policy: proportional", 9, "drop `weight`"),
+        ("seed: 7", "policy: proportional", 9, "has no effect under policy `proportional`"),
         ("dataset: a", "include: nowhere.yaml", 9, "does not exist"),
         ("dataset: a", "include: mix.yaml", 9, "cannot contain itself"),
         ("dataset: a", "include: dmeo", 9, "did you mean 'demo'"),
