@@ -109,7 +109,7 @@ def explain(config: ExplainMixture) -> None:
     Raises:
         InputError: a mistake in the mixture, or an INDEX that lacks one of its sources.
     """
-    from mixtures.explain_page import COLUMNS, explain_page, row
+    from mixtures.explain_page import COLUMNS, explain_page, row, told
     from mixtures.registry import load_mixture
     from mixtures.shares import phases
     from mixtures.spec import with_overrides
@@ -142,7 +142,7 @@ def explain(config: ExplainMixture) -> None:
             {"mixture": mixture.name, "samples": config.samples, "estimates": not mixture.index, "lines": plain}
         )
     rows = [row(line, lines[0]) for line in lines]
-    shown = [i for i in range(len(COLUMNS)) if i in (0, 2, 3) or any(cells[i] not in (None, "") for cells in rows)]
+    shown = told(rows)
     table(
         f"{mixture.name}: {mixture.description or 'mixture'}",
         [COLUMNS[i] for i in shown],

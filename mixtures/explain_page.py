@@ -1,5 +1,7 @@
 """The page of `fasttok-mixtures explain --html`: shares as bars, curriculum, and where the numbers come from."""
 
+from collections.abc import Sequence
+
 from fasttok.common import html
 from fasttok.common.html import (
     KIND_COLOURS,
@@ -41,19 +43,22 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str, c
     leaves = [line for line in lines if not line.group]
     kinds: dict[str, float] = {}
     for line in leaves:
-        kinds[line.sizes.kind or "unknown"] = kinds.get(line.sizes.kind or "unknown", 0.0) + line.share
+        label = f"{line.sizes.kind or 'unknown kind'}, of the samples"
+        kinds[label] = kinds.get(label, 0.0) + line.share
+    cells = [row(line, lines[0]) for line in lines]
+    shown = told(cells)
+    columns = [UNITS.get(COLUMNS[i], COLUMNS[i]) for i in shown]
     sections = [
         tag("h1", f"Mixture {mixture.name}"),
         tag("p", mixture.description),
-        tiles({"samples": f"{samples:,}", "sources": len(leaves), **{k: percent(v) for k, v in sorted(kinds.items())}}),
+        tiles({"samples": f"{samples:,}", "sources": len(leaves), **{k: percent(v, 2) for k, v in sorted(kinds.items())}}),
         tag("p", note, class_="soft"),
         tag("h2", "Shares"),
         bars(lines),
         tag("h2", "Numbers"),
-        tag("p", f"Quotas are exact: each within one sample of its share. Policy of the mixture: {policies(mixture.root)}. Token "
-            "share counts the tokens that the cross-entropy is on; under a loss with one denominator for all tokens, gradients "
-            "follow it and not the share of samples.", class_="soft"),
-        table(COLUMNS, [row(line, lines[0]) for line in lines], sortable=False),
+        tag("p", f"Quotas are exact: each within one sample of its share. Policy of the mixture: {policies(mixture.root)}."
+            f"{ABOUT_TOKENS if COLUMNS.index('token share') in shown else ''}", class_="soft"),
+        table(columns, [[indented(one[0]), *(one[i] for i in shown[1:])] for one in cells], sortable=False),
     ]  # fmt: skip
     if mixture.schedule:
         sections += [tag("h2", "Curriculum"), curriculum(mixture, samples, leaves)]
@@ -61,6 +66,32 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str, c
 
 
 COLUMNS = ("source", "kind", "share", "samples", "frames", "epochs", "chunk", "FAST ids", "token share", "MB", "note")
+# Columns of the page, which has room to say what they count.
+UNITS = {"chunk": "chunk, steps x dims", "FAST ids": "FAST ids per sample"}
+
+ABOUT_TOKENS = (
+    " Token share counts the tokens that the cross-entropy is on; under a loss with one denominator for all tokens, gradients "
+    "follow it and not the share of samples."
+)
+
+
+def told(rows: Sequence[Sequence[object]]) -> list[int]:
+    """The columns that say something of a line: source, share and samples in any case.
+
+    >>> told([["m", None, "100.00 %", 8, None, 0.5, None, None, None, None, ""]])
+    [0, 2, 3, 5]
+    """
+    return [i for i in range(len(COLUMNS)) if i in (0, 2, 3) or any(cells[i] not in (None, "") for cells in rows)]
+
+
+def indented(name: object) -> Markup:
+    """A line's name, moved to the right by its depth, which stays so where the name is broken.
+
+    >>> indented("\u2003web")
+    '<div style="padding-left:14px">web</div>'
+    """
+    words = str(name).lstrip("\u2003")
+    return tag("div", html.breakable(words), style=f"padding-left:{14 * (len(str(name)) - len(words))}px")
 
 
 def row(line: Line, whole: Line) -> list[str | int | float | None]:
@@ -115,21 +146,22 @@ def bars(lines: list[Line]) -> Markup:
     True
     """
     whole = lines[0]
+    counted = any(line.tokens is not None for line in lines[1:] if not line.group) and whole.tokens
     cells = []
     for line in lines[1:]:
         indent = f"padding-left:{(line.depth - 1) * 18}px"
         share = html.bar(line.share, COLOURS[line.sizes.kind]) if not line.group else ""
-        tokens = ""
+        tokens: str | None = "" if line.group else None
         if line.tokens is not None and whole.tokens and not line.group:
-            tokens = tag("span", f"{percent(line.tokens / whole.tokens)} of tokens", class_="soft")
-        name = tag("b", line.name) if line.group else tag("span", line.name)
+            tokens = percent(line.tokens / whole.tokens, 2)
+        name = tag("b" if line.group else "span", html.breakable(line.name))
         cells.append(
             tag(
                 "tr",
                 tag("td", tag("div", name, style=indent)),
                 tag("td", percent(line.share, 2), class_="num"),
                 tag("td", share, style="width:45%"),
-                tag("td", tokens),
+                tag("td", html.number(tokens), class_="num") if counted else "",
             )
         )
     keys = [
@@ -137,7 +169,10 @@ def bars(lines: list[Line]) -> Markup:
         for kind, colour in COLOURS.items()
         if any(line.sizes.kind == kind and not line.group for line in lines)
     ]
-    return Markup(tag("div", *keys, class_="legend") + scrolling(tag("table", *cells), "shares of the sources"))
+    names = ["source", "share of samples", "from 0 to 100 %", *(["share of tokens"] if counted else [])]
+    head = [tag("th", name, scope="col", class_="num" if "share" in name else None) for name in names]
+    whole_table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *cells))
+    return Markup(tag("div", *keys, class_="legend") + scrolling(whole_table, "shares of the sources"))
 
 
 def policies(group: Group) -> str:
@@ -171,4 +206,5 @@ def curriculum(mixture: Mixture, samples: int, leaves: list[Line]) -> Markup:
         class_="card",
     )
     columns = ["source", *[f"{start:,} to {stop:,}" for _, start, stop in spans]]
-    return Markup(drawing + table(columns, [[leaf.name, *leaf.phases] for leaf in leaves]))
+    says = tag("p", "Samples of each source between two places in the build:", class_="soft")
+    return Markup(drawing + says + table(columns, [[leaf.name, *leaf.phases] for leaf in leaves]))

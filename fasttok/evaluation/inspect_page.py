@@ -11,6 +11,7 @@ from fasttok.common import html
 from fasttok.common.html import COMPUTED, RECORDED, Axes, Markup, Series, plot, tag, token_hue
 from fasttok.tokenizer import ActionTokenizer
 
+LONGEST_NAME = 18  # characters of a dim's name above its column
 OF_DCT = "rounded coefficients: a row per frequency (0: the mean), a column per dim"
 OF_OTHERS = "rounded coefficients: a row for each, a column per dim"
 
@@ -72,8 +73,9 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[ShownChunk], c
     sections: list[Any] = [
         tag("h1", f"Chunks through {name}"),
         tag("p", "Each section shows one chunk: its actions as recorded and as decoded, its coefficients, lowest frequency at "
-            "the top, and its tokens. A token and the coefficients that it stands for have the same colour; point at one, or "
-            "choose it with the arrow keys, to mark the other. Tokens read the coefficients row by row."),
+            "the top, and its tokens: each with its id and, after the colon, the coefficients that it stands for. Both have the "
+            "same colour; point at one, or choose it with the arrow keys, to mark the other. Tokens read the coefficients row by "
+            "row."),
     ]  # fmt: skip
     for one in shown:
         sections.append(tag("section", tag("h2", one.title), *chunk_section(tok, one), class_="linked"))
@@ -99,7 +101,11 @@ def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
     for d in range(chunk.shape[1]):
         recorded = Series("recorded", x, chunk[:, d], RECORDED)
         decoded = Series("decoded", x, back[:, d], COMPUTED, dashed=True)
-        name = shown.dim(d) + (f", relative to {relative[d]:.4g}" if d in relative else ", raw units")
+        name = shown.dim(d)
+        if d in relative:
+            name += f", relative to {relative[d]:.4g}"
+        elif not name.endswith(")"):  # with its unit
+            name += ", raw units"
         axes = Axes(x_label, name, least=0.4 * span[d])
         curves.append(tag("div", plot([recorded, decoded], axes), class_="card"))
     hues = [token_hue(place) for place in range(len(ids))]
@@ -137,15 +143,18 @@ def heatmap(
     """
     used = np.flatnonzero((coefs != 0).any(axis=1))
     rows = min(len(coefs), (int(used[-1]) if len(used) else 0) + 2)
-    cell, height, left, top = 46, 20, 40, 34
-    parts = [f'<text class="axis-title" x="2" y="11">{said}</text>']
-    for d in range(coefs.shape[1]):
-        name = names[d] if names else f"dim {d}"
-        short = name if len(name) <= 7 else f"{name[:6]}…"
-        parts.append(
-            f'<text x="{left + d * cell + cell / 2 - 1}" y="28" text-anchor="middle">{html.text(short)}'
-            f"<title>{html.text(name)}</title></text>"
-        )
+    cell, height, left = 46, 20, 40
+    heads = [name.partition(" (")[0] for name in names] or [f"dim {d}" for d in range(coefs.shape[1])]
+    heads = [head if len(head) <= LONGEST_NAME else f"{head[: LONGEST_NAME - 1]}…" for head in heads]
+    longest = max(map(len, heads))
+    upright = longest > 7  # too long for a cell: written upwards
+    top = 10 + round(6.8 * longest) if upright else 18
+    parts = []
+    for d, head in enumerate(heads):
+        x, y = left + d * cell + cell / 2 + (3 if upright else -1), top - 6
+        turned = f'transform="rotate(-90 {x} {y})"' if upright else 'text-anchor="middle"'
+        whole = f"<title>{html.text(names[d])}</title>" if names else ""
+        parts.append(f'<text x="{x}" y="{y}" {turned}>{html.text(head)}{whole}</text>')
     for t in range(rows):
         for d in range(coefs.shape[1]):
             x, y, place = left + d * cell, top + t * height, owner[t * coefs.shape[1] + d]
@@ -154,14 +163,17 @@ def heatmap(
             )
             if coefs[t, d]:
                 parts.append(
-                    f'<text x="{x + cell / 2 - 1}" y="{y + 14}" text-anchor="middle">{int(coefs[t, d])}</text>'
+                    f'<text class="cell" x="{x + cell / 2 - 1}" y="{y + 14}" text-anchor="middle">{int(coefs[t, d])}</text>'
                 )
         parts.append(f'<text x="{left - 8}" y="{top + t * height + 14}" text-anchor="end">{t}</text>')
-    width = max(left + coefs.shape[1] * cell, 390)
+    width = left + coefs.shape[1] * cell
     drawing = Markup(
         f'<svg viewBox="0 0 {width} {top + rows * height}" style="width:{width}px;max-width:none" role="img" '
         f'aria-label="coefficients by frequency and dim">{"".join(parts)}</svg>'
     )
     left_out = len(coefs) - rows
     note = f"{left_out} more rows are 0 in every dim." if left_out else ""
-    return tag("figure", drawing, tag("figcaption", note), class_="chart heatmap")
+    inside = [tag("h3", said, class_="axis-title"), drawing, tag("figcaption", note)]
+    return tag(
+        "figure", *inside, class_="chart scroll heatmap", tabindex="0", role="region", aria_label="rounded coefficients"
+    )

@@ -168,11 +168,13 @@ def _drawings(sample: EpisodeSample, d: int, dim: DimMeaning) -> tuple[Curves, .
     episode = max(sample.usual(), key=lambda e: _moves(e, d))
     a, s = episode.action[:SHOWN, d], episode.state[:SHOWN, state]
     name, other = str(sample.columns.action[d]), str(sample.columns.state[state])
+    place = "place in its own range (0 to 1)"
     return (
-        Curves(f"if absolute: {name} beside {other}, both in their own range", {"action": _unit(a), "state": _unit(s)}),
+        Curves(f"if absolute: {name} beside {other}", {"action": _unit(a), "state": _unit(s)}, y_label=place),
         Curves(
             "if a delta: the sum of the actions beside the state",
             {"sum of actions": _unit(np.cumsum(a)), "state": _unit(s)},
+            y_label=place,
         ),
     )
 

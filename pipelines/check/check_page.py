@@ -81,8 +81,8 @@ def _drawing(drawing: Curves | Pictures) -> Markup:
     if drawing.mark is not None:
         room = max(0.5, 0.004 * longest)
         shade = drawing.mark[0] - room, drawing.mark[1] + room
-    axes = Axes("step of the episode", "value (raw units)")
-    return tag("div", html.plot(series, axes, title=drawing.title, width=460, height=210, shade=shade))
+    axes = Axes("step of the episode", drawing.y_label)
+    return tag("div", html.plot(series, axes, title=drawing.title, shade=shade))
 
 
 def _measured(found: Diagnosis) -> list[Markup]:
@@ -91,8 +91,8 @@ def _measured(found: Diagnosis) -> list[Markup]:
         return []
     rows = []
     for column, dim in zip(found.sample.columns.action, found.meanings, strict=True):
-        said = column.meaning.encoding if column.meaning is not None else "-"
-        state = "-" if dim.state is None else str(found.sample.columns.state[dim.state])
+        said = column.meaning.encoding if column.meaning is not None else None
+        state = None if dim.state is None else str(found.sample.columns.state[dim.state])
         rows.append([
             str(column), said, dim.meaning, dim.strength, state, dim.lag, percent(dim.absolute, 0), percent(dim.delta, 0),
             dim.gain,

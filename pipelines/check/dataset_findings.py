@@ -43,11 +43,13 @@ class Curves:
         title: of the drawing.
         lines: what is drawn, by its name: (T,) each.
         mark: first and last step of the place.
+        y_label: what the lines show, with its unit.
     """
 
     title: str
     lines: dict[str, NDArray[Any]]
     mark: tuple[int, int] | None = None
+    y_label: str = "value (raw units)"
 
 
 @dataclass(frozen=True, eq=False)

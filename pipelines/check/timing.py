@@ -82,7 +82,7 @@ def _faults(timed: list[tuple[SampledEpisode, tuple[NDArray[np.float64], str]]])
             f"the time {what} in {len(found)} of {len(timed)} episodes: from {times[at - 1]:.6g} s to {times[at]:.6g} s here, "
             f"usually {np.median(steps):.4g} s"
         )
-        drawing = Curves("seconds between steps", {"seconds": steps}, (at - 1, at))
+        drawing = Curves("seconds between steps", {"seconds": steps}, (at - 1, at), "time between steps (s)")
         findings.append(
             DatasetFinding("error" if severity == "error" else "warning", "timestamps", episode.at(at), words, todo,
                            count=len(found), drawings=(drawing,))

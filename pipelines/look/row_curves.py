@@ -24,12 +24,13 @@ def state_section(state: NDArray[np.float32], source: ManifestSource, tok: Actio
     for d, value in enumerate(np.asarray(state, np.float64).tolist()):
         name = names[d] if d < len(names) else f"state[{d}]"
         within = limits[d] if len(limits) == len(state) else None
-        cells.append(
-            tag("div", tag("dt", name), tag("dd", html.number(value)), gauge(value, within) if within else Markup(""))
-        )
-    known = any("gauge" in cell for cell in cells)
+        outside = within is not None and not 0 <= place_in(value, within) <= 1
+        said = tag("dd", html.number(value), tag("small", " outside", class_="soft") if outside else "")
+        cells.append(tag("div", tag("dt", name), said, gauge(value, within) if within else ""))
+    kinds = dict.fromkeys(limit[2] for limit in limits if limit) if len(limits) == len(state) else {}
+    line = f"; the line is the normaliser's range ({', '.join(kinds)})" if kinds else ""
     return [
-        tag("h3", f"state, raw units{'; the line is the normaliser’s range' if known else ''}"),
+        tag("h3", f"state, raw units{line}"),
         tag("dl", *cells, class_="facts state"),
     ]
 
@@ -40,13 +41,21 @@ def gauge(value: float, within: Range) -> Markup:
     >>> "left:25.0%" in gauge(1.0, (0.0, 4.0, "q01..q99"))
     True
     """
-    low, high, _ = within
-    place = (value - low) / (high - low) if high > low else 0.5
-    outside = not 0 <= place <= 1
+    place = place_in(value, within)
     shown = 100 * min(max(place, 0), 1) if np.isfinite(place) else 50
-    mark = tag("i", style=f"left:{shown:.1f}%", class_="outside" if outside else None)
-    ends = f"{low:.3g} to {high:.3g}"
-    return Markup(tag("div", mark, class_="gauge", title=f"{within[2]}: {ends}") + tag("small", ends, class_="soft"))
+    mark = tag("i", style=f"left:{shown:.1f}%", class_=None if 0 <= place <= 1 else "outside")
+    ends = tag("small", f"{within[0]:.3g} to {within[1]:.3g}", class_="soft")
+    return Markup(tag("div", mark, class_="gauge") + ends)
+
+
+def place_in(value: float, within: Range) -> float:
+    """Where a value is in a range: 0 at its lower end, 1 at its upper one, 0.5 if it has no width.
+
+    >>> place_in(3.0, (2.0, 4.0, "q01..q99")), place_in(3.0, (2.0, 2.0, "constant"))
+    (0.5, 0.5)
+    """
+    low, high, _ = within
+    return (value - low) / (high - low) if high > low else 0.5
 
 
 def action_section(

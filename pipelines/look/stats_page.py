@@ -153,5 +153,6 @@ def top_texts(counts: SourceCounts, column: str) -> Markup:
         for text, count in texts.most_common(TOP)
     ]
     different = f"more than {len(texts):,}" if more else f"{len(texts):,}"
-    title = tag("summary", f"{different} different {column}s; the most frequent is in {rows[0][2]} of the rows")
+    several = f"{different} different {column}s; the most frequent is in {rows[0][2]} of the rows"
+    title = tag("summary", several if len(texts) > 1 or more else f"one {column}, in all rows")
     return tag("details", title, html.table([column, "rows", "share", ""], rows))

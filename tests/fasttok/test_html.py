@@ -205,8 +205,10 @@ def test_ticks_span_the_range(low: float, width: float) -> None:
     assert values[-1] >= low + width - slack
 
 
-@pytest.mark.parametrize("cells", [["40.00 %", "5 %"], ["12.5 %", None], ["-1.5 %", "+2 %"]])
-def test_percent_cells_are_right_aligned(cells: list[str | None]) -> None:
+@pytest.mark.parametrize(
+    "cells", [["40.00 %", "5 %"], ["12.5 %", None], ["-1.5 %", "+2 %"], ["0.9821", "-"], ["1e-3", "1,071"]]
+)
+def test_cells_of_numbers_are_right_aligned(cells: list[str | None]) -> None:
     assert html.table(["share"], [[cell] for cell in cells]).count('<td class="num">') == len(cells)
     assert '<td class="num">' not in html.table(["share"], [["53 % of all"]])
 
@@ -217,3 +219,61 @@ def test_token_chips_stay_whole() -> None:
     assert "display:inline-block" in style
     assert "white-space:pre;" in style
     assert "max-width:100%" in style
+
+
+def test_tick_labels_are_what_they_stand_for() -> None:
+    """A step of 0.025 needs four digits: 1.07 below a line that stands at 1.075 is wrong."""
+    for low, high in ((1.05, 1.15), (0.0, 0.01), (0.0, 2500.0), (-0.4, 0.2), (0.0, 24_000.0), (99.9, 100.4)):
+        for value in html.ticks(low, high):
+            said = html.tick_label(value).replace("k", "e3").replace("M", "e6")
+            assert float(said) == pytest.approx(value, rel=1e-6, abs=1e-12)
+
+
+def test_whole_numbers_are_counted_with_whole_ticks() -> None:
+    drawing = histogram([0.5, 1.5, 2.5], [3, 4], html.Axes("words", "rows"))
+    assert re.findall(r'text-anchor="middle">([^<]*)<', drawing) == ["1", "2", "words"]
+    assert ">0.6<" in histogram([0.5, 0.75, 1.0], [3, 4], html.Axes("x (m)", "steps"))
+
+
+def test_bars_stand_on_a_line_of_0() -> None:
+    drawing = html.bars([html.Bar("a", 0.5, 0.4, 0.6, "red")], "success (%)", share=True, most=0.9)
+    assert drawing.count('class="grid zero"') == 1
+    assert re.findall(r'text-anchor="middle">([^<]*)<', drawing)[:-1] == ["0", "25", "50", "75"]
+
+
+def test_a_wide_table_keeps_its_first_column_in_sight() -> None:
+    names = ["arm", *"abcdef"]
+    wide = html.table(names, [["ki", 1, 2, 3, 4, 5, 6]] * 2)
+    assert '<table class="many">' in wide
+    assert re.search(r"\.many :is\(td, th\):first-child \{ position:sticky; left:0", CSS)
+    assert "many" not in html.table(names[:3], [["ki", 1, 2]])
+    assert '<table class="long many">' in html.table(names, [["ki", 1, 2, 3, 4, 5, 6]] * 9)
+    assert "<script" in html.page("t", html.table(names, [["ki", 1, 2, 3, 4, 5, 6]] * 9))
+
+
+def test_long_names_break_where_their_words_end() -> None:
+    cell = html.table(["source"], [["stanford_hydra_dataset_converted<b>"], ["short_one"]])
+    assert "stanford_<wbr>hydra_<wbr>dataset_<wbr>converted&lt;b&gt;" in cell
+    assert "short_one" in cell
+    assert "success\u00a0%" in html.table(["success %"], [["1"]])
+
+
+def test_a_long_fact_takes_a_line_of_its_own() -> None:
+    shown = html.facts({"command": "fasttok-train " + "--flag value " * 8, "Hz": 5})
+    assert shown.count('class="whole"') == 1
+
+
+def test_a_wide_chart_scrolls_by_keyboard() -> None:
+    line = [html.Series("a", [0, 1], [0.0, 1.0], html.COMPUTED)]
+    wide = html.plot(line, AXES, width=680)
+    assert wide.startswith('<figure class="chart scroll" tabindex="0" role="region" aria-label="angle (rad)">')
+    assert "tabindex" not in html.plot(line, AXES)
+
+
+def test_panels_of_one_quantity_share_their_axis() -> None:
+    def heights(value: float) -> list[str]:
+        dot = [html.Dot(0.0, value, value - 0.1, value + 0.1, html.COMPUTED)]
+        drawn = html.scatter(dot, html.ScatterAxes("x", "y", least=(-0.6, 0.4)))
+        return re.findall(r'text-anchor="end">([^<]*)<', drawn)
+
+    assert heights(0.1) == heights(-0.4) == ["-0.75", "-0.5", "-0.25", "0", "0.25", "0.5"]

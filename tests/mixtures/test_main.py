@@ -1,6 +1,7 @@
 """`fasttok-mixtures`: what the verbs print."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mixtures.__main__ import main
 from mixtures.registry import load_mixture
 from mixtures.summary import from_index, summarise
 from tests.chain import MIXTURE
+from tests.html_checks import assert_whole
 
 DIMS = {"tabletop_planar": (10, 3), "tabletop_arm": (20, 7), "tabletop_vqa": (None, 0), "tabletop_captions": (None, 0)}
 EPISODES = {
@@ -82,6 +84,11 @@ def test_explain_with_an_index(capsys: pytest.CaptureFixture[str], index: str, t
     for share in ("40.0", "30.0", "20.0", "10.0"):  # of all samples, not of the largest
         assert f'class="bar"><i style="width:{share}%' in text
     assert "20 x 7" in text
+    assert_whole(text)
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", text)
+    assert heads[:4] == ["source", "share of samples", "from 0 to 100 %", "share of tokens"]
+    assert {"chunk, steps x dims", "FAST ids per sample"} <= {*heads}
+    assert "note" not in heads  # nothing to say of any source
     main(["explain", MIXTURE, "--samples", "10000", "--index", index])
     out, err = capsys.readouterr()
     assert "20 x 7" in out

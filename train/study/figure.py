@@ -45,7 +45,8 @@ class FigurePanel:
     @property
     def title(self) -> str:
         """For people."""
-        return f"success, {self.split.replace('_', ' ')}: insulated minus joint, points"
+        against = "token error" if self.against == "token_error" else "base VQA"
+        return f"insulated minus joint, {self.split.replace('_', ' ')}, by {against}"
 
 
 def panels(found: FoundPairs) -> list[FigurePanel]:
@@ -118,15 +119,23 @@ def colours(found: FoundPairs) -> dict[str, str]:
     return {study: html.PALETTE[i % len(html.PALETTE)] for i, study in enumerate(studies)}
 
 
-def drawn(panel: FigurePanel, colour_of: dict[str, str]) -> tuple[list[Dot], ScatterAxes, Series | None, Band | None]:
-    """What a plot is made of."""
+def least(shown: Sequence[FigurePanel]) -> tuple[float, float]:
+    """The lowest and the highest difference of all plots, intervals too: their y axes are the same."""
+    every = [pair.success[panel.split] for panel in shown for pair in panel.pairs]
+    return min(at.low for at in every), max(at.high for at in every)
+
+
+def drawn(
+    panel: FigurePanel, colour_of: dict[str, str], covers: tuple[float, float]
+) -> tuple[list[Dot], ScatterAxes, Series | None, Band | None]:
+    """What a plot is made of; `covers` is what its y axis covers."""
     dots = []
     for pair in panel.pairs:
         at = pair.success[panel.split]
         name = f"{pair.study}: {pair.insulated} - {pair.joint}, seed {pair.seed}"
         x = float(getattr(pair, panel.against))
         dots.append(Dot(x, at.difference, at.low, at.high, colour_of[pair.study], name))
-    axes = ScatterAxes(LABELS[panel.against], "difference in success (points)", percent=True, mark=0.0)
+    axes = ScatterAxes(LABELS[panel.against], "difference in success (points)", percent=True, mark=0.0, least=covers)
     if panel.line is None:
         return dots, axes, None, None
     line = panel.line
@@ -145,7 +154,7 @@ def svg(shown: Sequence[FigurePanel], found: FoundPairs) -> str:
     made: list[tuple[str, Markup]] = []
     width = WIDTH + 80  # labels of the x axis are long
     for panel in shown:
-        dots, axes, line, band = drawn(panel, colours(found))
+        dots, axes, line, band = drawn(panel, colours(found), least(shown))
         made.append(
             (
                 panel.title,
@@ -159,7 +168,8 @@ def lines_table(shown: Sequence[FigurePanel]) -> StudyTable:
     """The lines through the plots."""
     rows: list[TableRow] = []
     for panel in shown:
-        head: TableRow = [panel.against.replace("_", " "), panel.split, len(panel.pairs)]
+        against = panel.against.replace("_", " ").replace("vqa", "VQA")
+        head: TableRow = [against, panel.split, len(panel.pairs)]
         if panel.line is None:
             rows.append([*head, "-", "-", "-"])
             continue
@@ -207,7 +217,7 @@ def page(shown: Sequence[FigurePanel], found: FoundPairs, command: str = "") -> 
     colour_of = colours(found)
     cards = []
     for panel in shown:
-        dots, axes, line, band = drawn(panel, colour_of)
+        dots, axes, line, band = drawn(panel, colour_of, least(shown))
         plot = html.scatter(
             dots, axes, line=line, band=band, legend=list(colour_of.items()), title=panel.title, width=WIDTH,
             height=HEIGHT,
@@ -224,6 +234,12 @@ def page(shown: Sequence[FigurePanel], found: FoundPairs, command: str = "") -> 
         ),
         tag("p", said),
         tag("ul", *[tag("li", sentence) for sentence in rest]),
+        tag("h2", "Every pair"),
+        tag(
+            "p",
+            "A point for each pair; vertical lines: 95 % intervals; tinted: that of the line. All plots have the same y axis.",
+            class_="soft",
+        ),
         tag("div", *cards, class_="cards"),
         *table_section(lines_table(shown)),
         *table_section(pairs_table(found)),

@@ -67,7 +67,7 @@ def table_section(table: tables.StudyTable) -> list[Markup]:
     if len(table.columns) < 2:
         return []
     head = [tag("h2", table.title), tag("p", table.note, class_="soft")]
-    return [*head, html.table(table.columns, table.rows)]
+    return [*head, html.table([column.replace("_", " ") for column in table.columns], table.rows)]
 
 
 def colour_of(result: StudyResult, arm: str) -> str:
@@ -183,4 +183,5 @@ def method_section(study: Study, result: StudyResult) -> list[Markup]:
         "versions": ", ".join(f"{k} {v}" for k, v in result.versions.items()),
     }  # fmt: skip
     searched = tables.search(result)
-    return [*table_section(tables.budgets(result)), *(table_section(searched) if searched else []), html.facts(facts)]
+    return [*table_section(tables.budgets(result)), *(table_section(searched) if searched else []),
+            tag("h2", "How it was run"), html.facts(facts)]  # fmt: skip

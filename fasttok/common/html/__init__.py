@@ -17,7 +17,7 @@ from fasttok.common.html.colours import (
 from fasttok.common.html.images import CHANNEL_SWAP, image, image_kind
 from fasttok.common.html.interval_bars import Bar, bars, longest_bar
 from fasttok.common.html.labels import badge, bar, token_hue, tokens
-from fasttok.common.html.markup import Markup, page, tag, text
+from fasttok.common.html.markup import Markup, breakable, page, tag, text
 from fasttok.common.html.scale import tick_label, ticks
 from fasttok.common.html.scatter import Dot, ScatterAxes, scatter, scatter_drawing, svg_file
 from fasttok.common.html.series import Axes, Band, Series, plot
@@ -47,6 +47,7 @@ __all__ = [
     "badge",
     "bar",
     "bars",
+    "breakable",
     "cursor",
     "facts",
     "image",

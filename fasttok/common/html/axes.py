@@ -9,6 +9,8 @@ from fasttok.common.html.scale import Scale, tick_label, ticks_within
 LEFT, RIGHT, BOTTOM = 54, 14, 32  # pixels around what is drawn
 TOP, TOP_LABELLED = 8, 24
 WIDEST = 480  # pixels: a wider drawing scrolls on a phone, where its words would be too small
+SMALLEST = 0.8  # of its width: less than this it is never shown
+WIDE = 'style="min-width:'
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,13 @@ class Frame:
             parts.append(f'<text x="{LEFT - 6}" y="{row + 4:.1f}" text-anchor="end">{label}</text>')
         return parts
 
-    def x_axis(self, scale: Scale, low: float, high: float) -> list[str]:
-        """Tick values below the drawing, and what they are."""
-        y = self.height - BOTTOM + 14
+    def x_axis(self, scale: Scale, low: float, high: float, *, whole: bool = False) -> list[str]:
+        """Tick values below the drawing, whole numbers if only those are there, and what they are."""
+        y = self.height - BOTTOM + 16
         parts = [
             f'<text x="{scale.at(value):.1f}" y="{y}" text-anchor="middle">{tick_label(value)}</text>'
             for value in ticks_within(low, high)
+            if not whole or value == int(value)
         ]
         parts.append(axis_title(self.x_label, (LEFT + self.width - RIGHT) / 2, self.height - 3))
         return parts
@@ -109,7 +112,7 @@ def drawing(parts: list[str], width: int, height: int, label: str, timed: str = 
     >>> drawing([], 2, 1, "loss")
     '<svg viewBox="0 0 2 1" role="img" aria-label="loss"></svg>'
     """
-    more = f' style="min-width:{WIDEST}px"' if width > WIDEST else ""
+    more = f' {WIDE}{round(SMALLEST * width)}px"' if width > WIDEST else ""
     more += f' data-frame="{timed}"' if timed else ""
     return Markup(
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(label)}"{more}>{"".join(parts)}</svg>'
@@ -117,7 +120,7 @@ def drawing(parts: list[str], width: int, height: int, label: str, timed: str = 
 
 
 def figure(title: str, *parts: Markup, axis: bool = False) -> Markup:
-    """A drawing under its title; it scrolls if it is wider than its place.
+    """A drawing under its title; a wide one scrolls where there is less room, by keyboard too.
 
     Args:
         title: above it; "" for none.
@@ -127,9 +130,9 @@ def figure(title: str, *parts: Markup, axis: bool = False) -> Markup:
     >>> figure("loss", Markup("<svg></svg>"))
     '<figure class="chart"><h3>loss</h3><svg></svg></figure>'
     """
-    return tag(
-        "figure",
-        tag("h3", title, class_="axis-title" if axis else None) if title else Markup(""),
-        *parts,
-        class_="chart",
-    )
+    head = tag("h3", title, class_="axis-title" if axis else None) if title else Markup("")
+    if any(WIDE in part for part in parts):
+        return tag(
+            "figure", head, *parts, class_="chart scroll", tabindex="0", role="region", aria_label=title or "chart"
+        )
+    return tag("figure", head, *parts, class_="chart")

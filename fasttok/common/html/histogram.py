@@ -59,5 +59,6 @@ def histogram(
                 f'width="{max(scale.at(high) - scale.at(low) - 0.6, 0.6):.1f}" '
                 f'height="{size:.1f}" fill="{fill}"><title>{tip}</title></rect>'
             )
-    parts += frame.x_axis(scale, x0, x0 + span)
+    whole = bool(np.all(edges % 1 == 0.5))  # a bar for each whole number
+    parts += frame.x_axis(scale, x0, x0 + span, whole=whole)
     return figure(title, drawing(parts, width, height, title or f"{axes.y_label} by {axes.x_label}"))

@@ -68,9 +68,10 @@ def bars(
         return scale.at(min(max(value, 0.0), most))
 
     parts = []
-    for value in [v for v in ticks(0.0, most, 3) if v <= most * 1.001]:
+    for value in [v for v in ticks(0.0, most) if v <= most * 1.001]:
         label = f"{100 * value:g}" if share else tick_label(value)
-        parts.append(f'<line class="grid" x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{TOP}" y2="{foot}"/>')
+        kind = "grid" if value else "grid zero"
+        parts.append(f'<line class="{kind}" x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{TOP}" y2="{foot}"/>')
         parts.append(f'<text x="{at(value):.1f}" y="{foot + 13}" text-anchor="middle">{label}</text>')
     for i, item in enumerate(items):
         y, middle = TOP + i * ROW, TOP + i * ROW + ROW / 2

@@ -3,16 +3,18 @@
 import base64
 import hashlib
 import html
+import re
 from datetime import UTC, datetime
 from importlib.resources import files
 
 from fasttok._version import __version__
 
+LONG_WORD = 18  # characters
 _FOLDER = files("fasttok.common.html")
 CSS = _FOLDER.joinpath("page.css").read_text(encoding="utf-8")
 SCRIPTS = {
     name: (_FOLDER.joinpath("scripts", f"{name}.js").read_text(encoding="utf-8"), wanted)
-    for name, wanted in (("tables", 'class="long"'), ("tokens", 'data-token="'), ("cursor", 'class="timeline"'))
+    for name, wanted in (("tables", '<table class="long'), ("tokens", 'data-token="'), ("cursor", 'class="timeline"'))
 }
 """The only scripts of pages, each with the mark of the pages that want it. They are files of this package: no data is in them."""
 
@@ -44,6 +46,16 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
         if value is not None
     )
     return Markup(f"<{name}{attrs}>{''.join(map(text, children))}</{name}>")
+
+
+def breakable(words: str) -> Markup:
+    """Text whose long names may go on in the next line after each _ and /, and nowhere else.
+
+    >>> breakable("in my_data"), breakable("stanford_dataset_to_rlds")
+    ('in my_data', 'stanford_<wbr>dataset_<wbr>to_<wbr>rlds')
+    """
+    pieces = [re.sub(r"(?<=[_/])(?=[^_/])", "\0", word) if len(word) > LONG_WORD else word for word in words.split(" ")]
+    return Markup(text(" ".join(pieces)).replace("\0", "<wbr>"))
 
 
 def page(title: str, *sections: object, css: str = "", command: str = "") -> str:

@@ -57,9 +57,10 @@ def ticks_within(low: float, high: float, count: int = 4) -> list[float]:
 def tick_label(value: float) -> str:
     """A tick's value, short.
 
-    >>> tick_label(12000), tick_label(0.25)
-    ('12k', '0.25')
+    >>> tick_label(12000), tick_label(0.25), tick_label(1.075), tick_label(1 / 3), tick_label(2.5e6)
+    ('12k', '0.25', '1.075', '0.333', '2.5M')
     """
-    if abs(value) >= 10_000:
-        return f"{value / 1000:g}k"
-    return f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value / 1e3:g}k"
+    exact = f"{value:.6g}"  # round values as they are, others short
+    return exact if float(exact) == value else f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"

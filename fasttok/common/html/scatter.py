@@ -39,12 +39,14 @@ class ScatterAxes:
         y_label: what the y axis shows, with its unit.
         percent: whether y is a share, written in points of a hundred.
         mark: a value of y to compare with, drawn as a darker line; None for none.
+        least: values that the y axis covers in any case, so that panels of one quantity share it.
     """
 
     x_label: str
     y_label: str
     percent: bool = False
     mark: float | None = None
+    least: tuple[float, ...] = ()
 
 
 def scatter(
@@ -103,7 +105,7 @@ def scatter_drawing(
     """
     xs = [p.x for p in points] or [0.0, 1.0]
     ys = [v for p in points for v in (p.low, p.high)] + [float(y) for y in (line.y if line else ())]
-    ys += [] if axes.mark is None else [axes.mark]
+    ys += [*axes.least] if axes.mark is None else [*axes.least, axes.mark]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys or [0.0]), max(ys or [1.0]))
     frame = Frame(width, height, axes.x_label, axes.y_label)
     x_scale = frame.x_scale(x_ticks[0], x_ticks[-1] - x_ticks[0])

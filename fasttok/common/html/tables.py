@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from fasttok.common.html.markup import Markup, tag
+from fasttok.common.html.markup import Markup, breakable, tag
 
 CellValue = Markup | str | int | float | np.integer[Any] | np.floating[Any] | np.bool_ | None
 LONG = 8  # rows, from which on sorting and filtering help
-SHARE = re.compile(r"[+-]?[\d.,]+\s?%")
-INTERVAL = re.compile(r"[+-]?[\d.,]+(?:\s?%)? \[[^\]]{1,40}\]\*?")  # 50 % [35, 65]: it stays on one line
+MANY = 6  # columns, from which on the first one stays in sight
+LONG_FACT = 48  # characters, from which on a fact takes a line of its own
+WRITTEN = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?(\s?%)?|[-–]")  # a number, or none
+# What stays on one line: 50 % [35, 65], 15 x 7, a badge.
+WHOLE = re.compile(r"""[+-]?[\d.,]+(?:\s?%)? \[[^\]]{1,40}\]\*?|\d+ x \d+|<span class="badge"[^<]*</span>""")
 
 
 def tiles(values: Mapping[str, CellValue]) -> Markup:
@@ -31,7 +34,8 @@ def tiles(values: Mapping[str, CellValue]) -> Markup:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, sortable: bool = True) -> Markup:
     """A table, which scrolls by itself if its place is too narrow; a long one can be sorted and filtered (scripts/tables.js).
 
-    Columns that hold only numbers, shares such as "12.5 %", or None are right-aligned.
+    Columns that contain only numbers, shares such as "12.5 %", or None are right-aligned. A table of many columns keeps its first
+    one in sight while the others scroll.
 
     Args:
         columns: their names.
@@ -44,27 +48,34 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, sortable:
 
     def numeric(i: int) -> bool:
         return all(
-            row[i] is None or isinstance(row[i], int | float | np.number) or SHARE.fullmatch(str(row[i]))
+            row[i] is None or isinstance(row[i], int | float | np.number) or WRITTEN.fullmatch(str(row[i]))
             for row in rows
         )
 
     kinds = ["num" if numeric(i) else None for i in range(len(columns))]
-    head = tag("tr", *[tag("th", name, class_=kind, scope="col") for name, kind in zip(columns, kinds, strict=True)])
+    names = [name.replace(" %", "\u00a0%") for name in columns]
+    head = tag("tr", *[tag("th", name, class_=kind, scope="col") for name, kind in zip(names, kinds, strict=True)])
     body = [
-        tag("tr", *[tag("td", number(cell), class_=kind or kept(cell)) for cell, kind in zip(row, kinds, strict=True)])
+        tag("tr", *[tag("td", _shown(cell), class_=kind or kept(cell)) for cell, kind in zip(row, kinds, strict=True)])
         for row in rows
     ]
-    long = "long" if sortable and len(rows) >= LONG else None
-    return scrolling(tag("table", tag("thead", head), tag("tbody", *body), class_=long), " ".join(columns[:3]))
+    marks = ["long"] * (sortable and len(rows) >= LONG) + ["many"] * (len(columns) >= MANY)
+    made = tag("table", tag("thead", head), tag("tbody", *body), class_=" ".join(marks) or None)
+    return scrolling(made, " ".join(columns[:3]))
+
+
+def _shown(cell: object) -> str:
+    words = number(cell)
+    return words if isinstance(words, Markup) else breakable(words)
 
 
 def kept(cell: object) -> str | None:
     """The class of a cell that must not be broken into lines.
 
-    >>> kept("50 % [35, 65]"), kept("50 words")
-    ('kept', None)
+    >>> kept("50 % [35, 65]"), kept("15 x 7"), kept("50 words")
+    ('kept', 'kept', None)
     """
-    return "kept" if isinstance(cell, str) and INTERVAL.fullmatch(cell) else None
+    return "kept" if isinstance(cell, str) and WHOLE.fullmatch(cell) else None
 
 
 def scrolling(wide: Markup, name: str) -> Markup:
@@ -83,7 +94,7 @@ def number(value: object) -> str:
     >>> number(12345), number(0.12345), number(None), number("x")
     ('12,345', '0.123', '–', 'x')
     """
-    if value is None:
+    if value is None or (isinstance(value, str) and value == "-"):
         return "–"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
@@ -104,4 +115,8 @@ def facts(values: Mapping[str, CellValue]) -> Markup:
     '<dl class="facts"><div><dt>Hz</dt><dd>5</dd></div></dl>'
     """
     shown = {name: value for name, value in values.items() if value is not None and value != ""}
-    return tag("dl", *[tag("div", tag("dt", name), tag("dd", number(v))) for name, v in shown.items()], class_="facts")
+    pairs = [
+        tag("div", tag("dt", name), tag("dd", number(v)), class_="whole" if len(number(v)) > LONG_FACT else None)
+        for name, v in shown.items()
+    ]
+    return tag("dl", *pairs, class_="facts")

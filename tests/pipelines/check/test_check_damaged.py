@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fasttok.errors import InputError
 from pipelines.check.check_page import check_page_of
 from pipelines.check.diagnose import diagnose
+from tests.html_checks import assert_whole
 from tests.pipelines.check.planted import films, hdf5, lerobot, made
 
 ODD: dict[str, dict[str, NDArray]] = {
@@ -66,4 +67,6 @@ def test_damaged_files(tmp_path: Path, form: str, seed: int) -> None:
 def test_odd_numbers(tmp_path: Path, name: str) -> None:
     for i in range(3):
         np.savez(str(tmp_path / f"{i}.npz"), allow_pickle=False, **ODD[name])
-    assert "</html>" in check_page_of(diagnose(str(tmp_path)))
+    page = check_page_of(diagnose(str(tmp_path)))
+    assert "</html>" in page
+    assert_whole(page)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.check.dataset_findings import DatasetFinding
+from pipelines.check.dataset_findings import Curves, DatasetFinding
 from tests.pipelines.check.motions import differenced, integrated
 from tests.pipelines.check.planted import HZ, Made, entry, films, findings, hdf5, lerobot, made, serious, the
 
@@ -19,6 +19,11 @@ def change_info(folder: Path, **changes: object) -> Path:
 
 def file_of(finding: DatasetFinding) -> str:
     return Path(finding.place.file).name
+
+
+def labels(finding: DatasetFinding) -> set[str]:
+    """What the y axes of a finding's curves show."""
+    return {drawing.y_label for drawing in finding.drawings if isinstance(drawing, Curves)}
 
 
 # What is declared
@@ -92,6 +97,7 @@ def test_a_gap_in_time(tmp_path: Path) -> None:
     what.times[4][30:] += 3.0
     finding = the("timestamps", findings(lerobot(tmp_path / "a", what)))
     assert (finding.severity, finding.place.episode, finding.place.step) == ("error", 4, 30)
+    assert labels(finding) == {"time between steps (s)"}
 
 
 def test_jitter(tmp_path: Path) -> None:
@@ -209,6 +215,7 @@ def test_without_an_entry_it_says_what_to_write(tmp_path: Path, meaning: str) ->
     found = findings(lerobot(tmp_path / "a", made(meaning)))
     finding = the("action-meaning", found)
     assert (finding.severity, finding.entry) == ("note", f"{{from: action, slice: [0, 3], encoding: {meaning}}}")
+    assert labels(finding) == {"place in its own range (0 to 1)"}  # not raw units: the two have others
 
 
 def test_integrated_and_differenced_copies(tmp_path: Path) -> None:
