@@ -277,3 +277,12 @@ def test_panels_of_one_quantity_share_their_axis() -> None:
         return re.findall(r'text-anchor="end">([^<]*)<', drawn)
 
     assert heights(0.1) == heights(-0.4) == ["-0.75", "-0.5", "-0.25", "0", "0.25", "0.5"]
+
+
+def test_half_a_step_is_no_tick() -> None:
+    def below(x: list[float]) -> list[str]:
+        drawn = html.plot([html.Series("a", x, [1.0] * len(x), "red")], html.Axes("training step", "loss"))
+        return re.findall(r'text-anchor="middle">([^<]*)<', drawn)[:-1]
+
+    assert below([1, 4, 10]) == ["5", "10"]
+    assert below([1.5, 4, 10]) == ["2.5", "5", "7.5", "10"]

@@ -247,6 +247,8 @@ def test_the_page_holds_what_it_must() -> None:
     assert_whole(text)
     for rule in ("prefers-reduced-motion", "prefers-color-scheme: dark", "@media print", "animation-play-state:paused"):
         assert rule in text
+    last = text.rindex(".pause { display:none }")  # on paper; a later rule of the same weight would win
+    assert last > text.rindex(".pause { display:inline-flex")
     names = set(re.findall(r"animation-name:([\w-]+)", text))
     assert names == {"film-4-of-4", "film-3-of-4", "film-3-of-3"}
     assert names == set(re.findall(r"@keyframes ([\w-]+)", text))

@@ -19,7 +19,8 @@ CSS = """
 .beside .badge { font-size:11.5px; padding:0 8px }
 .pause { display:inline-flex; gap:8px; align-items:center; font-size:13.5px; margin:4px 0 }
 @media (max-width:520px) { .card.scene { padding:12px } .beside { gap:6px } }
-@media print { .scene { break-inside:avoid } }
+@media (prefers-reduced-motion:reduce) { .pause { display:none } }
+@media print { .scene { break-inside:avoid } .pause { display:none } }
 """
 STYLE = sprite.CSS + CSS  # of pages that show a `scene`
 NAMES = {"policy": "policy", "expert": "expert", "blind": "acts blindly"}

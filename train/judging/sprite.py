@@ -29,8 +29,8 @@ CSS = """
 .scene:hover .moving, .scene:focus .moving, .scene:focus-within .moving,
 body:has(#pause:checked) .moving { animation-play-state:paused }
 .scene:focus-visible { outline:2px solid var(--accent); outline-offset:2px }
-@media (prefers-reduced-motion:reduce) { .moving { display:none } .stills { display:grid } .pause { display:none } }
-@media print { .moving { display:none } .stills { display:grid } .pause { display:none } }
+@media (prefers-reduced-motion:reduce) { .moving { display:none } .stills { display:grid } }
+@media print { .moving { display:none } .stills { display:grid } }
 """
 """What pages with films need; a `.scene` contains the films that stop together, `#pause` is a box that stops all."""
 

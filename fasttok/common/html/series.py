@@ -146,7 +146,7 @@ def plot(
     if shade is not None:
         parts.append(frame.shade(x_scale.at(max(shade[0], x0)), x_scale.at(min(shade[1], x1)), "shade"))
     parts += frame.y_axis(y_scale, [(v, tick_label(10**v if axes.log_y else v)) for v in y_ticks])
-    parts += frame.x_axis(x_scale, x0, x1)
+    parts += frame.x_axis(x_scale, x0, x1, whole=bool(np.all(xs % 1 == 0)))  # half a step is none
     for band in bands:
         around = path([*band.x, *band.x[::-1]], [*band.low, *band.high[::-1]])
         parts.append(f'<path d="{around}Z" fill="{band.colour}" opacity=".13"/>')

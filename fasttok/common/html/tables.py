@@ -14,8 +14,10 @@ LONG = 8  # rows, from which on sorting and filtering help
 MANY = 6  # columns, from which on the first one stays in sight
 LONG_FACT = 48  # characters, from which on a fact takes a line of its own
 WRITTEN = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?(\s?%)?|[-–]")  # a number, or none
-# What stays on one line: 50 % [35, 65], 15 x 7, a badge.
-WHOLE = re.compile(r"""[+-]?[\d.,]+(?:\s?%)? \[[^\]]{1,40}\]\*?|\d+ x \d+|<span class="badge"[^<]*</span>""")
+# What stays on one line: 50 % [35, 65], 1 of 2: 50 % [9, 91], 15 x 7, a badge.
+WHOLE = re.compile(
+    r"""(?:\d+ of \d+: )?[+-]?[\d.,]+(?:\s?%)? \[[^\]]{1,40}\]\*?|\d+ x \d+|<span class="badge"[^<]*</span>"""
+)
 
 
 def tiles(values: Mapping[str, CellValue]) -> Markup:
@@ -72,7 +74,7 @@ def _shown(cell: object) -> str:
 def kept(cell: object) -> str | None:
     """The class of a cell that must not be broken into lines.
 
-    >>> kept("50 % [35, 65]"), kept("15 x 7"), kept("50 words")
+    >>> kept("1 of 2: 50 % [9, 91]"), kept("15 x 7"), kept("50 words")
     ('kept', 'kept', None)
     """
     return "kept" if isinstance(cell, str) and WHOLE.fullmatch(cell) else None
