@@ -18,7 +18,7 @@ tok = ActionTokenizer.load("{example}")
 out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment="{embodiment}"{reference})  # out.actions, out.ok
 ```
 
-Fitted on {data}; actions normalised by {normalize}.{others} Measured on {measured}:
+This tokenizer was fitted on {data}. Its actions are normalised by {normalize}.{others} It was measured on {measured}:
 
 {table}
 
@@ -64,10 +64,12 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         data=", ".join(str(path).rstrip("/").rsplit("/", 1)[-1] for path in data) or "an INDEX",
         normalize=config.normalize,
         measured=measured_on(report.held_out),
-        others=f" Not so, since that would not describe them: {'; '.join(others)}." if others else "",
+        others=f" Some dims are normalised otherwise, because {config.normalize} would not describe them: {'; '.join(others)}."
+        if others
+        else "",
         table="\n".join(lines),
         errors="\n".join(errors),
-        notes="\nOf the data:\n\n" + "\n".join(f"- {line}" for line in notes) + "\n" if notes else "",
+        notes="\nAbout the data:\n\n" + "\n".join(f"- {line}" for line in notes) + "\n" if notes else "",
     ) + transform_file.only_here(tok.transforms)
 
 

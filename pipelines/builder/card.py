@@ -53,8 +53,8 @@ for batch in ShardReader("path/to/this/folder").batches(256):
     batch.columns["prompt"], batch.columns["action"], batch.columns["action_tokens"]
 ```
 
-Columns: `pipelines/shards/records.py`. Actions and states are in raw units; images are as the source encoded them, unless a
-resize was asked for.
+`pipelines/shards/records.py` describes the columns. Actions and states are in raw units. Images are as the source encoded them,
+unless the mixture resizes them.
 
 ```
 fasttok-pipelines lint path/to/this/folder             # files and rows against manifest.json
@@ -179,10 +179,12 @@ def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
         modes = ", ".join(sorted({stats.mode for stats in tok.stats.values()})) or "none"
         lines[-1] += (
             f" {tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token};"
-            f" normalised by {modes}, the statistics are beside it."
+            f" normalised by {modes}; the statistics are in the same folder."
         )
         if others := exceptions(tok):
-            lines[-1] += f" Not so, since that would not describe them: {'; '.join(others)}."
+            lines[-1] += (
+                f" Some dims are normalised otherwise, because that would not describe them: {'; '.join(others)}."
+            )
     rows = []
     for name, s in manifest.sources.items():
         mean, values = s.mean_action_tokens, s.horizon * s.action_dim
