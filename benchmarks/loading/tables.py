@@ -114,7 +114,7 @@ def first(sections: Mapping[str, Rows]) -> Rows:
                 verdict = "no" if own[column] != best else "yes, with others" if others else "yes"
                 found.append(
                     {
-                        "table": heading.split(":")[0].split(",")[0],
+                        "table": heading.rsplit(": ", 1)[0].split(",")[0],
                         "column": column,
                         "first": f"{', '.join(names)} ({best:,})",
                         "fasttok": f"{own[column]:,} ({own['reader'].removeprefix('fasttok ')})",
