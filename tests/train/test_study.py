@@ -140,6 +140,23 @@ def test_a_study_like_another(tmp_path: Path) -> None:
     assert (other.name, other.reference, other.seeds) == ("t", "a", (5,))
 
 
+def test_keys_that_all_arms_share_are_written_once(tmp_path: Path) -> None:
+    """Also by a study that is like this one; an arm's own keys win, and the base has none of them."""
+    arms = "{ki: --preset ki, joint: {flags: --preset joint, shards: other}}"
+    shared = "arm_defaults: {shards: easy, held_out: held_out_easy}\n"
+    (tmp_path / "s.yaml").write_text(GOOD.replace("{ki: --preset ki, joint: --preset joint}", arms) + shared)
+    (tmp_path / "t.yaml").write_text("like: s.yaml\nname: t\nquestion: q\narms: {a: --preset pi0}\n")
+    study, other = load_study(tmp_path / "s.yaml"), load_study(tmp_path / "t.yaml")
+    assert [(arm.shards, arm.held_out) for arm in study.arms] == [("easy", "held_out_easy"), ("other", "held_out_easy")]
+    assert [(arm.shards, arm.held_out) for arm in other.arms] == [("easy", "held_out_easy")]
+    assert study.base.shards == "shards"
+    assert [arm.name for arm in study.smoke().arms] == ["ki"]
+    for wrong, said in ((" 3", "expected a mapping"), (" {shrads: easy}", "shrads")):
+        (tmp_path / "s.yaml").write_text(GOOD + "arm_defaults:" + wrong + "\n")
+        with pytest.raises(InputError, match=said):
+            load_study(tmp_path / "s.yaml")
+
+
 def test_arms_that_start_from_others_come_after_them(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     arms = "{c: {flags: --preset ki, start: b}, b: {flags: --preset ki, start: a}, a: --preset joint, d: --preset pi0}"

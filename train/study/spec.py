@@ -180,7 +180,8 @@ class Study:
     def smoke(self) -> "Study":
         """The same study, so small that its numbers mean nothing: does everything run?"""
         first = [self.arm(self.reference), *[arm for arm in self.arms if arm.name != self.reference]]
-        plain = [arm for arm in first if arm.shards == "shards" and arm.match == "robot_samples"]
+        shards = self.arm(self.reference).shards
+        plain = [arm for arm in first if arm.shards == shards and arm.match == "robot_samples"]
         names = [self.reference, *[arm.name for arm in plain if arm.name != self.reference][:1]]
         arms = tuple(dataclasses.replace(arm, robot_samples=None) for arm in self._with_starts(names).arms)
         small = dataclasses.replace(
@@ -188,7 +189,7 @@ class Study:
             batch=10, films=2,
         )  # fmt: skip
         fast = ("--steps", "8", "--batch-size", "16", "--log-every", "4")
-        base = dataclasses.replace(self.base, flags=(*self.base.flags, *fast), shards="shards")
+        base = dataclasses.replace(self.base, flags=(*self.base.flags, *fast), shards=shards)
         return dataclasses.replace(
             self, name=f"{self.name} (smoke)", base=base, common=(*self.common, *fast[2:]), robot_samples=96,
             seeds=self.seeds[:2], arms=arms, tune=None, evaluate=small,

@@ -15,7 +15,8 @@ from train.study.arm_config import training
 from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Arm, Evaluation, Match, Purpose, Study, Tuning
 
 # What `like: OTHER.yaml` takes from another study.
-SHARED = ("world", "base", "common", "robot_samples", "seeds", "evaluate")
+DEFAULTS = "arm_defaults"  # keys of every arm that does not say otherwise
+SHARED = ("world", "base", "common", "robot_samples", "seeds", "evaluate", DEFAULTS)
 
 
 def load_study(path: Path) -> Study:
@@ -30,11 +31,14 @@ def load_study(path: Path) -> Study:
         if Path(other).name != other:
             raise InputError(f"{path}: like is {other!r}, expected the name of a study beside it, such as presets.yaml")
         values = {key: value for key, value in _read(path.parent / other).items() if key in SHARED} | values
+    defaults = values.pop(DEFAULTS, {})
+    if not isinstance(defaults, dict):
+        raise InputError(f"{path}: {DEFAULTS} is {defaults!r}, expected a mapping, such as shards: predictable")
     _check_keys(path, values, Study)
     arms_by_name = values.get("arms")
     if not isinstance(arms_by_name, dict) or not arms_by_name:
         raise InputError(f"{path}: arms is {arms_by_name!r}, expected a mapping: name -> flags of fasttok-train")
-    arms = tuple(_arm(path, str(name), arm) for name, arm in arms_by_name.items())
+    arms = tuple(_arm(path, str(name), arm, defaults) for name, arm in arms_by_name.items())
     if "base" not in values:
         raise InputError(f"{path}: base is missing: flags of the VLM that all runs start from, such as --preset vlm")
     for key in ("name", "question", "robot_samples"):
@@ -52,7 +56,7 @@ def load_study(path: Path) -> Study:
     study = Study(
         name=str(values["name"]),
         question=str(values["question"]),
-        base=_arm(path, "base", values["base"]),
+        base=_arm(path, "base", values["base"], {}),
         common=tuple(shlex.split(str(values.get("common", "")))),
         robot_samples=robot_samples,
         seeds=tuple(dict.fromkeys(seeds)),
@@ -144,9 +148,11 @@ def _evaluation(path: Path, values: Any) -> Evaluation:
     return json_files.decode(Evaluation, values, f"{path}: evaluate")
 
 
-def _arm(path: Path, name: str, arm: Any) -> Arm:
+def _arm(path: Path, name: str, arm: Any, defaults: Any) -> Arm:
     if isinstance(arm, str):
         arm = {"flags": arm}
+    if isinstance(arm, dict):
+        arm = {**defaults, **arm}
     if not isinstance(arm, dict) or not isinstance(arm.get("flags", ""), str):
         raise InputError(f"{path}: arms: {name} is {arm!r}, expected flags of fasttok-train, such as --preset joint")
     _check_keys(path, arm, Arm, f"arms: {name}: ")
