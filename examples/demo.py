@@ -50,11 +50,13 @@ class DemoConfig:
     """Replace an earlier demo in OUT (only a folder that a demo made)."""
     episodes: int = 800
     """Demonstrations of the planar robot, which is judged; the arm gives a tenth as many."""
-    samples: int = 24_000
+    vqa: int = 9000
+    """Questions about where blocks are."""
+    samples: int = 30_000
     """Samples in the shards."""
-    vlm_steps: int = 700
+    vlm_steps: int = 650
     """Pretraining steps of the tiny VLM on VQA and captions."""
-    steps: int = 700
+    steps: int = 800
     """Training steps with the three losses."""
     eval_episodes: int = 200
     """Closed-loop episodes per split, of the planar robot."""
@@ -92,16 +94,14 @@ def steps(config: DemoConfig) -> list[Step]:
     web = f"{at('data/tabletop_vqa')} {at('data/tabletop_captions')}"
     seed = f"--seed {config.seed}"
     return [
-        Step("generate demonstrations of a planar robot, questions and captions",
-             f"python -m examples.tabletop.generate --out {at('data')} --embodiments planar --episodes {config.episodes} "
+        Step("generate demonstrations of a planar robot and a few of an arm, questions and captions",
+             f"python -m examples.tabletop.generate --out {at('data')} --episodes {config.episodes} "
+             f"--arm-episodes {-(-config.episodes // 10)} --vqa {config.vqa} --questions where point destination "
              f"{world} {manner} {seed}"),
-        Step("generate a few demonstrations of an arm",
-             f"python -m examples.tabletop.generate --out {at('data')} --embodiments arm "
-             f"--episodes {-(-config.episodes // 10)} --no-web {world} {manner} {seed}"),
         Step("index: one row per episode, standardised actions",
              f"fasttok-pipelines index {robots} {web} --out {at('index')}"),
         Step("fit the FAST tokenizer on the indexed actions",
-             f"fasttok fit {at('index')} --out {at('tokenizer')} --seconds 1.0 --vocab-size 512"),
+             f"fasttok fit {at('index')} --out {at('tokenizer')} --horizon 10 --vocab-size 512"),
         Step("explain the mixture",
              f"fasttok-mixtures explain demo --index {at('index')} --samples {config.samples}"),
         Step("build interleaved shards",

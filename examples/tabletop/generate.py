@@ -53,8 +53,12 @@ class GenerateConfig:
     """Folder for the datasets."""
     episodes: int = 200
     """Training episodes per embodiment; a tenth as many again for validation."""
+    arm_episodes: int | None = None
+    """Training episodes of the arm, if it demonstrates more or less than the others."""
     vqa: int = 6000
     """Training questions, each about a scene of its own."""
+    questions: tuple[str, ...] = ()
+    """Kinds of questions to ask, such as where, point and destination; all by default."""
     captions: int = 2000
     """Training captions."""
     web: bool = True
@@ -86,6 +90,10 @@ class GenerateConfig:
         """How the expert moves."""
         return Manner(self.tremor, self.bends, not self.constant_pace, self.pauses)
 
+    def episodes_of(self, name: str) -> int:
+        """Training episodes of an embodiment."""
+        return self.arm_episodes if name == "arm" and self.arm_episodes is not None else self.episodes
+
 
 def main(config: GenerateConfig) -> None:
     """Writes everything.
@@ -93,9 +101,11 @@ def main(config: GenerateConfig) -> None:
     Raises:
         InputError: a number below 1, a share outside [0, 1], or a dataset that is there already.
     """
-    for name in ("episodes", "vqa", "captions"):
-        if getattr(config, name) < 1:
-            raise InputError(f"--{name} is {getattr(config, name)}, expected at least 1")
+    for name in ("episodes", "arm_episodes", "vqa", "captions"):
+        found = getattr(config, name)
+        if found is not None and found < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {found}, expected at least 1")
+    questions.check_kinds(config.questions)
     split_named("seen", config.correlation)  # refuses what is no share, before anything is written
     kinds_named(config.task)
     for name in config.embodiments:
@@ -131,15 +141,16 @@ def splits(total: int) -> dict[str, int]:
 
 def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, DemonstrationCount]:
     """One embodiment's RLDS dataset, in place when it is complete."""
-    counts = {split: DemonstrationCount() for split in splits(config.episodes)}
+    episodes = splits(config.episodes_of(name))
+    counts = {split: DemonstrationCount() for split in episodes}
     hidden = config.out / f".tabletop_{name}.part"
     shutil.rmtree(hidden, ignore_errors=True)
-    with progress(f"demonstrations of {name}", sum(splits(config.episodes).values()), "episodes") as advance:
+    with progress(f"demonstrations of {name}", sum(episodes.values()), "episodes") as advance:
         makers = {
             split: partial(demonstrations, config, name, number, total, counts[split], advance)
-            for number, (split, total) in enumerate(splits(config.episodes).items())
+            for number, (split, total) in enumerate(episodes.items())
         }
-        written = rlds.write(hidden, EMBODIMENTS[name], makers, min(splits(config.episodes).values()))
+        written = rlds.write(hidden, EMBODIMENTS[name], makers, min(episodes.values()))
     (written / "dataset.yaml").write_text(rlds.entry(EMBODIMENTS[name]), encoding="utf-8")
     place.install(written.parent, last="1.0.0/dataset.yaml")
     shutil.rmtree(hidden)
@@ -167,17 +178,17 @@ def demonstrations(
 def web(config: GenerateConfig, name: str, total: int, number: int, place: OutputFolder) -> dict[str, int]:
     """A JSON-lines dataset with its images, in place when it is complete."""
     makers = {
-        split: partial(record, name, np.random.default_rng([config.seed, number, which]))
+        split: partial(record, name, np.random.default_rng([config.seed, number, which]), config.questions)
         for which, split in enumerate(splits(total))
     }
     write_web(place, name, VQA_ENTRY if name == "vqa" else CAPTION_ENTRY, splits(total), makers)
     return splits(total)
 
 
-def record(name: str, rng: np.random.Generator) -> tuple[NDArray, dict[str, str]]:
+def record(name: str, rng: np.random.Generator, kinds: tuple[str, ...] = ()) -> tuple[NDArray, dict[str, str]]:
     """One question or caption: its picture, and the fields of its line."""
     if name == "vqa":
-        world, question = questions.ask(rng)
+        world, question = questions.ask(rng, kinds)
         fields = {"kind": question.kind, "question": question.prompt, "answer": question.target}
     else:
         world = questions.scene(rng)

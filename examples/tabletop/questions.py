@@ -3,6 +3,7 @@
 Answers are balanced per kind: yes and no alike, every colour, shape and quadrant about as often as the others.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from examples.tabletop.scenes import PAIRS, refer, sample_positions
 from examples.tabletop.tasks import PHRASES, PROPERTIES
 from examples.tabletop.world import TABLE, Block, World
+from fasttok.errors import unknown_name
 
 NUMBERS = ("one", "two", "three", "four")
 ENDS = {"leftmost": (0, 1), "rightmost": (0, -1), "topmost": (1, -1), "bottommost": (1, 1)}  # axis, sign to minimise
@@ -35,14 +37,26 @@ def scene(rng: np.random.Generator) -> World:
     return world
 
 
-def ask(rng: np.random.Generator) -> tuple[World, Question]:
-    """A scene and a question that it answers clearly."""
-    maker = ASKERS[rng.integers(len(ASKERS))]
+def ask(rng: np.random.Generator, kinds: Collection[str] = ()) -> tuple[World, Question]:
+    """A scene and a question that it answers clearly; of one of `kinds`, or of any kind when there are none."""
+    askers = [asker for kind, asker in ASKERS if not kinds or kind in kinds]
+    maker = askers[rng.integers(len(askers))]
     while True:
         world = scene(rng)
         question = maker(world, rng)
         if question is not None:
             return world, question
+
+
+def check_kinds(kinds: Collection[str]) -> None:
+    """Refuses a kind of question that there is not.
+
+    Raises:
+        InputError: names it, and those that there are.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown_name("kind of question", kind, KINDS)
 
 
 def count_blocks(world: World, _rng: np.random.Generator) -> Question:
@@ -160,10 +174,12 @@ def cell(position: NDArray[np.float64]) -> str:
     return f"{column} {row}"
 
 
-ASKERS = (
-    count_blocks, colour_of_end, shape_of_colour, colour_of_shape, exists, quadrant, side, nearest, alike, point, point, at,
-    destination, destination,
+ASKERS: tuple[tuple[str, Callable[[World, np.random.Generator], Question | None]], ...] = (
+    ("count", count_blocks), ("colour", colour_of_end), ("shape", shape_of_colour), ("colour", colour_of_shape),
+    ("exists", exists), ("where", quadrant), ("relation", side), ("nearest", nearest), ("alike", alike), ("point", point),
+    ("point", point), ("at", at), ("destination", destination), ("destination", destination),
 )  # fmt: skip
+KINDS = tuple(dict.fromkeys(kind for kind, _ in ASKERS))
 
 
 def place_word(position: NDArray[np.float64]) -> str | None:

@@ -25,7 +25,7 @@ from tests.html_checks import assert_whole
 @pytest.mark.slow
 def test_a_small_demo_writes_a_whole_page(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    small = ["--episodes=10", "--samples=400", "--vlm-steps=2", "--steps=3", "--eval-episodes=2"]
+    small = ["--episodes=10", "--vqa=200", "--samples=400", "--vlm-steps=2", "--steps=3", "--eval-episodes=2"]
     command = [sys.executable, "-m", "examples.demo", "--out", str(out), *small]
     root = Path(__file__).resolve().parents[2]
     result = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)

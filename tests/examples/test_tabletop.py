@@ -199,7 +199,7 @@ def test_answers_by_hand() -> None:
     }
     seen = {}
     for _ in range(2000):
-        question = questions.ASKERS[rng.integers(len(questions.ASKERS))](world, rng)
+        question = questions.ASKERS[rng.integers(len(questions.ASKERS))][1](world, rng)
         if question is not None:
             seen[question.prompt] = question.target
     assert truth.items() <= seen.items()
@@ -209,6 +209,24 @@ def test_answers_by_hand() -> None:
     assert questions.caption(world).startswith(
         "a red circle at the top left, a blue square at the bottom right and a blue"
     )
+
+
+def test_questions_of_some_kinds_only() -> None:
+    """A kind is what the question says of itself; without any, all kinds are asked."""
+    rng = np.random.default_rng(0)
+    asked = [questions.ask(rng, ("where", "point"))[1].kind for _ in range(200)]
+    assert set(asked) == {"where", "point"}
+    assert {questions.ask(rng)[1].kind for _ in range(500)} == set(questions.KINDS)
+    with pytest.raises(InputError, match="wheer"):
+        generate(GenerateConfig(Path("nowhere"), questions=("wheer",)))
+
+
+def test_the_arm_may_have_its_own_number_of_episodes() -> None:
+    config = GenerateConfig(Path("nowhere"), episodes=30, arm_episodes=3)
+    assert [config.episodes_of(name) for name in ("planar", "arm")] == [30, 3]
+    assert GenerateConfig(Path("nowhere"), episodes=30).episodes_of("arm") == 30
+    with pytest.raises(InputError, match="--arm-episodes is 0"):
+        generate(replace(config, arm_episodes=0))
 
 
 def test_rlds_read_back_is_what_the_world_made(tabletop: Path) -> None:

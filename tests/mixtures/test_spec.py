@@ -160,7 +160,7 @@ def test_every_preset_loads(name: str) -> None:
 def test_demo_shares() -> None:
     mixture = load_mixture("demo")
     assert dict(zip([s.name for s in mixture.sources], shares(mixture), strict=True)) == pytest.approx(
-        {"tabletop_planar": 0.6, "tabletop_arm": 0.05, "tabletop_vqa": 0.25, "tabletop_captions": 0.1}
+        {"tabletop_planar": 0.6, "tabletop_arm": 0.05, "tabletop_vqa": 0.3, "tabletop_captions": 0.05}
     )
 
 
