@@ -37,7 +37,7 @@ def inputs(manifest: Manifest, chosen: dict[str, list[Row]], tok: ActionTokenize
         heading("inputs"),
         tag("p", "Demonstrations of two robots, questions and captions, all drawn by the tabletop world. These are the first two "
                  "samples of each source, as they are in the shards. Grey tokens are given; coloured ones are what the model "
-                 "learns to say.", class_="soft"),
+                 "learns to say. The state is written out here; this model takes it as one token of numbers.", class_="soft"),
         tag("div", *cards, class_="cards"),
     ]  # fmt: skip
 
@@ -52,7 +52,8 @@ def card(row: Row, source: ManifestSource, tok: ActionTokenizer, text: TextToken
         state = tok.state_stats[source.embodiment or ""].normalize(row["state"])
         pieces = [(piece, False) for piece in text.pieces(robot_prompt(row["prompt"], state_text(state)))]
         pieces += [(str(number), True) for number in ids]
-        loss = f"{len(ids)} FAST ids stand for {source.horizon * source.action_dim} numbers: {chunk_words(source)}"
+        stand = "id stands" if len(ids) == 1 else "ids stand"
+        loss = f"{len(ids)} FAST {stand} for {source.horizon * source.action_dim} numbers: {chunk_words(source)}"
     else:
         pieces = [(p, False) for p in text.pieces(row["prompt"])] + [(p, True) for p in text.pieces(row["target"])]
         loss = "the loss is on the answer"

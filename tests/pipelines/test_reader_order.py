@@ -303,7 +303,7 @@ def test_what_does_not_fit_is_refused(shards: Path) -> None:
         reader.batches(8, "block", window=0)
     with pytest.raises(InputError, match="unknown column 'actoin'"):
         reader.batches(8, columns=["actoin"])
-    with pytest.raises(InputError, match="hold no row"):
+    with pytest.raises(InputError, match="have no row"):
         ShardReader(str(make_empty_source(shards))).batches(8, weights={"green": 1})
     state = next(reader.batches(8, "block")).state
     for other in ({"mode": "global"}, {"mode": "block", "seed": 1}, {"mode": "block", "window": 3}):

@@ -38,7 +38,7 @@ def test_a_command_that_equals_its_state_is_nothing_to_do(name: str) -> None:
     without = [not c for c, part in zip(found, entry.action, strict=True) if part.encoding == "absolute"]
     forms: list[ActionForm] = ["delta"] if any(without) else ["delta", "relative"]
     if any(without):
-        with pytest.raises(InputError, match="which the proprio does not hold"):
+        with pytest.raises(InputError, match="which the proprio does not have"):
             representation(entry, name, "relative", "euler")
     for form in forms:
         represent = representation(entry, name, form, "euler")

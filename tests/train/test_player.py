@@ -195,7 +195,7 @@ def test_rows_side_by_side_are_the_same_rows(trained: Path) -> None:
         (lambda f: first(f).update(action_dim=2), "action_encoding is 3, expected 2"),
         (lambda f: first(f).update(state_names=[]), "state_names is 0, expected 3"),
         (lambda f: first(f).update(control_hz=float("nan")), "control_hz is nan"),
-        (lambda f: first(f).update(cameras=["primary", "primary"]), "stands twice"),
+        (lambda f: first(f).update(cameras=["primary", "primary"]), "named twice"),
         (lambda f: first(f).update(embodiment="leg"), "no statistics for embodiment 'leg'"),
         (lambda f: first(f).update(resize={"height": 0, "width": 5}), "resize is 0 x 5"),
         (lambda f: first(f).update(representation={"pieces": []}), "representation: it makes 0 columns"),
