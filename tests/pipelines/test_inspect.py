@@ -82,7 +82,7 @@ def test_what_is_not_there_is_refused(chain: Chain, tmp_path: Path) -> None:
         run_inspect(InspectConfig(str(chain.shards), html=(str(tmp_path / "notes.txt"),)))
     assert (tmp_path / "notes.txt").read_text() == "mine"
     for name in ("manifest.json", "tokenizer/tokenizer.json"):
-        with pytest.raises(InputError, match="which is read"):
+        with pytest.raises(InputError, match="which the command reads"):
             run_inspect(InspectConfig(str(chain.shards), html=(str(chain.shards / name),), overwrite=True))
 
 
