@@ -62,7 +62,7 @@ def val_shards(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def wide(chain: Chain, out: Path, **more: Any) -> TrainConfig:
     """A small run whose rows have room for held-out ones, of which some are longer than all that it trains on."""
-    return config(chain, out, data={"text_length": 112}, **more)
+    return config(chain, out, data={"text_length": 112, **more.pop("data", {})}, **more)
 
 
 def held(row: dict[str, Any]) -> dict[str, float]:
