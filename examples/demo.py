@@ -19,6 +19,7 @@ from examples import demo_summary
 from examples.commands import call
 from examples.tabletop.env import REACH_CORRELATION, REACH_TASK
 from examples.tabletop.generate import DATASETS
+from examples.tabletop.study import MANNERS
 from fasttok.common.console import err, log, run
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
@@ -88,7 +89,6 @@ def steps(config: DemoConfig) -> list[Step]:
         return shlex.quote(str(config.out / name))
 
     world = f"--task {REACH_TASK} --correlation {REACH_CORRELATION}"
-    manner = "--no-tremor --no-bends --no-pauses --constant-pace"
     rates = "--optim.learning-rate 1e-3 --optim.warmup 50"
     robots = f"{at('data/tabletop_planar/1.0.0')} {at('data/tabletop_arm/1.0.0')}"
     web = f"{at('data/tabletop_vqa')} {at('data/tabletop_captions')}"
@@ -97,7 +97,7 @@ def steps(config: DemoConfig) -> list[Step]:
         Step("generate demonstrations of a planar robot and a few of an arm, questions and captions",
              f"python -m examples.tabletop.generate --out {at('data')} --episodes {config.episodes} "
              f"--arm-episodes {-(-config.episodes // 10)} --vqa {config.vqa} --questions where point destination "
-             f"{world} {manner} {seed}"),
+             f"{world} {MANNERS['predictable']} {seed}"),
         Step("index: one row per episode, standardised actions",
              f"fasttok-pipelines index {robots} {web} --out {at('index')}"),
         Step("fit the FAST tokenizer on the indexed actions",

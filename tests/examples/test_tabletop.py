@@ -217,6 +217,8 @@ def test_questions_of_some_kinds_only() -> None:
     asked = [questions.ask(rng, ("where", "point"))[1].kind for _ in range(200)]
     assert set(asked) == {"where", "point"}
     assert {questions.ask(rng)[1].kind for _ in range(500)} == set(questions.KINDS)
+    for kind in questions.KINDS:
+        assert questions.ask(rng, (kind,))[1].kind == kind
     with pytest.raises(InputError, match="wheer"):
         generate(GenerateConfig(Path("nowhere"), questions=("wheer",)))
 

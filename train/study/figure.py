@@ -119,7 +119,7 @@ def colours(found: FoundPairs) -> dict[str, str]:
     return {study: html.PALETTE[i % len(html.PALETTE)] for i, study in enumerate(studies)}
 
 
-def least(shown: Sequence[FigurePanel]) -> tuple[float, float]:
+def covered(shown: Sequence[FigurePanel]) -> tuple[float, float]:
     """The lowest and the highest difference of all plots, intervals too: their y axes are the same."""
     every = [pair.success[panel.split] for panel in shown for pair in panel.pairs]
     return min(at.low for at in every), max(at.high for at in every)
@@ -153,8 +153,9 @@ def svg(shown: Sequence[FigurePanel], found: FoundPairs) -> str:
     """The plots as an SVG file that stands alone."""
     made: list[tuple[str, Markup]] = []
     width = WIDTH + 80  # labels of the x axis are long
+    colour_of, covers = colours(found), covered(shown)
     for panel in shown:
-        dots, axes, line, band = drawn(panel, colours(found), least(shown))
+        dots, axes, line, band = drawn(panel, colour_of, covers)
         made.append(
             (
                 panel.title,
@@ -214,10 +215,10 @@ def left_out(found: FoundPairs) -> list[str]:
 
 def page(shown: Sequence[FigurePanel], found: FoundPairs, command: str = "") -> str:
     """The figure as one page, made by `command`."""
-    colour_of = colours(found)
+    colour_of, covers = colours(found), covered(shown)
     cards = []
     for panel in shown:
-        dots, axes, line, band = drawn(panel, colour_of, least(shown))
+        dots, axes, line, band = drawn(panel, colour_of, covers)
         plot = html.scatter(
             dots, axes, line=line, band=band, legend=list(colour_of.items()), title=panel.title, width=WIDTH,
             height=HEIGHT,

@@ -180,7 +180,7 @@ class Study:
     def smoke(self) -> "Study":
         """The same study, so small that its numbers mean nothing: does everything run?"""
         first = [self.arm(self.reference), *[arm for arm in self.arms if arm.name != self.reference]]
-        shards = self.arm(self.reference).shards
+        shards = first[0].shards
         plain = [arm for arm in first if arm.shards == shards and arm.match == "robot_samples"]
         names = [self.reference, *[arm.name for arm in plain if arm.name != self.reference][:1]]
         arms = tuple(dataclasses.replace(arm, robot_samples=None) for arm in self._with_starts(names).arms)
