@@ -89,7 +89,7 @@ def steps(config: DemoConfig) -> list[Step]:
         return shlex.quote(str(config.out / name))
 
     world = f"--task {REACH_TASK} --correlation {REACH_CORRELATION}"
-    rates = "--optim.learning-rate 1e-3 --optim.warmup 50"
+    rates = "--optim.learning-rate 1e-3 --optim.warmup 50 --cpu-devices 2"
     robots = f"{at('data/tabletop_planar/1.0.0')} {at('data/tabletop_arm/1.0.0')}"
     web = f"{at('data/tabletop_vqa')} {at('data/tabletop_captions')}"
     seed = f"--seed {config.seed}"
