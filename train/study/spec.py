@@ -132,7 +132,7 @@ class Study:
     def rounds(self) -> list[list[Arm]]:
         """The arms in the order in which they can be made; those of a round do not wait for each other.
 
-        What others are to spend, the runs of the reference arm tell, so it is made as soon as what it starts from is there.
+        What others are to spend (`match: flops`), the runs of the reference arm tell, so it is made before them.
 
         Raises:
             InputError: arms wait for each other.
@@ -141,7 +141,6 @@ class Study:
         done, todo = {""}, list(self.arms)
         while todo:
             ready = [a for a in todo if a.start in done and (a.match != "flops" or self.reference in done)]
-            ready = [arm for arm in ready if arm.name == self.reference] or ready
             if not ready:
                 raise InputError(
                     f"these arms wait for each other: {', '.join(arm.name for arm in todo)}; start must not lead back to "
