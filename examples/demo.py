@@ -89,7 +89,7 @@ def steps(config: DemoConfig) -> list[Step]:
         return shlex.quote(str(config.out / name))
 
     world = f"--task {REACH_TASK} --correlation {REACH_CORRELATION}"
-    rates = "--optim.learning-rate 1e-3 --optim.warmup 50 --cpu-devices 2"
+    rates = "--optim.learning-rate 1e-3 --optim.warmup 50"
     robots = f"{at('data/tabletop_planar/1.0.0')} {at('data/tabletop_arm/1.0.0')}"
     web = f"{at('data/tabletop_vqa')} {at('data/tabletop_captions')}"
     seed = f"--seed {config.seed}"
@@ -113,7 +113,7 @@ def steps(config: DemoConfig) -> list[Step]:
         Step("train with knowledge insulation: L_VLM + L_FAST + L_FLOW",
              f"fasttok-train --preset ki --shards {at('shards')} --init-from {at('vlm')} --out {at('ki')} "
              f"--steps {config.steps} {rates} --optim.expert-learning-rate 3e-3 --model.state continuous "
-             f"--model.state-in backbone {seed}"),
+             f"--model.state-in backbone --flow-draws 1 {seed}"),
         Step("evaluate in the world",
              f"fasttok-evaluate --run {at('ki')} --env examples.tabletop.env:make_reach --embodiments planar "
              f"--splits {demo_summary.SPLIT} uncorrelated --episodes {config.eval_episodes} --batch 50 "

@@ -337,9 +337,6 @@ class TrainConfig:
     fsdp: int = 1
     """Devices that share one copy of parameters and optimiser state; all groups of so many have the same (mesh data x
     fsdp). Use it when parameters and optimiser state do not fit on one device."""
-    cpu_devices: int = field(default=1, metadata=json_files.IF_NOT_DEFAULT)
-    """Devices that a CPU counts as: each computes its own rows of a step, with a copy of parameters and optimiser state. Use it
-    when you train a small model on a CPU: as many as cores, which takes less time."""
     alpha: float = 1.0
     """Weight of L_FLOW. Use it when actions by flow should weigh more or less than tokens."""
     loss_norm: LossNorm = "tokens"
@@ -417,7 +414,6 @@ class TrainConfig:
             "batch_size",
             "accumulate",
             "fsdp",
-            "cpu_devices",
             "flow_draws",
             "log_every",
             "checkpoint_every",

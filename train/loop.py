@@ -14,7 +14,7 @@ from pipelines.shards import ReadState
 from train.config import TrainConfig
 from train.costs.dry_run import abstract_state, print_memory, print_plan
 from train.devices import sharding
-from train.devices.multi_host import divide_cpu, join_processes, together
+from train.devices.multi_host import join_processes, together
 from train.devices.packing import pack
 from train.devices.packing_plan import plan
 from train.initial_params import initial_params
@@ -42,7 +42,6 @@ def run(config: TrainConfig) -> None:
         InputError: as `prepare`; OUT is in the way; a loss is not finite.
     """
     check_rates(config)
-    divide_cpu(config.cpu_devices)
     join_processes(config.distributed)
     first = jax.process_index() == 0
     out = None
@@ -112,7 +111,6 @@ def _steps(
                 program = {  # what the step is compiled for; another value is another program, made once
                     "config": step_config,
                     "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),
-                    "mesh": mesh,
                     "wrist": setup.wrist,
                 }
                 probed = {}
@@ -121,7 +119,7 @@ def _steps(
                         probed = probe(state.params, rows, number, seed, **program)
 
                 with clock.compiling("the training step", program, rows):
-                    state, metrics = train_step(state, rows, number, seed, **program)
+                    state, metrics = train_step(state, rows, number, seed, mesh=mesh, **program)
                 finite.check(step, metrics, prefetched)
                 last = step == config.steps
                 measured = held_out.after(step, state, clock) if held_out else {}
@@ -163,6 +161,6 @@ def for_step(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(
         config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", seed=0, resume=False, resume_with=(),
         overwrite=False, dry_run=False, insulation_schedule=(), init_from=None, init_from_expert=False, weights=None,
-        trackers=(), log_every=1, checkpoint_every=1, probe_every=0, keep=1, distributed="", cpu_devices=1,
+        trackers=(), log_every=1, checkpoint_every=1, probe_every=0, keep=1, distributed="",
         held_out=None, held_out_every=0, held_out_rows=1, keep_best=False,
     )  # fmt: skip

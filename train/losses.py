@@ -42,8 +42,7 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
         at_once: most logits in memory, over all devices; None: `LOGITS_AT_ONCE` per device.
     """
     rows, length = batch["loss_mask"].shape
-    packed = packing.PLACE in batch  # each device computes its own rows, apart from the others (`sharding.of_each`)
-    devices = jax.device_count() if rows % jax.device_count() == 0 and not packed else 1
+    devices = jax.device_count() if rows % jax.device_count() == 0 else 1
     each = (at_once or LOGITS_AT_ONCE * devices) // (devices * params["backbone"]["embedding"].shape[0])
     mask = batch["loss_mask"].reshape(devices, -1)
     size = max(1, min(mask.shape[1], POSITIONS_AT_ONCE, each))
@@ -51,7 +50,7 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
     # Hidden states end with the text; the position before a text token predicts it, and the first follows an image.
     before = jnp.arange(rows // devices)[:, None] * context.hidden.shape[1] + jnp.arange(length)
     before = jnp.maximum(before.ravel() + context.hidden.shape[1] - length - 1, 0)
-    if packed:
+    if packing.PLACE in batch:
         before = jnp.maximum(batch[packing.PLACE].ravel() - 1, 0)
     order = jnp.argsort(~mask, axis=1, stable=True)
 

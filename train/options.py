@@ -28,7 +28,7 @@ FIRST = (
 GROUPS: dict[str, tuple[str, ...]] = {
     "Losses": ("alpha", "loss-norm", "flow-draws", "rtc-delay", "insulation-schedule"),
     "Start from other weights": ("init-from-expert", "weights-strict", "weights-resample"),
-    "Memory and machines": ("accumulate", "fsdp", "cpu-devices", "distributed"),
+    "Memory and machines": ("accumulate", "fsdp", "distributed"),
     "Log and checkpoints": ("probe-every", "keep", "resume-with"),
     "Held-out numbers": ("held-out", "held-out-every", "held-out-rows", "keep-best"),
 }

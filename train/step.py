@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from train import augment, losses, model, optim
 from train.acting import rtc
 from train.config import ModelConfig, TrainConfig
-from train.devices import packing, sharding
+from train.devices import sharding
 from train.learning import expert_first
 from train.losses import Metrics
 from train.model import Batch
@@ -106,8 +106,6 @@ def train_step(
     expert_only = step <= config.optim.expert_first
     if config.optim.expert_first:
         loss_and_gradient = expert_first.either(expert_only, loss)
-    if packing.PLACE in batch:
-        loss_and_gradient = sharding.summed_over(loss_and_gradient, mesh)
     if config.accumulate == 1:
         (total, metrics), grads = loss_and_gradient(moving, batch)
     else:
@@ -146,7 +144,7 @@ def _in_microbatches(
     return jax.lax.scan(add, zeros, microbatches)[0]
 
 
-@partial(jax.jit, static_argnames=("config", "model_config", "mesh", "wrist"))
+@partial(jax.jit, static_argnames=("config", "model_config", "wrist"))
 def probe(
     params: Params,
     batch: Batch,
@@ -155,7 +153,6 @@ def probe(
     *,
     config: TrainConfig,
     model_config: ModelConfig,
-    mesh: Mesh,
     wrist: tuple[bool, ...] = (),
 ) -> Metrics:
     """Each loss's own gradient norm on each component of the model, before clipping: grad_norm_{loss}_{component}.
@@ -167,21 +164,16 @@ def probe(
         seed: of the run.
         config: of the run.
         model_config: the model's shapes.
-        mesh: the devices.
         wrist: which camera slots are wrist cameras.
     """
     batch = ready(batch, step, config, wrist, seed)
     out: Metrics = {}
     moving, still = optim.split(params, config.lora.adapted)
 
-    def gradient(name: str) -> Callable[[Params, Batch], Params]:
-        def one(moving: Params, rows: Batch) -> Array:
-            return losses.compute(optim.merge(moving, still), model_config, rows)[1][name]
-
-        of_rows = jax.grad(one)
-        return sharding.summed_over(of_rows, mesh) if packing.PLACE in batch else of_rows
+    def one(moving: Params, name: str) -> Array:
+        return losses.compute(optim.merge(moving, still), model_config, batch)[1][name]
 
     for loss in ("loss_vlm", "loss_fast", *([f"loss_{recipe_of(model_config).loss}"] if model_config.flow else [])):
-        grads = gradient(loss)(moving, batch)
+        grads: Params = jax.grad(one)(moving, loss)
         out |= {f"grad_norm_{loss[5:]}_{name}": optax.global_norm(tree) for name, tree in components(grads).items()}
     return out

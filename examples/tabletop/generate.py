@@ -18,9 +18,10 @@ from examples.rlds_writer import Demonstration, DemonstrationCount
 from examples.tabletop import questions, rlds
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.manner import Manner
-from examples.tabletop.render import primary
+from examples.tabletop.render import TOGETHER, primary
 from examples.tabletop.scenes import CORRELATION, split_named
 from examples.tabletop.tasks import kinds_named
+from examples.tabletop.world import Tables
 from examples.web_data import WEB_FILES, web_entry, write_web
 from fasttok.common.console import emit_json, log, progress, run, table
 from fasttok.common.next_command import beside, command
@@ -178,22 +179,28 @@ def demonstrations(
 def web(config: GenerateConfig, name: str, total: int, number: int, place: OutputFolder) -> dict[str, int]:
     """A JSON-lines dataset with its images, in place when it is complete."""
     makers = {
-        split: partial(record, name, np.random.default_rng([config.seed, number, which]), config.questions)
+        split: partial(next, records(name, np.random.default_rng([config.seed, number, which]), config.questions))
         for which, split in enumerate(splits(total))
     }
     write_web(place, name, VQA_ENTRY if name == "vqa" else CAPTION_ENTRY, splits(total), makers)
     return splits(total)
 
 
-def record(name: str, rng: np.random.Generator, kinds: tuple[str, ...] = ()) -> tuple[NDArray, dict[str, str]]:
-    """One question or caption: its picture, and the fields of its line."""
-    if name == "vqa":
-        world, question = questions.ask(rng, kinds)
-        fields = {"kind": question.kind, "question": question.prompt, "answer": question.target}
-    else:
-        world = questions.scene(rng)
-        fields = {"caption": questions.caption(world)}
-    return primary(world.tables)[world.row], fields
+def records(
+    name: str, rng: np.random.Generator, kinds: tuple[str, ...] = ()
+) -> Iterator[tuple[NDArray, dict[str, str]]]:
+    """Questions or captions without end: the picture of each, and the fields of its line."""
+    while True:
+        worlds, fields = [], []
+        for _ in range(TOGETHER):  # pictures of some tables at once: three times faster than one by one
+            if name == "vqa":
+                world, question = questions.ask(rng, kinds)
+                fields.append({"kind": question.kind, "question": question.prompt, "answer": question.target})
+            else:
+                world = questions.scene(rng)
+                fields.append({"caption": questions.caption(world)})
+            worlds.append(world.tables.take(slice(world.row, world.row + 1)))
+        yield from zip(primary(Tables.joined(worlds)), fields, strict=True)
 
 
 if __name__ == "__main__":

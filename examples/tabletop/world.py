@@ -105,10 +105,15 @@ class Tables:
 
     @classmethod
     def joined(cls, parts: Sequence["Tables"]) -> "Tables":
-        """The tables of all parts, copied, in their order."""
-        whole = cls.__new__(cls)
-        for name in cls.FIELDS:
-            setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
+        """The tables of all parts, copied, in their order, with room for the blocks of each."""
+        whole = cls(sum(map(len, parts)), max(part.room for part in parts))
+        first = 0
+        for part in parts:
+            rows = slice(first, first + len(part))
+            for name in cls.FIELDS:
+                of_blocks = name in ("looks", "positions")
+                getattr(whole, name)[(rows, slice(part.room)) if of_blocks else rows] = getattr(part, name)
+            first += len(part)
         return whole
 
     def place(self, rows: NDArray | slice, part: "Tables") -> None:

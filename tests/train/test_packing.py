@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.train.small import SMALL, make_batch, on_eight_devices
+from tests.train.small import SMALL, make_batch
 from train import losses, model
 from train.config import ModelConfig
 from train.devices.packing import Packing, pack, sequences_of
@@ -86,34 +86,3 @@ def test_sequences_hold_every_row_once_and_never_too_much() -> None:
         assert sorted(row for rows in found for row in rows) == list(range(len(sizes)))
         assert max(sizes[rows].sum() for rows in found) <= 60
         assert len(found) <= 1.5 * np.ceil(sizes.sum() / 60) + 1
-
-
-EIGHT = """
-from train.config import OptimConfig
-from train.devices.packing import PLACE, Packing, pack
-from train.step import probe
-
-shapes = Packing(sequences=2, length=24, images=4, acting=2, prefix=16, image_tokens=4, state=False, devices=8)
-batch = make_batch(rows=16, length=13)
-packed = pack(batch, shapes)
-assert PLACE in packed
-for more in ({}, {"optim": OptimConfig(warmup=0, expert_first=3)}, {"optim": OptimConfig(warmup=0, freeze=("vision",))}):
-    asked = config(batch_size=16, **more)
-    mesh = sharding.make_mesh(1, 16)
-    (state, metrics), (wanted, numbers) = one_step(asked, packed, mesh), one_step(asked, batch, mesh)
-    assert metrics.keys() == numbers.keys()
-    for name in numbers:
-        np.testing.assert_allclose(metrics[name], numbers[name], rtol=1e-4, err_msg=name)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), state.params, wanted.params)
-    assert float(metrics["loss"]) > 1
-program = {"config": asked, "model_config": SMALL, "mesh": mesh}
-found, expected = (probe(wanted.params, sharding.put_rows(rows, mesh), 1, **program) for rows in (packed, batch))
-for name in expected:
-    np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
-print("equal")
-"""
-
-
-@pytest.mark.slow
-def test_rows_packed_on_eight_devices_have_the_step_of_rows_of_their_own() -> None:
-    assert on_eight_devices(EIGHT).split() == ["equal"]

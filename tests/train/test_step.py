@@ -75,8 +75,7 @@ def test_probe_splits_the_gradient_by_loss() -> None:
     """Under ki the flow loss has none on the backbone; L_VLM and L_FAST have none on the expert."""
     batch = {name: jnp.asarray(x) for name, x in make_batch(ROWS).items()}
     params = model.init(jax.random.key(0), SMALL)
-    program = {"config": config(), "model_config": SMALL, "mesh": sharding.make_mesh(1, ROWS)}
-    found = {k: float(v) for k, v in probe(params, batch, jnp.int32(1), **program).items()}
+    found = {k: float(v) for k, v in probe(params, batch, jnp.int32(1), config=config(), model_config=SMALL).items()}
     assert found["grad_norm_flow_backbone"] == found["grad_norm_flow_vision"] == 0.0
     assert found["grad_norm_vlm_expert"] == found["grad_norm_fast_expert"] == 0.0
     assert min(found["grad_norm_vlm_backbone"], found["grad_norm_fast_backbone"], found["grad_norm_flow_expert"]) > 0

@@ -1,4 +1,4 @@
-"""What a run computes on, before any device is touched: parts of a CPU, or several processes and how they wait for each other."""
+"""A run of several processes: joining them, and waiting for each other. One process needs neither."""
 
 from typing import cast
 
@@ -10,15 +10,6 @@ from jax.sharding import Mesh
 
 from fasttok.errors import InputError
 from train.devices.sharding import of_rows
-
-
-def divide_cpu(parts: int) -> None:
-    """Makes JAX take the CPU for so many devices, each with its own rows; 1 leaves it whole.
-
-    XLA divides one small operation badly among cores. Two devices on two cores each compute half the rows of a step.
-    """
-    if parts > 1:
-        jax.config.update("jax_num_cpu_devices", parts)
 
 
 def join_processes(how: str) -> None:

@@ -9,8 +9,7 @@ the same up to the order of float sums. The expert runs for rows that act, and r
 everything lies. Shapes are fixed for a run (`packing_plan`), since each is one more program to compile. A batch that does
 not fit them, which is rare, is computed as it is; which ones fit depends on nothing but the shards and the configuration.
 
-Several devices each pack their own rows, and places count within a device's rows; so `sharding.summed_over` has each compute
-its own, and rows move nowhere. B rows, C cameras, L text tokens, P sequences of T tokens, all of one device.
+On one device: rows of several would have to move between them. B rows, C cameras, L text tokens, P sequences of T tokens.
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ PLACE, SEQUENCE, ACTING = "packed_place", "packed_from", "packed_acting"
 
 @dataclass(frozen=True)
 class Packing:
-    """The shapes of a run's packed batches on each device.
+    """The shapes of a run's packed batches.
 
     Attributes:
         sequences: P.
@@ -44,7 +43,6 @@ class Packing:
         prefix: tokens that it reads of each.
         image_tokens: tokens of a picture.
         state: whether the backbone takes a continuous state as a token.
-        devices: among which the rows of a batch are divided.
     """
 
     sequences: int
@@ -54,7 +52,6 @@ class Packing:
     prefix: int
     image_tokens: int
     state: bool
-    devices: int = 1
 
 
 def sequences_of(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
@@ -83,24 +80,11 @@ def pack(batch: "NumpyBatch", packing: Packing | None) -> "NumpyBatch":
         With, all int32: packed_images (images,) into B * C; packed_from (P, T), the token there, counted through pictures, states
         and text; packed_row (P, T), whose it is, -1 for none; packed_place (B, L), where each text token lies, 0 where none is;
         packed_acting (acting,) rows; packed_prefix (acting, prefix), where their prefix lies, -1 for none. And packed_ar
-        (P, T) bool, True on suffixes. With several devices, those of the first device's rows come first, and so on.
+        (P, T) bool, True on suffixes.
     """
     if packing is None:
         return batch
-    each = len(batch["tokens"]) // packing.devices
-    blocks = [
-        _block({name: x[at * each : (at + 1) * each] for name, x in batch.items()}, packing)
-        for at in range(packing.devices)
-    ]
-    packed = [block for block in blocks if block is not None]
-    if len(packed) < len(blocks):
-        return batch
-    return batch | {name: np.concatenate([block[name] for block in packed]) for name in packed[0]}
-
-
-def _block(batch: "NumpyBatch", p: Packing) -> "NumpyBatch | None":
-    """Where the parts of one device's rows are; None if they do not fit."""
-    rows, length = batch["tokens"].shape
+    p, (rows, length) = packing, batch["tokens"].shape
     images = np.flatnonzero(batch["image_mask"])
     acts = np.asarray(batch["action_mask"].any(axis=(1, 2)))
     owner = images // max(batch["image_mask"].shape[1], 1)
@@ -113,7 +97,7 @@ def _block(batch: "NumpyBatch", p: Packing) -> "NumpyBatch | None":
         sources.append(np.concatenate([seen.ravel(), np.array(state, np.int64), words]))
     together = sequences_of(np.array([len(source) for source in sources]), p.length)
     if len(together) > p.sequences or len(images) > p.images or acts.sum() > p.acting:
-        return None
+        return batch
     out: NumpyBatch = {
         "packed_images": np.resize(images, p.images) if len(images) else np.zeros(p.images, np.int32),
         SEQUENCE: np.zeros((p.sequences, p.length), np.int32),
@@ -141,10 +125,10 @@ def _block(batch: "NumpyBatch", p: Packing) -> "NumpyBatch | None":
     for place, row in enumerate(out[ACTING].tolist()):
         if len(prefixes[row]) > p.prefix:
             if acts[row]:
-                return None
+                return batch
             continue
         out["packed_prefix"][place, : len(prefixes[row])] = prefixes[row]
-    return {name: x if x.dtype == bool else x.astype(np.int32) for name, x in out.items()}
+    return batch | {name: x if x.dtype == bool else x.astype(np.int32) for name, x in out.items()}
 
 
 def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:

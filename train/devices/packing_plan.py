@@ -25,15 +25,13 @@ def plan(setup: Setup) -> Packing | None:
     """
     config, shapes = setup.config, setup.model
     possible = config.data.pack and config.accumulate == 1 and recipe_of(shapes).run is model.run_backbone
-    whole = config.fsdp == 1 and jax.process_count() == 1  # every device has all parameters, and the host all rows
-    if not possible or not whole or jax.default_backend() != "cpu":
+    if not possible or jax.default_backend() != "cpu" or jax.device_count() > 1:
         return None
-    devices = jax.device_count()
-    rows, state = config.batch_size // devices, shapes.state_token == "backbone"
+    rows, state = config.batch_size, shapes.state_token == "backbone"
     length = shapes.cameras * shapes.image_tokens + state + setup.batcher.length
     sequences = images = acting = prefix = 0
     read = setup.reader.batches(rows, weights=setup.weights, seed=config.seed)
-    for batch in islice(read, BATCHES_MEASURED * devices):
+    for batch in islice(read, BATCHES_MEASURED):
         examples = [setup.encoder.row(row) for row in rows_of(batch.columns)]
         before = [_prefix(example, shapes) for example in examples]
         sizes = [n + len(e.suffix) for n, e in zip(before, examples, strict=True)]
@@ -47,7 +45,7 @@ def plan(setup: Setup) -> Packing | None:
         return None
     return Packing(
         sequences, length, min(images + room, rows * shapes.cameras), min(acting + room, rows), -(-prefix // 8) * 8,
-        shapes.image_tokens, state, devices,
+        shapes.image_tokens, state,
     )  # fmt: skip
 
 

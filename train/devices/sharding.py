@@ -4,8 +4,8 @@ With fsdp 1 every device has all parameters (data parallelism). With more, each 
 where it is used; gradients are summed back into the slices. One device is the mesh 1 x 1: there is no other code path.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -16,7 +16,6 @@ from fasttok.errors import InputError
 from train.learning.layer_paths import STACKED
 from train.params import Tree
 
-Sums = TypeVar("Sums")
 SMALL = 1024  # arrays of fewer numbers are repeated
 
 
@@ -69,23 +68,6 @@ def of_tree(tree: Any, mesh: Mesh) -> Any:
         return NamedSharding(mesh, PartitionSpec(*("fsdp" if i == widest else None for i in range(len(leaf.shape)))))
 
     return jax.tree_util.tree_map_with_path(one, tree)
-
-
-def summed_over(compute: Callable[..., Sums], mesh: Mesh) -> Callable[..., Sums]:
-    """The sum over devices of what each computes of its own rows, for batches whose indices count within these (packed ones).
-
-    Args:
-        compute: takes parameters and a batch; its numbers are sums over rows.
-        mesh: the devices, each with all parameters.
-    """
-    if mesh.size == 1:
-        return compute
-
-    def each(params: Tree, batch: Any) -> Sums:
-        return cast(Sums, jax.lax.psum(compute(params, batch), ("data", "fsdp")))
-
-    rows = PartitionSpec(("data", "fsdp"))
-    return jax.shard_map(each, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=PartitionSpec(), check_vma=False)
 
 
 def put_rows(batch: Mapping[str, NDArray[Any]], mesh: Mesh) -> dict[str, jax.Array]:

@@ -25,8 +25,7 @@ from train.step import State
 logger = logging.getLogger(__name__)
 FREE = {
     "out", "resume", "resume_with", "overwrite", "dry_run", "log_every", "probe_every", "checkpoint_every", "keep", "trackers",
-    "distributed", "fsdp", "cpu_devices", "data.threads", "held_out", "held_out_every", "held_out_rows", "keep_best",
-    "optim.high_rate",
+    "distributed", "fsdp", "data.threads", "held_out", "held_out_every", "held_out_rows", "keep_best", "optim.high_rate",
 }  # fmt: skip
 """Bookkeeping: what is computed does not depend on it."""
 CHECKED = {"data.tokenizer", "shards"}
