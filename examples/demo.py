@@ -55,9 +55,9 @@ class DemoConfig:
     """Questions about where blocks are."""
     samples: int = 30_000
     """Samples in the shards."""
-    vlm_steps: int = 650
+    vlm_steps: int = 500
     """Pretraining steps of the tiny VLM on VQA and captions."""
-    steps: int = 800
+    steps: int = 1000
     """Training steps with the three losses."""
     eval_episodes: int = 200
     """Closed-loop episodes per split, of the planar robot."""
