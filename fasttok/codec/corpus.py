@@ -48,8 +48,8 @@ class Corpus:
         low, high = float(coefs.min()), float(coefs.max())
         if not (low >= -LIMIT and high <= LIMIT):
             raise CodeRangeError(
-                f"a coefficient of {max(-low, high):.3g} is beyond the {LIMIT:,} that tokens can have; normalise the actions, "
-                "clip them, or lower --scale"
+                f"a coefficient is {max(-low, high):.3g}, expected at most {LIMIT:,}, the largest that a token can stand for; "
+                "normalise the actions, clip them, or lower --scale"
             )
         self.low = min(self.low, int(low)) if self.rows else int(low)
         self.high = max(self.high, int(high)) if self.rows else int(high)

@@ -33,7 +33,7 @@ def learn(
     top = high - low
     if top > MAX_CODE:
         raise CodeRangeError(
-            f"the coefficients span {top + 1} codes, more than the {MAX_CODE + 1} that tokens can have; "
+            f"the coefficients span {top + 1} codes, expected at most {MAX_CODE + 1}, as many as tokens can stand for; "
             "normalise the actions, clip them, or lower --scale"
         )
     if vocab_size <= top:

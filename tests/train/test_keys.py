@@ -222,7 +222,7 @@ def test_an_image_under_another_name_is_not_taken_for_a_missing_camera() -> None
         (np.array(["a"] * 8), "expected 8 numbers"),
         (np.array([0.0] * 7 + [np.inf]), "expected 8 finite numbers"),
         ([1, [2], 3], "all in one list"),
-        (np.array([1e300] * 8), "that float32 can have"),
+        (np.array([1e300] * 8), "within the range of float32"),
         ("0 0 0", "a str"),
         ([1.0, None, 2.0], "a list with None in it"),
         ([1.0, "2"], "a list with a str in it; expected 8 numbers, all in one list"),

@@ -264,7 +264,7 @@ class KeyMap:
             lengths = " + ".join(f"{part.key} {len(array)}" for part, array in zip(self.state, parts, strict=True))
             raise InputError(f"the state has {len(state)} numbers ({lengths}), expected {robot.state_dim}")
         if not np.isfinite(state).all():
-            raise InputError(f"the state is {state.tolist()[:20]}, expected numbers that float32 can have")
+            raise InputError(f"the state is {state.tolist()[:20]}, expected numbers within the range of float32")
         return state
 
     def _prompt(self, request: Request) -> str:

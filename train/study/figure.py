@@ -193,7 +193,7 @@ def pairs_table(found: FoundPairs) -> StudyTable:
         cells = [points_of(None if d is None else Estimate(d.difference, d.low, d.high, ())) for d in at]
         vqa = "-" if pair.base_vqa is None else f"{100 * pair.base_vqa:.0f}"
         rows.append([pair.study, pair.insulated, pair.joint, pair.seed, f"{pair.token_error:.2f}", vqa, *cells])
-    columns = ["study", "insulated", "joint", "seed", "token error", "base VQA %", *(f"{s}, points" for s in splits)]
+    columns = ["study", "insulated", "joint", "seed", "token error", "base VQA (%)", *(f"{s}, points" for s in splits)]
     note = (
         "Difference in success; brackets: 95 % intervals of its episodes (Newcombe 1998, as if the two runs had not met the same "
         "episodes)."

@@ -63,18 +63,18 @@ def overview(result: StudyResult) -> StudyTable:
     metrics = list(dict.fromkeys(name for arm in result.arms for name in arm.metrics))
     by_task = [name for name in metrics if name.startswith(f"success/{first}/")]
     shown: list[tuple[str, str, Callable[[Estimate | None], str]]] = [
-        (f"success, {first} %", f"success/{first}", percent)
+        (f"success, {first} (%)", f"success/{first}", percent)
     ]
-    shown += [(f"{name.split('/')[-1]} %", name, percent) for name in by_task if len(by_task) > 1]
-    shown += [(f"followed, {first} %", f"followed/{first}", percent)]
-    shown += [(f"success, {split} %", f"success/{split}", percent) for split in rest]
+    shown += [(f"{name.split('/')[-1]} (%)", name, percent) for name in by_task if len(by_task) > 1]
+    shown += [(f"followed, {first} (%)", f"followed/{first}", percent)]
+    shown += [(f"success, {split} (%)", f"success/{split}", percent) for split in rest]
     shown += [
-        (f"{name}, {s} %", f"{name}/{s}", percent)
+        (f"{name}, {s} (%)", f"{name}/{s}", percent)
         for s in rest
         if s == "uncorrelated"
         for name in ("followed", "shortcut")
     ]
-    shown += [("VQA %", "vqa", percent)]
+    shown += [("VQA (%)", "vqa", percent)]
     shown += [(f"action error, {decode}", f"error/{decode}", plain) for decode in ("flow", "tokens")]
     shown = [column for column in shown if column[1] in metrics]
     rows: list[TableRow] = [[arm.arm, *[show(arm.metrics.get(name)) for _, name, show in shown]] for arm in result.arms]

@@ -10,7 +10,6 @@ LEFT, RIGHT, BOTTOM = 54, 14, 32  # pixels around what is drawn
 TOP, TOP_LABELLED = 8, 24
 WIDEST = 480  # pixels: a wider drawing scrolls on a phone, where its words would be too small
 SMALLEST = 0.8  # of its width: less than this it is never shown
-WIDE = 'style="min-width:'
 
 
 @dataclass(frozen=True)
@@ -112,26 +111,27 @@ def drawing(parts: list[str], width: int, height: int, label: str, timed: str = 
     >>> drawing([], 2, 1, "loss")
     '<svg viewBox="0 0 2 1" role="img" aria-label="loss"></svg>'
     """
-    more = f' {WIDE}{round(SMALLEST * width)}px"' if width > WIDEST else ""
+    more = f' style="min-width:{round(SMALLEST * width)}px"' if width > WIDEST else ""
     more += f' data-frame="{timed}"' if timed else ""
     return Markup(
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(label)}"{more}>{"".join(parts)}</svg>'
     )
 
 
-def figure(title: str, *parts: Markup, axis: bool = False) -> Markup:
+def figure(title: str, *parts: Markup, width: int, axis: bool = False) -> Markup:
     """A drawing under its title; a wide one scrolls where there is less room, by keyboard too.
 
     Args:
         title: above it; "" for none.
         parts: the drawing, and what is below it.
+        width: of the drawing, in pixels.
         axis: the title says what the y axis shows.
 
-    >>> figure("loss", Markup("<svg></svg>"))
+    >>> figure("loss", Markup("<svg></svg>"), width=340)
     '<figure class="chart"><h3>loss</h3><svg></svg></figure>'
     """
     head = tag("h3", title, class_="axis-title" if axis else None) if title else Markup("")
-    if any(WIDE in part for part in parts):
+    if width > WIDEST:
         return tag(
             "figure", head, *parts, class_="chart scroll", tabindex="0", role="region", aria_label=title or "chart"
         )

@@ -61,4 +61,4 @@ def histogram(
             )
     whole = bool(np.all(edges % 1 == 0.5))  # a bar for each whole number
     parts += frame.x_axis(scale, x0, x0 + span, whole=whole)
-    return figure(title, drawing(parts, width, height, title or f"{axes.y_label} by {axes.x_label}"))
+    return figure(title, drawing(parts, width, height, title or f"{axes.y_label} by {axes.x_label}"), width=width)

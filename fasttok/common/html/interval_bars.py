@@ -95,7 +95,7 @@ def bars(
             f'y2="{foot}"/>'
         )
     parts.append(axis_title(x_label, (left + width - RIGHT) / 2, height - 4))
-    return figure(title, drawing(parts, width, height, title or x_label))
+    return figure(title, drawing(parts, width, height, title or x_label), width=width)
 
 
 def longest_bar(items: Sequence[Bar], mark: float | None = None) -> float:

@@ -79,7 +79,7 @@ def scatter(
     keys = [
         tag("span", tag("i", class_="box", style=f"width:11px;background:{colour}"), name) for name, colour in legend
     ]
-    return figure(title, svg, tag("div", *keys, class_="legend") if keys else Markup(""))
+    return figure(title, svg, tag("div", *keys, class_="legend") if keys else Markup(""), width=width)
 
 
 def scatter_drawing(

@@ -167,7 +167,9 @@ def plot(
         parts.append(f'<path class="line" d="{path(x, y)}" {style}{said}/>')
     keys = _legend(series) if legend else Markup("")
     label = title or f"{axes.y_label} over {axes.x_label}"
-    return figure(title or axes.y_label, drawing(parts, width, height, label, frame.place), keys, axis=not title)
+    return figure(
+        title or axes.y_label, drawing(parts, width, height, label, frame.place), keys, width=width, axis=not title
+    )
 
 
 def _values(s: Series, y: NDArray[np.float64]) -> str:
