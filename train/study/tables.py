@@ -171,7 +171,8 @@ def markdown(result: StudyResult, command: str) -> str:
     base, seeds = result.base, result.seeds
     text = [f"# {result.study}", "", result.question, "", f"`{command}`", ""]
     text += [
-        f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}), {result.episodes} episodes per split and embodiment. "
+        f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}), "
+        f"{result.episodes} episodes per split and embodiment. "
         f"{result.hardware}, {result.date}, {result.seconds / 60:.0f} minutes of runs besides the base VLM. "
         + ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "",
