@@ -132,6 +132,8 @@ def test_the_figure_of_the_committed_studies(tmp_path: Path, capsys: pytest.Capt
         ("token_error", "uncorrelated"),
         ("base_vqa", "seen"),
     }
+    most = {"seen", "uncorrelated"}  # the splits that half of the pairs have
+    assert {line["split"] for line in numbers["lines"]} == most
     page, text, picture = ((out / name).read_text() for name in ("figure.html", "figure.md", "figure.svg"))
     said = f"{len(numbers['pairs'])} pairs"
     assert said in page

@@ -50,7 +50,9 @@ class FigurePanel:
 
 
 def panels(found: FoundPairs) -> list[FigurePanel]:
-    """A plot per quantity and split that at least three pairs have, those against the token error first.
+    """A plot per quantity and split, those against the token error first.
+
+    Of splits, those that half of the pairs have, and at least three: a line through a few is of other conditions than the rest.
 
     Raises:
         InputError: fewer than three pairs.
@@ -63,7 +65,7 @@ def panels(found: FoundPairs) -> list[FigurePanel]:
         )
     splits = dict.fromkeys(split for pair in found.pairs for split in pair.success)
     everywhere = {s: [p for p in found.pairs if s in p.success] for s in splits}
-    shown = [s for s in splits if len(everywhere[s]) >= FEWEST]
+    shown = [s for s in splits if len(everywhere[s]) >= max(FEWEST, len(found.pairs) / 2)]
     out = []
     for against in LABELS:
         for split in shown:
