@@ -13,7 +13,7 @@ from train import model, siglip
 from train import weights as pretrained
 from train.batches import decode_image
 from train.config import COMPONENTS, ModelConfig
-from train.devices.jax_setup import compiled_once
+from train.devices.one_off import jit_once
 from train.learning import lora
 from train.learning.layer_paths import is_stacked
 from train.params import Component, Params, components
@@ -53,8 +53,7 @@ def _base(setup: Setup) -> Params:
     config, shapes = setup.config, setup.model
     if config.weights is not None:
         return pretrained.start(plan_weights(setup, config.weights), shapes, jax.random.key(config.seed))
-    draw = jax.jit(lambda key: model.init(key, shapes), compiler_options=compiled_once())
-    params: Params = draw(jax.random.key(config.seed))
+    params: Params = jit_once(lambda key: model.init(key, shapes))(jax.random.key(config.seed))
     if config.init_from is None:
         images = some_images(setup)
         if images is not None:

@@ -105,15 +105,10 @@ class Tables:
 
     @classmethod
     def joined(cls, parts: Sequence["Tables"]) -> "Tables":
-        """The tables of all parts, copied, in their order, with room for the blocks of each."""
-        whole = cls(sum(map(len, parts)), max(part.room for part in parts))
-        first = 0
-        for part in parts:
-            rows = slice(first, first + len(part))
-            for name in cls.FIELDS:
-                of_blocks = name in ("looks", "positions")
-                getattr(whole, name)[(rows, slice(part.room)) if of_blocks else rows] = getattr(part, name)
-            first += len(part)
+        """The tables of all parts, copied, in their order."""
+        whole = cls.__new__(cls)
+        for name in cls.FIELDS:
+            setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
         return whole
 
     def place(self, rows: NDArray | slice, part: "Tables") -> None:
@@ -240,7 +235,7 @@ class World:
     height, yaw, opening = _number("height"), _number("yaw"), _number("opening")
 
     def __init__(self, blocks: Sequence[Block], positions: NDArray, hand: NDArray) -> None:
-        self.tables, self.row = Tables(1, max(1, len(blocks))), 0
+        self.tables, self.row = Tables(1, max(MOST_BLOCKS, len(blocks))), 0
         self.tables.put(0, blocks, positions, hand)
 
     @classmethod

@@ -21,7 +21,8 @@ def hardware() -> str:
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
     names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {cores()} core{'s' * (cores() > 1)}"
+    many = cores()
+    return f"{name}, {many} core{'s' * (many > 1)}"
 
 
 def cores() -> int:

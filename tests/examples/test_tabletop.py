@@ -19,9 +19,10 @@ from examples.tabletop.baselines import POLICIES, play
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make, make_vector
 from examples.tabletop.expert import Expert
-from examples.tabletop.generate import GenerateConfig
+from examples.tabletop.generate import GenerateConfig, records
 from examples.tabletop.generate import main as generate
 from examples.tabletop.manner import HUMAN, PREDICTABLE, Manner
+from examples.tabletop.render import TOGETHER, primary
 from examples.tabletop.rlds import demonstrate
 from examples.tabletop.scenes import COUNTS, HELD_OUT_PAIRS, MORE_COUNTS, SPLITS, sample, split_named
 from examples.tabletop.tasks import CORNERS, HELD_OUT_PHRASES, KINDS, PHRASES, Task
@@ -146,6 +147,18 @@ def test_tasks_are_not_done_at_the_start_and_named_without_ambiguity() -> None:
         assert len(named) <= 2
         gaps = np.hypot(*(world.positions[:, None] - world.positions[None]).transpose(2, 0, 1))
         assert gaps[~np.eye(len(gaps), dtype=bool)].min() > 2 * BLOCK
+
+
+def test_pictures_of_questions_are_those_drawn_alone() -> None:
+    drawn = records("vqa", np.random.default_rng(5))
+    rng, counts = np.random.default_rng(5), set()
+    for _ in range(2 * TOGETHER + 3):
+        picture, fields = next(drawn)
+        world, question = questions.ask(rng)
+        assert (fields["question"], fields["answer"]) == (question.prompt, question.target)
+        assert (picture == primary(world.tables)[world.row]).all()
+        counts.add(len(world.blocks))
+    assert len(counts) > 1
 
 
 def test_physics_by_hand() -> None:

@@ -157,6 +157,13 @@ def test_keys_that_all_arms_share_are_written_once(tmp_path: Path) -> None:
             load_study(tmp_path / "s.yaml")
 
 
+def test_only_arms_that_spend_what_the_reference_spends_wait_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    arms = "{ki: --preset ki, joint: --preset joint, pi0: {flags: --preset pi0, match: flops}}"
+    path.write_text(GOOD.replace("{ki: --preset ki, joint: --preset joint}", arms))
+    assert [[arm.name for arm in each] for each in load_study(path).rounds] == [["ki", "joint"], ["pi0"]]
+
+
 def test_arms_that_start_from_others_come_after_them(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     arms = "{c: {flags: --preset ki, start: b}, b: {flags: --preset ki, start: a}, a: --preset joint, d: --preset pi0}"

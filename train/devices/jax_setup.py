@@ -40,13 +40,6 @@ def set_up_jax(environment: MutableMapping[str, str] = os.environ) -> None:
             environment.setdefault(SIZE, str(LARGEST))
 
 
-def compiled_once() -> dict[str, int] | None:
-    """XLA's options for a program that runs once: on a CPU it compiles in a quarter of the time, with fewer optimisations."""
-    import jax
-
-    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-
-
 def _ours(environment: MutableMapping[str, str]) -> Path | None:
     """The folder of this kind of machine, made if need be; None if it cannot be written.
 

@@ -132,7 +132,7 @@ class Study:
     def rounds(self) -> list[list[Arm]]:
         """The arms in the order in which they can be made; those of a round do not wait for each other.
 
-        What others are to spend (`match: flops`), the runs of the reference arm tell, so it is made before them.
+        What others are to spend (`match: flops`), the runs of the reference arm tell, so those wait for a later round.
 
         Raises:
             InputError: arms wait for each other.

@@ -16,6 +16,7 @@ from fasttok.common.console import track
 from fasttok.errors import InputError
 from train import model
 from train.config import ModelConfig
+from train.devices.one_off import jit_once
 from train.params import Params
 from train.weights.layouts import LM_HEAD, Shape, flatten, unflatten
 from train.weights.matching import EMBEDDING, POSITION, LoadPlan
@@ -30,7 +31,7 @@ def start(todo: LoadPlan, config: ModelConfig, key: jax.Array) -> Params:
     """
     host, missing = read(todo), set(todo.fresh)
     # Under jit the arrays that nobody asks for are never made: a second whole model would not fit beside the first.
-    fresh = jax.jit(lambda key: {p: v for p, v in flatten(model.init(key, config)).items() if p in missing})(key)
+    fresh = jit_once(lambda key: {p: v for p, v in flatten(model.init(key, config)).items() if p in missing})(key)
     # Waiting for each copy lets go of its array on the host: copies that all wait their turn would double the model.
     placed = {p: fresh[p] if p in fresh else jnp.array(host.pop(p)).block_until_ready() for p in todo.shapes}
     return cast(Params, unflatten(placed))
