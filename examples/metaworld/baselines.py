@@ -33,7 +33,7 @@ class MetaWorldBaselines:
     """
 
     tasks: tuple[str, ...] = DEFAULT_TASKS
-    """Tasks, by the package's names with or without -v3; `all` is every one of the fifty."""
+    """Tasks, by the package's names with or without -v3; `mt10` is ten of them, `all` the fifty."""
     episodes: int = 20
     """Episodes of each task and policy."""
     policies: tuple[str, ...] = POLICIES

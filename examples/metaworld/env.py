@@ -59,17 +59,17 @@ class Env:
     Attributes:
         embodiment: name. control_hz: steps per second. action_dim: D. max_steps: of an episode.
         split: what episodes ask for.
-        simulation: of the current episode's task.
+        simulation: of the current episode's task; there from the first reset on.
         instruction: what is asked, in words.
     """
 
     embodiment, control_hz, action_dim, max_steps = EMBODIMENT, CONTROL_HZ, ACTION_DIM, MAX_STEPS
+    simulation: Simulation
 
     def __init__(self, split: Split) -> None:
         check_package()
         self.split, self.instruction = split, ""
-        self._simulations: dict[str, Simulation] = {}
-        self.simulation = self._of(split.tasks[0])
+        self._simulations: dict[str, Simulation] = {}  # made when first asked for: each takes a quarter of a second
 
     def reset(self, seed: int) -> View:
         """A new episode; the split's tasks take turns."""

@@ -62,7 +62,7 @@ class MetaWorldData:
     out: Path
     """Folder for the datasets."""
     tasks: tuple[str, ...] = DEFAULT_TASKS
-    """Tasks to demonstrate, by the package's names with or without -v3; `all` is every one of the fifty."""
+    """Tasks to demonstrate, by the package's names with or without -v3; `mt10` is ten of them, `all` the fifty."""
     episodes: int = 50
     """Successful training episodes of each task; a tenth as many again for validation."""
     scatter: int = 10

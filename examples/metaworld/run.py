@@ -50,7 +50,7 @@ class MetaWorldRun:
     out: Path = Path("metaworld")
     """Folder for everything. An unfinished chain in it goes on, if the settings are the same."""
     tasks: tuple[str, ...] = DEFAULT_TASKS
-    """Tasks, by the package's names with or without -v3; `all` is every one of the fifty."""
+    """Tasks, by the package's names with or without -v3; `mt10` is ten of them, `all` the fifty."""
     episodes: int = 50
     """Demonstrations of each task."""
     vqa: int = 2000

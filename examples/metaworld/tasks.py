@@ -9,6 +9,10 @@ from fasttok.errors import InputError, unknown_name
 
 HELD_OUT = "held_out"  # as a split: a sentence that no demonstration says
 DEFAULT_TASKS = ("reach", "drawer-open", "button-press-topdown")
+MT10 = (
+    "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown", "peg-insert-side",
+    "window-open", "window-close",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -381,11 +385,14 @@ TASKS: dict[str, Task] = {
 }  # fmt: skip
 
 
+TASK_SETS: dict[str, tuple[str, ...]] = {"all": tuple(TASKS), "mt10": MT10}
+
+
 def task_names(words: tuple[str, ...]) -> tuple[str, ...]:
     """Names of tasks as `TASKS` has them.
 
     Args:
-        words: names, with or without the package's `-v3`; `all` is every task.
+        words: names, with or without the package's `-v3`; `mt10` is the package's ten tasks of that name, `all` every task.
 
     Raises:
         InputError: no such task, or none.
@@ -393,14 +400,12 @@ def task_names(words: tuple[str, ...]) -> tuple[str, ...]:
     >>> task_names(("reach-v3", "push"))
     ('reach', 'push')
     """
-    names = tuple(
-        dict.fromkeys(name for word in words for name in (TASKS if word == "all" else (word.removesuffix("-v3"),)))
-    )
+    names = tuple(dict.fromkeys(name for word in words for name in TASK_SETS.get(word, (word.removesuffix("-v3"),))))
     for name in names:
         if name not in TASKS:
-            raise unknown_name("MetaWorld task", name, TASKS)
+            raise unknown_name("MetaWorld task", name, [*TASKS, *TASK_SETS])
     if not names:
-        raise InputError(f"no MetaWorld task is named; expected some of {', '.join(TASKS)}, or all")
+        raise InputError(f"no MetaWorld task is named; expected some of {', '.join(TASKS)}, mt10, or all")
     return names
 
 
@@ -421,8 +426,8 @@ class Split:
         """A split by its name.
 
         Args:
-            name: `seen` (the default tasks), tasks (`reach`, `reach+push`, `all`), or `held_out` (the default tasks in other
-                words); parts are joined with a plus sign: `drawer-open+held_out`.
+            name: `seen` (the default tasks), tasks (`reach`, `reach+push`, `mt10`, `all`), or `held_out` (the default tasks
+                in other words); parts are joined with a plus sign: `drawer-open+held_out`.
 
         Raises:
             InputError: no such task.

@@ -6,13 +6,11 @@ Every stage is the public command that a user would type.
 """
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.commands import call
+from examples.study_data import StudyData
 from examples.tabletop.scenes import CORRELATION
-from fasttok.common.console import err
 from fasttok.errors import InputError
 
 EPISODES, VQA, CAPTIONS = 8000, 60_000, 4000
@@ -30,15 +28,6 @@ NAMES = re.compile(
     r"(?:_?demos_(?P<demos>[1-9]\d*))?(?:_?vlm_(?P<vlm>\d+))?"
 )
 
-MIXTURE = """name: {name}
-description: {what}
-tokenizer: fit
-chunk: {{seconds: 1.0}}
-unit: samples
-seed: 0
-sources:
-"""
-SOURCE = "  - {{dataset: {dataset}, weight: {weight}, split: {split}}}\n"
 # The VLM's data hold some robot rows, which it does not learn from: the text tokenizer sees their words.
 BEFORE = {"tabletop_vqa": 75, "tabletop_captions": 15, "tabletop_planar": 10}
 
@@ -65,32 +54,32 @@ def prepare(
     """
     names = {name: _parts_of(name) for name in [*shards, "held_out"]}
     out.mkdir(parents=True, exist_ok=True)
+    data = StudyData(out, seconds=1.0, vocab_size=512)
     episodes, vqa, captions = SMALL if smoke else (EPISODES, VQA, CAPTIONS)
     samples = 600 if smoke else SAMPLES
     how = f"--correlation {correlation}" + (f" --task {task}" if task else "")
-    _generate(out, "world", episodes, vqa, captions, how)
-    _index(out, "world", "index")
-    _tokenizer(out, "index", "tokenizer")
-    if not (out / "vqa").exists():
-        (out / "vqa").symlink_to(Path("world") / "tabletop_vqa")
+    _generate(data, "world", episodes, vqa, captions, how)
+    _index(data, "world", "index")
+    data.tokenizer("tokenizer", "index")
+    data.link("vqa", Path("world") / "tabletop_vqa")
     for name, found in names.items():
         manner, scale, demos = found["manner"], found["scale"], found["demos"]
         index, tokenizer = "index", "tokenizer"
         if manner or demos:
             world = "_".join(filter(None, ["world", manner, demos]))
-            _generate(out, world, int(demos or episodes), 4, 4, f"{how} {MANNERS[manner]}" if manner else how)
+            _generate(data, world, int(demos or episodes), 4, 4, f"{how} {MANNERS[manner]}" if manner else how)
             index = world.replace("world", "index")
-            _index(out, world, index)
+            _index(data, world, index)
         if manner or scale:
             fitted_on = index if manner else "index"
             tokenizer = fitted_on.replace("index", "tokenizer") + (f"_scale_{scale}" if scale else "")
-            _tokenizer(out, fitted_on, tokenizer, scale)
+            data.tokenizer(tokenizer, fitted_on, f"--scale {scale}" if scale else "")
         if found["held_out"]:
-            _build(out, name, index, tokenizer, {"tabletop_planar": 100}, 400 if smoke else 4000)
+            data.shards(name, {"tabletop_planar": 100}, index, tokenizer, 400 if smoke else 4000, split="val")
             continue
         vlm = VLM_SHARE if found["vlm"] is None else int(found["vlm"])
         weights = BEFORE if name == WEB else {"tabletop_planar": 100 - vlm, "tabletop_vqa": vlm}
-        _build(out, name, index, tokenizer, weights, samples)
+        data.shards(name, weights, index, tokenizer, samples)
 
 
 def _parts_of(name: str) -> dict[str, str | None]:
@@ -111,41 +100,10 @@ def _parts_of(name: str) -> dict[str, str | None]:
     return found.groupdict()
 
 
-def _generate(out: Path, world: str, episodes: int, vqa: int, captions: int, how: str) -> None:
-    if (out / world).exists():
-        return
-    hidden = out / f".{world}.part"
-    shutil.rmtree(hidden, ignore_errors=True)
+def _generate(data: StudyData, world: str, episodes: int, vqa: int, captions: int, how: str) -> None:
     counts = f"--embodiments planar --episodes {episodes} --vqa {vqa} --captions {captions}"
-    _run(out, f"python -m examples.tabletop.generate --out {hidden.name} {counts} {how}")
-    hidden.rename(out / world)
+    data.generate(world, f"python -m examples.tabletop.generate {counts} {how}")
 
 
-def _index(out: Path, robots: str, index: str) -> None:
-    if not (out / index / "index.json").is_file():
-        _run(
-            out,
-            f"fasttok-pipelines index {robots}/tabletop_planar/1.0.0 world/tabletop_vqa world/tabletop_captions --out {index}",
-        )
-
-
-def _tokenizer(out: Path, index: str, tokenizer: str, scale: str | None = None) -> None:
-    if not (out / tokenizer).exists():
-        coarse = f" --scale {scale}" if scale else ""
-        _run(out, f"fasttok fit {index} --out {tokenizer} --seconds 1.0 --vocab-size 512{coarse}")
-
-
-def _build(out: Path, name: str, index: str, tokenizer: str, weights: dict[str, int], samples: int) -> None:
-    if (out / name / "manifest.json").is_file():
-        return
-    what = ", ".join(f"{weight} % {dataset}" for dataset, weight in weights.items() if weight)
-    split = "val" if name.startswith("held_out") else "train"
-    sources = [SOURCE.format(dataset=d, weight=w, split=split) for d, w in weights.items() if w]
-    (out / f"{name}.yaml").write_text(MIXTURE.format(name=name, what=what) + "".join(sources), encoding="utf-8")
-    what = f"{name}.yaml --index {index} --tokenizer {tokenizer}"
-    _run(out, f"fasttok-pipelines build {what} --out {name} --samples {samples} --shards 4")
-
-
-def _run(folder: Path, command: str) -> None:
-    err.rule(f"[bold]{command}", align="left")
-    call(command, folder)
+def _index(data: StudyData, robots: str, index: str) -> None:
+    data.index(index, [f"{robots}/tabletop_planar/1.0.0", "world/tabletop_vqa", "world/tabletop_captions"])

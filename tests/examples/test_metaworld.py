@@ -84,6 +84,8 @@ def test_splits_name_tasks_and_words() -> None:
     assert Split.named("reach-v3+push") == Split(("reach", "push"))
     assert len(Split.named("all").tasks) == 50
     assert task_names(("push", "push-v3")) == ("push",)
+    assert len(task_names(("mt10",))) == 10
+    assert Split.named("mt10+held_out") == Split(task_names(("mt10",)), held_out=True)
     with pytest.raises(InputError, match="did you mean 'drawer-open'"):
         Split.named("drawer-opne")
     with pytest.raises(InputError, match="no MetaWorld task is named"):

@@ -1,9 +1,11 @@
-"""Data of the tabletop studies: what the names of shards ask for, as the commands that make them."""
+"""Data of the studies: what the names of shards ask for, as the commands that make them."""
 
 from pathlib import Path
 
 import pytest
 
+from examples import study_data
+from examples.metaworld import study as metaworld_study
 from examples.tabletop import study
 from examples.tabletop.generate import GenerateConfig
 from examples.tabletop.manner import HUMAN, PREDICTABLE
@@ -23,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for name in ("manifest.json", "index.json"):
             (out / name).write_text("{}")
 
-    monkeypatch.setattr(study, "call", call)
+    monkeypatch.setattr(study_data, "call", call)
     return commands
 
 
@@ -54,7 +56,9 @@ def test_demonstrations_in_another_manner_have_a_tokenizer_and_held_out_shards_o
     study.prepare(tmp_path, ["predictable_scale_3", "scale_3", "held_out_predictable", "steady_demos_100"])
     generated = [command for command in asked if "generate" in command]
     assert study.MANNERS["predictable"] in generated[1]
-    assert one(generated, "--episodes", "100").endswith("--no-tremor")
+    steady = one(generated, "--episodes", "100").split()
+    assert "--no-tremor" in steady
+    assert "--no-pauses" not in steady
     assert one(asked, "fit", "index_predictable", "tokenizer_predictable_scale_3").endswith("--scale 3")
     assert one(asked, "fit", "index", "tokenizer_scale_3").endswith("--scale 3")
     assert "--index index_predictable --tokenizer tokenizer_predictable " in one(asked, "held_out_predictable.yaml")
@@ -80,3 +84,22 @@ def test_manners_are_flags_of_generate() -> None:
     }
     assert manners["predictable"] == PREDICTABLE
     assert HUMAN not in manners.values()
+
+
+def test_metaworld_s_study_demonstrates_mt10_and_asks_about_it(
+    tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metaworld_study, "check_package", lambda: None)
+    metaworld_study.prepare(tmp_path, ["web", "shards"])
+    assert "--tasks mt10 --episodes 50" in asked[0]
+    assert asked[1].endswith("index world/metaworld/1.0.0 world/metaworld_vqa world/metaworld_captions --out index")
+    assert asked[2] == "fasttok fit index --out tokenizer --seconds 0.25 --vocab-size 256"
+    assert (tmp_path / "vqa").readlink() == Path("world/metaworld_vqa")
+    assert "metaworld, weight: 70" in (tmp_path / "shards.yaml").read_text()
+    assert "split: val" in (tmp_path / "held_out.yaml").read_text()
+    made = list(asked)
+    metaworld_study.prepare(tmp_path, ["web", "shards"])
+    assert asked == made
+    with pytest.raises(InputError, match="'demos_100'"):
+        metaworld_study.prepare(tmp_path / "other", ["demos_100"])
+    assert not (tmp_path / "other").exists()

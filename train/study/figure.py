@@ -22,8 +22,9 @@ FEWEST = 3  # pairs, for a line
 WIDTH, HEIGHT = 340, 250  # of a panel
 LABELS = {
     "token_error": "action error of the insulated run's tokens (1: the mean)",
-    "base_vqa": "VQA accuracy of the base VLM (share)",
+    "base_vqa": "VQA accuracy of the base VLM (%)",
 }
+PER_CENT = ("base_vqa",)  # drawn so; a share everywhere else
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,14 @@ def answer(shown: Sequence[FigurePanel], found: FoundPairs) -> list[str]:
     out.append(f"In {better} of them the insulated run's tokens act better than always predicting the mean.")
     for panel in shown:
         what = "token error" if panel.against == "token_error" else "VQA accuracy of the base"
+        step = "10 points" if panel.against in PER_CENT else "0.1"
         if panel.line is None:
             out.append(f"On {panel.split}: all pairs have the same {what}, so nothing can be said of it.")
             continue
         slope, groups = panel.line.slope, panel.line.slope_by_group
         clear = slope.low > 0 or slope.high < 0
         said = (
-            f"On {panel.split}, where the {what} is lower by 0.1, insulation's lead differs by {points(slope, -0.1)} points "
+            f"On {panel.split}, where the {what} is lower by {step}, insulation's lead differs by {points(slope, -0.1)} points "
             f"(by conditions: {points(groups, -0.1)})"
         )
         out.append(said + ("." if clear else ": the interval contains 0, so no relation is shown."))
@@ -132,10 +134,11 @@ def drawn(
 ) -> tuple[list[Dot], ScatterAxes, Series | None, Band | None]:
     """What a plot is made of; `covers` is what its y axis covers."""
     dots = []
+    scale = 100 if panel.against in PER_CENT else 1
     for pair in panel.pairs:
         at = pair.success[panel.split]
         name = f"{pair.study}: {pair.insulated} - {pair.joint}, seed {pair.seed}"
-        x = float(getattr(pair, panel.against))
+        x = scale * float(getattr(pair, panel.against))
         dots.append(Dot(x, at.difference, at.low, at.high, colour_of[pair.study], name))
     axes = ScatterAxes(LABELS[panel.against], "difference in success (points)", percent=True, mark=0.0, least=covers)
     if panel.line is None:
@@ -146,8 +149,8 @@ def drawn(
     return (
         dots,
         axes,
-        Series("", ends, [line.at(x) for x in ends], colour),
-        Band(line.x, line.low, line.high, colour),
+        Series("", [scale * x for x in ends], [line.at(x) for x in ends], colour),
+        Band([scale * x for x in line.x], line.low, line.high, colour),
     )
 
 
