@@ -40,29 +40,29 @@ DEMO = OutputKind(
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Generates data, fits a tokenizer, builds shards, trains with knowledge insulation, evaluates, and writes a report.
+    """Runs the whole chain on generated data: tokenizer, shards, training with knowledge insulation, evaluation and a report.
 
     Example: python -m examples.demo --out demo
     """
 
     out: Path = Path("demo")
-    """Folder for everything the demo makes."""
+    """Folder for everything that the demo makes."""
     overwrite: bool = False
-    """Replace an earlier demo in OUT (only a folder that a demo made)."""
+    """Replace an earlier demo in --out. Only a folder that a demo made is replaced."""
     episodes: int = 800
-    """Demonstrations of the planar robot, which is judged; the arm gives a tenth as many."""
+    """Number of demonstrations of the planar robot, which is the one that is evaluated. The arm gets a tenth as many."""
     vqa: int = 9000
-    """Questions about where blocks are."""
+    """Number of questions about where blocks are."""
     samples: int = 30_000
-    """Samples in the shards."""
+    """Number of samples in the shards."""
     vlm_steps: int = 500
-    """Pretraining steps of the tiny VLM on VQA and captions."""
+    """Number of pretraining steps, in which the tiny vision-language model learns from questions and captions."""
     steps: int = 1000
-    """Training steps with the three losses."""
+    """Number of training steps with all three losses: text answers, action tokens and flow matching."""
     eval_episodes: int = 200
-    """Closed-loop episodes per split, of the planar robot."""
+    """Number of episodes in each split that the trained planar robot plays."""
     seed: int = 0
-    """Seed of the data, the plan and the training."""
+    """Seed of the data, the shards and the training."""
 
 
 @dataclass(frozen=True)
@@ -158,4 +158,4 @@ def main(config: DemoConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(tyro.cli(DemoConfig))))
+    sys.exit(run(lambda: main(tyro.cli(DemoConfig, prog="python -m examples.demo"))))

@@ -92,4 +92,4 @@ def motion(embodiment: str, seed: int) -> NDArray[np.float64]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(tyro.cli(TokensPageConfig))))
+    sys.exit(run(lambda: main(tyro.cli(TokensPageConfig, prog="python -m examples.tokens_page"))))

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from mixtures.spec import Mixture
 
 CATALOGUED = ("episodes", "frames", "hz", "action_dim", "gib")
-HELP = """Mixtures: what is mixed and how much.
+HELP = """Shows mixtures: which datasets are mixed, and how much of each.
 
 usage: fasttok-mixtures VERB ...
 
-  list               the packaged mixtures
-  show NAME          a mixture's YAML and its resolved shares
-  explain NAME|FILE  share, samples and epochs of each source, before anything runs
+  list               lists the packaged mixtures
+  show NAME          prints a mixture's YAML
+  explain NAME|FILE  prints share, samples and epochs of each source
 
 example: fasttok-mixtures explain demo --samples 16000 --index index
 help of a verb: fasttok-mixtures explain --help
@@ -47,36 +47,38 @@ class ListMixtures:
 
 @dataclass(frozen=True)
 class ShowMixture:
-    """Prints a mixture's YAML, or with --json its resolved shares.
+    """Prints a mixture's YAML, or with --json its sources and weights after included mixtures are filled in.
 
     Example: fasttok-mixtures show demo
     """
 
     mixture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MIXTURE")]
-    """A preset (see `list`) or a YAML file."""
+    """Preset (`fasttok-mixtures list` shows them) or YAML file."""
     json: bool = False
-    """Print the resolved mixture as JSON on stdout."""
+    """Print the mixture as JSON on stdout."""
 
 
 @dataclass(frozen=True)
 class ExplainMixture:
-    """Prints share, samples and effective epochs of each source, before anything runs.
+    """Prints what a build would draw from each source: its share, exact number of samples, and epochs. Builds nothing.
 
     Example: fasttok-mixtures explain demo --samples 16000 --index index
     """
 
     mixture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MIXTURE")]
-    """A preset (see `list`), a YAML file, or `all` for every dataset of the INDEX."""
+    """Preset (`fasttok-mixtures list` shows them), YAML file, or `all` for every dataset of the INDEX."""
     index: str | None = None
-    """INDEX of `fasttok-pipelines index`; overrides the mixture's. Without any, sizes are estimates of the catalogue."""
+    """INDEX folder that `fasttok-pipelines index` wrote. It replaces the one that the mixture names.
+    Without an INDEX, sizes are estimates from published numbers, and filters are not counted."""
     tokenizer: str | None = None
-    """Tokenizer folder that FAST ids are counted with; overrides the mixture's. `fit` counts with one fitted on a sample."""
+    """Tokenizer folder to estimate FAST ids per chunk with, or `fit` to fit one on a sample of the INDEX for this.
+    It replaces the one that the mixture names. Without an INDEX it has no effect."""
     samples: int = 100_000
-    """Number of samples of the build."""
+    """Number of samples in the build that is explained."""
     html: Path | None = None
-    """Write a page with the shares as bars to this file."""
+    """Also write a page to this file, with the shares as bars."""
     overwrite: bool = False
-    """Replace the page --html."""
+    """Replace the --html page if it exists."""
     json: bool = False
     """Print JSON on stdout."""
 
@@ -126,8 +128,8 @@ def explain(config: ExplainMixture) -> None:
     else:
         known = from_catalogue(mixture)
         note = (
-            "No INDEX: sizes are catalogue estimates (published frames), filters are not counted and max_epochs is not held; "
-            "--index INDEX gives the real numbers."
+            "No INDEX: sizes are catalogue estimates (published frames), and filters are not counted; --index INDEX gives the "
+            "real numbers."
         )
     missing = unknown_sizes(mixture, known)
     if missing:

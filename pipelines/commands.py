@@ -12,31 +12,31 @@ import tyro
 from fasttok.common import completion
 from fasttok.errors import InputError, require_installed, unknown_name
 
-HELP = """Pipelines: episodes, VQA and captions -> INDEX -> interleaved shards.
+HELP = """Makes training data: `index` reads datasets once, `build` writes shards.
 
 usage: fasttok-pipelines VERB ...
 
-  check DATASET                 says what is wrong with recordings
-  index DATASET... --out INDEX  a row per episode, standardised actions
-  statistics INDEX              exact mean, std, range and quantiles
+  check DATASET                 finds mistakes in recordings of a robot
+  index DATASET... --out INDEX  writes an INDEX: a row per episode or record
+  statistics INDEX              prints exact mean, std, range and quantiles
   build MIXTURE --index INDEX --out SHARDS --samples N
-                                plans, encodes and writes shards
-  datasets list                 the catalogue of dataset entries
-  datasets show NAME            an entry, and what is known to be wrong with it
+                                writes the samples of a mixture as shards
+  datasets list                 lists the datasets that fasttok has entries for
+  datasets show NAME            prints an entry and its dataset's known defects
   datasets draft DIR            drafts an entry for your own dataset
-  inspect SHARDS                rows: cameras, texts, actions, tokens
-  stats SHARDS                  counts, lengths, histograms, pictures
-  lint SHARDS                   digests, repeats, leaks, values, images
+  inspect SHARDS                shows rows: cameras, texts, actions, tokens
+  stats SHARDS                  prints counts, lengths and histograms
+  lint SHARDS                   finds damage, duplicates, leaks and bad values
 
 example: fasttok-pipelines build demo --index INDEX --tokenizer fit \\
              --out SHARDS --samples 16000
 help of a verb: fasttok-pipelines build --help
 
-index and build pass flags of Beam on to it; write those as --flag=value.
+`index` and `build` also take flags of Apache Beam, written as --flag=value.
 """
 
 VERBS = ("check", "index", "statistics", "datasets", "build", "inspect", "stats", "lint")
-BEAM_VERBS = ("check", "index", "build")
+BEAM_VERBS = ("index", "build")
 
 
 def parse(verb: str, kind: Any, argv: list[str], check: Callable[[Any], None] | None = None) -> tuple[Any, list[str]]:
@@ -133,7 +133,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _run(verb: str, rest: list[str]) -> None:
-    """Imports what a verb needs and no more: `check`, `inspect`, `stats` and `lint` need no Beam, and --help answers at once."""
+    """Imports what a verb needs and no more: only `index` and `build` need Beam, and --help answers at once."""
     if verb == "check":
         from pipelines.check.command import CheckConfig, run_check
 

@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 # A path hook that makes a package look absent, as in an environment without the extra.
@@ -63,6 +65,17 @@ def test_help_works_without_the_extras(module: str) -> None:
     assert result.returncode == 0, result.stderr
     # a line that can be pasted
     assert re.search(r"example: fasttok[a-z-]* \S", " ".join(result.stdout.split()), re.IGNORECASE)
+
+
+def test_check_looks_at_recordings_without_the_extras(tmp_path: Path) -> None:
+    moving = np.cumsum(np.random.default_rng(0).normal(size=(200, 2)), axis=0).astype(np.float32)
+    np.savez(tmp_path / "episode.npz", action=moving[1:], state=moving[:-1])
+    blocked = ["tensorflow", "tensorflow_datasets", "apache_beam", "jax", "optax", "orbax", "rlds"]
+    code = BLOCK.format(blocked=blocked, argv=["pipelines", "check", str(tmp_path)])
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = result.stdout + result.stderr
+    assert "1 of them checked" in said
+    assert "pip install" not in said
 
 
 @pytest.mark.parametrize("missing", ["websockets", "msgpack"])

@@ -46,9 +46,10 @@ def main(argv: list[str]) -> None:
             [
                 "usage: fasttok-train --shards SHARDS --out RUN [OPTIONS]\n"
                 "       fasttok-train report RUN [RUN ...] [--out PAGE]",
-                "Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.",
+                "Trains a vision-language-action model on three losses: text answers (L_VLM), FAST action tokens (L_FAST), and "
+                "the flow matching of the action expert (L_FLOW, times --alpha).",
                 "Example: fasttok-train --preset ki --size debug --shards SHARDS --out RUN --steps 2000",
-                "`fasttok-train report RUN` draws what a run has logged, while it trains or afterwards, as a page.",
+                "`fasttok-train report RUN` makes a page of what a run has logged, while it trains or afterwards.",
                 f"Presets: {', '.join(PRESETS)}. Sizes: {', '.join(SIZES)}.",
             ],
             preset,

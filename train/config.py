@@ -27,70 +27,84 @@ COMPONENTS: tuple[ComponentName, ...] = get_args(ComponentName)
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes of the model and how its components are joined; those that are 0 are taken from the shards."""
+    """Shapes of the model and how its components are joined. A shape that is 0 is taken from the shards."""
 
     image_size: int = 64
-    """Images are resized to this square, in pixels. Use it when small objects matter (larger) or time does
-    (smaller)."""
+    """Side of the square that images are resized to, in pixels. It must be a multiple of --model.patch. Use it when
+    objects are small (larger) or time is short (smaller)."""
     patch: int = 16
-    """Patch size in pixels; (image_size / patch) ** 2 tokens per camera. Use it when you change --model.image-size:
-    fewer tokens are faster, more see finer detail."""
+    """Side of an image patch, in pixels. Each camera gives (image_size / patch) ** 2 tokens. Use it when you change
+    --model.image-size: fewer tokens are faster, more tokens show finer detail."""
     vision_width: int = 128
-    """Numbers per token inside the vision encoder. Use it when no --size fits."""
+    """Width of the vision encoder, in numbers per token. Use it when no --size fits."""
     vision_depth: int = 2
-    """Blocks of the vision encoder. Use it when no --size fits."""
+    """Number of blocks of the vision encoder. Use it when no --size fits."""
     vision_heads: int = 4
-    """Attention heads of the vision encoder, which share its width. Use it when you change --model.vision-width."""
+    """Number of attention heads of the vision encoder. It must divide --model.vision-width. Use it when you change
+    --model.vision-width."""
     vision_mlp: int = 256
-    """Width inside the feed-forward networks of the vision encoder. Use it when you change --model.vision-width."""
+    """Width of the hidden layer in the vision encoder's feed-forward networks. Use it when you change
+    --model.vision-width."""
     width: int = 128
-    """Backbone width; the expert shares depth, heads and head_dim with the backbone. Use it when no --size fits."""
+    """Width of the backbone, in numbers per token. The action expert has the backbone's depth, heads and head_dim, but
+    a width of its own. Use it when no --size fits."""
     depth: int = 4
-    """Layers of the backbone. Use it when no --size fits."""
+    """Number of layers of the backbone, and of the action expert. Use it when no --size fits."""
     heads: int = 4
-    """Query heads of the backbone; keys and values have one head. Use it when you change --model.width."""
+    """Number of query heads in each layer. Keys and values have one head. Use it when you change --model.width."""
     head_dim: int = 32
-    """Numbers per head of the backbone. Use it when you change --model.width."""
+    """How many numbers an attention head has. Use it when you change --model.width."""
     mlp: int = 256
-    """Width inside the feed-forward networks of the backbone. Use it when you change --model.width."""
+    """Width of the hidden layer in the backbone's feed-forward networks. Use it when you change --model.width."""
     expert_width: int = 96
-    """Width of the action expert. Use it when the expert should be larger or smaller than --size makes it."""
+    """Width of the action expert, in numbers per token. Use it when the expert should be larger or smaller than --size
+    makes it."""
     expert_mlp: int = 192
-    """Width inside the feed-forward networks of the action expert. Use it when you change --model.expert-width."""
+    """Width of the hidden layer in the action expert's feed-forward networks. Use it when you change
+    --model.expert-width."""
     vocab_size: int = 0
-    """Text tokens, action tokens and state tokens together. Use it when later shards will need more tokens than
-    these."""
+    """Number of all tokens together: text, action and state tokens. 0: as many as the shards need. Use it when later
+    shards will need more tokens."""
     horizon: int = 0
-    """Steps of the longest action chunk. Use it when later shards will have longer chunks than these."""
+    """Number of steps of the longest action chunk. 0: as in the shards. Use it when later shards will have longer
+    chunks."""
     action_dim: int = 0
-    """Dimensions of the widest action. Use it when later shards will have wider actions than these."""
+    """Number of dimensions of the widest action. 0: as in the shards. Use it when later shards will have wider
+    actions."""
     state_dim: int = 0
-    """Dimensions of the widest proprio, if the state is continuous. Use it when later shards will have wider states
-    than these."""
+    """Number of dimensions of the widest robot state, if --model.state is continuous. 0: as in the shards. Use it when
+    later shards will have wider states."""
     cameras: int = 0
-    """Camera slots per row. Use it to check that the shards have as many as you think."""
+    """Number of cameras in each row. 0: as in the shards; the run refuses a number that differs from theirs. Use it to
+    check that the shards have as many cameras as you think."""
     insulation: tuple[float, ...] = (0.0,)
-    """Share of the expert's gradient that reaches the backbone, one number or one per layer: 0 = the paper, 1 = joint.
-    Use it when you compare how much of the flow loss should shape the backbone."""
+    """Share of the action expert's gradient that reaches the backbone: 0 is the paper's method, 1 is joint training.
+    Give one number for all layers, or one per layer. Use it when you compare how much of the flow loss should shape
+    the backbone."""
     flow: bool = True
-    """False leaves the action expert out. Use it when actions are to come from tokens alone."""
+    """Train an action expert, or what the recipe has instead. --model.no-flow leaves it out. Use it (--model.no-flow)
+    when the model should act by tokens alone."""
     recipe: str = field(default="insulated", metadata=json_files.IF_NOT_DEFAULT)
-    """How actions enter the model: a file of train/recipes/. Use it to compare with other papers; a preset of the same
-    name sets what else they do."""
+    """How actions enter the model: the name of a file in train/recipes/, which explains it. insulated: an action
+    expert reads the backbone; the others follow other papers. Use it to compare with these papers; the preset of the
+    same name also sets the options that belong to it."""
     state: StateForm = "text"
-    """The robot's state as text of the prompt, as one projected token, or as one token of its own per dimension. Use it
-    when you compare forms; text is the paper's."""
+    """How the model gets the robot's state. text: as text in the prompt, as in the paper; continuous: as one projected
+    token; special: as one token per dimension. Use it when you compare these forms."""
     state_in: StateEntry = "expert"
-    """Where a continuous state enters: as pi0 does, among the expert's tokens; or as a token of the backbone's prefix.
-    Use it with --model.state continuous."""
+    """Where a continuous state enters the model. expert: among the action expert's tokens, as in pi0; backbone: as a
+    token of the backbone's prefix. Use it with --model.state continuous."""
     dtype: Dtype = "float32"
-    """Compute dtype; parameters stay float32. Use it when a GPU or TPU computes bfloat16 faster."""
+    """Number format of the computation. Parameters stay float32. Use it when your GPU or TPU computes bfloat16
+    faster."""
     remat: Remat = "none"
-    """What the backward pass recomputes: nothing, everything except matrix products, or whole layers (least memory).
-    Use it when memory is short (layer) or there is plenty (none is fastest on a GPU)."""
+    """What the backward pass computes again to save memory. none: nothing; dots: everything except matrix products;
+    layer: whole layers, which needs the least memory. Use it when memory is short (layer), or when there is plenty
+    (none is the fastest on a GPU)."""
     attention: AttentionKernel = "einsum"
-    """Kernel of attention: two plain products, jax.nn.dot_product_attention, or its fused one on NVIDIA GPUs
-    (bfloat16). Use it when you train on an NVIDIA GPU: cudnn."""
+    """How attention is computed. einsum: two plain matrix products; xla: jax.nn.dot_product_attention; cudnn: its
+    fused kernel for NVIDIA GPUs, which needs --model.dtype bfloat16. Use it when you train on an NVIDIA GPU
+    (cudnn)."""
 
     def __post_init__(self) -> None:
         recipes.check_name(self.recipe)
@@ -129,68 +143,79 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Changes to training images, drawn anew for every row and camera; openpi's ranges are `--augment.on`'s defaults."""
+    """Random changes to training images, drawn anew for every row and camera. The defaults are openpi's."""
 
     on: bool = False
-    """Augment training images. Use it when you have fewer than some thousand episodes, or lighting and cameras vary."""
+    """Change training images at random: crop, rotation and colours. --augment.no-on: leave them as they are. Use it
+    when you have fewer than some thousand episodes, or when lighting and cameras vary."""
     crop: float = 0.95
-    """Side of a random crop that is scaled back up, as a share of the image's; not for wrist cameras. Use it when
-    cameras move less or more than that."""
+    """Side of a random crop as a share of the image's side; the crop is scaled back up. 1: no crop. Images of wrist
+    cameras are never cropped. Use it when your cameras move more (smaller share) or less (larger share)."""
     rotation: float = 5.0
-    """Largest rotation to either side, in degrees; not for wrist cameras. Use it when cameras are mounted more or less
-    exactly than that."""
+    """Largest random rotation to either side, in degrees; 0: none. Images of wrist cameras are never rotated. Use it
+    when your cameras are mounted more or less exactly than that."""
     brightness: float = 0.3
-    """Brightness is multiplied by 1 +- up to this. Use it when the light varies less or more."""
+    """Brightness is multiplied by a random factor between 1 - this number and 1 + this number. 0: unchanged. Use it
+    when the light varies less or more than that."""
     contrast: float = 0.4
-    """Contrast is multiplied by 1 +- up to this. Use it when the light varies less or more."""
+    """Contrast is multiplied by a random factor between 1 - this number and 1 + this number. 0: unchanged. Use it when
+    the light varies less or more than that."""
     saturation: float = 0.5
-    """Saturation is multiplied by 1 +- up to this. Use it when colours name the objects, which strong changes hide."""
+    """Saturation is multiplied by a random factor between 1 - this number and 1 + this number. 0: unchanged. Use it
+    when instructions name objects by colour: strong changes hide the colours."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What the rows of the shards become: which, and in which form the model sees them."""
+    """Which rows of the shards the model trains on, and how it sees them."""
 
     kinds: tuple[RecordKind, ...] = KINDS
-    """Kinds of rows to train on. Use it to leave web data out (robot), or robots (vqa caption)."""
+    """Kinds of rows to train on: robot rows, questions (vqa) and captions. Use it to leave out questions and captions
+    (robot), or robots (vqa caption)."""
     discrete: DiscreteTargets = "fast"
-    """What the backbone predicts of a chunk: FAST tokens, one bin per number (RT-2, OpenVLA), or nothing. Use it when
-    you compare what the backbone learns from."""
+    """What the backbone predicts of a chunk. fast: FAST tokens; bins: one of 256 tokens for each number, as in RT-2
+    and OpenVLA; none: nothing. Use it when you compare what the backbone learns from."""
     bins_stride: int = 1
-    """With bins: predict every n-th step only. Use it with --data.discrete bins when chunks are long."""
+    """Predict bins of every n-th step of a chunk only. 1: every step. Use it with --data.discrete bins when chunks are
+    long."""
     tokenizer: Path | None = None
-    """FAST tokenizer folder to encode with; by default the shards' own, which made their ids. Use it when you have
-    fitted a better tokenizer since the shards were built."""
+    """Folder of the FAST tokenizer that encodes actions. By default the one that the shards were built with. Use it
+    when you have fitted a better tokenizer since the shards were built."""
     subtasks: float = 0.5
-    """Share of the robot rows with a subtask that predict it; the others have it in the prompt, and act. Use it when
-    rows have subtasks, and naming them should weigh more or less than acting."""
+    """Of the robot rows that have a subtask, the share (0 to 1) that predicts it. The other rows have the subtask in
+    the prompt and predict actions. Use it when predicting subtasks should weigh more or less than acting."""
     control_mode: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
-    """Prompts that ask for actions say what they move and how, such as "Control: end effector delta", from the names and
-    encodings of the shards' actions. Use it when the mixture has robots that are moved in different ways."""
+    """Say in each prompt that asks for actions what the robot moves and how, such as "Control: end effector delta".
+    The words come from the names, units and encodings of the shards' action columns. Use it when the mixture has
+    robots that are moved in different ways."""
     held_steps: bool = False
-    """Also train the flow on steps past the episode's end, where the last action is repeated; False masks them. Use it
-    when the robot should stand still after an episode's end."""
+    """Also train the flow on the steps after an episode's end, which are filled with actions that keep the robot where
+    it is. By default these steps do not count. Use it when the robot should stand still after an episode's end."""
     resize: Resize = "pad"
-    """Images that are not square keep their shape on black, or are stretched. Use it when every pixel counts and shapes
-    may change: stretch."""
+    """How an image that is not square becomes square. pad: it keeps its shape and gets black edges; stretch: it is
+    stretched. Use it when every pixel counts and shapes may change (stretch)."""
     text_length: int = 0
-    """Tokens per row; 0: the longest row in the shards. Use it when later shards may have longer rows than these."""
+    """Maximum number of tokens in a row, images not counted. If a row has more, the run does not start. 0: as many as
+    the longest row of the shards needs. Use it when later shards may have longer rows."""
     action_skip: int | None = None
-    """Action id i is vocabulary id size - 1 - skip - i of a pretrained vocabulary (openpi: 128, which overlaps <loc>;
-    1152 does not). None: 1152 when the text vocabulary is PaliGemma's, else action tokens are rows of their own after
-    the text. Tokens that others added behind PaliGemma's 257,152, such as <image>, do not count. Use it when weights of
-    other people expect another place for action tokens."""
+    """Number of tokens at the end of a pretrained vocabulary that keep their meaning. Action tokens replace those
+    before them: action id i is vocabulary id size - 1 - skip - i (docs/weights.md). None: 1152 with PaliGemma's
+    vocabulary; with any other one, action tokens are new rows after the text. openpi takes 128, which overlaps
+    `<loc>`; 1152 does not. Use it when other people's weights have action tokens at another place."""
     text_tokenizer: Path | None = None
-    """tokenizer.json for text; by default the one beside --weights, or one trained on the shards' texts. Use it when
-    the text tokenizer of your weights is elsewhere."""
+    """tokenizer.json file of the text tokenizer. By default the one of --init-from or the one beside --weights;
+    without these, the run trains one on the shards' texts. Use it when the text tokenizer of your weights is
+    elsewhere."""
     text_vocab: int = 900
-    """Size of a text vocabulary that is trained. Use it when you train from scratch on many different texts."""
+    """Size of the vocabulary if the run trains a text tokenizer. Use it when you train from scratch on many different
+    texts."""
     threads: int = 0
-    """Threads that decode images; 0: the cores that this process may use. Use it when other work needs the cores."""
+    """Number of threads that decode images. 0: one for each core that this process may use. Use it when other work
+    needs the cores."""
     pack: bool = field(default=True, metadata=json_files.IF_NOT_DEFAULT)
-    """On a CPU, rows lie one after the other in fewer sequences, so that nothing is computed for padding, absent cameras
-    and rows without actions. The losses are the same up to rounding. Use it (--data.no-pack) to repeat the numbers of
-    0.1.0 and of the committed studies more closely."""
+    """On a CPU, put several rows into one sequence, so that nothing is computed for padding, absent cameras and rows
+    without actions. The losses are the same up to rounding. Use it (--data.no-pack) to repeat the numbers of version
+    0.1.0 and of the studies in benchmarks/results more closely."""
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -206,43 +231,47 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW: warmup, schedule, clipping, what is frozen, and the moving average. Each --size has its own numbers."""
+    """The optimiser (AdamW): learning rate, clipping, frozen parameters, moving average. Each --size has its own defaults."""
 
     learning_rate: float = 1e-3
-    """Peak learning rate, where the warmup ends. Above 2e-4, pretrained weights and large models need
-    --optim.high-rate. Use it when losses rise (lower) or fall too slowly (higher)."""
+    """Peak learning rate, which is reached at the end of the warmup. With --weights or a large model, a rate above
+    2e-4 needs --optim.high-rate. Use it when losses rise (lower) or fall too slowly (higher)."""
     expert_learning_rate: float | None = None
-    """The own peak of the expert, or of what a recipe has in its place (component action); None: the same. Use it when
-    a pretrained backbone should move less than what is new."""
+    """Peak learning rate of the action expert alone (or of the component `action`, which some recipes have instead).
+    None: the same as --optim.learning-rate. Use it when a pretrained backbone should move less than the new expert."""
     warmup: int = 30
-    """Steps of linear warmup from 0, at most half of --steps. Use it when the first steps are unstable (more)."""
+    """Number of steps in which the learning rate rises linearly from 0 to its peak. The warmup never takes more than
+    half of --steps. Use it when the first steps are unstable (more)."""
     schedule: RateSchedule = field(default="cosine", metadata=json_files.IF_NOT_DEFAULT)
-    """After the warmup, cosine falls to --optim.final and constant keeps the peak. Use it when --steps may grow later
-    (constant), as each size has one of its own."""
+    """What the learning rate does after the warmup. cosine: it falls to --optim.final of its peak; constant: it stays
+    at its peak. Use it when --steps may grow later (constant)."""
     final: float = 0.1
-    """Learning rate of the last step, as a share of the peak. Use it with the cosine schedule when a run should end at
-    another rate."""
+    """Learning rate of the last step as a share of the peak, from 0 to 1. Use it with the cosine schedule when a run
+    should end at another rate."""
     b1: float = 0.9
-    """AdamW's decay of the mean of gradients. Use it when you repeat somebody's recipe."""
+    """AdamW's decay for the mean of the gradients (beta 1). Use it when you reproduce somebody else's training."""
     b2: float = 0.999
-    """AdamW's decay of the mean of squared gradients. Use it when you repeat somebody's recipe; 0.95 suits large
-    models."""
+    """AdamW's decay for the mean of the squared gradients (beta 2). Use it when you reproduce somebody else's
+    training; 0.95 suits large models."""
     weight_decay: float = 1e-4
-    """AdamW's weight decay, on matrices only; 0: none. Use it when a small dataset is learned by heart."""
+    """AdamW's weight decay. It acts on matrices only; 0: none. Use it when the run learns a small dataset by heart
+    (more)."""
     clip: float = 1.0
-    """Largest global gradient norm. Use it when gradient norms in the log are often larger."""
+    """Largest norm of the whole gradient. A larger gradient is scaled down to this norm. Use it when gradient norms in
+    the log are often larger."""
     ema: float | None = None
-    """Decay of a moving average of the parameters, which evaluation and export then use; None keeps none. Use it when
-    the run is long: the average acts better than the last step."""
+    """Decay of a moving average of the parameters, such as 0.999; evaluation and export then use the average. None: no
+    average. Use it when the run is long: the average acts better than the last step."""
     freeze: tuple[str, ...] = ()
-    """Parameters that stay as they are: paths such as vision, backbone/embedding, backbone/layers/0-8 (the first nine
-    layers), vision/blocks/3 or */layers/*/query, with all below them. Use it when memory is short, or the backbone must
-    stay as it is."""
+    """Parameters that do not learn, named by paths that include everything below them: vision, backbone/embedding,
+    backbone/layers/0-8 (the first nine layers), vision/blocks/3 or */layers/*/query. Use it when memory is short, or
+    when the backbone must stay as it is."""
     expert_first: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
-    """Update only the action expert during so many steps at the start of the run. Use it when a new expert's gradients would
-    reach a pretrained backbone, as with --preset joint."""
+    """Number of steps at the start of the run in which only the action expert learns; 0: none. Use it when the
+    gradients of a new expert would reach a pretrained backbone, as with --preset joint."""
     high_rate: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
-    """Allow a peak above 2e-4 with --weights or for a large model. Use it when you mean such a rate."""
+    """Allow a peak learning rate above 2e-4 with --weights or for a large model, which is refused otherwise. Use it
+    when you are sure that you want such a rate."""
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -274,15 +303,18 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """LoRA: thin matrices learn beside those of attention and feed-forward networks (train/learning/lora.py); rank 0 is off."""
+    """LoRA: thin added matrices learn instead of those of attention and feed-forward networks (train/learning/lora.py)."""
 
     rank: int = 0
-    """Columns of the thin matrices; openpi takes 16 for the backbone. Use it to fine-tune a large model on little memory."""
+    """Rank of the added matrices. 0: no LoRA; openpi takes 16 for the backbone. Use it to fine-tune a large model with
+    little memory."""
     alpha: float = 16.0
-    """What adapters add is multiplied by alpha / rank. Use it when you change the rank: in proportion, to keep their weight."""
+    """Weight of the added matrices: their result is multiplied by alpha / rank. Use it when you change the rank:
+    change both by the same factor to keep the weight."""
     paths: tuple[str, ...] = ()
-    """What is adapted: components, stacks or matrices such as vision/blocks, expert or backbone/layers/query. All else under
-    these paths stays as it is. By default the layers of backbone and expert. Use it to adapt vision, too, or less than that."""
+    """Which matrices get added ones, named by paths such as expert, vision/blocks or backbone/layers/query. Everything
+    else under these paths stays as it is. By default the layers of backbone and expert. Use it to adapt the vision
+    encoder, too, or to adapt less."""
 
     def __post_init__(self) -> None:
         if self.rank < 0:
@@ -303,110 +335,123 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Trains a vision-language-action model with L_VLM + L_FAST + alpha * L_FLOW.
+    """Trains a vision-language-action model on three losses: text answers, action tokens and flow matching.
 
     Example: fasttok-train --preset ki --size debug --shards SHARDS --out RUN --steps 2000
     """
 
     shards: Path
-    """Folder of `fasttok-pipelines build`. Use it always."""
+    """Folder of shards to train on; `fasttok-pipelines build` writes it. Use it always."""
     out: Path
-    """Folder of the run: config.json, text_tokenizer.json, tokenizer/, metrics.jsonl, checkpoints/. Use it always."""
+    """Folder for the run. It gets config.json, text_tokenizer.json, tokenizer/, metrics.jsonl and checkpoints/. Use it
+    always."""
     preset: str = "ki"
-    """What is trained (train/presets.py); the other flags change it. Use it to choose what is compared."""
+    """What to train: a name for a set of options, which other flags can change. ki is the paper's method, joint is
+    training without insulation, and vlm trains on questions and captions only; docs/train.md explains each. Use it to
+    choose the method that you train."""
     size: str = "debug"
-    """Shapes of the model, and how that size is trained (train/presets.py). Use it to choose between a laptop (debug),
-    one small GPU (small) and the full model."""
+    """How large the model is, and how a model of that size is trained (train/presets.py): 1.7 million parameters
+    (debug), 29 million (small) or 3.35 billion (paligemma_3b_300m). Use it to choose between a laptop (debug), one
+    small GPU (small) and the full model."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Shapes of the model, and how its components are joined."""
+    """Shapes of the model and how its components are joined."""
     data: DataConfig = field(default_factory=DataConfig)
-    """What the rows become."""
+    """Which rows the model trains on, and how it sees them."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Changes to training images."""
+    """Random changes to training images."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """The optimiser."""
     lora: LoraConfig = field(default_factory=LoraConfig, metadata=json_files.IF_NOT_DEFAULT)
-    """Thin matrices that learn in place of large ones."""
+    """Thin added matrices that learn in place of large ones."""
     steps: int = 1000
-    """Optimiser steps. Use it always: the default is for a first look."""
+    """Number of optimiser steps. Use it always: the default is for a first look."""
     batch_size: int = 32
-    """Rows of a step, over all devices and processes. Use it when devices have room for more rows."""
+    """Number of rows in a step, over all devices and processes together. Use it when devices have room for more
+    rows."""
     accumulate: int = 1
-    """Microbatches that the rows of a step are computed in, one after the other: less memory, the same gradient. Use it
-    when a step does not fit into memory."""
+    """Number of microbatches into which the rows of a step are split. They are computed one after the other, which
+    needs less memory and gives the same gradient. Use it when a step does not fit into memory."""
     fsdp: int = 1
-    """Devices that share one copy of parameters and optimiser state; all groups of so many have the same (mesh data x
-    fsdp). Use it when parameters and optimiser state do not fit on one device."""
+    """Number of devices that share one copy of the parameters and the optimiser state. It must divide the number of
+    devices; with 1, each device has a whole copy. Use it when parameters and optimiser state do not fit on one
+    device."""
     alpha: float = 1.0
-    """Weight of L_FLOW. Use it when actions by flow should weigh more or less than tokens."""
+    """Weight of the flow loss (L_FLOW). Use it when continuous actions should weigh more or less than tokens."""
     loss_norm: LossNorm = "tokens"
-    """tokens: the mean over all text-loss tokens, gradients follow token shares; samples: the mean of each row's mean.
-    Use it when short answers are drowned by long ones: samples."""
+    """How the loss of text and action tokens is averaged. tokens: over all predicted tokens of the batch, so a long
+    answer counts more; samples: over the tokens of each row, then over rows. Use it when long answers drown short ones
+    (samples)."""
     flow_draws: int = 2
-    """Flow times per row and step: each costs one pass of the small expert and lowers the variance. Use it when the
-    expert is cheap beside the backbone: more draws for one pass."""
+    """Number of flow times that are drawn for each row in a step. Each costs one pass of the action expert, and more
+    of them make the flow loss less noisy. Use it when the expert is cheap beside the backbone: all draws share the
+    backbone's pass."""
     rtc_delay: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
-    """Real-time chunking: most steps of a chunk that are given without noise in training, so that the run can continue
-    a chunk that is being executed (`Player.act(prefix=, delay=)`). Use it when a robot moves on while the next chunk is
-    computed: so many of its steps as that takes at most."""
+    """Real-time chunking: the model learns to continue a chunk that the robot is executing. In training it is given up
+    to N first actions of each chunk; 0: off. Use it when a robot moves on while its next chunk is computed: give the
+    most steps that can pass meanwhile."""
     insulation_schedule: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
-    """Insulation that changes: STEP:SHARE words, such as 1000:1 5000:0.5, with one share or one per layer, from that step
-    on; before the first, --model.insulation. Use it when the backbone should meet the expert's gradient later, or no more."""
+    """Change the insulation during the run: 1000:1 5000:0.5 means a share of 1 from step 1,000 on and 0.5 from step
+    5,000 on. Before the first of these steps --model.insulation counts. A share is one number, or one per layer
+    (5000:0,0,1,1). Use it when the expert's gradient should reach the backbone only later, or only at first."""
     init_from: Path | None = None
-    """Run whose vision encoder and backbone (and text tokenizer) this one starts from. Use it when you have trained a
-    model on questions first, or fine-tune a run."""
+    """Folder of another run; this run starts from its vision encoder, backbone and text tokenizer. Use it when you
+    have trained a model on questions first, or when you fine-tune a run."""
     init_from_expert: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
-    """Take the action expert of --init-from, too. Use it when you fine-tune a run on shards whose actions have the same
-    dimensions and horizon."""
+    """Also start from the action expert of --init-from. Use it when you fine-tune a run on shards whose actions have
+    the same dimensions and horizon."""
     weights: Path | None = None
-    """Checkpoint to start from: PaliGemma or our own safetensors, openpi's or lerobot's pi0.5 (docs/weights.md). Use it
-    at full size: from scratch it would not learn."""
+    """Pretrained weights to start from: PaliGemma, pi0.5 as openpi or lerobot stores it, or our own export
+    (docs/weights.md). Use it with the full model, which would not learn from scratch."""
     weights_strict: bool = False
-    """Require an exact match with the checkpoint: no missing and no extra parameters. Use it when the checkpoint is of
-    exactly this model."""
+    """Require that --weights fits the model exactly: no parameter is missing and none is left over. Use it when the
+    weights are of exactly this model."""
     weights_resample: bool = False
-    """Resample the checkpoint's position embedding to --model.image-size. Use it when --model.image-size differs from
-    the checkpoint's."""
+    """Resample the position embedding of --weights to --model.image-size. Use it when the weights were trained at
+    another image size."""
     seed: int = 0
-    """Seed of parameters, data order and noise. Use it when you repeat a run to see how much luck matters."""
+    """Seed of the new parameters, the order of the rows and the noise. Use it when you repeat a run to see how much
+    luck matters."""
     log_every: int = 20
-    """Steps between lines of the log. Use it when the log is too long or too short."""
+    """Number of steps between two lines of the log. Use it when the log is too long or too short."""
     probe_every: int = 0
-    """Steps between measurements of each loss's own gradient norm, three more backward passes; 0: none. Use it when you
-    study which loss moves what."""
+    """Number of steps between two measurements of each loss's own gradient norm. A measurement takes three more
+    backward passes; 0: none. Use it when you study which loss moves which component of the model."""
     checkpoint_every: int = 500
-    """Steps between checkpoints; the last step is always saved. Use it when the machine may stop at any time
-    (fewer)."""
+    """Number of steps between two checkpoints. The last step is always saved. Use it when the machine may stop at any
+    time (fewer steps)."""
     keep: int = 2
-    """Checkpoints to keep. Use it when you want to evaluate earlier steps, too."""
+    """Number of checkpoints to keep, the newest ones. Use it when you want to evaluate earlier steps, too (more)."""
     held_out: Path | None = field(default=None, metadata=json_files.IF_NOT_DEFAULT)
-    """Shards of other episodes (sources of `split: val`) to measure the run on while it trains: losses and action errors
-    on rows that stay the same. Use it in every run that matters: training losses do not show overfitting."""
+    """Folder of shards with other episodes (built from sources of `split: val`). While the run trains, its losses and
+    action errors are measured on some of their rows, the same ones each time. Use it in every run that matters:
+    training losses do not show overfitting."""
     held_out_every: int = field(default=0, metadata=json_files.IF_NOT_DEFAULT)
-    """Steps between such measurements; 0: as many as between checkpoints. The last step is always measured. Use it with
-    --held-out, to see more points of the curve."""
+    """Number of steps between two measurements on --held-out. The last step is always measured. 0: measure as often as
+    checkpoints are saved. Use it with --held-out to see more points of the curve."""
     held_out_rows: int = field(default=256, metadata=json_files.IF_NOT_DEFAULT)
-    """Rows of --held-out to measure, spread evenly over kinds and sources. Use it with --held-out, to make its numbers
-    less noisy (more) or faster (fewer)."""
+    """Number of rows of --held-out to measure, spread evenly over kinds and sources. Use it with --held-out to make
+    its numbers less noisy (more rows) or faster (fewer rows)."""
     keep_best: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
-    """Also keep the parameters of the step with the lowest held-out action error (held_out_nrmse; without an expert or robot
-    rows: held_out_loss), in RUN/best. Use it with --held-out, when a run may overfit."""
+    """Also keep the parameters of the step with the lowest action error on --held-out (held_out_nrmse), in RUN/best.
+    Without an expert or robot rows, the lowest held_out_loss decides. Use it with --held-out when a run may
+    overfit."""
     trackers: tuple[str, ...] = ()
-    """Where metrics go besides metrics.jsonl: tensorboard, wandb. Use it when you watch several runs."""
+    """Where metrics go besides RUN/metrics.jsonl: tensorboard, wandb or both. Use it when you watch several runs."""
     resume: bool = False
-    """Continue from the last checkpoint in OUT; the settings must be those of OUT/config.json. Use it
-    after a stop, with the same flags."""
+    """Continue from the newest checkpoint in --out. The settings must be those that the run was begun with;
+    --resume-with names exceptions. Use it after a stop, with the same flags."""
     resume_with: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
-    """With --resume: names of settings that may differ from OUT/config.json, such as batch_size optim.learning_rate. Use it when
-    a run should go on with other settings."""
+    """With --resume: names of settings that may differ from those that the run was begun with, such as batch_size
+    optim.learning_rate. Use it when a run should go on with other settings."""
     overwrite: bool = False
-    """Replace a run in OUT. Use it when the run there is not needed any more."""
+    """Replace the run that is in --out. Use it when you do not need that run any more."""
     dry_run: bool = False
-    """Compile the step; print parameters, memory per device, FLOPs per sample and the batch plan; train nothing. Use it
-    before a long run."""
+    """Compile the training step and print parameters, memory per device, FLOPs per sample and the batch plan, but
+    train nothing. Use it before a long run."""
     distributed: str = ""
-    """Multi-host: "auto" (TPU pods, Slurm), or "ADDRESS:PORT,PROCESSES,ID" for jax.distributed. Use it when several
-    machines train one model."""
+    """Train with several processes. auto: take the numbers from Slurm or the TPU runtime; otherwise give the first
+    process's ADDRESS:PORT, the number of processes, and this one's number from 0. Use it when several machines train
+    one model."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -41,69 +41,74 @@ SHOWN_SUBTASKS = 8
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Evaluates a run: success and language following in a world, VQA accuracy, action error on held-out shards.
+    """Measures a run: success and language following in a world, answers to questions, action error on held-out shards.
 
-    `fasttok-evaluate replay --help`: predicted against recorded actions of an episode, as a page. The tabletop world of the
-    example is in the folder `examples` of the repository, which pip does not install: run the command in a clone of it.
+    Say what to measure with --env, --vqa and --held-out. `fasttok-evaluate replay` draws the predicted actions of an episode over
+    the recorded ones; it has a --help of its own. The tabletop world of the example is in the folder `examples` of the
+    repository, which pip does not install: run the command in a clone of it.
 
     Example: fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
     """
 
     run: Path | None = None
-    """Folder of `fasttok-train`; or --policy."""
+    """Folder of the run to evaluate, from `fasttok-train`. Give this or --policy."""
     policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT")] = ""
-    """Address of `fasttok-serve --keys ours`, ws://HOST:PORT, instead of --run: for a world whose Python environment has no JAX.
-    The API key, if the server wants one, is read from the variable FASTTOK_API_KEY."""
+    """Address of a server to evaluate instead of --run: one that was started with --keys ours.
+    Use it with --env when the world's Python environment has no JAX.
+    If the server wants an API key, put it into the variable FASTTOK_API_KEY."""
     shards: Path | None = None
-    """Shards that it was trained on; only for runs written before runs kept a robots.json, if these were moved."""
+    """Shards that the run was trained on. Only an old run without robots.json needs this, if its shards have moved."""
     env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml")] = ""
-    """module:factory of the environment (train/rollouts.py), or a YAML file: a world and its settings (docs/worlds.md)."""
+    """World to act in: module:factory (train/rollouts.py), or a YAML file with a world and its settings (docs/worlds.md)."""
     embodiments: tuple[str, ...] = ()
-    """Embodiments to evaluate; all that the run knows by default."""
+    """Robots (embodiments) to evaluate. By default all that the run knows."""
     splits: tuple[str, ...] = ("seen", "held_out")
-    """Splits that the factory understands."""
+    """Splits of the world to play. Each world has its own names for them."""
     episodes: int = 40
-    """Episodes per embodiment and split."""
+    """Number of episodes for each embodiment and split."""
     batch: int = 20
-    """Episodes that run side by side, and rows of a prediction."""
+    """Number of episodes that are played side by side, and of rows that the run predicts at once."""
     execute: float = 0.5
-    """Share of each predicted chunk that is executed before the next prediction."""
+    """Share of each predicted chunk that the robot executes before the next prediction: above 0, at most 1."""
     delay: int = 0
-    """In a world: steps that pass while a chunk is computed; the last one is executed meanwhile, and continued."""
+    """Number of steps that pass while the next chunk is computed (real-time chunking). 0: the world waits. Use it with --env.
+    Meanwhile the robot goes on with the last chunk, as a real robot does, and the next chunk continues that."""
     decode: Decoding = "flow"
-    """Act by sampling the expert's flow (what the recipe has for it, such as a regression), or by the backbone's tokens."""
+    """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens."""
     subtasks: int = 0
-    """In a world: say a subtask, act on it for so many chunks, then say the next; 0: none. For runs trained to say some."""
+    """Number of chunks for which a subtask is kept before the run predicts the next one. 0: no subtasks.
+    Use it with --env for runs that were trained to predict subtasks."""
     flow_steps: int = 10
-    """Euler steps."""
+    """Number of Euler steps from noise to actions: fewer are faster and coarser."""
     temperature: float = 0.0
-    """Temperature of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
+    """Temperature of action tokens: 0 takes the likeliest tokens, 1 samples from what the model predicts."""
     vqa: Path | None = None
-    """Folder of a VQA dataset with a dataset.yaml; its val split is asked."""
+    """Folder of questions about images (a VQA dataset with a dataset.yaml). The run answers questions of its val split."""
     vqa_questions: int = 400
-    """Most questions to ask."""
+    """Maximum number of questions of --vqa to ask, the first ones."""
     held_out: Path | None = None
-    """Shards that the run was not trained on (sources of another split): action error per dimension."""
+    """Folder of shards that the run was not trained on (built from sources of another split).
+    The command measures the error of each action dimension on them."""
     held_out_rows: int = 512
-    """Most rows of them per embodiment."""
+    """Maximum number of rows of --held-out to measure for each embodiment, spread evenly."""
     checkpoint: int | Literal["best"] | None = None
-    """Step of the checkpoint to evaluate, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
+    """Which checkpoint to evaluate: a step, or best for the one that `fasttok-train --keep-best` kept. By default the newest."""
     seed: int = 1_000_000
-    """Seed of the first episode."""
+    """Seed of the first episode. Each further episode has the next number."""
     out: Path | None = None
     """JSON file for the results."""
     rollouts: Path | None = None
-    """npz file for the frames of a few episodes."""
+    """npz file for the images of a few episodes, the first ones of each embodiment and split (--films)."""
     films_page: Path | None = None
-    """HTML file for films of the first failures and successes, beside an expert and one that acts blindly, if the environment
-    offers them. Use it to see what goes wrong; the page needs no network."""
+    """HTML file for a page with films of the first failures and successes. Use it to see what goes wrong.
+    If the world offers them, it also shows an expert and a robot that acts blindly. The page needs no network."""
     films: int = 2
-    """Episodes per embodiment and split to film: the first ones for --rollouts; for --films-page so many failures, and as many
-    successes."""
+    """Number of episodes to film for each embodiment and split. --rollouts films the first ones.
+    --films-page films up to this many failures and up to this many successes."""
     overwrite: bool = False
     """Replace the files --out, --rollouts and --films-page."""
     json: bool = False
-    """Print JSON on stdout."""
+    """Print the results as JSON on stdout."""
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,12 @@ import os
 import shutil
 from collections.abc import Mapping
 
-import tyro
-
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, progress
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
-from train.devices.jax_setup import set_up_jax
 from train.exports import lerobot, openpi, ours, pi0_fast
 from train.exports.export_config import ExportConfig
 from train.exports.layout import Json, Layout, LayoutFiles
@@ -31,15 +28,14 @@ from train.exports.tensor_file import ExportDtype, TensorToWrite, metadata, writ
 from train.exports.tensors import ExportLayout, tensors
 from train.exports.transformers_tokenizer import TOKENIZER_FOLDER
 from train.runs.run_folder import TEXT_TOKENIZER, TOKENIZER, load_config, load_robots
-from train.scripts import export as script
 from train.tokens import TextTokenizer
 from train.weights.layouts import flatten
 from train.weights.matching import TRAINED_ROWS, WeightsReport
 from train.weights.sources import SINGLE
 
 __all__ = [
-    "EXPORT", "LAYOUTS", "ExportConfig", "ExportDtype", "ExportLayout", "TensorToWrite", "export", "main", "metadata", "script",
-    "tensors", "write",
+    "EXPORT", "LAYOUTS", "ExportConfig", "ExportDtype", "ExportLayout", "TensorToWrite", "export", "export_and_report",
+    "metadata", "tensors", "write",
 ]  # fmt: skip
 
 CONFIG = "config.json"
@@ -137,13 +133,6 @@ def _source(config: ExportConfig) -> ExportSource:
     )
 
 
-def main(argv: list[str]) -> None:
-    """Exports and reports."""
-    config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export", description=ExportConfig.__doc__)
-    set_up_jax()
-    export_and_report(config)
-
-
 def export_and_report(config: ExportConfig) -> None:
     """Exports, and prints what was written and how to read it back.
 
@@ -158,7 +147,3 @@ def export_and_report(config: ExportConfig) -> None:
     shards, run = config.shards or load_config(config.run).shards, beside(config.out, "run")
     again = command("fasttok-train", "--weights", config.out, "--shards", shards, "--out", run)
     log(f"wrote {config.out / SINGLE}; read it back with: {again}")
-
-
-if __name__ == "__main__":
-    script()

@@ -17,7 +17,7 @@ WEIGHTS_EXPECTED = (
 
 
 def check_training(config: TrainConfig) -> None:
-    """Refuses what `fasttok-train` cannot start from.
+    """Refuses what `fasttok-train` cannot start from. A run that goes on has its own parameters and text tokenizer already.
 
     Raises:
         InputError: a package of the extra `train` is missing, or shards, a run, weights or a tokenizer are not there.
@@ -26,12 +26,14 @@ def check_training(config: TrainConfig) -> None:
     for shards in (config.shards, config.held_out):
         if shards is not None:
             check_shards(shards)
+    if config.data.tokenizer is not None:
+        check_tokenizer(config.data.tokenizer)
+    if config.resume:
+        return
     if config.init_from is not None:
         load_config(config.init_from)
     if config.weights is not None:
         check_weights(config.weights)
-    if config.data.tokenizer is not None:
-        check_tokenizer(config.data.tokenizer)
     if config.data.text_tokenizer is not None:
         check_text_tokenizer(config.data.text_tokenizer)
 

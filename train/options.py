@@ -160,12 +160,12 @@ def page() -> str:
     lines = [
         "# Options of fasttok-train",
         "",
-        "Each option stands here once. `fasttok-train --help` prints the same. The names are those of the dataclasses in",
+        "This page lists each option once, and `fasttok-train --help` prints the same. The names are those of the dataclasses in",
         "[`train/config.py`](../train/config.py) and of RUN/config.json. A preset and a size change some of the defaults: "
         "[train.md](train.md).",
     ]
     for title, group in options(KI).items():
-        lines += ["", f"## {title}", "", "| option | default | what it says | use it |", "|---|---|---|---|"]
+        lines += ["", f"## {title}", "", "| option | default | what it does | use it |", "|---|---|---|---|"]
         for option in group:
             flag = f"--{option.flag} {option.values}".rstrip().replace("|", "\\|")
             default = f"`{option.default}`" if option.default else ""

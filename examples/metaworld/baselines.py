@@ -27,25 +27,26 @@ POLICIES = ("expert", "blind")
 
 @dataclass(frozen=True)
 class MetaWorldBaselines:
-    """Success of the scripted expert, and of acting without looking.
+    """Measures how often MetaWorld's scripted expert succeeds, and how often a robot that acts blindly does.
 
     Example: python -m examples.metaworld.baselines --tasks reach push --episodes 20
     """
 
     tasks: tuple[str, ...] = DEFAULT_TASKS
-    """Tasks, by the package's names with or without -v3; `mt10` is ten of them, `all` the fifty."""
+    """Names of tasks, with or without -v3. mt10 stands for ten of them, all for all fifty of the package."""
     episodes: int = 20
-    """Episodes of each task and policy."""
+    """Number of episodes for each task and policy."""
     policies: tuple[str, ...] = POLICIES
-    """Who acts."""
+    """Policies to measure. expert is the package's scripted expert;
+    blind repeats the mean of demonstrations of the same task on other tables."""
     seed: int = FIRST_SEED
-    """Seed of the first episode: by default those of `fasttok-evaluate`."""
+    """Seed of the first episode. By default the episodes are those of `fasttok-evaluate`."""
     out: Path | None = None
     """JSON file for the results."""
     overwrite: bool = False
     """Replace the file --out."""
     json: bool = False
-    """Print JSON on stdout."""
+    """Print the results as JSON on stdout."""
 
 
 def play(env: Env, seed: int, policy: str) -> bool:

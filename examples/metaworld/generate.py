@@ -54,7 +54,9 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class MetaWorldData:
-    """Writes metaworld (RLDS), metaworld_vqa and metaworld_captions (JSON lines and images).
+    """Makes the datasets of MetaWorld: demonstrations (RLDS), and questions and captions (JSON lines and images).
+
+    They are metaworld, metaworld_vqa and metaworld_captions.
 
     Example: python -m examples.metaworld.generate --out data --tasks reach push drawer-open --episodes 50
     """
@@ -62,23 +64,25 @@ class MetaWorldData:
     out: Path
     """Folder for the datasets."""
     tasks: tuple[str, ...] = DEFAULT_TASKS
-    """Tasks to demonstrate, by the package's names with or without -v3; `mt10` is ten of them, `all` the fifty."""
+    """Names of tasks, with or without -v3. mt10 stands for ten of them, all for all fifty of the package."""
     episodes: int = 50
-    """Successful training episodes of each task; a tenth as many again for validation."""
+    """Number of successful training episodes for each task. A tenth as many are added for validation."""
     scatter: int = 10
-    """Most steps that the hand moves at random before a recording begins: the robot learns to act from more places."""
+    """Maximum number of steps that the hand moves in a random direction before a recording begins.
+    With more steps, a robot learns to act from more places."""
     vqa: int = 2000
-    """Training questions."""
+    """Number of training questions. A tenth as many are added for validation."""
     captions: int = 500
-    """Training captions."""
+    """Number of training captions. A tenth as many are added for validation."""
     workers: int = 2
-    """Processes that simulate and draw, each with some 300 MB and 100 MB more for each task; the data does not depend on it."""
+    """Number of processes that simulate and draw. Each needs some 300 MB, and 100 MB more for each task.
+    The data does not depend on this number."""
     seed: int = 0
-    """Seed of everything."""
+    """Seed of all random choices."""
     resume: bool = False
-    """Keep datasets in OUT that are complete, and make the others."""
+    """Keep complete datasets in --out, and make only the others."""
     overwrite: bool = False
-    """Replace the datasets in OUT."""
+    """Replace the datasets in --out."""
     json: bool = False
     """Print the counts as JSON on stdout."""
 

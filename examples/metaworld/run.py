@@ -42,33 +42,36 @@ CHAIN = OutputKind(
 
 @dataclass(frozen=True)
 class MetaWorldRun:
-    """Generates MetaWorld's data, trains with knowledge insulation, and judges the run beside the expert and a blind robot.
+    """Runs the whole chain on MetaWorld: makes data, trains with knowledge insulation, and evaluates the run.
+
+    The run is compared with an expert and with a blind robot.
 
     Example: python -m examples.metaworld.run --out metaworld --tasks reach drawer-open --episodes 20 --steps 200
     """
 
     out: Path = Path("metaworld")
-    """Folder for everything. An unfinished chain in it goes on, if the settings are the same."""
+    """Folder for everything that the command makes.
+    If it has an unfinished chain with the same settings, the command continues that."""
     tasks: tuple[str, ...] = DEFAULT_TASKS
-    """Tasks, by the package's names with or without -v3; `mt10` is ten of them, `all` the fifty."""
+    """Names of tasks, with or without -v3. mt10 stands for ten of them, all for all fifty of the package."""
     episodes: int = 50
-    """Demonstrations of each task."""
+    """Number of demonstrations for each task."""
     vqa: int = 2000
-    """Questions about pictures."""
+    """Number of questions about pictures."""
     captions: int = 500
-    """Captions of pictures."""
+    """Number of captions of pictures."""
     samples: int = 12_000
-    """Samples in the shards, a fifth of them questions and captions."""
+    """Number of samples in the shards. A fifth of them are questions and captions."""
     steps: int = 1500
-    """Training steps."""
+    """Number of training steps."""
     batch_size: int = 16
-    """Rows of a training step."""
+    """Number of rows in a training step."""
     eval_episodes: int = 20
-    """Closed-loop episodes of each task: of the run, of the expert, and of the blind robot."""
+    """Number of episodes for each task. The run, the expert and the blind robot each play them."""
     seed: int = 0
-    """Seed of the data, the plan and the training."""
+    """Seed of the data, the shards and the training."""
     overwrite: bool = False
-    """Begin anew: replace what is in OUT."""
+    """Start again and replace what is in --out."""
 
 
 @dataclass(frozen=True)

@@ -35,33 +35,38 @@ FIRST_SEED = 1_000_000
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """Success, language following and shortcuts of the expert, of going to the nearest block, and of acting blindly.
+    """Measures what to compare a trained robot with: an expert, one that takes the nearest block, and one that acts blindly.
+
+    The command prints the shares of success, language following and shortcuts of each in the tabletop world.
 
     Example: python -m examples.tabletop.baselines --episodes 200
     """
 
     episodes: int = 200
-    """Episodes per policy, embodiment and split (and task, with --by-task)."""
+    """Number of episodes for each policy, robot and split (and for each task, with --by-task)."""
     splits: tuple[str, ...] = ("seen", "uncorrelated", "unseen", "phrasings", "more_objects", "held_out")
-    """Splits of the world; a+b applies both."""
+    """Splits of the world to play (docs/world.md). a+b applies both."""
     policies: tuple[str, ...] = ("expert", "nearest", "blind")
-    """Who acts."""
+    """Policies to measure. expert does what is asked; nearest does it with the block nearest to the hand;
+    blind repeats demonstrations of other scenes."""
     embodiments: tuple[str, ...] = tuple(EMBODIMENTS)
-    """Robots that act."""
+    """Robots to measure."""
     by_task: bool = False
-    """Count every task apart."""
+    """Count each kind of task on its own."""
     task: str = ""
-    """Kinds of tasks, such as reach or reach+push; all by default. The blind robot then does these, too."""
+    """Kinds of tasks, joined by +, such as reach or reach+push. By default all kinds.
+    The blind robot repeats demonstrations of the same kinds."""
     correlation: float | None = None
-    """Share of episodes whose named block is the nearest one, in splits that are not about it; 0.9 by default."""
+    """Share of episodes in which the named block is also the one nearest to the hand; 0.9 by default.
+    It does not change splits that set this share themselves, such as uncorrelated."""
     seed: int = FIRST_SEED
-    """Seed of the first episode: by default those of `fasttok-evaluate`."""
+    """Seed of the first episode. By default the episodes are those of `fasttok-evaluate`."""
     json: bool = False
-    """Print JSON on stdout."""
+    """Print the results as JSON on stdout."""
     out: Path | None = None
-    """File for the same as JSON."""
+    """JSON file for the results."""
     overwrite: bool = False
-    """Replace it."""
+    """Replace the file --out."""
 
 
 def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:

@@ -45,7 +45,9 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """Writes tabletop_planar, tabletop_arm (RLDS), tabletop_vqa and tabletop_captions (JSON lines and images).
+    """Makes the datasets of the tabletop world: demonstrations (RLDS), and questions and captions (JSON lines and images).
+
+    They are tabletop_planar and tabletop_arm, tabletop_vqa and tabletop_captions.
 
     Example: python -m examples.tabletop.generate --out data --episodes 200
     """
@@ -53,36 +55,37 @@ class GenerateConfig:
     out: Path
     """Folder for the datasets."""
     episodes: int = 200
-    """Training episodes per embodiment; a tenth as many again for validation."""
+    """Number of training episodes for each robot. A tenth as many are added for validation."""
     arm_episodes: int | None = None
-    """Training episodes of the arm, if it demonstrates more or less than the others."""
+    """Number of training episodes of the arm. By default as many as --episodes."""
     vqa: int = 6000
-    """Training questions, each about a scene of its own."""
+    """Number of training questions, each about another scene. A tenth as many are added for validation."""
     questions: tuple[str, ...] = ()
-    """Kinds of questions to ask, such as where, point and destination; all by default."""
+    """Kinds of questions to ask, such as where, point and destination. By default all kinds."""
     captions: int = 2000
-    """Training captions."""
+    """Number of training captions. A tenth as many are added for validation."""
     web: bool = True
-    """Make questions and captions. --no-web: only demonstrations."""
+    """Make questions and captions. --no-web makes only demonstrations."""
     correlation: float = CORRELATION
-    """Share of the demonstrations in which the named block is also the one nearest to the hand: a spurious cue."""
+    """Share of demonstrations in which the named block is also the one nearest to the hand.
+    If the share is high, a robot can often succeed without listening to the instruction."""
     embodiments: tuple[str, ...] = tuple(EMBODIMENTS)
-    """Robots that demonstrate."""
+    """Robots for which to make demonstrations."""
     task: str = ""
-    """Kinds of tasks to demonstrate, such as reach or reach+push; all by default."""
+    """Kinds of tasks to demonstrate, joined by +, such as reach or reach+push. By default all kinds."""
     tremor: bool = True
     """The expert's hand trembles. --no-tremor makes demonstrations that a small model can predict more easily."""
     bends: bool = True
-    """Its paths are bent sideways, by a random amount. --no-bends: they are straight."""
+    """The expert bends its paths sideways by a random amount. --no-bends: paths are straight."""
     pauses: bool = True
-    """It waits for a random time before it moves and at the end. --no-pauses: it moves at once, and waits at the end no longer
-    than a task must have been done to count."""
+    """The expert waits for a random time before it moves and at the end.
+    With --no-pauses it moves at once, and waits at the end only as long as a task must stay done to count."""
     constant_pace: bool = False
-    """All reaches have the same mean speed, not each one of its own."""
+    """All reaches have the same mean speed. By default each reach has its own."""
     seed: int = 0
-    """Seed of everything."""
+    """Seed of all random choices."""
     overwrite: bool = False
-    """Replace the datasets in OUT."""
+    """Replace the datasets in --out."""
     json: bool = False
     """Print the counts as JSON on stdout."""
 

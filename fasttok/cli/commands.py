@@ -29,7 +29,7 @@ Command = Annotated[
     OmitSubcommandPrefixes,
 ]
 VERBS = {"fit": Fit, "eval": Eval, "encode": Encode, "decode": Decode, "inspect": Inspect, "info": Info}
-DESCRIPTION = """FAST action tokens: fit, use and judge a tokenizer for robot action chunks.
+DESCRIPTION = """Fits, uses and measures FAST tokenizers, which turn chunks of robot actions into a few tokens.
 
 Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 """

@@ -23,35 +23,43 @@ OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
 
 @dataclass(frozen=True)
 class Decode:
-    """FAST ids to action chunks, a batch at a time: files of any size.
+    """Turns FAST ids into action chunks, in files of any size or in a pipe.
 
     Example: fasttok decode TOKENIZER ids.npz --out actions.npz --embodiment planar
 
-    Ids that say that another tokenizer, embodiment or shape made them are refused. Ids that say nothing (from another program, or
-    from fasttok 0.1.0) are taken for this tokenizer's, and a note says so.
+    Files of `fasttok encode` say what made their ids. If it was another tokenizer, embodiment or chunk shape, `decode` refuses
+    them. Files of other programs and of fasttok 0.1.0 do not say it. Then `decode` assumes that this tokenizer made the ids, and
+    prints a note.
     """
 
     tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
     data: Annotated[Positional[str], arg(metavar="DATA")]
-    """.npz, .parquet, .jsonl or -, as `fasttok encode` writes it."""
+    """File with ids, as `fasttok encode` writes it: .npz, .parquet or .jsonl, or - for JSON lines on stdin."""
     out: str
-    """.npz, .parquet, .jsonl or -: `actions` and `ok`; JSON lines have `error` too."""
+    """File to write: .npz, .parquet or .jsonl, or - for JSON lines on stdout.
+    It contains `actions`, and `ok`, which is false for rows that are no chunk. JSON lines also contain `error`."""
     horizon: int | None = None
-    """Steps of a chunk; by default those that the ids were made of, or the tokenizer's own."""
+    """Length of a chunk in steps. By default as the file says, or else as the tokenizer says."""
     action_dim: int | None = None
-    """Dims; by default those that the ids were made of, or the tokenizer's own."""
+    """Number of action dims. By default as the file says, or else as the tokenizer says."""
     embodiment: str | None = None
-    """Whose statistics to use; needed only if the tokenizer contains several (`fasttok info TOKENIZER` lists them)."""
+    """Embodiment (robot and action space) whose statistics turn decoded actions into raw units.
+    Needed only if the tokenizer contains several; `fasttok info TOKENIZER` lists them."""
     state_key: str = ""
-    """For a tokenizer with relative dims, the column of the state; by default `reference`, which `encode` writes, or `state`."""
+    """For a tokenizer with relative dims: name of the column with the state. `encode` writes it as `reference`.
+    By default the first of these that the file has: `reference`, `state`, its name in the fit, `observation.state`."""
     on_error: OnErrorInFiles = "raise"
-    """What to do with ids that are no chunk: raise, mask (NaN), pad."""
+    """What to do with ids that do not decode to exactly one chunk.
+    `raise`: stop with an error.
+    `mask`: write NaN.
+    `pad`: write what can be read; missing high frequencies become 0, surplus values are dropped."""
     partial: bool = False
-    """Accept rows that end early, for a model whose tokens were cut to save time: they decode to the chunk that their ids stand
-    for, low frequencies first. Ids that cannot begin a chunk are still errors."""
+    """Accept rows that end early. Use it for a model whose tokens were cut to save time.
+    Low frequencies come first, so the motion as a whole is there and details are missing.
+    Ids that cannot begin a chunk are still errors."""
     overwrite: bool = False
-    """Replace the file --out."""
+    """Replace the --out file if it exists."""
 
     def run(self) -> None:
         """Writes the actions."""

@@ -17,33 +17,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encode:
-    """Action chunks to FAST ids, a batch at a time: files of any size.
+    """Turns action chunks into FAST ids, in files of any size or in a pipe.
 
     Example: fasttok encode TOKENIZER chunks.npz --out ids.npz --embodiment planar
 
-    An .npz input must contain `actions` of shape (n, T, D); the output contains `ids` (all rows concatenated) and `lengths`
-    (n,). Parquet (.parquet) and JSON lines (.jsonl, or - for stdin and stdout) contain one chunk per row, `actions`, T lists
-    of D numbers; the output contains one list per row, `ids`. The output also says what made the ids, in `fasttok`: `decode`
-    refuses those of another tokenizer or embodiment.
+    The input contains the chunks as `actions`. In .npz that is an array of shape (n, T, D): n chunks, T steps, D dims.
+    In .parquet and .jsonl files, and on stdin (-), each row has one chunk: T lists of D numbers.
 
-    A tokenizer with relative dims also needs the state at each chunk's first step: `state`, (n, S) or a list per row; or
-    `reference`, (n, D), with the state in the dims of the action. The output has `reference` too, as `decode` needs it.
+    The output contains the tokens as `ids`. In .npz these are the ids of all chunks, one after the other, and `lengths` says how
+    many each chunk has. In .parquet and .jsonl files, and on stdout (-), each row has one list. The output also stores what made
+    the ids, as `fasttok`, so that `decode` can refuse ids of another tokenizer or embodiment.
+
+    A tokenizer with relative dims also needs the robot's state at each chunk's first step. Give it as `state`, with one row of
+    numbers per chunk, or as `reference`, with the state's value for each dim of the action. The output then contains `reference`
+    too, because `decode` needs it.
     """
 
     tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
     data: Annotated[Positional[str], arg(metavar="DATA")]
-    """.npz, .parquet, .jsonl or -, in raw units."""
+    """File with action chunks in raw units: .npz, .parquet or .jsonl, or - for JSON lines on stdin."""
     out: str
-    """.npz, .parquet, .jsonl or -."""
+    """File to write: .npz, .parquet or .jsonl, or - for JSON lines on stdout."""
     embodiment: str | None = None
-    """Whose statistics to use; needed only if the tokenizer contains several (`fasttok info TOKENIZER` lists them)."""
+    """Embodiment (robot and action space) whose statistics normalise the actions.
+    Needed only if the tokenizer contains several; `fasttok info TOKENIZER` lists them."""
     state_key: str = ""
-    """For a tokenizer with relative dims, the column of the state; by default `reference`, `state`, or its name in the fit."""
+    """For a tokenizer with relative dims: name of the column with the state.
+    By default the first of these that the file has: `reference`, `state`, its name in the fit, `observation.state`."""
     on_range: OnRange = "clamp"
-    """What to do with coefficients outside the tokenizer's range: clamp (and count) or raise."""
+    """What to do with coefficients outside the tokenizer's range.
+    `clamp`: move them to the nearest end of the range, and count them.
+    `raise`: stop with an error."""
     overwrite: bool = False
-    """Replace the file --out."""
+    """Replace the --out file if it exists."""
 
     def run(self) -> None:
         """Writes the ids."""

@@ -19,39 +19,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Eval:
-    """Measures a tokenizer: the paper's table (naive tokens, FAST tokens, ratio), errors, entropy floor, rate against distortion.
+    """Measures how many tokens a tokenizer needs and how large its errors are.
 
     Example: fasttok eval TOKENIZER INDEX --html eval.html
 
-    Measures on the episodes that `fit` would hold out of this data; on every one with --all, for data that the fit has not seen.
+    It prints FAST tokens per chunk against naive binning (the table of the FAST paper), the errors, and the entropy floor: the
+    fewest tokens that an ideal coder would need. With --html or --sweep, it compares other scales and vocabulary sizes, too.
+
+    It measures on the episodes that `fit` would hold out of this data. If the fit has not seen this data, use --all.
     """
 
     tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
     data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA [DATA ...]", help_behavior_hint="(required)")]
-    """INDEX, RLDS or LeRobot folders, npz, npy, parquet or HDF5 files or folders, as for `fasttok fit`."""
+    """Action data, as for `fasttok fit`: an INDEX, RLDS or LeRobot folders, or npz, npy, Parquet or HDF5 files or folders."""
     split: str = "train"
-    """Split to measure on."""
+    """Split of the data to measure on."""
     horizon: int | None = None
-    """Steps per chunk; by default the tokenizer's own."""
+    """Length of a chunk in steps. By default the tokenizer's own."""
     action_key: tuple[str, ...] = ("action",)
-    """Step feature that contains the actions; or several, whose columns stand side by side."""
+    """Name of the step feature with the actions. The columns of several features are joined, in the order of the names."""
     state_key: str = ""
-    """Step feature that contains the state, if relative dims need it; by default as in the fit."""
+    """For a tokenizer with relative dims: name of the step feature with the robot's state. By default as in the fit."""
     skip_bad: bool = False
-    """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
+    """Leave out, count and name episodes that contain NaN or inf or lack the action, and files that cannot be read.
+    Without this flag, the first one ends the command with an error."""
     all: bool = False
-    """Measure on every episode, not only on those that a fit of this data would hold out."""
+    """Measure on every episode, not only on those that a fit of this data would hold out.
+    Use it when the fit has not seen this data."""
     max_chunks: int = 20_000
-    """Maximum number of chunks per embodiment."""
+    """Maximum number of chunks to measure on, for each embodiment (robot and action space)."""
     target_error: float | None = None
-    """Find the scale whose rounding error, root mean square in normalised units, is at most this."""
+    """Also find the smallest scale whose rounding error is at most this, and print the command for a fit with it.
+    The error is the root mean square in normalised units, such as 0.01."""
     sweep: bool = False
-    """Fit other scales and vocabulary sizes too (native fits; done for --html too, unless --all leaves nothing to fit on)."""
+    """Also fit native tokenizers with other scales and vocabulary sizes, and show their tokens and errors.
+    With --html this happens anyway. With --all it cannot, because no episodes are left to fit on."""
     html: Path | None = None
-    """Page to write, with plots."""
+    """Write a page with plots to this file."""
     overwrite: bool = False
-    """Replace the page --html."""
+    """Replace the --html page if it exists."""
     json: bool = False
     """Print JSON on stdout."""
 

@@ -18,76 +18,102 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fit:
-    """Fits a tokenizer on action data and reports how good it is on held-out episodes.
+    """Fits a tokenizer on action data and reports its tokens per chunk and its errors on held-out episodes.
 
     Example: fasttok fit INDEX --out TOKENIZER --seconds 1.0
 
-    DATA is an INDEX of `fasttok-pipelines index`, an RLDS version folder, a LeRobot folder (v2, v3), or npz, npy, parquet or
-    HDF5 files (docs/datasets.md has the layouts); local paths or fsspec URLs. Memory does not grow with it.
+    DATA is an INDEX (made by `fasttok-pipelines index`), an RLDS version folder, a LeRobot folder (v2 or v3), or npz, npy,
+    Parquet or HDF5 files. Each can be a local path or an fsspec URL, and may be larger than memory. The layouts are in
+    docs/fasttok.md and docs/datasets.md.
     """
 
     data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA [DATA ...]", help_behavior_hint="(required)")]
-    """INDEX, RLDS or LeRobot folders, npz, npy, parquet or HDF5 files or folders."""
+    """Action data: an INDEX, RLDS or LeRobot folders, or npz, npy, Parquet or HDF5 files or folders."""
     out: Path
-    """Folder of the tokenizer."""
+    """Folder to write the tokenizer to."""
     split: str = "train"
-    """Split to fit on."""
+    """Split of the data to fit on."""
     horizon: int | None = None
-    """Steps per chunk; by default --seconds times the control frequency."""
+    """Length of a chunk in steps. By default it is --seconds times the control frequency, rounded."""
     seconds: float = 1.0
-    """Length of a chunk in seconds."""
+    """Length of a chunk in seconds. It has no effect if --horizon is given."""
     control_hz: float | None = None
-    """Control frequency in Hz, for data that does not record one."""
+    """Control frequency in Hz, for data that does not record one. The fit needs it to turn --seconds into steps."""
     vocab_size: int = 1024
-    """Number of ids."""
+    """Number of token ids.
+    Use more if the fit says that the vocabulary is too small, as it can be for long chunks and a large --scale."""
     scale: float = 10.0
-    """Factor before rounding: coarse at 1, fine at 100."""
+    """Factor on the coefficients before they are rounded: 1 is coarse and needs few tokens, 100 is fine and needs many.
+    `fasttok eval --target-error` finds the scale for an error of your choice. --mode fixed does not use the scale."""
     normalize: NormMode = "quantile"
-    """Statistics that map raw units to about [-1, 1]. Dims that they do not describe take others; the report names them."""
+    """Which statistics map the actions from raw units to about [-1, 1].
+    Dims that they cannot describe get others, and the report names these dims.
+    `quantile`: the 1st and 99th percentiles become -1 and 1.
+    `mean_std`: the mean becomes 0, and one standard deviation above it becomes 1.
+    `min_max`: the smallest and largest values become -1 and 1.
+    `none`: the actions stay as they are."""
     constants: Constants = "zero"
-    """What dims that never move become: `zero`, or `low` for -1, as in openpi and lerobot, so that tokens equal theirs."""
+    """The normalised value of a dim that never moves.
+    `zero`: 0.
+    `low`: -1, as in openpi and lerobot. Use it if a policy will train there, so that its tokens are the same.
+    With --normalize mean_std, both give 0."""
     mode: FitMode = "native"
-    """native: lossless over its range; published: the published code's files, byte for byte; fixed: control points of splines, a
-    token each, so that every chunk has the same number of tokens and any ids decode (for models that write all at once)."""
+    """Kind of tokenizer.
+    `native`: encodes every rounded coefficient in its range, so that only rounding loses anything.
+    `published`: writes the same files as the published FAST code, byte for byte.
+    `fixed`: describes each dim by the control points of a spline, with one token per point.
+    With `fixed`, every chunk has the same number of tokens, and any ids decode: for models that write all tokens at once."""
     transform: TransformName = "dct"
-    """What turns chunks into coefficients. dct: as published, for every program that reads FAST. auto: what needs the fewest
-    tokens at the same error on held-out chunks, the dct unless another saves 3 %. basis, rotation, both: one that is learned.
-    Only fasttok decodes what is not dct."""
+    """What turns chunks into coefficients. All but `dct` need --mode native, and only fasttok can decode their ids.
+    `dct`: the discrete cosine transform, as published; every program that reads FAST can decode it.
+    `auto`: the one that needs the fewest tokens on held-out chunks at the same error; `dct` unless another saves 3 %.
+    `basis`: learned directions over time, of all dims together, in place of the cosines.
+    `rotation`: the DCT, then learned directions over the dims at each frequency.
+    `both`: `basis`, then `rotation`."""
     points: int = 10
-    """With --mode fixed: control points of each dim, so tokens per chunk are POINTS times dims."""
+    """With --mode fixed: number of control points per dim, but at most one per step. A chunk has POINTS times dims tokens."""
     degree: int = 3
-    """With --mode fixed: degree of the splines: 0 for steps, 1 for lines, 3 for smooth curves."""
+    """With --mode fixed: degree of the splines. 0 gives steps, 1 gives straight lines, 3 gives smooth curves."""
     gripper: Gripper = "keep"
-    """How to tokenise gripper dimensions: `keep` like any other, `binarize` to open/closed, or `omit`."""
+    """How gripper dims are tokenised. All but `keep` need data that says which dim is the gripper, such as an INDEX.
+    `keep`: like any other dim.
+    `binarize`: as one of two values, the ends of the dim's range.
+    `omit`: not at all; they decode as NaN."""
     relative: bool = False
-    """Tokenise absolute dims relative to the state at the chunk's first step."""
+    """Tokenise each absolute dim as its difference from the robot's state at the chunk's first step.
+    Dims and state columns are paired by name, or by number if there are as many columns as dims."""
     relative_to: tuple[str, ...] = ()
-    """ACTION=STATE pairs of columns, such as 0=0, 0-5=7-12 or x=ee_x: only these dims are relative, each to that column of the
-    state; arm:0=0 for embodiment `arm` only. By default as --relative: all absolute dims, paired by name or by number."""
+    """Tokenise only these dims relative to the state: ACTION=STATE pairs of columns, such as 0=0, 0-5=7-12 or x=ee_x.
+    The pair arm:0=0 is for the embodiment `arm` only.
+    Use it instead of --relative if some dims should stay absolute, or if --relative cannot pair the columns."""
     state_key: str = ""
-    """Step feature that contains the state; by default `proprio`, as INDEX, LeRobot and ALOHA data has it."""
+    """Name of the step feature with the robot's state. By default `proprio`, its name in INDEX, LeRobot and ALOHA data."""
     gain: tuple[float, ...] = ()
-    """Factor on --scale for each dim. Use it when some dims need more precision than others: with 2, a dim's rounding error is
-    half as large, and it costs more tokens. Default: 1 for all."""
+    """Factor on --scale for each dim, 1 by default. Use it when some dims need more precision than others.
+    With 2, a dim's rounding error is half as large, and it costs more tokens."""
     action_key: tuple[str, ...] = ("action",)
-    """Step feature that contains the actions; or several, whose columns stand side by side."""
+    """Name of the step feature with the actions. The columns of several features are joined, in the order of the names."""
     episode_share: float = 1.0
-    """Share of the episodes to read, chosen by their place in the files."""
+    """Share of the episodes to read, above 0 and at most 1. Use less than 1 for a quick fit on large data.
+    An episode's place in the files decides whether it is read, so every run reads the same ones."""
     embodiments: Embodiments = "check"
-    """Data that names the same robot: `check` that it is one embodiment (frequency, dims, units), keep datasets `apart`, or put
-    them `together` whatever their ranges are."""
+    """What to do if several datasets name the same robot.
+    `check`: make them one embodiment, and stop if their frequencies, dims or units differ.
+    `apart`: make each dataset an embodiment with statistics of its own.
+    `together`: make them one embodiment even if the names or ranges of their dims differ."""
     clip: bool = False
-    """Cut values outside the range that maps to [-1, 1] (q01..q99 with `quantile`) to it, count them, and do so in `encode` too.
-    For data with glitches, which otherwise end the fit."""
+    """Cut values to the range that maps to [-1, 1], in the fit and later in `encode`, and count them.
+    Use it when data has glitches, which can otherwise end the fit. It needs --normalize quantile or min_max."""
     skip_bad: bool = False
-    """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read. Otherwise the
-    first ends the fit."""
+    """Leave out, count and name episodes that contain NaN or inf or lack the action, and files that cannot be read.
+    Without this flag, the first one ends the fit with an error."""
     max_chunks: int = 200_000
-    """Maximum number of chunks per embodiment to fit on, sampled evenly."""
+    """Maximum number of chunks to fit on, for each embodiment (robot and action space).
+    They are spread evenly over its training chunks."""
     overwrite: bool = False
     """Replace a tokenizer in OUT."""
     dry_run: bool = False
-    """Fit and report, write nothing."""
+    """Fit and print the report, but write nothing."""
     json: bool = False
     """Print the report as JSON on stdout."""
 

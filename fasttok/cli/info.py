@@ -25,13 +25,13 @@ MISSING = "not installed"
 
 @dataclass(frozen=True)
 class Info:
-    """Versions and devices for a bug report, and what a tokenizer folder contains.
+    """Prints versions and devices for a bug report, and what a tokenizer folder contains.
 
     Example: fasttok info
     """
 
     tokenizer: Annotated[Positional[tuple[Path, ...]], arg(metavar="[TOKENIZER ...]")] = ()
-    """Tokenizer folders to describe, too."""
+    """Tokenizer folders to describe as well."""
     json: bool = False
     """Print JSON on stdout."""
 

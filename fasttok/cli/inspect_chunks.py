@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Shows chunks as tokens: what each id stands for, and raw against decoded actions.
+    """Shows single chunks as tokens: what each id stands for, and the raw actions beside the decoded ones.
 
     Example: fasttok inspect TOKENIZER INDEX --chunks 2 --html chunks.html
     """
@@ -27,23 +27,24 @@ class Inspect:
     tokenizer: Annotated[Positional[Path], arg(metavar="TOKENIZER")]
     """Tokenizer folder."""
     data: Annotated[Positional[tuple[str, ...]], arg(metavar="DATA [DATA ...]", help_behavior_hint="(required)")]
-    """INDEX, RLDS or LeRobot folders, npz, npy, parquet or HDF5 files or folders, as for `fasttok fit`."""
+    """Action data, as for `fasttok fit`: an INDEX, RLDS or LeRobot folders, or npz, npy, Parquet or HDF5 files or folders."""
     split: str = "train"
-    """Split to read."""
+    """Split of the data to read."""
     chunks: int = 2
-    """Chunks per embodiment."""
+    """Number of chunks to show for each embodiment (robot and action space)."""
     horizon: int | None = None
-    """Steps of a chunk; by default the tokenizer's own."""
+    """Length of a chunk in steps. By default the tokenizer's own."""
     action_key: tuple[str, ...] = ("action",)
-    """Step feature that contains the actions; or several, whose columns stand side by side."""
+    """Name of the step feature with the actions. The columns of several features are joined, in the order of the names."""
     state_key: str = ""
-    """Step feature that contains the state, if relative dims need it; by default as in the fit."""
+    """For a tokenizer with relative dims: name of the step feature with the robot's state. By default as in the fit."""
     skip_bad: bool = False
-    """Leave out, count and name episodes with NaN or inf or without the action, and files that cannot be read."""
+    """Leave out, count and name episodes that contain NaN or inf or lack the action, and files that cannot be read.
+    Without this flag, the first one ends the command with an error."""
     html: Path | None = None
-    """Page to write: curves, coefficients, tokens in colour."""
+    """Write a page to this file instead of printing tables. It shows curves, coefficients, and tokens in colour."""
     overwrite: bool = False
-    """Replace the page --html."""
+    """Replace the --html page if it exists."""
 
     def run(self) -> None:
         """Prints the tables, or writes the page."""

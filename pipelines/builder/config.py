@@ -10,38 +10,47 @@ from fasttok.common.choices import Constants
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """Builds interleaved shards from a mixture and an INDEX: plan, then one Beam job a shard, then the manifest.
+    """Writes the training samples of a mixture as shards, from the data that an INDEX describes.
 
     Example: fasttok-pipelines build demo --index INDEX --tokenizer TOKENIZER --out SHARDS --samples 16000
 
-    Unknown flags go to Beam, such as --direct_num_workers=2 --direct_running_mode=multi_processing.
+    First it plans exactly how many samples come from each source. Then it writes the shards with Beam; in each shard, the samples
+    of all sources are interleaved. Last it writes the manifest, which lists the shards.
+
+    Flags that are not listed here go to Apache Beam, which runs the jobs. Write them as --flag=value,
+    such as --direct_num_workers=2 --direct_running_mode=multi_processing.
     """
 
     mixture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MIXTURE")]
-    """A preset (`fasttok-mixtures list`), a mixture's YAML file, or `all` for every dataset of the INDEX."""
+    """Preset (`fasttok-mixtures list` shows them), YAML file of a mixture, or `all` for every dataset of the INDEX."""
     out: str
-    """The SHARDS folder; any fsspec URL."""
+    """SHARDS folder to write: a local path or an fsspec URL."""
     samples: int
-    """Rows in all shards together."""
+    """Number of samples (rows) in all shards together."""
     index: Annotated[str | None, tyro.conf.arg(metavar="INDEX")] = None
-    """INDEX of `fasttok-pipelines index`; overrides the mixture's."""
+    """INDEX folder that `fasttok-pipelines index` wrote. It replaces the one that the mixture names."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER|fit")] = None
-    """Tokenizer folder, or `fit` to fit one on the mixture's robot data; overrides the mixture's."""
+    """Tokenizer folder, or `fit` to fit one on the mixture's robot data. It replaces the one that the mixture names."""
     seed: int | None = None
-    """Seed of every choice; overrides the mixture's."""
+    """Seed of every random choice. It replaces the mixture's seed."""
     shards: int | None = None
-    """Output files; about 128 MB each by default."""
+    """Number of shard files. By default shards have about 128 MB, and a small build has up to 8 smaller ones."""
     resume: bool = False
-    """Go on with an interrupted build; finished shards are kept after checking their digests."""
+    """Continue an interrupted build. Finished shards are checked against their digests and kept."""
     overwrite: bool = False
-    """Replace earlier shards in OUT."""
+    """Replace earlier shards in OUT, finished or not."""
     dry_run: bool = False
-    """Print the plan and stop."""
+    """Print the plan, its size and how long it would take, and write nothing."""
     array: Annotated[str | None, tyro.conf.arg(metavar="I/N|finish")] = None
-    """I/N: do every N-th job, beside N - 1 other such commands with this OUT (I from 0); then `finish` puts all together."""
+    """Share the work between N commands with the same OUT. Use it when a scheduler such as SLURM starts them (docs/scale.md).
+    I/N: do every N-th job, from job I on. Run one command for each I from 0 to N - 1.
+    `finish`: when these have ended, do the jobs that are missing and put all parts together."""
     json: bool = False
     """Print the summary as JSON on stdout."""
     fit_constants: Constants = "zero"
-    """With `--tokenizer fit`, as `fasttok fit --constants`: what dims that never move become."""
+    """With --tokenizer fit: the normalised value of a dim that never moves, as `fasttok fit --constants`.
+    `zero`: 0.
+    `low`: -1, as in openpi and lerobot. Use it if a policy will train there, so that its tokens are the same."""
     fit_clip: bool = False
-    """With `--tokenizer fit`, as `fasttok fit --clip`: cut values to the range that maps to [-1, 1], such as glitches."""
+    """With --tokenizer fit: cut values to the range that maps to [-1, 1], as `fasttok fit --clip`.
+    Use it when data has glitches, which can otherwise end the fit."""

@@ -23,43 +23,44 @@ from pipelines.drafts.lines import listed
 
 @dataclass(frozen=True)
 class DatasetListConfig:
-    """Lists every dataset that an entry comes with the package.
+    """Lists the datasets that fasttok has entries for: robot, frequency, cameras, action, state, size.
 
     Example: fasttok-pipelines datasets list --robot franka
     """
 
     robot: str = ""
-    """Only robots with this in their name, whatever the case."""
+    """List only datasets whose robot has this in its name. Upper and lower case are the same."""
     json: bool = False
     """Print JSON on stdout."""
     markdown: bool = False
-    """Print the page's tables of docs/catalogue.md."""
+    """Print the tables and lists of docs/catalogue.md, as Markdown."""
 
 
 @dataclass(frozen=True)
 class DatasetShowConfig:
-    """Prints an entry: what a dataset's features mean here, and its known defects.
+    """Prints a dataset's entry: what its features mean, and its known defects.
 
     Example: fasttok-pipelines datasets show kuka
     """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """A dataset of `datasets list`."""
+    """Name of a dataset; `fasttok-pipelines datasets list` shows them."""
     json: bool = False
-    """Print the entry as JSON, with what it takes from another one, on stdout."""
+    """Print the entry as JSON on stdout. If it takes parts from another entry, these are filled in."""
 
 
 @dataclass(frozen=True)
 class DatasetDraftConfig:
-    """Proposes an entry for an RLDS directory, HDF5 files, or a folder of questions, captions or boxes.
+    """Drafts an entry for your own dataset: a first YAML file that says what its features mean.
 
-    What files do not say is assumed or asked for, on stderr.
+    If the files do not say something, the draft assumes it or leaves it to you. Each such case is printed on stderr.
 
     Example: fasttok-pipelines datasets draft my_dataset/1.0.0 > my_dataset/1.0.0/dataset.yaml
     """
 
     directory: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIRECTORY")]
-    """A TFDS version folder, an HDF5 file or a folder of them, or a folder in one of the layouts of docs/vlm.md."""
+    """Dataset to read: a TFDS version folder, a LeRobot folder, or HDF5, npz, npy or Parquet files or folders.
+    It can also be a folder of questions, captions or boxes in one of the layouts of docs/vlm.md."""
 
 
 def entry_of(name: str) -> DatasetEntry:

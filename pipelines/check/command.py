@@ -18,29 +18,32 @@ from pipelines.look.page_files import PagePath, check_page, page_path, write_pag
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """Checks recordings before anything is built: counts, time stamps, dims, outliers, action against state, grippers, cameras.
+    """Checks recordings of a robot before anything is built: counts, times, dims, outliers, grippers, instructions, cameras.
 
-    Reads RLDS, LeRobot, HDF5, npz and parquet. Errors make it fail; warnings only with --strict.
+    It also measures whether actions are absolute values, deltas or velocities. It reads RLDS, LeRobot, HDF5, npz and Parquet.
+    Errors make the command fail; warnings do so only with --strict.
 
     Example: fasttok-pipelines check data/tabletop_arm/1.0.0 --html
     """
 
     dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
-    """The dataset's folder or file."""
+    """Folder or file of the dataset."""
     entries: tuple[str, ...] = ()
-    """YAML files or folders of dataset entries, which come before DATASET/dataset.yaml and the packaged ones."""
+    """YAML files of dataset entries, or folders of them. An entry says what a dataset's features mean.
+    These are used before DATASET/dataset.yaml and the packaged entries."""
     splits: tuple[str, ...] = ()
-    """Splits to check; all by default."""
+    """Splits to check. By default all; of HDF5, only `train` and held-out splits such as `val`."""
     episodes: int = 500
-    """Maximum number of episodes to check, spread over splits and files."""
+    """Maximum number of episodes to check. They are spread evenly over splits and files."""
     cameras: bool = True
-    """Look at a few frames of each camera."""
+    """Decode and check a few frames of each camera. Use --no-cameras to skip all checks of cameras."""
     strict: bool = False
-    """Fail on warnings too."""
+    """Fail on warnings too. Use it in CI."""
     html: PagePath = None
-    """Also write one self-contained page with the worst cases drawn; without FILE it is NAME.check.html in the current folder."""
+    """Also write a page that draws the worst cases, as one file that loads nothing else.
+    Without FILE it is NAME.check.html in the current folder."""
     overwrite: bool = False
-    """Replace the page --html."""
+    """Replace the --html page if it exists."""
     json: bool = False
     """Print the findings as JSON on stdout."""
 

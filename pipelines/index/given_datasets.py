@@ -18,5 +18,6 @@ def check_there(config: IndexConfig) -> None:
 def no_dataset(directory: str) -> InputError:
     """The error for a dataset that is not there."""
     return InputError(
-        f"{directory} does not exist{did_you_mean(directory)}; expected a TFDS version folder or a folder with a dataset.yaml"
+        f"{directory} does not exist{did_you_mean(directory)}; expected an RLDS version folder, a LeRobot "
+        "folder, HDF5, npz or parquet files, or a folder with a dataset.yaml"
     )

@@ -10,26 +10,38 @@ from fasttok.common.action_forms import ActionForm, RotationForm
 
 @dataclass(frozen=True)
 class StatisticsConfig:
-    """Exact count, mean, std, min, max and quantiles per embodiment: of each step as stored, or of chunks as they are tokenised.
+    """Prints exact mean, std, min, max and quantiles of actions and states, per embodiment (robot and action space).
 
     Example: fasttok-pipelines statistics INDEX --seconds 1.0 --form relative --rotation 6d
+
+    By default each step counts once, as it is stored. With --horizon, --seconds, --form or --rotation, actions count in chunks,
+    as they are tokenised.
     """
 
     index: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
-    """INDEX of `fasttok-pipelines index`."""
+    """INDEX folder that `fasttok-pipelines index` wrote."""
     split: str = "train"
-    """Split whose episodes count."""
+    """Split whose episodes are counted."""
     horizon: int | None = None
-    """Count chunks of so many steps, one from each step, padded past the end as tokens are; by default each step counts once."""
+    """Count actions in chunks of this many steps.
+    A chunk begins at every step; past the end of the episode it is padded, as for tokens."""
     seconds: float | None = None
-    """The same, with the chunk length in seconds."""
+    """Count actions in chunks of this many seconds. It has no effect if --horizon is given.
+    With --form or --rotation alone, chunks last 1 second."""
     form: ActionForm = "stored"
-    """Count chunks in this form, one that a mixture's `action:` may ask for (docs/datasets.md)."""
+    """Form of the actions in a chunk; a mixture's `action:` takes the same words (docs/datasets.md).
+    `stored`: as the dataset has them.
+    `relative`: difference from the state at the chunk's first step.
+    `delta`: difference from the step before."""
     rotation: RotationForm = "stored"
-    """Write their rotations in this way."""
+    """How the actions in a chunk describe rotations.
+    `stored`: as the dataset has them.
+    `euler`: roll, pitch and yaw.
+    `quaternion`: x, y, z and w.
+    `6d`: the first two columns of the rotation matrix."""
     out: str | None = None
     """Also write the statistics to this file, as JSON."""
     overwrite: bool = False
-    """Replace the file --out."""
+    """Replace the --out file if it exists."""
     json: bool = False
     """Print JSON on stdout."""

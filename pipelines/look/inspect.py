@@ -20,33 +20,34 @@ ROWS_PRINTED, ROWS_ON_PAGE = 8, 16
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Shows rows of shards: cameras, prompt, target, state, raw and decoded actions, FAST ids, provenance.
+    """Shows rows of shards: cameras, prompt, target, state, actions, FAST ids, and the file and step that a row came from.
 
-    Rows are drawn at random, evenly over sources, unless --start or --sample-id says which.
+    By default it picks rows at random, evenly over sources. With --start or --sample-id, you choose the rows.
 
     Example: fasttok-pipelines inspect SHARDS --html
     """
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
-    """The folder that `fasttok-pipelines build` wrote."""
+    """Folder of shards that `fasttok-pipelines build` wrote."""
     rows: int | None = None
-    """Rows to show; by default 8, and 16 on a page."""
+    """Number of rows to show. By default 8, or 16 with --html."""
     seed: int = 0
     """Seed of the random choice of rows; another seed shows other rows."""
     start: int | None = None
-    """Instead of a draw, the rows from this one on, in storage order."""
+    """Show the rows from this number on, in storage order, instead of random ones. The first row is 0."""
     sample_id: tuple[str, ...] = ()
-    """Instead of a draw, the rows of these ids."""
+    """Show the rows with these ids, instead of random ones."""
     source: tuple[str, ...] = ()
-    """Only rows of these sources."""
+    """Show only rows of these sources of the mixture."""
     kind: RecordKind | None = None
-    """Only rows of this kind."""
+    """Show only rows of this kind."""
     html: PagePath = None
-    """Write one self-contained page; without FILE it is NAME-OF-SHARDS.inspect.html in the current folder."""
+    """Write a page, as one file that loads nothing else, instead of printing.
+    Without FILE it is NAME-OF-SHARDS.inspect.html in the current folder."""
     max_mb: float = 32.0
-    """Most megabytes of pictures on the page; it says which were left out."""
+    """Largest size of all pictures on the page together, in MB. The page says how many were left out."""
     overwrite: bool = False
-    """Replace the page --html."""
+    """Replace the --html page if it exists."""
     json: bool = False
     """Print the rows as JSON on stdout."""
 

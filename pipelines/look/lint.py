@@ -28,22 +28,24 @@ REBUILD = "build again with --resume, which keeps the shards that are sound"
 
 @dataclass(frozen=True)
 class LintConfig:
-    """Checks shards: digests, schema, counts, repeats, leaks of held-out data, values, FAST ids, cameras, images, texts.
+    """Checks shards for damage, wrong counts, duplicates, leaks of held-out data, missing cameras, and bad ids, images or texts.
 
-    Errors make it fail; warnings only with --strict.
+    Errors make the command fail; warnings do so only with --strict.
 
     Example: fasttok-pipelines lint SHARDS --held-out eval_instructions.txt
     """
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
-    """The folder that `fasttok-pipelines build` wrote."""
+    """Folder of shards that `fasttok-pipelines build` wrote."""
     held_out: tuple[str, ...] = ()
-    """What must not be in the shards: text files of instructions, source files or FILE/EPISODE, one per line; or regular
-    expressions, which are searched for in prompts and in FILE/EPISODE, without case."""
+    """What must not be in the shards, such as the instructions of your evaluation: text files or regular expressions.
+    A text file has an instruction, a source file or FILE/EPISODE on each line.
+    Regular expressions are searched for in prompts and in FILE/EPISODE. Upper and lower case are the same."""
     outside: float = 0.1
-    """Warn where a larger share of an action or state dimension is outside the normaliser's range (q01..q99 leaves 0.02)."""
+    """Warn if a larger share of the values of an action or state dim is outside the normaliser's range.
+    For a range of q01..q99, about 0.02 are outside."""
     strict: bool = False
-    """Fail on warnings too."""
+    """Fail on warnings too. Use it in CI."""
     json: bool = False
     """Print the findings as JSON on stdout."""
 

@@ -17,17 +17,18 @@ from pipelines.shards import ShardReader
 
 @dataclass(frozen=True)
 class StatsConfig:
-    """Counts per source against the plan, FAST ids and words per row, action and state histograms, pictures.
+    """Counts what is in shards: rows per source against the plan, FAST ids and words per row, actions, states and pictures.
 
     Example: fasttok-pipelines stats SHARDS --html
     """
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
-    """The folder that `fasttok-pipelines build` wrote."""
+    """Folder of shards that `fasttok-pipelines build` wrote."""
     html: PagePath = None
-    """Write one self-contained page too; without FILE it is NAME-OF-SHARDS.stats.html in the current folder."""
+    """Also write a page with all histograms, as one file that loads nothing else.
+    Without FILE it is NAME-OF-SHARDS.stats.html in the current folder."""
     overwrite: bool = False
-    """Replace the page --html."""
+    """Replace the --html page if it exists."""
     json: bool = False
     """Print JSON on stdout."""
 

@@ -19,13 +19,13 @@ ENTRIES = {
     "fasttok-mixtures": ("mixtures.commands", "main"),
     "fasttok-train": ("train.command", "main"),
     "fasttok-evaluate": ("train.evaluate", "command"),
-    "fasttok-export": ("train.export", "main"),
+    "fasttok-export": ("train.exports.command", "main"),
     "fasttok-serve": ("train.serving.command", "command"),
     "fasttok-study": ("train.study.command", "command"),
 }
 MODULES = {
     "fasttok": "fasttok", "fasttok.cli": "fasttok", "pipelines": "fasttok-pipelines", "mixtures": "fasttok-mixtures",
-    "train": "fasttok-train", "train.evaluate": "fasttok-evaluate", "train.export": "fasttok-export",
+    "train": "fasttok-train", "train.evaluate": "fasttok-evaluate", "train.exports.command": "fasttok-export",
     "train.study": "fasttok-study",
 }  # fmt: skip
 # `...` stands for the words of an earlier command; these are the ones that a command cannot do without.

@@ -19,6 +19,7 @@ from tests.train.handmade_run import ARM, PLANAR, handmade, numbers, with_params
 from train import export
 from train.config import DataConfig
 from train.export import ExportConfig
+from train.exports import command as exports_command
 from train.exports import lerobot, openpi
 from train.exports.lerobot_stats import action_quantiles, rounded_actions, rounded_states, state_quantiles, stats_file
 from train.exports.relative_actions import relative_dims
@@ -44,7 +45,7 @@ def test_an_export_is_written_whole(
     run, out = handmade(), tmp_path / "out"
     with_params(run, tmp_path / "run", monkeypatch)
     arguments = ["--run", str(tmp_path / "run"), "--out", str(out), "--layout"]
-    export.main([*arguments, "lerobot"])
+    exports_command.main([*arguments, "lerobot"])
     told = capsys.readouterr().err
     assert told.index("cannot hold") < told.index("wrote")
     assert "goes on with random ones" in told
@@ -61,11 +62,11 @@ def test_an_export_is_written_whole(
     pre = json.loads((out / "policy_preprocessor.json").read_text())
     assert {step.get("state_file") for step in pre["steps"]} <= {None, *(file.name for file in out.iterdir())}
     assert pre["steps"][5]["config"]["tokenizer_name"] == str(out / "text_tokenizer")
-    export.main([*arguments, "openpi", "--overwrite"])
+    exports_command.main([*arguments, "openpi", "--overwrite"])
     assert sorted(file.name for file in out.iterdir()) == [
         "assets", "config.json", "fasttok.json", "model.safetensors", "text_tokenizer.json", "tokenizer",
     ]  # fmt: skip
-    export.main([*arguments, "fasttok", "--overwrite"])
+    exports_command.main([*arguments, "fasttok", "--overwrite"])
     assert sorted(file.name for file in out.iterdir()) == [
         "config.json", "model.safetensors", "text_tokenizer.json", "tokenizer",
     ]  # fmt: skip

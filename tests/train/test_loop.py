@@ -14,6 +14,7 @@ from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.tiny_runs import FakeEnv, command, config, losses, rows_of, until_logged
 from train.config import ModelConfig, OptimConfig, TrainConfig
+from train.given_paths import check_training
 from train.loop import run
 from train.player import Player
 from train.presets import get_preset
@@ -36,6 +37,22 @@ def test_two_steps_then_resume_is_four_steps_to_the_bit(chain: Chain, trained: P
     shutil.rmtree(out / "checkpoints" / "4")
     run(config(chain, out, checkpoint_every=2, keep=5, resume=True))
     assert losses(out) == losses(trained)
+
+
+def test_a_run_goes_on_when_what_it_began_from_is_gone(chain: Chain, trained: Path, tmp_path: Path) -> None:
+    base, out = shutil.copytree(trained, tmp_path / "base"), tmp_path / "run"
+    begun = config(chain, out, init_from=base, checkpoint_every=2, keep=5)
+    check_training(begun)
+    run(begun)
+    whole = losses(out)
+    shutil.rmtree(base)
+    shutil.rmtree(out / "checkpoints" / "4")
+    with pytest.raises(InputError, match="base"):
+        check_training(begun)
+    resumed = config(chain, out, init_from=base, checkpoint_every=2, keep=5, resume=True)
+    check_training(resumed)
+    run(resumed)
+    assert losses(out) == whole
 
 
 @pytest.mark.slow

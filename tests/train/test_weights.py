@@ -21,6 +21,7 @@ from tests.train.parity import TINY
 from tests.train.tiny_runs import TINY as TINY_RUN
 from train import export, model, weights
 from train.config import ModelConfig, OptimConfig, TrainConfig
+from train.exports import command as exports_command
 from train.params import count
 from train.weights.layouts import canonical, flatten, mapped_tensors, spelled, unflatten
 from train.weights.matching import PI0_WHY, WeightsReport, our_shapes, plan
@@ -619,12 +620,12 @@ def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.Cap
     for layout in get_args(export.ExportLayout):
         out = tmp_path / layout
         robot = ["--embodiment", "arm"] if layout == "lerobot" else []
-        export.main(["--run", str(small.out), "--out", str(out), "--layout", layout, *robot])
+        exports_command.main(["--run", str(small.out), "--out", str(out), "--layout", layout, *robot])
         assert "left out" not in capsys.readouterr().out
         again = dataclasses.replace(small, out=tmp_path / "new", weights=out, weights_strict=True)
         same(flatten(jax.tree.map(np.asarray, initial_params(prepare(again)))), trained)
         with pytest.raises(InputError, match="--overwrite"):
-            export.main(["--run", str(small.out), "--out", str(out), "--layout", layout, *robot])
+            exports_command.main(["--run", str(small.out), "--out", str(out), "--layout", layout, *robot])
     described = json.loads((tmp_path / "lerobot" / "config.json").read_text())
     assert (described["type"], described["max_action_dim"]) == ("pi05", config.action_dim)
     from_weights = dataclasses.replace(small, out=tmp_path / "new", weights=tmp_path / "lerobot", steps=1)
@@ -635,7 +636,7 @@ def test_a_run_out_and_in_again(chain: Chain, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(InputError, match="is a run; start from it with --init-from"):
         plan(small.out, config)
     with pytest.raises(InputError, match="not an export"):
-        export.main(["--run", str(small.out), "--out", str(small.out), "--overwrite"])
+        exports_command.main(["--run", str(small.out), "--out", str(small.out), "--overwrite"])
     with pytest.raises(InputError, match="exclude each other"):
         dataclasses.replace(small, weights=tmp_path, init_from=tmp_path)
     (tmp_path / "lerobot" / "text_tokenizer.json").unlink()

@@ -15,12 +15,12 @@ def main(argv: list[str]) -> None:
     """Exports and reports.
 
     Raises:
-        InputError: no such run, or what `train.export.export` raises.
+        InputError: no such run, or what `train.export.export_and_report` raises.
     """
     if completion.is_asked(argv):
         completion.print_completion("fasttok-export", {"": completion.CompletedVerb(ExportConfig)}, argv)
         return
-    config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export", description=ExportConfig.__doc__)
+    config = tyro.cli(ExportConfig, args=argv, prog="fasttok-export")
     require_installed(TRAINING, "train", "fasttok-export")
     load_config(config.run)
     set_up_jax()

@@ -12,32 +12,34 @@ ExportDtype = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Writes a run's weights as safetensors, with all that the layout's project needs to run the policy.
+    """Writes a run's weights as safetensors, with all files that the chosen project needs to run the policy.
 
     Example: fasttok-export --run RUN --out DIR --layout lerobot
     """
 
     run: Path
-    """Folder of `fasttok-train`."""
+    """Folder of the run to export, from `fasttok-train`."""
     out: Path
-    """Folder to write: model.safetensors, config.json, the run's tokenizers, and what else the layout has."""
+    """Folder to write: model.safetensors, config.json, the run's tokenizers and the other files of the layout."""
     layout: ExportLayout = "fasttok"
-    """Names of the tensors: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5; of a run of preset pi0_fast, lerobot's pi0-FAST."""
+    """Which project should read the files. fasttok: ours. openpi: its pi0.5 in PyTorch.
+    lerobot: its pi0.5, or its pi0-FAST for a run of preset pi0_fast."""
     dtype: ExportDtype = "float32"
-    """Stored dtype; float32 loses nothing."""
+    """Number format of the stored weights. float32 stores them exactly; bfloat16 rounds them and takes half the room."""
     vocab_size: int = 0
-    """Rows of the embedding in the file, cut or filled with zeros; 0: as trained, and the 257152 that openpi and lerobot build in
-    their layouts."""
+    """Number of rows of the embedding in the file: rows are cut off, or rows of zeros are added.
+    0: as many as trained; for openpi and lerobot at least the 257152 that these projects build."""
     checkpoint: int | Literal["best"] | None = None
-    """Step of the checkpoint to export, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
+    """Which checkpoint to export: a step, or best for the one that `fasttok-train --keep-best` kept. By default the newest."""
     overwrite: bool = False
-    """Replace an export in OUT."""
+    """Replace an earlier export in --out."""
     json: bool = False
-    """Report as JSON on stdout."""
+    """Print the report as JSON on stdout."""
     embodiment: str = ""
-    """The robot to export for, in a layout that contains one; only needed if the run was trained on several."""
+    """Robot (embodiment) to export. Layout lerobot needs it if the run was trained on several robots.
+    By default, layout openpi gets all robots. Layout fasttok always gets all of them and refuses this option."""
     shards: Path | None = None
-    """Shards that the run was trained on; only needed for runs without robots.json whose shards have moved."""
+    """Shards that the run was trained on. Only an old run without robots.json needs this, if its shards have moved."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 0:

@@ -32,44 +32,50 @@ NAME = "replay"
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """Draws what a policy predicts along a recorded episode against what was recorded, as a page that needs no network.
+    """Makes a page that draws the actions that a policy predicts along a recorded episode over the recorded ones.
+
+    The page needs no network.
 
     Example: fasttok-evaluate replay --run RUN --data INDEX --split val --episode 0 --out replay.html
     """
 
     data: str
-    """Folder or URL of an INDEX, or of a dataset: RLDS, LeRobot, HDF5 or tables. An INDEX finds an episode at once."""
+    """Folder or URL of an INDEX, or of a dataset: RLDS, LeRobot, HDF5 or tables.
+    The command finds an episode of an INDEX at once."""
     run: Path | None = None
-    """Folder of `fasttok-train`. Use it, or --policy."""
+    """Folder of the run to ask, from `fasttok-train`. Give this or --policy."""
     policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT")] = ""
-    """Address of a policy server, such as ws://127.0.0.1:8000. Use it to replay what a robot would get. The variable
-    FASTTOK_API_KEY has the key that the server wants."""
+    """Address of a policy server to ask instead of --run, such as ws://127.0.0.1:8000.
+    Use it to see what a robot would get from this server.
+    If the server wants an API key, put it into the variable FASTTOK_API_KEY."""
     dataset: str = ""
-    """Name of the dataset, for an INDEX of several."""
+    """Name of the dataset. You need it if the INDEX has several robot datasets."""
     split: str = "train"
-    """Split of the dataset. Use one that the policy was not trained on, if there is one."""
+    """Split of the dataset. If there is one that the policy was not trained on, use that."""
     episode: int = 0
-    """Number of the episode, from 0: of the indexed ones, or of the records of a dataset that is not indexed."""
+    """Number of the episode, from 0. In an INDEX it counts the indexed episodes.
+    In a dataset that is not indexed it counts all records of the split, in the order of their files."""
     entries: tuple[str, ...] = ()
-    """YAML files or folders of dataset entries. Use them for a dataset that is not indexed and has no entry of its own."""
+    """YAML files, or folders of them, that say what the features of a dataset mean (dataset entries).
+    Use them for a dataset that is not indexed and has no entry of its own."""
     embodiment: str = ""
-    """Whose robot to ask; the episode's own by default."""
+    """Robot (embodiment) for which to ask the policy. By default that of the episode."""
     prompt: str = ""
-    """Another instruction than the recorded one, or one for an episode without."""
+    """Instruction for the policy. By default the recorded one; you need it if the episode has none."""
     every: int = 0
-    """Steps between two predictions; 0: half a chunk, as `fasttok-evaluate` executes it."""
+    """Number of steps between two predictions. 0: half a chunk, as `fasttok-evaluate` does by default."""
     batch: int = 8
-    """Predictions at once. Fewer take less memory."""
+    """Number of predictions that are computed at once. Fewer need less memory."""
     decode: Decoding = "flow"
-    """Act by sampling the expert's flow (what the recipe has for it, such as a regression), or by the backbone's tokens."""
+    """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens."""
     flow_steps: int = 10
-    """Euler steps; only with --run."""
+    """Number of Euler steps from noise to actions: fewer are faster and coarser; only with --run."""
     checkpoint: int | Literal["best"] | None = None
-    """Step of the checkpoint, or best; the newest by default; only with --run."""
+    """Which checkpoint to ask, with --run: a step, or best for the one that `--keep-best` kept. By default the newest."""
     seed: int = 0
-    """Seed of the noise; only with --run."""
+    """Seed of the noise that predictions start from; only with --run."""
     out: Path = Path("replay.html")
-    """HTML file of the page."""
+    """HTML file for the page."""
     overwrite: bool = False
     """Replace the file --out."""
     json: bool = False

@@ -19,18 +19,18 @@ NAME = "report"
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Draws losses, held-out numbers, gradients, rates and settings of one run or several as a page that needs no network.
+    """Makes a page of what one or several runs have logged: losses, held-out numbers, gradient norms, speed and settings.
 
-    The runs may be training still. Example: fasttok-train report RUN OTHER_RUN --out report.html
+    The runs may still be training, and the page needs no network. Example: fasttok-train report RUN OTHER_RUN --out report.html
     """
 
     runs: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")
     ]
-    """Folders of `fasttok-train`. Use several to compare them."""
+    """Folders of runs, from `fasttok-train`. Give several to compare them."""
     out: Path | None = None
-    """File of the page; RUN/report.html of the first run by default, where it replaces an earlier one. Use it when the page
-    should stay, or RUN cannot be written."""
+    """HTML file for the page. By default report.html in the folder of the first run, which replaces an earlier report there.
+    Use it when you want to keep the page, or cannot write to that folder."""
     overwrite: bool = False
     """Replace the file --out. Use it when you draw the same page again."""
 

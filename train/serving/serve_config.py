@@ -11,39 +11,45 @@ from train.judging.measurements import Decoding
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """Serves a run to robots: openpi's websocket protocol, so that openpi-client and fasttok.client drive it.
+    """Serves a run to robots over openpi's websocket protocol: openpi-client and fasttok.client can ask it for actions.
 
     Example: fasttok-serve --run RUN --embodiment planar --keys ours
     """
 
     run: Path
-    """Folder of `fasttok-train`."""
+    """Folder of the run to serve, from `fasttok-train`."""
     host: str = "127.0.0.1"
-    """Address to listen at: by default only this machine reaches it; 0.0.0.0 is all of them, and then set an API key."""
+    """Address at which the server listens. By default only programs on this machine can reach it.
+    0.0.0.0 listens at all addresses of the machine; then set an API key."""
     port: int = 8000
-    """Port to listen at; 0 takes a free one, which is printed."""
+    """Port at which the server listens. 0: the server takes a free port and prints it."""
     embodiment: str = ""
-    """Robot that acts if a request names none; needed if the run knows several."""
+    """Robot (embodiment) that acts if a request names none. You need it if the run knows several."""
     keys: Annotated[str, tyro.conf.arg(metavar="ours|droid|droid_joint_velocity|libero|aloha|FILE.yaml")] = "ours"
-    """Under which names a robot sends what it sees: a preset (ours, droid, droid_joint_velocity, libero, aloha), or a YAML file
-    (docs/robot.md)."""
+    """Key map: the names under which a robot sends its images, its state and its instruction (docs/robot.md).
+    ours: fasttok's own names; the other presets: those that openpi's example clients send; or a YAML file of your own."""
     prompt: str = ""
-    """Instruction for requests without one. openpi's ALOHA clients send none."""
+    """Instruction for requests without one. Use it with openpi's ALOHA clients, which send none."""
     batch: int = 4
-    """Requests that are computed at once, of different connections; 1 for one robot. Each size 1, 2, 4 ... is compiled."""
+    """Maximum number of requests, of different connections, that the server computes at once.
+    It compiles a program for each size 1, 2, 4 ... Use 1 if you have one robot: the server is ready sooner."""
     decode: tuple[Decoding, ...] = ()
-    """Ways to act that requests can ask for, the usual one first; by default flow, or tokens for a run without an expert."""
+    """Ways to act that a request can ask for. flow: with the action expert; tokens: with action tokens.
+    The first one is used if a request asks for none. By default flow, or tokens if the run has no expert."""
     flow_steps: int = 10
-    """Euler steps: fewer are faster and coarser."""
+    """Number of Euler steps from noise to actions: fewer are faster and coarser."""
     temperature: float = 0.0
-    """Temperature of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does."""
+    """Temperature of action tokens: 0 takes the likeliest tokens, 1 samples from what the model predicts."""
     real_time: bool = True
-    """Compile real-time chunking (fasttok/executed), too. Use --no-real-time if no robot needs it: the server is ready sooner."""
+    """Also compile real-time chunking: a request can ask for a chunk that continues the last one (fasttok/executed).
+    Use --no-real-time if no robot needs it: the server is ready sooner."""
     checkpoint: int | Literal["best"] | None = None
-    """Step of the checkpoint to serve, or best: the one that `fasttok-train --keep-best` kept; the newest by default."""
+    """Which checkpoint to serve: a step, or best for the one that `fasttok-train --keep-best` kept. By default the newest."""
     api_key_file: Path | None = None
-    """File with a line that clients must send; without it the variable FASTTOK_API_KEY, if that is set."""
+    """File with one line, the API key that clients must send.
+    Without it, the key is in the variable FASTTOK_API_KEY. If that is not set either, clients need no key."""
     seed: int = 0
-    """Seed of the noise of each connection, unless its requests name another: the same requests get the same chunks."""
+    """Seed of the noise that the predictions of each connection start from. A request can set another one.
+    With the same seed, the same requests get the same chunks."""
     max_frame_mb: int = 64
-    """Largest request in MiB."""
+    """Largest request that the server accepts, in MiB."""

@@ -24,32 +24,36 @@ RUN, FIGURE, LIST = "run", "figure", "list"
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """Trains every arm of a study with every seed, evaluates all, and writes a table and a page with intervals.
+    """Trains every arm of a study with every seed, measures all runs, and writes tables and a page that compares the arms.
 
-    The word run may be left out. `fasttok-study list` names the studies that come with fasttok. `fasttok-study figure` draws what
-    insulation gains or costs, over all studies. The tabletop world of the example is in the folder `examples` of the repository,
-    which pip does not install: clone the repository and run the command in its folder, or name a world of your own.
+    An arm is one of the recipes that a study compares. You may leave out the word run. `fasttok-study list` names the studies
+    that come with fasttok. `fasttok-study figure` draws what insulation gains or costs in several studies. The tabletop world of
+    the example is in the folder `examples` of the repository, which pip does not install: clone the repository and run the
+    command in its folder, or name a world of your own.
 
     Example: fasttok-study run presets --env examples.tabletop.env:make_vector --data examples.tabletop.study:prepare
     """
 
     study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
-    """A study that comes with fasttok, by its name (`fasttok-study list`), or a YAML file of your own."""
+    """Name of a study that comes with fasttok (`fasttok-study list`), or a YAML file of your own."""
     env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml")]
-    """module:factory of the environment (train/rollouts.py)."""
+    """World in which the runs act: module:factory (train/rollouts.py), or a YAML file of a world (docs/worlds.md)."""
     data: Annotated[str, tyro.conf.arg(metavar="FOLDER|MODULE:FUNCTION")]
-    """Folder with the study's shards, or module:function that makes them (train/study/study_data.py, prepare_data)."""
+    """Folder with the study's shards, or module:function that makes them (docs/judging.md)."""
     out: Path = Path("studies")
-    """Folder of all studies: OUT/runs, which they share, OUT/data, and OUT/NAME for each study's tables and page. What is done
-    already is kept: the same command goes on."""
+    """Folder for all studies. OUT/NAME gets a study's tables and page; all studies share OUT/runs and OUT/data.
+    If you run the same command again, it does only what is missing."""
     smoke: bool = False
-    """Everything once, in minutes: fewer arms, a few steps and episodes. Its numbers mean nothing."""
+    """Run a tiny version of the study, in minutes, to see whether everything works: few arms, steps and episodes.
+    Its results are in OUT/smoke, and their numbers mean nothing."""
     only: tuple[str, ...] = ()
-    """Only these arms."""
+    """Names of arms to run. By default all arms.
+    The reference arm, with which the others are compared, always runs, and so do arms from which these start."""
     seeds: int = 0
-    """Only the first so many seeds; 0: all."""
+    """Number of seeds to use, the first ones of the study. 0: all."""
     jobs: int = 1
-    """Runs at once, each on its share of the cores; small models on a CPU gain from it."""
+    """Number of runs that train at the same time, each on its share of the cores.
+    Use it for small models on a CPU, which finish sooner this way."""
     json: bool = False
     """Print the table as JSON on stdout."""
 
@@ -62,7 +66,7 @@ class ListStudiesConfig:
     """
 
     json: bool = False
-    """Print JSON on stdout."""
+    """Print the list as JSON on stdout."""
 
 
 def main(config: StudyConfig) -> None:

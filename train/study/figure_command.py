@@ -20,21 +20,25 @@ FIGURE = OutputKind("figure", marks=(Mark(DATA, ("pairs", "lines", "command")),)
 
 @dataclass(frozen=True)
 class FigureConfig:
-    """Draws what insulation gains or costs over all studies, against how well the insulated runs' tokens are learnt.
+    """Draws how much success insulation gains or costs in several studies, against how well action tokens are learnt.
+
+    The figure needs at least three pairs of an insulated and a joint run that differ in nothing else.
 
     Example: fasttok-study figure studies/presets/results.json studies/insulation/results.json --out figure
     """
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RESULTS ...]")] = ()
-    """results.json of studies, or their folders. By default benchmarks/results/study_*.json, those that come with a checkout."""
+    """results.json of each study, or the folder that has it.
+    By default benchmarks/results/study_*.json, the results that come with a clone of the repository."""
     out: Path = Path("figure")
-    """Folder for figure.html, figure.svg, figure.md (for documentation) and figure.json (the numbers)."""
+    """Folder for the figure: figure.html, figure.svg, figure.md (for documentation) and figure.json (its numbers)."""
     own_values: bool = False
-    """Count arms as a pair, too, to which a study's search gave different values, such as a learning rate each."""
+    """Also pair arms for which a study's search chose different values, such as two learning rates.
+    By default they are left out, because they differ in more than insulation."""
     overwrite: bool = False
-    """Replace an earlier figure in OUT."""
+    """Replace an earlier figure in --out."""
     json: bool = False
-    """Print the lines and the pairs as JSON on stdout."""
+    """Print the figure's lines and pairs as JSON on stdout."""
 
 
 def files(given: Sequence[Path], here: Path = Path()) -> list[Path]:
