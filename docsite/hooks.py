@@ -10,6 +10,7 @@ from mkdocs.structure.files import File, Files
 from docsite import commands, names, repository
 
 ROOT = Path(__file__).resolve().parents[1]
+STYLE = Path(__file__).with_name("site.css")
 CDN = re.compile(r"https://(?:unpkg\.com|cdn\.[a-z.]+)/[^\"'\s)]*")
 """Addresses that the theme's script would load parts from, for diagrams and for search in files; the site has neither."""
 LOADED = re.compile(
@@ -29,7 +30,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the pages that are made: of linked files outside docs/, of the API, of the command line."""
+    """Adds the pages that are made (of linked files outside docs/, the API and the command line), and the style."""
     for path in repository.linked(ROOT):
         name = repository.source(path)
         if path.endswith(repository.PICTURES):
@@ -38,6 +39,7 @@ def on_files(files: Files, config: Any) -> Files:
             files.append(File.generated(config, name, content=repository.page(ROOT, path)))
     for name, text in {**names.pages(ROOT), "reference/command-line.md": commands.page(ROOT)}.items():
         files.append(File.generated(config, name, content=text))
+    files.append(File.generated(config, STYLE.name, abs_src_path=str(STYLE)))
     return files
 
 

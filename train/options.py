@@ -165,7 +165,15 @@ def page() -> str:
         "[train.md](train.md).",
     ]
     for title, group in options(KI).items():
-        lines += ["", f"## {title}", "", "| option | default | what it does | use it |", "|---|---|---|---|"]
+        name, _, about = title.partition(": ")
+        lines += [
+            "",
+            f"## {name}",
+            *(["", about] if about else []),
+            "",
+            "| option | default | what it does | use it |",
+            "|---|---|---|---|",
+        ]
         for option in group:
             flag = f"--{option.flag} {option.values}".rstrip().replace("|", "\\|")
             default = f"`{option.default}`" if option.default else ""

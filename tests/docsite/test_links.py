@@ -80,7 +80,9 @@ def test_the_pages_of_the_site_are_there() -> None:
 def test_the_site_loads_nothing_from_the_web() -> None:
     config = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)
     assert config["theme"]["font"] is False
-    assert not {"extra_css", "extra_javascript"} & config.keys()
+    assert "extra_javascript" not in config
+    assert config["extra_css"] == ["site.css"]  # docsite/hooks.py adds it to the site
+    assert "//" not in (ROOT / "docsite" / "site.css").read_text(encoding="utf-8")
 
 
 def test_pages_outside_docs_come_along_with_what_they_link_to() -> None:
